@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.access.credentials import COOKIE
 from gateway.backends.registry import log_for
 from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
@@ -21,7 +20,7 @@ from gateway.edge.subscribed.stream_requests import StreamRequests
 from gateway.mcp_events.origins.reading import OriginEventReader
 from gateway.mcp_events.setup import renew_events, set_events
 from gateway.origin.client import Origin, OriginSettings
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.handlers.edge_handlers import EdgeHandlers
@@ -127,5 +126,5 @@ def renew_route(
 
 def _identity(route: RouteSettings, access: RouteAccess) -> IdentityHeaders:
     """Return the headers by which the origin tells readers apart, without our own cookie."""
-    cookie = COOKIE if access.guard is not None else ""
+    cookie = READER_COOKIE if access.guard is not None else ""
     return IdentityHeaders(route.identity_headers, route.drop_headers, verified_cookie=cookie)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
-from gateway.protocol.http.identity import drop_cookie
+from gateway.protocol.http.identity import READER_COOKIE, drop_cookies
 from gateway.protocol.http.target import taken_out
 
 if TYPE_CHECKING:
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
 PARAMETER = "token"  # of the query, for EventSource, which can set no header
-COOKIE = "__Secure-headgate"  # browsers take the name only with Secure
 READING = frozenset({"GET", "HEAD"})  # methods that accept a token outside Authorization
 LONGEST_TOKEN = 8 * 1024  # a header line is no longer, so neither is a token elsewhere
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _LIKE_TOKEN = re.compile(r"token=", re.IGNORECASE)
-_COOKIE = re.compile(rf"(?:^|;)\s*{re.escape(COOKIE)}=\"?([A-Za-z0-9._~+/=-]+)\"?\s*(?=;|$)")
+_COOKIE = re.compile(rf"(?:^|;)\s*{re.escape(READER_COOKIE)}=\"?([A-Za-z0-9._~+/=-]+)\"?\s*(?=;|$)")
 
 
 class RequestCredential(NamedTuple):
@@ -86,7 +85,7 @@ def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
     rest = CIMultiDict(headers)
     if _BEARER.fullmatch(rest.get("Authorization", "")) is not None:
         del rest["Authorization"]
-    drop_cookie(rest, COOKIE)
+    drop_cookies(rest, (READER_COOKIE,))
     return rest
 
 
@@ -115,11 +114,11 @@ def request_credential(method: str, target: str, headers: MultiMapping[str]) -> 
 
 
 def with_token(headers: MultiMapping[str], token: str | None) -> MultiMapping[str]:
-    """Return the headers of a reader with its query's token moved to Authorization.
+    """Return the headers of a reader with its token of the query or the cookie in Authorization.
 
-    There the token gets into no cache key and no log. A cookie stays for the origin to read.
+    There the token gets into no cache key and no log, and any origin can read it.
     """
-    if token is None or "Authorization" in headers or COOKIE in headers.get("Cookie", ""):
+    if token is None or "Authorization" in headers:
         return headers
     fields = CIMultiDict(headers)
     fields["Authorization"] = f"Bearer {token}"

@@ -65,7 +65,7 @@ class OriginRequests:
         self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
     ) -> CacheRequest:
         """Return a GET with its cache key; `headers` are those that the origin may have."""
-        headers = forwarding.without_query_of_referer(headers)
+        headers = forwarding.without_query_of_referer(headers)  # which Vary may put into a key
         dropped = self.identity.dropped
         is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
         # A field that is not passed on selects no variant, and makes no response one reader's own.

@@ -8,7 +8,8 @@ from multidict import CIMultiDict
 from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
-from gateway.models.provider.client import KEY_FIELDS, STREAM_FIELD, TOKEN_FIELD
+from gateway.models.provider.client import KEY_FIELDS
+from gateway.protocol.http.header_names import STREAM_FIELD, TOKEN_FIELD
 from gateway.protocol.responses import REQUEST_HEADERS
 from gateway.runtime.route import PageFields
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from typing_extensions import override
 
 from gateway.access.contract import Authority
-from gateway.access.credentials import COOKIE, LONGEST_TOKEN
+from gateway.access.credentials import LONGEST_TOKEN
 from gateway.access.patterns import grant_of
 from gateway.access.principal import Principal
 from gateway.access.revocations import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.access.signed import claims, jws
 from gateway.access.uses.credential_uses import TokenRefused
 from gateway.errors import Unauthenticated
+from gateway.protocol.http.identity import READER_COOKIE
 from gateway.settings.grants import BELOW
 
 if TYPE_CHECKING:
@@ -187,6 +188,6 @@ def cookie(issued: IssuedToken, streams: str, now: float) -> str:
     if ";" in path:  # it ends an attribute
         raise ValueError("cannot be a cookie: the path has a ; in it")
     return (
-        f"{COOKIE}={issued.token}; Path={path}; Max-Age={max(0, issued.expires - int(now))}; "
-        "Secure; HttpOnly; SameSite=Strict"
+        f"{READER_COOKIE}={issued.token}; Path={path}; "
+        f"Max-Age={max(0, issued.expires - int(now))}; Secure; HttpOnly; SameSite=Strict"
     )

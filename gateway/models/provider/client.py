@@ -17,8 +17,7 @@ from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
 from gateway.origin.unreachable import why_unreachable
-from gateway.protocol.http.forwarding import CONSOLE_COOKIE, OF_PROXIES_IN_FRONT, end_to_end
-from gateway.protocol.http.identity import drop_cookie
+from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, outgoing_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
@@ -28,15 +27,10 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
 
-TOKEN_FIELD = "Headgate-Token"
-STREAM_FIELD = "Headgate-Stream"
 # Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
 KEY_FIELDS = frozenset({"authorization", "x-api-key"})
-# Fields for the gateway, and fields that tell where the client is.
-_NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {
-    *(TOKEN_FIELD.lower(), STREAM_FIELD.lower()),
-    *("host", "last-event-id", "origin", "referer"),
-}
+# A position in a stream here, and fields that tell where the client is.
+_NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {"last-event-id", "origin", "referer"}
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 _CONNECT_S = 10.0
 
@@ -103,8 +97,7 @@ class ProviderClient:
         An answer that `is_stored` must come without compression.
         """
         drop = _NOT_FOR_PROVIDERS | (KEY_FIELDS if self._key_fields else frozenset())
-        fields = end_to_end(headers, drop)
-        drop_cookie(fields, CONSOLE_COOKIE)
+        fields = outgoing_fields(headers, drop)
         fields.extend(self._key_fields)
         if is_stored:
             fields["Accept-Encoding"] = "identity"

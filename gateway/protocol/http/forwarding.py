@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.errors import LoopDetected
-from gateway.protocol.http.identity import drop_cookie
+from gateway.protocol.http.header_names import STREAM_FIELD, TOKEN_FIELD
+from gateway.protocol.http.identity import READER_COOKIE, drop_cookies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -50,8 +51,11 @@ _UNKEYED = re.compile(
 # By these some origins take a request for one with another method or path than it has. Whoever was
 # let in was let in for the method and path that stand in the request line, and what a write has
 # made old is dropped by these.
+# `X-Stainless-Helper-Method` tells a provider which helper of its SDK was used.
 _RENAMES = re.compile(
-    r"override|rewrite|original|(^|-)(http-)?method(-|$)|(^|-)(url|uri|path)(-|$)", re.IGNORECASE
+    r"override|rewrite|original|(^|-)(?<!stainless-helper-)(http-)?method(-|$)"
+    r"|(^|-)(url|uri|path)(-|$)",
+    re.IGNORECASE,
 )
 # What is said with methods that neither the protocol nor HTTP itself defines: of WebDAV (RFC 4918)
 # and its extensions (RFC 3253, 3648, 4437, 6638), and Microsoft's. They name other resources, which
@@ -66,7 +70,7 @@ _OF_OTHER_METHODS = frozenset(
 )
 # In a URL: what stands before its host's name, and what stands behind its path.
 _BEHIND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
-_NOT_PASSED_ON = _OF_OTHER_METHODS | {"host"}
+_NOT_PASSED_ON = _OF_OTHER_METHODS | {"host", TOKEN_FIELD.lower(), STREAM_FIELD.lower()}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEYED = frozenset({"user-agent"})
 
@@ -109,6 +113,7 @@ OF_APPENDS = frozenset(
 
 # Of who is signed in to the console: browsers send it to every port of its host.
 CONSOLE_COOKIE = "headgate_session"
+_OWN_COOKIES = frozenset({CONSOLE_COOKIE, READER_COOKIE})
 
 
 class RequestSender(NamedTuple):
@@ -119,6 +124,26 @@ class RequestSender(NamedTuple):
     host: str
 
 
+def outgoing_fields(
+    headers: MultiMapping[str],
+    drop: frozenset[str] = frozenset(),
+    is_allowed: Callable[[str], bool] | None = None,
+) -> CIMultiDict[str]:
+    """Return the fields of a client's request that may leave the gateway, without those in `drop`.
+
+    Requests to origins, providers and upstreams begin with these; webhooks have no field of a
+    client. Left out are the fields of the connection, those for this gateway alone, its cookies,
+    the secrets in the URL of a page, and fields by which the server would see another request than
+    the one that was admitted, except those for which `is_allowed` returns True.
+    """
+    fields = end_to_end(without_query_of_referer(headers), drop | _NOT_PASSED_ON)
+    for name in {name for name in fields if _is_renaming(name)}:
+        if is_allowed is None or not is_allowed(name):
+            del fields[name]
+    drop_cookies(fields, _OWN_COOKIES)
+    return fields
+
+
 def request_fields(
     headers: MultiMapping[str],
     sender: RequestSender,
@@ -126,34 +151,27 @@ def request_fields(
     *,
     drop: frozenset[str] = frozenset(),
     keyed: Collection[str] | None = None,
+    is_allowed: Callable[[str], bool] | None = None,
 ) -> CIMultiDict[str]:
-    """Return a request's fields for the origin, without the console's cookie and those in `drop`.
+    """Return the `outgoing_fields` of a request for an origin, with who has sent it.
 
     A request with `keyed` is sent for all who send the same: what identifies the client
     is left out, except the fields named there, which are in the key.
     """
-    fields = end_to_end(headers, drop | _NOT_PASSED_ON)
-    drop_cookie(fields, CONSOLE_COOKIE)
     if keyed is not None:
-        for name in {name.lower() for name in fields}.difference(_KEYED, keyed):
-            if _UNKEYED.search(name) is not None or _is_renaming(name):
+        names = frozenset(keyed)
+        fields = outgoing_fields(headers, drop, lambda name: name.lower() in names)
+        for name in {name.lower() for name in fields}.difference(_KEYED, names):
+            if _UNKEYED.search(name) is not None:
                 del fields[name]
+    else:
+        fields = outgoing_fields(headers, drop, is_allowed)
     _append(fields, "Via", via)
     _append(fields, "X-Forwarded-For", sender.address)
     fields["X-Forwarded-Proto"] = sender.scheme
     fields["X-Forwarded-Host"] = sender.host
     _append(fields, "Forwarded", _forwarded(sender))
     return fields
-
-
-def drop_renames(fields: CIMultiDict[str], is_allowed: Callable[[str], bool] | None = None) -> None:
-    """Drop fields that would make an origin see another method or path.
-
-    Fields for which `is_allowed` returns True stay.
-    """
-    for name in {name for name in fields if _is_renaming(name)}:
-        if is_allowed is None or not is_allowed(name):
-            del fields[name]
 
 
 @lru_cache(512)  # the names that clients send are few
@@ -167,9 +185,7 @@ def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
 
     The query of a page that reads streams may hold a token, under any name.
     """
-    if "Referer" not in headers:
-        return headers
-    lines = headers.getall("Referer")
+    lines = headers.getall("Referer", ())
     if not any(_BEHIND_PATH.search(line) for line in lines):
         return headers
     fields = CIMultiDict(headers)

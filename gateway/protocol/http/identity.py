@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from multidict import MultiMapping
 
+READER_COOKIE = "__Secure-headgate"  # a token; browsers take the name only with Secure
 REMEMBERED_NAMES = 1024  # a few dozen are common; clients can send long ones, then this is 8 MB
 
 # By what they are about, since each product has its own, and one that is missed gives a reader's
@@ -80,17 +81,17 @@ class IdentityHeaders:
         if not self.cookie or not any(self.cookie in line for line in headers.getall("Cookie", ())):
             return headers
         fields = CIMultiDict(headers)
-        drop_cookie(fields, self.cookie)
+        drop_cookies(fields, (self.cookie,))
         return fields
 
 
-def drop_cookie(fields: CIMultiDict[str], name: str) -> None:
-    """Take a cookie out of the fields of a request, and with the last one the header."""
+def drop_cookies(fields: CIMultiDict[str], names: Collection[str]) -> None:
+    """Take cookies out of the fields of a request, and with the last one the header."""
     lines = fields.getall("Cookie", ())
-    if not any(name in line for line in lines):
+    if not any(name in line for line in lines for name in names):
         return
     pairs = [pair.strip() for line in lines for pair in line.split(";")]
-    others = [pair for pair in pairs if pair and pair.partition("=")[0].rstrip() != name]
+    others = [pair for pair in pairs if pair and pair.partition("=")[0].rstrip() not in names]
     del fields["Cookie"]
     if others:
         fields["Cookie"] = "; ".join(others)

@@ -150,14 +150,15 @@ def fields_to_origin(
     route: EdgeRoute, headers: MultiMapping[str], sender: RequestSender
 ) -> CIMultiDict[str]:
     """Return the fields of a forwarded request: those of the client that the origin may see."""
-    headers = forwarding.without_query_of_referer(headers)
-    fields = forwarding.request_fields(
-        headers, sender, route.requests.via, drop=route.identity.withheld
-    )
     is_admitted_here = route.access.guard is not None and route.requests.guard is None
-    # Fields that identify a user reach the origin, unless a guard here has admitted the request.
-    forwarding.drop_renames(fields, None if is_admitted_here else route.identity.has)
-    return fields
+    return forwarding.request_fields(
+        headers,
+        sender,
+        route.requests.via,
+        drop=route.identity.withheld,
+        # Fields that identify a user reach the origin, unless a guard here has admitted the request
+        is_allowed=None if is_admitted_here else route.identity.has,
+    )
 
 
 def fields_to_client(

@@ -16,13 +16,14 @@ from gateway.models.answer import WrittenAnswer
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
 from gateway.models.live_answer import WholeResponse
-from gateway.models.provider.client import STREAM_FIELD, ProvidedBody
+from gateway.models.provider.client import ProvidedBody
 from gateway.models.provider.contract import AnswerRequest, owner_of_account
 from gateway.models.provider.responses import head_of
 from gateway.models.record import ResponseEntry
 from gateway.models.retrieval import StoredEvents
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.header_names import STREAM_FIELD
 from gateway.protocol.http.target import split, taken_out
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.runtime.answer import RelayedResponse, RouteAnswer

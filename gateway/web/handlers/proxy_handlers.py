@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from gateway.access.credentials import COOKIE
 from gateway.access.principal import account_of
 from gateway.errors import MethodNotAllowed, StreamNotFound
 from gateway.models.answer import ABORTED
@@ -14,8 +13,7 @@ from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.contract import AnswerRequest, owner_of_account
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
-from gateway.protocol.http.forwarding import CONSOLE_COOKIE, OF_PROXIES_IN_FRONT, end_to_end
-from gateway.protocol.http.identity import drop_cookie
+from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, outgoing_fields
 from gateway.protocol.http.target import split
 from gateway.protocol.responses import CLOSED_LINE, Response, deleted, preflight
 from gateway.proxies import responses
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 UPSTREAM_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # What is replaced, and what a proxy in front says of the client.
 _NOT_FORWARDED = OF_PROXIES_IN_FRONT | {
-    *("host", "authorization", "accept-encoding"),
+    *("authorization", "accept-encoding"),
     *(it.lower() for it in (URL, METHOD, AUTHORIZATION)),
 }
 
@@ -189,9 +187,7 @@ class ProxyHandlers:
 
 def _forwarded(headers: MultiMapping[str]) -> CIMultiDict[str]:
     """Return the header fields for the upstream, which must not compress its response."""
-    fields = end_to_end(headers, _NOT_FORWARDED)
-    for cookie in (CONSOLE_COOKIE, COOKIE):
-        drop_cookie(fields, cookie)
+    fields = outgoing_fields(headers, _NOT_FORWARDED)
     if AUTHORIZATION in headers:
         fields["Authorization"] = headers[AUTHORIZATION]
     fields["Accept-Encoding"] = "identity"
