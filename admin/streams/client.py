@@ -369,7 +369,7 @@ async def _why(answer: aiohttp.ClientResponse) -> str:
     body = await _at_most(answer, LONGEST_PROBLEM)
     try:
         detail = msgspec.json.decode(body, type=ShownProblem).detail
-    except msgspec.DecodeError:
+    except ValueError:
         detail = ""
     if not detail and answer.status == 404:
         return NO_STREAM  # the answer to a HEAD has no body

@@ -87,7 +87,7 @@ def _step(match: re.Match[str]) -> str | int | None:
     if match["quoted"] is not None:
         try:
             return msgspec.json.decode(match["quoted"], type=str)
-        except msgspec.DecodeError:
+        except ValueError:
             return None
     return match["name"] if match["single"] is None else match["single"]
 
@@ -98,7 +98,7 @@ def _values(value: str) -> tuple[object, ...]:
         return ()
     try:
         return value, msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return (value,)
 
 

@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from gateway.errors import RecordDamaged
 from gateway.models.dialects.contract import TokenUsage
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE
+from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
     from gateway.models.dialects.contract import EarlyEnd
@@ -168,8 +169,8 @@ async def delete_beside(streams: AnswerStreams, name: str, record_id: int | None
 def prompt_of(request: RequestEntry, body: bytes) -> bytes:
     """Return the entry with the body of a request, for the prompts."""
     try:
-        prompt: object = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+        prompt: object = decoded_json(body)
+    except NOT_JSON:
         prompt = body.decode(errors="replace")
     return msgspec.json.encode({"position": request.position, "body": prompt})
 
@@ -203,7 +204,7 @@ def decoded(data: bytes) -> list[Entry]:
     """Return the entries in the data of a read. Raises RecordDamaged."""
     try:
         return _entries.decode(data)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise RecordDamaged(
             "the record beside the stream was not written by this server"
         ) from error
@@ -235,5 +236,5 @@ def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:
         return None
     try:
         return _parting.decode(events[begin + len(_PARTING) :]), len(events) - begin
-    except msgspec.DecodeError:
+    except NOT_JSON:
         return None

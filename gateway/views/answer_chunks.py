@@ -16,6 +16,7 @@ from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.formats.ui_protocol import fault
 
 from gateway.models.record import PARTING_NAME
+from gateway.protocol.bodies.utf8 import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,7 +141,7 @@ def _decoded(data: bytes) -> object:
     """Return the JSON value of an event's data; None for what is none, such as `[DONE]`."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except NOT_JSON:
         return None
 
 

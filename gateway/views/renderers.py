@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.protocol.bodies.content import is_text
+from gateway.protocol.bodies.utf8 import as_utf8
 from gateway.protocol.views import END_MARK
 from gateway.views.messages import Group, StreamMessage, splitter_of
 from gateway.views.styles import STYLES
@@ -26,6 +28,7 @@ class ViewRenderer:
         """Render for a stream of this type; `thread` names it in the ids of its answers."""
         self._style = STYLES[view](content_type, thread)
         self._splitter = splitter_of(content_type)
+        self._is_text = is_text(content_type)
         self._pending: list[bytes] = []  # pieces of the next group
 
     def groups(
@@ -58,7 +61,8 @@ class ViewRenderer:
         return [Group(end_offset, self._joined(end_offset))] if self._pending else []
 
     def _add(self, message: StreamMessage, offset_of: Callable[[int], str]) -> None:
-        self._pending += self._style.pieces(message.data, partial(offset_of, message.start))
+        data = as_utf8(message.data) if self._is_text else message.data
+        self._pending += self._style.pieces(data, partial(offset_of, message.start))
 
     def _joined(self, end: str) -> bytes:
         pieces, self._pending = self._pending, []

@@ -89,7 +89,7 @@ class _AnswerStyle(Style):
         if self._is_json:
             return self._chunks.item(data, offset)
         if not self._is_events:
-            return self._chunks.value(data.decode(errors="replace"), offset)
+            return self._chunks.value(data.decode(), offset)
         name, found = parse_event(data)
         return [] if found is None else self._chunks.event(name, found, offset)
 

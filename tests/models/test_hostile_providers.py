@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,3 +114,22 @@ async def test_a_comment_is_no_event_for_those_who_join_the_answer(
                 headers = {**KEY, "Idempotency-Key": "one"}
                 async with http.post(gateway.url + PATH, json=BODY, headers=headers) as answer:
                     assert (await answer.read()).startswith(b": wait\nid: ")
+
+
+async def test_an_answer_with_bytes_that_are_not_utf_8_is_whole_for_those_who_join_it(
+    http: aiohttp.ClientSession,
+) -> None:
+    events = b"".join(EVENTS.replace(b"hi", text) for text in (b"a\xff", b"\xc3(", b"b"))
+    usage = b'data: {"choices":[],"usage":{"completion_tokens":3},"x":"\xff"}\n\n'
+    events = events.replace(b"data: [DONE]\n\n", b"") + usage + b"data: [DONE]\n\n"
+    async with scripted(b"HTTP/1.1 200 OK\r\n" + TYPE + b"\r\n" + events) as provider:
+        with gateway_before(provider) as gateway:
+            texts = []
+            for _ in range(2):
+                headers = {**KEY, "Idempotency-Key": "one"}
+                async with http.post(gateway.url + PATH, json=BODY, headers=headers) as answer:
+                    body = (await answer.read()).decode(errors="replace")
+                    texts.append("".join(re.findall(r'"content":"([^"]*)"', body)))
+                    assert "[DONE]" in body, answer.status
+            assert texts == ["a\ufffd\ufffd(b"] * 2
+            assert "Traceback" not in gateway.output()

@@ -170,7 +170,6 @@ def test_other_events_stay_apart_and_byte_by_byte_as_they_are(case: str) -> None
         pytest.param([b"id: 1\n" + sse(chat({"content": "a"}))] * 2, id="events with ids"),
         pytest.param([b'data: {"a":\ndata: 1}\n\n'] * 2, id="data on two lines"),
         pytest.param([b"\n", b"\n\n", b""], id="blank lines"),
-        pytest.param([b"\xff\xfe", b"data: \xff\n\n"], id="no UTF-8"),
         pytest.param(
             [b'data: {"type": "text-delta", "id": "t", "delta": "\\ud83d"}\n\n'] * 2,
             id="half characters",
@@ -181,6 +180,14 @@ def test_other_events_stay_apart_and_byte_by_byte_as_they_are(case: str) -> None
 def test_what_is_not_understood_passes_byte_by_byte(records: list[bytes]) -> None:
     found = at_once(fold(SSE, 0, records, find_delta))
     assert b"".join(event.data for event in found) == b"".join(records)
+
+
+def test_bytes_that_are_not_utf_8_are_u_fffd_and_a_character_may_be_cut_by_a_record() -> None:
+    records = [b"\xff: \xc3", b"\xa9 \xc3(\n\n", b"\xa9 data: \xff\n\n"]
+    found = at_once(fold(SSE, 0, records, find_delta))
+    assert b"".join(event.data for event in found[:2]).decode() == "\ufffd: \u00e9 \ufffd(\n\n"
+    assert found[2].data == b"\xa9 data: \xef\xbf\xbd\n\n"  # a range may begin inside a character
+    assert [event.end for event in found] == [4, 10, 21]
 
 
 def test_an_event_that_completes_the_record_before_is_not_joined() -> None:

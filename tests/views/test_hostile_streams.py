@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 
 from tests.models.answers import chat_completion, event, message, response
-from tests.views.reading import JSON, rendered, values, view_events, written
+from tests.views.reading import JSON, rendered, to_the_end, values, view_events, written
 from tests.web.serving import get, serving
 
 VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
@@ -45,6 +46,54 @@ def with_wrong_types(source: bytes, chance: random.Random) -> bytes:
     return head + b"data: " + json.dumps(value).encode() + b"\n\n"
 
 
+def a_delta(text: bytes) -> bytes:
+    """Return an event of a chat completion with these bytes as its text."""
+    return event(
+        {
+            "object": "chat.completion.chunk",
+            "choices": [{"index": 0, "delta": {"content": "TEXT"}}],
+        }
+    ).replace(b"TEXT", text)
+
+
+# Bytes that are not UTF-8, as every decoder of the Encoding standard has them, and a character that
+# is cut by the end of a record.
+NOT_TEXT, AS_TEXT = (b"a\xff", b"\xc3(", b"\xed\xa0\x80"), "a\ufffd\ufffd(\ufffd\ufffd\ufffd"
+CUT = (b"event: x\xff\ndata: caf\xc3", b"\xa9\n\n")
+READINGS = (
+    *(f"s?view={view}" for view in VIEWS),
+    *(f"s?offset=-1&{how}" for how in ("view=compact", "live=sse&view=compact")),
+    *(f"s?live=sse&offset=-1&{how}" for how in ("batch_ms=10", "view=ai-sdk&batch_ms=10")),
+)
+
+
+@pytest.mark.parametrize("target", READINGS)
+async def test_bytes_that_are_not_utf_8_are_u_fffd_in_every_view_of_events(target: str) -> None:
+    async with serving() as gateway:
+        await written(gateway, [*map(a_delta, NOT_TEXT), *CUT])
+        client = await gateway.connect()
+        client.send(get(target))
+        head = await client.head()
+        chunked = head.get("transfer-encoding") == "chunked"
+        body = await to_the_end(client) if chunked else (await gateway.ask(get(target))).body
+        assert head.status == 200
+        compact = "view" not in target or "view=compact" in target
+        text = body.decode()
+        found = re.findall(r'"(?:content|delta)": ?"([^"]+)"', text)
+        assert AS_TEXT in ("".join(found) or text)
+        if compact or "view=sse" in target:
+            assert "caf\u00e9" in text
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_bytes_that_are_not_utf_8_are_u_fffd_in_every_view_of_a_text(view: str) -> None:
+    async with serving() as gateway:
+        await written(gateway, [*NOT_TEXT, b"caf\xc3", b"\xa9"], "text/plain")
+        body = (await gateway.ask(get(f"s?view={view}"))).body.decode()
+        found = re.findall(r'"delta":"([^"]+)"', body) or re.findall(r"data: ([^{].*)", body)
+        assert ("".join(found) or body) == f"{AS_TEXT}caf\u00e9"
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("content", NO_EVENTS)
 async def test_what_is_no_answer_ends_every_view_properly(view: str, content: str) -> None:
@@ -52,7 +101,7 @@ async def test_what_is_no_answer_ends_every_view_properly(view: str, content: st
         await written(gateway, [NO_EVENTS[content]])
         answer = await gateway.ask(get(f"s?view={view}"))
         assert answer.status == 200
-        answer.body.decode(errors="strict" if view != "sse" else "replace")
+        answer.body.decode()
         last_id = b"id: %s~\n" % answer.next_offset.encode()
         ends = {"ai-sdk": last_id + b"data: [DONE]\n\n", "ag-ui": last_id + b": end\n\n"}
         if view != "sse":

@@ -195,7 +195,7 @@ async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:
             raise _Refused(413, f"a request has at most {MOST_BODY_BYTES} bytes")
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise BadRequest("the body of the request is no JSON") from None
     if not isinstance(decoded, dict):
         raise BadRequest("the body of the request is a JSON object with an id and messages")

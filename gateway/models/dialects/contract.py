@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -63,12 +65,12 @@ def data_objects(events: bytes, marker: bytes) -> list[object]:
     """
     if marker not in events:
         return []
-    found = []
+    found: list[object] = []
     for line in events.splitlines():
         if line.startswith(b"data:") and marker in line:
             try:
-                found.append(msgspec.json.decode(line[5:]))
-            except msgspec.DecodeError:
+                found.append(decoded_json(line[5:]))
+            except NOT_JSON:
                 continue
     return found
 
@@ -76,8 +78,8 @@ def data_objects(events: bytes, marker: bytes) -> list[object]:
 def whole_body_event(body: bytes) -> bytes:
     """Return an event with the body of an answer that does not stream; b"" if it is no JSON."""
     try:
-        return b"data: %b\n\n" % msgspec.json.encode(msgspec.json.decode(body))
-    except msgspec.DecodeError:
+        return b"data: %b\n\n" % msgspec.json.encode(decoded_json(body))
+    except NOT_JSON:
         return b""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.models.dialects.contract import EarlyEnd, data_objects
+from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
     from typing import Any
@@ -57,8 +58,8 @@ def event_head(event: bytes) -> EventHead | None:
     for line in event.splitlines():
         if line.startswith(b"data:"):
             try:
-                return _heads.decode(line[5:])
-            except msgspec.DecodeError:
+                return decoded_json(line[5:], _heads.decode)
+            except NOT_JSON:
                 return EventHead()
     return None
 

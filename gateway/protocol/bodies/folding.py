@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type, stored_messages
+from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -117,7 +118,7 @@ class _Fold:
             return None
         try:
             value = msgspec.json.decode(event.text)
-        except (msgspec.DecodeError, RecursionError):
+        except NOT_JSON:
             return None
         delta = self._find_delta(value) if isinstance(value, dict) else None
         if delta is None or not _has_text(value, delta[0]):
@@ -168,18 +169,32 @@ def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
     for data in records:
         if is_between and (found := _FRAME.fullmatch(data)):  # as nearly all are
             start += len(data)
-            yield _Event(FoldedEvent(start, data), (found[1], found[3]), found[2])
+            yield _framed(start, found)
             continue
         begin = 0
         for end in (found.end() for found in _EVENT_END.finditer(data)):
-            whole = FoldedEvent(start + end, data[begin:end])
-            found = _FRAME.fullmatch(whole.data) if is_between else None
-            yield _Event(whole) if found is None else _Event(whole, (found[1], found[3]), found[2])
+            whole = data[begin:end]
+            found = _FRAME.fullmatch(whole) if is_between else None
+            yield _unframed(start + end, whole) if found is None else _framed(start + end, found)
             begin, is_between = end, True
         start += len(data)
         if begin < len(data):
-            yield _Event(FoldedEvent(start, data[begin:]))
+            yield _unframed(start, data[begin:])
             is_between = False
+
+
+def _framed(end: int, found: re.Match[bytes]) -> _Event:
+    """Return the whole event that ends at `end`, as text."""
+    whole, (before, text, behind) = found[0], found.groups()
+    if not whole.isascii():
+        before, text = as_utf8(before), as_utf8(text)
+        whole = before + text + behind
+    return _Event(FoldedEvent(end, whole), (before, behind), text)
+
+
+def _unframed(end: int, data: bytes) -> _Event:
+    """Return an event that is not understood, or a part of one, as text."""
+    return _Event(FoldedEvent(end, part_as_utf8(data)))
 
 
 def _holder(event: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - an object or an array

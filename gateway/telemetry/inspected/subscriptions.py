@@ -131,7 +131,7 @@ def decode_rank(after: str) -> SubscriptionRank:
         number, route, subscription_id = msgspec.json.decode(
             after, type=tuple[float | None, str, str]
         )
-    except msgspec.DecodeError:
+    except ValueError:
         raise BadRequest("after is not where a page of this order ended") from None
     return (float("inf") if number is None else number), route, subscription_id
 

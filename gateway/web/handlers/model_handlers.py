@@ -22,6 +22,7 @@ from gateway.models.provider.responses import head_of
 from gateway.models.record import ResponseEntry
 from gateway.models.retrieval import StoredEvents
 from gateway.protocol import http1
+from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import STREAM_FIELD
 from gateway.protocol.http.target import split, taken_out
@@ -240,8 +241,8 @@ class ModelHandlers:
 def _parsed(body: bytes) -> _Wanted:
     """Return what a body asks for; the provider judges one that is no JSON object."""
     try:
-        return _wanted.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+        return decoded_json(body, _wanted.decode)
+    except NOT_JSON:
         return _Wanted()
 
 

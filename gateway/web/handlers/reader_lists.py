@@ -295,7 +295,7 @@ def _group_of(row: ReaderRow, by: GroupBy) -> ReaderGroup:
 def _rank_of(after: str) -> Rank:
     try:
         return _decoder.decode(after)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise _not_a_place() from error
 
 
