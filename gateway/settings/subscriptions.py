@@ -59,7 +59,7 @@ class SubscriptionSettings(FrontSettings):
     )
     # Each has a row in the log, 2 KiB in memory, and at most one delivery under way.
     max_client_subscriptions: Count = setting(
-        10_000,
+        1_000,
         ge=0,
         le=1_000_000,
         reload=NEXT,

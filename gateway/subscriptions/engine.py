@@ -43,7 +43,7 @@ class SubscriptionRules(NamedTuple):
 
     base_url: str = ""
     webhook_loopback: bool = False
-    max_client_subscriptions: int = 10_000
+    max_client_subscriptions: int = 1_000
     max_subscription_streams: int = 100_000
 
     @classmethod

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,10 @@ from gateway.errors import BadRequest
 from gateway.subscriptions.state.patterns import PatternIndex, pattern_of, stream_name
 
 SEGMENTS = st.sampled_from(["a", "b", "*", "**", "%2A"])
-NAMES = st.lists(st.sampled_from(["a", "b", "%2A", "*"]), min_size=1, max_size=5).map("/".join)
+NAME_SEGMENTS = st.sampled_from(["a", "b", "%2A", "*"])
+NAMES = st.lists(NAME_SEGMENTS, min_size=1, max_size=5).map("/".join)
+LONG_NAMES = st.lists(NAME_SEGMENTS, min_size=1, max_size=9).map("/".join)
+MANY, LONG = 10_000, 900  # patterns, and segments of a name
 
 
 def matches(pattern: list[str], name: list[str]) -> bool:
@@ -25,7 +31,7 @@ def matches(pattern: list[str], name: list[str]) -> bool:
     return matches(rest, name[1:])
 
 
-@given(st.lists(st.lists(SEGMENTS, min_size=1, max_size=5), max_size=6), NAMES)
+@given(st.lists(st.lists(SEGMENTS, min_size=1, max_size=8), max_size=6), LONG_NAMES)
 def test_a_name_is_matched_by_exactly_the_patterns_that_fit(
     patterns: list[list[str]], name: str
 ) -> None:
@@ -38,7 +44,7 @@ def test_a_name_is_matched_by_exactly_the_patterns_that_fit(
     for number, segments in enumerate(patterns):
         index.remove(pattern_of("/".join(segments)), number)
     assert index.match(name) == []
-    assert not index._root.children
+    assert index._root.is_empty
 
 
 @pytest.mark.parametrize(
@@ -80,3 +86,47 @@ def test_a_name_is_matched_without_a_look_at_patterns_that_begin_otherwise() -> 
     assert index.match("t7/x") == [7]
     assert sorted(index.match("t7/last")) == [7, 1_000]
     assert index.match("u/x") == []
+
+
+@pytest.mark.parametrize(
+    ("longest", "reason"),
+    [
+        pytest.param("/".join("a" * 32), "at most 32 segments", id="segments"),
+        pytest.param("**/a/**/a/**/a/**/**", "at most 4 segments", id="several"),
+    ],
+)
+def test_a_pattern_of_the_most_segments_is_taken_and_a_longer_one_refused(
+    longest: str, reason: str
+) -> None:
+    pattern_of(longest)
+    with pytest.raises(BadRequest, match=reason):
+        pattern_of(f"{longest}/a/**")
+
+
+def hardest_patterns(number: int) -> list[str]:
+    """Return patterns of the most segments, all of which have to be compared with a name."""
+    choose = random.Random(1).choice
+    found: dict[str, None] = {}
+    while len(found) < number:
+        segments = [choose("aab*") for _ in range(28)]
+        for at in (24, 16, 8, 0):
+            segments.insert(at, "**")
+        found["/".join(segments)] = None
+    return list(found)
+
+
+@pytest.mark.parametrize("segments", ["a", "ab", "aaaaab"], ids=["one", "two", "rare"])
+def test_the_longest_patterns_and_names_are_matched_without_backtracking(segments: str) -> None:
+    index: PatternIndex[int] = PatternIndex()
+    for number, text in enumerate(hardest_patterns(MANY)):
+        index.add(pattern_of(text), number)
+    name = "/".join(random.Random(2).choices(segments, k=LONG))
+    turns: list[float] = []
+    steps = index.match_steps(name)
+    is_over = False
+    while not is_over:
+        began = time.thread_time()
+        is_over = next(steps, True) is True
+        turns.append(time.thread_time() - began)
+    assert sum(turns) < 0.5  # 0.07 s on an idle machine
+    assert sorted(turns)[-2] < 0.002
