@@ -15,7 +15,7 @@ from gateway.live.event_rounds import Round
 from gateway.live.feed_loop import DueTimer, FeedLoop
 from gateway.live.long_polls import LongPolls
 from gateway.live.rounds import LONGEST_PAUSE_S, PendingNews, RoundSchedule
-from gateway.live.sse_readers import SseReaders
+from gateway.live.sse.readers import SseReaders
 from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSource, ParkableConnection, Waiter
-    from gateway.live.sse_readers import SseReader
+    from gateway.live.sse.reader import SseReader
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.spans import Trail
@@ -97,7 +97,7 @@ class Feed(Generic[V, N]):
     @property
     def has_readers(self) -> bool:
         """True while a reader waits for the stream."""
-        return bool(self.long_polls.waiting.parked or self.sse_readers.ends)
+        return bool(self.long_polls.waiting.parked or self.sse_readers)
 
     @property
     def expects_readers(self) -> bool:

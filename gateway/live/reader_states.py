@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from gateway.live.contract import Parked, Waiter
     from gateway.live.feed import Feed
-    from gateway.live.sse_readers import SseReader, SseReaders
+    from gateway.live.sse.reader import SseReader
+    from gateway.live.sse.readers import SseReaders
     from gateway.live.waiting_polls import WaitingPolls
     from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
@@ -25,7 +26,7 @@ def reader_states(feed: Feed[Any, Any]) -> Iterator[ReaderState]:
 
 
 def _of_events(readers: SseReaders[Any, Any]) -> Iterator[ReaderState]:
-    for reader in list(readers.ends):
+    for reader in readers:
         if reader in readers:
             sent, end = reader.sent_bytes, partial(readers.end, reader)
             status = _status(readers, reader)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.live.feed import FeedOwner
-    from gateway.live.sse_readers import SseReader
+    from gateway.live.sse.reader import SseReader
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import Record
     from gateway.runtime.context import Context

@@ -144,6 +144,8 @@ GIVES_BACK = frozenset(
         "FollowedStreams.release_reader",
         "SseReader.connection_lost",
         "SseReader.note_end",
+        "OverdueReaders.__len__",
+        "OverdueReaders.discard",
         "SseReaders.__len__",
         "Request.call_at_end",
         "ServerLimits.connection_lost",

@@ -129,7 +129,9 @@ class BareTransport(asyncio.Transport):
 
     @override
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """Return the client's address as `peername`; nothing else is known."""
+        """Return the client's address as `peername`, and the `descriptor`; else the default."""
+        if name == "descriptor":
+            return self.descriptor
         if name != "peername" or self._peer is None:
             return default
         return (self._peer,) if self._peer else self._peer

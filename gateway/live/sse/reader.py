@@ -1,186 +1,55 @@
-"""The SSE readers of a feed: how they get from catch-up to live, and what they are sent.
-
-A reader takes over its connection from the HTTP handler once the head is written. It is an object
-without a task, so that tens of thousands can wait. Each reader is in exactly one of these states,
-so it is sent everything once:
-
-- reading: the data behind its position is being read for it;
-- paused: its connection is full, and it continues from its position once that has drained;
-- ahead: it was sent data that no round has reached yet, and it joins the rounds when they have;
-- live: it is sent the rounds that it lacks when its turn comes.
-"""
+"""An SSE response under way, which takes over its client's connection from the HTTP handler."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
 from gateway.errors import HeadgateError
-from gateway.live.contract import DataEvent, N, V
-from gateway.live.drain_times import drain_times
-from gateway.live.live_turns import LiveTurns
+from gateway.live.sse.overdue_readers import unread_bytes
 from gateway.protocol import http1
-from gateway.protocol.cursors import current_cursor
-from gateway.protocol.streams import offsets
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.live.admitted_readers import PrincipalLike
-    from gateway.live.contract import FeedSource, FeedState, ReaderClient, ReaderServer
-    from gateway.live.event_rounds import Round
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.live.contract import DataEvent, FeedSource, FeedState, ReaderClient, ReaderServer
+    from gateway.live.live_turns import LiveTurns
+    from gateway.telemetry.live_traffic import Ended, LiveTraffic
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 LAST_BYTES_S = 30.0  # for a slow client to read the rest of a response that has ended
-FRESH_S = 1.0  # clients blame a broken proxy when three SSE connections end sooner than this
 
 
-class SseReaders(Generic[V, N]):
-    """The SSE readers that a feed serves, each until its time is over.
+class SseReadersLike(Protocol):
+    """The readers of a feed, as one of them uses them."""
 
-    `turns` has the live readers, and `ahead` those that are past the feed's position.
-    """
+    feed: FeedState[Any]
+    source: FeedSource[Any, Any]
+    traffic: LiveTraffic
+    turns: LiveTurns[Any, Any]
+    ahead: dict[SseReader, None]
 
-    __slots__ = ("_hurries", "_last_write", "ahead", "ends", "feed", "source", "traffic", "turns")
-
-    def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
-        self.feed = feed
-        self.source = source
-        self.traffic = source.traffic.live
-        self._hurries = False
-        self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
-        self.ahead: dict[SseReader, None] = {}
-        self.turns = LiveTurns(feed, source, self)
-        self._last_write = asyncio.get_running_loop().time()
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __contains__(self, reader: SseReader) -> bool:
+    def __contains__(self, reader: SseReader, /) -> bool:
         """Return whether the reader is still served."""
-        return reader in self.ends
-
-    def add(self, reader: SseReader) -> float:
-        """Serve a reader; return the latest time at which something is due for it (loop time)."""
-        settings = self.source.settings
-        self.traffic.sse.joins += 1
-        if reader.principal is not None:
-            self.source.shared.admitted.add(reader, partial(self.end, reader))
-        end = self.ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
-        return min(end, self._last_write + settings.heartbeat)
-
-    def remove(self, reader: SseReader) -> None:
-        """Remove a reader whose client has disconnected."""
-        if self._forget(reader, "client"):
-            self.feed.release_reader()
-
-    def finish(self, reader: SseReader, ended: Ended = "closed") -> None:
-        """End the reader's response with its last chunk."""
-        if self._forget(reader, ended):
-            try:
-                reader.end()
-            except BaseException:
-                reader.abort()
-                raise
-            finally:
-                self.feed.release_reader()
-
-    def end(self, reader: SseReader, ended: Ended) -> None:
-        """End the response of a reader whose time is over, with a last control event."""
-        if reader.paused:  # a control event would wait behind what it does not read
-            self.drop(reader, "slow" if ended in {"timeout", "drain"} else ended)
-        elif reader in self.ends:
-            if reader.position != offsets.BEGINNING:  # which no control event names
-                reader.send_events()  # also in the state "reading": some clients throw without it
-            self.finish(reader, ended)
-
-    def drop(self, reader: SseReader, ended: Ended = "error") -> None:
-        """Close the reader's connection at once, whose client resumes from its offset."""
-        if self._forget(reader, ended):
-            reader.abort()
-            self.feed.release_reader()
-
-    def _forget(self, reader: SseReader, ended: Ended) -> bool:
-        self.turns.remove(reader)
-        self.ahead.pop(reader, None)
-        self.traffic.slow.discard(reader)
-        if reader.reading is not None:
-            reader.reading.cancel()  # it may hold a place at the origin
-        if self.ends.pop(reader, None) is None:
-            return False
-        if reader.principal is not None:
-            self.source.shared.admitted.discard(reader)
-            reader.principal.use.sent_bytes += reader.sent_bytes
-        self.traffic.sse.departures[ended] += 1
-        reader.note_end(ended)
-        return True
-
-    def finish_all(self) -> None:
-        """Send all readers the remaining rounds, then end their responses with the last chunk."""
-        self.turns.send_rest()
-        for reader in list(self.ends):
-            self.finish(reader)
-
-    def drop_all(self) -> None:
-        """Close the connections of all readers at once."""
-        self.turns.stop()
-        for reader in list(self.ends):
-            self.drop(reader)
-
-    # Rounds
-
-    def write_round(self, one: Round[N]) -> int:
-        """Start to send a round to the live readers; return how many of them it has news for."""
-        self._last_write = asyncio.get_running_loop().time()
-        return self.turns.send_round(one)
 
     def control_event(self, position: str, floor: int) -> bytes:
         """Return the control event for a reader at `position`; its cursors are at least `floor`."""
-        at_tail = position == self.feed.tail and self.feed.caught_up
-        return self.source.control_event(
-            position,
-            max(floor, current_cursor(self.source.shared.clock())),
-            up_to_date=at_tail,
-            closed=at_tail and self.feed.closed,
-        )
 
-    def advance_ahead(self) -> None:
-        """Let readers that were ahead join the rounds, if these have reached their positions."""
-        ahead, self.ahead = self.ahead, {}
-        for reader in ahead:
-            reader.advance()
+    def resume(self, reader: SseReader) -> None:
+        """Continue with a reader that was paused, or end its response if its time is over."""
 
-    # Time
+    def finish(self, reader: SseReader) -> None:
+        """End the response of a closed stream, once the reader has most of what was sent."""
 
-    def due(self, now: float) -> float:
-        """Return the time at which the oldest response ends or a heartbeat is due (loop time)."""
-        heartbeat = self.source.settings.heartbeat
-        beat = self._last_write + heartbeat
-        return min(next(iter(self.ends.values())), beat if beat > now else now + heartbeat)
+    def remove(self, reader: SseReader) -> None:
+        """Remove a reader whose client has disconnected."""
 
-    def tick(self, now: float) -> None:
-        """End the responses whose time is over, and send heartbeats if they are due."""
-        for reader, end in list(self.ends.items()):
-            if end > now:
-                break
-            self.end(reader, "drain" if self._hurries else "timeout")
-        if self.turns.live and now >= self._last_write + self.source.settings.heartbeat:
-            self.turns.send_heartbeats()
-            self._last_write = now
-
-    def hurry(self, now: float) -> None:
-        """End the time of every response soon, in lots; of a new one when it is FRESH_S old."""
-        self._hurries = True
-        settings = self.source.settings
-        begun_before = now - FRESH_S + settings.sse_max_age
-        times = drain_times(now, len(self.ends), settings.drain_time)
-        for (reader, end), at in zip(list(self.ends.items()), times, strict=True):
-            self.ends[reader] = min(end, at if end <= begun_before else max(at, now + FRESH_S))
+    def drop(self, reader: SseReader) -> None:
+        """Close the reader's connection at once, whose client resumes from its offset."""
 
 
 class SseReader(asyncio.Protocol):
@@ -213,7 +82,7 @@ class SseReader(asyncio.Protocol):
     def __init__(  # noqa: PLR0913 - of a response, its client and its server
         self,
         transport: asyncio.Transport,
-        readers: SseReaders[Any, Any],
+        readers: SseReadersLike,
         position: str,
         cursor: int,
         *,
@@ -273,11 +142,15 @@ class SseReader(asyncio.Protocol):
         """Continue from the reader's position, now that the client has read everything sent."""
         self.paused = False
         self._readers.traffic.slow.discard(self)
-        self.advance()
+        self._readers.resume(self)
 
     def unsent_bytes(self) -> int:
         """Return the number of bytes that wait to be written to the socket."""
         return self._transport.get_write_buffer_size()
+
+    def unread_bytes(self) -> int:
+        """Return the number of written bytes that the client has not received yet."""
+        return unread_bytes(self._transport)
 
     def write(self, framed: bytes, size: int) -> None:
         """Write a chunk of a chunked body, which has `size` bytes without its framing."""
@@ -291,15 +164,14 @@ class SseReader(asyncio.Protocol):
 
     def end(self) -> None:
         """End the response; the connection serves the client's next request if it can."""
-        if not self._chunked:
-            self._transport.close()
-            return
-        trailers = self._readers.source.trailers(self.position, closed=self._is_at_end())
-        self._transport.write(http1.last_chunk(trailers))
-        if self._has_input or self.paused or not self._server.resume_http(self._transport):
-            self._transport.close()
-            # A client that does not read the rest would keep the connection for ever.
-            asyncio.get_running_loop().call_later(LAST_BYTES_S, self._transport.abort)
+        if self._chunked:
+            trailers = self._readers.source.trailers(self.position, closed=self.is_at_end())
+            self._transport.write(http1.last_chunk(trailers))
+            if not (self._has_input or self.paused) and self._server.resume_http(self._transport):
+                return
+        self._transport.close()
+        # A client that does not read the rest would keep the connection for ever.
+        asyncio.get_running_loop().call_later(LAST_BYTES_S, self._transport.abort)
 
     def abort(self) -> None:
         """Close the connection at once, and drop what is unsent."""
@@ -329,9 +201,9 @@ class SseReader(asyncio.Protocol):
                 return
             if self.position == feed.position:
                 readers.turns.join(self)
-                if not self.is_up_to_date or self._is_at_end():
+                if not self.is_up_to_date or self.is_at_end():
                     self.send_events()
-                if self._is_at_end():
+                if self.is_at_end():
                     readers.finish(self)
                 return
             event = source.cached_event(feed.stream, self.position)
@@ -365,10 +237,11 @@ class SseReader(asyncio.Protocol):
     def _go_on(self, event: DataEvent) -> None:
         self.position = event.end
         self.send_events(event.rendered)
-        if self._is_at_end():
+        if self.is_at_end():
             self._readers.finish(self)
 
-    def _is_at_end(self) -> bool:
+    def is_at_end(self) -> bool:
+        """Return whether the reader was sent all of a closed stream."""
         feed = self._readers.feed
         return feed.closed and self.position == feed.tail
 

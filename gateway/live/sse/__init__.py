@@ -1,0 +1,1 @@
+"""The SSE readers of a feed, and the end of their responses."""

@@ -1,0 +1,144 @@
+"""Readers whose response reaches `sse_max_age` amid a message that they receive slowly."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.live.reader_states import reader_states
+from gateway.live.sse import overdue_readers
+from gateway.live.sse.overdue_readers import CHECK_S, LEAST_RATE, OverdueReaders
+from tests.live.test_feed_edges import ended_properly
+from tests.support.waiting import until
+from tests.web.serving import Serving, get, offset, post, put, serving
+
+if TYPE_CHECKING:
+    from gateway.live.feed import Feed
+    from gateway.telemetry.live_traffic import Ended
+    from tests.support.http1 import Client
+
+LONG = 12 << 20  # bytes; more than the sockets take whose client reads nothing
+KIB = 1024
+
+
+def feed_of(gateway: Serving) -> Feed[Any, Any]:
+    (feed,) = gateway.route.feeds._feeds
+    return feed
+
+
+async def stalled(gateway: Serving, *lines: str, live: bool = False) -> Client:
+    """Return a reader that takes nothing of a long message, which it may wait for."""
+    await gateway.ask(put("s"))
+    append = post("s", b"x" * LONG, *lines)
+    if not live:
+        assert (await gateway.ask(append)).status == 204
+    client = await gateway.connect(receive_buffer=4 * KIB)
+    client.pause()
+    client.send(get("s?offset=-1&live=sse"))
+    await until(lambda: gateway.limits.live_readers == 1)
+    if live:
+        assert (await gateway.ask(append)).status == 204
+    await until(lambda: bool(gateway.route.traffic.live.slow))
+    return client
+
+
+async def overdue(gateway: Serving, *lines: str) -> Client:
+    client = await stalled(gateway, *lines)
+    await until(lambda: len(feed_of(gateway).sse_readers.overdue) == 1)
+    return client
+
+
+def departures(gateway: Serving) -> dict[Ended, int]:
+    counts = gateway.route.traffic.live.sse.departures
+    return {ended: count for ended, count in counts.items() if count}
+
+
+@pytest.mark.parametrize(
+    ("lines", "ended"), [((), "timeout"), (("Stream-Closed: true",), "closed")]
+)
+async def test_a_message_that_takes_longer_than_the_age_comes_whole_and_ends_the_response(
+    lines: tuple[str, ...], ended: Ended
+) -> None:
+    async with serving(sse_max_age=0.2, max_append=LONG, max_pending_appends=LONG) as gateway:
+        client = await overdue(gateway, *lines)
+        client.resume()
+        await client.answer(to_head=True)
+        events = await client.events_to_the_end()
+        assert json.loads(events[-1].data)["streamNextOffset"] == offset(LONG)
+        assert sum(len(event.data) for event in events if event.name == "data") == LONG
+        await until(lambda: departures(gateway) == {ended: 1})
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_the_last_message_of_a_closed_stream_is_not_cut_before_it_is_received(
+    *, live: bool
+) -> None:
+    async with serving(max_append=LONG, max_pending_appends=LONG) as gateway:
+        client = await stalled(gateway, "Stream-Closed: true", live=live)
+        assert departures(gateway) == {}, "it is still served, and its credential still counts"
+        client.resume()
+        await client.answer(to_head=True)
+        events = await client.events_to_the_end()
+        assert json.loads(events[-1].data)["streamClosed"] is True
+        await until(lambda: departures(gateway) == {"closed": 1})
+
+
+@pytest.mark.parametrize("ended", ["revoked", "expired", "disconnected", "drain"])
+async def test_an_overdue_reader_is_cut_at_once_by_anything_but_its_age(ended: Ended) -> None:
+    async with serving(sse_max_age=0.2, max_append=LONG, max_pending_appends=LONG) as gateway:
+        client = await overdue(gateway)
+        if ended == "drain":
+            await gateway.route.drain()
+        else:
+            (state,) = reader_states(feed_of(gateway))
+            assert state.status == "slow"
+            state.end(ended)
+        assert departures(gateway) == {"slow" if ended == "drain" else ended: 1}
+        client.resume()
+        assert not await ended_properly(client)
+
+
+async def test_an_overdue_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overdue_readers, "CHECK_S", 0.05)
+    monkeypatch.setattr(overdue_readers, "MOST_BEHIND", LEAST_RATE // 4)
+    async with serving(sse_max_age=0.2, max_append=LONG, max_pending_appends=LONG) as gateway:
+        client = await overdue(gateway)
+        await until(lambda: departures(gateway) == {"slow": 1})
+        client.resume()
+        assert not await ended_properly(client)
+
+
+class Taking:
+    """A reader that has 16 MiB left, and takes it in steps."""
+
+    def __init__(self) -> None:
+        self.unread = 16 * KIB * KIB
+
+    def unread_bytes(self) -> int:
+        return self.unread
+
+
+@pytest.mark.parametrize(
+    ("step", "each_s", "is_cut"),
+    [
+        pytest.param(80 * KIB, 5, False, id="at the least rate"),
+        pytest.param(400 * KIB, 25, False, id="at the least rate, in steps of a large window"),
+        pytest.param(75 * KIB, 5, True, id="below the least rate"),
+        pytest.param(1000 * KIB, 70, True, id="in bursts, silent for over half a minute"),
+    ],
+)
+def test_an_overdue_reader_may_take_as_long_as_it_keeps_the_least_rate(
+    step: int, each_s: int, *, is_cut: bool
+) -> None:
+    readers, reader = OverdueReaders[Taking](), Taking()
+    readers.add(reader, 100.0)
+    cut = False
+    for number in range(1, 16 * KIB // 80):
+        if number * CHECK_S % each_s == 0:
+            reader.unread = max(0, reader.unread - step)
+        cut = cut or readers.too_slow(100.0 + number * CHECK_S) == [reader]
+    assert cut is is_cut
+    assert readers.discard(reader)
+    assert not readers.discard(reader)
