@@ -216,6 +216,40 @@ def test_a_backup_replaces_what_a_killed_one_left_and_waits_for_no_other(tmp_pat
     assert command("verify", tmp_path / "copy").returncode == 0
 
 
+def test_a_backup_is_written_only_where_no_other_user_can_exchange_its_files(
+    tmp_path: Path,
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"of somebody else")
+    with headgate(f"file:{tmp_path / 'data'}") as server:
+        write_streams(server)
+        for name in ("draft", "name", "old", "group", "others", "sticky"):
+            (tmp_path / name).mkdir(0o700)
+        (tmp_path / "draft" / "copy.partial").symlink_to(victim)
+        (tmp_path / "name" / "copy").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "old" / "copy.partial").write_bytes(b"left by a killed backup")
+        (tmp_path / "old" / "copy.partial").chmod(0o666)
+        (tmp_path / "group").chmod(0o770)
+        (tmp_path / "others").chmod(0o703)
+        (tmp_path / "sticky").chmod(0o1777)
+        for folder, reason in (
+            ("draft", "copy.partial is a symbolic link: it was left as it is"),
+            ("name", "copy is there already"),
+            ("group", "can write in"),
+            ("others", "can write in"),
+            ("sticky", "can write in"),
+        ):
+            before = sorted((tmp_path / folder).iterdir())
+            done = command("backup", tmp_path / "data", tmp_path / folder / "copy")
+            assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+            assert reason in done.stderr.decode()
+            assert sorted((tmp_path / folder).iterdir()) == before
+        copy = tmp_path / "old" / "copy"
+        assert command("backup", tmp_path / "data", copy).returncode == 0
+        assert (copy.lstat().st_mode & 0o777, list(copy.parent.iterdir())) == (0o600, [copy])
+    assert victim.read_bytes() == b"of somebody else"
+
+
 def test_a_restore_replaces_what_a_killed_one_left(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path / 'data'}") as server:
         write_streams(server)

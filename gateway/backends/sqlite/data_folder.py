@@ -290,9 +290,10 @@ def missing_columns(found: set[Column], version: int) -> set[Column]:
 
 
 def create_file(file: Path) -> None:
-    """Create an empty file for a database. Raises FileExistsError."""
+    """Create an empty file for a database. Raises FileExistsError, also for a symbolic link."""
     # SQLite gives the WAL and the WAL's index (shm) the mode of the data file.
-    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(file, flags, FILE_MODE))
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
@@ -45,12 +46,13 @@ def back_up(place: Path, to: Path, on_progress: OnProgress) -> FileCopy:
     """Copy the data file of a folder to a file that must not exist.
 
     The copy has everything that was acknowledged before, and gets its name when it is complete,
-    verified and synced. Raises StartError.
+    verified and synced. Raises StartError, also for a folder in which others can exchange files.
     """
     if to.is_dir():
         raise StartError(f"{to} is a folder: name a file in it, such as {to / 'headgate.backup'}")
     with SourceFile.open(place) as source:
         try:
+            _check_trusted(to.parent)
             with _draft(to) as draft:
                 copied = _copy(source, draft, on_progress)
                 _check_free(to)
@@ -97,8 +99,23 @@ def _check_empty(target: DataFolder) -> None:
         )
 
 
+def _check_trusted(folder: Path) -> None:
+    """Raise StartError if a user other than this one and root can make files in a folder.
+
+    Such a user could lead the copy elsewhere, or plant a journal that SQLite applies to it: a name
+    in /tmp is no protection.
+    """
+    status = folder.stat()
+    user = os.geteuid()
+    if status.st_uid not in {user, 0} or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StartError(
+            f"others than user {user} can write in {folder}, and could exchange the copy, which has"
+            " all streams: name a file in a folder that only its user can write to"
+        )
+
+
 def _check_free(to: Path) -> None:
-    if to.exists():
+    if to.exists() or to.is_symlink():
         raise StartError(f"{to} is there already, and is not written over: name another file")
 
 
@@ -111,21 +128,36 @@ def _draft(to: Path) -> Iterator[Path]:
     """
     _check_free(to)
     draft = to.with_name(f"{to.name}.partial")
-    with contextlib.suppress(FileExistsError):
+    if draft.is_symlink():
+        raise StartError(f"{draft} is a symbolic link: it was left as it is")
+    with contextlib.suppress(FileNotFoundError), _locked(draft):
+        _remove(draft)
+    try:
         create_file(draft)
-    with draft.open("rb+") as opened:
+    except FileExistsError as error:
+        raise StartError(f"another backup is writing {draft}: wait for its end") from error
+    with _locked(draft):
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StartError(f"another backup is writing {draft}: wait for its end") from error
-        if not draft.exists() or not os.path.samestat(draft.stat(), os.fstat(opened.fileno())):
-            raise StartError(f"another backup has just written {to}")
-        try:
-            opened.truncate()
             _remove_beside(draft)
             yield draft
         finally:
             _remove(draft)
+
+
+@contextlib.contextmanager
+def _locked(draft: Path) -> Iterator[None]:
+    """Lock the file of a backup within the block. Raises StartError if another backup has it."""
+    descriptor = os.open(draft, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(f"another backup is writing {draft}: wait for its end") from error
+        if not draft.exists() or not os.path.samestat(draft.stat(), os.fstat(descriptor)):
+            raise StartError(f"another backup has just written {draft}")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove(draft: Path) -> None:
