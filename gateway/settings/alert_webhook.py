@@ -54,7 +54,7 @@ class AlertSettings(SubscriptionSettings):
         "",
         reload=NEXT_NOTIFICATION,
         description="File with the secret that signs these requests, as whsec_ and base64; "
-        "required with alert_webhook.",
+        "required with alert_webhook. Other users must not be able to read it.",
     )
 
     @checks("alert_webhook_secret_file")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
+from gateway.settings.cross_checks.open_keys import open_keys
 from gateway.settings.cross_checks.own_listener import leading_back
 from gateway.settings.cross_checks.subscription_logs import mistaken_logs
 from gateway.settings.declared import Settings
@@ -146,7 +147,12 @@ def load(
         problems += _problems_of(refusal.mistakes, misspelt, values)
         raise SettingsError(_in_order(problems)) from refusal
     led_back = leading_back(settings) if look_at_files else ()
-    for found in (*ineffective_settings(settings), *mistaken_logs(settings), *led_back):
+    for found in (
+        *ineffective_settings(settings),
+        *mistaken_logs(settings),
+        *open_keys(settings),
+        *led_back,
+    ):
         item = values[str(found.path[0])]
         sentence = f"{item.subject(found.path)} is {_show(found.value)}, but {found.must}."
         problems.append(_Problem(item.line(found.path), sentence))

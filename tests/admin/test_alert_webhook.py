@@ -130,6 +130,7 @@ class Told:
 def secret(tmp_path: Path) -> str:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
+    file.chmod(0o600)
     return str(file)
 
 
@@ -559,6 +560,7 @@ def test_a_secret_has_24_to_64_bytes_and_is_not_shown(
 ) -> None:
     file = tmp_path / "secret"
     file.write_text(text)
+    file.chmod(0o600)
     if is_fine:
         assert set(webhook_key(str(file))) == set(b"k")
         return

@@ -221,6 +221,7 @@ def test_check_says_who_may_call_each_provider_and_with_whose_key(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     (tmp_path / "house.key").write_text("sk-house")
+    (tmp_path / "house.key").chmod(0o600)
     (tmp_path / "tokens.toml").write_text("")
     config = tmp_path / "h.toml"
     config.write_text(

@@ -29,6 +29,7 @@ def guarded(folder: Path, *, has_key: bool) -> dict[str, object]:
         return {"auth": ["tokens"]}
     key = folder / "provider.key"
     key.write_text("sk-of-the-house\n")
+    key.chmod(0o600)
     return {"auth": ["tokens"], "key_file": str(key)}
 
 

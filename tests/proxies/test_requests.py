@@ -286,11 +286,3 @@ def test_the_check_of_the_settings_lists_the_hosts_of_a_proxy(tmp_path: Path) ->
     assert checked.returncode == 0, checked.stderr
     line = "responses of api.openai.com, http://127.0.0.1:* in /v1/stream/proxied"
     assert line in checked.stdout.decode()
-
-
-def test_the_check_of_the_settings_refuses_a_secret_that_others_may_read(tmp_path: Path) -> None:
-    environment = {**written(tmp_path), "HEADGATE_PROXIES": proxies(tmp_path)}
-    (tmp_path / "signing.secret").chmod(0o644)
-    checked = run([HEADGATE, "check"], environment={**os.environ, **AT_ONCE, **environment})
-    assert checked.returncode != 0
-    assert b"must not be readable by other users" in checked.stdout + checked.stderr

@@ -213,6 +213,7 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
     names = set()
     secret = tmp_path / "webhook-secret"
     secret.write_text(f"whsec_{'A' * 32}")
+    secret.chmod(0o600)
     with redis_server(tmp_path / "redis") as redis:
         before = {
             "HEADGATE_PURGES": '[{"kind": "varnish", "url": "http://127.0.0.1:9"}]',

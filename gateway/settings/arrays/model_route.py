@@ -78,9 +78,10 @@ class ModelSettings(Table):
     )
     key_file: FilePath = setting(
         "",
-        description="File with the provider's key. Then clients send a token of this server as "
-        "api_key. Without it they send their own key to the provider as api_key, and a token of "
-        "this server, where auth asks for one, in Headgate-Token.",
+        description="File with the provider's key, which other users must not be able to read. "
+        "Then clients send a token of this server as api_key; auth may be none only on loopback. "
+        "Without it they send their own key to the provider as api_key, and a token of this "
+        "server, where auth asks for one, in Headgate-Token.",
     )
     auth: Auth = setting(
         (),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 from gateway.errors import DestinationRefused
@@ -26,7 +25,6 @@ from gateway.settings.reading.values import TextPattern, Validator
 PROXIES_KIND = "an array of tables, each with prefix, streams, allow and secret_file"
 # A random one of letters and digits has 190 bits. What is read of a file is bounded.
 SHORTEST_SECRET, LONGEST_SECRET = 32, 4096
-_READABLE_BY_OTHERS = 0o007
 HOST_KIND = "[SCHEME://]HOST[:PORT] or such a host with *. before it"
 
 
@@ -132,13 +130,8 @@ class ProxySettings(Table):
 
 
 def signing_secret(path: str) -> str:
-    """Return the secret in a file that signs URLs. Raises ValueError, which does not show it.
-
-    Whoever can read it can read every stream of the proxy, so other users must not.
-    """
+    """Return the secret in a file that signs URLs. Raises ValueError, which does not show it."""
     secret = files.secret_text(path, LONGEST_SECRET + 1)
-    if os.stat(path).st_mode & _READABLE_BY_OTHERS:  # noqa: PTH116 - Path raises on odd names
-        raise ValueError(f"must not be readable by other users: chmod o= {path}")
     if not SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET or not secret.isprintable():
         raise ValueError(f"must be a file with at least {SHORTEST_SECRET} characters on one line")
     return secret

@@ -27,16 +27,21 @@ def _check_is_file(path: str) -> None:
 def secret_text(path: str, most: int) -> str:
     """Return the text of a file with a secret, without blanks around it; "" if it is not ASCII.
 
-    At most `most` characters are read. Raises ValueError if the file cannot be read.
+    At most `most` characters are read. Raises ValueError if the file cannot be read, or if other
+    users can read it.
     """
     try:
         with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
-            return file.read(most).strip()
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(most).strip()
     except UnicodeDecodeError:
-        return ""
+        text = ""
     except (OSError, ValueError) as cause:
         why = cause.strerror if isinstance(cause, OSError) else "this is no name of one"
         raise ValueError(f"must be a file that can be read: {why}") from cause
+    if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
+        raise ValueError(f"must not be readable by other users: chmod o= {path}")
+    return text
 
 
 def check_authorities(path: str, look: object) -> None:
