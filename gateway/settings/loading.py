@@ -147,12 +147,8 @@ def load(
         problems += _problems_of(refusal.mistakes, misspelt, values)
         raise SettingsError(_in_order(problems)) from refusal
     led_back = leading_back(settings) if look_at_files else ()
-    for found in (
-        *ineffective_settings(settings),
-        *mistaken_logs(settings),
-        *open_keys(settings),
-        *led_back,
-    ):
+    unused = (*ineffective_settings(settings), *mistaken_logs(settings))
+    for found in (*unused, *open_keys(settings), *led_back):
         item = values[str(found.path[0])]
         sentence = f"{item.subject(found.path)} is {_show(found.value)}, but {found.must}."
         problems.append(_Problem(item.line(found.path), sentence))

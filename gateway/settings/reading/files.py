@@ -30,6 +30,7 @@ def secret_text(path: str, most: int) -> str:
     At most `most` characters are read. Raises ValueError if the file cannot be read, or if other
     users can read it.
     """
+    mode = 0
     try:
         with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
             mode = os.fstat(file.fileno()).st_mode
