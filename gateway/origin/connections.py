@@ -126,6 +126,9 @@ class Connector(aiohttp.TCPConnector):
                 connection.close()
             elif now - used_at >= REST_S and connection.has_unread:
                 self._rest(key, connection, now)  # the loop is about to read it
+            elif now - used_at < REST_S and connection.history.is_doubted:
+                connection.is_idle = False
+                self.return_idle(key, connection)  # to rest
             else:
                 if now - used_at >= REST_S:
                     connection.history = ConnectionHistory()

@@ -4,8 +4,9 @@ Some servers send a body behind the head of an answer that has none, in a packet
 next request on that connection gets that body as its answer, and each later one the answer to the
 request before it. Such a surplus is only recognized while no request is out. So a connection rests
 behind an answer without a body, unless its server has shown often enough that it sends nothing
-more. A surplus marks the server, and all answers on the connection since it was last known to be in
-step are distrusted.
+more. A surplus marks the server, and everything made of the answers on that connection since it
+was last known to be in step is dropped. The server's other connections may be out of step, too:
+they rest before they are closed, so that each of them shows its own surplus.
 """
 
 from __future__ import annotations
@@ -86,12 +87,13 @@ class ConnectionHistory:
     `note` is given what was made of an answer, and the function that drops it.
     """
 
-    __slots__ = ("_drops", "began_at", "has_bodyless", "is_spoiled", "last")
+    __slots__ = ("_drops", "began_at", "has_bodyless", "is_doubted", "is_spoiled", "last")
 
     def __init__(self) -> None:
         self.began_at = monotonic()
         self.last: AnswerKind | None = None
         self.has_bodyless = False  # an answer among those that came
+        self.is_doubted = False  # the server has sent a surplus on another connection meanwhile
         self.is_spoiled = False
         self._drops: dict[Hashable, Callable[[], object]] = {}
 
@@ -128,9 +130,6 @@ class KeptConnection(Protocol):
     server: ServerBehaviour | None
     is_idle: bool
 
-    def close(self) -> None:
-        """Close the connection."""
-
 
 class SurplusCounters(Protocol):
     """The counters of surpluses."""
@@ -154,6 +153,10 @@ class ServerBehaviour:
         self.closes = False  # connections behind answers without a body
         self.closes_all = False  # and behind all others
         self.is_plain = True  # nothing is to be looked at behind a whole answer
+
+    def may_spill_after(self, history: ConnectionHistory) -> bool:
+        """Return whether the server has sent a surplus after such answers before."""
+        return self.closes_all or (self.closes and history.has_bodyless)
 
     def needs_rest(self, kind: AnswerKind, now: float) -> bool:
         """Return whether a connection rests behind an answer of this kind."""
@@ -193,10 +196,11 @@ class InStep:
             return KEEP
         if server.is_plain and kind is WHOLE and not history.is_over(now):
             return KEEP
-        if server.closes_all or (server.closes and history.has_bodyless):
-            return CLOSE
-        if not (server.needs_rest(kind, now) or history.is_over(now)):
-            return KEEP
+        if not history.is_doubted:
+            if server.may_spill_after(history):
+                return CLOSE
+            if not (server.needs_rest(kind, now) or history.is_over(now)):
+                return KEEP
         return REST if server.resting < MOST_RESTING else CLOSE
 
     @staticmethod
@@ -214,7 +218,7 @@ class InStep:
         server, history = connection.server, connection.history
         assert server is not None, "connected"
         server.resting -= 1
-        if not is_silent or server.closes_all or (server.closes and history.has_bodyless):
+        if not is_silent or server.may_spill_after(history):
             return False
         if history.last is not None:
             server.clean[history.last] += 1
@@ -235,20 +239,11 @@ class InStep:
             server.clean[WHOLE] = 0
         elif kind is WHOLE:
             server.closes_all = True
-        copies = history.spoil()
+        dropped = history.spoil()
         for other in list(self._open):
-            if other.server is server and other is not connection:
-                copies += self._distrust(other, server)
+            doubted = other.history
+            if other.server is server and doubted.last and server.may_spill_after(doubted):
+                doubted.is_doubted = True
         self._figures.surpluses[kind.value] += 1
-        self._figures.distrusted += copies
-        self._lines.note(server=server.name, behind=kind.value, dropped=str(copies))
-
-    @staticmethod
-    def _distrust(other: KeptConnection, server: ServerBehaviour) -> int:
-        """Drop what was made of answers on another connection that may be out of step, too."""
-        history = other.history
-        if not (server.closes_all or history.has_bodyless):
-            return 0
-        if other.is_idle:
-            other.close()
-        return history.spoil()
+        self._figures.distrusted += dropped
+        self._lines.note(server=server.name, behind=kind.value, dropped=str(dropped))

@@ -257,6 +257,8 @@ class RawConnection(ResponseHandler):
 
         An exception of our own, which the event loop has logged, is reported as a lost connection.
         """
+        if self.history.is_doubted and not self.is_idle:
+            self.history.spoil()  # it cannot rest any more
         if exc is not None and not isinstance(exc, OSError):
             exc = ConnectionAbortedError(str(exc))
         try:

@@ -135,6 +135,29 @@ async def test_a_second_response_behind_a_complete_one_reaches_another_client_at
         assert await crowd.wrong_copies() == []
 
 
+async def test_a_surplus_drops_only_the_copies_that_its_own_connection_brought() -> None:
+    readers = [f"{EDGE}/ok-{number}" for number in range(8)]
+    async with (
+        SurplusOrigin("200", 0.0, answers_after_s=0.02) as origin,
+        edge_serving(origin) as gateway,
+    ):
+        clients = [await gateway.connect() for _ in readers]
+        for client, target in zip(clients, readers, strict=True):
+            client.send(get(target))
+        for client in clients:
+            await client.answer()
+        await clients[0].ask(get(f"{EDGE}/{SPOILING}"))
+        await until(lambda: _is_seen(gateway))
+        asked = len(origin.heard)
+        for target in readers:
+            assert (await clients[0].ask(get(target))).body == name_of(target)
+    (own,) = {heard.connection for heard in origin.heard if SPOILING in heard.target}
+    brought = {heard.target for heard in origin.heard[:asked] if heard.connection == own}
+    assert {heard.target for heard in origin.heard[asked:]} == {
+        target for target in brought if SPOILING not in target
+    }
+
+
 def _is_seen(gateway: Serving) -> bool:
     return any(gateway.edge.origin.figures.surpluses.values())
 
