@@ -321,6 +321,8 @@ def _explained(error: errors.HeadgateError) -> str:
             lines = f"{line}Producer-Received-Seq: {received}\r\n"
         case errors.RangeNotSatisfiable():
             lines = f"Content-Range: bytes */{error.size}\r\n"
+        case errors.CodingNotSupported():
+            lines = "Accept-Encoding: identity\r\n"
         case errors.MethodNotAllowed():
             lines = f"Allow: {error.allowed or METHODS}\r\n"
         case _:

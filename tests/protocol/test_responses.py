@@ -574,6 +574,7 @@ REFUSALS = [
         415,
         "content_coding_not_supported",
         "Content coding not supported",
+        lines=("Accept-Encoding: identity",),
     ),
     Refusal(errors.HeadTooLarge("why"), 431, "header_too_large", "Header too large"),
     Refusal(errors.RecordDamaged("why"), 500, "record_damaged", "Record damaged"),
