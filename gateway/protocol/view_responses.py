@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
 
 # Part of ETags: raise it when the same stream makes other bytes, so that no cache mixes both.
-VERSION = 1
+VERSION = 2
 _TEXT_TYPE = "Content-Type: text/plain; charset=utf-8\r\n"
 _EVENTS_TYPE = "Content-Type: text/event-stream\r\n"
 _UI_MESSAGES = "x-vercel-ai-ui-message-stream: v1\r\n"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest
-from gateway.protocol.bodies.content import is_text, media_type
+from gateway.protocol.bodies.content import is_text
 from gateway.protocol.renewal import renew
 from gateway.protocol.views import SSE, TEXT
 from gateway.settings.reading.units import YEAR_S
@@ -70,8 +70,8 @@ class RouteViews:
         """Raise BadRequest if a stream of this type has no such view."""
         if view.name != SSE and not is_text(content_type):
             raise BadRequest(
-                f"view={view.name} is for streams of text, of JSON or of events: this one is "
-                f"{media_type(content_type)}"
+                f"view={view.name} is for streams of text in UTF-8, of JSON or of events: this one "
+                f"is {content_type}"
             )
 
     # Live

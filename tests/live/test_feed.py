@@ -192,6 +192,29 @@ async def test_a_slow_reader_leaves_the_rounds_and_loses_no_data() -> None:
         assert text(events) == expected.decode() + "live again"
 
 
+@pytest.mark.parametrize(
+    ("charset", "data", "sent"),
+    [
+        pytest.param("", "café".encode(), "café", id="none"),
+        pytest.param("; charset=utf-8", "café".encode(), "café", id="utf-8"),
+        pytest.param("; charset=iso-8859-1", b"caf\xe9", "Y2Fm6Q==", id="latin-1"),
+        pytest.param("; charset=utf-16le", b"\x0a\x01\x0d\x0a", "CgENCg==", id="utf-16"),
+    ],
+)
+async def test_text_in_another_charset_is_sent_as_base64_and_kept_as_it_is(
+    charset: str, data: bytes, sent: str
+) -> None:
+    """An event stream is UTF-8."""
+    async with serving() as gateway:
+        await gateway.ask(put("s", content_type=f"text/plain{charset}", body=data))
+        client = await gateway.connect()
+        client.send(get("s?offset=-1&live=sse"))
+        head = await client.answer()
+        assert head.get("Stream-SSE-Data-Encoding") == (None if "é" in sent else "base64")
+        assert text(await up_to(client, len(data))) == sent
+        assert (await gateway.ask(get("s?offset=-1"))).body == data
+
+
 async def test_an_idle_sse_reader_gets_heartbeats() -> None:
     async with serving(heartbeat=0.05) as gateway:
         await gateway.ask(put("s"))

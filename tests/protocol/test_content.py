@@ -86,6 +86,17 @@ def test_a_malformed_content_type_is_refused(text: str) -> None:
         ("TEXT/HTML;charset=utf-8", "text/html", False, True),
         ("application/octet-stream", "application/octet-stream", False, False),
         ("texture/plain", "texture/plain", False, False),
+        ("text/csv; header=present; Charset=UTF-8", "text/csv", False, True),
+        ('text/plain; charset="utf-8"', "text/plain", False, True),
+        ("text/plain;charset=us-ascii", "text/plain", False, True),
+        ("text/plain; charset=utf8 ; a=b", "text/plain", False, True),
+        ("text/plain; charset=iso-8859-1", "text/plain", False, False),
+        ('text/html;charset="Windows-1252"', "text/html", False, False),
+        ("text/csv; header=present;charset=Shift_JIS", "text/csv", False, False),
+        ("text/event-stream; charset=gb2312", "text/event-stream", False, False),
+        ("text/plain; charset=utf-16; charset=utf-8", "text/plain", False, False),
+        ("text/plain; xcharset=utf-16", "text/plain", False, True),
+        ("application/json; charset=iso-8859-1", "application/json", True, True),
     ],
 )
 def test_the_media_type_decides_between_json_text_and_bytes(

@@ -59,6 +59,17 @@ async def test_a_stream_of_bytes_has_no_view_but_sse(view: str) -> None:
         assert view_events(as_events.body)[0].data == "/wA="
 
 
+@pytest.mark.parametrize("view", ["ai-sdk", "ag-ui", "text"])
+async def test_text_in_another_charset_has_no_view_but_sse_which_is_base64(view: str) -> None:
+    async with serving() as gateway:
+        await written(gateway, [b"caf\xe9"], "text/plain; charset=iso-8859-1")
+        refused = await gateway.ask(get(f"s?view={view}"))
+        refused.assert_problem(400, "text/plain; charset=iso-8859-1", "UTF-8")
+        as_events = await gateway.ask(get("s?view=sse"))
+        assert as_events.get("Stream-SSE-Data-Encoding") == "base64"
+        assert view_events(as_events.body)[0].data == "Y2Fm6Q=="
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("view", VIEWS)
 async def test_a_closed_answer_is_sent_whole_with_the_bytes_of_its_renderer(
@@ -107,6 +118,8 @@ async def test_a_client_that_is_cut_at_any_event_goes_on_there_without_loss_or_r
                 get(f"s?view={view}", *([f"Last-Event-ID: {last_id}"] if last_id else []))
             )
             assert kept + view_events(rest.body) == whole
+            by_query = await gateway.ask(get(f"s?view={view}&lastEventId={last_id or ''}"))
+            assert (by_query.status, by_query.body) == (rest.status, rest.body)
             at = "-1" if last_id is None else last_id
             again = await gateway.ask(get(f"s?view={view}&offset={at}"))
             if not at.endswith("~"):

@@ -27,6 +27,9 @@ _CONTENT_TYPE = re.compile(
     rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?)*[ \t]*'
 )
 # XML of any type may hold elements of XHTML or SVG, and name a style sheet with scripts.
+# The first `charset` of a content type counts, as for browsers. Its value may be quoted.
+_CHARSET = re.compile(r';[ \t]*charset=(?:"([^"]*)"|([^;]*))', re.IGNORECASE)
+_UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})  # browsers read utf8 as the first of them
 _PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
 _JSON_VALUE = msgspec.json.Decoder(msgspec.Raw)
 _JSON_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -52,10 +55,19 @@ def is_json(content_type: str) -> bool:
     return media_type(content_type) == JSON_TYPE
 
 
+@lru_cache(128)  # as of media_type
 def is_text(content_type: str) -> bool:
-    """Return whether SSE carries a stream of this type as text, not base64 (section 5.8)."""
+    """Return whether SSE carries a stream of this type as text, not base64 (section 5.8).
+
+    An event stream is UTF-8, so text in another charset is bytes. JSON has no other charset.
+    """
     kind = media_type(content_type)
-    return kind == JSON_TYPE or kind.startswith("text/")
+    if kind == JSON_TYPE:
+        return True
+    if not kind.startswith("text/"):
+        return False
+    charset = _CHARSET.search(content_type)
+    return charset is None or (charset[1] or charset[2] or "").strip().lower() in _UTF8
 
 
 def runs_scripts(content_type: str) -> bool:

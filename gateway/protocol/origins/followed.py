@@ -54,8 +54,8 @@ class Span(NamedTuple):
 
 
 def is_of_type(one: str, other: str) -> bool:
-    """Return whether one stream can have both types: a stream never changes its type."""
-    return media_type(one) == media_type(other)
+    """Return whether one stream can have both types: it never changes its type, nor to base64."""
+    return one == other or (media_type(one) == media_type(other) and is_text(one) == is_text(other))
 
 
 def is_whole(content_type: str, body: bytes) -> bool:
