@@ -99,7 +99,7 @@ def _rule_of_form(route: EdgeRoute) -> str:
 
 def _beginning(client_request: ExplainedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
     """Return the catch-up read with which a live reader begins."""
-    resumed = edge_target.resumed(read, client_request.headers.get("Last-Event-ID"))
+    resumed = edge_target.resumed(read, client_request.headers)
     return edge_target.catch_up(resumed, edge_target.start_of(resumed))
 
 

@@ -29,7 +29,7 @@ async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[
         )
         yield ExplainStep(NEXT, "BYPASS", "the log decides, and tells its readers at once")
         return
-    read = resumed(route.parse(request.target), request.headers.get("Last-Event-ID"))
+    read = resumed(route.parse(request.target), request.headers)
     yield ExplainStep(
         "Canonical form",
         read.target,

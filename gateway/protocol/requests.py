@@ -24,28 +24,35 @@ from gateway.protocol.views import END_MARK, PLAIN, View, parse_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeVar
+
+    E = TypeVar("E", bound="Events")
 
 MAX_INTEGER = 2**53 - 1  # what JavaScript clients can hold
 MAX_TTL_S = 10**10
 MAX_PRODUCER_ID = 256  # an id stands in every state of its stream: long ones would bloat it
 MAX_STREAM_SEQ = 1024
 
+LAST_EVENT_ID = "lastEventId"  # the query parameter of event-source-polyfill
+
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _RFC3339 = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    r"(\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?)\d*([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
 
 
 class _Presented(msgspec.Struct, frozen=True, kw_only=True):
     """A read whose response has the stream in a `view`, and the `reader_key`.
 
-    `by_key` says whether its URL has that key, too; it is None for a URL without one.
+    `by_key` says whether its URL has that key, too; it is None for a URL without one. Where an SSE
+    client resumes, `last_event_id` is the id of its last event.
     """
 
     view: View = PLAIN
     reader_key: str = ""
     by_key: bool | None = None
+    last_event_id: str = ""
 
 
 class _Read(_Presented, frozen=True):
@@ -182,15 +189,17 @@ def _parse_target(target: str) -> Read:
         begin = begin.removesuffix(END_MARK)
     offset = _read_offset(begin, is_live=live is not None and not view.is_rendered)
     start = f"offset={offsets.BEGINNING if begin is None else begin}"
+    last = query.get(LAST_EVENT_ID, "")
     if view.is_rendered:
-        return Events(path, f"{path}?{view.in_query(start)}", offset, None, view=view)
+        target = f"{path}?{view.in_query(start)}"
+        return Events(path, target, offset, None, view=view, last_event_id=last)
     if live is None:
         known = start if view is PLAIN else view.in_query(start)
         return CatchUp(path, f"{path}?{known}", offset, view=view)
     cursor = parse_cursor(query.get("cursor", ""))
     echoed = "" if cursor is None else f"cursor={cursor}&"
     target = f"{path}?{view.in_query(f'{echoed}live={live}&{start}')}"
-    return _MODES[live](path, target, offset, cursor, view=view)
+    return _MODES[live](path, target, offset, cursor, view=view, last_event_id=last)
 
 
 def echoed_cursor(read: Read) -> int | None:
@@ -198,14 +207,26 @@ def echoed_cursor(read: Read) -> int | None:
     return None if isinstance(read, CatchUp) else read.cursor
 
 
-def resumed(read: Read, last_event_id: str | None) -> Read:
+def with_last_event_id(read: E, headers: Mapping[str, str]) -> E:
+    """Return the read with the header's Last-Event-ID, if there is one, instead of the query's.
+
+    Polyfills of EventSource repeat the last id in the query, beside the offset that they began at.
+    """
+    header = headers.get("Last-Event-ID")
+    return msgspec.structs.replace(read, last_event_id=header) if header else read
+
+
+def resumed(read: Read, headers: Mapping[str, str]) -> Read:
     """Return the read from the point where a browser's EventSource lost its connection."""
-    if not last_event_id or not isinstance(read, Events):
+    if not isinstance(read, Events):
+        return read
+    read = with_last_event_id(read, headers)
+    last = read.last_event_id
+    if not last:
         return read
     if read.view.is_rendered:
-        last_event_id = last_event_id.removesuffix(END_MARK)
-    offset = parse_offset(last_event_id, "Last-Event-ID")
-    return msgspec.structs.replace(read, offset=offset)
+        last = last.removesuffix(END_MARK)
+    return msgspec.structs.replace(read, offset=parse_offset(last, "Last-Event-ID"))
 
 
 def _read_offset(text: str | None, *, is_live: bool) -> Offset | str | None:
@@ -296,18 +317,22 @@ def parse_lifetime(headers: Mapping[str, str]) -> Lifetime:
             raise BadRequest("Stream-TTL must be a whole number of seconds, without leading zeros")
         return Lifetime(ttl_s=int(ttl))
     if expires is not None:
-        return Lifetime(expires_at=_timestamp(expires), expires_text=expires)
+        return _expiry(expires)
     return Lifetime()
 
 
-def _timestamp(text: str) -> float:
+def _expiry(text: str) -> Lifetime:
+    """Parse a timestamp. Its text is kept up to nanoseconds, as each append stores it again."""
     problem = "Stream-Expires-At must be an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"
-    if _RFC3339.fullmatch(text) is None:
+    match = _RFC3339.fullmatch(text)
+    if match is None:
         raise BadRequest(problem)
+    text = match[1] + match[2]
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp()
+        expires_at = datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp()
     except (ValueError, OverflowError) as error:
         raise BadRequest(problem) from error
+    return Lifetime(expires_at=expires_at, expires_text=text)
 
 
 def _parse_fork(headers: Mapping[str, str]) -> ForkRequest | None:

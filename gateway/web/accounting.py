@@ -20,7 +20,7 @@ from gateway.errors import (
 )
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
-from gateway.protocol.requests import CatchUp, Events, LongPoll
+from gateway.protocol.requests import CatchUp, Events, LongPoll, with_last_event_id
 from gateway.protocol.responses import CLOSED_LINE
 from gateway.runtime.answer import RelayedResponse
 from gateway.runtime.exchange import Exchange
@@ -137,7 +137,7 @@ def note_read(
 
 
 def _resume_kind(read: Read, request: Request) -> int:
-    if isinstance(read, Events) and request.headers.get("Last-Event-ID"):
+    if isinstance(read, Events) and with_last_event_id(read, request.headers).last_event_id:
         return counted.OFFSET
     return counted.resume_kind(read.offset)
 

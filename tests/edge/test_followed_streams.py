@@ -714,25 +714,34 @@ async def test_a_compressed_poll_response_is_a_502() -> None:
 
 @pytest.mark.parametrize("asked", ["-1", "now", "0001", "0003"])
 @pytest.mark.parametrize(("seen", "rest"), [("0001", "bc"), ("0002", "c"), ("0003", "")])
+@pytest.mark.parametrize("place", ["header", "query"])
 async def test_an_event_source_continues_after_its_last_event_id(
-    asked: str, seen: str, rest: str
+    place: str, asked: str, seen: str, rest: str
 ) -> None:
-    """It asks for the same URL again, and says how far it came."""
+    """It asks for the same URL again, and says how far it came: a polyfill in the query."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
-        viewer = await following(gateway, asked, f"Last-Event-ID: {seen}")
+        if place == "header":
+            viewer = await following(gateway, asked, f"Last-Event-ID: {seen}")
+        else:
+            viewer = await following(gateway, f"{asked}&lastEventId={seen}")
         assert await up_to(viewer, "0003") == rest
         await origin.polled(1)
         origin.append(b"d")
         assert await up_to(viewer, "0004") == f"{rest}d"
         assert not any("Last-Event-ID" in field for heard in origin.heard for field in heard.fields)
+        assert not any("lastEventId" in heard.target for heard in origin.heard)
+        assert len(gateway.edge.feeds.table.by_key) == 1, "readers share what is followed"
 
 
 async def test_an_event_source_at_the_end_of_a_closed_stream_gets_204() -> None:
     """An EventSource takes every 200 that ends for a reason to connect again."""
     async with live(b"a") as (origin, gateway):
         origin.close_stream()
-        got = await gateway.ask(get(at("-1", "sse"), "Last-Event-ID: 0001"))
-        assert (got.status, got.get("Stream-Closed")) == (204, "true")
+        for got in (
+            await gateway.ask(get(at("-1", "sse"), "Last-Event-ID: 0001")),
+            await gateway.ask(get(f"{at('-1', 'sse')}&lastEventId=0001")),
+        ):
+            assert (got.status, got.get("Stream-Closed")) == (204, "true")
 
 
 # ---------------------------------------------------------------- what was written here

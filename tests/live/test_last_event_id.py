@@ -1,9 +1,15 @@
-"""How an SSE answer is gone on with: by the browser's Last-Event-ID, on the same connection."""
+"""How an SSE answer is gone on with: by the id of the last event, on the same connection.
+
+A browser sends it as Last-Event-ID. event-source-polyfill of npm sends no header, and adds it to
+the query.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -15,9 +21,22 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
 
 
-async def resume(gateway: Serving, target: str, last_event_id: str) -> Client:
+Resuming = Callable[[str, str], bytes]
+
+
+@pytest.fixture(params=["header", "query"])
+def resuming(request: pytest.FixtureRequest) -> Resuming:
+    """Return a function that makes the request of a client with the id of its last event."""
+    if request.param == "header":
+        return lambda target, last_event_id: get(target, f"Last-Event-ID: {last_event_id}")
+    return lambda target, last_event_id: get(
+        f"{target}&lastEventId={quote(last_event_id, safe='')}", "Accept: text/event-stream"
+    )
+
+
+async def resume(gateway: Serving, asked: bytes) -> Client:
     client = await gateway.connect()
-    client.send(get(target, f"Last-Event-ID: {last_event_id}"))
+    client.send(asked)
     head = await client.answer()
     assert (head.status, head.get("Content-Type")) == (200, "text/event-stream")
     return client
@@ -31,31 +50,35 @@ async def fill(gateway: Serving) -> None:
 @pytest.mark.parametrize("asked", ["-1", "now", offset(3), offset(6), offset(99)])
 @pytest.mark.parametrize(("seen", "rest"), [(0, "onetwo"), (3, "two"), (6, "")])
 async def test_a_browser_with_last_event_id_resumes_at_that_offset(
-    asked: str, seen: int, rest: str
+    resuming: Resuming, asked: str, seen: int, rest: str
 ) -> None:
     async with serving() as gateway:
         await fill(gateway)
-        client = await resume(gateway, f"s?offset={asked}&live=sse", offset(seen))
+        client = await resume(gateway, resuming(f"s?offset={asked}&live=sse", offset(seen)))
         assert text(await up_to(client, 6)) == rest
         await gateway.ask(post("s", b"!"))
         assert text(await up_to(client, 7)) == f"{rest}!"
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "now", "3", f"{offset(3)}x", offset(3)[1:]])
-async def test_a_malformed_last_event_id_is_answered_400_and_named(value: str) -> None:
+async def test_a_malformed_last_event_id_is_answered_400_and_named(
+    resuming: Resuming, value: str
+) -> None:
     async with serving() as gateway:
         await fill(gateway)
-        answer = await gateway.ask(get("s?offset=-1&live=sse", f"Last-Event-ID: {value}"))
+        answer = await gateway.ask(resuming("s?offset=-1&live=sse", value))
         assert answer.status == 400
         assert "Last-Event-ID" in json.loads(answer.body)["detail"]
         assert gateway.limits.live_readers == 0
 
 
 @pytest.mark.parametrize("past", [7, 8, 100])
-async def test_a_last_event_id_past_the_tail_waits_for_data_after_the_tail(past: int) -> None:
+async def test_a_last_event_id_past_the_tail_waits_for_data_after_the_tail(
+    resuming: Resuming, past: int
+) -> None:
     async with serving() as gateway:
         await fill(gateway)
-        client = await resume(gateway, "s?offset=-1&live=sse", offset(past))
+        client = await resume(gateway, resuming("s?offset=-1&live=sse", offset(past)))
         assert text(await up_to(client, 6)) == ""
         await gateway.ask(post("s", b"and all of the rest"))
         assert text(await up_to(client, 25)) == "and all of the rest"
@@ -63,17 +86,17 @@ async def test_a_last_event_id_past_the_tail_waits_for_data_after_the_tail(past:
 
 @pytest.mark.parametrize("asked", ["-1", offset(6)])
 async def test_a_browser_whose_last_event_id_is_the_end_of_a_closed_stream_gets_204(
-    asked: str,
+    resuming: Resuming, asked: str
 ) -> None:
     """An EventSource takes every 200 that ends for a reason to connect again."""
     async with serving() as gateway:
         await fill(gateway)
         await gateway.ask(post("s", b"", "Stream-Closed: true"))
         target = f"s?offset={asked}&live=sse"
-        answer = await gateway.ask(get(target, f"Last-Event-ID: {offset(6)}"))
+        answer = await gateway.ask(resuming(target, offset(6)))
         assert (answer.status, answer.get("Stream-Closed")) == (204, "true")
         assert answer.get("Stream-Next-Offset") == offset(6)
-        before_the_end = await resume(gateway, target, offset(3))
+        before_the_end = await resume(gateway, resuming(target, offset(3)))
         events = await before_the_end.events_to_the_end()
         assert text(events) == "two"
         assert controls(events)[-1]["streamClosed"] is True
@@ -81,6 +104,14 @@ async def test_a_browser_whose_last_event_id_is_the_end_of_a_closed_stream_gets_
         assert controls(await first_time.events_to_the_end()) == [
             {"streamNextOffset": offset(6), "streamClosed": True, "upToDate": True}
         ]
+
+
+async def test_the_header_is_newer_than_the_last_event_id_in_the_url_of_a_page() -> None:
+    async with serving() as gateway:
+        await fill(gateway)
+        target = f"s?offset=-1&live=sse&lastEventId={offset(0)}"
+        client = await resume(gateway, get(target, f"Last-Event-ID: {offset(3)}"))
+        assert text(await up_to(client, 6)) == "two"
 
 
 def assert_ids(stream: bytes, count: int) -> None:

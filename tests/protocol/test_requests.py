@@ -292,6 +292,17 @@ NONE = Lifetime()
             id="an-expiry-with-a-time-zone",
         ),
         pytest.param(
+            {"Stream-Expires-At": f"1970-01-01T00:00:00.25{'0' * 98}Z"},
+            CreateRequest(
+                b"",
+                OCTETS,
+                Lifetime(expires_at=0.25, expires_text="1970-01-01T00:00:00.250000000Z"),
+                close=False,
+                fork=None,
+            ),
+            id="an-expiry-with-a-hundred-digits-of-a-fraction",
+        ),
+        pytest.param(
             {"Stream-Forked-From": "/v1/stream/s"},
             CreateRequest(b"", None, NONE, close=False, fork=ForkRequest("/v1/stream/s", None, 0)),
             id="a-fork",

@@ -16,7 +16,13 @@ from gateway.errors import BadRequest
 from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.http.paths import MAX_PATH_BYTES, PLAIN, canonical_query
 from gateway.protocol.http.target import canonical_target, split
-from gateway.protocol.requests import CatchUp, Events, LongPoll
+from gateway.protocol.requests import (
+    LAST_EVENT_ID,
+    CatchUp,
+    Events,
+    LongPoll,
+    with_last_event_id,
+)
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
 
 if TYPE_CHECKING:
@@ -104,7 +110,11 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
     # A plus is a space to some.
     if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):
         cursor = parse_cursor(query.values.get("cursor", ""))
-        return mode(path, target, start, cursor, others)
+        last = ""
+        if mode is EdgeEvents and LAST_EVENT_ID in query.values:  # it is of one reader
+            last = _decoded(query.values[LAST_EVENT_ID])
+            others = tuple(part for part in foreign if _key(part) != LAST_EVENT_ID)
+        return mode(path, target, start, cursor, others, last_event_id=last)
     is_clear = _is_plain_catch_up(own, query.values)
     return EdgeCatchUp(path, target, start, others if is_clear else tuple(parts), is_clear)
 
@@ -153,11 +163,14 @@ def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
     )
 
 
-def resumed(read: EdgeLive, last_event_id: str | None) -> EdgeLive:
+def resumed(read: EdgeLive, headers: Mapping[str, str]) -> EdgeLive:
     """Return the read from the point where a browser's EventSource lost its connection."""
-    if not last_event_id or not isinstance(read, EdgeEvents):
+    if not isinstance(read, EdgeEvents):
         return read
-    if not is_plain(last_event_id):
+    read = with_last_event_id(read, headers)
+    last = read.last_event_id
+    if not last:
+        return read
+    if not is_plain(last):
         raise BadRequest("Last-Event-ID is malformed: give back an id that came with an event")
-    offset = None if last_event_id == BEGINNING else last_event_id
-    return msgspec.structs.replace(read, offset=offset)
+    return msgspec.structs.replace(read, offset=None if last == BEGINNING else last)

@@ -162,8 +162,7 @@ class EdgeHandlers:
         live_responses.check_open(self._shared)
         self._shared.shedding.check(LIVE)
         await in_task()
-        last_event_id = request.headers.get("Last-Event-ID")
-        read = edge_target.resumed(read, last_event_id)
+        read = edge_target.resumed(read, request.headers)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
         cache_request = route.requests.cache_request(
             _headers(request, route), _sender(request, route.requests.scheme), beginning
@@ -171,7 +170,7 @@ class EdgeHandlers:
         plain = route.feeds.apart.keyed(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route, plain, read)
-        return await self._events(request, route, plain, read, resumes=bool(last_event_id))
+        return await self._events(request, route, plain, read)
 
     async def _poll(
         self, request: Request, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
@@ -221,8 +220,6 @@ class EdgeHandlers:
         route: EdgeRoute,
         plain: CacheRequest,
         read: EdgeEvents,
-        *,
-        resumes: bool,
     ) -> RouteAnswer | None:
         """Hand the connection to the stream's feed, after everything that may fail."""
         feeds = route.feeds
@@ -230,7 +227,7 @@ class EdgeHandlers:
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
             with feeds.writes.reading(plain.path):
-                outcome = await self._begin_events(request, route, plain, start, resumes=resumes)
+                outcome = await self._begin_events(request, route, plain, read, start)
             if isinstance(outcome, RouteAnswer):
                 return outcome
             stream, start = outcome
@@ -249,9 +246,8 @@ class EdgeHandlers:
         request: Request,
         route: EdgeRoute,
         plain: CacheRequest,
+        read: EdgeEvents,
         start: str,
-        *,
-        resumes: bool,
     ) -> RouteAnswer | tuple[FollowedStream, str]:
         """Read, and return the followed stream and the next offset, or an answer without events."""
         feeds, client = route.feeds, self._client(request)
@@ -262,7 +258,7 @@ class EdgeHandlers:
             if facts is None:
                 return present(request, route.recipients.of(plain.read), result, self._shared)
             snapshot = snapshot_of(plain, start, result, facts)
-            if resumes and facts.is_empty and snapshot.closed:
+            if read.last_event_id and facts.is_empty and snapshot.closed:
                 # The reader has received the end already; a 204 stops a browser's reconnects.
                 ended = feeds.source.no_content(snapshot, plain.read, snapshot.tail)
                 return RouteAnswer(ended, result.cache)

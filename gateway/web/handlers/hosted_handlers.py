@@ -89,8 +89,7 @@ class HostedHandlers:
 
         A response by SSE has `fields` as well.
         """
-        last_event_id = request.headers.get("Last-Event-ID")
-        read = resumed(route.parse(target), last_event_id)
+        read = resumed(route.parse(target), request.headers)
         if isinstance(read, CatchUp):
             request.limit_grace(0.0)
         answer = await route.reads.read(read, name, request.headers.get("If-None-Match"))
@@ -104,7 +103,7 @@ class HostedHandlers:
             request.limit_grace(0.0)
             join = partial(route.feeds.join, answer.active, state, read.view)
             return await live_responses.poll(request, join, read, state.offset(answer.start))
-        if last_event_id and state.closed and answer.start == state.tail:
+        if read.last_event_id and state.closed and answer.start == state.tail:
             # The reader has received the end already; a 204 stops a browser's reconnects.
             read = renewed(route.access.reader_keys, read)
             ended = responses.poll_ended(state, read, route.freshness, route.clock())

@@ -48,7 +48,7 @@ async def _whole(
 ) -> RouteAnswer | None:
     """Return the response with a closed stream; None if it is too long for one piece."""
     state, now = live.state, route.clock()
-    has_everything = request.headers.get("Last-Event-ID", "").endswith(END_MARK)
+    has_everything = read.last_event_id.endswith(END_MARK)
     if has_everything and read.view.name != TEXT and live.start == state.tail:
         # A 204 stops a browser's reconnects.
         ended = responses.poll_ended(state, read, route.freshness, now)
