@@ -57,7 +57,12 @@ async def with_refusals(response: Coroutine[Any, Any, Response]) -> Response:
     try:
         return await response
     except SubscriptionRefused as refusal:
-        return _json(refusal.status, refusal.document)
+        return refusal_response(refusal)
+
+
+def refusal_response(refusal: SubscriptionRefused) -> Response:
+    """Return the response of a refusal."""
+    return _json(refusal.status, refusal.document)
 
 
 class ControlRequest:
@@ -251,6 +256,11 @@ def keys_response(jwks: dict[str, Any]) -> Response:
 def is_for_anybody(name: str) -> bool:
     """Return whether requests to a control path have the token of a wake, or need none."""
     return name == KEYS or _parts(name)[1] in _WAKE_ACTIONS
+
+
+def is_claim(name: str) -> bool:
+    """Return whether a control path is that of a worker that claims."""
+    return name != KEYS and _parts(name)[1] == "claim"
 
 
 def _no_content() -> Response:

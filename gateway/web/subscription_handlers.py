@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from multidict import CIMultiDict
 from typing_extensions import override
 
-from gateway.errors import HeadgateError, StreamNotFound
+from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
 from gateway.mcp_events.requests import changes_subscriptions
 from gateway.mcp_events.route_events import RouteEvents
 from gateway.protocol.http import cache_status
@@ -20,12 +20,18 @@ from gateway.runtime.exchange import Exchange
 from gateway.runtime.request_fields import RequestFields
 from gateway.stepped import in_task
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.shared import mail
-from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.subscriptions.shared.subscriptions import SharedSubscriptions, deadline_of
 from gateway.telemetry import traffic as counted
 from gateway.web import control_requests, operator_questions
 from gateway.web.admission import RoutedTarget, admit_control
-from gateway.web.control_requests import ControlRequest, with_refusals
+from gateway.web.control_requests import (
+    ControlRequest,
+    is_claim,
+    refusal_response,
+    with_refusals,
+)
 from gateway.web.mcp_requests import answer_mcp
 from gateway.web.requests import request_body
 from gateway.web.requests.request import ClientConnection, Request
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
+    from gateway.subscriptions.shared.owned import OwnedSubscriptions
 
 
 class SubscriptionHandlers:
@@ -81,13 +88,39 @@ class SubscriptionHandlers:
         is_elsewhere = subscriptions.engine is None
         if is_elsewhere and name == control_requests.KEYS and await subscriptions.keys.reload():
             return control_requests.keys_response(subscriptions.keys.jwks())
+        deadline = deadline_of(is_claim=is_claim(name))
         engine = await subscriptions.confirm_ownership()
-        if engine is None:
-            back = await subscriptions.hand_on(await self._handed_on(request, place))
-            if isinstance(back, mail.HandedOnResponse):
-                return Response(back.status, back.fields, back.body)
-            engine = back
-        return await ControlRequest(request, place, engine, self._shared).response(name)
+        while True:
+            if engine is None:
+                handed = await self._handed_on(request, place)
+                back = await subscriptions.hand_on(handed, deadline)
+                if isinstance(back, mail.HandedOnResponse):
+                    return Response(back.status, back.fields, back.body)
+                engine = back
+            response = await self._own_response(request, place, subscriptions, engine)
+            if response is not None:
+                return response
+            engine = None
+
+    async def _own_response(
+        self,
+        request: Request,
+        place: RoutedTarget,
+        subscriptions: SharedSubscriptions,
+        engine: OwnedSubscriptions,
+    ) -> Response | None:
+        """Return the response of this gateway, or None if another one delivers by now.
+
+        A refusal counts only if it still delivers: after it stood still, it may lack what happened
+        under another owner. Raises SubscriptionRefused, HeadgateError.
+        """
+        try:
+            return await ControlRequest(request, place, engine, self._shared).response(place.name)
+        except (SubscriptionRefused, LogUnavailable) as error:  # a claim was not stored then
+            may_go_on = isinstance(error, SubscriptionRefused) or is_claim(place.name)
+            if not may_go_on or await subscriptions.confirm_ownership(reads_lease=True) is engine:
+                raise
+        return None
 
     async def _handed_on(self, request: Request, place: RoutedTarget) -> mail.HandedOnRequest:
         """Return a request as the other gateway gets it, which judges it by its own guard.
@@ -134,8 +167,12 @@ class SubscriptionHandlers:
             if handed.name == MCP:
                 response = await self._mcp_elsewhere(request, place)
             else:
-                control = ControlRequest(request, place, engine, self._shared)
-                response = await with_refusals(control.response(handed.name))
+                found = await self._own_response(request, place, subscriptions, engine)
+                if found is None:
+                    return mail.NOT_CARRIED_OUT
+                response = found
+        except SubscriptionRefused as refusal:
+            response = refusal_response(refusal)
         except HeadgateError as error:
             response = self._shared.problem(error)
         return mail.HandedOnResponse(response.status, response.fields, response.body)

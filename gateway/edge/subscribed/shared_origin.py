@@ -119,11 +119,14 @@ class SharedOriginSubscriptions(SharedSubscriptions):
 
     def on_write(self, write: Write) -> None:
         """Take a write through this gateway, or report it to the one that delivers."""
+        name = self._name(write.path)
         if (engine := self.engine) is not None:
             engine.on_write(write)
             if self.lease.is_certain:
+                self.changed.note_own_change(
+                    name, WriteReport(is_deleted=write.deleted, is_unsure=True)
+                )
                 return
-        name = self._name(write.path)
         is_empty = self._creations.pop(name)
         if self.names.may_be_awaited(name) or not self.lease.is_beating:
             self.changed.note(name, _note_of(write, is_empty=is_empty))

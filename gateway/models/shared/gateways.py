@@ -189,9 +189,11 @@ class Gateways(Background):
         """Beat, see which others have not, and end the answers of those that have stopped."""
         assert self._heartbeats is not None, "the log is shared"
         self._beats.number += 1
+        began = asyncio.get_running_loop().time()
         found = await self._heartbeats.beat(self.streams.folder, self.name, self._beats.number)
         self._beats.note(asyncio.get_running_loop().time())
-        for other in self._others.see({k: v for k, v in found.items() if k != self.name}):
+        beside = {name: beats for name, beats in found.items() if name != self.name}
+        for other in self._others.see(beside, began):
             if other not in self._ending:
                 self._ending.add(other)
                 self._spawn(self._end_answers_of(other))

@@ -1,14 +1,15 @@
 """The streams that the gateways of a log change: each reports its own, and the owner takes them.
 
 Of a log of our own the owner reads the present state of a reported stream, so reports may come in
-any order and more than once. A killed gateway may have reported less than it has changed, and
-messages may be lost with a connection: so all streams are compared in the background, at once when
-either is noticed.
+any order and more than once. A report that no owner has confirmed is repeated (`shared.receipts`).
+A killed gateway may have reported less than it has changed, and messages may be lost with a
+connection: so all streams are compared in the background, at once when either is noticed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
@@ -16,6 +17,7 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.receipts import SentReport, SentReports, TakenChanges
 from gateway.subscriptions.shared.stream_notes import GrowthReport, merge_notes
 from gateway.telemetry.logs import log
 
@@ -84,6 +86,8 @@ class ReportedChanges(Background):
         self._paths: dict[str, StreamNote] = {}
         self._compare = False
         self._wakened = asyncio.Event()
+        self._sent = SentReports()
+        self._taken = TakenChanges(most)
 
     @property
     def are_settled(self) -> bool:
@@ -96,6 +100,7 @@ class ReportedChanges(Background):
             return
         engine = self._view.engine
         if is_certain and engine is not None and engine.take_commit(change):
+            self.note_own_change(change.state.path, change.expected is None)
             return
         state, since = change.state, change.expected
         if is_certain and change.grown and since is not None:
@@ -104,11 +109,16 @@ class ReportedChanges(Background):
         else:
             self.note(state.path, since is None)
 
+    def note_own_change(self, path: str, note: StreamNote) -> None:
+        """Note a change that the owner here has taken, until that is confirmed as the owner."""
+        self._taken.add_own(path, note)
+
     def note(self, path: str, note: StreamNote) -> None:
         """Take a stream that has changed."""
-        if path not in self._paths and len(self._paths) >= self._most:
+        if path not in self._paths and len(self._paths) + self._sent.streams >= self._most:
             self.overflows += 1
             self._paths.clear()
+            self._sent.clear()
             self._compare = True
         self._paths[path] = merge_notes(self._paths.get(path), note)
         self._wakened.set()
@@ -119,6 +129,44 @@ class ReportedChanges(Background):
         for path, note in changed.paths.items():
             if engine is None or not engine.take_note(path, note):
                 self.note(path, note)
+        self._taken.add_report(changed.sender, changed.number)
+
+    def compare(self) -> None:
+        """Have all streams compared: what has changed here is not known."""
+        self._compare = True
+        self._wakened.set()
+
+    # Until it is certain that the owner has the changes
+
+    def begin_beat(self) -> None:
+        """Note that a beat begins, by which the owner is confirmed or is another gateway."""
+        self._taken.begin_beat()
+
+    async def end_beat(self, *, is_confirmed: bool) -> None:
+        """Send receipts if the owner here is confirmed, and repeat reports that nobody has taken.
+
+        Raises LogUnavailable: what is not received is repeated.
+        """
+        if not is_confirmed:
+            if self._taken.are_too_many:
+                self.compare()
+            self._note_again(self._taken.take_lost())
+        for lost in self._sent.take_lost(self._view.other_owner, monotonic()):
+            self._note_again(lost)
+        for sender, numbers in self._taken.confirm().items():
+            await self._sharing.mailboxes.send(sender, mail.encode(mail.ReportResponse(numbers)))
+
+    def on_response(self, response: mail.ReportResponse) -> None:
+        """Forget the reports that the owner has."""
+        self._sent.drop(response.numbers)
+
+    def _note_again(self, notes: dict[str, StreamNote]) -> None:
+        """Take changes that were noted before, which may have changed again since."""
+        for path, note in notes.items():
+            later = self._paths.get(path)
+            self.note(path, note)
+            if later is not None:
+                self._paths[path] = merge_notes(note, later)
 
     @override
     async def _run(self) -> None:
@@ -159,21 +207,35 @@ class ReportedChanges(Background):
         try:
             done = await self._pass_on(batch)
         finally:
-            for path, note in batch.items():
-                if path not in done:
-                    later = self._paths.get(path)
-                    self._paths[path] = note if later is None else merge_notes(note, later)
+            self._note_again({path: note for path, note in batch.items() if path not in done})
         return len(done) == len(batch)
 
     async def _pass_on(self, batch: dict[str, StreamNote]) -> Collection[str]:
         """Return the paths that were taken here, or reported to the owner."""
         engine = self._view.engine
         if engine is None:
-            return batch.keys() if await self._send(mail.ChangeReport(batch)) else ()
+            return batch.keys() if await self._report(batch) else ()
         if not self._view.lease.is_certain:
             return ()  # another gateway may be the owner by now
         taken = await engine.apply_notes(batch)
-        return taken if self._view.engine is engine else ()
+        if self._view.engine is not engine:
+            return ()
+        for path in taken:
+            self.note_own_change(path, batch[path])
+        return taken
+
+    async def _report(self, batch: dict[str, StreamNote]) -> bool:
+        """Report streams to the owner; return whether somebody has heard it."""
+        number, owner = self._sent.next_number(), self._view.other_owner
+        report = mail.ChangeReport(batch, number, self._view.lease.name)
+        self._sent.add(number, SentReport(owner, monotonic(), batch))
+        is_heard = False
+        try:
+            is_heard = await self._send(report)
+        finally:
+            if not is_heard:
+                self._sent.drop([number])
+        return is_heard
 
     async def _ask_to_compare(self) -> bool:
         if self._view.engine is not None:

@@ -28,7 +28,7 @@ class OwnedLoader:
         on_opened: Callable[[], None],
     ) -> None:
         """`make` makes the subscriptions with the documents that their owner may write."""
-        self.engine: OwnedSubscriptions | None = None  # open, and ours
+        self._open_engine: OwnedSubscriptions | None = None
         self._sharing = sharing
         self._lease = lease
         self._make = make
@@ -38,11 +38,20 @@ class OwnedLoader:
         self._number = 0  # of the lease under which the engine was opened
         self._is_outdated = False
 
+    @property
+    def engine(self) -> OwnedSubscriptions | None:
+        """The subscriptions, if they are open, and were opened under the present lease.
+
+        Those of an earlier lease know nothing of what happened under another owner.
+        """
+        owner = self._lease.owner
+        return self._open_engine if self._lease.is_ours and owner.number == self._number else None
+
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
         self._rules = rules
-        if self.engine is not None:
-            self.engine.renew(rules)
+        if self._open_engine is not None:
+            self._open_engine.renew(rules)
 
     def outdate(self) -> None:
         """Have the subscriptions loaded anew: the log may have lost what it acknowledged."""
@@ -77,13 +86,13 @@ class OwnedLoader:
             if self._lease.owner != owner:  # others have taken over meanwhile
                 await engine.close()
                 return
-            self.engine, self._number = engine, owner.number
+            self._open_engine, self._number = engine, owner.number
         finally:
             self._opening = None
         self._on_opened()
 
     async def _close(self) -> None:
-        engine, self.engine = self.engine, None
+        engine, self._open_engine = self._open_engine, None
         self._number = 0
         if engine is not None:
             await engine.close()

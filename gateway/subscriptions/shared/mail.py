@@ -13,9 +13,17 @@ CARRIED_OUT = 200
 
 
 class ChangeReport(msgspec.Struct, frozen=True, tag="changed"):
-    """Streams that the sender has changed, by path."""
+    """Streams that the sender has changed, by path; the sender has numbered its reports."""
 
     paths: dict[str, StreamNote]
+    number: int
+    sender: str
+
+
+class ReportResponse(msgspec.Struct, frozen=True, tag="taken"):
+    """The numbers of reports that the owner has, as it was the owner after they had come."""
+
+    numbers: list[int]
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True, tag="compare"):
@@ -26,8 +34,8 @@ class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
     """There are subscriptions from now on: every gateway reports what it changes."""
 
 
-class ResignationMessage(msgspec.Struct, frozen=True, tag="resigned"):
-    """The owner has resigned."""
+class LeaseMessage(msgspec.Struct, frozen=True, tag="lease"):
+    """The lease has another owner, or none, or will have if the receiver does not beat."""
 
 
 class ForgetRequest(msgspec.Struct, frozen=True, tag="outdated"):
@@ -93,7 +101,8 @@ Mail: TypeAlias = (
     ChangeReport
     | ComparisonRequest
     | ReportRequest
-    | ResignationMessage
+    | ReportResponse
+    | LeaseMessage
     | ForgetRequest
     | ForgetResponse
     | RemovalReport

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared import mail
+from gateway.subscriptions.shared.unwanted_claims import is_claim, release_of
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Answer = Callable[[mail.HandedOnRequest], Awaitable[mail.HandedOnResponse]]
 
 PATIENCE_S = 10.0  # for a response: three times as long as a take-over takes
+CLAIM_PATIENCE_S = 1.0  # for that to a claim: its worker may ask again, and then at any gateway
 OWNER_CHECK_S = 0.25  # between two checks whether the owner is still the same
 MOST_AT_ONCE = 256  # requests that are handed on by one gateway, or carried out for others
 LONGEST_RESPONSE = 32 << 20  # bytes; Redis passes on no longer ones to a gateway
@@ -35,6 +37,9 @@ class RequestRelay:
         self._mailboxes = sharing.mailboxes
         self._lease = lease
         self._waiting: dict[str, asyncio.Future[mail.HandedOnResponse]] = {}
+        self._given_up: dict[str, mail.HandedOnRequest] = {}  # claims, at most MOST_AT_ONCE
+        # Called with the release of a claim whose worker has got no response.
+        self.release: Callable[[mail.HandedOnRequest], Awaitable[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -56,8 +61,18 @@ class RequestRelay:
         self.counts["sent"] += 1
         try:
             return await self._response(owner, request_id, handed, future, deadline)
+        except BaseException:
+            if is_claim(handed):
+                self._give_up(request_id, handed)
+            raise
         finally:
             del self._waiting[request_id]
+
+    def _give_up(self, request_id: str, claim: mail.HandedOnRequest) -> None:
+        """Remember a claim which may be granted later; it is released then."""
+        self._given_up[request_id] = claim
+        if len(self._given_up) > MOST_AT_ONCE:
+            del self._given_up[next(iter(self._given_up))]
 
     async def _response(
         self,
@@ -84,6 +99,9 @@ class RequestRelay:
                 is_heard = await self._mailboxes.send(owner, message)
         if await self._mailboxes.claim_parcel(owner, request_id) is not None:
             raise LogUnavailable("the gateway that delivers does not answer")
+        await self._take_response(request_id)  # while this gateway stood still it may have come
+        if future.done():
+            return future.result()
         raise LogUnavailable(
             "the gateway that delivers did not answer: "
             "it is not known whether this request was carried out"
@@ -115,9 +133,15 @@ class RequestRelay:
 
     async def _take_response(self, request_id: str) -> None:
         content = await self._mailboxes.claim_parcel(self._lease.name, request_id)
-        future = self._waiting.get(request_id)
-        if content is not None and future is not None and not future.done():
-            future.set_result(mail.decode_response(content))
+        if content is None:
+            return
+        back, future = mail.decode_response(content), self._waiting.get(request_id)
+        claim = self._given_up.pop(request_id, None)
+        if future is not None and not future.done():
+            future.set_result(back)
+        elif claim is not None and (release := release_of(claim, back)) is not None:
+            assert self.release is not None, "whoever hands on has set it"
+            await self.release(release)
 
     async def _carry_out(self, sent: mail.RelayRequest) -> None:
         content = await self._mailboxes.claim_parcel(self._lease.name, sent.id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -23,7 +24,7 @@ from gateway.subscriptions.shared.beat_failures import BeatFailures
 from gateway.subscriptions.shared.changes import ReportedChanges, TailComparisons
 from gateway.subscriptions.shared.lease import SubscriptionsLease
 from gateway.subscriptions.shared.loader import OwnedLoader
-from gateway.subscriptions.shared.relay import PATIENCE_S, RequestRelay
+from gateway.subscriptions.shared.relay import CLAIM_PATIENCE_S, PATIENCE_S, RequestRelay
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class SharedSubscriptions(Background):
         self.on_opening: Callable[[OwnedSubscriptions], None] | None = None
         self.lease = SubscriptionsLease(sharing)
         self.relay = RequestRelay(sharing, self.lease)
+        self.relay.release = partial(_carry_out, self)
         self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
         self.comparisons = TailComparisons(self, self.changed)
 
@@ -104,7 +106,7 @@ class SharedSubscriptions(Background):
                     await self._next_beat.wait()
 
     async def close(self) -> None:
-        """End deliveries, and let another gateway take over at once."""
+        """End deliveries, and let another gateway take over at once: the lease says so to all."""
         self._changes.unwatch()
         for task in (self, self.comparisons, self.changed):
             await task.stop()
@@ -114,10 +116,7 @@ class SharedSubscriptions(Background):
         await self.relay.close()
         await self.changed.flush()
         await self._loader.close()
-        was_ours = self.lease.is_ours
         await self.lease.resign()
-        if was_ours:
-            await self._send_all(mail.ResignationMessage())
         self._mailboxes.close(self.lease.name)
 
     def stuck(self) -> str | None:
@@ -137,32 +136,43 @@ class SharedSubscriptions(Background):
 
     # Requests
 
-    async def confirm_ownership(self) -> OwnedSubscriptions | None:
-        """Return the subscriptions, if this gateway is certainly the owner."""
-        if self.engine is not None and not self.lease.is_certain:
-            with contextlib.suppress(LogUnavailable):
-                await self._beat()  # it was paused: others may have taken over
-        return self.engine if self.lease.is_certain else None
+    async def confirm_ownership(self, *, reads_lease: bool = False) -> OwnedSubscriptions | None:
+        """Return the subscriptions, if this gateway is certainly the owner.
+
+        With `reads_lease` the lease is read after this call has begun: what is refused then was
+        true when its request came.
+        """
+        engine = self.engine
+        if engine is None or (self.lease.is_certain and not reads_lease):
+            return engine
+        try:  # perhaps it stood still, and others have taken over
+            await self.lease.confirm()
+        except LogUnavailable:
+            return None
+        if self.engine is not engine:
+            self._hurry.set()
+        return self.engine
 
     async def hand_on(
-        self, handed: mail.HandedOnRequest
+        self, handed: mail.HandedOnRequest, deadline: float | None = None
     ) -> mail.HandedOnResponse | OwnedSubscriptions:
         """Return the owner's response, or the subscriptions once this gateway is the owner.
 
-        Waits for a take-over. Raises LogUnavailable.
+        Waits for a take-over until a `deadline`. Raises LogUnavailable.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_S
+        deadline = deadline_of() if deadline is None else deadline
         while loop.time() < deadline:
             if (engine := await self.confirm_ownership()) is not None:
                 return engine
+            next_beat = self._next_beat
             if self.other_owner:
                 back = await self.relay.hand_on(self.other_owner, handed, deadline)
                 if back.status:
                     return back
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
-                    await self._next_beat.wait()
+                    await next_beat.wait()
         raise LogUnavailable(
             self._failures.reason or "no gateway has taken over the subscriptions yet"
         )
@@ -186,9 +196,16 @@ class SharedSubscriptions(Background):
             self._hurry.clear()
 
     async def _beat(self) -> None:
+        former, was_active = self.lease.owner, self.changed.is_active
+        stood_still = self.lease.has_beaten and not self.lease.is_beating
+        self.changed.begin_beat()
         stopped = await self.lease.beat()
         await self._loader.follow()
         self._set_active()
+        if stood_still and self.changed.is_active and not was_active:
+            self.changed.compare()  # the first subscription was created without this gateway
+        is_confirmed = self.lease.is_ours and self.lease.owner == former
+        await self.changed.end_beat(is_confirmed=is_confirmed)
         if self.lease.is_ours:
             for other in stopped:
                 await self.lease.forget(other)
@@ -244,7 +261,10 @@ class SharedSubscriptions(Background):
                 self.comparisons.schedule()
             case mail.ReportRequest():
                 self._report_changes()
-            case mail.ResignationMessage():
+            case mail.ReportResponse():
+                self.changed.on_response(found)
+            case mail.LeaseMessage():
+                self.lease.doubt()
                 self._hurry.set()
             case _:
                 self.relay.on_mail(found)
@@ -254,3 +274,16 @@ class SharedSubscriptions(Background):
         with contextlib.suppress(LogUnavailable):
             for other in self.lease.others:
                 await self._mailboxes.send(other, mail.encode(message))
+
+
+def deadline_of(*, is_claim: bool = False) -> float:
+    """Return until when a request that comes now is handed on, in loop time."""
+    return asyncio.get_running_loop().time() + (CLAIM_PATIENCE_S if is_claim else PATIENCE_S)
+
+
+async def _carry_out(subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest) -> None:
+    """Have a request of this gateway itself carried out, wherever the owner is."""
+    back = await subscriptions.hand_on(handed)
+    carry_out = subscriptions.relay.carry_out
+    if not isinstance(back, mail.HandedOnResponse) and carry_out is not None:
+        await carry_out(handed)

@@ -1,0 +1,153 @@
+"""Gateways that stand still: the lease stays where it was taken to, and no event is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.subscriptions.shared.receipts import RECEIPT_S
+from tests.subscriptions.receivers import ends_of, shared, two
+from tests.subscriptions.standstills import play
+from tests.support.examples import IS_WHOLE
+from tests.support.waiting import until
+from tests.web.serving import PREFIX, request
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.subscriptions.shared import mail
+    from tests.subscriptions.receivers import Subscribed
+
+ROUNDS, PAIRS = (60, 3) if IS_WHOLE else (4, 2)
+LATE_S = 3.0  # after the last gateway goes on, beside other work; 1 s on a quiet machine
+TAKE_OVER_S = 8.0
+
+
+@pytest.mark.timeout(1800)
+def test_every_event_comes_soon_after_all_gateways_go_on(tmp_path: Path) -> None:
+    pairs = asyncio.run(play(tmp_path, ROUNDS, PAIRS, seed=8))
+    assert [one for pair in pairs for one in pair.rounds if one.late_s > LATE_S] == []
+    assert all(pair.appends and pair.answers["claim 200"] for pair in pairs)
+
+
+async def taken_over(owner: Subscribed, other: Subscribed) -> None:
+    """Have the other gateway take over from one that stands still, or so it seems."""
+    await shared(owner).stop()  # its beats
+    comparisons = shared(other).comparisons
+    await until(lambda: shared(other).engine is not None, within_s=TAKE_OVER_S)
+    comparisons.schedule(3600.0)  # in place of the one that follows a take-over
+
+
+async def test_many_requests_to_a_gateway_that_stood_still_take_no_lease_back(
+    redis_url: str,
+) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        await taken_over(owner, other)
+        await asyncio.gather(*(shared(owner).confirm_ownership() for _ in range(20)))
+        assert shared(other).engine is not None
+        assert shared(other).lease.take_overs == 1
+        assert shared(owner).lease.take_overs == 1
+        assert shared(owner).other_owner == shared(other).lease.name
+
+
+async def test_a_claim_at_a_gateway_that_lost_the_lease_is_granted_by_its_holder(
+    redis_url: str,
+) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        await shared(owner).stop()
+        shared(owner)._mailboxes.close(shared(owner).lease.name)  # it is not told either
+        await shared(other).lease.take_over()
+        await until(lambda: shared(other).engine is not None)
+        tail = (await other.create("e/a", body=b'{"n":1}')).next_offset
+        assert shared(owner).lease.is_certain
+        status, claimed = await owner.claim()
+        assert (status, ends_of(claimed)) == (200, [("e/a", tail)])
+        shared(owner)._mailboxes.open(shared(owner).lease.name, lambda _: None)  # closed at its end
+
+
+async def test_a_claim_gets_503_within_a_second_where_nobody_is_sure(redis_url: str) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        await other.create("e/a", body=b'{"n":1}')
+        await shared(owner).stop()
+        shared(owner).lease.doubt()
+        shared(owner)._mailboxes.close(shared(owner).lease.name)
+        target, began = f"{PREFIX}/__ds/subscriptions/s/claim", time.monotonic()
+        answer = await other.gateway.ask(request("POST", target, body=b'{"worker":"w"}'))
+        assert answer.status == 503
+        assert int(answer.get("Retry-After") or 0) > 0
+        assert time.monotonic() - began < 2.0
+        shared(owner)._mailboxes.open(shared(owner).lease.name, lambda _: None)  # closed at its end
+
+
+async def test_what_a_former_owner_took_before_it_knew_is_reported_to_the_present_one(
+    redis_url: str,
+) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        await shared(owner).stop()
+        shared(owner)._mailboxes.close(shared(owner).lease.name)
+        await shared(other).lease.take_over()
+        await until(lambda: shared(other).engine is not None)
+        await until(lambda: shared(other).comparisons.made > 0)
+        assert shared(owner).engine is not None
+        await owner.create("e/a", body=b'{"n":1}')
+        shared(owner)._mailboxes.open(shared(owner).lease.name, lambda _: None)  # closed at its end
+        shared(owner).start()
+        await until(lambda: "e/a" in other.engine.by_id["s"].pending)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_a_report_that_nobody_took_is_repeated_until_it_is_taken(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        await until(lambda: shared(owner).comparisons.made > 0)
+        take, reports = shared(owner).changed.add, []
+
+        def lose(report: mail.ChangeReport) -> None:
+            reports.append(report)
+            if len(reports) > lost:
+                take(report)
+
+        monkeypatch.setattr(shared(owner).changed, "add", lose)
+        await other.create("e/a", body=b'{"n":1}')
+        await until(lambda: "e/a" in owner.engine.by_id["s"].pending)
+        assert len(reports) == lost + 1
+        await asyncio.sleep(2 * RECEIPT_S)  # in which it would be repeated again
+        assert len(reports) == lost + 1
+
+
+async def test_a_claim_that_was_granted_too_late_for_its_worker_is_released(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two(redis_url) as (owner, other):
+        await owner.pull("s", pattern="e/*")
+        await until(lambda: shared(other).changed.is_active)
+        tail = (await other.create("e/a", body=b'{"n":1}')).next_offset
+        carry_out = shared(owner).relay.carry_out
+        assert carry_out is not None
+        granted: list[int] = []
+
+        async def be_late(handed: mail.HandedOnRequest) -> mail.HandedOnResponse:
+            answer = await carry_out(handed)
+            granted.append(answer.status)
+            await asyncio.sleep(1.5 if handed.name.endswith("/claim") else 0.0)
+            return answer
+
+        with monkeypatch.context() as delay:
+            delay.setattr(shared(owner).relay, "carry_out", be_late)
+            assert (await other.claim())[0] == 503
+        assert granted == [200]
+
+        async def is_granted() -> bool:
+            status, claimed = await owner.claim("another")
+            return status == 200 and ends_of(claimed) == [("e/a", tail)]
+
+        await until(is_granted, within_s=5.0)
