@@ -207,10 +207,11 @@ torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and vi
 	$(BIN)/python -m tests.client.js.campaign
 	$(BIN)/python -m tests.models.histories --seconds 300
 
-soak: setup-test  ## Fuzz for five hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
+soak: setup-test  ## Fuzz for six hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
 	@status=0; \
 	$(BIN)/python -m tests.fuzz front $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz admin $(ARGS) || status=$$?; \
+	$(BIN)/python -m tests.fuzz headers $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz origin $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz parsers $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.edge identities || status=$$?; \

@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from gateway import trust
 from gateway.errors import (
-    BadRequest,
     HeadgateError,
     OriginBroken,
     OriginTimeout,
@@ -39,6 +38,7 @@ from gateway.origin.servers import (
     OriginSettings,
 )
 from gateway.origin.unreachable import why_unreachable
+from gateway.protocol.http.forwarding import check_text
 from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
 from gateway.protocol.renewal import renew
 from gateway.stepped import in_task
@@ -181,7 +181,7 @@ class Origin:
         poll: bool = False,
     ) -> OriginAnswer:
         """Do as `send` by aiohttp's client, which can send every kind of request."""
-        _check_text(headers)
+        check_text(headers)
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout
         request = OriginRequest(method, target, headers, body, wait_s, poll)
@@ -360,13 +360,3 @@ def _trace_of(request: OriginRequest) -> str | None:
         return span.trace_id
     context = parse_traceparent(request.headers.get(TRACEPARENT, ""))
     return context.trace_id if context is not None and context.is_sampled else None
-
-
-def _check_text(headers: CIMultiDict[str]) -> None:
-    """Refuse what aiohttp would send as something else: it leaves out bytes that are not UTF-8."""
-    for name, value in headers.items():
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError as cause:
-                raise BadRequest(f"the header {name} is not UTF-8 text") from cause

@@ -1,4 +1,4 @@
-"""The fuzzer: `python -m tests.fuzz front`, `... admin`, `... origin`, `... parsers`."""
+"""The fuzzer: `python -m tests.fuzz front`, or `admin`, `headers`, `origin`, `parsers`."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def front(seconds: float, seed: int | None) -> None:
 def admin(seconds: float, seed: int | None) -> None:
     """Fuzz the admin listener, while the streams' listener is asked beside it."""
     _campaigns(("admin",), seconds, seed)
+
+
+@main.command()
+@seconds
+@seed
+def headers(seconds: float, seed: int | None) -> None:
+    """Hostile values of every header field that is read, to every kind of route and page."""
+    _campaigns(("headers",), seconds, seed)
 
 
 @main.command()

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from tests.edge.gateways import edge, impatient
 from tests.edge.origins import own_log
-from tests.fuzz import corpus
+from tests.fuzz import corpus, header_values
 from tests.fuzz.admin_corpus import CSRF, conversation
 from tests.fuzz.answers import PROBE, RIGHT, SpoilingOrigin
+from tests.fuzz.every_kind import TOKEN, every_kind, provider_of
+from tests.fuzz.header_values import admin_headers, stream_headers
 from tests.fuzz.talk import Talkers
 from tests.fuzz.watch import Resources, Watch
 from tests.support.http1 import ask
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    Kind = Literal["file", "http", "spoilt", "admin"]
+    Kind = Literal["file", "http", "spoilt", "admin", "headers"]
 
 CLIENTS = 12
 PHASES = 4
@@ -72,15 +74,13 @@ async def run(kind: Kind, seconds: float, seed: int, folder: Path) -> Account:
     folder.mkdir(exist_ok=True)
     transcript = folder / f"fuzz-{kind}-{seed}.jsonl"
     async with _gateway(kind, seed) as gateway:
-        port = gateway.admin_port if kind == "admin" else gateway.port
-        said = await asyncio.to_thread(_conversation, kind, gateway)
-        talkers = Talkers(port, f"{kind}-{seed}", transcript, said)
-        with Watch(gateway, f"{PROBE}?offset=-1") as watch:
-            account = Account(kind, seed, transcript, talkers.statuses, watch.findings, [])
+        talkers = await asyncio.to_thread(_talkers, kind, gateway, seed, transcript)
+        with Watch(gateway, f"{PROBE}?offset=-1", TOKEN) as watch:
+            account = Account(kind, seed, transcript, {}, watch.findings, [])
             end, number = time.monotonic() + seconds, 0
             length = min(seconds / PHASES, LONGEST_PHASE_S)
             while number < 2 or time.monotonic() < end:
-                await talkers.phase(number, CLIENTS, length)
+                await asyncio.gather(*(it.phase(number, CLIENTS, length) for it in talkers))
                 account.rests.append(await asyncio.to_thread(watch.rest))
                 number += 1
             watch.compare(account.rests[0], account.rests[-1])
@@ -90,23 +90,29 @@ async def run(kind: Kind, seconds: float, seed: int, folder: Path) -> Account:
         account.findings += [
             f"logged {count} times: {line}" for line, count in watch.logged.items()
         ]
-        account.findings += talkers.findings
+        for talking in talkers:
+            account.findings += talking.findings
+            for status, count in talking.statuses.items():
+                account.statuses[status] = account.statuses.get(status, 0) + count
         if account.findings:
-            talkers.write()
+            talkers[0].write()
     return account
 
 
 @contextlib.asynccontextmanager
 async def _gateway(kind: Kind, seed: int) -> AsyncIterator[Headgate]:
-    if kind == "spoilt":
+    if kind == "headers":
+        async with every_kind(_SETTINGS) as gateway:
+            await asyncio.to_thread(_create_probe, gateway)
+            yield gateway
+    elif kind == "spoilt":
         async with SpoilingOrigin(f"{seed}") as origin:
             with edge(origin.url, impatient(2.0, poll_timeout=2), environment=_SETTINGS) as gateway:
                 await asyncio.to_thread(_warm, gateway)
                 yield gateway
     else:
         with _before_own_log() if kind == "http" else _kept() as gateway:
-            created = ask(gateway.port, "PUT", PROBE, RIGHT, content_type="text/plain")
-            assert created.status == 201, created
+            _create_probe(gateway)
             yield gateway
 
 
@@ -128,6 +134,23 @@ def _before_own_log() -> Iterator[Headgate]:
         edge(origin.url, impatient(2.0, poll_timeout=3), environment=_SETTINGS) as gateway,
     ):
         yield gateway
+
+
+def _create_probe(gateway: Headgate) -> None:
+    created = ask(gateway.port, "PUT", PROBE, RIGHT, content_type="text/plain")
+    assert created.status == 201, created
+
+
+def _talkers(kind: Kind, gateway: Headgate, seed: int, transcript: Path) -> list[Talkers]:
+    name = f"{kind}-{seed}"
+    if kind == "headers":
+        header_values.field_names()  # which takes a moment, and is remembered
+        streams = partial(header_values.conversation, stream_headers(provider_of(gateway)))
+        admin = partial(header_values.conversation, admin_headers())
+        ports = (gateway.port, streams), (gateway.admin_port, admin)
+        return [Talkers(port, name, transcript, said, is_whole=True) for port, said in ports]
+    port = gateway.admin_port if kind == "admin" else gateway.port
+    return [Talkers(port, name, transcript, _conversation(kind, gateway))]
 
 
 def _conversation(kind: Kind, gateway: Headgate) -> Callable[[random.Random], list[bytes]]:

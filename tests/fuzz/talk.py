@@ -23,7 +23,9 @@ REPORTED = 10
 """One is enough to look at; the first ones may be of several kinds."""
 KEPT = 20
 """Conversations that a finding's transcript has: those that were last."""
-_FAILED = re.compile(rb'"code": ?"internal_error"|"status": ?500|Server got itself in trouble')
+_FAILED = re.compile(
+    rb'"code": ?"internal_error"|"status": ?500|^HTTP/1.1 500 |Server got itself in trouble'
+)
 """What the gateway, or aiohttp in it, says of itself; an origin's 500 is passed on."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 _SHRINKS = 60
@@ -36,11 +38,26 @@ class Conversation:
     def __init__(self, sent: list[bytes]) -> None:
         self.sent = sent
         self.received = b""
+        self.is_dropped = False  # the server closed it instead of an answer
+
+    @property
+    def statuses(self) -> list[bytes]:
+        """The statuses of the answers so far."""
+        return _STATUS.findall(self.received)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the connection ends with the answer so far, or may: a live one is not over."""
+        received = self.received.lower()
+        is_live = b"\r\ntransfer-encoding: chunked\r\n" in received
+        return b"\r\nconnection: close\r\n" in received or (
+            is_live and not received.endswith(b"\r\n0\r\n\r\n")
+        )
 
     @property
     def has_failed(self) -> bool:
-        """Whether it had a 500 among its answers."""
-        return _FAILED.search(self.received) is not None
+        """Whether it had a 500 among its answers, or was dropped."""
+        return self.is_dropped or _FAILED.search(self.received) is not None
 
     def told(self) -> dict[str, object]:
         """For a transcript; bytes are Latin-1."""
@@ -59,14 +76,20 @@ class Talkers:
         seed: str,
         transcript: Path,
         conversation: Callable[[random.Random], list[bytes]],
+        *,
+        is_whole: bool = False,
     ) -> None:
-        """Send on each connection what `conversation` returns."""
+        """Send on each connection what `conversation` returns.
+
+        With `is_whole` requests are sent whole, one by one, and each must be answered.
+        """
         self.port = port
         self.statuses: dict[str, int] = {}
         self.findings: list[str] = []
         self._seed = seed
         self._conversation = conversation
         self._transcript = transcript
+        self._is_whole = is_whole
         self._failed: list[Conversation] = []
         self._last: deque[Conversation] = deque(maxlen=KEPT)
 
@@ -87,16 +110,21 @@ class Talkers:
                 await self._report(conversation)
 
     async def _talk(self, chance: random.Random, conversation: Conversation) -> None:
+        requests = self._conversation(chance)  # which may take longer than a server waits for it
         client = await Client.connect(self.port)
-        cut = chance.random() < 0.15
+        cut = not self._is_whole and chance.random() < 0.15
         try:
-            for request in self._conversation(chance):
-                parts = corpus.segments(chance, request)
+            for request in requests:
+                parts = [request] if self._is_whole else corpus.segments(chance, request)
                 for part in parts[: chance.randint(0, len(parts))] if cut else parts:
                     conversation.sent.append(part)
                     client.send(part)
                     await asyncio.sleep(0)  # each part is a packet of its own
+                answered = len(conversation.statuses) if self._is_whole else -1
                 if not cut and not await _hear(client, conversation):
+                    conversation.is_dropped = len(conversation.statuses) == answered
+                    return
+                if self._is_whole and conversation.is_last:
                     return
             if cut and chance.random() < 0.5:
                 client.reset()
@@ -104,14 +132,15 @@ class Talkers:
             client.abort()
 
     def _count(self, conversation: Conversation) -> None:
-        for status in _STATUS.findall(conversation.received):
+        for status in conversation.statuses:
             self.statuses[status.decode()] = self.statuses.get(status.decode(), 0) + 1
 
     async def _report(self, conversation: Conversation) -> None:
         if len(self.findings) < REPORTED:
             self._failed.append(conversation)
             lines = await self._shorter(b"".join(conversation.sent))
-            self.findings.append(f"500 to {lines[:1000]!r}")
+            what = "dropped after" if conversation.is_dropped else "500 to"
+            self.findings.append(f"{what} {lines[:1000]!r}")
         self.write()
 
     async def _shorter(self, sent: bytes) -> bytes:
@@ -133,9 +162,10 @@ class Talkers:
             client = await Client.connect(self.port)
             try:
                 client.send(sent)
-                await _hear(client, conversation)
+                has_ended = not await _hear(client, conversation)
             finally:
                 client.abort()
+            conversation.is_dropped = self._is_whole and has_ended and not conversation.statuses
         return conversation.has_failed
 
     def write(self) -> None:

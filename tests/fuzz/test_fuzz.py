@@ -19,7 +19,7 @@ SECONDS = 8.0
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", ["file", "http", "spoilt", "admin"])
+@pytest.mark.parametrize("kind", ["file", "http", "spoilt", "admin", "headers"])
 async def test_a_gateway_withstands_fuzzed_requests_and_origin_responses(
     kind: Kind, tmp_path: Path
 ) -> None:

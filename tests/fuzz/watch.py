@@ -50,8 +50,9 @@ class Resources(NamedTuple):
 class Watch:
     """Of one gateway; `findings` is a line for each thing that is not as it must be."""
 
-    def __init__(self, gateway: Headgate, probe: str) -> None:
+    def __init__(self, gateway: Headgate, probe: str, admin_token: str = "") -> None:
         self.gateway = gateway
+        self._authorization = f"Bearer {admin_token}"
         self.findings: list[str] = []
         self.logged: dict[str, int] = {}  # lines that only a fault can have written, in short
         self.slowest_s = 0.0
@@ -107,7 +108,10 @@ class Watch:
             raise AssertionError(f"the gateway has ended:\n{text[-4000:]}")
 
     def _held(self) -> dict[str, float]:
-        text = ask(self.gateway.admin_port, "GET", "/metrics").body.decode()
+        with_token = request("GET", "/metrics", Authorization=self._authorization)
+        with Wire(self.gateway.admin_port) as wire:
+            wire.send(with_token)
+            text = wire.answer().body.decode()
         found = {}
         for line in text.splitlines():
             name, _, number = line.rpartition(" ")

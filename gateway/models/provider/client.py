@@ -17,7 +17,7 @@ from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
 from gateway.origin.unreachable import why_unreachable
-from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, outgoing_fields
+from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
@@ -94,10 +94,11 @@ class ProviderClient:
     def fields(self, headers: MultiMapping[str], *, is_stored: bool = False) -> CIMultiDict[str]:
         """Return the header fields of a request for the provider.
 
-        An answer that `is_stored` must come without compression.
+        An answer that `is_stored` must come without compression. Raises BadRequest.
         """
         drop = _NOT_FOR_PROVIDERS | (KEY_FIELDS if self._key_fields else frozenset())
         fields = outgoing_fields(headers, drop)
+        check_text(fields)
         fields.extend(self._key_fields)
         if is_stored:
             fields["Accept-Encoding"] = "identity"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
 
-from gateway.errors import LoopDetected
+from gateway.errors import BadRequest, LoopDetected
 from gateway.protocol.http.header_names import STREAM_FIELD, TOKEN_FIELD
 from gateway.protocol.http.identity import READER_COOKIE, drop_cookies
 
@@ -172,6 +172,24 @@ def request_fields(
     fields["X-Forwarded-Host"] = sender.host
     _append(fields, "Forwarded", _forwarded(sender))
     return fields
+
+
+def check_text(fields: MultiMapping[str]) -> None:
+    """Raise BadRequest for what aiohttp would change: it leaves out bytes that are not UTF-8."""
+    for name, value in fields.items():
+        if not is_utf8(value):
+            raise BadRequest(f"the header {name} is not UTF-8 text")
+
+
+def is_utf8(value: str) -> bool:
+    """Return whether a field had only UTF-8; other bytes are surrogates after aiohttp's parser."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @lru_cache(512)  # the names that clients send are few

@@ -13,7 +13,7 @@ from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.contract import AnswerRequest, owner_of_account
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
-from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, outgoing_fields
+from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.target import split
 from gateway.protocol.responses import CLOSED_LINE, Response, deleted, preflight
 from gateway.proxies import responses
@@ -188,6 +188,7 @@ class ProxyHandlers:
 def _forwarded(headers: MultiMapping[str]) -> CIMultiDict[str]:
     """Return the header fields for the upstream, which must not compress its response."""
     fields = outgoing_fields(headers, _NOT_FORWARDED)
+    check_text(fields)
     if AUTHORIZATION in headers:
         fields["Authorization"] = headers[AUTHORIZATION]
     fields["Accept-Encoding"] = "identity"

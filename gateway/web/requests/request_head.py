@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidU
 from multidict import istr
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
-from gateway.protocol.http.forwarding import SCHEME
+from gateway.protocol.http.forwarding import SCHEME, is_utf8
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.http.target import canonical_target
@@ -46,6 +46,13 @@ _ONCE = tuple(
         ),
     )
 )
+# Fields that this server itself reads as text, credentials among them. In others bytes that are not
+# UTF-8 are Latin-1 or opaque (RFC 9110 section 5.5): nothing here depends on them.
+_TEXTS = re.compile(
+    r"(?:headgate|mcp|producer|stream|upstream)-.+"
+    r"|authorization|idempotency-key|last-event-id|x-api-key|x-stream-multi",
+    re.IGNORECASE,
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -70,17 +77,21 @@ def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
         return False
     if message.version is HttpVersion10 and not message.should_close:
         return False
-    if "Transfer-Encoding" in message.headers or _repeated_field(message.headers) is not None:
+    if "Transfer-Encoding" in message.headers or _fault_of_fields(message.headers) is not None:
         return False
     host = message.headers.get("Host", "")
     return is_host(host) and hosts.serves(host)
 
 
-def _repeated_field(headers: MultiMapping[str]) -> str | None:
-    """Return the name of a field with one value that is there more than once."""
+def _fault_of_fields(headers: MultiMapping[str]) -> str | None:
+    """Return what is wrong with a field: it has one value and comes twice, or it is not text."""
     for name in _ONCE:
         if name in headers and len(headers.getall(name)) > 1:
-            return name
+            return f"{name} is given more than once"
+    if not all(map(str.isascii, headers.values())):
+        for sent, value in headers.items():
+            if not is_utf8(value) and _TEXTS.fullmatch(sent) is not None:
+                return f"{sent} has bytes that are not UTF-8"
     return None
 
 
@@ -136,8 +147,8 @@ def check(request: Request) -> None:
     if not is_host(named):
         quoted = ascii(named[:SHOWN_CHARACTERS])
         raise BadRequest(f"Host {quoted} names no host: {_fault_of_host(named)}")
-    if (twice := _repeated_field(request.headers)) is not None:
-        raise BadRequest(f"{twice} is given more than once")
+    if (fault := _fault_of_fields(request.headers)) is not None:
+        raise BadRequest(fault)
     codings = request.headers.getall("Transfer-Encoding", ())
     if codings and request.version == HttpVersion10:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
