@@ -16,8 +16,7 @@ from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from aiohttp import ClientResponse
-
+    from gateway.models.provider.client import ProviderResponse
     from gateway.models.provider.contract import AnswerRequest
     from gateway.settings import ProxySettings
 
@@ -28,7 +27,7 @@ LONGEST_REFUSAL = 64 << 10
 class PlainParts:
     """The parts of a response of any type, up to a length."""
 
-    def __init__(self, response: ClientResponse, longest: int) -> None:
+    def __init__(self, response: ProviderResponse, longest: int) -> None:
         self._response = response
         self._longest = self._left = longest
 

@@ -10,7 +10,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
+from aiohttp import (
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    hdrs,
+)
 from yarl import URL
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
@@ -22,7 +29,7 @@ from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, ou
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 
-    from aiohttp import ClientResponse, StreamReader
+    from aiohttp import StreamReader
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.errors import HeadgateError
@@ -39,10 +46,20 @@ def _connector() -> TCPConnector:
     return TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)  # answers are bounded
 
 
+class ProviderResponse(ClientResponse):
+    """A response that has the longest wait for its next part.
+
+    aiohttp's own timeout for reads belongs to the connection, and may still run when the next
+    request is sent on that: `resume_reading` starts it after the end of a long answer.
+    """
+
+    read_timeout_s: float | None = None
+
+
 class ServedResponse(NamedTuple):
     """A provider's response, and the URL of the server that gave it."""
 
-    response: ClientResponse
+    response: ProviderResponse
     server: str
 
 
@@ -84,6 +101,7 @@ class ProviderClient:
             timeout=ClientTimeout(total=None, sock_connect=_CONNECT_S),
             auto_decompress=False,
             read_bufsize=1 << 16,
+            response_class=ProviderResponse,
         )
 
     async def close(self) -> None:
@@ -110,7 +128,7 @@ class ProviderClient:
         target: str,
         fields: MultiMapping[str],
         body: bytes | AsyncIterable[bytes] | None,
-    ) -> ClientResponse:
+    ) -> ProviderResponse:
         """Send a request, and return the response once its head has come.
 
         Another server is tried only where nothing was sent to the first. Raises OriginUnreachable,
@@ -183,7 +201,7 @@ class ProviderClient:
         target: str,
         fields: MultiMapping[str],
         body: bytes | AsyncIterable[bytes] | None,
-    ) -> ClientResponse:
+    ) -> ProviderResponse:
         """Send a request to one server, and return the response once its head has come.
 
         Raises OriginUnreachable, OriginTimeout, OriginBroken, or DestinationRefused where its
@@ -213,17 +231,17 @@ class ProviderClient:
         if response.status < HTTPStatus.OK:  # 101, or no status at all: what follows is no response
             response.close()
             raise OriginBroken(f"{url} answered with the status {response.status}")
-        connection = response.connection
-        if connection is not None and connection.protocol is not None:  # else all has come already
-            connection.protocol.read_timeout = self._read_timeout_s
-            connection.protocol.start_timeout()
+        assert isinstance(response, ProviderResponse), "of this session"
+        response.read_timeout_s = self._read_timeout_s
         return response
 
 
 class ProvidedBody:
     """The body of a provider's response, which is passed on while it comes."""
 
-    def __init__(self, response: ClientResponse, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, response: ProviderResponse, on_end: Callable[[], None] | None = None
+    ) -> None:
         """Call `on_end` once, when all parts have come or nobody wants them any more."""
         self._response = response
         # Also for a client that leaves before the first part.
@@ -248,7 +266,7 @@ def _nothing() -> None:
     """Do nothing: nobody waits for the end."""
 
 
-async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:
+async def body_parts(response: ProviderResponse) -> AsyncIterator[bytes]:
     """Yield the parts of a body as they come, and then close the response.
 
     Raises OriginTimeout or OriginBroken when they end too early, behind all that has come.
@@ -256,7 +274,7 @@ async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:
     broken: Exception | None = None
     try:
         try:
-            while part := await response.content.readany():
+            while part := await _next_part(response):
                 yield part
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             broken = error
@@ -266,6 +284,15 @@ async def body_parts(response: ClientResponse) -> AsyncIterator[bytes]:
             raise _failure(broken) from broken
     finally:
         response.close()
+
+
+async def _next_part(response: ProviderResponse) -> bytes:
+    """Return the bytes that have come, or come next; empty at the end."""
+    part = response.content.read_nowait()
+    if part or response.content.at_eof():
+        return part
+    async with asyncio.timeout(response.read_timeout_s):
+        return await response.content.readany()
 
 
 def unread(content: StreamReader) -> bytes:

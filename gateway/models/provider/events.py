@@ -19,10 +19,9 @@ from gateway.protocol.bodies.content import EVENTS_TYPE
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from aiohttp import ClientResponse
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.models.provider.client import ProviderClient, ServedResponse
+    from gateway.models.provider.client import ProviderClient, ProviderResponse, ServedResponse
 
 # Tries in a row that bring no event; with the pauses between them half a minute.
 MOST_FAILURES = 8
@@ -34,7 +33,7 @@ class AnswerEvents:
 
     def __init__(
         self,
-        response: ClientResponse,
+        response: ProviderResponse,
         longest: int,
         background: BackgroundResponse | None = None,
         completion: bytes = b"",
@@ -153,7 +152,7 @@ class BackgroundResponse:
             self._failures = MOST_FAILURES  # it has not stored the events in between
             raise OriginBroken(f"the provider resumed at {number} behind event {self._latest}")
 
-    async def resumed(self, lost: HeadgateError) -> ClientResponse:
+    async def resumed(self, lost: HeadgateError) -> ProviderResponse:
         """Return a response with the events behind the last one. Raises `lost` if there is none."""
         refusal: MultiMapping[str] | None = None
         while self._id is not None and self._latest is not None and self._failures < MOST_FAILURES:
@@ -179,7 +178,7 @@ class BackgroundResponse:
             refusal = response.headers
         raise lost
 
-    async def _retrieved(self, response_id: str, latest: int) -> ClientResponse:
+    async def _retrieved(self, response_id: str, latest: int) -> ProviderResponse:
         target = f"{self._path}/{quote(response_id, safe='')}?stream=true&starting_after={latest}"
         return await self._client.send(self._server, "GET", target, self._fields, None)
 

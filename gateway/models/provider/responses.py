@@ -14,7 +14,7 @@ from gateway.protocol.http.forwarding import end_to_end
 from gateway.protocol.responses import Response
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+    from gateway.models.provider.client import ProviderResponse
 
 # A response that is no stream of events is kept whole, for all who wait for it.
 LONGEST_WHOLE = 16 << 20
@@ -31,7 +31,7 @@ _NOT_STORED = frozenset(
 )
 
 
-def head_of(response: ClientResponse) -> ResponseEntry:
+def head_of(response: ProviderResponse) -> ResponseEntry:
     """Return the head of a provider's response as clients get it."""
     fields = end_to_end(response.headers, _NOT_STORED)
     lines = tuple((str(name), value) for name, value in fields.items() if _is_text(value))
@@ -43,7 +43,7 @@ def _is_text(value: str) -> bool:
     return not any("\udc80" <= character <= "\udcff" for character in value)
 
 
-def is_storable(response: ClientResponse) -> bool:
+def is_storable(response: ProviderResponse) -> bool:
     """Return whether a response is an answer, in bytes that every client understands."""
     return (
         response.status == HTTPStatus.OK
@@ -51,7 +51,7 @@ def is_storable(response: ClientResponse) -> bool:
     )
 
 
-async def whole_body(response: ClientResponse, longest: int) -> bytes:
+async def whole_body(response: ProviderResponse, longest: int) -> bytes:
     """Return the body of a response. Raises AnswerTooLong, OriginTimeout or OriginBroken."""
     longest = min(longest, LONGEST_WHOLE)
     parts, size = [], 0
