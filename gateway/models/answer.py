@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
-from gateway.errors import HeadgateError, LogUnavailable, OriginBroken, StreamNotFound
+from gateway.errors import (
+    HeadgateError,
+    LogUnavailable,
+    OriginBroken,
+    OriginTimeout,
+    StreamNotFound,
+)
 from gateway.models import record
 from gateway.models.counts.answer_counts import AnswerCounts
 from gateway.models.dialects.contract import EarlyEnd, whole_body_event
-from gateway.models.dialects.responses import response_id
+from gateway.models.dialects.responses import CANCELLED, response_id
 from gateway.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.models.record import EndEntry, UnstoredResponse
 from gateway.models.streams import ClaimLost
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 
 ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
+NOT_ENDED = EarlyEnd("answer_not_ended", "the provider ended its answer without the last event")
 
 
 class AnswerParts(Protocol):
@@ -79,8 +86,9 @@ class WrittenAnswer(LiveAnswer):
         """Await `on_response_id` before a reader gets the id that the provider gave the answer."""
         super().__init__(claim.name, request, streams)
         self.claim = claim
-        self.counts = AnswerCounts()
         self._dialect = dialect
+        self._state = dialect.state_of(request.path)
+        self.counts = AnswerCounts(usage=self._state.usage)
         self._clock = clock
         self._on_response_id = on_response_id
         self._has_response_id = request.path != dialect.retrieved_path  # or needs none
@@ -132,14 +140,15 @@ class WrittenAnswer(LiveAnswer):
                 is_stored = not self.request.is_whole  # else it is once all of it is
                 await self._write(response)
                 is_stored = True
+                outcome, failure = self._judged()
             else:
                 refusal = response
         except asyncio.CancelledError:
-            outcome, failure = "aborted", self._stopped_by or RESTARTED
+            outcome, failure = self._stopped()
         except ClaimLost:
             outcome, failure = "failed", RESTARTED
         except HeadgateError as error:
-            outcome, failure = "failed", EarlyEnd(error.code, error.detail)
+            outcome, failure = self._judged(error)
             refusal = error
         except Exception:  # noqa: BLE001 - its readers must not wait for ever
             log.exception("answer.failed", stream=self.streams.path(self.name))
@@ -152,6 +161,28 @@ class WrittenAnswer(LiveAnswer):
             self._set_response(refusal)
         else:
             self._refuse(refusal or OriginBroken("the answer ended before it began"))
+
+    def _judged(self, error: HeadgateError | None = None) -> tuple[Outcome, EarlyEnd | None]:
+        """Return how the answer has ended, now that its body is over or an error has cut it."""
+        state = self._state
+        if error is None or isinstance(error, OriginBroken | OriginTimeout):
+            if state.failure is not None:
+                return outcome_of(state.failure), state.failure
+            if state.has_ended:  # what is cut after that adds nothing
+                return "complete", None
+        if error is not None:
+            return "failed", EarlyEnd(error.code, error.detail)
+        if self.request.is_whole or state.may_end:
+            return "complete", None
+        self.frees_key = True
+        return "failed", NOT_ENDED
+
+    def _stopped(self) -> tuple[Outcome, EarlyEnd | None]:
+        """Return how the answer has ended whose call was stopped."""
+        failure = self._stopped_by or RESTARTED
+        if failure == RESTARTED and self._state.has_ended:
+            return self._judged()
+        return "aborted", failure
 
     async def _write(self, response: StoredResponse) -> None:
         """Append whole events as they come; the next are read once these are durable.
@@ -169,6 +200,8 @@ class WrittenAnswer(LiveAnswer):
             async with contextlib.aclosing(response.response.parts()) as parts:
                 async for events in parts:
                     await self._append(events)
+                    if self.frees_key:
+                        break
         except asyncio.CancelledError:
             if rest := response.response.unread():
                 self.counts.count(1, len(rest), self._clock())
@@ -182,7 +215,9 @@ class WrittenAnswer(LiveAnswer):
         appended = self.claim.events.append(parts)
         data = b"".join(parts)
         self._appended_to += len(data)
-        self._dialect.add_usage(counted or data, self.counts.usage)
+        for event in parts if counted is None else (counted,):
+            self._state.add(event)
+        self.frees_key = counted is None and self._state.is_refused
         self.counts.count(len(parts), len(data), self._clock())
         if not self._has_response_id and (found := response_id(data)):
             self._has_response_id = True
@@ -232,8 +267,9 @@ class WrittenAnswer(LiveAnswer):
         Raises ClaimLost if something else was appended.
         """
         events = []
-        if failure is not None:
-            events = [self._dialect.failure_event(self.request.path, failure)]
+        if failure is not None and failure != self._state.failure:  # else the provider has said so
+            number = self._state.next_number
+            events = [self._dialect.failure_event(self.request.path, failure, number)]
         parting = record.parting(self.request, outcome, self.counts.usage, failure)
         closes = not self.request.is_in_named_stream
         appended = [*events, *parting]
@@ -256,7 +292,12 @@ class WrittenAnswer(LiveAnswer):
         shown: UnstoredResponse | UnsetType = UNSET
         if refusal is not None and self.streams.is_shared:  # else all who wait are in this process
             shown = refusal_of(refusal)
-        return EndEntry(outcome, self._clock(), usage, self.position, reason, shown)
+        frees_key = self.frees_key or UNSET
+        return EndEntry(outcome, self._clock(), usage, self.position, reason, shown, frees_key)
+
+    @override
+    def _next_number(self) -> int:
+        return self._state.next_number
 
     async def _adopt_end(self) -> Outcome:
         """Let the readers go on to the end that another gateway has written; return its outcome."""
@@ -276,6 +317,11 @@ class WrittenAnswer(LiveAnswer):
         self._cut = error
         log.warning("answer.not_closed", stream=self.streams.path(self.name), reason=error.detail)
         self.claim.end_later()
+
+
+def outcome_of(failure: EarlyEnd) -> Outcome:
+    """Return how an answer counts that the provider has ended with a failure."""
+    return "aborted" if failure == CANCELLED else "failed"
 
 
 def refusal_of(refusal: WholeResponse | HeadgateError) -> UnstoredResponse:

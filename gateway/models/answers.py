@@ -111,11 +111,15 @@ class ModelAnswers:
             return await self._start(str(uuid4()), request, StreamRecord([], None))
         name = owner_digest(request.owner, f"{self._provider.prefix}\n{request.idempotency_key}")
         async with self._looked_up(name) as running:
-            if running is not None:
+            if running is not None and request.may_join(running):
                 return self._join(running, request)
+            if running is not None:
+                await running.wait_for_end()
+                raise ClaimLost("the answer with this key has just failed")
             found = await self.stored.records(name)
             for stored in stored_answers(name, found.answers):
-                return self._join(stored, request)
+                if request.may_join(stored):
+                    return self._join(stored, request)
             return await self._start(name, request, StreamRecord([], found.stream_id))
 
     @contextlib.asynccontextmanager
@@ -153,7 +157,7 @@ class ModelAnswers:
         async with self._looked_up(name) as running:
             found, end = await self._named(name, owner, is_running=running is not None)
             answers = stored_answers(name, found.answers)
-            keyed = _with_key(key, [*answers, *([running] if running else [])])
+            keyed = _with_key(key, request, [*answers, *([running] if running else [])])
             if keyed is not None:
                 return self._join(keyed, request)
             if running is not None:
@@ -343,8 +347,9 @@ class ModelAnswers:
         await self.gateways.close()
 
 
-def _with_key(key: str | None, answers: Sequence[Answer]) -> Answer | None:
-    """Return the answer to the latest request that came with a key, or None."""
-    if key is None:
+def _with_key(key: str | None, request: AnswerRequest, answers: Sequence[Answer]) -> Answer | None:
+    """Return the answer to the latest request that came with a key, if it may be joined."""
+    latest = next((it for it in reversed(answers) if it.request.key == key), None)
+    if key is None or latest is None or not request.may_join(latest):
         return None
-    return next((it for it in reversed(answers) if it.request.key == key), None)
+    return latest

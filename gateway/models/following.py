@@ -73,10 +73,6 @@ class AnswerBody:
                 break
             else:
                 await self._wait_beyond(position, until)
-        else:
-            return  # the client goes on behind the last event that it got
-        if rest := ids.rest():
-            yield rest
 
     async def _wait_beyond(self, position: int, until: float | None) -> None:
         """Return once there are bytes behind a position, or the answer or the time is over."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import EarlyEnd
 from gateway.models.recent_events import RecentEvents
+from gateway.models.sse_events import events_of
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError
@@ -43,6 +44,7 @@ class LiveAnswer(ABC):
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
+        self.frees_key = False  # once it is over, its key begins another answer
 
     @property
     def position(self) -> int:
@@ -116,8 +118,15 @@ class LiveAnswer(ABC):
         """Let the readers of the answer raise an error, since its end cannot be stored."""
         if not self.request.is_plain:
             path = self.request.path
-            event = dialect_of(path).failure_event(path, DELETED)
+            event = dialect_of(path).failure_event(path, DELETED, self._next_number())
             self._note(event, self.position + len(event))
+
+    def _next_number(self) -> int:
+        """Return the sequence number after that of the last event, as far as that is in memory."""
+        state = dialect_of(self.request.path).state_of(self.request.path)
+        for event in events_of(self._recent.events):
+            state.add(event)
+        return state.next_number
 
     def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
         if not self.response.done():

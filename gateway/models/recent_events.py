@@ -30,6 +30,11 @@ class RecentEvents:
         while self._size > RECENT_BYTES and len(self._parts) > 1:
             self._size -= len(self._parts.popleft()[1])
 
+    @property
+    def events(self) -> bytes:
+        """All durable bytes that are still in memory."""
+        return b"".join(part for _, part in self._parts)
+
     def after(self, position: int) -> bytes | None:
         """Return the durable bytes after `position`; None if they are not in memory any more."""
         if position >= self.position:

@@ -86,7 +86,8 @@ class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
     """The end of the answer at a `position` of its stream, and when, in epoch seconds.
 
     `reason` says why the answer is not complete. A `refusal` is for those who wait at other
-    gateways, in a log of several.
+    gateways, in a log of several. An answer that `frees_key` is joined by no request after its
+    end: the provider ended it without the last event, or began it with an error.
     """
 
     outcome: Outcome
@@ -95,6 +96,7 @@ class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
     position: int
     reason: str | None = None
     refusal: UnstoredResponse | UnsetType = UNSET
+    frees_key: bool | UnsetType = UNSET
 
 
 class PartingEvent(msgspec.Struct, frozen=True):

@@ -105,10 +105,7 @@ class StoredEvents:
 
     async def response_object(self) -> bytes | None:
         """Return the response object as JSON, as the events leave it; None if no event has one."""
-        is_over = self._answer.is_over
         state = ResponseState()
         async for events in self._parts():
             state.add(b"".join(events))
-        if is_over:
-            state.end()
         return None if state.response is None else msgspec.json.encode(state.response)

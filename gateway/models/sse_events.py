@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
+from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,9 +18,14 @@ LONGEST_EVENT = 16 << 20
 # a set of bytes, the search is four times as fast.
 _END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\n|\r\n?+)")
 _LONGEST_END = 4  # bytes
-# Lines without a field: providers that have nothing to say yet send them.
-_COMMENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
-_OF_COMMENTS = (b":", b"\n", b"\r")  # their first byte
+# A byte order mark, which parsers leave out at the beginning of a stream, and only there.
+BOM = b"\xef\xbb\xbf"
+# A field that makes a block of lines an event (section 9.2.6): one without data is ignored.
+_DATA = re.compile(rb"(?:^|[\r\n])data(?=[:\r\n]|$)")
+# What a block without data must not add to the next event: blank lines, a name and an id.
+_NO_EVENT = re.compile(rb"(?:^|(?<=[\r\n]))(?:(?:event|id)(?::[^\r\n]*)?)?(?:\r\n|\n|\r)")
+_USUAL = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ([^\r\n]*)\n\n")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class WholeEvents:
@@ -83,8 +89,33 @@ def events_of(data: bytes) -> Iterator[bytes]:
         yield data[begin:]
 
 
+def event_fields(event: bytes) -> tuple[bytes, bytes | None]:
+    """Return the name of an event, b"" without one, and its data, None without any."""
+    if found := _USUAL.fullmatch(event):
+        return found[1] or b"", found[2]
+    name, data = b"", []
+    for line in event.splitlines():
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return name, b"\n".join(data) if data else None
+
+
+def is_cut_json(data: bytes) -> bool:
+    """Return whether the data of an event begin as JSON, or as `[DONE]`, and are not whole."""
+    if not data.lstrip().startswith((b"{", b"[")) or data.strip() == b"[DONE]":
+        return False
+    try:
+        decoded_json(data)
+    except NOT_JSON:
+        return True
+    return False
+
+
 class NumberedEvents:
-    """Events with an `id:` line before each: the offset of its end, by which a reader resumes.
+    """Events with an `id:` line in each: the offset of its end, by which a reader resumes.
 
     `offset_of` returns the offset of a position in the stream.
     """
@@ -101,23 +132,20 @@ class NumberedEvents:
         """Return the events that are complete now, each with its id."""
         return b"".join([self._with_id(event) for event in self._splitter.feed(part)])
 
-    def rest(self) -> bytes:
-        """Return what has come behind the last event, once nothing more comes.
-
-        An incomplete event is unchanged; one that ends with a CR is complete without a LF.
-        """
-        rest = self._splitter.rest()
-        return self._with_id(rest) if len(rest) in _ends(rest) else rest
-
     def _with_id(self, event: bytes) -> bytes:
         self._position += len(event)
         return with_id(event, self._offset_of(self._position))
 
 
 def with_id(event: bytes, offset: str) -> bytes:
-    """Return an event with an `id:` line before it: the offset behind it; a comment has none."""
-    if event.startswith(_OF_COMMENTS) and _COMMENTS.fullmatch(event):
-        # Some clients take an id without data for an event, so these lines begin the next one.
-        lines = event.rstrip(b"\r\n")
-        return lines + b"\n" if lines else b""
-    return b"id: %b\n%b" % (offset.encode(), event)
+    """Return an event with the offset after it as its last line, so that no other id counts.
+
+    A block without data has no blank line and no id: OpenAI's SDK takes any blank line after an id
+    for an event. Its comments, and fields that are not of an event, begin the next one.
+    """
+    if event.startswith(b"data:") and event.endswith(b"\n\n"):
+        return b"%bid: %b\n\n" % (event[:-1], offset.encode())  # as most are
+    if b"\ndata:" not in event and _DATA.search(event) is None:
+        return _LINE_END.sub(b"\n", _NO_EVENT.sub(b"", event))
+    lines = event.strip(b"\r\n")
+    return b"%b\nid: %b\n\n" % (lines, offset.encode())

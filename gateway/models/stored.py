@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import UNSET
+
 from gateway.errors import LogUnavailable
 from gateway.models import record
-from gateway.models.answer import RESTARTED
+from gateway.models.answer import RESTARTED, outcome_of
 from gateway.models.dialects import dialect_of
-from gateway.models.dialects.contract import TokenUsage
+from gateway.models.dialects.progress import AnswerProgress
 from gateway.models.record import EndEntry, StreamRecord
 from gateway.models.shared.claims import ClaimedStreams
 from gateway.models.sse_events import events_of
@@ -44,6 +46,7 @@ class StoredAnswer(NamedTuple):
     head: ResponseEntry
     position: int
     outcome: Outcome
+    frees_key: bool
 
     async def wait_for_head(self) -> ResponseEntry:
         """Return the head that clients get."""
@@ -171,36 +174,36 @@ class StoredAnswers:
         self, claim: ClaimedStreams, request: RequestEntry, end: StreamEnd
     ) -> EndEntry:
         """Write the end of an answer into its stream, and return it for the record."""
-        is_complete, usage = await self._contents(claim.name, request, end)
-        outcome: Outcome = "complete" if is_complete else "failed"
-        failure = None if is_complete else RESTARTED
+        state = await self._state(claim.name, request, end)
+        failure = None if state.has_ended or request.is_whole else RESTARTED
         position = end.tail
+        outcome: Outcome = "complete" if failure is None else "failed"
+        if state.failure is not None:
+            outcome, failure = outcome_of(state.failure), state.failure
         if not end.is_closed:
             events = []
-            if failure is not None and not request.is_plain:
-                events = [dialect_of(request.path).failure_event(request.path, failure)]
+            if failure is not None and failure != state.failure and not request.is_plain:
+                dialect = dialect_of(request.path)
+                events = [dialect.failure_event(request.path, failure, state.next_number)]
             position += len(b"".join(events))
-            events += record.parting(request, outcome, usage, failure)
+            events += record.parting(request, outcome, state.usage, failure)
             closes = not request.is_in_named_stream
             appended = await claim.events.append_end(events, close=closes, tail=end.tail)
             if events and not appended.stored:
                 raise ClaimLost("another gateway has ended the answer")
         reason = None if failure is None else failure.sentence
-        return EndEntry(outcome, self._clock(), usage, position, reason)
+        frees_key = state.is_refused or UNSET
+        return EndEntry(outcome, self._clock(), state.usage, position, reason, UNSET, frees_key)
 
-    async def _contents(
-        self, name: str, request: RequestEntry, end: StreamEnd
-    ) -> tuple[bool, TokenUsage]:
-        """Return whether all of an answer is in its stream, and the tokens that are counted."""
-        usage = TokenUsage()
+    async def _state(self, name: str, request: RequestEntry, end: StreamEnd) -> AnswerProgress:
+        """Return what the events of an answer in its stream have said."""
         if request.is_whole or request.is_plain:
-            return request.is_whole, usage
-        dialect, latest = dialect_of(request.path), b""
+            return AnswerProgress()
+        state = dialect_of(request.path).state_of(request.path)
         async for data, _ in self._streams.chunks(name, request.position, end):
-            dialect.add_usage(data, usage)
-            latest = data  # reads end behind whole events
-        *_, last = b"", *events_of(latest)
-        return dialect.is_last(request.path, last), usage
+            for event in events_of(data):  # reads end after whole events
+                state.add(event)
+        return state
 
 
 def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[StoredAnswer]:
@@ -208,4 +211,7 @@ def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[Store
     for one in records:
         if one.response is not None and one.end is not None:
             end = one.end
-            yield StoredAnswer(name, one.request, one.response, end.position, end.outcome)
+            frees_key = end.frees_key is True
+            yield StoredAnswer(
+                name, one.request, one.response, end.position, end.outcome, frees_key
+            )

@@ -86,6 +86,7 @@ class Reader:
     last: str | None = None  # id of the last event
     text: str = ""
     error: str | None = None
+    has_reason: bool = False  # why its only choice ended: the answer may end without [DONE]
     is_over: bool = False
     url: str = ""
 
@@ -104,6 +105,7 @@ class Reader:
             self.error, self.is_over = data["error"]["code"], True
         for choice in data.get("choices", ()):
             self.text += choice["delta"].get("content") or ""
+            self.has_reason = self.has_reason or bool(choice["finish_reason"])
 
 
 @dataclass(slots=True)
@@ -224,6 +226,7 @@ class Campaign:
                 reader.cuts -= 1
                 self.cut += 1
                 return
+        reader.is_over = reader.is_over or reader.has_reason
 
     # What is stored
 

@@ -9,54 +9,113 @@ from multidict import CIMultiDict
 
 from gateway.models.dialects import DIALECTS
 from gateway.models.dialects.contract import TokenUsage
-from tests.models.answers import chat_completion, message, response
+from tests.models.answers import chat_completion, event, message, response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-USAGE = {
-    "chat completion": ("openai", chat_completion, TokenUsage(9, 12)),
-    "response": ("openai", response, TokenUsage(37, 11)),
-    "message": ("anthropic", message, TokenUsage(25, 89)),
-}
-
-
-@pytest.mark.parametrize(("dialect", "answer", "expected"), USAGE.values(), ids=USAGE)
-def test_usage_is_what_the_provider_counted_last(
-    dialect: str, answer: Callable[[], list[bytes]], expected: TokenUsage
-) -> None:
-    usage = TokenUsage()
-    for one in answer():
-        DIALECTS[dialect].add_usage(one, usage)
-    assert usage == expected
-
+    from gateway.models.dialects.progress import AnswerProgress
 
 PATHS = {
     "chat completion": "/v1/chat/completions",
     "response": "/v1/responses",
     "message": "/v1/messages",
 }
+USAGE = {
+    "chat completion": (chat_completion, TokenUsage(9, 12)),
+    "response": (response, TokenUsage(37, 11)),
+    "message": (message, TokenUsage(25, 89)),
+}
+
+
+def state_after(path: str, *events: bytes) -> AnswerProgress:
+    dialect = "anthropic" if path == PATHS["message"] else "openai"
+    state = DIALECTS[dialect].state_of(path)
+    for one in events:
+        state.add(one)
+    return state
 
 
 @pytest.mark.parametrize("kind", USAGE)
-def test_the_last_event_of_an_answer_alone_is_known_as_the_last(kind: str) -> None:
-    dialect, answer, _ = USAGE[kind]
-    events = answer()
-    last = [event for event in events if DIALECTS[dialect].is_last(PATHS[kind], event)]
-    assert last == events[-1:]
-    assert not DIALECTS[dialect].is_last(PATHS[kind], b"")
+def test_usage_is_what_the_provider_counted_last(kind: str) -> None:
+    answer, expected = USAGE[kind]
+    assert state_after(PATHS[kind], *answer()).usage == expected
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("kind", USAGE)
+def test_an_answer_has_ended_with_its_last_event_and_a_chat_with_its_reason(kind: str) -> None:
+    events = USAGE[kind][0]()
+    ended = [state_after(PATHS[kind], *events[:end]).has_ended for end in range(len(events) + 1)]
+    after_end = 3 if kind == "chat completion" else 1  # the reason, the usage, [DONE]
+    assert ended == [False] * (len(events) + 1 - after_end) + [True] * after_end
+
+
+def chosen(*choices: tuple[int, str | None]) -> bytes:
+    return event({"choices": [{"index": index, "finish_reason": why} for index, why in choices]})
+
+
+DONE = b"data: [DONE]\n\n"
+ERROR = {"error": {"message": "Busy: sk-secret", "type": "overloaded_error", "code": None}}
+CHAT, RESPONSE, MESSAGE = PATHS.values()
+ENDED, FAILED, CANCELLED, OPEN, FOREIGN = "ended", "failed", "cancelled", "open", "foreign"
+ENDS = {
+    "a reason": (CHAT, [chosen((0, "stop"))], ENDED),
+    "an empty reason": (CHAT, [chosen((0, ""))], OPEN),
+    "a reason of one choice of two": (
+        CHAT,
+        [chosen((0, None), (1, None)), chosen((0, "stop"))],
+        OPEN,
+    ),
+    "a choice that begins after a reason": (CHAT, [chosen((0, "stop")), chosen((1, None))], OPEN),
+    "reasons of both": (
+        CHAT,
+        [chosen((0, None)), chosen((1, "stop")), chosen((0, "length"))],
+        ENDED,
+    ),
+    "the last choice that is judged": (CHAT, [chosen((0, "stop")), chosen((127, None))], OPEN),
+    "a choice that none has asked for": (CHAT, [chosen((0, "stop")), chosen((128, None))], ENDED),
+    "[DONE] alone": (CHAT, [chosen((0, None)), DONE], ENDED),
+    "nothing": (CHAT, [], OPEN),
+    "comments alone": (CHAT, [b": wait\n\n", b"event: ping\n\n"], OPEN),
+    "cut JSON": (CHAT, [b'data: {"choices": [\n\n'], OPEN),
+    "text that is no JSON": (CHAT, [b"data: hello\n\n"], FOREIGN),
+    "objects of another kind": (CHAT, [event({"token": "a"})], FOREIGN),
+    "an error": (CHAT, [chosen((0, None)), event(ERROR)], FAILED),
+    "an error, and [DONE]": (CHAT, [chosen((0, None)), event(ERROR), DONE], FAILED),
+    "an event that is named an error": (CHAT, [b"event: error\ndata: Busy\n\n"], FAILED),
+    "a response that is complete": (RESPONSE, [event({"type": "response.completed"})], ENDED),
+    "a response that is incomplete": (RESPONSE, [event({"type": "response.incomplete"})], ENDED),
+    "a response that failed": (RESPONSE, [event({"type": "response.failed"})], FAILED),
+    "a response that was cancelled": (RESPONSE, [event({"type": "response.cancelled"})], CANCELLED),
+    "an error of a response": (RESPONSE, [event({"type": "error", "code": "busy"})], FAILED),
+    "a response with [DONE] alone": (RESPONSE, [event({"type": "response.created"}), DONE], OPEN),
+    "a message that stops": (MESSAGE, [event({"type": "message_stop"})], ENDED),
+    "a message with a reason": (MESSAGE, [event({"type": "message_delta"})], OPEN),
+    "a ping": (MESSAGE, [event({"type": "ping"})], OPEN),
+    "an error of a message": (MESSAGE, [event({"type": "error", **ERROR}, "error")], FAILED),
+}
+
+
+@pytest.mark.parametrize(("path", "events", "expected"), ENDS.values(), ids=ENDS)
+def test_the_end_of_an_answer_is_judged_by_its_events(
+    path: str, events: list[bytes], expected: str
+) -> None:
+    state = state_after(path, *events)
+    failure = state.failure
+    found = OPEN if not state.may_end else ENDED if state.has_ended else FOREIGN
+    if failure is not None:
+        found = CANCELLED if failure.code == "response_cancelled" else FAILED
+        assert "secret" not in failure.sentence
+    assert found == expected
+    assert state.is_refused == (failure is not None and len(events) == 1)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 @pytest.mark.parametrize(
     "line",
     [b'data: {"usage": [1]}', b'data: {"usage"', b'data: ["usage"]', b'data: {"usage": {}}'],
     ids=["a list", "broken JSON", "no object", "no counts"],
 )
-def test_usage_ignores_what_has_no_counts(dialect: str, line: bytes) -> None:
-    usage = TokenUsage()
-    DIALECTS[dialect].add_usage(line + b"\n\n", usage)
-    assert usage == TokenUsage()
+def test_usage_ignores_what_has_no_counts(path: str, line: bytes) -> None:
+    assert state_after(path, line + b"\n\n").usage == TokenUsage()
 
 
 KEYS = {

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.models.scripted import scripted
 from tests.models.serving import OPENAI, gateway_before
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import aiohttp
 
 TYPE = b"Content-Type: text/event-stream\r\n"
@@ -22,30 +18,6 @@ EVENTS = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n
 BODY = {"model": "m", "stream": True, "messages": []}
 KEY = {"Authorization": "Bearer sk-mine"}
 PATH = f"{OPENAI}/v1/chat/completions"
-
-
-@dataclass(slots=True)
-class Scripted:
-    """A provider that answers each request with the same bytes."""
-
-    url: str
-    response: bytes
-
-    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(self.response)
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def scripted(response: bytes) -> AsyncIterator[Scripted]:
-    provider = Scripted("", response)
-    server = await asyncio.start_server(provider.play, "127.0.0.1")
-    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
-        yield provider
 
 
 async def test_the_address_of_the_stream_is_the_gateways_whatever_the_provider_says(
@@ -113,7 +85,7 @@ async def test_a_comment_is_no_event_for_those_who_join_the_answer(
             for _ in range(2):
                 headers = {**KEY, "Idempotency-Key": "one"}
                 async with http.post(gateway.url + PATH, json=BODY, headers=headers) as answer:
-                    assert (await answer.read()).startswith(b": wait\nid: ")
+                    assert (await answer.read()).startswith(b": wait\ndata: ")
 
 
 async def test_an_answer_with_bytes_that_are_not_utf_8_is_whole_for_those_who_join_it(

@@ -124,7 +124,7 @@ async def test_a_request_sent_after_the_last_event_waits_for_the_end_of_the_answ
         provider.lingers = asyncio.Event()
         with gateway_before(provider) as gateway:
             async with ask(http, gateway, "one") as first:
-                await first.content.readuntil(b"data: [DONE]\n\n")
+                await first.content.readuntil(b"data: [DONE]\n")
                 following = asyncio.create_task(next_answer())
                 await asyncio.sleep(0)
                 provider.lingers.set()

@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai._streaming import SSEDecoder
 
 from gateway.errors import OriginBroken
 from gateway.models import sse_events
-from gateway.models.sse_events import NumberedEvents, WholeEvents, events_of
+from gateway.models.sse_events import (
+    NumberedEvents,
+    WholeEvents,
+    event_fields,
+    events_of,
+    is_cut_json,
+    with_id,
+)
 
 LINE_ENDS = {"LF": b"\n", "CR LF": b"\r\n", "CR": b"\r"}
 
@@ -56,25 +64,72 @@ def test_an_event_longer_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPat
         splitter.feed(b"8")
 
 
-def test_each_event_has_the_offset_of_its_end_as_id() -> None:
+def test_each_event_has_the_offset_of_its_end_as_id_after_its_own_lines() -> None:
     ids = NumberedEvents(100, str)
-    assert ids.feed(b"data: a\n\ndata: bc\n") == b"id: 109\ndata: a\n\n"
-    assert ids.feed(b"\n") == b"id: 119\ndata: bc\n\n"
+    assert ids.feed(b"data: a\n\ndata: bc\n") == b"data: a\nid: 109\n\n"
+    assert ids.feed(b"\n") == b"data: bc\nid: 119\n\n"
     assert ids.feed(b"da") == b""
-    assert ids.rest() == b"da"
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CR LF"])
-def test_comments_and_empty_lines_get_no_id_and_begin_the_next_event(end: bytes) -> None:
-    ids = NumberedEvents(0, str)
-    comment, event = b": wait" + end + end, b"data: a" + end + end
-    assert ids.feed(comment) == b": wait\n"
-    assert ids.feed(end + end) == b""
-    sent = len(comment) + len(event) + 2 * len(end)
-    assert ids.feed(event) == b"id: %d\n%b" % (sent, event)
+BLOCKS = {
+    "data": (b"data: a\n\n", b"data: a\nid: 7\n\n"),
+    "data without a blank": (b"data:a\n\n", b"data:a\nid: 7\n\n"),
+    "empty data": (b"data\n\n", b"data\nid: 7\n\n"),
+    "CR LF": (b"event: x\r\ndata: a\r\n\r\n", b"event: x\r\ndata: a\nid: 7\n\n"),
+    "CR": (b"event: x\rdata: a\r\r", b"event: x\rdata: a\nid: 7\n\n"),
+    "an id before the data": (b"id: up\ndata: a\n\n", b"id: up\ndata: a\nid: 7\n\n"),
+    "an id after the data": (b"data: a\nid: up\n\n", b"data: a\nid: up\nid: 7\n\n"),
+    "a third line end before it": (b"\ndata: a\n\n", b"data: a\nid: 7\n\n"),
+    "line ends alone": (b"\r\n\r\n", b""),
+    "a comment": (b": wait\n\n", b": wait\n"),
+    "a comment after a blank line": (b"\r\n: wait\r\n\r\n", b": wait\n"),
+    "comments with data": (b": wait\ndata: a\n\n", b": wait\ndata: a\nid: 7\n\n"),
+    "an unknown field": (b"foo: bar\n\n", b"foo: bar\n"),
+    "a field that begins like data": (b"database: 3\n\n", b"database: 3\n"),
+    "a word without a colon": (b"ping\n\n", b"ping\n"),
+    "a line with a blank": (b" \n\n", b" \n"),
+    "a time to wait": (b"retry: 3\n\n", b"retry: 3\n"),
+    "a name without data": (b"event: ping\n\n", b""),
+    "an id without data": (b"id: up\nid\n\n", b""),
+}
 
 
-def test_the_last_event_has_an_id_though_its_lines_end_with_cr() -> None:
-    ids = NumberedEvents(0, str)
-    assert ids.feed(b"data: a\r\rdata: b\r\r") == b"id: 9\ndata: a\r\r"
-    assert ids.rest() == b"id: 18\ndata: b\r\r"
+@pytest.mark.parametrize(("block", "expected"), BLOCKS.values(), ids=BLOCKS)
+def test_a_block_with_data_alone_gets_an_id_and_the_blank_line_after_it(
+    block: bytes, expected: bytes
+) -> None:
+    assert with_id(block, "7") == expected
+
+
+@given(st.lists(st.sampled_from([block for block, _ in BLOCKS.values()]), max_size=8))
+def test_openai_s_decoder_gets_from_numbered_events_the_data_that_parsers_get(
+    blocks: list[bytes],
+) -> None:
+    sent = b"".join(blocks)
+    expected = [data for _, data in map(event_fields, events_of(sent)) if data is not None]
+    body = NumberedEvents(0, str).feed(sent + b": end\n\n")
+    assert [it.data.encode() for it in SSEDecoder().iter_bytes(iter([body]))] == expected
+
+
+DATA = {
+    "one line": (b"data: a\n\n", (b"", b"a")),
+    "a name": (b"event: x\ndata: a\n\n", (b"x", b"a")),
+    "several lines": (b"data: a\nevent:x\ndata:b\n\n", (b"x", b"a\nb")),
+    "CR": (b"data: a\r\r", (b"", b"a")),
+    "none": (b"event: x\n: data\n\n", (b"x", None)),
+}
+
+
+@pytest.mark.parametrize(("event", "fields"), DATA.values(), ids=DATA)
+def test_the_data_of_an_event_are_its_lines_together(
+    event: bytes, fields: tuple[bytes, bytes | None]
+) -> None:
+    assert event_fields(event) == fields
+
+
+CUTS = {b'{"a": 1': True, b'{"a": 1}': False, b"[DONE]": False, b"[DO": True, b"hello": False}
+
+
+@pytest.mark.parametrize(("data", "is_cut"), CUTS.items(), ids=map(repr, CUTS))
+def test_cut_json_is_told_from_other_text(data: bytes, is_cut: bool) -> None:
+    assert is_cut_json(data) is is_cut

@@ -55,7 +55,7 @@ def type_of(name: str) -> str:
 def failed(name: str) -> list[bytes]:
     """Return an answer whose provider broke off after some events."""
     dialect = DIALECTS["anthropic" if name == "messages" else "openai"]
-    return [*ANSWERS[name][:FIRST], dialect.failure_event(PATHS[name], FAILED)]
+    return [*ANSWERS[name][:FIRST], dialect.failure_event(PATHS[name], FAILED, 7)]
 
 
 def hostile(seed: int) -> list[bytes]:

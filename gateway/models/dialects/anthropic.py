@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 import msgspec
 from typing_extensions import override
 
-from gateway.models.dialects.contract import Dialect, bearer, data_objects
+from gateway.models.dialects.contract import Dialect, bearer
+from gateway.models.dialects.progress import DialectProgress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from multidict import MultiMapping
 
-    from gateway.models.dialects.contract import EarlyEnd, TokenUsage
+    from gateway.models.dialects.contract import EarlyEnd
+    from gateway.models.dialects.progress import AnswerEvent, AnswerProgress
 
 API_KEY = "X-Api-Key"
+_KNOWN = ("message_", "content_block_", "ping", "error")  # how the types of its events begin
 
 
 class AnthropicDialect(Dialect):
@@ -34,22 +37,25 @@ class AnthropicDialect(Dialect):
         return headers.get(API_KEY) or bearer(headers)
 
     @override
-    def failure_event(self, path: str, failure: EarlyEnd) -> bytes:
+    def failure_event(self, path: str, failure: EarlyEnd, number: int) -> bytes:
         error = {"type": "api_error", "message": failure.sentence, "code": failure.code}
-        return b"event: error\ndata: %b\n\n" % msgspec.json.encode(
-            {"type": "error", "error": error}
-        )
+        event = {"type": "error", "error": error, "request_id": None}
+        return b"event: error\ndata: %b\n\n" % msgspec.json.encode(event)
 
     @override
-    def is_last(self, path: str, event: bytes) -> bool:
-        return event.startswith(b"event: message_stop\n")
+    def state_of(self, path: str) -> AnswerProgress:
+        return MessageProgress()
+
+
+class MessageProgress(DialectProgress):
+    """The progress of a message: it ends with `message_stop`."""
 
     @override
-    def add_usage(self, events: bytes, usage: TokenUsage) -> None:
-        for event in data_objects(events, b'"usage"'):
-            if not isinstance(event, dict):
-                continue
-            message = event.get("message")  # of message_start; message_delta has its own
-            counts = (message if isinstance(message, dict) else event).get("usage")
-            if isinstance(counts, dict):
-                usage.update(counts.get("input_tokens"), counts.get("output_tokens"))
+    def _judge(self, event: AnswerEvent) -> None:
+        if isinstance(event.type, str):
+            self._is_known |= event.type.startswith(_KNOWN)
+            self._has_ended |= event.type == "message_stop"
+        # That of message_start is in its message; message_delta has its own.
+        counts = event.message.get("usage") if isinstance(event.message, dict) else event.usage
+        if isinstance(counts, dict):
+            self.usage.update(counts.get("input_tokens"), counts.get("output_tokens"))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+    from gateway.models.dialects.progress import AnswerProgress
+
 
 class EarlyEnd(NamedTuple):
     """The failure of an answer: a code for programs, and a sentence for people."""
@@ -48,14 +50,14 @@ class Dialect(Protocol):
     def key_of(self, headers: MultiMapping[str]) -> str | None:
         """Return the key in a client's header fields, as the provider's SDK sends it."""
 
-    def failure_event(self, path: str, failure: EarlyEnd) -> bytes:
-        """Return the event by which the SDK raises an error amid the answer to `path`."""
+    def failure_event(self, path: str, failure: EarlyEnd, number: int) -> bytes:
+        """Return the event by which the SDK raises an error amid the answer to `path`.
 
-    def add_usage(self, events: bytes, usage: TokenUsage) -> None:
-        """Add the token counts in these events to `usage`."""
+        It has this sequence number where events have one.
+        """
 
-    def is_last(self, path: str, event: bytes) -> bool:
-        """Return whether this is the last event of an answer to `path`."""
+    def state_of(self, path: str) -> AnswerProgress:
+        """Return the progress of an answer to `path` that has no events yet."""
 
 
 def data_objects(events: bytes, marker: bytes) -> list[object]:

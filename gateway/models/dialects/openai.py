@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from typing_extensions import override
 
-from gateway.models.dialects.contract import Dialect, bearer, data_objects
+from gateway.models.dialects.contract import Dialect, bearer
+from gateway.models.dialects.progress import AnswerEvent, DialectProgress
+from gateway.models.dialects.responses import CANCELLED, LAST_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.models.dialects.contract import EarlyEnd, TokenUsage
+    from gateway.models.dialects.progress import AnswerProgress
 
 RESPONSES = "/v1/responses"
-_LAST_OF_RESPONSE = tuple(
-    b"event: response.%b\n" % kind for kind in (b"completed", b"failed", b"incomplete")
-)
+# Choices of a chat completion whose ends are judged: OpenAI makes up to 128.
+MOST_CHOICES = 128
 
 
 class OpenAiDialect(Dialect):
@@ -38,7 +40,7 @@ class OpenAiDialect(Dialect):
         return bearer(headers)
 
     @override
-    def failure_event(self, path: str, failure: EarlyEnd) -> bytes:
+    def failure_event(self, path: str, failure: EarlyEnd, number: int) -> bytes:
         # The SDKs raise for an object with `error`, whatever the event is named.
         error = {
             "message": failure.sentence,
@@ -53,25 +55,70 @@ class OpenAiDialect(Dialect):
             "code": failure.code,
             "message": failure.sentence,
             "param": None,
+            "sequence_number": number,
             "error": error,
         }
         return b"event: error\ndata: %b\n\n" % msgspec.json.encode(event)
 
     @override
-    def is_last(self, path: str, event: bytes) -> bool:
-        if path != RESPONSES:
-            return event.strip().removeprefix(b"data:").strip() == b"[DONE]"
-        return event.startswith(_LAST_OF_RESPONSE)
+    def state_of(self, path: str) -> AnswerProgress:
+        return ResponseProgress() if path == RESPONSES else ChatProgress()
+
+
+class ChatProgress(DialectProgress):
+    """The progress of a chat completion: it ends with `[DONE]`, or a reason for each choice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: set[int] = set()  # choices
+        self._finished: set[int] = set()
+        self._is_done = False
 
     @override
-    def add_usage(self, events: bytes, usage: TokenUsage) -> None:
-        for event in data_objects(events, b'"usage"'):
-            if not isinstance(event, dict):
-                continue
-            response = event.get("response")
-            counts = (response if isinstance(response, dict) else event).get("usage")
-            if isinstance(counts, dict):
-                usage.update(
-                    counts.get("prompt_tokens", counts.get("input_tokens")),
-                    counts.get("completion_tokens", counts.get("output_tokens")),
-                )
+    def _judge_text(self, data: bytes) -> None:
+        if data.startswith(b"[DONE]"):
+            self._is_known = self._is_done = self._has_ended = True
+
+    @override
+    def _judge(self, event: AnswerEvent) -> None:
+        if isinstance(event.choices, list):
+            self._is_known = True
+            for choice in event.choices:
+                if isinstance(choice, dict):
+                    self._take(choice)
+            self._has_ended = self._is_done or self._begun == self._finished != set()
+        _count(event.usage, self.usage)
+
+    def _take(self, choice: dict[str, object]) -> None:
+        index = choice.get("index")
+        number = index if isinstance(index, int) and 0 <= index < MOST_CHOICES else 0
+        self._begun.add(number)
+        if choice.get("finish_reason"):
+            self._finished.add(number)
+
+
+class ResponseProgress(DialectProgress):
+    """The progress of a response: it ends with an event of one of the last types."""
+
+    @override
+    def _judge(self, event: AnswerEvent) -> None:
+        if isinstance(event.sequence_number, int):
+            self.next_number = event.sequence_number + 1
+        if isinstance(event.type, str):
+            self._is_known |= event.type.startswith("response.")
+            self._has_ended |= event.type in LAST_TYPES
+        response = event.response if isinstance(event.response, dict) else {}
+        if event.type == "response.cancelled":
+            self.failure = self.failure or CANCELLED
+        elif event.type == "response.failed":
+            self._fail(AnswerEvent(error=response.get("error")))
+        _count(response.get("usage") if response else event.usage, self.usage)
+
+
+def _count(counts: object, usage: TokenUsage) -> None:
+    """Take the provider's counts, by the names of either API."""
+    if isinstance(counts, dict):
+        usage.update(
+            counts.get("prompt_tokens", counts.get("input_tokens")),
+            counts.get("completion_tokens", counts.get("output_tokens")),
+        )

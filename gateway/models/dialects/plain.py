@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.models.dialects.contract import Dialect
+from gateway.models.dialects.progress import AnswerProgress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from multidict import MultiMapping
 
-    from gateway.models.dialects.contract import EarlyEnd, TokenUsage
+    from gateway.models.dialects.contract import EarlyEnd
 
 
 class PlainDialect(Dialect):
@@ -31,14 +32,9 @@ class PlainDialect(Dialect):
         return None
 
     @override
-    def failure_event(self, path: str, failure: EarlyEnd) -> bytes:
+    def failure_event(self, path: str, failure: EarlyEnd, number: int) -> bytes:
         return b""
 
     @override
-    def add_usage(self, events: bytes, usage: TokenUsage) -> None:
-        """Add nothing: no tokens are counted."""
-
-    @override
-    def is_last(self, path: str, event: bytes) -> bool:
-        """Return False: there are no events."""
-        return False
+    def state_of(self, path: str) -> AnswerProgress:
+        return AnswerProgress()

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 LONGEST_ID = 256  # characters; the ids of OpenAI have about 55
 CANCELLED = EarlyEnd("response_cancelled", "the response was cancelled")
-NOT_ENDED = EarlyEnd("server_error", "the provider ended the response without its last event")
-_UNDER_WAY = frozenset({"queued", "in_progress"})
-_LAST = frozenset(
+LAST_TYPES = frozenset(
     {
         *("response.completed", "response.incomplete", "response.failed", "response.cancelled"),
         "error",
@@ -33,7 +31,7 @@ class EventHead(msgspec.Struct):
     @property
     def is_last(self) -> bool:
         """True for the last event of a response."""
-        return self.type in _LAST
+        return self.type in LAST_TYPES
 
 
 _heads = msgspec.json.Decoder(EventHead)
@@ -90,13 +88,10 @@ class ResponseState:
             match event:
                 case {"type": "error", "code": code, "message": message}:
                     self._end(code, message)
+                case {"type": "error", "error": {"code": code, "message": message}}:
+                    self._end(code, message)
                 case _:
                     continue
-
-    def end(self) -> None:
-        """Let the response be over, also if no event has said so."""
-        if self.response is not None and self.response.get("status") in _UNDER_WAY:
-            self._end(*NOT_ENDED)
 
     def _end(self, code: object, message: object) -> None:
         if self.response is None:

@@ -42,9 +42,7 @@ class AnswerProvider(NamedTuple):
         if not is_storable(response):
             return WholeResponse(head, await whole_body(response, LONGEST_WHOLE))
         if response.content_type == EVENTS_TYPE:
-            completion = b"" if request.stream is None else b"\n\n"  # before what may follow
-            background = self._background(served, request)
-            events = AnswerEvents(response, self.longest, background, completion)
+            events = AnswerEvents(response, self.longest, self._background(served, request))
             return StoredResponse(events, head)
         body = await whole_body(response, self.longest)
         if request.is_whole and body:

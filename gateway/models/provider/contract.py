@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import Dialect
     from gateway.models.live_answer import WholeResponse
     from gateway.models.provider.client import ServedResponse
+    from gateway.models.stored import Answer
 
 
 class AnswerRequest(NamedTuple):
@@ -21,7 +22,8 @@ class AnswerRequest(NamedTuple):
     header fields for the provider. `stream` is the name that the caller gives the stream, if any.
     `account` is that of the principal; "" if there is none. An answer that `is_whole` does not
     stream. One that `is_plain` is stored as it comes, and the `path` of its request is the URL of
-    the server, to which `target` is added. With `stores_prompt` the body is stored as well.
+    the server, to which `target` is added. With `stores_prompt` the body is stored as well. One
+    that `resumes` names an event that its client has, so it joins an answer even if that failed.
     """
 
     owner: bytes
@@ -38,6 +40,11 @@ class AnswerRequest(NamedTuple):
     is_plain: bool = False
     stores_prompt: bool = False
     method: str = "POST"
+    resumes: bool = False
+
+    def may_join(self, answer: Answer) -> bool:
+        """Return whether this request joins an answer to an earlier one with its key."""
+        return self.resumes or not answer.frees_key
 
     @property
     def digest(self) -> str:

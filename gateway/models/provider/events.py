@@ -13,7 +13,7 @@ from gateway.models.dialects.responses import EventHead, event_head, response_id
 from gateway.models.provider.client import body_parts
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.models.provider.responses import is_storable
-from gateway.models.sse_events import WholeEvents
+from gateway.models.sse_events import BOM, WholeEvents, event_fields, is_cut_json
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
@@ -36,20 +36,17 @@ class AnswerEvents:
         response: ProviderResponse,
         longest: int,
         background: BackgroundResponse | None = None,
-        completion: bytes = b"",
     ) -> None:
         """End the answer behind `longest` bytes.
 
         Without a `background` response it ends where the connection breaks off.
-        Add `completion` to an incomplete event at its end.
         """
         self._response = response
         self._longest = longest
         self._background = background
-        self._completion = completion
 
     async def parts(self) -> AsyncGenerator[Sequence[bytes]]:
-        """Yield events that have come together, and at last an incomplete one, if any.
+        """Yield events that have come together, each of them whole.
 
         Raises OriginTimeout, OriginBroken, and AnswerTooLong behind the last event that fits.
         """
@@ -77,18 +74,26 @@ class AnswerEvents:
             lost: HeadgateError | None = None
             splitter = WholeEvents()
             try:
-                async for part in body_parts(self._response):
-                    events = splitter.feed(part)
-                    if self._background is not None:
-                        events = self._background.new_events(events)
-                    if events:
-                        yield events
+                async for events in self._events_of_response(splitter):
+                    yield events
             except (OriginBroken, OriginTimeout) as error:
                 lost = error
             if not await self._is_resumed(lost):
                 break
-        if rest := splitter.rest():
-            yield [rest + self._completion]
+        if rest := _completed(splitter.rest()):
+            yield [rest]
+
+    async def _events_of_response(self, splitter: WholeEvents) -> AsyncGenerator[list[bytes]]:
+        """Yield the events of one response that have not come before."""
+        mark = BOM  # left out at its beginning
+        async for part in body_parts(self._response):
+            events = splitter.feed(part)
+            if events:
+                events[0], mark = events[0].removeprefix(mark), b""
+            if self._background is not None:
+                events = self._background.new_events(events)
+            if events:
+                yield events
 
     async def _is_resumed(self, lost: HeadgateError | None) -> bool:
         """Return whether the answer goes on in another response. Raises `lost` if it should."""
@@ -181,6 +186,15 @@ class BackgroundResponse:
     async def _retrieved(self, response_id: str, latest: int) -> ProviderResponse:
         target = f"{self._path}/{quote(response_id, safe='')}?stream=true&starting_after={latest}"
         return await self._client.send(self._server, "GET", target, self._fields, None)
+
+
+def _completed(rest: bytes) -> bytes:
+    """Return the event that the body ended in, with its blank line; b"" for half of one."""
+    rest = rest.removeprefix(BOM)
+    _, data = event_fields(rest)
+    if data is None or is_cut_json(data):
+        return b""
+    return rest + b"\n\n"
 
 
 def _beginning(events: Sequence[bytes], length: int) -> Sequence[bytes]:

@@ -177,19 +177,34 @@ class Claim(ClaimedStreams):
         await add(name, record.CONTENT_TYPE, body)
 
     async def _create_events(self) -> None:
-        """Create the stream of events, in a shared log in place of one without a record."""
+        """Create the stream of events, in place of one whose answer is joined by nobody.
+
+        In a shared log also in place of one without a record.
+        """
         if self._request.position:
             return
         content_type = content_type_of(self._request)
-        created = await self._streams.create(self.name, content_type)
-        if self._streams.is_shared and not created.new:
-            # It was there before this look at the record, so no later claim has made it.
-            end = await self._streams.end(self.record.name)
-            if end is None or end.stream_id != self.record.stream_id or end.is_closed:
-                raise ClaimLost("another gateway has ended the answer")
-            await self._streams.delete(self.name, created.state.stream_id)
+        with suppress(ConfigurationConflict):  # it is closed
             created = await self._streams.create(self.name, content_type)
+            if created.new:
+                self.events.stream_id = created.state.stream_id
+                return
+        former = await self._streams.end(self.name)
+        if self._streams.is_shared:
+            await self._check_record()
+        if former is not None:
+            await self._streams.delete(self.name, former.stream_id)
+        created = await self._streams.create(self.name, content_type)
         self.events.stream_id = created.state.stream_id
+
+    async def _check_record(self) -> None:
+        """Raise ClaimLost unless the record is that of this claim.
+
+        A stream of events that was there before this look was then made by no later claim.
+        """
+        end = await self._streams.end(self.record.name)
+        if end is None or end.stream_id != self.record.stream_id or end.is_closed:
+            raise ClaimLost("another gateway has ended the answer")
 
     def add_to_record(self, entry: Entry) -> Later[AppendOutcome]:
         """Append an entry, in the order of calls; the result need not be awaited."""

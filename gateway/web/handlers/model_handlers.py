@@ -165,6 +165,7 @@ class ModelHandlers:
             account_of(exchange_of(request).principal),
             is_whole=not wanted.stream,
             stores_prompt=route.settings.store_prompts,
+            resumes="Last-Event-ID" in request.headers,
         )
         answer = await route.answers.answer_to(answer_request)
         head = await answer.wait_for_head()

@@ -10,6 +10,7 @@ from tests.models.histories import readers
 from tests.models.histories.messages import (
     END,
     events_of,
+    has_end,
     is_beginning,
     said,
     without_errors,
@@ -101,13 +102,13 @@ def _judge_end(
     plan = answer.plan(call)
     rest, errors = without_errors(events)
     is_whole = said(rest) == expected(answer, call)
-    planned = plan.is_cut or plan.fails
+    planned = plan.fails or (plan.is_cut and not has_end(rest))
     if not is_disturbed and not answer.is_stopped:
         if not is_whole and not plan.is_cut:  # what came last may be lost with a connection
             world.report(f"{answer.name}: cut: {said(rest)[-1:]} {errors}")
         if bool(errors) != planned:
             world.report(f"{answer.name}: errors {errors}, plan: {plan.is_cut} {plan.fails}")
-    elif not errors and (not is_whole or planned):
+    elif not errors and not has_end(rest):
         world.report(f"{answer.name}: cut without an error: {said(rest)[-1:]}")
     if len(errors) > 1 + plan.fails:
         world.report(f"{answer.name}: several errors: {errors}")

@@ -13,6 +13,7 @@ Event: TypeAlias = tuple[str, str]  # the name, "" without one, and the data
 Said: TypeAlias = list[tuple[str, str]]  # what an event is apart from its text, and the text
 END = "headgate.end"
 _LINE_END = re.compile("\r\n|\r|\n")
+_REASON = re.compile('"finish_reason": ?"')
 _BLOCK_END = re.compile(b"(?:\r\n|\r(?!\n)|\n)(?:\r\n|\r(?!\n)|\n)")
 
 
@@ -60,6 +61,11 @@ def is_last(event: Event) -> bool:
     """Return whether nothing follows this event in an answer that is complete."""
     kinds = ("response.completed", "response.incomplete", "message_stop")
     return event[1] == "[DONE]" or (event[0] in kinds)
+
+
+def has_end(events: Sequence[Event]) -> bool:
+    """Return whether events have the end of their answer, for a chat also as a reason."""
+    return any(is_last(event) or _REASON.search(event[1]) for event in events)
 
 
 def without_errors(events: Sequence[Event]) -> tuple[list[Event], list[Event]]:

@@ -9,6 +9,7 @@ from tests.models.histories.messages import (
     END,
     complete_part,
     events_of,
+    has_end,
     is_error,
     is_last,
     parse,
@@ -71,7 +72,8 @@ def _take(answer: Answer, events: list[Event], raw: bytes) -> str | None:
 def _is_end(world: World, answer: Answer, events: list[Event], *, is_ended: bool) -> bool:
     if events and is_last(events[-1]):
         return True
-    if is_ended and not answer.is_stopped and not (events and is_error(events[-1])):
+    is_whole = has_end(events) or (events and is_error(events[-1]))
+    if is_ended and not answer.is_stopped and not is_whole:
         world.report(f"{answer.name}: a response ended behind {events[-1:]}")
     return is_ended
 

@@ -1,0 +1,45 @@
+"""A provider double that answers every request with the same bytes, whatever they are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+
+@dataclass(slots=True)
+class Scripted:
+    """A provider that answers each request with a response, and then closes the connection."""
+
+    url: str
+    response: bytes
+    calls: int = 0
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.calls += 1
+        writer.write(self.response)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def scripted(response: bytes) -> AsyncIterator[Scripted]:
+    """Serve a response on a free port."""
+    provider = Scripted("", response)
+    server = await asyncio.start_server(provider.play, "127.0.0.1")
+    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield provider
+
+
+def ended(events: bytes) -> bytes:
+    """Return a response whose body ends properly after these events."""
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(events) + events
