@@ -168,7 +168,7 @@ def _named(check: str) -> str:
     what, _, of = check.partition(" ")
     words = {
         "log": "log takes no appends",
-        "origin": "origin unreachable",
+        "origin": "origin unreachable or failing",
         "loss": "data lost",
         "reader-keys": "revoked, reader keys not rotated",
     }
@@ -180,7 +180,7 @@ def route_state(prefix: str, health: Health) -> HealthState:
     checks = {**health.checks, **health.notes}
     for what, words in (
         ("log", "log takes no appends"),
-        ("origin", "origin unreachable"),
+        ("origin", "origin unreachable or failing"),
         ("loss", "acknowledged appends were lost"),
     ):
         if checks.get(f"{what} {prefix}") is not None:
@@ -208,9 +208,17 @@ def _streams(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
 
 def _servers(samples: Sequence[Sample], prefix: str) -> tuple[Server, ...]:
     """Return the servers of an origin, in the order of their metrics."""
+    failing = {
+        labels.get("server")
+        for labels, number in _of_route(samples, "headgate_origin_failing", prefix)
+        if number
+    }
     up, down = HealthState("good", "up"), HealthState("bad", "down")
+    errors = HealthState("bad", "up, answers with errors only")
     return tuple(
-        Server(labels["server"], up if number else down)
+        Server(
+            labels["server"], down if not number else errors if labels["server"] in failing else up
+        )
         for labels, number in _of_route(samples, "headgate_origin_up", prefix)
         if "server" in labels
     )

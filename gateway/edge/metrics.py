@@ -13,6 +13,7 @@ from gateway.telemetry.metrics import (
     gauge,
     histogram,
     least,
+    most,
     observed,
     read,
 )
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 UP = least(
     "headgate_origin_up", "1 while this server of the origin gets requests.", "route", "server"
+)
+FAILING = most(
+    "headgate_origin_failing",
+    "1 while this server of the origin has answered nothing but 5xx for 10 s or longer.",
+    "route",
+    "server",
 )
 REQUESTS = counter(
     "headgate_origin_requests_total", "Requests to the origin, by result.", "route", "result"
@@ -116,6 +123,8 @@ def samples(
         yield Sample(FORGOTTEN, (prefix, bound), float(forgotten[bound]))
     for server, is_up in origin.servers.up().items():
         yield Sample(UP, (prefix, server), float(is_up))
+    for server, is_failing in origin.servers.failing().items():
+        yield Sample(FAILING, (prefix, server), float(is_failing))
     for result, count in origin.figures.results.items():
         yield Sample(REQUESTS, (prefix, result), float(count))
     for behind, count in origin.figures.surpluses.items():

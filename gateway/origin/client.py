@@ -295,7 +295,7 @@ class Origin:
             raise self._failure(attempt, error) from error
         finally:
             attempt.end()
-        attempt.server.answered()
+        attempt.server.answered(response.status, request.target)
         why = fault(response)
         if why is not None:
             response.close()
@@ -315,7 +315,7 @@ class Origin:
             attempt.server.silent(why)
             return OriginTimeout(f"the origin {why}")
         if isinstance(error, ClientResponseError):
-            attempt.server.answered()
+            attempt.server.answered(502, attempt.request.target)
             attempt.was_garbled = True
             return OriginBroken("what the origin answered is no HTTP, or its head is too long")
         attempt.was_cut = True
@@ -344,7 +344,9 @@ class Origin:
                 asyncio.timeout(timeout_s),
                 self._unpooled.get(server.at(path), allow_redirects=False) as response,
             ):
-                if self._settings.health_path and response.status >= 400:
+                if not self._settings.health_path:
+                    server.errors.note(response.status, path, is_probe=True)
+                elif response.status >= 400:
                     return f"answers its health check with {response.status}"
         except ClientConnectorError as error:
             return why_unreachable(error, timeout_s)

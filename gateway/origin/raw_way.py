@@ -103,7 +103,7 @@ class RawQuestion(Struct, eq=False):
             connection.close()
         else:
             way.connector.return_idle(way.places[server].key, connection)
-        server.answered()
+        server.answered(kind.status, self.target)
         figures, fields = way.origin.figures, self.fields
         figures.answered(kind.status)
         if not way.is_for_polls:

@@ -10,6 +10,7 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import OriginUnreachable
+from gateway.origin.error_history import ErrorHistory
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class OriginServer:
         self.incarnation = url
         self.on_change: Callable[[], None] = lambda: None  # called when it is down, or up again
         self.why_unhealthy: str | None = None
+        self.errors = ErrorHistory(url)
         self.was_silent = False  # it took connections, but did not answer
         self.fell = asyncio.Event()  # set as long as the server is down
         self._prefix = prefix
@@ -138,8 +140,10 @@ class OriginServer:
             return None
         return self._prefix + path.removeprefix(self._base)
 
-    def answered(self) -> None:
-        """Note the head of an answer."""
+    def answered(self, status: int, target: str) -> None:
+        """Note the head of an answer to a request for `target`."""
+        if status >= 500 or self.errors.count:
+            self.errors.note(status, target)
         if self._silences or not self.up:
             self.recovered()
 
@@ -153,6 +157,7 @@ class OriginServer:
     def failed(self, why: str) -> None:
         """Mark the server as down; it gets no requests until a check succeeds."""
         if self.why_unhealthy is None:
+            self.errors.end()
             log.warning("origin.down", server=self.url, reason=why)
         was_up, self.why_unhealthy = self.up, why
         self.fell.set()
@@ -253,9 +258,10 @@ class OriginServers:
         return self._servers[0].path(path)
 
     def why_unhealthy(self) -> str | None:
-        """Return why no server is up, with the reason of each; None if one is."""
+        """Return why no server is up, with the reason of each, or which one is failing, or None."""
         if self.next() is not None:
-            return None
+            failing = [f"{one.url} {one.errors.why}" for one in self._servers if one.errors.why]
+            return "; ".join(failing) or None
         return "; ".join(f"{server.url} {server.why_unhealthy}" for server in self._servers)
 
     def up(self) -> dict[str, bool]:
@@ -263,6 +269,13 @@ class OriginServers:
         found: dict[str, bool] = {}
         for one in self._servers:
             found[one.authority] = found.get(one.authority, True) and one.up
+        return found
+
+    def failing(self) -> dict[str, bool]:
+        """Return whether each server answers with nothing but errors, by host and port."""
+        found: dict[str, bool] = {}
+        for one in self._servers:
+            found[one.authority] = found.get(one.authority, False) or one.errors.is_failing
         return found
 
     def location(self, url: str) -> str | None:

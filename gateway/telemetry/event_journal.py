@@ -64,6 +64,8 @@ EVENT_RULES: dict[str, EventRule] = {
     "worker.killed": EventRule("worker", "bad", "{workers} workers did not end, and were killed"),
     "origin.down": EventRule("origin", "bad", "{server} is down: {reason}", ("server",)),
     "origin.up": EventRule("origin", about=("server",), ends="origin.down"),
+    "origin.failing": EventRule("origin", "bad", "{server} {reason}", ("server",)),
+    "origin.not_failing": EventRule("origin", about=("server",), ends="origin.failing"),
     "log.failed": EventRule(
         "log", "bad", "the log at {server}{file} failed: {reason}", ("server", "file")
     ),

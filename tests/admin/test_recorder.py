@@ -227,7 +227,7 @@ async def test_the_overview_shows_servers_repairs_and_policy_of_each_route(stage
     assert [(server.name, server.state.words) for server in own.servers] == [
         ("origin:8080", "down")
     ]
-    assert (own.kind, own.state.words) == ("http", "origin unreachable")
+    assert (own.kind, own.state.words) == ("http", "origin unreachable or failing")
     assert "At most 512 requests are at the origin at once." in own.policy
     assert (shared.kind, shared.state.words) == ("redis", "serving")
     assert shared.origin == "redis://user:***@h:6379"

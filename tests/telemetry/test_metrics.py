@@ -59,6 +59,7 @@ OF_THE_WHOLE = (
 )
 OF_EDGE_ROUTES = (
     edge_metrics.UP,
+    edge_metrics.FAILING,
     edge_metrics.REQUESTS,
     edge_metrics.SURPLUSES,
     edge_metrics.COMPARISONS,

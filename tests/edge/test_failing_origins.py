@@ -1,0 +1,89 @@
+"""An origin that answers with nothing but server errors is reported, and keeps its requests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.origin import error_history
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Wire
+    from tests.web.serving import Serving
+
+AFTER_S = 0.3
+ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _short_streaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_history, "FAILING_AFTER_S", AFTER_S)
+
+
+def origin_of(good: set[str]) -> RawOrigin:
+    """Return an origin that answers with 500 to all names but these."""
+
+    async def play(wire: Wire) -> None:
+        name = wire.heard.target.rpartition("/")[2]
+        await wire.send(answer(b"data", "Cache-Control: no-store") if name in good else ERROR)
+
+    return RawOrigin(play)
+
+
+def is_failing(gateway: Serving) -> bool:
+    """Return whether note and gauge say that the origin is failing; they have to agree."""
+    note = gateway.edge.notes()[f"origin {EDGE}"]
+    gauge = [
+        it.number for it in gateway.edge.samples() if it.metric.name == "headgate_origin_failing"
+    ]
+    assert gauge == [float(note is not None)]
+    return note is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fails"),
+    [
+        pytest.param("abab", "a", True, id="five-errors-for-two-streams"),
+        pytest.param("aaaa", "b", True, id="the-last-for-another-stream"),
+        pytest.param("aaaaaaaa", "aaaa", False, id="errors-for-one-stream-alone"),
+        pytest.param("aba", "b", False, id="four-errors"),
+        pytest.param("abab", "ga", False, id="another-answer-among-them"),
+        pytest.param("ababab", "", False, id="all-within-the-time"),
+    ],
+)
+async def test_an_origin_is_failing_after_nothing_but_errors(
+    before: str, after: str, fails: bool
+) -> None:
+    async with origin_of({"g"}) as origin, edge_serving(origin) as gateway:
+        with capture_logs() as lines:
+            for name in before:
+                assert (await gateway.ask(get(f"{EDGE}/{name}"))).status == 500
+            await asyncio.sleep(AFTER_S if after else 0)  # the time itself is what is tested
+            for name in after:
+                await gateway.ask(get(f"{EDGE}/{name}"))
+            assert is_failing(gateway) is fails
+            assert len(origin.heard) == len(before + after), "requests go on"
+            assert (await gateway.ask(get(f"{EDGE}/g"))).status == 200
+            assert not is_failing(gateway)
+    events = [it["event"] for it in lines if it["event"].startswith("origin.")]
+    assert events == ["origin.failing", "origin.not_failing"] * fails
+
+
+@pytest.mark.parametrize("status", [500, 404])
+async def test_probes_that_are_answered_with_errors_show_a_failing_origin(status: int) -> None:
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode()
+
+    async with RawOrigin(head) as one, RawOrigin(head) as other:
+        one.probe_script = other.probe_script = head
+        route = {"origin": [one.url, other.url]}
+        async with edge_serving(one, route) as gateway:
+            servers = gateway.edge.origin.servers
+            failing = [status == 500] * 2
+            await until(lambda: [*servers.failing().values()] == failing)
+            assert servers.up() == dict.fromkeys(servers.up(), True), "none leaves its turn"
