@@ -359,6 +359,7 @@ def test_an_invalid_cloudfront_access_key_keeps_the_gateway_from_starting(token:
 
 async def test_a_purge_sends_the_token_from_the_token_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
+    file.touch(mode=0o600)
     file.write_text(f"{TOKEN}\n")
     async with Double() as double:
         given = {"kind": "bunny", "url": double.url, "zone": "1", "token_file": str(file)}
