@@ -17,6 +17,8 @@ HANDSHAKE_VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
 STATELESS_VERSIONS = ("2026-07-28",)
 VERSION_WITH_BATCHES = "2025-03-26"  # and the one of a client that names none
 MOST_IN_BATCH = 50  # messages; each may read 256 KiB of the log
+LONGEST_BODY = 1 << 20  # bytes: a batch of messages that name the longest streams and URLs has half
+MOST_VALUES = 10_000  # of a body, as its commas and brackets: a million take 0.1 s to decode
 
 VERSION_HEADER, METHOD_HEADER = "MCP-Protocol-Version", "Mcp-Method"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
@@ -90,6 +92,10 @@ def body_of(body: bytes, version: str | None) -> RpcBody:
 
     `version` is that of the header, or None; a batch is permitted in one version only.
     """
+    if len(body) > LONGEST_BODY:
+        raise RpcError(INVALID_REQUEST, f"the body is over {LONGEST_BODY} bytes")
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise RpcError(INVALID_REQUEST, f"the body has over {MOST_VALUES} values")
     try:
         document = msgspec.json.decode(body)
         body.decode()  # the decoder lets bytes that are no UTF-8 pass inside texts

@@ -38,7 +38,7 @@ async def send(gateway: Serving, body: bytes | object, *lines: str) -> Answer:
         pytest.param(b"", 400, -32700, id="nothing"),
         pytest.param(b"{", 400, -32700, id="no-json"),
         pytest.param(b'{"jsonrpc":"2.0","id":1,"method":"\xff"}', 400, -32700, id="no-utf-8"),
-        pytest.param(b"[" * 100_000, 400, -32700, id="nested-deeply"),
+        pytest.param(b"[" * 10_000, 400, -32700, id="nested-deeply"),
         pytest.param(b"1", 400, -32600, id="a-number"),
         pytest.param(b"[]", 400, -32600, id="an-empty-batch"),
         pytest.param({"id": 1, "method": "ping"}, 400, -32600, id="no-version-of-json-rpc"),
@@ -59,6 +59,31 @@ async def test_malformed_messages_get_the_error_of_json_rpc(
         told = json.loads(answer.body)
         assert (answer.status, told["error"]["code"]) == (status, code)
         assert "result" not in told
+
+
+def ping(params: str, size: int = 0) -> bytes:
+    """Return a request with these members in its params, and blanks up to a size."""
+    text = f'{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{{params}}}}}'
+    return text.ljust(size).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        pytest.param(ping("", 1 << 20), 200, "", id="longest"),
+        pytest.param(ping("", (1 << 20) + 1), 400, "over 1048576 bytes", id="longer"),
+        pytest.param(ping('"a":[%s0]' % ("0," * 9_994)), 200, "", id="most-values"),
+        pytest.param(ping('"a":[%s0]' % ("0," * 9_995)), 400, "over 10000 values", id="more"),
+    ],
+)
+async def test_a_body_has_the_most_bytes_and_values_and_no_more(
+    body: bytes, status: int, reason: str
+) -> None:
+    async with offering(max_append=2 << 20) as gateway:
+        answer = await send(gateway, body)
+        told = json.loads(answer.body)
+        assert answer.status == status
+        assert told.get("error", {"message": ""})["message"].endswith(reason)
 
 
 @pytest.mark.parametrize(
