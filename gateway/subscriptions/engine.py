@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.protocol.http.paths import RESERVED
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.subscriptions import metrics
-from gateway.subscriptions.membership import Membership
+from gateway.subscriptions.membership import MOST_AT_ONCE, Membership
 from gateway.subscriptions.sending.deliveries import Deliveries
 from gateway.subscriptions.sending.key_stores import key_store
 from gateway.subscriptions.sending.receiver_calls import ReceiverCalls
@@ -26,7 +26,7 @@ from gateway.telemetry.logs import log
 from gateway.turns import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
@@ -85,7 +85,11 @@ class RouteSubscriptions:
         self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
         self.deliveries.report_to(self.wakes)
         self.membership = Membership(
-            lambda: self.rules.max_subscription_streams, self.rows.remove_link, self.wakes.consider
+            lambda: self.rules.max_subscription_streams,
+            self.rows.remove_link,
+            self.wakes.consider,
+            streams.turns,
+            is_listed=streams.is_listed,
         )
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
         self.refused: Counter[str] = Counter()
@@ -217,8 +221,12 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         async for state in self.streams.states(""):
-            for subscription in self.membership.find_candidates(state):
+            matching = await find_matching(self, state.path)
+            for number, subscription in enumerate(self.membership.find_candidates(state, matching)):
+                if number % MOST_AT_ONCE == MOST_AT_ONCE - 1:
+                    await asyncio.sleep(0)
                 self.membership.match(subscription, state.path, None)
+        await self.membership.late.settle()
 
     def link_existing(
         self, subscription: DurableSubscription, state: StreamView
@@ -246,6 +254,12 @@ class RouteSubscriptions:
     async def close(self) -> None:
         """End deliveries, and write what is marked."""
         self.streams.observe(None)
+        await self.membership.late.close()
         self.wakes.close()
         await self.deliveries.close()
         await self.rows.settle()
+
+
+async def find_matching(engine: RouteSubscriptions, path: str) -> Sequence[DurableSubscription]:
+    """Return the subscriptions whose pattern matches a stream, found in turns."""
+    return await engine.streams.turns.run(engine.membership.patterns.match_steps(path))

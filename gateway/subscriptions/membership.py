@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.subscriptions.late_changes import LateChanges
 from gateway.subscriptions.state.patterns import PatternIndex
 from gateway.subscriptions.state.subscription import MOST_REMOVED, LinkedStream, StreamLink
+from gateway.turns import at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
+    from gateway.turns import Turns
 
 MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 bytes each
+MOST_AT_ONCE = 200  # subscriptions that a change concerns at once; each may take 50 us
+QUICK_STEPS = 5  # of a match at once: 160 patterns take 1 ms
+
+
+class UnlinkedNames(set[str]):
+    """Names that are known to match nothing, all forgotten where they are too many."""
+
+    def __init__(self) -> None:
+        self.times_forgotten = 0
+
+    @override
+    def add(self, path: str) -> None:
+        if path not in self and len(self) >= MOST_UNLINKED:
+            self.clear()
+            self.times_forgotten += 1
+        super().add(path)
 
 
 class Membership:
@@ -24,40 +46,46 @@ class Membership:
         most_streams: Callable[[], int],
         forget: Callable[[StreamLink], None],
         consider: Callable[[DurableSubscription], object],
+        turns: Turns,
+        *,
+        is_listed: bool,
     ) -> None:
         """Link a subscription to `most_streams` at most, as these are at the time.
 
-        `forget` drops the row of a link; `consider` wakes a subscription if it is pending.
+        `forget` drops the row of a link; `consider` wakes a subscription if it is pending. Changes
+        that take long are taken in `turns` if streams are listed: else links have to be stored.
         """
+        self.late = LateChanges(turns)
+        self._is_listed = is_listed
         self._most_streams = most_streams
         self._forget = forget
         self._consider = consider
         # Subscriptions some of whose streams were not linked, and are tried at their next change.
         self._without_room: set[DurableSubscription] = set()
         self.refused = 0  # links to streams that were created or appended to
-        self._patterns: PatternIndex[DurableSubscription] = PatternIndex()
+        self.patterns: PatternIndex[DurableSubscription] = PatternIndex()
         self.streams: dict[str, LinkedStream] = {}
-        self._unlinked: set[str] = set()
-        self.times_forgotten = 0  # that the names of unlinked streams were too many
+        self.unlinked = UnlinkedNames()
         # Ids of streams that were removed while streams are being listed, else None.
         self._removed: set[int] | None = None
 
-    def subscriptions_of(self, path: str) -> list[DurableSubscription]:
-        """Return the subscriptions that are linked to a stream, or would be."""
+    def subscriptions_of(self, path: str) -> Generator[None, None, dict[DurableSubscription, None]]:
+        """Return the subscriptions that are linked to a stream, or would be, step by step."""
+        matching = yield from self.patterns.match_steps(path)
         stream = self.streams.get(path)
         linked = [] if stream is None else [link.subscription for link in stream.links]
-        return list(dict.fromkeys([*linked, *self._patterns.match(path)]))
+        return dict.fromkeys([*linked, *matching])
 
     def add(self, subscription: DurableSubscription) -> None:
         """Link a subscription to streams that are created or appended to from now on."""
-        self._unlinked.clear()
+        self.unlinked.clear()
         if (pattern := subscription.configuration.parsed_pattern) is not None:
-            self._patterns.add(pattern, subscription)
+            self.patterns.add(pattern, subscription)
 
     def removal_steps(self, subscription: DurableSubscription) -> Generator[None, None, None]:
         """Remove a subscription, and then its links and their rows, step by step."""
         if (pattern := subscription.configuration.parsed_pattern) is not None:
-            self._patterns.remove(pattern, subscription)
+            self.patterns.remove(pattern, subscription)
         self._without_room.discard(subscription)
         for link in [*subscription.links.values(), *subscription.removed.values()]:
             self._forget(link)
@@ -65,13 +93,14 @@ class Membership:
             yield
         subscription.removed.clear()
 
-    def watch_removals(self) -> None:
+    @contextlib.contextmanager
+    def watching_removals(self) -> Iterator[None]:
         """Note the streams that are removed, while a list of streams is read."""
         self._removed = set()
-
-    def end_watching(self) -> None:
-        """Stop noting removed streams."""
-        self._removed = None
+        try:
+            yield
+        finally:
+            self._removed = None
 
     def link(self, subscription: DurableSubscription, path: str) -> StreamLink:
         """Return the link to a stream, made if it is not there; it has no cursor yet."""
@@ -83,7 +112,7 @@ class Membership:
             stream = self.streams.get(path)
             if stream is None:
                 stream = self.streams[path] = LinkedStream(path)
-                self._unlinked.discard(path)
+                self.unlinked.discard(path)
             link = StreamLink(subscription, stream)
             stream.add(link)
         link.is_remembered = False
@@ -109,11 +138,11 @@ class Membership:
 
         Those that must not be linked to it are left out.
         """
-        if path in self._unlinked:
+        if path in self.unlinked:
             return []
-        matching = self._patterns.match(path)
+        matching = self.patterns.match(path)
         if not matching and path not in self.streams:
-            self._note_unlinked(path)
+            self.unlinked.add(path)
         most = self._most_streams()
         return [it for it in matching if not _is_linked(it, path) and _may_link(it, path, most)]
 
@@ -121,9 +150,9 @@ class Membership:
         """Return whether a stream is linked, or would be if there were room."""
         if path in self.streams:
             return True
-        if path not in self._unlinked and self._patterns.match(path):
+        if path not in self.unlinked and self.patterns.match(path):
             return True
-        self._note_unlinked(path)
+        self.unlinked.add(path)
         return False
 
     def state_of(self, path: str) -> StreamView | None:
@@ -131,15 +160,16 @@ class Membership:
         stream = self.streams.get(path)
         return None if stream is None else stream.state
 
-    def find_candidates(self, state: StreamView) -> list[DurableSubscription]:
+    def find_candidates(
+        self, state: StreamView, matching: Sequence[DurableSubscription]
+    ) -> Sequence[DurableSubscription]:
         """Take the state of a stream that a list has; return what matches and has no cursor yet.
 
         A removed stream, and a state that is older than the known one, are left out. Whoever had
         the stream before is woken: a report of a version that is known already wakes nobody.
         """
         if state.soft_deleted or (self._removed and state.stream_id in self._removed):
-            return []
-        matching = self._patterns.match(state.path)
+            return ()
         stream = self.streams.get(state.path)
         if stream is None:
             most = self._most_streams()
@@ -148,8 +178,10 @@ class Membership:
             stream = self.streams[state.path] = LinkedStream(state.path)
         known = stream.state
         is_later = known is None or (known.is_along(state) and known.version < state.version)
-        if is_later and _take(stream, state):
-            self._consider_all(stream)
+        if is_later and len(stream.links) > MOST_AT_ONCE:
+            self._take_late(stream, state, ())
+        elif is_later and _take(stream, state):
+            _consider_all(stream, self._consider)
         return [it for it in matching if not _is_linked(it, stream.path)]
 
     def match(
@@ -183,16 +215,15 @@ class Membership:
         if change.removes or state.soft_deleted:
             self._remove_stream(stream, state.stream_id)
             return ()
-        if stream is None and state.path in self._unlinked:
-            return ()
-        is_new = change.expected is None or stream is None or stream.state is None
-        may_match = is_new or self._without_room
-        matching = self._patterns.match(state.path) if may_match else ()
+        matching = self._newly_matching(stream, change)
         if stream is None:
-            if not matching:
-                self._note_unlinked(state.path)
+            if matching is not None and not matching:
+                self.unlinked.add(state.path)
                 return ()
             stream = self.streams[state.path] = LinkedStream(state.path)
+        if matching is None or len(matching) + len(stream.links) > MOST_AT_ONCE:
+            self._take_late(stream, state, matching)
+            return ()
         may_wake = _take(stream, state)
         for subscription in matching:
             self._match_changed(subscription, change)
@@ -200,8 +231,58 @@ class Membership:
             self.streams.pop(stream.path, None)
         if not (may_wake or matching):
             return ()
-        self._consider_all(stream)
+        _consider_all(stream, self._consider)
         return stream.links
+
+    def _newly_matching(
+        self, stream: LinkedStream | None, change: StreamChange
+    ) -> Sequence[DurableSubscription] | None:
+        """Return the subscriptions that may have to be linked; None if finding them takes turns."""
+        if stream is None and change.state.path in self.unlinked:
+            return ()
+        is_new = change.expected is None or stream is None or stream.state is None
+        if not (is_new or self._without_room):
+            return ()
+        steps = self.patterns.match_steps(change.state.path)
+        return at_most(QUICK_STEPS if self._is_listed else None, steps)
+
+    def _take_late(
+        self,
+        stream: LinkedStream,
+        state: StreamView,
+        matching: Sequence[DurableSubscription] | None,
+    ) -> None:
+        """Take the present state of a stream in turns, as it is then.
+
+        `matching` are the subscriptions that may have to be linked; None if it is not known yet.
+        """
+        adds_nothing = stream.is_pending_for_all and _is_growth(stream.state, state)
+        stream.note_state(state)
+        if stream.path not in self.late and (matching or not adds_nothing):
+            self.late.add(stream.path, lambda: self._late_steps(stream, matching))
+
+    def _late_steps(
+        self, stream: LinkedStream, matching: Sequence[DurableSubscription] | None
+    ) -> Generator[None, None, None]:
+        if matching is None:
+            matching = yield from self.patterns.match_steps(stream.path)
+        for subscription in matching:
+            if subscription.phase != "removed" and not _is_linked(subscription, stream.path):
+                self.match(subscription, stream.path, None)
+                self._consider(subscription)
+                yield
+        taken = None
+        while taken is not stream.state:
+            taken = stream.state
+            for link in stream.links:
+                if taken is not None and link.subscription.links.get(stream.path) is link:
+                    _take_link(link, stream.state or taken)
+                    self._consider(link.subscription)
+                yield
+        stream.note_pending()
+        if not stream.links:
+            self.streams.pop(stream.path, None)
+            self.unlinked.add(stream.path)
 
     def _match_changed(self, subscription: DurableSubscription, change: StreamChange) -> None:
         path = change.state.path
@@ -212,36 +293,31 @@ class Membership:
         else:
             self.match(subscription, path, None)
 
-    def _consider_all(self, stream: LinkedStream) -> None:
-        """Wake whoever has the stream pending, and note whether more data can wake anybody."""
-        for link in stream.links:
-            self._consider(link.subscription)
-        stream.note_pending()
-
-    def _note_unlinked(self, path: str) -> None:
-        if len(self._unlinked) >= MOST_UNLINKED:
-            self._unlinked.clear()
-            self.times_forgotten += 1
-        self._unlinked.add(path)
-
     def _remove_stream(self, stream: LinkedStream | None, stream_id: int) -> None:
         """Keep the links to a removed stream that are explicit, and some others for a while."""
         if self._removed is not None:
             self._removed.add(stream_id)
         if stream is None:
             return
+        self.late.drop(stream.path)
         stream.state = None
+        kept: list[StreamLink] = []
         for link in stream.links:
             subscription = link.subscription
             subscription.forget_pending(stream.path)
             if link.is_explicit:
                 link.is_glob = False  # the pattern matches it again once it is created
+                kept.append(link)
                 continue
             subscription.note_room()
             if link.is_stored or link.is_recreated:
                 self.remember_removed(link)
+                kept.append(link)
             else:
-                self.drop(link)
+                subscription.links.pop(stream.path, None)
+        stream.links = tuple(kept)
+        if not kept:
+            del self.streams[stream.path]
 
     def remember_removed(self, link: StreamLink) -> None:
         """Keep the link to a removed stream, until later ones take its place."""
@@ -255,6 +331,13 @@ class Membership:
             self._forget(oldest)
 
 
+def _consider_all(stream: LinkedStream, consider: Callable[[DurableSubscription], object]) -> None:
+    """Wake whoever has the stream pending, and note whether more data can wake anybody."""
+    for link in stream.links:
+        consider(link.subscription)
+    stream.note_pending()
+
+
 def _take(stream: LinkedStream, state: StreamView) -> bool:
     """Take the present state of a stream; return whether it may begin wakes."""
     adds_nothing = stream.is_pending_for_all and _is_growth(stream.state, state)
@@ -262,14 +345,17 @@ def _take(stream: LinkedStream, state: StreamView) -> bool:
     if adds_nothing:
         return False
     for link in stream.links:
-        if link.is_remembered:
-            continue  # the pattern matches it again first
-        if link.stream_id != state.stream_id:
-            link.start_cursor(state)
-        else:
-            link.limit(state.tail)
-        link.subscription.note(link)
+        if not link.is_remembered:  # else the pattern matches it again first
+            _take_link(link, state)
     return True
+
+
+def _take_link(link: StreamLink, state: StreamView) -> None:
+    if link.stream_id != state.stream_id:
+        link.start_cursor(state)
+    else:
+        link.limit(state.tail)
+    link.subscription.note(link)
 
 
 def _is_growth(earlier: StreamView | None, later: StreamView) -> bool:

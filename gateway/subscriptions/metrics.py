@@ -36,6 +36,12 @@ STREAMS_PENDING = gauge(
     "Streams with events that a subscription has not acknowledged, for each subscription.",
     "route",
 )
+LATE = gauge(
+    "headgate_subscription_late_streams",
+    "Streams whose changes wait to be matched or linked in turns, because they concern many "
+    "subscriptions or their names take long to match.",
+    "route",
+)
 IN_FLIGHT = gauge(
     "headgate_subscription_wakes_in_flight", "Wakes that have begun and are not over.", "route"
 )
@@ -84,7 +90,7 @@ FORGOTTEN = counter(
     *("route", "names"),
 )
 DECLARED = (
-    *(SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, IN_FLIGHT, OLDEST, WAKES, REFUSED),
+    *(SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, LATE, IN_FLIGHT, OLDEST, WAKES, REFUSED),
     *(OWNER, TAKE_OVERS, RELAYED, COMPARED, FORGOTTEN),
 )
 EVENTS = (
@@ -123,7 +129,10 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
     yield Sample(IN_FLIGHT, (prefix,), in_flight)
     yield Sample(OLDEST, (prefix,), now - oldest)
     yield Sample(LINKED, (prefix,), len(subscriptions.membership.streams))
-    yield Sample(FORGOTTEN, (prefix, "unmatched"), subscriptions.membership.times_forgotten)
+    yield Sample(LATE, (prefix,), len(subscriptions.membership.late))
+    yield Sample(
+        FORGOTTEN, (prefix, "unmatched"), subscriptions.membership.unlinked.times_forgotten
+    )
     yield Sample(PENDING, (prefix, "running"), subscriptions.deliveries.running)
     yield Sample(PENDING, (prefix, "waiting"), subscriptions.deliveries.waiting)
     for event in EVENTS:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import DestinationRefused
 from gateway.subscriptions import bodies
+from gateway.subscriptions.engine import find_matching
 from gateway.subscriptions.errors import NO_PUBLIC_URL, SubscriptionRefused, invalid, not_found
 from gateway.subscriptions.state.configuration import HOST_PREFIX, check_name, json_object
 from gateway.subscriptions.state.subscription import DurableSubscription
@@ -119,36 +120,30 @@ class SubscriptionRequests:
     ) -> DurableSubscription:
         """Link the existing streams at their tails, and store the subscription last."""
         engine = self._engine
-        engine.membership.watch_removals()
+        with engine.membership.watching_removals():
+            await self._link(subscription, start)
+        subscription.activate()
+        engine.expire(subscription)
+        engine.wakes.consider(subscription)
+        return subscription
+
+    async def _link(self, subscription: DurableSubscription, start: EventPosition | None) -> None:
+        engine = self._engine
         engine.add(subscription)
         try:
-            self._check_cycles(subscription)
+            await self._check_cycles(subscription)
             await self._link_existing(subscription)
             await self._link_named(subscription, subscription.configuration.streams)
-            self._check_cycles(subscription)
+            await self._check_cycles(subscription)
             await engine.streams.on_new_links(subscription.configuration.streams)
             if start is not None:
-                self._start(subscription, start)
+                _start(engine, subscription, start)
             engine.rows.mark(subscription)
             engine.rows.mark_configuration(subscription)
             await engine.rows.flush()
         except BaseException:
             engine.discard(subscription)
             raise
-        finally:
-            engine.membership.end_watching()
-        subscription.activate()
-        engine.expire(subscription)
-        engine.wakes.consider(subscription)
-        return subscription
-
-    def _start(self, subscription: DurableSubscription, start: EventPosition) -> None:
-        """Set back the cursors of a new subscription in its streams."""
-        for link in subscription.links.values():
-            if link.stream.state is not None:
-                link.start_at(start)
-                subscription.note(link)
-                self._engine.rows.mark_link(link)
 
     async def _link_existing(self, subscription: DurableSubscription) -> None:
         engine = self._engine
@@ -156,7 +151,8 @@ class SubscriptionRequests:
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
-            if not _take_listed(engine, subscription, state):
+            matching = await find_matching(engine, state.path)
+            if not _take_listed(engine, subscription, state, matching):
                 continue
             if engine.link_existing(subscription, state) is None and subscription.unlinked:
                 raise self._limit_refusal("max_subscription_streams")
@@ -171,12 +167,13 @@ class SubscriptionRequests:
             read = await engine.streams.read_together(unknown)
             for name in some:
                 is_known = name in subscription.links
+                matching = await find_matching(engine, name) if engine.streams.is_listed else ()
                 if not is_known and len(subscription.links) >= most:
                     raise self._limit_refusal("max_subscription_streams")
                 state = engine.membership.state_of(name)
                 if state is None:
                     state = read[name] if name in read else await engine.streams.state(name)
-                is_known = is_known or _link_new(engine, subscription, state)
+                is_known = is_known or _link_new(engine, subscription, state, matching)
                 link = engine.membership.link(subscription, name)
                 link.add_name(None if is_known else state)
                 subscription.note(link)
@@ -184,7 +181,7 @@ class SubscriptionRequests:
             if read:
                 await engine.refresh(some)  # what has changed before they were linked
 
-    def _check_cycles(self, subscription: DurableSubscription) -> None:
+    async def _check_cycles(self, subscription: DurableSubscription) -> None:
         """Refuse wake streams that wake each other in a circle. Raises SubscriptionRefused."""
         engine = self._engine
         seen: set[str] = set()
@@ -195,7 +192,8 @@ class SubscriptionRequests:
             if path is None or path in seen:
                 continue
             seen.add(path)
-            woken = [it for it in engine.membership.subscriptions_of(path) if it is not one]
+            linked = await engine.streams.turns.run(engine.membership.subscriptions_of(path))
+            woken = [it for it in linked if it is not one]
             if subscription in woken:
                 raise invalid("its wakes would wake it again, through other subscriptions")
             ahead += woken
@@ -236,7 +234,7 @@ class SubscriptionRequests:
             before = set(subscription.links)
             try:
                 await self._link_named(subscription, names)
-                self._check_cycles(subscription)
+                await self._check_cycles(subscription)
             except SubscriptionRefused:
                 for name in set(names) - before:
                     self._drop(subscription, name)
@@ -353,15 +351,29 @@ def _valid_names(names: Sequence[str]) -> list[str]:
     return valid
 
 
+def _start(
+    engine: RouteSubscriptions, subscription: DurableSubscription, start: EventPosition
+) -> None:
+    """Set back the cursors of a new subscription in its streams."""
+    for link in subscription.links.values():
+        if link.stream.state is not None:
+            link.start_at(start)
+            subscription.note(link)
+            engine.rows.mark_link(link)
+
+
 def _take_listed(
-    engine: RouteSubscriptions, subscription: DurableSubscription, state: StreamView
+    engine: RouteSubscriptions,
+    subscription: DurableSubscription,
+    state: StreamView,
+    matching: Sequence[DurableSubscription],
 ) -> bool:
     """Take a stream that was read; return whether the subscription matches it, and has no cursor.
 
     For others that match it, it was created later: another gateway has not reported it yet. One
     that has no room for other streams either is tried at the next change.
     """
-    candidates = engine.membership.find_candidates(state)
+    candidates = engine.membership.find_candidates(state, matching)
     for other in candidates if engine.streams.is_listed else ():
         if other is not subscription and other.phase == "active" and not other.unlinked:
             engine.membership.match(other, state.path, None)
@@ -370,7 +382,10 @@ def _take_listed(
 
 
 def _link_new(
-    engine: RouteSubscriptions, subscription: DurableSubscription, state: StreamView | None
+    engine: RouteSubscriptions,
+    subscription: DurableSubscription,
+    state: StreamView | None,
+    matching: Sequence[DurableSubscription],
 ) -> bool:
     """Link a stream at its beginning if it was created after the subscription that matches it.
 
@@ -378,6 +393,7 @@ def _link_new(
     """
     if state is None or not engine.streams.is_listed:
         return False
-    if not _take_listed(engine, subscription, state) or subscription.phase != "active":
+    is_matching = _take_listed(engine, subscription, state, matching)
+    if not is_matching or subscription.phase != "active":
         return False
     return engine.membership.match(subscription, state.path, None) is not None

@@ -123,7 +123,7 @@ class OriginSubscriptions(RouteSubscriptions):
             self._unstored.add(name)
         for subscription in linked:
             if state is not None:
-                self.membership.find_candidates(state)
+                self.membership.find_candidates(state, linked)
                 self.link_existing(subscription, state)
             elif (link := self.membership.match(subscription, name, None)) is not None:
                 self.rows.mark_link(link)
