@@ -64,7 +64,7 @@ def _fit(links: Iterable[StreamLink], longest: int) -> WakeSnapshot:
         if size > longest and texts:
             break
         texts.append(text)
-        state = link.stream.state
+        state = link.view
         if state is not None:
             ends[link.stream.path] = SnapshotEnd(state.stream_id, state.tail, state.closed)
     return WakeSnapshot(texts, ends, False)
@@ -80,11 +80,12 @@ def stream_info(link: StreamLink) -> dict[str, Any]:
     """Return a link as a wake has it.
 
     It says so if the stream is closed, was created again, or begins behind the cursor by now.
+    Until its tail is known, that is the cursor.
     """
-    state = link.stream.state
+    state = link.view
     info = link_info(link)
     info["tail_offset"] = BEGINNING if state is None else state.offset(state.tail)
-    info["has_pending"] = link.is_pending
+    info["has_pending"] = link.may_be_pending
     if state is None:
         return info
     if state.closed:
@@ -99,7 +100,7 @@ def stream_info(link: StreamLink) -> dict[str, Any]:
 
 def acked_offset(link: StreamLink) -> str:
     """Return the offset of a cursor; `-1` is the beginning of a stream that is not forked."""
-    state = link.stream.state
+    state = link.view
     if state is None or link.position == state.unforked_start:
         return BEGINNING
     return state.offset(link.position)

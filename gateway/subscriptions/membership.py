@@ -123,6 +123,7 @@ class Membership:
         """Remove a link."""
         path = link.stream.path
         link.subscription.links.pop(path, None)
+        link.subscription.note_seen(path)
         link.subscription.forget_pending(path)
         link.subscription.note_room()
         self._detach(link)
@@ -304,6 +305,7 @@ class Membership:
         kept: list[StreamLink] = []
         for link in stream.links:
             subscription = link.subscription
+            subscription.note_seen(stream.path)
             subscription.forget_pending(stream.path)
             if link.is_explicit:
                 link.is_glob = False  # the pattern matches it again once it is created

@@ -163,7 +163,10 @@ class OriginStreams(StreamSource):
         present = self._known(name)
         if self._is_expected(name, known, end):
             self._doubts.pop(name, None)
-            if end is not None and _is_same(known, present):
+            if end is None:
+                for link in self._links_of(name):
+                    link.subscription.note_seen(name)
+            elif _is_same(known, present):
                 self._take(name, present, end)
             return
         if present is not known or not self._links_of(name):

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from gateway.edge.metrics import TAIL_CHECK_PERIOD
 from gateway.edge.subscribed.origin_streams import OriginStreams
+from gateway.edge.subscribed.origin_view import stored_view
 from gateway.errors import HeadgateError, OriginBusy, OriginTimeout, OriginUnreachable
 from gateway.stepped import in_task
 from gateway.subscriptions.engine import RouteSubscriptions
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.subscriptions.streams.contract import StreamChange
 
-# A start waits so long for the ends of all linked streams; then they are compared meanwhile.
-COMPARED_WITHIN_S = 5.0
+# A start waits so long for the ends of all linked streams; then they are compared meanwhile. Claims
+# wait for a second, also while another gateway takes over.
+COMPARED_WITHIN_S = 0.5
 
 
 class OriginSubscriptions(RouteSubscriptions):
@@ -60,10 +62,13 @@ class OriginSubscriptions(RouteSubscriptions):
     async def find_changes(self) -> None:
         """Compare the ends of all linked streams with the cursors, as far as that is quickly done.
 
-        The stored wakes go on once all are compared: until then it is not known what is pending.
+        Until the end of a stream is known, its cursor is told in place of it, and whoever claims
+        may look. The stored wakes go on once all are compared.
         """
         stored = {it: it.delivery.wake for it in self.by_id.values()}
         for subscription in stored:
+            for path, link in subscription.links.items():
+                subscription.note_unseen(path, stored_view(link))
             subscription.activate()
         compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
         compared.add_done_callback(partial(self._go_on, stored))

@@ -13,6 +13,7 @@ from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.subscriptions.state.subscription import StreamLink
     from gateway.subscriptions.streams.contract import RecordView
 
 
@@ -75,6 +76,13 @@ class OriginView(msgspec.Struct, frozen=True, gc=False):
 def new_stream_id() -> int:
     """Return the number of a stream that was created, or is first seen."""
     return secrets.randbits(_ID_BITS)
+
+
+def stored_view(link: StreamLink) -> OriginView | None:
+    """Return a stream as far as a stored cursor tells of it, None where nothing is acknowledged."""
+    if link.stream_id is None:
+        return None
+    return OriginView(link.stream.path, link.stream_id, link.position, link.is_closed)
 
 
 class OriginChange(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 # Removed streams of a subscription whose cursors are remembered, so that a wake can say that such a
 # stream was created again.
 MOST_REMOVED = 1_000
+
+
+class UnseenStream(NamedTuple):
+    """A stream of another server whose tail has not been told since the start.
+
+    `view` is what a stored cursor tells of it, None where nothing is acknowledged. It counts as
+    pending until a worker has acknowledged that it found nothing.
+    """
+
+    view: StreamView | None
+    is_pending: bool = True
 
 
 class LinkedStream(msgspec.Struct, gc=False, eq=False):
@@ -89,6 +100,20 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         return state is not None and (
             state.tail > self.position or (state.closed and not self.is_closed)
         )
+
+    @property
+    def view(self) -> StreamView | None:
+        """The stream, as a stored cursor tells it until its tail is known."""
+        state = self.stream.state
+        if state is None and (unseen := self.subscription.unseen.get(self.stream.path)):
+            return unseen.view
+        return state
+
+    @property
+    def may_be_pending(self) -> bool:
+        """True if something is pending, or may be: the tail is not known yet."""
+        unseen = self.subscription.unseen.get(self.stream.path)
+        return self.is_pending or (unseen is not None and unseen.is_pending)
 
     def add_name(self, state: StreamView | None) -> None:
         """Link the stream by its name, too; with a `state`, the cursor is at its tail."""
@@ -200,12 +225,18 @@ class DurableSubscription:
         self.events = events
         self.links: dict[str, StreamLink] = {}
         self.pending: dict[str, StreamLink] = {}
+        self.unseen: dict[str, UnseenStream] = {}
         # Links of a pattern to streams that were removed, the oldest first.
         self.removed: OrderedDict[str, StreamLink] = OrderedDict()
         self.delivery = DeliveryState()
         self.snapshot_ends: dict[str, SnapshotEnd] = {}  # as the present wake tells them
         self.phase: Literal["linking", "active", "removed"] = "linking"
         self.unlinked = 0  # streams that were not linked, as there are too many
+
+    @property
+    def may_have_work(self) -> bool:
+        """True if a stream is pending, or may be."""
+        return bool(self.pending) or any(it.is_pending for it in self.unseen.values())
 
     @property
     def is_webhook(self) -> bool:
@@ -274,8 +305,23 @@ class DurableSubscription:
         """Note that there is room for another link."""
         self.unlinked = 0
 
+    def note_unseen(self, path: str, view: StreamView | None) -> None:
+        """Note that the tail of a linked stream is not known, and its `view` by the cursor."""
+        self.unseen[path] = UnseenStream(view)
+
+    def note_acknowledged(self, path: str) -> None:
+        """Note that a worker has read what there was of a stream, if its tail is not known."""
+        if (unseen := self.unseen.get(path)) is not None:
+            self.unseen[path] = unseen._replace(is_pending=False)
+
+    def note_seen(self, path: str) -> None:
+        """Note that the tail of a stream is known, or that there is none."""
+        self.unseen.pop(path, None)
+
     def note(self, link: StreamLink) -> None:
         """Note whether a stream is pending."""
+        if self.unseen and link.stream.state is not None:
+            self.note_seen(link.stream.path)
         if not link.is_pending:
             self.forget_pending(link.stream.path)
         elif not link.is_noted:

@@ -71,8 +71,8 @@ def names_beyond(subscription: DurableSubscription, acks: Sequence[tuple[str, st
     names: list[str] = []
     for name, offset in acks:
         link = _link(subscription, name)
-        if link is not None:
-            state = link.stream.state
+        if link is not None and offset != BEGINNING:
+            state = link.view
             if state is None or offset > state.offset(state.tail):
                 names.append(link.stream.path)
     return names
@@ -88,7 +88,7 @@ def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
 
 def _move(subscription: DurableSubscription, name: str, offset: str) -> CursorChange:
     link = _link(subscription, name)
-    state = None if link is None else link.stream.state
+    state = None if link is None else link.view
     if link is not None and offset == BEGINNING and _is_at_beginning(link):
         return CursorChange(link, link.position, link.is_closed)  # the offset that its wake has
     told = name[:LONGEST_TOLD_NAME]
@@ -110,7 +110,7 @@ def _move(subscription: DurableSubscription, name: str, offset: str) -> CursorCh
 
 def _is_at_beginning(link: StreamLink) -> bool:
     """Return whether nothing of a stream is acknowledged, or the stream does not exist."""
-    state = link.stream.state
+    state = link.view
     return state is None or link.position == state.beginning
 
 

@@ -121,10 +121,10 @@ class Wakes:
                 current_holder=wake.holder,
                 generation=delivery.generation,
             )
-        if wake is not None and (wake.holder is not None or not subscription.pending):
+        if wake is not None and (wake.holder is not None or not subscription.may_have_work):
             self.end(subscription)
             wake = None
-        if not subscription.pending:
+        if not subscription.may_have_work:
             raise SubscriptionRefused("NO_PENDING_WORK", "all events are acknowledged")
         if wake is None:
             delivery.stop_waiting()
@@ -243,7 +243,8 @@ class Wakes:
         """Move cursors; return whether any has moved, or whether nothing is pending."""
         has_moved = False
         for link, position, is_closed in moves:
-            if link.stream.state is None:
+            subscription.note_acknowledged(link.stream.path)
+            if link.view is None:
                 continue
             if position > link.position or (is_closed and not link.is_closed):
                 has_moved = True
