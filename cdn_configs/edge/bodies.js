@@ -5,7 +5,7 @@
 import { LATE, within } from "./within.js"
 
 const encoder = new TextEncoder()
-const KEEP_ALIVE = encoder.encode(":\n\n")
+const KEEP_ALIVE = encoder.encode(":\n") // with a blank line some clients would see an event
 
 /**
  * A body of the texts that `source` gives, and `done`, which ends with it.

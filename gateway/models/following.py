@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamGone
 from gateway.models.sse_events import NumberedEvents, with_id
+from gateway.protocol.bodies.sse import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -60,28 +60,41 @@ class AnswerBody:
             is_over = answer.is_over  # before the read: what is appended after it is read next time
             unread = answer.position - position
             if unread > 0:
-                data = answer.bytes_after(position)
-                if data is None:
-                    data = await self._streams.read(answer.name, self._offset_of(position))
-                data = data[:unread]
+                data = (await self._bytes_after(position))[:unread]
                 position += len(data)
-                if events := ids.feed(data):
-                    yield events
+                events = ids.feed(data)
             elif is_over and unread < 0:
                 raise StreamGone("the log has lost what was sent of the answer")
             elif is_over:
                 break
             else:
-                await self._wait_beyond(position, until)
+                events = await self._waited_beyond(position, until)
+            if events:
+                yield events
 
-    async def _wait_beyond(self, position: int, until: float | None) -> None:
-        """Return once there are bytes behind a position, or the answer or the time is over."""
+    async def _bytes_after(self, position: int) -> bytes:
+        """Return stored bytes after a position. Raises HeadgateError."""
+        data = self._answer.bytes_after(position)
+        if data is None:
+            data = await self._streams.read(self._answer.name, self._offset_of(position))
+        return data
+
+    async def _waited_beyond(self, position: int, until: float | None) -> bytes:
+        """Return b"" once there are bytes behind a position, or the answer or the time is over.
+
+        After a silence return a comment for the client. It comes between events, because the
+        beginning of one is not sent before its end.
+        """
+        answer = self._answer
         if until is None:  # a time-out for each event would take a twentieth of all time
-            await self._answer.wait_beyond(position)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await self._answer.wait_beyond(position)
+            await answer.wait_beyond(position)
+        else:
+            try:
+                async with asyncio.timeout_at(until):
+                    await answer.wait_beyond(position)
+            except TimeoutError:
+                return b""
+        return b"" if answer.position > position or answer.is_over else HEARTBEAT
 
     async def _folded(self) -> AsyncIterator[bytes]:
         """Yield the events that are stored already, folded; those that follow come as they are."""

@@ -43,6 +43,8 @@ class LiveAnswer(ABC):
         self._recent = RecentEvents(request.position)
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._noted_at = 0.0  # when readers were last notified (loop time)
+        self._silence: asyncio.TimerHandle | None = None  # while there are readers
         self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
         self.frees_key = False  # once it is over, its key begins another answer
 
@@ -87,13 +89,16 @@ class LiveAnswer(ABC):
     async def wait_beyond(self, position: int) -> None:
         """Return once there are durable bytes after `position`, or the answer is over.
 
-        Raises HeadgateError if it is not known here how it ends.
+        Return also at each `sse_heartbeat` of silence: the reader sends a comment. Raises
+        HeadgateError if it is not known here how it ends.
         """
         if self.position > position or self.is_over:
             return
         if self._cut is None:
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
+            if self._silence is None:
+                self._watch_silence(asyncio.get_running_loop().time())
             await waiting
         if self._cut is not None and self.position <= position:
             raise self._cut
@@ -103,7 +108,32 @@ class LiveAnswer(ABC):
         """True while readers that have all durable bytes wait for more."""
         return any(not waiting.done() for waiting in self._waiting)
 
+    def _watch_silence(self, since: float) -> None:
+        """Look a heartbeat after `since` (loop time) whether readers have had nothing meanwhile.
+
+        One timer serves all readers and events: one for each event would take a twentieth of all
+        time.
+        """
+        at = since + self._heartbeat_s
+        self._silence = asyncio.get_running_loop().call_at(at, self._end_silence)
+
+    def _end_silence(self) -> None:
+        """Notify the readers after a heartbeat without news, and look again while there are any."""
+        self._silence = None
+        if not self._waiting:
+            return
+        if asyncio.get_running_loop().time() >= self._noted_at + self._heartbeat_s:
+            self._notify()
+        self._watch_silence(self._noted_at)
+
+    @property
+    def _heartbeat_s(self) -> float:
+        return self.streams.route.feeds.source.settings.heartbeat
+
     def _notify(self) -> None:
+        self._noted_at = asyncio.get_running_loop().time()
+        if self._silence is not None and self.is_over:
+            self._silence.cancel()
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():

@@ -240,7 +240,7 @@ async def test_sse_through_an_edge_function_begins_with_a_comment_and_is_not_buf
         assert head.get("content-type") == "text/event-stream"
         assert head.get("cache-control") == "no-cache, no-transform"
         assert head.get("access-control-allow-origin") == "*"  # an EventSource needs it
-        assert (await client.chunk()).startswith(b":\n\n")
+        assert (await client.chunk()).startswith(b":\n")
         await client.events_until(lambda events: any(one.data == "there" for one in events))
 
 
@@ -251,13 +251,13 @@ async def test_an_edge_function_sends_keep_alive_comments_only_between_events(
     parts = Parts(EVENTS_HEAD)
     async with RawOrigin(parts.play, port=origin_port), asked(port, "/events/s") as client:
         await client.head()
-        await client.event_bytes_until(b":\n\n:\n\n")
+        await client.event_bytes_until(b":\n:\n")
         parts.send(b"event: data\nda")
         await client.event_bytes_until(b"da")
         await asyncio.sleep(2 * KEEP_ALIVE_S)  # nothing tells of a comment that does not come
         parts.send(b"ta:whole\n\n" + CONTROL)
         received = await client.event_bytes_until(CONTROL)
-    assert received.endswith(b":\n\nevent: data\ndata:whole\n\n" + CONTROL)
+    assert received.endswith(b":\nevent: data\ndata:whole\n\n" + CONTROL)
 
 
 async def test_an_edge_function_completes_the_current_event_at_its_time_limit(

@@ -38,7 +38,7 @@ AFTER_S = 2.4  # of which a busy client sees less
 
 async def comment(wire: Wire) -> None:
     await asyncio.sleep(AFTER_S)
-    await wire.send(chunk(b":\n\n"))
+    await wire.send(chunk(b":\n"))
 
 
 async def end(wire: Wire) -> None:

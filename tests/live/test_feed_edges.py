@@ -240,11 +240,11 @@ async def test_a_heartbeat_is_not_sent_to_a_reader_that_is_catching_up() -> None
         await up_to(idle, CHUNK_BYTES + 3)
         log.reads.clear()
         late = await follow(gateway, "s?offset=-1&live=sse")
-        await idle.event_bytes_until(b"}\n\n:\n\n:\n\n:\n\n")
+        await idle.event_bytes_until(b"}\n\n:\n:\n:\n")
         log.reads.set()
         await up_to(late, CHUNK_BYTES + 3)
         assert b"\n:\n" not in late.received
-        assert await late.event_bytes_until(b"}\n\n:\n\n")
+        assert await late.event_bytes_until(b"}\n\n:\n")
 
 
 async def test_a_heartbeat_is_not_sent_to_a_reader_that_just_got_data() -> None:
@@ -259,7 +259,7 @@ async def test_a_heartbeat_is_not_sent_to_a_reader_that_just_got_data() -> None:
         told = loop.time()
         await gateway.ask(post("s", b"one"))
         await up_to(reader, 3)
-        await reader.event_bytes_until(b"}\n\n:\n\n")
+        await reader.event_bytes_until(b"}\n\n:\n")
         assert loop.time() >= told + beat - 0.01
 
 
@@ -277,11 +277,11 @@ async def test_a_heartbeat_is_not_sent_to_a_reader_whose_buffer_is_full() -> Non
             expected += data
             await gateway.ask(post("s", data))
         await up_to(quick, len(expected))
-        await quick.event_bytes_until(b"}\n\n:\n\n:\n\n:\n\n")
+        await quick.event_bytes_until(b"}\n\n:\n:\n:\n")
         slow.resume()
         assert text(await up_to(slow, len(expected))) == expected.decode()
         received = await slow.event_bytes_until(b"}\n\n")
-        assert b":\n\n:\n\nevent" not in received
+        assert b"\n:\n:\nevent" not in received
 
 
 async def test_heartbeats_are_sent_to_a_part_of_the_readers_in_each_pass_of_the_loop(
@@ -310,7 +310,7 @@ async def test_heartbeats_are_sent_to_a_part_of_the_readers_in_each_pass_of_the_
         assert set(beats) - {0} == {1, 2}, "five are two, two and one"
         readers.pop().close()
         for reader in readers:
-            await reader.event_bytes_until(b":\n\n:\n\n")
+            await reader.event_bytes_until(b"\n:\n:\n")
 
 
 # ---------------------------------------------------------------- HTTP/1.0
@@ -327,7 +327,7 @@ async def test_an_http_1_0_reader_gets_the_event_stream_without_chunked_encoding
         await up_to(new, 3)
         await until(lambda: gateway.limits.live_readers == 2)
         await gateway.ask(post("s", b"two\nlines"))
-        await new.event_bytes_until(b"}\n\n:\n\n")
+        await new.event_bytes_until(b"}\n\n:\n")
         await gateway.ask(post("s", b"end", "Stream-Closed: true"))
         events = await new.events_to_the_end()
         body = await old.rest()
@@ -337,12 +337,12 @@ async def test_an_http_1_0_reader_gets_the_event_stream_without_chunked_encoding
             f"id:{control['streamNextOffset']}\nevent: control\ndata:{event.data}\n\n"
             for event, control in zip(events[1::2], controls(events), strict=True)
         ]
-        assert body.replace(b":\n\n", b"").decode() == (
+        assert body.replace(b":\n", b"").decode() == (
             f"event: data\ndata:one\n\n{told[0]}"
             f"event: data\ndata:two\ndata:lines\n\n{told[1]}"
             f"event: data\ndata:end\n\n{told[2]}"
         )
-        assert b":\n\n" in body
+        assert b":\n" in body
 
 
 # ---------------------------------------------------------------- draining

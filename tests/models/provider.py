@@ -63,6 +63,7 @@ class Provider:
         self.refusal_fields: dict[str, str] = {}  # of these refusals
         self.breaks_before_head = False
         self.lingers: asyncio.Event | None = None  # awaited before the end of an answer
+        self.amid: asyncio.Event | None = None  # awaited in the middle of the second event
         self.cuts_after: int | None = None  # events, then it breaks the connection
         self.cuts: list[int] = []  # the same of the next responses, each in bytes
         self.flood = 0  # events of FLOOD_BYTES, as fast as they are taken, instead of an answer
@@ -130,6 +131,13 @@ class Provider:
             self.sent += 1
         return answer
 
+    async def _write(self, answer: web.StreamResponse, event: bytes, *, is_second: bool) -> None:
+        if is_second and self.amid is not None:
+            await answer.write(event[:9])
+            await self.amid.wait()
+            event = event[9:]
+        await answer.write(event)
+
     async def _stream(
         self, request: web.BaseRequest, events: Sequence[bytes]
     ) -> web.StreamResponse:
@@ -147,7 +155,7 @@ class Provider:
                 if number == self.cuts_after:
                     request.transport.abort()
                     break
-                await answer.write(one[:left])
+                await self._write(answer, one[:left], is_second=number == 1)
                 if left is not None and (left := left - len(one)) <= 0:
                     request.transport.close()  # behind what was written, amid the body
                     break

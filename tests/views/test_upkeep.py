@@ -122,7 +122,7 @@ async def test_a_silent_view_gets_comments_and_a_silent_text_none() -> None:
         await written(gateway, [b"text"], "text/plain", closed=False)
         events = await follow(gateway, "s?view=sse")
         text = await follow(gateway, "s?view=text")
-        await events.event_bytes_until(b"\n\n:\n\n:\n\n")
+        await events.event_bytes_until(b"\n\n:\n:\n")
         assert await text.event_bytes_until(b"text") == b"text"
         await gateway.ask(post("s", b"!"))
         assert await text.chunk() == b"!"

@@ -1,7 +1,7 @@
 // headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
   "again_s": 2,
-  "digest": "vercel/78302ed0b3b49e11",
+  "digest": "vercel/108ca00a0c944b82",
   "events": {
     "end_s": 240,
     "keepAlive_s": 15
@@ -121,7 +121,7 @@ function away(request, { again_s, sites }) {
 
 
 const encoder = new TextEncoder()
-const KEEP_ALIVE = encoder.encode(":\n\n")
+const KEEP_ALIVE = encoder.encode(":\n") // with a blank line some clients would see an event
 
 /**
  * A body of the texts that `source` gives, and `done`, which ends with it.

@@ -11,7 +11,9 @@ from gateway.protocol.bodies.content import is_text
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-HEARTBEAT = b":\n\n"
+# Sent only between events. With a blank line it would be an event to httpx-sse and to OpenAI's SDK,
+# which dispatch one without data once an id has come.
+HEARTBEAT = b":\n"
 
 SLICE_BYTES = 96 * 1024  # of nothing but line ends two milliseconds of work; three divides it
 _BEGIN = b"event: data\ndata:"

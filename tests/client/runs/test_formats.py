@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import httpx_sse._decoders
+import openai._streaming
 import pytest
 from headgate.runs import RunState
 from headgate.runs.runs import DAY_S
@@ -16,6 +18,8 @@ from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headgate.runs import FormatName, Runs
 
 ENDS = {"status": "finished"}  # what the record of an end tells
@@ -24,10 +28,26 @@ STEP, STEP_END = {"type": "start-step"}, {"type": "finish-step"}
 
 def events(body: bytes) -> list[object]:
     """The data of server-sent events; `[DONE]` as it is."""
-    lines = [
-        line.removeprefix("data: ") for line in body.decode().split("\n") if line[:5] == "data:"
-    ]
-    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+    return [line if line == "[DONE]" else json.loads(line) for line in data_of(body)]
+
+
+def data_of(body: bytes) -> list[str]:
+    """Return the data of the events, each of which has one line of it."""
+    return [line[6:] for line in body.decode().split("\n") if line.startswith("data: ")]
+
+
+def seen_by_httpx_sse(body: bytes) -> Iterator[str]:
+    """Yield what httpx-sse takes for events: with an id it needs no data for one."""
+    decoder = httpx_sse._decoders.SSEDecoder()
+    for line in body.decode().splitlines():
+        if (event := decoder.decode(line)) is not None:
+            yield event.data
+
+
+def seen_by_openai(body: bytes) -> Iterator[str]:
+    """Yield what the SDK takes for events: with an id it needs no data for one."""
+    for event in openai._streaming.SSEDecoder().iter_bytes(iter([body])):
+        yield event.data
 
 
 async def test_format_text_sends_the_strings_of_the_source_as_plain_text(runs: Runs) -> None:
@@ -272,8 +292,8 @@ async def test_a_negative_cursor_reads_from_the_tail_and_sends_the_tail_index(ru
     ("format_", "sent"),
     [
         ("ndjson", b" "),
-        pytest.param("sse", b": keep-alive\n\n", id="sse"),
-        pytest.param("ai-sdk", b": keep-alive\n\n", id="ai-sdk"),
+        pytest.param("sse", b": keep-alive\n", id="sse"),
+        pytest.param("ai-sdk", b": keep-alive\n", id="ai-sdk"),
     ],
 )
 async def test_a_silent_run_sends_keep_alives_that_add_no_item(
@@ -282,12 +302,15 @@ async def test_a_silent_run_sends_keep_alives_that_add_no_item(
     monkeypatch.setattr(reading, "KEEP_ALIVE_S", 0.02)
     feed = Feed()
     answer = await runs.start("a", feed.source(), format=format_)
-    silent = await read_to(answer, sent * 3)
     feed.give({"type": "data-a", "data": 1})
+    silent = await read_to(answer, sent * 3)
+    feed.give({"type": "data-a", "data": 2})
     feed.end()
-    heard = (silent + await read(answer)).replace(sent, b"")
+    heard = silent + await read(answer)
     again = await read(await runs.follow("a"))  # where a busy machine is silent, too
-    assert heard == again.replace(sent, b"")
+    assert heard.replace(sent, b"") == again.replace(sent, b"")
+    if format_ != "ndjson":
+        assert [*seen_by_httpx_sse(heard)] == [*seen_by_openai(heard)] == data_of(again)
 
 
 async def test_keep_alives_are_sent_although_orphan_checks_are_more_frequent(
@@ -295,7 +318,7 @@ async def test_keep_alives_are_sent_although_orphan_checks_are_more_frequent(
 ) -> None:
     monkeypatch.setattr(reading, "KEEP_ALIVE_S", ORPHAN_AFTER_S + 0.1)
     answer = await runs.start("a", Feed().source(), format="sse")
-    assert await read_to(answer, b"\n\n") == b": keep-alive\n\n"
+    assert await read_to(answer, b"\n") == b": keep-alive\n"
 
 
 async def test_protocol_clients_read_the_chunks_of_a_run_from_its_stream(

@@ -24,7 +24,7 @@ from headgate.runs.adapters.parts import (
 )
 from headgate.runs.adapters.plain import known
 from headgate.runs.formats import steps, ui_chunks, ui_protocol
-from headgate.runs.formats.contract import NotAnItem, named
+from headgate.runs.formats.contract import KEEP_ALIVE, NotAnItem, named
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -235,7 +235,7 @@ class AiSdk:
     last = b"data: [DONE]\n\n"
     tells_end = True
     numbers_end = False
-    keep_alive = b": keep-alive\n\n"
+    keep_alive = KEEP_ALIVE
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
         """Return the fields that the transports read, without a run id that no header can hold."""

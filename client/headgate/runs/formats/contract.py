@@ -18,6 +18,10 @@ FormatName: TypeAlias = Literal["text", "ndjson", "sse", "ai-sdk"]
 """
 
 
+# A comment without a blank line, after which httpx-sse and others would see an event without data.
+KEEP_ALIVE = b": keep-alive\n"
+
+
 class NotAnItem(ValueError):
     """A source's value that does not fit the format of its run."""
 

@@ -8,7 +8,7 @@ import msgspec
 
 from headgate import records
 from headgate.runs.adapters.plain import plain
-from headgate.runs.formats.contract import NotAnItem, NothingOpen, refuse_message
+from headgate.runs.formats.contract import KEEP_ALIVE, NotAnItem, NothingOpen, refuse_message
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -89,7 +89,7 @@ class Sse(_Json):
 
     name = "sse"
     media_type = "text/event-stream"
-    keep_alive = b": keep-alive\n\n"
+    keep_alive = KEEP_ALIVE
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002
         """Return the item as an event."""

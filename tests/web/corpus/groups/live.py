@@ -296,7 +296,7 @@ SSE = [
         Send((EVENTS,)),
         Head(),
         Events(CONTROL),
-        Events(b":\n\n"),
+        Events(b":\n"),
         asks_on=False,
         stage=OWN_LOG.but(heartbeat=0.1),
     ),
