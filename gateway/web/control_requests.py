@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
+from typing_extensions import override
 
 from gateway.access.credentials import request_credential
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
@@ -22,6 +23,7 @@ from gateway.subscriptions.state.configuration import (
 from gateway.subscriptions.state.owners import SubscriptionOwner, needs_of
 from gateway.web.admission import RoutedTarget, admit_control
 from gateway.web.requests import request_body
+from gateway.web.requests.request import ClientConnection
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -63,6 +65,16 @@ async def with_refusals(response: Coroutine[Any, Any, Response]) -> Response:
 def refusal_response(refusal: SubscriptionRefused) -> Response:
     """Return the response of a refusal."""
     return _json(refusal.status, refusal.document)
+
+
+class RemoteClient(ClientConnection):
+    """The connection of a client to another gateway, which alone knows whether it is there."""
+
+    transport = None
+
+    @override
+    def cancel_without_client(self, request: Request) -> None:
+        """Do nothing: the response is sent back, and dropped there."""
 
 
 class ControlRequest:
@@ -143,7 +155,14 @@ class ControlRequest:
         body = await self._body()
         configuration = self._requests.find(subscription_id).configuration
         await self._admit_subscriber(configuration, "to claim")
-        return _json(200, await self._requests.claim(subscription_id, body))
+        claimed = await self._requests.claim(subscription_id, body)
+        client = self._request.connection
+        if client.transport is None and not isinstance(client, RemoteClient):
+            # Nobody gets the response: the events would wait for the end of a lease.
+            wake = {name: claimed[name] for name in ("wake_id", "generation")}
+            token, release = str(claimed["token"]), msgspec.json.encode(wake)
+            await self._requests.acknowledge(subscription_id, "release", token, release)
+        return _json(200, claimed)
 
     async def _acknowledge(self, subscription_id: str, action: str) -> Response:
         token = request_credential("POST", self._place.path, self._request.headers).token

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from multidict import CIMultiDict
-from typing_extensions import override
 
 from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
 from gateway.mcp_events.requests import changes_subscriptions
@@ -28,13 +27,14 @@ from gateway.web import control_requests, operator_questions
 from gateway.web.admission import RoutedTarget, admit_control
 from gateway.web.control_requests import (
     ControlRequest,
+    RemoteClient,
     is_claim,
     refusal_response,
     with_refusals,
 )
 from gateway.web.mcp_requests import answer_mcp
 from gateway.web.requests import request_body
-from gateway.web.requests.request import ClientConnection, Request
+from gateway.web.requests.request import Request
 from gateway.web.requests.request_block import KnownRequest
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class SubscriptionHandlers:
                 handed = await self._handed_on(request, place)
                 back = await subscriptions.hand_on(handed, deadline)
                 if isinstance(back, mail.HandedOnResponse):
+                    if request.transport is None:
+                        await subscriptions.relay.release_unwanted(handed, back)
                     return Response(back.status, back.fields, back.body)
                 engine = back
             response = await self._own_response(request, place, subscriptions, engine)
@@ -159,7 +161,7 @@ class SubscriptionHandlers:
         target = f"{path}?{handed.query}" if handed.query else path
         headers = CIMultiDict(handed.headers)
         message = KnownRequest(handed.method, target, headers, RequestFields(headers))
-        request = Request(message, handed.body, _ClientElsewhere())
+        request = Request(message, handed.body, RemoteClient())
         new_id = self._shared.lines.new_request_id
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
         place = RoutedTarget(target, path, route, handed.name)
@@ -185,16 +187,6 @@ class SubscriptionHandlers:
         answered = await answer_mcp(request, place, events, self._shared)
         assert isinstance(answered.answer, Response), "streams are not handed on"
         return answered.answer
-
-
-class _ClientElsewhere(ClientConnection):
-    """The connection of a client to another gateway, which alone knows whether it is there."""
-
-    transport = None
-
-    @override
-    def cancel_without_client(self, request: Request) -> None:
-        """Do nothing: the response is sent back, and dropped there."""
 
 
 async def _answered(response: Coroutine[Any, Any, Response]) -> RouteAnswer:

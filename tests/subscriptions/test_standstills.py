@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.beats import BEAT_S, MISSES
+from gateway.subscriptions.shared import lease
 from gateway.subscriptions.shared.receipts import RECEIPT_S
-from tests.subscriptions.receivers import ends_of, shared, two
+from tests.subscriptions.receivers import ends_of, log_at, shared, subscribed, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE
 from tests.support.waiting import until
@@ -31,6 +34,41 @@ def test_every_event_comes_soon_after_all_gateways_go_on(tmp_path: Path) -> None
     pairs = asyncio.run(play(tmp_path, ROUNDS, PAIRS, seed=8))
     assert [one for pair in pairs for one in pair.rounds if one.late_s > LATE_S] == []
     assert all(pair.appends and pair.answers["claim 200"] for pair in pairs)
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["runs", "stands-still"])
+async def test_a_silent_owner_is_told_of_its_election_and_keeps_the_lease_if_it_beats(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(lease, "monotonic", lambda: now)
+    async with contextlib.AsyncExitStack() as stack:
+        logs = [log_at(redis_url) for _ in range(2)]
+        for log in logs:
+            await log.open()
+            stack.push_async_callback(log.close)
+        owner, other = (lease.SubscriptionsLease(log.sharing) for log in logs)
+        messages: list[bytes | None] = []
+        logs[0].sharing.mailboxes.open(owner.name, messages.append)
+        await until(lambda: None in messages)  # from now on, it hears
+        await owner.beat()
+        await other.beat()
+        messages.clear()
+        for _ in range(MISSES - 1):
+            assert (other.owner.name, messages) == (owner.name, [])
+            now += BEAT_S
+            await other.beat()
+        await until(lambda: len(messages) == 1)
+        if answers:
+            await owner.beat()
+        now += BEAT_S
+        await other.beat()
+        assert other.is_ours is not answers
+        assert owner.is_ours  # as far as it knows
+        if not answers:
+            await until(lambda: len(messages) == 2)
+            await owner.confirm()
+            assert owner.owner == other.owner
 
 
 async def taken_over(owner: Subscribed, other: Subscribed) -> None:
@@ -151,3 +189,38 @@ async def test_a_claim_that_was_granted_too_late_for_its_worker_is_released(
             return status == 200 and ends_of(claimed) == [("e/a", tail)]
 
         await until(is_granted, within_s=5.0)
+
+
+@pytest.mark.parametrize("place", ["memory", "owner", "another"])
+async def test_a_claim_whose_worker_has_left_before_the_response_is_released(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        if place == "memory":
+            owner = asked = await stack.enter_async_context(subscribed())
+        else:
+            owner, other = await stack.enter_async_context(two(redis_url))
+            asked = owner if place == "owner" else other
+        await owner.pull("s", pattern="e/*")
+        tail = (await owner.create("e/a", body=b'{"n":1}')).next_offset
+        await owner.quiet()
+        flush, may_store, stores = owner.engine.rows.flush, asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            stores.set()
+            await may_store.wait()
+            await flush()
+
+        with monkeypatch.context() as delay:
+            delay.setattr(owner.engine.rows, "flush", wait)
+            client = await asked.gateway.connect()
+            target = f"{PREFIX}/__ds/subscriptions/s/claim"
+            client.send(request("POST", target, body=b'{"worker":"w"}'))
+            await stores.wait()
+            client.close()
+            await until(lambda: asked.gateway.limits.connections == 0)
+            may_store.set()
+        counts = owner.engine.wakes.counts
+        await until(lambda: counts["begun"] == 2)
+        status, claimed = await owner.claim("another")
+        assert (status, ends_of(claimed)) == (200, [("e/a", tail)])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0  # for a response: three times as long as a take-over takes
 CLAIM_PATIENCE_S = 1.0  # for that to a claim: its worker may ask again, and then at any gateway
-OWNER_CHECK_S = 0.25  # between two checks whether the owner is still the same
+OWNER_CHECK_S = 0.1  # between two checks whether the owner is still the same
 MOST_AT_ONCE = 256  # requests that are handed on by one gateway, or carried out for others
 LONGEST_RESPONSE = 32 << 20  # bytes; Redis passes on no longer ones to a gateway
 TOO_LONG = "the response is too long to be handed on: ask the gateway that delivers"
@@ -139,7 +139,14 @@ class RequestRelay:
         claim = self._given_up.pop(request_id, None)
         if future is not None and not future.done():
             future.set_result(back)
-        elif claim is not None and (release := release_of(claim, back)) is not None:
+        elif claim is not None:
+            await self.release_unwanted(claim, back)
+
+    async def release_unwanted(
+        self, handed: mail.HandedOnRequest, back: mail.HandedOnResponse
+    ) -> None:
+        """Release what a claim was granted whose worker does not get the response."""
+        if (release := release_of(handed, back)) is not None:
             assert self.release is not None, "whoever hands on has set it"
             await self.release(release)
 
