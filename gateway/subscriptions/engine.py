@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.protocol.http.paths import RESERVED
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.subscriptions import metrics
-from gateway.subscriptions.membership import MOST_AT_ONCE, Membership
+from gateway.subscriptions.membership import Membership
 from gateway.subscriptions.sending.deliveries import Deliveries
 from gateway.subscriptions.sending.key_stores import key_store
 from gateway.subscriptions.sending.receiver_calls import ReceiverCalls
@@ -133,13 +133,12 @@ class RouteSubscriptions:
             log.exception("subscription.change_missed", path=change.state.path)
 
     def add(self, subscription: DurableSubscription) -> None:
-        """Notify a subscription of changes of streams from now on."""
+        """Have a subscription, which is notified of changes while streams are observed."""
         self.by_id[subscription.id] = subscription
         self.accounts.add(subscription.owner)
         self.membership.add(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams.setdefault(path, {})[subscription] = None
-        self.streams.observe(self.on_change)
 
     def discard(self, subscription: DurableSubscription) -> None:
         """Forget a subscription, and its rows."""
@@ -175,12 +174,20 @@ class RouteSubscriptions:
 
     async def open(self) -> None:
         """Load the subscriptions, and wake those with pending work. Raises LogUnavailable."""
-        loaded = await self.rows.load()
-        await self.streams.turns.run(self._restore(loaded.values()))
-        if not self.by_id:
-            return
-        await self.keys.prepare(self.clock())
-        await self.find_changes()
+        await self.restore(await self.rows.read())
+        if self.by_id:
+            await self.keys.prepare(self.clock())
+            await self.find_changes()
+
+    async def wait_until_open(self) -> None:
+        """Wait until requests can be carried out. Raises LogUnavailable."""
+
+    async def restore(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        """Take the stored subscriptions, and have streams observed if there are any."""
+        loaded = await self.streams.turns.run(self.rows.decode(rows))
+        await self.streams.turns.run(_restore(self, loaded.values()))
+        if self.by_id:
+            self.streams.observe(self.on_change)
 
     async def find_changes(self) -> None:
         """Compare all streams with the cursors, and go on with the stored wakes.
@@ -202,31 +209,17 @@ class RouteSubscriptions:
                 self.wakes.restore(subscription)
             yield
 
-    def _restore(self, found: Iterable[LoadedSubscription]) -> Generator[None, None, None]:
-        """Take subscriptions and links as they are stored, step by step."""
-        for loaded in found:
-            subscription = loaded.subscription
-            assert subscription is not None, "others are left out"
-            subscription.owner.watch(self.guard(), self.clock())
-            self.add(subscription)
-            for path, row in loaded.cursors.items():
-                link = self.membership.link(subscription, path)
-                link.restore(row)
-                yield
-            yield
-
     async def link_all(self) -> None:
         """Link all streams of the log that match; those without a cursor begin at their beginning.
 
         Raises LogUnavailable.
         """
-        async for state in self.streams.states(""):
-            matching = await find_matching(self, state.path)
-            for number, subscription in enumerate(self.membership.find_candidates(state, matching)):
-                if number % MOST_AT_ONCE == MOST_AT_ONCE - 1:
-                    await asyncio.sleep(0)
-                self.membership.match(subscription, state.path, None)
-        await self.membership.late.settle()
+        with self.membership.watching_removals():
+            async for state in self.streams.states(""):
+                matching = await find_matching(self, state.path)
+                found = self.membership.find_candidates(state, matching)
+                await self.streams.turns.run(self.membership.matches(found, state.path))
+            await self.membership.late.settle()
 
     def link_existing(
         self, subscription: DurableSubscription, state: StreamView
@@ -263,3 +256,19 @@ class RouteSubscriptions:
 async def find_matching(engine: RouteSubscriptions, path: str) -> Sequence[DurableSubscription]:
     """Return the subscriptions whose pattern matches a stream, found in turns."""
     return await engine.streams.turns.run(engine.membership.patterns.match_steps(path))
+
+
+def _restore(
+    engine: RouteSubscriptions, found: Iterable[LoadedSubscription]
+) -> Generator[None, None, None]:
+    """Take subscriptions and links as they are stored, step by step."""
+    for loaded in found:
+        subscription = loaded.subscription
+        assert subscription is not None, "others are left out"
+        subscription.owner.watch(engine.guard(), engine.clock())
+        engine.add(subscription)
+        for path, row in loaded.cursors.items():
+            link = engine.membership.link(subscription, path)
+            link.restore(row)
+            yield
+        yield

@@ -68,6 +68,7 @@ class Membership:
         self.unlinked = UnlinkedNames()
         # Ids of streams that were removed while streams are being listed, else None.
         self._removed: set[int] | None = None
+        self._created: DurableSubscription | None = None
 
     def subscriptions_of(self, path: str) -> Generator[None, None, dict[DurableSubscription, None]]:
         """Return the subscriptions that are linked to a stream, or would be, step by step."""
@@ -94,13 +95,16 @@ class Membership:
         subscription.removed.clear()
 
     @contextlib.contextmanager
-    def watching_removals(self) -> Iterator[None]:
-        """Note the streams that are removed, while a list of streams is read."""
-        self._removed = set()
+    def watching_removals(self, created: DurableSubscription | None = None) -> Iterator[None]:
+        """Note the streams that are removed, while a list of streams is read.
+
+        A subscription that is being `created` has nothing pending of what was there before it.
+        """
+        self._removed, self._created = set(), created
         try:
             yield
         finally:
-            self._removed = None
+            self._removed = self._created = None
 
     def link(self, subscription: DurableSubscription, path: str) -> StreamLink:
         """Return the link to a stream, made if it is not there; it has no cursor yet."""
@@ -206,6 +210,19 @@ class Membership:
         subscription.note(link)
         return link
 
+    def matches(
+        self, subscriptions: Sequence[DurableSubscription], path: str
+    ) -> Generator[None, None, None]:
+        """Link a stream that exists to subscriptions whose pattern matches it, step by step."""
+        for subscription in subscriptions:
+            stream = self.streams.get(path)
+            if stream is None or stream.state is None:
+                return  # it was removed meanwhile
+            if subscription.phase != "removed" and not _is_linked(subscription, path):
+                self.match(subscription, path, None)
+                self._consider(subscription)
+                yield
+
     def on_change(self, change: StreamChange) -> Sequence[StreamLink]:
         """Apply a committed change, and wake whom it concerns; return the links that it concerns.
 
@@ -267,11 +284,7 @@ class Membership:
     ) -> Generator[None, None, None]:
         if matching is None:
             matching = yield from self.patterns.match_steps(stream.path)
-        for subscription in matching:
-            if subscription.phase != "removed" and not _is_linked(subscription, stream.path):
-                self.match(subscription, stream.path, None)
-                self._consider(subscription)
-                yield
+        yield from self.matches(matching, stream.path)
         taken = None
         while taken is not stream.state:
             taken = stream.state
@@ -288,7 +301,7 @@ class Membership:
     def _match_changed(self, subscription: DurableSubscription, change: StreamChange) -> None:
         path = change.state.path
         is_linked = path in subscription.links
-        if subscription.phase == "linking" and self._removed is not None and not is_linked:
+        if subscription is self._created and not is_linked:
             link = self.match(subscription, path, _start(change))
             _skip_what_was_there(link, change)
         else:

@@ -120,7 +120,7 @@ class SubscriptionRequests:
     ) -> DurableSubscription:
         """Link the existing streams at their tails, and store the subscription last."""
         engine = self._engine
-        with engine.membership.watching_removals():
+        with engine.membership.watching_removals(subscription):
             await self._link(subscription, start)
         subscription.activate()
         engine.expire(subscription)
@@ -130,6 +130,7 @@ class SubscriptionRequests:
     async def _link(self, subscription: DurableSubscription, start: EventPosition | None) -> None:
         engine = self._engine
         engine.add(subscription)
+        engine.streams.observe(engine.on_change)
         try:
             await self._check_cycles(subscription)
             await self._link_existing(subscription)

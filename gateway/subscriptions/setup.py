@@ -8,6 +8,7 @@ from gateway.subscriptions.engine import RouteSubscriptions, SubscriptionRules
 from gateway.subscriptions.shared.owned_log import OwnedLogSubscriptions
 from gateway.subscriptions.shared.streams import SharedStreams
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.subscriptions.sole_log import SoleLogSubscriptions
 from gateway.subscriptions.streams.hosted_streams import HostedStreams
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def make_subscriptions(
     rules, clock, prefix = SubscriptionRules.of(settings), route.clock, route.prefix
     if (sharing := route.table.log.sharing) is None:
         streams = HostedStreams(route.table, route.appender)
-        return RouteSubscriptions(prefix, streams, documents, rules, clock, guard)
+        return SoleLogSubscriptions(prefix, streams, documents, rules, clock, guard)
     shared = SharedStreams(route.table, route.appender, sharing)
 
     def make(owned: Documents) -> OwnedLogSubscriptions:

@@ -75,6 +75,7 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
             return _decode_answer(back)
         return await local_answer(back, question)
     assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
+    await subscriptions.wait_until_open()
     return await local_answer(subscriptions, question)
 
 

@@ -63,8 +63,15 @@ class SubscriptionHandlers:
         if isinstance(subscriptions, SharedSubscriptions):
             return _answered(self._response(request, place, subscriptions))
         assert isinstance(subscriptions, RouteSubscriptions), "a route with control paths has them"
+        return _answered(self._response_when_open(request, place, subscriptions))
+
+    async def _response_when_open(
+        self, request: Request, place: RoutedTarget, subscriptions: RouteSubscriptions
+    ) -> Response:
+        """Return the response of this gateway alone. Raises SubscriptionRefused, HeadgateError."""
+        await subscriptions.wait_until_open()
         control = ControlRequest(request, place, subscriptions, self._shared)
-        return _answered(control.response(name))
+        return await control.response(place.name)
 
     async def _mcp(self, request: Request, place: RoutedTarget, events: RouteEvents) -> RouteAnswer:
         """Return the answer to a host of MCP, perhaps of the gateway that delivers."""
@@ -77,6 +84,8 @@ class SubscriptionHandlers:
                 if isinstance(back, mail.HandedOnResponse):
                     response = Response(back.status, back.fields, back.body)
                     return RouteAnswer(response, cache_status.BYPASS)
+        if isinstance(subscriptions, RouteSubscriptions):
+            await subscriptions.wait_until_open()
         return await answer_mcp(request, place, events, self._shared)
 
     async def _response(

@@ -127,6 +127,8 @@ async def offering(
         subscriptions = gateway.route.subscriptions
         assert subscriptions is not None
         await subscriptions.open()
+        if isinstance(subscriptions, RouteSubscriptions):
+            await subscriptions.wait_until_open()
         try:
             yield gateway
         finally:

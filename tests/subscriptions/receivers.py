@@ -213,6 +213,8 @@ async def subscribed(log: Log | None = None, **options: Any) -> AsyncIterator[Su
     async with serving(log, **options) as gateway:
         made = Subscribed(gateway)
         await made.subscriptions.open()
+        if isinstance(made.subscriptions, RouteSubscriptions):
+            await made.subscriptions.wait_until_open()
         try:
             yield made
         finally:

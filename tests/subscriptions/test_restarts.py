@@ -12,6 +12,7 @@ from gateway.backends.memory import MemoryDocuments
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.storage.rows import SubscriptionRows
+from gateway.turns import at_once
 from tests.subscriptions.receivers import (
     Receiver,
     Subscribed,
@@ -140,7 +141,7 @@ async def test_a_deleted_subscription_stays_deleted(tmp_path: Path) -> None:
             await gateway.ask("DELETE", "s")
         async with started(tmp_path) as gateway:
             assert (await gateway.ask("GET", "s"))[0] == 404
-            assert await gateway.engine.rows.load() == {}
+            assert at_once(gateway.engine.rows.decode(await gateway.engine.rows.read())) == {}
             assert gateway.gateway.route.table.observer is None
 
 

@@ -26,7 +26,7 @@ from gateway.subscriptions.storage.row_names import (
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Sequence
 
     from gateway.backends.contract import Documents
     from gateway.subscriptions.state.subscription import StreamLink
@@ -174,22 +174,28 @@ class SubscriptionRows:
                 self._dirty = {**part, **self._dirty}
                 raise
 
-    async def load(self) -> dict[str, LoadedSubscription]:
-        """Return the stored subscriptions, by id. Raises LogUnavailable."""
+    async def read(self) -> list[tuple[str, bytes]]:
+        """Return the rows of all subscriptions as they are stored. Raises LogUnavailable."""
+        rows: list[tuple[str, bytes]] = []
+        while page := await self._documents.read(rows[-1][0] if rows else "", AT_ONCE):
+            rows += page
+        return rows
+
+    def decode(
+        self, rows: Sequence[tuple[str, bytes]]
+    ) -> Generator[None, None, dict[str, LoadedSubscription]]:
+        """Return the subscriptions in rows, by id, step by step."""
         found: dict[str, LoadedSubscription] = {}
-        after = ""
-        while page := await self._documents.read(after, AT_ONCE):
-            after = page[-1][0]
-            for name, body in page:
-                kind, subscription_id, path = parts_of(name)
-                if kind not in KINDS:
-                    continue  # such as the keys
-                try:
-                    loaded = found.setdefault(subscription_id, LoadedSubscription())
-                    loaded.add_row(subscription_id, kind, path, body)
-                except msgspec.DecodeError as error:
-                    log.error("log.document_damaged", document=name, reason=str(error))
-                    continue
+        for name, body in rows:
+            kind, subscription_id, path = parts_of(name)
+            if kind not in KINDS:
+                continue  # such as the keys
+            try:
+                loaded = found.setdefault(subscription_id, LoadedSubscription())
+                loaded.add_row(subscription_id, kind, path, body)
+            except msgspec.DecodeError as error:
+                log.error("log.document_damaged", document=name, reason=str(error))
+            yield
         for subscription_id, loaded in found.items():
             if loaded.subscription is None:
                 self._remove_rest(subscription_id, loaded)

@@ -1,0 +1,90 @@
+"""A start serves streams while stored subscriptions are compared with them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.errors import LogUnavailable
+from gateway.subscriptions import sole_log
+from gateway.subscriptions.sole_log import SoleLogSubscriptions
+from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
+from tests.web.serving import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.web.serving import Serving
+
+
+def subscriptions_of(gateway: Serving) -> SoleLogSubscriptions:
+    """Return the subscriptions, which the route opens."""
+    found = gateway.route.subscriptions
+    assert isinstance(found, SoleLogSubscriptions)
+    return found
+
+
+async def test_what_changes_while_subscriptions_are_compared_wakes_as_it_would_later(
+    tmp_path: Path,
+) -> None:
+    async with subscribed(SqliteLog(tmp_path / "log")) as gateway:
+        for name in ("read", "behind", "deleted"):
+            await gateway.create(f"e/{name}", body=b'{"n":1}')
+        await gateway.pull("s", pattern="e/*")
+        for name in ("read", "behind", "deleted"):
+            await gateway.append(f"e/{name}")
+        _, claimed = await gateway.claim()
+        await gateway.ack(claimed, *ends_of(claimed))
+        await gateway.append("e/behind")
+    async with serving(SqliteLog(tmp_path / "log")) as serving_gateway:
+        opening = subscriptions_of(serving_gateway)
+        gateway = Subscribed(serving_gateway)
+        await opening.open()
+        try:
+            await gateway.delete("e/deleted")
+            await gateway.create("e/new", body=b'{"n":1}')
+            await gateway.append("e/new")
+            status, claimed = await gateway.claim()  # waits for the end of the comparison
+            assert status == 200
+            pending = {it["path"] for it in claimed["streams"] if it["has_pending"]}
+            assert pending == {"e/behind", "e/new"}
+            assert {it["acked_offset"] for it in claimed["streams"] if it["path"] == "e/new"} == {
+                "-1"
+            }
+        finally:
+            await opening.close()
+
+
+async def test_a_start_waits_neither_for_names_nor_for_a_log_that_cannot_list_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with subscribed(SqliteLog(tmp_path / "log")) as gateway:
+        await gateway.create("e/1", body=b'{"n":1}')
+        await gateway.pull("s", pattern="e/*")
+        await gateway.append("e/1")
+    monkeypatch.setattr(sole_log, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(sole_log, "AGAIN_S", 0.01)
+    async with serving(SqliteLog(tmp_path / "log")) as serving_gateway:
+        opening = subscriptions_of(serving_gateway)
+        compare, listed = opening.find_changes, asyncio.Event()
+
+        async def find_changes() -> None:
+            if not listed.is_set():
+                raise LogUnavailable("a test")
+            await compare()
+
+        monkeypatch.setattr(opening, "find_changes", find_changes)
+        gateway = Subscribed(serving_gateway)
+        await opening.open()
+        try:
+            status, told = await gateway.claim()
+            assert (status, "still being compared" in told["detail"]) == (503, True)
+            await gateway.append("e/1")
+            listed.set()
+            monkeypatch.setattr(sole_log, "PATIENCE_S", 10.0)
+            assert (await gateway.claim())[0] == 200
+        finally:
+            await opening.close()
