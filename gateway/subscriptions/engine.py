@@ -195,19 +195,7 @@ class RouteSubscriptions:
         Raises LogUnavailable.
         """
         await self.link_all()
-        await self.streams.turns.run(self._resume_wakes())
-
-    def _resume_wakes(self) -> Generator[None, None, None]:
-        """Go on with the wakes of all subscriptions, step by step."""
-        for subscription in list(self.by_id.values()):
-            for link in list(subscription.links.values()):
-                if link.is_glob and not link.is_explicit and link.stream.state is None:
-                    self.membership.remember_removed(link)
-                yield
-            if self.by_id.get(subscription.id) is subscription:
-                subscription.activate()
-                self.wakes.restore(subscription)
-            yield
+        await self.streams.turns.run(_resume_wakes(self))
 
     async def link_all(self) -> None:
         """Link all streams of the log that match; those without a cursor begin at their beginning.
@@ -271,4 +259,17 @@ def _restore(
             link = engine.membership.link(subscription, path)
             link.restore(row)
             yield
+        yield
+
+
+def _resume_wakes(engine: RouteSubscriptions) -> Generator[None, None, None]:
+    """Go on with the wakes of all subscriptions, step by step."""
+    for subscription in list(engine.by_id.values()):
+        for link in list(subscription.links.values()):
+            if link.is_glob and not link.is_explicit and link.stream.state is None:
+                engine.membership.remember_removed(link)
+            yield
+        if engine.by_id.get(subscription.id) is subscription:
+            subscription.activate()
+            engine.wakes.restore(subscription)
         yield
