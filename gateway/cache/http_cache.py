@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.cache.decision import Followed
     from gateway.cache.fetches.fetch_result import FetchPart
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.cache.rules.private_fields import Recipient
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
@@ -79,6 +80,8 @@ class HttpCache:
         self.distrusted: Callable[[str], None] = lambda _: None
         # Whether what a fetch has brought is of the stream that is there now.
         self.is_of_now: Callable[[SharedFetch, FetchResult | None], bool] = lambda *_: True
+        # Whether nobody has newer data of a stream than a fetch, by its end and its number.
+        self.is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
         self.is_behind: Callable[[SharedFetch, str], None] = lambda *_: None  # ends before it
         self.is_down: Callable[[], bool] = lambda: False  # the origin
         self.collapsed = 0
@@ -261,6 +264,8 @@ class HttpCache:
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
         is_current = fetch.passed_by is None or fetch.is_current
+        if cached.is_tail:
+            is_current = is_current and _is_newest(fetch, cached, self.is_newest)
         return CacheResult(cached, lines, is_current, is_current, source, fetch.number)
 
     def _new_fetch(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
@@ -296,6 +301,8 @@ class HttpCache:
                 self.responses.remove(fetch.request.key, fetch.old)
         elif not stood_in:
             keeps = fetch.passed_by is None and fetch.trusts_connection(self._distrust)
+            if cached.is_tail:
+                keeps = keeps and _is_newest(fetch, cached, self.is_newest)
             fetch.is_stored = keeps and self._store(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
@@ -342,3 +349,11 @@ def _let_rest(old: Variant | None, now: float) -> None:
     """Send no validation for REST_S, because the origin has failed to validate `old`."""
     if old is not None:
         old.rests_until = now + REST_S
+
+
+def _is_newest(
+    fetch: SharedFetch, cached: CachedResponse, is_newest: Callable[[StreamKey, str, int], bool]
+) -> bool:
+    """Return whether a response that may reach the open tail may say so."""
+    facts = cached.facts
+    return facts is None or is_newest(fetch.request.stream_key, facts.next_offset, fetch.number)

@@ -44,7 +44,7 @@ async def test_a_poll_without_a_recent_write_is_not_up_to_date() -> None:
     state = known()
     state.note_write(TailBound("5"))
     sent_at = asyncio.get_running_loop().time()
-    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at).caught_up) == ("5", False)
+    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at, 0).caught_up) == ("5", False)
 
 
 async def test_a_write_that_the_origin_lost_is_expected_for_a_limited_time(
@@ -54,8 +54,8 @@ async def test_a_write_that_the_origin_lost_is_expected_for_a_limited_time(
     state.note_write(TailBound("5"))
     monkeypatch.setattr(known_state, "PERSISTS_S", 0.0)
     sent_at = asyncio.get_running_loop().time()
-    assert not state.note_answer(AT_3, 1.0, sent_at - 1.0).caught_up, "it was sent before"
-    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at).caught_up) == ("3", True)
+    assert not state.note_answer(AT_3, 1.0, sent_at - 1.0, 0).caught_up, "it was sent before"
+    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at, 0).caught_up) == ("3", True)
     assert state.known_end == "5", "an offset that a client may hold is refused when it is lost"
 
 

@@ -156,14 +156,14 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             head += http1.field_lines([("ETag", tag)])
         return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
 
-    def head_for(self, recipient: Recipient, *, known: bool) -> bytes:
+    def head_for(self, recipient: Recipient, *, known: bool, is_new: bool = False) -> bytes:
         """Return the head for one client.
 
-        A stale copy says that it reached the tail only where that is `known`.
-        Its tag says the same, or else a 304 would confirm what is not known. An empty answer has to
-        say so, or readers would ask again.
+        A response says that it reached the tail only where that is `known`. Its tag says the same,
+        or else a 304 would confirm what is not known. An empty copy has to say so, or readers would
+        ask again and get the same; what `is_new` from the origin need not.
         """
-        tells_more = not known and self._tells_of_tail
+        tells_more = not known and self._tells_of_tail(is_new=is_new)
         if not (tells_more or recipient.is_private):
             return self.head
         fields = self.fields()
@@ -176,11 +176,12 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             fields[READER_KEY] = recipient.reader_key
         return http1.status_line(self.status) + http1.field_lines(fields.items())
 
-    @property
-    def _tells_of_tail(self) -> bool:
-        """True if the response says that it reached the stream's tail, and is not empty."""
+    def _tells_of_tail(self, *, is_new: bool) -> bool:
+        """Return whether the response says that it reached the stream's tail, and need not."""
         facts = self.facts
-        return self.is_tail and facts is not None and facts.up_to_date and not facts.is_empty
+        if facts is None or not (self.is_tail and facts.up_to_date):
+            return False
+        return is_new or not facts.is_empty
 
     def fields(self) -> CIMultiDict[str]:
         """Return the header fields."""

@@ -45,6 +45,7 @@ class CacheHooks:
         self._read_by = read_by
         self._clock = clock
         self._incarnations = LatestContentTypes()
+        self._drop_tail: Callable[[str], None] = lambda _: None  # of a path; set by `attach`
 
     def attach(self, cache: HttpCache) -> None:
         """Let the cache call these hooks."""
@@ -52,6 +53,8 @@ class CacheHooks:
         cache.distrusted = self._distrust
         cache.is_of_now = self._is_of_now
         cache.is_behind = self._is_behind
+        cache.is_newest = self._table.newest.is_newest
+        self._drop_tail = cache.responses.drop_tail
         cache.answers.in_place = self._in_place
         cache.answers.on_response_start = self._doubts.comparison_before
 
@@ -82,9 +85,18 @@ class CacheHooks:
             self._compare(stream, fetch, cached.facts, body)
         if is_another:
             self._reader.forget(request.path)
-        if (facts := cached.facts).ends:
-            self._table.note_tail(request, TailBound(facts.next_offset, facts.closed))
+            self._table.newest.drop(key)
+        self._note_end(request, cached.facts)
         return True
+
+    def _note_end(self, request: CacheRequest, facts: StreamRead) -> None:
+        """Note how far a read reaches, of whatever identity its reader is."""
+        if not facts.is_empty:
+            is_newest = self._table.note_newest(request.stream_key, facts.next_offset)
+            if is_newest and request.identity:
+                self._drop_tail(request.path)  # what everybody would get is older
+        if facts.ends:
+            self._table.note_tail(request, TailBound(facts.next_offset, facts.closed))
 
     def _compare(
         self, stream: FollowedStream, fetch: SharedFetch, facts: StreamRead, body: bytes | None

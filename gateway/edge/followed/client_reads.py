@@ -74,11 +74,11 @@ class ClientReads:
             return
         is_sure = not self._verification.is_in_doubt  # else it may be of another stream
         if is_sure and result.current and result.source is None:
-            self._learn(span, cached, facts)
+            self._learn(span, cached, facts, result.number)
         if span.end == self._state.snapshot.tail and not facts.is_empty and result.tail_is_known:
             self._state.note_directives(data_directives(cached))  # those of older parts may differ
 
-    def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead) -> None:
+    def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead, number: int) -> None:
         """Note the data that the origin has just sent a reader, and the tail that they show.
 
         The poll may hang, or be at a server that lags. Until it reports as much, no reader is told
@@ -89,6 +89,7 @@ class ClientReads:
         is_tail = span.end == self._state.snapshot.tail
         if facts.up_to_date and is_tail:
             self._state.confirmed_at = self._clock()
+            self._state.restore(number)
         if self._state.feed.closed:
             return  # the answer was compared with the end when it came
         # A server may echo any offset past the tail, as if its reader were up to date.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.cache.order import BEFORE_ALL
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.followed.client_reads import ClientReads
 from gateway.edge.followed.known_state import KnownState
@@ -70,6 +72,7 @@ class FollowedStream:
         self.state = state = KnownState(
             snapshot, self.feed, verification, lenders, origin.freshness, has_tail=has_tail
         )
+        state.is_newest = partial(registry.newest.is_newest, self.key)
         self.reads = ClientReads(state, verification, lenders, self.note_write, registry.clock)
         others, on_directives = registry.doubts.others(request), state.note_directives
         poller = Poller(origin, lenders, content_type, verification, others, on_directives)
@@ -176,8 +179,9 @@ class FollowedStream:
     def on_answer(self, start: str, polled: PollResult) -> None:
         """Publish what the origin has after `start` to the registry and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
-        sent_at = 0.0 if self._following is None else self._following.sent_at
-        snapshot = self.state.note_answer(polled, self._registry.clock(), sent_at)
+        asked = self._following
+        sent_at, number = (0.0, BEFORE_ALL) if asked is None else (asked.sent_at, asked.number)
+        snapshot = self.state.note_answer(polled, self._registry.clock(), sent_at, number)
         for span in news:
             self._window.append(span)
         if news:
@@ -193,6 +197,8 @@ class FollowedStream:
         """Note that the origin holds the poll, and so can be reached."""
         self.state.confirm(self._registry.clock())
         self.feed.lost = None
+        if self._following is not None:
+            self.state.restore(self._following.number)
 
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""

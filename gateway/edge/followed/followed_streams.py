@@ -71,6 +71,7 @@ class FollowedStreams:
         cache.is_down = origin.servers.are_down
         self.stand_ins = StandIns(cache.answers.heads.rules, shared.clock)
         self.table = FollowedTable()
+        self.newest = self.table.newest
         lost = cache.answers.heads.rules.lost
         self.doubts = Doubts(self.table.of_path, lost, shared.clock, self._compare)
         self.writes = FollowedWrites(self.table, self.doubts)
@@ -137,6 +138,8 @@ class FollowedStreams:
             stream.resources = resources.pop_all()
         if has_tail:
             self.doubts.note_offset(stream, snapshot.tail)
+        if not self.newest.is_newest(stream.key, snapshot.tail, snapshot.number):
+            stream.state.overtake()  # by data that came since the read
         written = self.writes.since(stream.path)
         if written is not None and not snapshot.closed:
             stream.note_write(written)
@@ -204,6 +207,7 @@ class FollowedStreams:
         known = stream.state.snapshot
         tail = TailBound(known.tail, known.closed)
         self.reader.drop_tail(stream.path, tail)
+        self.table.note_newest(stream.key, known.tail)
         self.table.note_tail(stream.lenders.request, tail)
 
     def on_compared(self, stream: FollowedStream) -> None:
@@ -225,6 +229,7 @@ class FollowedStreams:
         """Remove a stream that is gone, and drop what is cached of it."""
         if stream.lenders.are_apart:
             self.apart.add(stream.key)
+        self.newest.drop(stream.key)
         self._unfollow(stream)
         self.reader.forget(stream.path)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.edge.newest_data import NewestData
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
     from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.streams.reach import TailBound
@@ -26,6 +29,7 @@ class FollowedTable:
         self._of_path: dict[str, set[FollowedStream]] = {}
         # Called with a path and how far its stream was seen to reach; None without an observer.
         self.on_tail: Callable[[str, TailBound], None] | None = None
+        self.newest = NewestData()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -49,6 +53,18 @@ class FollowedTable:
         is_for_all = not (request.identified or request.read.others)
         if self.on_tail is not None and is_for_all:
             self.on_tail(request.path, tail)
+
+    def note_newest(self, key: StreamKey, end: str) -> bool:
+        """Note that data of a stream up to `end` have arrived; return whether they are the newest.
+
+        Feeds of other identities do not say that they are up to date until they are asked anew.
+        """
+        if not self.newest.note(key, end):
+            return False
+        for stream in tuple(self._of_path.get(key[1], ())):
+            if stream.key[:3] == key[:3] and stream.key != key:
+                stream.state.overtake(end)
+        return True
 
     def paths(self) -> list[str]:
         """Return the paths of all followed streams."""

@@ -14,6 +14,7 @@ from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.reach import TailBound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from gateway.edge.polls.follower import PollResult
@@ -48,6 +49,9 @@ class KnownState:
         self.snapshot = snapshot._replace(number=next_number())
         self.version = next(_versions)  # of the responses with the stream's news
         self.has_tail = has_tail
+        # Whether an answer up to an offset, to a request of that number, shows the newest data.
+        self.is_newest: Callable[[str, int], bool] = lambda *_: True
+        self._is_overtaken = False  # by newer data of another identity, and by nothing else
         self.confirmed_at = 0.0  # when the origin last confirmed the snapshot (epoch seconds)
         self.feed = feed
         self._verification = verification
@@ -117,8 +121,26 @@ class KnownState:
         """Give another version to responses with the stream's news."""
         self.version = next(_versions)
 
+    def overtake(self, end: str = "") -> None:
+        """Note that a reader of another identity was given data, up to `end` if that is known."""
+        known = self.snapshot
+        if known.caught_up and not known.closed and not (end and end <= known.tail):
+            self.mark_behind()
+            self._is_overtaken = True
+
+    def restore(self, number: int) -> None:
+        """Note that the origin has confirmed the tail, in answer to the request of that number."""
+        if self._is_overtaken and self.is_newest(self.snapshot.tail, number):
+            self._is_overtaken = False
+            self.snapshot = self.snapshot._replace(caught_up=True)
+            self.mark_changed()
+            feed, lost = self.feed, self.feed.lost
+            feed.publish(feed.stream, self.snapshot.tail, [], closed=False)
+            feed.lost = lost  # a poll may fail still
+
     def mark_behind(self) -> None:
         """Note that the stream may reach further than the snapshot, and tell the feed."""
+        self._is_overtaken = False
         self.snapshot = self.snapshot._replace(caught_up=False)
         self.feed.mark_behind()
         self.mark_changed()
@@ -148,20 +170,22 @@ class KnownState:
         if not self._written.is_reached_by(self.snapshot.tail, closed=self.snapshot.closed):
             self.mark_behind()
 
-    def note_answer(self, polled: PollResult, now: float, sent_at: float) -> Snapshot:
+    def note_answer(self, polled: PollResult, now: float, sent_at: float, number: int) -> Snapshot:
         """Note the stream as the answer to a poll shows it, and return the new snapshot.
 
-        The poll was sent at `sent_at` (loop time).
+        The poll was sent at `sent_at` (loop time), and has the `number`.
         """
         known, request = self.snapshot, self._lenders.request
         poll_directives = known.poll_directives if polled.directives is None else polled.directives
         closed, awaited = polled.closed and polled.caught_up, self._awaited(sent_at)
+        caught_up = polled.caught_up and awaited.is_reached_by(polled.end, closed=closed)
+        self._is_overtaken = caught_up and not (closed or self.is_newest(polled.end, number))
         self.snapshot = with_directives(
             known, request, known.read_directives, poll_directives
         )._replace(
             tail=polled.end,
             closed=closed,
-            caught_up=polled.caught_up and awaited.is_reached_by(polled.end, closed=closed),
+            caught_up=caught_up and not self._is_overtaken,
             cors=polled.cors,
             number=next_number(),
         )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.comparison import OtherReadsLike
     from gateway.edge.followed.stand_ins import StandIns
+    from gateway.edge.newest_data import NewestData
     from gateway.edge.polls.poll_loop import PollTimer
     from gateway.edge.polls.poller import PolledOrigin
     from gateway.edge.polls.recent_window import WindowBudget
@@ -44,6 +45,10 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
     poll_timer: PollTimer
     stand_ins: StandIns
     clock: Callable[[], float]
+
+    @property
+    def newest(self) -> NewestData:
+        """The newest data that readers of any identity were given."""
 
     @property
     def doubts(self) -> OffsetRecords[S]:

@@ -58,7 +58,7 @@ def as_read(snapshot: Snapshot, result: CacheResult, facts: StreamRead) -> Snaps
 
     The long-poll is told that it is up to date wherever a cached copy of the result may say so.
     """
-    caught_up = snapshot.caught_up or facts.is_empty or (facts.up_to_date and result.tail_is_known)
+    caught_up = snapshot.caught_up or (facts.ends and result.tail_is_known)
     return snapshot._replace(caught_up=caught_up)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from gateway.cache.order import BEFORE_ALL, next_number
 from gateway.edge.polls.follower import HOLDS_S, LONGEST_READ, CannotFollow
 from gateway.edge.polls.poller import ANSWERS, AnswerHead
 from gateway.errors import HeadgateError, OriginBroken
@@ -142,6 +143,7 @@ class OriginPollLoop:
         # Called if an answer that was accepted may have been to another request.
         self.on_distrust: Callable[[], None] = self.stop
         self.sent_at = 0.0  # loop time when the first request for the question was sent
+        self.number = BEFORE_ALL  # of that request, in the order of what became known
         self._steps: Steps | None = None  # to the answer to the follower's question
         self._pending: PendingRequest | None = None  # under way without a task
         self._task: asyncio.Task[WholeAnswerLike] | None = None
@@ -209,7 +211,7 @@ class OriginPollLoop:
 
     def _send_question(self) -> None:
         self._pause = None
-        self.sent_at = asyncio.get_running_loop().time()
+        self.sent_at, self.number = asyncio.get_running_loop().time(), next_number()
         self._steps = self._poller.steps_to_answer(self._follower.question)
         self._go_on(None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.cache.order import BEFORE_ALL
 from gateway.cache.rules import conditional
 from gateway.cache.rules.cached_response import fields_of
 from gateway.errors import RangeNotSatisfiable
@@ -26,7 +27,8 @@ def present(
     Return 416 if the range begins behind the end.
     """
     cached, source = result.cached, result.source
-    status, head = cached.status, cached.head_for(recipient, known=result.tail_is_known)
+    is_new, known = result.number != BEFORE_ALL, result.tail_is_known
+    status, head = cached.status, cached.head_for(recipient, known=known, is_new=is_new)
     body = cached.body if source is None else source
     length = len(cached.body) if source is None else cached.length
     if status == 200 and not conditional.wants_all(request.headers):
