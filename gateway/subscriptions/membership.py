@@ -244,7 +244,7 @@ class Membership:
             return ()
         may_wake = _take(stream, state)
         for subscription in matching:
-            self._match_changed(subscription, change)
+            _match_changed(self, subscription, change, is_created=subscription is self._created)
         if not stream.links:
             self.streams.pop(stream.path, None)
         if not (may_wake or matching):
@@ -298,15 +298,6 @@ class Membership:
             self.streams.pop(stream.path, None)
             self.unlinked.add(stream.path)
 
-    def _match_changed(self, subscription: DurableSubscription, change: StreamChange) -> None:
-        path = change.state.path
-        is_linked = path in subscription.links
-        if subscription is self._created and not is_linked:
-            link = self.match(subscription, path, _start(change))
-            _skip_what_was_there(link, change)
-        else:
-            self.match(subscription, path, None)
-
     def _remove_stream(self, stream: LinkedStream | None, stream_id: int) -> None:
         """Keep the links to a removed stream that are explicit, and some others for a while."""
         if self._removed is not None:
@@ -351,6 +342,22 @@ def _consider_all(stream: LinkedStream, consider: Callable[[DurableSubscription]
     for link in stream.links:
         consider(link.subscription)
     stream.note_pending()
+
+
+def _match_changed(
+    membership: Membership,
+    subscription: DurableSubscription,
+    change: StreamChange,
+    *,
+    is_created: bool,
+) -> None:
+    """Link a changed stream to a subscription, which may be the one that is being created."""
+    path = change.state.path
+    if is_created and path not in subscription.links:
+        link = membership.match(subscription, path, _start(change))
+        _skip_what_was_there(link, change)
+    else:
+        membership.match(subscription, path, None)
 
 
 def _take(stream: LinkedStream, state: StreamView) -> bool:
