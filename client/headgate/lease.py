@@ -1,23 +1,20 @@
 """The lease of what is produced: a stream that exists for as long as its producer lives.
 
 It expires some seconds after its last use (`Stream-TTL`, by the server's clock alone). The producer
-uses it: it appends a heartbeat from time to time, and where it can be stopped it follows the lease.
-Whoever wants it stopped appends that. HEAD is no use, so anybody may look whether the lease is
-still there.
+uses it: it appends a heartbeat from time to time. HEAD is no use, so anybody may look whether the
+lease is still there.
+
+A server that was away has expired leases of producers that live. So nobody acts upon an expired
+lease before the producer has had the time of a heartbeat, and a second, to take it again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import json
-import logging
-import random
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from headgate import following
-from headgate.backoff import Backoff
-from headgate.errors import ABSENT, StreamConflict, StreamError, StreamGone
+from headgate.errors import ABSENT, StreamConflict, StreamError
 from headgate.names import PRODUCER
 from headgate.sending.framing import JSON, is_json
 from headgate.stream import ProducerStamp
@@ -25,10 +22,17 @@ from headgate.stream import ProducerStamp
 if TYPE_CHECKING:
     from headgate.stream import Metadata, Stream
 
-log = logging.getLogger("headgate.runs")
+ORPHAN_AFTER_S = 10  # by default
+BEATS = 3  # in the time after which the producer counts as gone: two of them may be lost
+SPARE_S = 1.0  # of who waits for a heartbeat that is due
+LOOK_AGAIN_S = 1.0  # meanwhile, so that a server that is away then is noticed, and the beat soon
 
-HEARTBEAT, STOP = b'{"beat":true}', b'{"stop":true}'
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
+HEARTBEAT = b'{"beat":true}'
+
+
+def beat_s(orphan_after_s: float) -> float:
+    """Return the seconds from one heartbeat to the next."""
+    return orphan_after_s / BEATS
 
 
 class Lease:
@@ -37,13 +41,17 @@ class Lease:
     def __init__(self, stream: Stream, orphan_after_s: int) -> None:
         self.orphan_after_s = orphan_after_s
         self._stream = stream
-        self._position = "-1"  # from which on it is followed
         self._tail: str | None = "-1"  # behind what was written as it was taken
         self._is_new = False
         self._beats = 0
 
+    @property
+    def beat_s(self) -> float:
+        """Seconds from one heartbeat to the next."""
+        return beat_s(self.orphan_after_s)
+
     async def take(self, *, only_free: bool = False) -> bool:
-        """Make it, or find it made; from here on no stop is missed.
+        """Make it, or find it made.
 
         With `only_free`, return False where another producer has it.
         """
@@ -51,7 +59,6 @@ class Lease:
             created = await self._create()
             if only_free and not created.is_new:
                 return False
-            self._position = created.next_offset
             self._is_new = created.is_new
             self._tail = created.next_offset
             self._beats = 0
@@ -79,22 +86,6 @@ class Lease:
         await self._stream.append(HEARTBEAT, content_type=JSON, producer=stamp)
         self._beats += 1
 
-    async def stop_asked(self) -> None:
-        """Wait until somebody asks for a stop; StreamGone when the lease is lost."""
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        entries = following.follow(
-            self._stream, self._position, following.sse, backoff=backoff, note=log.info
-        )
-        async with aclosing(entries):
-            async for batch in entries:
-                if any(map(asks_stop, batch.bodies)):
-                    return
-        raise StreamGone(f"{self._stream.shown}: the lease was closed")
-
-    async def ask_stop(self) -> bool:
-        """Ask the producer to stop; return False if there is none."""
-        return await self._append(STOP)
-
     async def _append(self, entry: bytes) -> bool:
         """Append an entry; return False if the lease does not exist."""
         try:
@@ -106,6 +97,17 @@ class Lease:
     async def is_held(self) -> bool:
         """Return whether a producer was alive less than `orphan_after` seconds ago."""
         return await self._stream.find() is not None
+
+    async def is_held_within(self, seconds: float) -> bool:
+        """Return whether somebody has the lease, or takes it within so many seconds."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + seconds
+        while not await self.is_held():
+            left_s = give_up_at - loop.time()
+            if left_s <= 0:
+                return False
+            await asyncio.sleep(min(LOOK_AGAIN_S, left_s))
+        return True
 
     async def is_untouched(self) -> bool:
         """Return whether no producer has written to the lease since it was taken."""
@@ -122,13 +124,3 @@ class Lease:
         """Delete the lease, since the producer has ended; if that fails, it expires."""
         with contextlib.suppress(StreamError):
             await self._stream.delete()
-
-
-def asks_stop(body: bytes) -> bool:
-    """Return whether one of these entries asks for a stop; others are heartbeats or unknown."""
-    try:
-        entries = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    found = entries if isinstance(entries, list) else [entries]
-    return any(isinstance(entry, dict) and entry.get("stop") is True for entry in found)

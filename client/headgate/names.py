@@ -20,7 +20,8 @@ PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 MULTI = "X-Stream-Multi"
 # Streams below the name of a run's stream, and the id of its producer in all of them.
-LEASE, INDEX, WAIT = "lease", "index", "wait"
+LEASE, INDEX, WAIT, STOP, GRACE = "lease", "index", "wait", "stop", "grace"
+BESIDE = (LEASE, INDEX, WAIT, STOP, GRACE)
 PRODUCER = "run"
 MOST_SHOWN = 300  # characters of a URL in an error
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands

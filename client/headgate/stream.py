@@ -237,9 +237,15 @@ class Stream(Endpoint):
     async def find(self) -> Metadata | None:
         """Return the metadata of the stream; None if it does not exist any more or yet."""
         try:
-            return await self.head()
-        except ABSENT:
+            async with self.request("HEAD") as answer:
+                return self._metadata(answer.headers)
+        except ABSENT:  # whatever the reason, which only a GET gets
             return None
+        except RequestRefused as found:
+            explained = await self._with_reason(found)
+            if explained is found:
+                raise
+            raise explained from found
 
     async def close(self) -> Appended:
         """Close the stream: it takes no more appends, and its readers come to the end.

@@ -17,14 +17,14 @@ from headgate.at_once import at_once
 from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, ProtocolError, Unavailable
-from headgate.lease import Lease
+from headgate.lease import ORPHAN_AFTER_S, beat_s
 from headgate.names import shown, stream_url
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import named
 from headgate.runs.stored.deletion import delete
 from headgate.runs.stored.lookups import item_count
-from headgate.runs.stored.orphans import end_if_orphaned, is_active, state_of, stop_waiting
+from headgate.runs.stored.orphans import is_active, settled, state_of, stop
 from headgate.runs.stored.places import check_type, place
 from headgate.runs.stored.produced_runs import ProducedRuns
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, RunRules, class_name, close
@@ -68,7 +68,7 @@ class Runs:
         url: The URL below which the streams of the runs are.
         authorization: The value of the `Authorization` field, or a function that returns it.
         session: The aiohttp session of the requests; without one, `Runs` makes its own.
-        orphan_after: Seconds of silence after which a producer counts as gone; 30 by default.
+        orphan_after: Seconds of silence after which a producer counts as gone; 10 by default.
         ttl: Seconds after its last use until a run is deleted, but not while it is produced; a
             day by default, None for never.
         stop_grace: Seconds for which a source that watches `stopped` may go on after a stop.
@@ -89,7 +89,7 @@ class Runs:
         *,
         authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
-        orphan_after: int = 30,
+        orphan_after: int = ORPHAN_AFTER_S,
         ttl: int | None = DAY_S,
         stop_grace: float = 2.0,
         retry_for: float = 30.0,
@@ -183,7 +183,8 @@ class Runs:
             await close(items)
             raise
         self._produced.start(run_id, production, items, self)
-        return self._answer(run, form, Reading(run.items, start=replace(BEGINNING, form=form)))
+        start_mark = replace(BEGINNING, form=form)
+        return self._answer(run, form, Reading(run.items, start=start_mark, is_new=True))
 
     async def take_over(
         self,
@@ -298,16 +299,14 @@ class Runs:
         return self._answer(run, reading.seen.format, reading, tail)
 
     async def stop(self, run_id: str) -> bool:
-        """Ask the producer of the run to stop, wherever it is, or end a run that waits for one.
+        """Stop the run, wherever it is produced; False if there is none, or it has ended.
 
-        False if there is neither.
+        Its producer acknowledges the stop within milliseconds, and ends the run within its
+        `stop_grace`. If it does not within the time of a heartbeat, the run is ended here. Whatever
+        happens to this process meanwhile, the stop is not lost: whoever looks at the run next ends
+        it, and nobody takes it over.
         """
-        run = self.place(run_id)
-        if await Lease(run.lease, self._rules.orphan_after_s).ask_stop():
-            return True
-        with contextlib.suppress(*ABSENT):
-            return await stop_waiting(run)
-        return False
+        return await stop(self.place(run_id), self._rules.ttl_s)
 
     def stopped(self, run_id: str) -> asyncio.Event:
         """Return an event for the source of a run, which is set when the run is to stop.
@@ -367,8 +366,13 @@ class Runs:
     ) -> Answer:
         fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
         self._readings.add(reading)
-        body = reading.body(lambda: end_if_orphaned(run), self._rules.orphan_after_s)
+        body = reading.body(lambda: self._look(run), beat_s(self._rules.orphan_after_s))
         return Answer(200, fields, body)
+
+    async def _look(self, run: Place) -> None:
+        """End the run if its producer is gone, which is not so where it is here."""
+        if run.id not in self._produced:
+            await settled(run)
 
     def _check_open(self) -> None:
         if self._closing.is_set():

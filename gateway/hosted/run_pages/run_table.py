@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Runs of a route, in each process: twenty pages, further than anybody leafs. One takes half a KB.
 MOST_RUNS = 1_000
 # At the end of paths of what stands beside a run.
-BESIDE = (f"/{names.LEASE}", f"/{names.INDEX}", f"/{names.WAIT}")
+BESIDE = tuple(f"/{name}" for name in names.BESIDE)
 
 
 class RunTable:

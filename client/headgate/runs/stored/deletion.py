@@ -28,7 +28,7 @@ async def delete(run: Place, *, end_within_s: float) -> bool:
         await run.items.delete()
     except ABSENT:
         is_there = False
-    for beside in (run.index, run.wait, run.lease):
+    for beside in (run.index, run.wait, run.stop, run.grace, run.lease):
         with contextlib.suppress(*ABSENT):
             await beside.delete()
     return is_there

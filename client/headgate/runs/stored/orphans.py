@@ -1,13 +1,23 @@
-"""Runs without a producer: they wait for another one where they may, and else are ended."""
+"""Runs without a producer: they wait for another one where they may, and else are ended.
+
+A run that somebody wishes to stop, and whose producer does not acknowledge that, is ended as well.
+Whoever looks does it, if it finds the same twice, with the time of a heartbeat in between: the
+producer of a server that was away takes its lease again within that time.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
-from headgate.errors import ABSENT, StreamClosed
+from headgate.backoff import Backoff
+from headgate.errors import ABSENT, ProtocolError, RequestRefused, StreamClosed, StreamError
+from headgate.lease import LOOK_AGAIN_S, SPARE_S, Lease, beat_s
 from headgate.records import ORPHANED, RunState
 from headgate.runs.stored import claims
 from headgate.runs.stored.lookups import how_it_ended, last_items
+from headgate.runs.stored.stops import Note, StopWish, is_wished, last_note
 
 if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
@@ -16,54 +26,123 @@ if TYPE_CHECKING:
 ACTIVE = RunState("active")
 WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
 STOPPED = RunState("stopped")
+GOES_ON = (ACTIVE, WAITING)
+FIRST_LOOK_AGAIN_S = 0.01  # for the acknowledgement of a stop, which comes within milliseconds
 
 
 async def is_active(run: Place) -> bool:
     """Return whether the run goes on, or may; end any other. Raises ABSENT if there is none."""
-    return not (await run.items.head()).is_closed and await end_if_orphaned(run) is not ORPHANED
+    return not (await run.items.head()).is_closed and await settled(run) in GOES_ON
 
 
 async def state_of(run: Place) -> RunState | None:
     """Return what has become of a run; None if there is none."""
     try:
         if not (await run.items.head()).is_closed:
-            found = await end_if_orphaned(run)
-            if found is not ORPHANED:
+            found = await settled(run)
+            if found in GOES_ON:
                 return found
         return await how_it_ended(run)
     except ABSENT:
         return None
 
 
-async def end_if_orphaned(run: Place) -> RunState:
-    """End the run if it has no producer and waits for none; return ACTIVE, WAITING or ORPHANED.
+async def settled(run: Place, first_look_again_s: float = LOOK_AGAIN_S) -> RunState:
+    """End the run if nobody produces it and it waits for nobody, or as somebody has wished.
 
-    Where the run has a producer, its lease alone is looked at.
+    Where it goes on, return ACTIVE or WAITING, else ORPHANED or STOPPED: so it was ended here, or
+    it has just ended in whatever way. A run that seems to have no producer is looked at again until
+    the time of a heartbeat is over.
     """
-    if await _is_held(run.lease):
+    while True:
+        found = await _look(run)
+        # Its producer ends a run before it gives the lease up.
+        if found in GOES_ON or (await run.items.head()).is_closed:
+            return found
+        if await _is_still(run, found, first_look_again_s) and await _ended(run, found):
+            return found
+
+
+async def stop(run: Place, ttl_s: int | None) -> bool:
+    """Stop the run; False if there is none, or it has ended otherwise.
+
+    Its producer acknowledges it, or else the run is ended here. If that does not succeed, since the
+    server is away, the next one who looks ends it.
+    """
+    wish = StopWish(run, ttl_s)
+    try:
+        if (await run.items.head()).is_closed:
+            return False
+        await wish.make()
+    except ABSENT:
+        return False
+    try:
+        await settled(run, FIRST_LOOK_AGAIN_S)
+        if (await run.items.head()).is_closed:
+            await wish.delete()  # it may have ended before the wish
+            return await how_it_ended(run) == STOPPED
+    except RequestRefused as refusal:
+        if not refusal.is_passing:
+            raise
+    except ProtocolError:
+        await wish.delete()  # this is not a run
+        raise
+    return True
+
+
+async def is_produced(run: Place) -> bool:
+    """Return whether a producer has the run, or one is given the time to take its lease again."""
+    note = await last_note(run.stop)
+    if note is None or note.is_left:
+        return await _is_held(run.lease)
+    within_s = beat_s(note.orphan_after) + SPARE_S
+    return await Lease(run.lease, note.orphan_after).is_held_within(within_s)
+
+
+async def _look(run: Place) -> RunState:
+    """Return what the streams beside a run say of it at this moment."""
+    is_held, is_to_stop = await asyncio.gather(_is_held(run.lease), is_wished(run.stop))
+    if is_to_stop:
+        return ACTIVE if await _is_held(run.grace) else STOPPED
+    if is_held:
         return ACTIVE
-    if await _is_held(run.wait):
-        return WAITING
-    return ORPHANED if await _ended(run, ORPHANED, even_waiting=False) else ACTIVE
+    return WAITING if await _is_held(run.wait) else ORPHANED
 
 
-async def stop_waiting(run: Place) -> bool:
-    """Stop a run that waits for a producer; end any other that has none."""
-    return await end_if_orphaned(run) is WAITING and await _ended(run, STOPPED, even_waiting=True)
+async def _is_still(run: Place, found: RunState, first_look_again_s: float) -> bool:
+    """Return whether a run stays as it was found for the time that its producer has to say so."""
+    note = await last_note(run.stop) or Note()
+    left_s = 0.0 if note.is_left else beat_s(note.orphan_after)
+    if found is ORPHANED and not note.is_left:
+        left_s += SPARE_S
+    waits = Backoff(first_look_again_s, LOOK_AGAIN_S)
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + left_s
+    while (left_s := give_up_at - loop.time()) > 0:
+        await asyncio.sleep(min(waits.next_s(), left_s))
+        if (await _look(run)) is not found or (await run.items.head()).is_closed:
+            return False
+    return True
 
 
-async def _ended(run: Place, state: RunState, *, even_waiting: bool) -> bool:
-    """End the run if nobody produces it; return whether it has ended, by whomever."""
+async def _ended(run: Place, state: RunState) -> bool:
+    """End the run if it is as it was found; return whether it has ended, by whomever."""
 
-    async def is_orphan() -> bool:
-        return not await _is_held(run.lease) and (even_waiting or not await _is_held(run.wait))
+    async def is_still() -> bool:
+        return await _look(run) is state
 
     items = await last_items(run, state)
     try:
-        epoch = await claims.claim(run.items, items, is_closing=True, may_claim=is_orphan)
+        epoch = await claims.claim(run.items, items, is_closing=True, may_claim=is_still)
     except StreamClosed:
         return True
-    return epoch is not None
+    if epoch is None:
+        return False
+    # A producer that lives yet finds that its lease is lost.
+    for beside in (run.lease, run.wait, run.stop):
+        with contextlib.suppress(StreamError):
+            await beside.delete()
+    return True
 
 
 async def _is_held(lease: Stream) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from headgate.names import INDEX, LEASE, WAIT, stream_url
+from headgate.names import BESIDE, stream_url
 
 if TYPE_CHECKING:
     from headgate.stream import Stream
@@ -21,7 +21,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class Place:
     """The streams of a run: its items, its producer's lease, the index of its marks.
 
-    And where it may be taken over, `wait`: a lease that outlives the producer's own.
+    And where it may be taken over, `wait`: a lease that outlives the producer's own. `stop` is
+    closed by whoever wants the run stopped, and `grace` exists for as long as its source may take.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Place:
     lease: Stream
     index: Stream
     wait: Stream
+    stop: Stream
+    grace: Stream
 
 
 def check_type(run_id: object) -> None:
@@ -49,5 +52,5 @@ def place(base: Stream, run_id: str) -> Place:
             f"not {size}"
         )
     url = stream_url(base.url, run_id)
-    beside = (f"{url}/{name}" for name in (LEASE, INDEX, WAIT))
+    beside = (f"{url}/{name}" for name in BESIDE)
     return Place(run_id, *map(base.beside, (url, *beside)))

@@ -27,6 +27,9 @@ class ProducedRuns:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._latest
+
     def of(self, run_id: str) -> Production:
         """Return the production of a run. Raises KeyError if there is none here."""
         return self._latest[run_id]

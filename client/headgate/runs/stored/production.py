@@ -12,20 +12,22 @@ import msgspec
 
 from headgate import records
 from headgate.error_text import sendable, told
-from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamError
-from headgate.lease import Lease
+from headgate.errors import RequestRefused, StreamError
+from headgate.lease import BEATS, Lease
 from headgate.records import RunState
 from headgate.runs.adapters.plain import plain
 from headgate.runs.formats.contract import NotAnItem
-from headgate.runs.stored import claims
+from headgate.runs.stored import claims, heartbeat
 from headgate.runs.stored.claims import TAKEN
+from headgate.runs.stored.lookups import how_it_ended
 from headgate.runs.stored.marks import end_record
 from headgate.runs.stored.progress import Step
+from headgate.runs.stored.stops import StopWish
 from headgate.runs.stored.survey import START
 from headgate.sending.framing import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from headgate.runs.formats.contract import Completion, Format
     from headgate.runs.stored.marks import Marker
@@ -37,10 +39,8 @@ log = logging.getLogger("headgate.runs")
 # Whoever takes a run over has the values of all its steps in memory.
 MOST_STEP_BYTES = 16 << 20
 CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
-# In the time after which a run counts as orphaned, or is forgotten: two of them may be lost.
-BEATS = 3
-
 FINISHED = RunState("finished")
+STOPPED = RunState("stopped")
 TAKEN_OVER = RunState("active")  # by somebody else, who tells how it ends
 SHUT_DOWN = RunState("failed", "the application was shut down")
 
@@ -100,7 +100,7 @@ class Production:
         self._rules = rules
         self._plan = plan
         self._step_bytes = plan.step_bytes
-        self._wait = Lease(place.wait, rules.takeover_within_s) if rules.takeover_within_s else None
+        self._wish = StopWish(place, rules.ttl_s)
         self._marker = marker
         self._stopped = asyncio.Event()
         self._watches_stop = False
@@ -108,6 +108,12 @@ class Production:
         self._verdict: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
         self.outcome = TAKEN_OVER  # of what is done here
         self._is_all_written = False  # so that the end may complete what was begun
+
+    @property
+    def _wait(self) -> Lease | None:
+        """The lease that outlives the producer's own, where the run may be taken over."""
+        within_s = self._rules.takeover_within_s
+        return Lease(self._place.wait, within_s) if within_s else None
 
     def stopped(self) -> asyncio.Event:
         """Set when a stop was asked for. Who has asked for it is left a while to act on it."""
@@ -123,16 +129,16 @@ class Production:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
         others = [self._beat(), self._keep(), self._watch(), self._flush(), self._marker.keep()]
-        if self._wait is not None:
-            others.append(self._keep_waiting(self._wait))
+        if (wait := self._wait) is not None:
+            others.append(self._keep_waiting(wait))
         tasks = [consuming, *map(asyncio.create_task, others)]
-        is_ended = True
+        is_ended, is_left = True, False
         try:
             state = self.outcome = await self._written(consuming)
-            if self._is_left(state):
+            if is_left := await self._is_left(state):
                 is_ended = state is not SHUT_DOWN
-            elif state is TAKEN_OVER or not await self._end(state):
-                self.outcome = TAKEN_OVER
+            elif self.outcome is TAKEN_OVER or not await self._end(self.outcome):
+                self.outcome = await self._end_elsewhere()
                 log.warning("run %r: another producer has taken over, or ended it", self._place.id)
         except StreamError as error:
             log.warning("run %r: its end could not be written: %s", self._place.id, error)
@@ -144,6 +150,8 @@ class Production:
         if not is_ended:  # whoever looks shall not take it for active until the lease expires
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    with contextlib.suppress(StreamError):
+                        _ = is_left or await self._wish.leave(self._lease.orphan_after_s)
                     await self._lease.delete()
 
     async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
@@ -226,11 +234,23 @@ class Production:
         except StreamError as error:
             raise _NotWritten from error
 
-    def _is_left(self, state: RunState) -> bool:
-        """Return whether the run waits for another producer, and has no end yet."""
+    async def _is_left(self, state: RunState) -> bool:
+        """Return whether the run waits for another producer, and has no end yet.
+
+        A stop that came meanwhile is its end.
+        """
         if self._wait is None or state is TAKEN_OVER:
             return False
-        return state is SHUT_DOWN or not (self._plan.closes or state.status == "stopped")
+        if state is not SHUT_DOWN and (self._plan.closes or state.status == "stopped"):
+            return False
+        try:
+            if await self._wish.leave(self._lease.orphan_after_s):
+                return True
+        except StreamError as error:
+            log.info("run %r: it is left without a note: %s", self._place.id, error)
+            return True
+        self.outcome = STOPPED
+        return False
 
     async def _write(self, item: object) -> None:
         try:
@@ -269,48 +289,47 @@ class Production:
         ]
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
-            await self._lease.delete()
-            if self._wait is not None:
-                await self._wait.delete()
+            leases = [self._lease] if (wait := self._wait) is None else [self._lease, wait]
+            await asyncio.gather(self._wish.delete(), *(each.delete() for each in leases))
         return is_ours
 
+    async def _end_elsewhere(self) -> RunState:
+        """Return STOPPED if somebody else has ended the run so, else TAKEN_OVER."""
+        with contextlib.suppress(StreamError):
+            if (await self._place.items.head()).is_closed:
+                return STOPPED if await how_it_ended(self._place) == STOPPED else TAKEN_OVER
+        return TAKEN_OVER
+
     async def _watch(self) -> None:
-        """Hear of a stop from any replica."""
-        while not self._stopped.is_set():
+        """Hear of a stop from any replica, and acknowledge it."""
+        await self._again_and_again(lambda: self._wish.heard(self._lease.orphan_after_s))
+        self._stopped.set()
+        self.end(STOPPED)
+        await self._again_and_again(lambda: self._wish.acknowledge(self._rules.stop_grace_s))
+
+    async def _again_and_again(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Ask until it succeeds: whatever goes wrong, a run that cannot be stopped is worse."""
+        while True:
             try:
-                await self._lease.stop_asked()
+                await ask()
             except Exception as error:
-                # Whatever it is, a run that cannot be stopped is worse. If the lease is lost, the
-                # heartbeat finds out, and takes it again.
                 log.info("run %r: no stop is heard", self._place.id, exc_info=error)
-                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+                await asyncio.sleep(min(self._lease.beat_s, heartbeat.LONGEST_PAUSE_S))
             else:
-                self._stopped.set()
-                self.end(RunState("stopped"))
+                return
 
     async def _flush(self) -> None:
         """Find out that the writer has failed also while the source gives nothing."""
         with contextlib.suppress(Exception):  # whatever it failed with; or it is closed
             while True:
-                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+                await asyncio.sleep(self._lease.beat_s)
                 await self._output.flush()
         self.end(TAKEN_OVER)  # the writer itself tells more as it is left
 
     async def _beat(self) -> None:
         """Keep the lease for as long as the producer lives."""
-        while True:
-            try:
-                await self._lease.beat(self._epoch)
-            except ProducerFenced:
-                self.end(TAKEN_OVER)
-                return
-            except ABSENT:
-                if await self._is_lost():
-                    self.end(TAKEN_OVER)
-                    return
-            except StreamError as error:
-                log.info("run %r: no heartbeat: %s", self._place.id, error)
-            await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+        await heartbeat.keep(self._place, self._lease, self._epoch)
+        self.end(TAKEN_OVER)
 
     async def _keep_waiting(self, wait: Lease) -> None:
         """Keep the time for which the run waits for another producer, should this one be gone."""
@@ -332,19 +351,6 @@ class Production:
             except StreamError as error:
                 # Of a stream that is gone, the next item tells.
                 log.info("run %r: its stream could not be kept: %s", self._place.id, error)
-
-    async def _is_lost(self) -> bool:
-        """Take the lease again, unless the run was ended as orphaned meanwhile."""
-        try:
-            if (await self._place.items.head()).is_closed:
-                return True
-            await self._lease.take()
-            await self._lease.beat(self._epoch)
-        except (ProducerFenced, *ABSENT):
-            return True
-        except StreamError as error:
-            log.info("run %r: no lease: %s", self._place.id, error)
-        return False
 
 
 def _encoded(ending: Iterable[object]) -> Iterator[bytes]:

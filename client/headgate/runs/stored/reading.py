@@ -14,6 +14,7 @@ import msgspec
 from headgate import following, records
 from headgate.backoff import Backoff
 from headgate.errors import RequestRefused, RunFailed, StreamError, StreamGone, Unavailable
+from headgate.lease import BEATS
 from headgate.records import CUT, RunState
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import named
@@ -24,7 +25,8 @@ from headgate.runs.stored.survey import BEGINNING, START, RunMark, items_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from headgate.following import Batch
+    from headgate.endpoint import Endpoint
+    from headgate.following import Batch, Position
     from headgate.records import Status
     from headgate.runs.formats.contract import Format
     from headgate.runs.stored.places import Place
@@ -111,8 +113,17 @@ class Rendering:
 class Reading:
     """A reader of a run."""
 
-    def __init__(self, stream: Stream, after: int = 0, start: RunMark = BEGINNING) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        after: int = 0,
+        start: RunMark = BEGINNING,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        """`is_new` says that the run has just been started here."""
         self._stream = stream
+        self._is_new = is_new
         self._first = b""
         self.seen = Rendering(after, start)
         loop = asyncio.get_running_loop()
@@ -143,8 +154,9 @@ class Reading:
     ) -> AsyncGenerator[bytes]:
         """Yield the bytes, until the end of the run.
 
-        After `quiet_s` of silence, look whether the stream is there and has more. Else `check`
-        whether somebody produces the run.
+        At once, and whenever the connection was made again or was silent for `quiet_s`, `check`
+        whether somebody produces the run. In a longer silence look whether the stream is there and
+        has more, too.
 
         What ends here is the whole answer. Raises Unavailable when the reader is cut before, and
         RunFailed at the end of a run that failed where its format cannot say so.
@@ -191,49 +203,83 @@ class Reading:
 
         Raises StreamGone when the stream is not there any more.
         """
-        loop = asyncio.get_running_loop()
+        time = asyncio.get_running_loop().time
         if self._leaving.done():
             return
         connection = _Connection(self._stream, self.seen.offset)
-        last_item_at = last_sent_at = loop.time()
+        looks = _Looks(check, quiet_s, is_due=not self._is_new)
+        last_sent_at = time()
         try:
             while not self._leaving.done():
-                next_at = min(last_item_at + quiet_s, last_sent_at + KEEP_ALIVE_S)
-                await self._wait(connection.next_batch, max(0.0, next_at - loop.time()))
-                now = loop.time()
+                next_at = min(looks.due_at, last_sent_at + KEEP_ALIVE_S)
+                await self._wait(connection.next_batch, max(0.0, next_at - time()))
                 if connection.next_batch.done():
                     batch = connection.take()
-                    if batch.bodies:
-                        last_item_at = last_sent_at = now
+                    looks.follow(batch, is_made_again=connection.is_made_again())
+                    last_sent_at = time() if batch.bodies else last_sent_at
                     yield batch
-                    continue
-                if now >= last_item_at + quiet_s:
-                    last_item_at = now
-                    connection = await self._looked(connection, check)
-                if now >= last_sent_at + KEEP_ALIVE_S:
-                    last_sent_at = now
+                elif looks.begin_if_due() and await connection.has_missed():
+                    await connection.close()
+                    connection = _Connection(self._stream, connection.offset)
+                elif time() >= last_sent_at + KEEP_ALIVE_S:
+                    last_sent_at = time()
                     yield None
         except StopAsyncIteration:
             return
         finally:
+            await looks.close()
             await connection.close()
-
-    async def _looked(
-        self, connection: _Connection, check: Callable[[], Awaitable[object]]
-    ) -> _Connection:
-        """Return the connection to read on by, after a look whether the run goes on."""
-        if await connection.has_missed():
-            await connection.close()
-            return _Connection(self._stream, connection.offset)
-        with contextlib.suppress(StreamError):
-            await check()
-        return connection
 
     async def _wait(self, awaited: asyncio.Future[Batch], timeout_s: float) -> None:
         self.is_awaited = True
         either: set[asyncio.Future[Any]] = {awaited, self._leaving}
         await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         self.is_awaited = False
+
+
+class _Looks:
+    """Looks whether a run goes on, one after the other, beside the reading of it.
+
+    A look that finds no producer lasts for longer than a heartbeat. What it ends, the reader reads.
+    """
+
+    def __init__(
+        self, check: Callable[[], Awaitable[object]], quiet_s: float, *, is_due: bool
+    ) -> None:
+        self._check = check
+        self._quiet_s = quiet_s
+        self._time = asyncio.get_running_loop().time
+        self.due_at = self._time() + (0.0 if is_due else quiet_s)
+        self._count = 0 if is_due else 1  # since the last item
+        self._task: asyncio.Task[None] | None = None
+
+    def follow(self, batch: Batch, *, is_made_again: bool) -> None:
+        """Look after a time without items, and at once where a connection was made again."""
+        if batch.bodies:
+            self._count = 1
+            self.due_at = self._time() + self._quiet_s
+        if is_made_again:
+            self.due_at = self._time()
+
+    def begin_if_due(self) -> bool:
+        """Look if it is time; return whether the connection is to be looked at as well."""
+        if self._time() < self.due_at:
+            return False
+        self.due_at = self._time() + self._quiet_s
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look())
+        self._count += 1
+        return self._count > BEATS and self._count % BEATS == 1
+
+    async def _look(self) -> None:
+        with contextlib.suppress(StreamError):  # the server is away: the next look may tell
+            await self._check()
+
+    async def close(self) -> None:
+        """End the look that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
 
 class _Connection:
@@ -246,9 +292,11 @@ class _Connection:
     def __init__(self, stream: Stream, offset: str) -> None:
         self.offset = offset  # behind the last batch taken
         self._stream = stream
+        self._requests = 0
+        self._seen_requests = 1  # when a batch was taken
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
         self._batches = following.follow(
-            stream, offset, following.sse, backoff=backoff, note=log.info
+            stream, offset, self._request, backoff=backoff, note=log.info
         )
         self.next_batch = asyncio.ensure_future(anext(self._batches))
 
@@ -258,6 +306,17 @@ class _Connection:
         self.offset = batch.position.offset
         self.next_batch = asyncio.ensure_future(anext(self._batches))
         return batch
+
+    def is_made_again(self) -> bool:
+        """Return whether another request has brought the last batch than the one before."""
+        before, self._seen_requests = self._seen_requests, self._requests
+        return self._requests > before
+
+    async def _request(self, stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
+        self._requests += 1
+        async with aclosing(following.sse(stream, position)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def has_missed(self) -> bool:
         """Return whether the stream has more than has come; StreamGone when it is not there."""

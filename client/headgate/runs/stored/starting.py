@@ -16,9 +16,11 @@ from headgate.records import RunState
 from headgate.runs.stored import claims
 from headgate.runs.stored.lookups import last_items
 from headgate.runs.stored.marks import Marker
+from headgate.runs.stored.orphans import is_produced, settled
 from headgate.runs.stored.output import output
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, Plan, Production
 from headgate.runs.stored.progress import Written
+from headgate.runs.stored.stops import is_wished
 from headgate.runs.stored.survey import survey
 from headgate.sending.framing import JSON, json_array
 
@@ -113,7 +115,10 @@ class Start:
                 await self._withdraw()
 
     async def _claimed(self, first: list[object]) -> Production:
-        if not await self._lease.take(only_free=self._manner.only_orphaned):
+        only_free = self._manner.only_orphaned
+        if only_free and await is_produced(self._run):
+            raise NotOrphaned
+        if not await self._lease.take(only_free=only_free):
             raise NotOrphaned
         if self._rules.takeover_within_s:
             await self._wait.take()
@@ -165,6 +170,9 @@ class Start:
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
         self._is_new = created.is_new
         if not created.is_new:
+            if await is_wished(run.stop):
+                await settled(run)
+                raise StreamClosed(f"run {run.id!r} is stopped: {WHY_ENDED[False]}")
             found = await survey(run.items, until=lambda seen: seen.form is not None)
             if found.form is not self._form:
                 raise ValueError(

@@ -1,0 +1,134 @@
+"""The wish to stop a run, kept apart from its producer's lease: nobody's wish renews a lease.
+
+A producer creates the stream `stop` of its run, follows it, and hears that it is closed: that is
+the wish. It acknowledges the wish at once by a stream that exists for as long as its source may
+take, by the server's clock alone. Where there is a wish and none of that, whoever looks gives the
+producer the time of one heartbeat, and then ends the run itself.
+
+What the stream holds are notes of producers, of which the last one counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import random
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate import following
+from headgate.backoff import Backoff
+from headgate.errors import ABSENT, StreamClosed, StreamConflict, StreamError
+from headgate.lease import ORPHAN_AFTER_S
+from headgate.sending.framing import JSON, json_array
+
+if TYPE_CHECKING:
+    from headgate.runs.stored.places import Place
+    from headgate.stream import Stream
+
+log = logging.getLogger("headgate.runs")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
+# Of the stream of the wish, at least. That it is followed uses it once a minute or so.
+SHORTEST_TTL_S = 3600
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What a producer says to whoever looks for it."""
+
+    orphan_after: int = ORPHAN_AFTER_S  # of its lease, by which the time of its heartbeats is known
+    is_left: bool = False  # nobody produces the run any more: nobody is to be waited for
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(list[Note])
+
+
+class StopWish:
+    """The wish to stop one run."""
+
+    def __init__(self, run: Place, ttl_s: int | None) -> None:
+        self._stream = run.stop
+        self._grace = run.grace
+        self._ttl_s = None if ttl_s is None else max(ttl_s, SHORTEST_TTL_S)
+
+    # As its producer
+
+    async def heard(self, orphan_after_s: int) -> None:
+        """Wait until somebody wishes that the run stops. StreamGone when the stream is gone."""
+        position = await self._noted(Note(orphan_after_s))
+        if position is None:
+            return
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        entries = following.follow(
+            self._stream, position, following.sse, backoff=backoff, note=log.info
+        )
+        async with aclosing(entries):
+            async for _ in entries:
+                pass  # notes of other producers: the wish is the end
+
+    async def acknowledge(self, grace_s: float) -> None:
+        """Let nobody else end the run within so many seconds."""
+        await self._grace.create(content_type=JSON, ttl_s=max(1, math.ceil(grace_s)))
+
+    async def leave(self, orphan_after_s: int) -> bool:
+        """Note that nobody produces the run any more; return False if it is to be stopped."""
+        return await self._noted(Note(orphan_after_s, is_left=True)) is not None
+
+    async def delete(self) -> None:
+        """Delete the wish, since the run has ended; if that fails, it expires."""
+        with contextlib.suppress(StreamError):
+            await self._stream.delete()
+
+    async def _noted(self, note: Note) -> str | None:
+        """Write a note, and return the offset after it; None if there is a wish."""
+        body = json_array([_encode(note)])
+        with contextlib.suppress(StreamConflict):  # it is closed, or was made with another TTL
+            created = await self._stream.create(content_type=JSON, ttl_s=self._ttl_s, body=body)
+            if created.is_new:
+                return created.next_offset
+        try:
+            return (await self._stream.append(body, content_type=JSON)).next_offset
+        except StreamClosed:
+            return None
+
+    # As anybody
+
+    async def make(self) -> None:
+        """Wish that the run stops."""
+        while True:
+            try:
+                await self._stream.close()
+            except StreamClosed:
+                return  # somebody else's is there
+            except ABSENT:
+                # Its producer is about to create it, or has not got so far.
+                with contextlib.suppress(StreamConflict):
+                    await self._stream.create(content_type=JSON, ttl_s=self._ttl_s, is_closed=True)
+                    return
+            else:
+                return
+
+    async def is_there(self) -> bool:
+        """Return whether somebody wishes that the run stops."""
+        return await is_wished(self._stream)
+
+
+async def is_wished(stop: Stream) -> bool:
+    """Return whether the stream of a wish is closed."""
+    found = await stop.find()
+    return found is not None and found.is_closed
+
+
+async def last_note(stop: Stream) -> Note | None:
+    """Return the last note of a producer; None where there is none."""
+    notes: list[Note] = []
+    with contextlib.suppress(*ABSENT, msgspec.DecodeError):
+        async with aclosing(following.catch_up(stop, "-1")) as batches:
+            async for _, batch in batches:
+                for body in batch.bodies:
+                    notes += _decoder.decode(body)
+    return notes[-1] if notes else None
