@@ -14,18 +14,21 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from headgate.backoff import Backoff
 from headgate.errors import ABSENT, StreamConflict, StreamError
 from headgate.names import PRODUCER
 from headgate.sending.framing import JSON, is_json
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from headgate.stream import Metadata, Stream
 
 ORPHAN_AFTER_S = 10  # by default
 BEATS = 3  # in the time after which the producer counts as gone: two of them may be lost
 SPARE_S = 1.0  # of who waits for a heartbeat that is due
-LOOK_AGAIN_S = 1.0  # meanwhile, so that a server that is away then is noticed, and the beat soon
+LOOK_AGAIN_S = 1.0  # meanwhile: so a server that is away then is noticed, and a heartbeat soon
 
 HEARTBEAT = b'{"beat":true}'
 
@@ -33,6 +36,27 @@ HEARTBEAT = b'{"beat":true}'
 def beat_s(orphan_after_s: float) -> float:
     """Return the seconds from one heartbeat to the next."""
     return orphan_after_s / BEATS
+
+
+async def stays_so(
+    is_so: Callable[[], Awaitable[bool]], seconds: float, first_wait_s: float = LOOK_AGAIN_S
+) -> bool:
+    """Return whether that is so, as a server answers it, for so many seconds.
+
+    They begin anew whenever an answer takes long: a server, or a process, that was held up has held
+    up the producer as well.
+    """
+    time = asyncio.get_running_loop().time
+    waits = Backoff(first_wait_s, LOOK_AGAIN_S)
+    until = time() + seconds
+    while (left_s := until - time()) > 0:
+        waited_until = time() + (wait_s := min(waits.next_s(), left_s))
+        await asyncio.sleep(wait_s)
+        if not await is_so():
+            return False
+        if time() > waited_until + LOOK_AGAIN_S:
+            until = time() + seconds
+    return True
 
 
 class Lease:
@@ -97,17 +121,6 @@ class Lease:
     async def is_held(self) -> bool:
         """Return whether a producer was alive less than `orphan_after` seconds ago."""
         return await self._stream.find() is not None
-
-    async def is_held_within(self, seconds: float) -> bool:
-        """Return whether somebody has the lease, or takes it within so many seconds."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + seconds
-        while not await self.is_held():
-            left_s = give_up_at - loop.time()
-            if left_s <= 0:
-                return False
-            await asyncio.sleep(min(LOOK_AGAIN_S, left_s))
-        return True
 
     async def is_untouched(self) -> bool:
         """Return whether no producer has written to the lease since it was taken."""

@@ -201,10 +201,11 @@ class World:
         for run_id, reader in zip(self._ids, readers, strict=True):
             state = await runs.state(run_id)
             assert state is not None
-            self._found.ends.append(state.status)
+            is_whole = state.status == "finished"
+            self._found.ends.append(state.status if is_whole else f"{self._gateways.kind}: {state}")
             items = [json.loads(line) for line in reader.lines][:-1]
             numbers = [item["n"] for item in items]
-            if state.status == "finished":
+            if is_whole:
                 assert numbers == [*range(self._counts[run_id])], (run_id, numbers)
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from headgate.backoff import Backoff
 from headgate.errors import ABSENT, ProtocolError, RequestRefused, StreamClosed, StreamError
-from headgate.lease import LOOK_AGAIN_S, SPARE_S, Lease, beat_s
+from headgate.lease import LOOK_AGAIN_S, SPARE_S, beat_s, stays_so
 from headgate.records import ORPHANED, RunState
 from headgate.runs.stored import claims
 from headgate.runs.stored.lookups import how_it_ended, last_items
@@ -21,7 +20,7 @@ from headgate.runs.stored.stops import Note, StopWish, is_wished, last_note
 
 if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
-    from headgate.stream import Stream
+    from headgate.stream import Metadata, Stream
 
 ACTIVE = RunState("active")
 WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
@@ -54,12 +53,22 @@ async def settled(run: Place, first_look_again_s: float = LOOK_AGAIN_S) -> RunSt
     it has just ended in whatever way. A run that seems to have no producer is looked at again until
     the time of a heartbeat is over.
     """
+    time = asyncio.get_running_loop().time
+    ending: _Ending | None = None
     while True:
         found = await _look(run)
+        metadata = await run.items.head()
         # Its producer ends a run before it gives the lease up.
-        if found in GOES_ON or (await run.items.head()).is_closed:
+        if found in GOES_ON or metadata.is_closed:
             return found
-        if await _is_still(run, found, first_look_again_s) and await _ended(run, found):
+        if not await _is_still(run, found, first_look_again_s):
+            continue
+        if ending is None or not ending.fits(found, metadata):
+            read_at = time()
+            ending = _Ending(found, metadata.next_offset, await last_items(run, found))
+            if time() > read_at + LOOK_AGAIN_S:
+                continue  # what was found is old
+        if await _ended(run, ending):
             return found
 
 
@@ -92,11 +101,28 @@ async def stop(run: Place, ttl_s: int | None) -> bool:
 
 async def is_produced(run: Place) -> bool:
     """Return whether a producer has the run, or one is given the time to take its lease again."""
+
+    async def is_free() -> bool:
+        return not await _is_held(run.lease)
+
+    if not await is_free():
+        return True
     note = await last_note(run.stop)
     if note is None or note.is_left:
-        return await _is_held(run.lease)
-    within_s = beat_s(note.orphan_after) + SPARE_S
-    return await Lease(run.lease, note.orphan_after).is_held_within(within_s)
+        return False
+    return not await stays_so(is_free, beat_s(note.orphan_after) + SPARE_S)
+
+
+class _Ending(NamedTuple):
+    """What ends a run that stands at a tail."""
+
+    state: RunState
+    tail: str
+    items: list[bytes]
+
+    def fits(self, state: RunState, metadata: Metadata) -> bool:
+        """Return whether it is still what ends the run."""
+        return (self.state, self.tail) == (state, metadata.next_offset)
 
 
 async def _look(run: Place) -> RunState:
@@ -111,29 +137,27 @@ async def _look(run: Place) -> RunState:
 
 async def _is_still(run: Place, found: RunState, first_look_again_s: float) -> bool:
     """Return whether a run stays as it was found for the time that its producer has to say so."""
+
+    async def is_so() -> bool:
+        return await _look(run) is found and not (await run.items.head()).is_closed
+
     note = await last_note(run.stop) or Note()
-    left_s = 0.0 if note.is_left else beat_s(note.orphan_after)
-    if found is ORPHANED and not note.is_left:
-        left_s += SPARE_S
-    waits = Backoff(first_look_again_s, LOOK_AGAIN_S)
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + left_s
-    while (left_s := give_up_at - loop.time()) > 0:
-        await asyncio.sleep(min(waits.next_s(), left_s))
-        if (await _look(run)) is not found or (await run.items.head()).is_closed:
-            return False
-    return True
+    if note.is_left:
+        return True
+    spare_s = SPARE_S if found is ORPHANED else 0.0
+    return await stays_so(is_so, beat_s(note.orphan_after) + spare_s, first_look_again_s)
 
 
-async def _ended(run: Place, state: RunState) -> bool:
+async def _ended(run: Place, ending: _Ending) -> bool:
     """End the run if it is as it was found; return whether it has ended, by whomever."""
+    time = asyncio.get_running_loop().time
 
     async def is_still() -> bool:
-        return await _look(run) is state
+        looked_at = time()
+        return await _look(run) is ending.state and time() < looked_at + LOOK_AGAIN_S
 
-    items = await last_items(run, state)
     try:
-        epoch = await claims.claim(run.items, items, is_closing=True, may_claim=is_still)
+        epoch = await claims.claim(run.items, ending.items, is_closing=True, may_claim=is_still)
     except StreamClosed:
         return True
     if epoch is None:

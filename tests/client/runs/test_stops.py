@@ -1,0 +1,281 @@
+"""Stops of runs whose producers are dead, or live and take their time; and producers in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate import StreamClosed
+from headgate.chats import ChatBusy, Chats
+from headgate.lease import SPARE_S, beat_s
+from headgate.runs import Runs, RunState
+
+from tests.client.runs import outage_campaign, stop_campaign
+from tests.client.runs.sources import Feed, of, read, read_to
+from tests.support.processes import headgate
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from headgate.stream import Stream
+
+STOPPED = RunState("stopped")
+ACTIVE = RunState("active")
+ORPHANED = RunState("orphaned", "its producer is gone")
+LONG_S = 30  # until a lease is lost: nothing here waits for that
+SLOW_S = 1.5  # of what takes long here, beside what is promised
+
+
+@pytest.fixture
+def url(any_url: str) -> str:
+    return any_url
+
+
+async def die(run_id: str) -> None:
+    """End a producer as a SIGKILL does: it tells nobody."""
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == f"run {run_id}")
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def begun(runs: Runs, run_id: str, form: Any = "sse") -> Feed:
+    """Start a run, whose producer hears of stops from now on."""
+    feed = Feed("Once ")
+    await read_to(await runs.start(run_id, feed.source(), format=form), b"\n")
+    await until(lambda: is_there(runs.place(run_id).stop))
+    return feed
+
+
+async def is_there(stream: Stream) -> bool:
+    return await stream.find() is not None
+
+
+async def leave_wish(runs: Runs, run_id: str) -> None:
+    """Stop a run in a process that dies as soon as the wish is made."""
+    stopping = asyncio.create_task(runs.stop(run_id))
+    stop = runs.place(run_id).stop
+
+    async def is_made() -> bool:
+        found = await stop.find()
+        return found is not None and found.is_closed
+
+    await until(is_made)
+    stopping.cancel()
+    await asyncio.wait({stopping})
+
+
+async def test_a_stop_of_a_run_whose_producer_died_ends_it_within_a_heartbeat(url: str) -> None:
+    async with Runs(url, orphan_after=3) as runs, Runs(url, orphan_after=3) as other:
+        await begun(runs, "a")
+        await die("a")
+        reader = asyncio.create_task(read(await other.follow("a")))
+        time = asyncio.get_running_loop().time
+        stopped_at = time()
+        assert await other.stop("a") is True
+        assert await other.state("a") == STOPPED
+        assert time() - stopped_at < beat_s(3) + SLOW_S
+        assert b'"status":"stopped"' in await reader
+        assert await other.stop("a") is False
+
+
+LOOKS: dict[str, Callable[[Runs], Awaitable[object]]] = {
+    "state": lambda runs: runs.state("a"),
+    "stop": lambda runs: runs.stop("a"),
+    "start": lambda runs: runs.start("a", of("never"), format="sse"),
+    "take_over": lambda runs: runs.take_over(
+        "a", lambda _: of("never"), format="sse", only_orphaned=False
+    ),
+    "follow": lambda runs: runs.follow("a", only_active=True),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_whoever_looks_next_carries_out_a_stop_that_its_maker_did_not_live_to_see(
+    url: str, look: str
+) -> None:
+    async with (
+        Runs(url, orphan_after=LONG_S, takeover_within=60) as runs,
+        Runs(url, orphan_after=3, takeover_within=60) as other,
+    ):
+        await begun(runs, "a")
+        await die("a")
+        # By the producer's own heartbeats; it would be 10 s.
+        await runs.place("a").stop.append(b'[{"orphan_after":3}]', content_type="application/json")
+        await leave_wish(other, "a")
+        looking = asyncio.create_task(asyncio.wait_for(_looked(LOOKS[look], other), 3 * SLOW_S))
+        assert await looking in (STOPPED, True, StreamClosed, None)
+        metadata = await runs.place("a").items.head()
+        assert metadata.is_closed
+        assert await other.state("a") == STOPPED
+
+
+async def _looked(look: Callable[[Runs], Awaitable[object]], runs: Runs) -> object:
+    try:
+        return await look(runs)
+    except StreamClosed:
+        return StreamClosed
+
+
+async def test_a_reader_carries_out_a_stop_that_its_maker_did_not_live_to_see(url: str) -> None:
+    async with Runs(url, orphan_after=3) as runs, Runs(url, orphan_after=3) as other:
+        await begun(runs, "a")
+        await die("a")
+        await leave_wish(other, "a")
+        async with asyncio.timeout(2 * beat_s(3) + SLOW_S):
+            assert b'"status":"stopped"' in await read(await other.follow("a"))
+
+
+async def test_an_acknowledged_stop_lets_the_source_have_its_grace_and_nobody_ends_it_before(
+    url: str,
+) -> None:
+    async with Runs(url, orphan_after=1, stop_grace=4) as runs, Runs(url, orphan_after=1) as other:
+
+        async def source() -> AsyncIterator[str]:
+            yield "Once "
+            await runs.stopped("a").wait()
+            await asyncio.sleep(2.5)  # longer than a heartbeat, and than the lease
+            yield "(stopped)"
+
+        answer = await runs.start("a", source())
+        await read_to(answer, b"Once ")
+        assert await other.stop("a") is True
+        for _ in range(5):
+            assert await other.state("a") == ACTIVE
+            assert await other.stop("a") is True
+        with pytest.raises(StreamClosed, match="run 'a' is stopped"):
+            await other.start("a", of("never"))
+        assert await read(answer) == b"(stopped)"
+        assert await other.state("a") == STOPPED
+
+
+async def test_a_producer_that_dies_in_its_grace_leaves_a_stopped_run(url: str) -> None:
+    async with Runs(url, orphan_after=6, stop_grace=1) as runs, Runs(url, orphan_after=6) as other:
+
+        async def source() -> AsyncIterator[str]:
+            yield "Once "
+            await runs.stopped("a").wait()
+            await asyncio.Event().wait()
+
+        await read_to(await runs.start("a", source()), b"Once ")
+        assert await other.stop("a") is True
+        await die("a")
+        async with asyncio.timeout(2 * beat_s(6) + 1 + SLOW_S):
+            while await other.state("a") == ACTIVE:
+                await asyncio.sleep(0.1)
+        assert await other.state("a") == STOPPED
+
+
+async def test_a_chat_whose_answer_lost_its_producer_takes_a_message_after_a_stop(url: str) -> None:
+    async with Runs(url, orphan_after=6) as runs, Runs(url, orphan_after=6) as other:
+        answering = Feed("Once ")
+        asked = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Tell."}]}
+        answer = await Chats(runs).send("c", asked, lambda _: answering.source())
+        await read_to(answer, b"\n")
+        chats = Chats(other, busy_after=0.1)
+        state = await chats.state("c")
+        assert state is not None
+        await die(state.run)
+        with pytest.raises(ChatBusy, match="stop it first"):
+            await chats.send("c", {**asked, "id": "2"}, lambda _: of("again"))
+        assert await chats.stop("c") is True
+        assert b"again" in await read(
+            await chats.send("c", {**asked, "id": "2"}, lambda _: of("again"))
+        )
+
+
+async def test_a_reader_that_joins_a_run_without_a_producer_ends_it_after_two_looks(
+    url: str,
+) -> None:
+    """At once, and again after a heartbeat and a second: not after `orphan_after` of silence."""
+    async with Runs(url, orphan_after=6) as runs, Runs(url, orphan_after=6) as other:
+        await begun(runs, "a")
+        await die("a")
+        await runs.place("a").lease.delete()  # as it is once it has expired
+        time = asyncio.get_running_loop().time
+        began = time()
+        assert b'"status":"orphaned"' in await read(await other.follow("a"))
+        assert beat_s(6) + SPARE_S <= time() - began < beat_s(6) + SPARE_S + SLOW_S
+
+
+async def test_a_producer_that_leaves_its_run_is_not_waited_for(url: str) -> None:
+    async with Runs(url, orphan_after=LONG_S, takeover_within=60) as other:
+        async with Runs(url, orphan_after=LONG_S, takeover_within=60) as runs:
+            await begun(runs, "a")
+            await runs.close(wait=0)
+        async with asyncio.timeout(SLOW_S):
+            assert await other.take_over("a", lambda _: of("upon"), format="sse") is not None
+        assert await other.state("a") == RunState("finished")
+
+
+async def test_a_stop_that_comes_as_a_turn_ends_is_not_lost(url: str) -> None:
+    async with (
+        Runs(url, orphan_after=LONG_S, takeover_within=60) as runs,
+        Runs(url, orphan_after=LONG_S, takeover_within=60) as other,
+    ):
+        assert await runs.take_over("a", lambda _: of("Once"), closes=False) == RunState("finished")
+        assert await other.stop("a") is True
+        assert await other.state("a") == STOPPED
+        with pytest.raises(StreamClosed):
+            await runs.take_over("a", lambda _: of("upon"), only_orphaned=False)
+
+
+async def test_nobody_ends_or_takes_a_run_whose_lease_expired_while_the_server_was_away(
+    tmp_path: Path,
+) -> None:
+    with headgate(f"file:{tmp_path}") as server:
+        url = f"{server.streams}/runs"
+        async with (
+            Runs(url, orphan_after=3, retry_for=60) as runs,
+            Runs(url, orphan_after=3, takeover_within=60) as other,
+        ):
+            feed = await begun(runs, "a", "ndjson")
+            reader = await other.follow("a")
+            assert json.loads(await read_to(reader, b"\n")) == "Once "
+            await asyncio.to_thread(server.kill)
+            await asyncio.sleep(4)  # the lease expires meanwhile
+            await asyncio.to_thread(server.start)
+            state, answer, taken = await asyncio.gather(
+                other.state("a"),
+                other.follow("a", only_active=True),
+                other.take_over("a", lambda _: of("never"), format="ndjson"),
+            )
+            assert state == ACTIVE
+            assert answer is not None
+            assert taken is None
+            feed.give("upon")
+            feed.end()
+            assert (await read(reader)).startswith(b'"upon"\n')
+            assert await other.state("a") == RunState("finished")
+
+
+@pytest.mark.timeout(180)  # several processes start
+async def test_after_kills_and_stops_everybody_is_told_the_end_and_no_stop_is_lost() -> None:
+    size = stop_campaign.SHORT
+    assert stop_campaign.broken(await stop_campaign.play(size), size) == []
+
+
+@pytest.mark.timeout(180)
+async def test_no_run_whose_producer_lives_is_ended_by_outages_of_its_server() -> None:
+    size = outage_campaign.SHORT
+    assert outage_campaign.broken(await outage_campaign.play(size), size) == []
+
+
+def test_the_campaigns_of_stops_and_of_outages_report_what_is_missing() -> None:
+    """A campaign that killed nobody, or looked at nothing, is no good one."""
+    size, outages = stop_campaign.SHORT, outage_campaign.SHORT
+    events = {"producer killed": size.runs, "gateway killed": size.runs, "stop": size.runs}
+    for missing in events:
+        found = stop_campaign.Found()
+        found.ends.update({"stopped": size.runs})
+        found.events.update({name: n for name, n in events.items() if name != missing})
+        assert len(stop_campaign.broken(found, size)) == 1
+    ends = ["finished"] * (outages.servers * outage_campaign.RUNS)
+    good = {"outages": outages.outages, "looks": 1000, "ends": ends}
+    assert outage_campaign.broken(outage_campaign.Found(**good), outages) == []  # type: ignore[arg-type]
+    for bad in ({"outages": 0}, {"looks": 0}, {"ends": [*ends[1:], "orphaned"]}):
+        found_there = outage_campaign.Found(**(good | bad))  # type: ignore[arg-type]
+        assert len(outage_campaign.broken(found_there, outages)) == 1
