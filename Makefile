@@ -202,6 +202,8 @@ torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
 	$(BIN)/python -m tests.client.runs.campaign
 	$(BIN)/python -m tests.client.runs.takeover_campaign
+	$(BIN)/python -m tests.client.runs.stop_campaign
+	$(BIN)/python -m tests.client.runs.outage_campaign
 	$(BIN)/python -m tests.client.runs.chunk_fuzz
 	$(BIN)/python -m tests.client.runs.chat_histories
 	$(BIN)/python -m tests.client.js.campaign

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 
 async def stop(url: str, authorization: str | None, session: aiohttp.ClientSession) -> bool:
-    """Ask the producer of the run at this URL to stop, or end a run that waits for one.
-
-    False if there is neither: then the run is ended as orphaned, as by whoever looks at it.
-    """
+    """Stop the run at this URL; False if there is none, or it has ended."""
     base, _, name = url.rpartition("/")
     try:
         async with Runs(base, authorization=authorization, session=session) as runs:

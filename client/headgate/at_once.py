@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 # Each has up to four requests, one after the other, and a connection: a list of chats is a page of
 # them, and others use the server, too.
 MOST_AT_ONCE = 16
+MOST_WAITING = 256  # of those that wait for seconds, and ask once in each
 
 
-async def at_once(names: Iterable[str], ask: Callable[[str], Awaitable[_T]]) -> dict[str, _T]:
+class InDoubt(Exception):
+    """An answer takes seconds, in which it is looked at again whether it is right."""
+
+
+class MayWait(Protocol[_T_co]):
+    """Gives something for a name; raises InDoubt where it would have to wait, and must not."""
+
+    async def __call__(self, name: str, /, *, waits: bool) -> _T_co:
+        """Return it. Raises InDoubt unless it `waits`."""
+        ...
+
+
+async def patiently(names: Iterable[str], ask: MayWait[_T]) -> dict[str, _T]:
+    """Return what `at_once` does, in the time of one wait, however many of them have to wait."""
+    doubted: list[str] = []
+
+    async def ask_first(name: str) -> _T | None:
+        try:
+            return await ask(name, waits=False)
+        except InDoubt:
+            doubted.append(name)
+            return None
+
+    first = await at_once(names, ask_first)
+    rest = await at_once(doubted, partial(ask, waits=True), most=MOST_WAITING)
+    return {**first, **rest}  # type: ignore[dict-item]  # None is for those that are in the rest
+
+
+async def at_once(
+    names: Iterable[str], ask: Callable[[str], Awaitable[_T]], most: int = MOST_AT_ONCE
+) -> dict[str, _T]:
     """Return what `ask` gives for each name, in their order; the first error ends all."""
     unique = list(dict.fromkeys(names))
     found: dict[str, _T] = {}
@@ -25,7 +58,7 @@ async def at_once(names: Iterable[str], ask: Callable[[str], Awaitable[_T]]) -> 
         for name in rest:
             found[name] = await ask(name)
 
-    asking = [asyncio.create_task(ask_on()) for _ in range(min(MOST_AT_ONCE, len(unique)))]
+    asking = [asyncio.create_task(ask_on()) for _ in range(min(most, len(unique)))]
     try:
         await asyncio.gather(*asking)
     finally:

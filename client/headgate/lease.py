@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT, StreamConflict, StreamError
 from headgate.names import PRODUCER
+from headgate.notes import beat_s
 from headgate.sending.framing import JSON, is_json
 from headgate.stream import ProducerStamp
 
@@ -25,17 +26,9 @@ if TYPE_CHECKING:
 
     from headgate.stream import Metadata, Stream
 
-ORPHAN_AFTER_S = 10  # by default
-BEATS = 3  # in the time after which the producer counts as gone: two of them may be lost
-SPARE_S = 1.0  # of who waits for a heartbeat that is due
 LOOK_AGAIN_S = 1.0  # meanwhile: so a server that is away then is noticed, and a heartbeat soon
 
 HEARTBEAT = b'{"beat":true}'
-
-
-def beat_s(orphan_after_s: float) -> float:
-    """Return the seconds from one heartbeat to the next."""
-    return orphan_after_s / BEATS
 
 
 async def stays_so(

@@ -48,17 +48,6 @@ ORPHANED: Final = RunState("orphaned", "its producer is gone")
 CUT: Final = RunState("failed", "the stream of the run was closed without an end")
 
 
-def state_of(end: RunState | None, *, is_closed: bool, is_held: bool) -> RunState:
-    """Return what has become of a run, by the end that its stream tells of, if any.
-
-    Its producer writes the end, closes the stream and then gives up its lease: only who has asked
-    whether the lease `is_held` before whether the stream `is_closed` may take both for one moment.
-    """
-    if is_closed:
-        return end or CUT
-    return RunState("active") if is_held else ORPHANED
-
-
 class Forged(Exception):
     """A source's value that looks like a record of the run itself."""
 

@@ -264,10 +264,11 @@ async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
             producer.kill()
     left = await console.shows("left", "orphaned")
     assert (left["error"], left["lasted"]) == ("its producer is gone", None)
-    # Nobody but a reader, or whoever stops it, writes that end.
+    # Nobody but a reader writes that end; whoever stops the run writes another one.
     stop = {"route": ROUTE, "name": f"{console.folder}left"}
+    assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": True})
+    assert (await console.shows("left", "stopped"))["lasted"] > 0
     assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": False})
-    assert (await console.shows("left", "orphaned"))["lasted"] > 0
     await console.shows("taken", "orphaned")
     begin = asyncio.Event()
 
@@ -542,10 +543,11 @@ async def test_concurrent_run_lists_share_one_look_at_an_active_run(
     monkeypatch.setattr(run_list, "LOOK_VALID_S", 1000.0)
     found = await asyncio.gather(*(console.runs() for _ in range(5)))
     assert [it["status"] for (it,) in found] == ["active"] * 5
-    assert looked_at == [f"{console.folder}one/lease", f"{console.folder}one"]
+    beside = [f"{console.folder}one/{name}" for name in ("lease", "stop")]
+    assert looked_at == [*beside, f"{console.folder}one"]
     monkeypatch.setattr(run_list, "LOOK_VALID_S", 0.0)
     await console.runs()
-    assert len(looked_at) == 4
+    assert len(looked_at) == 6
 
 
 async def test_the_search_for_runs_in_a_large_log_is_cut_at_its_limit(

@@ -35,7 +35,7 @@ LEVELS: dict[RunStatus, str] = {
 WORDS = {"active": "running"} | {it: it for it in get_args(RunStatus) if it != "active"}
 DONE = {
     "asked": "The run was asked to stop.",
-    "nobody": "Nobody produces this run any more: there was nothing to stop.",
+    "nobody": "This run has ended already: there was nothing to stop.",
 }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 from headgate import records
-from headgate.at_once import at_once
+from headgate.at_once import at_once, patiently
 from headgate.chats import ids
 from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
 from headgate.chats.entries import Answered, Question, checked, decoded, encode
@@ -21,7 +21,7 @@ from headgate.chats.errors import BadRequest, ChatBusy
 from headgate.chats.turn import Turn
 from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamClosed, StreamConflict
 from headgate.records import RunState
-from headgate.runs.stored.orphans import ACTIVE, WAITING
+from headgate.runs.stored.orphans import ACTIVE, WAITING, state_of
 from headgate.runs.ui_assembly import read_message
 from headgate.runs.ui_messages import continued
 from headgate.sending.framing import JSON, json_array
@@ -224,7 +224,12 @@ class Chats:
         if isinstance(chats, str):
             raise TypeError("states takes several ids: of one chat, ask for its state")
         ids_of_chats = [ids.check(chat) for chat in chats]
-        return await at_once(ids_of_chats, self.state)
+
+        async def state_of_chat(chat: str, *, waits: bool) -> ChatState | None:
+            found, state = await self._settled(self._log(chat), waits=waits)
+            return found.state(state)
+
+        return await patiently(ids_of_chats, state_of_chat)
 
     async def delete(self, chat: str) -> bool:
         """Stop the answer that goes on, and delete the chat with its answers; False if none is.
@@ -246,11 +251,16 @@ class Chats:
     def _log(self, chat: str) -> Stream:
         return self.runs.place(ids.check(chat) + ids.LOG).items
 
-    async def _settled(self, log: Stream) -> tuple[Conversation, RunState | None]:
-        """Read the chat, write down what has become of its runs, and look at the newest one."""
+    async def _settled(
+        self, log: Stream, *, waits: bool = True
+    ) -> tuple[Conversation, RunState | None]:
+        """Read the chat, write down what has become of its runs, and look at the newest one.
+
+        InDoubt where that takes seconds, unless it `waits`.
+        """
         found, state = await _read(log), None
         for question in found.unanswered():
-            state = await self.runs.state(question.run)
+            state = await state_of(self.runs.place(question.run), waits=waits)
             if state is None and question is not found.newest:
                 state = RunState("failed", NEVER_BEGUN)
             elif state in GOING_ON:

@@ -13,12 +13,12 @@ from weakref import WeakSet
 
 from typing_extensions import override
 
-from headgate.at_once import at_once
+from headgate.at_once import patiently
 from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, ProtocolError, Unavailable
-from headgate.lease import ORPHAN_AFTER_S, beat_s
 from headgate.names import shown, stream_url
+from headgate.notes import ORPHAN_AFTER_S, beat_s
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import named
@@ -323,7 +323,7 @@ class Runs:
 
     async def state(self, run_id: str) -> RunState | None:
         """Return what has become of the run; None if there is none."""
-        return await state_of(self.place(run_id))
+        return await self._state(run_id, waits=True)
 
     async def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
         """Return what `state` does for each of these runs, by their ids, in their order.
@@ -335,7 +335,10 @@ class Runs:
         ids = list(run_ids)
         for run_id in ids:
             self.place(run_id)  # a wrong id is refused before any is asked for
-        return await at_once(ids, self.state)
+        return await patiently(ids, self._state)
+
+    async def _state(self, run_id: str, *, waits: bool) -> RunState | None:
+        return await state_of(self.place(run_id), waits=waits)
 
     async def delete(self, run_id: str) -> bool:
         """Stop the run, if it goes on, and delete it; False if there is none.

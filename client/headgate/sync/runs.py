@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from typing_extensions import override
 
 from headgate import runs as for_asyncio
+from headgate.notes import ORPHAN_AFTER_S
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, class_name
 from headgate.sync.answer import answer_of
@@ -62,7 +63,7 @@ class Runs:
     Args:
         url: The URL below which the streams of the runs are.
         authorization: The value of the `Authorization` field, or a function that returns it.
-        orphan_after: Seconds of silence after which a producer counts as gone.
+        orphan_after: Seconds of silence after which a producer counts as gone; 10 by default.
         ttl: Seconds after its last use until a run is deleted, but not while it is produced; None
             for never.
         stop_grace: Seconds for which a source that watches `stopped` may go on after a stop.
@@ -80,7 +81,7 @@ class Runs:
         url: str,
         *,
         authorization: Authorization | None = None,
-        orphan_after: int = 30,
+        orphan_after: int = ORPHAN_AFTER_S,
         ttl: int | None = DAY_S,
         stop_grace: float = 2.0,
         retry_for: float = 30.0,
@@ -274,9 +275,9 @@ class Runs:
         return None if answer is None else answer_of(here.thread, answer)
 
     def stop(self, run_id: str) -> bool:
-        """Ask the producer of the run to stop, wherever it is, or end a run that waits for one.
+        """Stop the run, wherever it is produced; False if there is none, or it has ended.
 
-        False if there is neither.
+        Its producer acknowledges that, or else the run is ended here after the time of a heartbeat.
         """
         here = self.in_process()
         return here.thread.call(here.runs.stop, run_id)

@@ -12,6 +12,8 @@ import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import names, records
+from headgate.notes import Note, last_of
+from headgate.records import RunState
 
 from gateway.hosted.run_pages.run_entry import contents_of, whole_contents_of
 from gateway.hosted.run_pages.run_table import BESIDE, MOST_RUNS
@@ -20,8 +22,6 @@ from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from headgate.records import RunState
 
     from gateway.hosted.run_pages.run_entry import RunEntry
     from gateway.hosted.run_pages.run_table import RunTable
@@ -41,12 +41,23 @@ MOST_COUNTED_BYTES = 256 << 10
 TAIL_BYTES = 32 << 10  # that are searched for the record of the end, beside the last items
 
 
+ACTIVE, STOPPED = RunState("active"), RunState("stopped")
+
+
+class RunDoubt(NamedTuple):
+    """A status that the streams beside a run seem to say, and the loop time since they do."""
+
+    found: RunState
+    since: float
+
+
 class RunLook(NamedTuple):
     """A run and its status; `state` is its stream if the log was read for that."""
 
     run: RunEntry
     status: RunState
     state: StreamState | None
+    doubt: RunDoubt | None = None
 
     @property
     def rank(self) -> RunRank:
@@ -111,8 +122,10 @@ class RunList:
         before = self._looks_at.get(run.path)
         if before is not None and before[1].run is run and now - before[0] < LOOK_VALID_S:
             return before[1]
-        # The lease first: see `state_of`.
-        is_held = await self._listed.present(f"{run.path}/{names.LEASE}") is not None
+        # First what is beside the run: its producer ends the run before it gives the lease up.
+        found, doubt = await self._beside(
+            run, None if before is None or before[1].run is not run else before[1].doubt
+        )
         state = await self._present(run)
         if state is None:
             return None
@@ -122,12 +135,41 @@ class RunList:
             return None
         if state.closed and run.end is None:
             await self._find_end(run, state)
-        status = records.state_of(run.end, is_closed=state.closed, is_held=is_held)
+        status = run.end or (records.CUT if state.closed else found)
         if status.status != "active":
             self._runs.settle(run)
-        look = RunLook(run, status, state)
+        look = RunLook(run, status, state, doubt)
         self._looks_at[run.path] = now, look
         return look
+
+    async def _beside(self, run: RunEntry, before: RunDoubt | None) -> tuple[RunState, RunDoubt]:
+        """Return what the streams beside a run say of it, once they have said so for long enough.
+
+        A producer of a server that was away has the time to take its lease again.
+        """
+        is_held = await self._has(run, names.LEASE)
+        stop = await self._listed.present(f"{run.path}/{names.STOP}")
+        is_to_stop = stop is not None and stop.closed
+        now = asyncio.get_running_loop().time()
+        if await self._has(run, names.GRACE) if is_to_stop else is_held:
+            return ACTIVE, RunDoubt(ACTIVE, now)
+        found = STOPPED if is_to_stop else records.ORPHANED
+        doubt = RunDoubt(found, now) if before is None or before.found != found else before
+        note = await self._last_note(stop)
+        is_sure = now - doubt.since >= note.patience_s(is_to_stop=is_to_stop)
+        return found if is_sure else ACTIVE, doubt
+
+    async def _has(self, run: RunEntry, name: str) -> bool:
+        return await self._listed.present(f"{run.path}/{name}") is not None
+
+    async def _last_note(self, stop: StreamState | None) -> Note:
+        """Return the last note of the run's producer."""
+        last = None
+        if stop is not None:
+            chunk = await self._streams.log.read(stop, stop.first, stop.tail)
+            for data in chunk.records:
+                last = last_of(b"[%b]" % data) or last
+        return last or Note()
 
     async def _present(self, run: RunEntry) -> StreamState | None:
         """Return the stream of the run; if it was deleted, forget the run."""

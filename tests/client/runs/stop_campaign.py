@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.chats import Chats
 from headgate.errors import StreamError
-from headgate.lease import beat_s
+from headgate.notes import beat_s
 from headgate.runs import Runs
 
 from tests.support.processes import ROOT, Headgate

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import StreamClosed
+from headgate.at_once import MOST_AT_ONCE
 from headgate.chats import ChatBusy, Chats
-from headgate.lease import SPARE_S, beat_s
+from headgate.notes import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
 
 from tests.client.runs import outage_campaign, stop_campaign
@@ -199,6 +200,21 @@ async def test_a_reader_that_joins_a_run_without_a_producer_ends_it_after_two_lo
         began = time()
         assert b'"status":"orphaned"' in await read(await other.follow("a"))
         assert beat_s(6) + SPARE_S <= time() - began < beat_s(6) + SPARE_S + SLOW_S
+
+
+async def test_the_states_of_many_runs_without_producers_take_the_time_of_one_wait(
+    url: str,
+) -> None:
+    ids = [f"run-{number}" for number in range(MOST_AT_ONCE + 4)]
+    async with Runs(url, orphan_after=6) as runs, Runs(url, orphan_after=6) as other:
+        for run_id in ids:
+            await begun(runs, run_id)
+            await die(run_id)
+            await runs.place(run_id).lease.delete()
+        time = asyncio.get_running_loop().time
+        began = time()
+        assert await other.states(ids) == dict.fromkeys(ids, ORPHANED)
+        assert time() - began < 2 * (beat_s(6) + SPARE_S)
 
 
 async def test_a_producer_that_leaves_its_run_is_not_waited_for(url: str) -> None:

@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.at_once import InDoubt
 from headgate.errors import ABSENT, ProtocolError, RequestRefused, StreamClosed, StreamError
-from headgate.lease import LOOK_AGAIN_S, SPARE_S, beat_s, stays_so
+from headgate.lease import LOOK_AGAIN_S, stays_so
+from headgate.notes import Note
 from headgate.records import ORPHANED, RunState
 from headgate.runs.stored import claims
 from headgate.runs.stored.lookups import how_it_ended, last_items
-from headgate.runs.stored.stops import Note, StopWish, is_wished, last_note
+from headgate.runs.stored.stops import StopWish, is_wished, last_note
 
 if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
@@ -34,13 +36,18 @@ async def is_active(run: Place) -> bool:
     return not (await run.items.head()).is_closed and await settled(run) in GOES_ON
 
 
-async def state_of(run: Place) -> RunState | None:
-    """Return what has become of a run; None if there is none."""
+async def state_of(run: Place, *, waits: bool = True) -> RunState | None:
+    """Return what has become of a run; None if there is none.
+
+    InDoubt where that would take the time of a heartbeat, unless it `waits`.
+    """
     try:
         if not (await run.items.head()).is_closed:
-            found = await settled(run)
+            found = await (settled(run) if waits else _look(run))
             if found in GOES_ON:
                 return found
+            if not waits:
+                raise InDoubt
         return await how_it_ended(run)
     except ABSENT:
         return None
@@ -108,13 +115,11 @@ async def is_produced(run: Place) -> bool:
     if not await is_free():
         return True
     note = await last_note(run.stop)
-    if note is None or note.is_left:
-        return False
-    return not await stays_so(is_free, beat_s(note.orphan_after) + SPARE_S)
+    return note is not None and not await stays_so(is_free, note.patience_s(is_to_stop=False))
 
 
 class _Ending(NamedTuple):
-    """What ends a run that stands at a tail."""
+    """The items that end a run while it stands at a tail."""
 
     state: RunState
     tail: str
@@ -142,10 +147,8 @@ async def _is_still(run: Place, found: RunState, first_look_again_s: float) -> b
         return await _look(run) is found and not (await run.items.head()).is_closed
 
     note = await last_note(run.stop) or Note()
-    if note.is_left:
-        return True
-    spare_s = SPARE_S if found is ORPHANED else 0.0
-    return await stays_so(is_so, beat_s(note.orphan_after) + spare_s, first_look_again_s)
+    patience_s = note.patience_s(is_to_stop=found is STOPPED)
+    return await stays_so(is_so, patience_s, first_look_again_s)
 
 
 async def _ended(run: Place, ending: _Ending) -> bool:

@@ -13,7 +13,8 @@ import msgspec
 from headgate import records
 from headgate.error_text import sendable, told
 from headgate.errors import RequestRefused, StreamError
-from headgate.lease import BEATS, Lease
+from headgate.lease import Lease
+from headgate.notes import BEATS
 from headgate.records import RunState
 from headgate.runs.adapters.plain import plain
 from headgate.runs.formats.contract import NotAnItem
@@ -138,7 +139,7 @@ class Production:
             if is_left := await self._is_left(state):
                 is_ended = state is not SHUT_DOWN
             elif self.outcome is TAKEN_OVER or not await self._end(self.outcome):
-                self.outcome = await self._end_elsewhere()
+                self.outcome = await _ended_elsewhere(self._place)
                 log.warning("run %r: another producer has taken over, or ended it", self._place.id)
         except StreamError as error:
             log.warning("run %r: its end could not be written: %s", self._place.id, error)
@@ -293,30 +294,13 @@ class Production:
             await asyncio.gather(self._wish.delete(), *(each.delete() for each in leases))
         return is_ours
 
-    async def _end_elsewhere(self) -> RunState:
-        """Return STOPPED if somebody else has ended the run so, else TAKEN_OVER."""
-        with contextlib.suppress(StreamError):
-            if (await self._place.items.head()).is_closed:
-                return STOPPED if await how_it_ended(self._place) == STOPPED else TAKEN_OVER
-        return TAKEN_OVER
-
     async def _watch(self) -> None:
         """Hear of a stop from any replica, and acknowledge it."""
-        await self._again_and_again(lambda: self._wish.heard(self._lease.orphan_after_s))
+        pause_s = min(self._lease.beat_s, heartbeat.LONGEST_PAUSE_S)
+        await _until_done(lambda: self._wish.heard(self._lease.orphan_after_s), pause_s)
         self._stopped.set()
         self.end(STOPPED)
-        await self._again_and_again(lambda: self._wish.acknowledge(self._rules.stop_grace_s))
-
-    async def _again_and_again(self, ask: Callable[[], Awaitable[None]]) -> None:
-        """Ask until it succeeds: whatever goes wrong, a run that cannot be stopped is worse."""
-        while True:
-            try:
-                await ask()
-            except Exception as error:
-                log.info("run %r: no stop is heard", self._place.id, exc_info=error)
-                await asyncio.sleep(min(self._lease.beat_s, heartbeat.LONGEST_PAUSE_S))
-            else:
-                return
+        await _until_done(lambda: self._wish.acknowledge(self._rules.stop_grace_s), pause_s)
 
     async def _flush(self) -> None:
         """Find out that the writer has failed also while the source gives nothing."""
@@ -351,6 +335,26 @@ class Production:
             except StreamError as error:
                 # Of a stream that is gone, the next item tells.
                 log.info("run %r: its stream could not be kept: %s", self._place.id, error)
+
+
+async def _until_done(ask: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    """Ask until it succeeds: whatever goes wrong, a run that cannot be stopped is worse."""
+    while True:
+        try:
+            await ask()
+        except Exception as error:
+            log.info("no stop of a run is heard", exc_info=error)
+            await asyncio.sleep(pause_s)
+        else:
+            return
+
+
+async def _ended_elsewhere(run: Place) -> RunState:
+    """Return STOPPED if somebody else has ended the run so, else TAKEN_OVER."""
+    with contextlib.suppress(StreamError):
+        if (await run.items.head()).is_closed and await how_it_ended(run) == STOPPED:
+            return STOPPED
+    return TAKEN_OVER
 
 
 def _encoded(ending: Iterable[object]) -> Iterator[bytes]:

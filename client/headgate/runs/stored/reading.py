@@ -14,7 +14,7 @@ import msgspec
 from headgate import following, records
 from headgate.backoff import Backoff
 from headgate.errors import RequestRefused, RunFailed, StreamError, StreamGone, Unavailable
-from headgate.lease import BEATS
+from headgate.notes import BEATS
 from headgate.records import CUT, RunState
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import named

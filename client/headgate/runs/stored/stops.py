@@ -17,12 +17,10 @@ import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from headgate import following
+from headgate import following, notes
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT, StreamClosed, StreamConflict, StreamError
-from headgate.lease import ORPHAN_AFTER_S
+from headgate.notes import Note
 from headgate.sending.framing import JSON, json_array
 
 if TYPE_CHECKING:
@@ -34,17 +32,6 @@ log = logging.getLogger("headgate.runs")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
 # Of the stream of the wish, at least. That it is followed uses it once a minute or so.
 SHORTEST_TTL_S = 3600
-
-
-class Note(msgspec.Struct, frozen=True):
-    """What a producer says to whoever looks for it."""
-
-    orphan_after: int = ORPHAN_AFTER_S  # of its lease, by which the time of its heartbeats is known
-    is_left: bool = False  # nobody produces the run any more: nobody is to be waited for
-
-
-_encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(list[Note])
 
 
 class StopWish:
@@ -85,7 +72,7 @@ class StopWish:
 
     async def _noted(self, note: Note) -> str | None:
         """Write a note, and return the offset after it; None if there is a wish."""
-        body = json_array([_encode(note)])
+        body = json_array([notes.encode(note)])
         with contextlib.suppress(StreamConflict):  # it is closed, or was made with another TTL
             created = await self._stream.create(content_type=JSON, ttl_s=self._ttl_s, body=body)
             if created.is_new:
@@ -125,10 +112,10 @@ async def is_wished(stop: Stream) -> bool:
 
 async def last_note(stop: Stream) -> Note | None:
     """Return the last note of a producer; None where there is none."""
-    notes: list[Note] = []
-    with contextlib.suppress(*ABSENT, msgspec.DecodeError):
+    last = None
+    with contextlib.suppress(*ABSENT):
         async with aclosing(following.catch_up(stop, "-1")) as batches:
             async for _, batch in batches:
                 for body in batch.bodies:
-                    notes += _decoder.decode(body)
-    return notes[-1] if notes else None
+                    last = notes.last_of(body) or last
+    return last
