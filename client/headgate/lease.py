@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 1.0  # meanwhile: so a server that is away then is noticed, and a heartbeat soon
 
+RECOVERY_S = 2.0  # until a producer that was held up has its lease again, on a busy machine
+
 HEARTBEAT = b'{"beat":true}'
 
 
@@ -36,8 +38,8 @@ async def stays_so(
 ) -> bool:
     """Return whether that is so, as a server answers it, for so many seconds.
 
-    They begin anew whenever an answer takes long: a server, or a process, that was held up has held
-    up the producer as well.
+    Whenever an answer takes long, RECOVERY_S follow: a server, or a process, that was held up has
+    held up the producer as well.
     """
     time = asyncio.get_running_loop().time
     waits = Backoff(first_wait_s, LOOK_AGAIN_S)
@@ -48,7 +50,7 @@ async def stays_so(
         if not await is_so():
             return False
         if time() > waited_until + LOOK_AGAIN_S:
-            until = time() + seconds
+            until = max(until, time() + min(seconds, RECOVERY_S))
     return True
 
 

@@ -83,15 +83,20 @@ async def stop(run: Place, ttl_s: int | None) -> bool:
     """Stop the run; False if there is none, or it has ended otherwise.
 
     Its producer acknowledges it, or else the run is ended here. If that does not succeed, since the
-    server is away, the next one who looks ends it.
+    server is away or `Runs` is closed, the next one who looks ends it.
     """
     wish = StopWish(run, ttl_s)
     try:
         if (await run.items.head()).is_closed:
             return False
         await wish.make()
+        return await _carried_out(run, wish)
     except ABSENT:
         return False
+
+
+async def _carried_out(run: Place, wish: StopWish) -> bool:
+    """Wait until a stop is acknowledged, or end the run; False if it has ended otherwise."""
     try:
         await settled(run, FIRST_LOOK_AGAIN_S)
         if (await run.items.head()).is_closed:
@@ -99,6 +104,9 @@ async def stop(run: Place, ttl_s: int | None) -> bool:
             return await how_it_ended(run) == STOPPED
     except RequestRefused as refusal:
         if not refusal.is_passing:
+            raise
+    except RuntimeError:  # aiohttp's
+        if not run.items.session.closed:
             raise
     except ProtocolError:
         await wish.delete()  # this is not a run
