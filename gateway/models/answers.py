@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.models.live_answer import LiveAnswer, WholeResponse
     from gateway.models.provider.contract import AnswerProviderLike, AnswerRequest
     from gateway.models.record import Outcome
-    from gateway.models.running import AnswerBounds, RunningAnswers
+    from gateway.models.running import AnswerBounds, RunningAnswers, TakenPlace
     from gateway.models.stored import Answer
     from gateway.models.streams import AnswerStreams, StreamEnd
 
@@ -265,16 +265,20 @@ class ModelAnswers:
         )
         claim = Claim(self.gateways, name, entry, len(found.answers))
         claim.events.stream_id = None if end is None else end.stream_id
-        self.places.acquire(request.owner)
+        running_place = self.places.acquire(request.owner, request.address)
         try:
             await claim.acquire(found)
-            return self._run(request, claim, entry)
+            return self._run(request, claim, entry, running_place)
         except BaseException:
-            self.places.release(request.owner)
+            self.places.release(running_place)
             raise
 
     def _run(
-        self, request: AnswerRequest, claim: Claim, entry: record.RequestEntry
+        self,
+        request: AnswerRequest,
+        claim: Claim,
+        entry: record.RequestEntry,
+        running_place: TakenPlace,
     ) -> WrittenAnswer:
         """Start an answer whose claim this gateway has."""
         if self.is_closing:
@@ -287,8 +291,8 @@ class ModelAnswers:
         self._all_running.answers[self.streams.path(claim.name)] = answer
         self.running.add(answer)
         self._idle.clear()
-        task = answer.start(partial(self._call, answer, request))
-        task.add_done_callback(partial(self._ended, answer, request))
+        task = answer.start(partial(self._call, answer, request, running_place))
+        task.add_done_callback(partial(self._ended, answer, request, running_place))
         return answer
 
     async def _index(self, owner: bytes, answer: IndexedAnswer, response_id: str) -> None:
@@ -296,12 +300,16 @@ class ModelAnswers:
             await self.index.add(owner, response_id, answer)
 
     def _ended(
-        self, answer: WrittenAnswer, request: AnswerRequest, _task: asyncio.Task[None]
+        self,
+        answer: WrittenAnswer,
+        request: AnswerRequest,
+        running_place: TakenPlace,
+        _task: asyncio.Task[None],
     ) -> None:
         del self._all_running.answers[self.streams.path(answer.name)]
         answer.claim.release()
         self.running.discard(answer)
-        self.places.release(request.owner)
+        self.places.release(running_place)
         self.outcomes[answer.counts.outcome or "failed"] += 1
         self.tokens.add(request.model, request.account, answer.counts.usage)
         if answer.counts.first_at is not None or answer.counts.outcome != "complete":
@@ -310,7 +318,7 @@ class ModelAnswers:
             self._idle.set()
 
     async def _call(
-        self, answer: WrittenAnswer, request: AnswerRequest
+        self, answer: WrittenAnswer, request: AnswerRequest, running_place: TakenPlace
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
         prompt = record.prompt_of(answer.request, request.body) if request.stores_prompt else None
@@ -320,6 +328,7 @@ class ModelAnswers:
         except BaseException:
             await asyncio.wait([creating])  # the streams are deleted once they exist
             raise
+        self.places.note_status(running_place, served.response.status)
         try:
             await creating
             return await self._provider.read_response(served, request)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+import secrets
+from collections import Counter, OrderedDict
+from hashlib import blake2b
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import ClientLimitReached, LimitReached
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
     from gateway.models.live_answer import LiveAnswer
 
 
+# Keys that a provider has accepted: 1.5 MB with their digests. One that was dropped counts for its
+# client's address until it is accepted again.
+MOST_ACCEPTED = 10_000
+_REFUSING = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
 class AnswerBounds(NamedTuple):
     """The most answers that run at once, in all and for one owner."""
 
@@ -22,32 +31,89 @@ class AnswerBounds(NamedTuple):
     running_of_owner: int
 
 
+class TakenPlace:
+    """The place of a running answer, which counts for `party`: its owner, or a client's address."""
+
+    __slots__ = ("owner", "party")
+
+    def __init__(self, owner: bytes, party: bytes | str) -> None:
+        self.owner = owner
+        self.party = party
+
+
 class AnswerPlaces:
-    """The places of answers that run at once, of which one owner has some at most."""
+    """The places of answers that run at once, of which one party has some at most.
+
+    Anybody can make up keys of a provider. So a key counts for the address of its client until the
+    provider has accepted it, and one address leaves half of the places to others.
+    """
 
     def __init__(self, bounds: AnswerBounds) -> None:
         self.refused_requests = 0
         self._bounds = bounds
+        self._of_address = min(bounds.running_of_owner, max(1, bounds.running // 2))
         self._taken = 0
-        self._owners: Counter[bytes] = Counter()
+        self._parties: Counter[bytes | str] = Counter()
+        self._secret = secrets.token_bytes(32)
+        self._accepted: OrderedDict[bytes, None] = OrderedDict()  # digests, the last used ones last
 
-    def acquire(self, owner: bytes) -> None:
-        """Take a place for an owner; b"" is nobody. Raises LimitReached, ClientLimitReached."""
+    def acquire(self, owner: bytes, address: str = "") -> TakenPlace:
+        """Take a place for an owner; b"" is nobody. Raises LimitReached, ClientLimitReached.
+
+        `address` is that of a client with a provider's key of its own, or without any; it is ""
+        if the owner is known, or if all callers use the key of the route.
+        """
         if self._taken >= self._bounds.running:
             self.refused_requests += 1
             raise LimitReached("max_answers is reached: as many answers run as may at once")
-        if owner and self._owners[owner] >= self._bounds.running_of_owner:
+        place = TakenPlace(owner, owner)
+        most, whose = self._bounds.running_of_owner, ""
+        if address and not self._is_accepted(owner):
+            place.party, most = address, self._of_address
+            whose = " by your address, with keys that the provider has not accepted yet"
+        if place.party and self._parties[place.party] >= most:
             self.refused_requests += 1
-            raise ClientLimitReached("max_client_answers is reached: wait for an answer to end")
+            sentence = f"max_client_answers is reached{whose}: wait for an answer to end"
+            raise ClientLimitReached(sentence)
         self._taken += 1
-        self._owners[owner] += 1
+        self._parties[place.party] += 1
+        return place
 
-    def release(self, owner: bytes) -> None:
-        """Give back a place of an owner."""
+    def release(self, place: TakenPlace) -> None:
+        """Give back a place."""
         self._taken -= 1
-        self._owners[owner] -= 1
-        if not self._owners[owner]:
-            del self._owners[owner]
+        self._leave(place.party)
+
+    def note_status(self, place: TakenPlace, status: int) -> None:
+        """Note whether the provider has accepted the key with which it answers this status.
+
+        From then on the place counts for the key.
+        """
+        if status in _REFUSING:
+            self._accepted.pop(self._digest(place.owner), None)
+        if status // 100 != 2 or not place.owner or place.party == place.owner:
+            return
+        self._accepted[self._digest(place.owner)] = None
+        if len(self._accepted) > MOST_ACCEPTED:
+            self._accepted.popitem(last=False)
+        self._leave(place.party)
+        place.party = place.owner
+        self._parties[place.party] += 1
+
+    def _leave(self, party: bytes | str) -> None:
+        self._parties[party] -= 1
+        if not self._parties[party]:
+            del self._parties[party]
+
+    def _is_accepted(self, owner: bytes) -> bool:
+        digest = self._digest(owner)
+        if digest not in self._accepted:
+            return False
+        self._accepted.move_to_end(digest)
+        return True
+
+    def _digest(self, owner: bytes) -> bytes:
+        return blake2b(owner, key=self._secret, digest_size=16).digest()
 
 
 class RunningAnswers:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.errors import ClientLimitReached, LimitReached
+from gateway.models.running import MOST_ACCEPTED, AnswerBounds, AnswerPlaces
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing
@@ -281,6 +283,77 @@ async def test_answers_that_run_are_bounded_in_all_and_for_each_owner(
             async with http.get(f"{gateway.admin_url}/metrics") as metrics:
                 text = await metrics.text()
             assert f'headgate_model_answers_refused_total{{route="{OPENAI}"}} 1.0' in text
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["stored", "passed on"])
+async def test_keys_that_the_provider_has_not_accepted_leave_half_of_the_places_to_others(
+    streams: bool, http: aiohttp.ClientSession
+) -> None:
+    behind_proxy = {"HEADGATE_TRUSTED_PROXIES": "127.0.0.1"}
+    body = {"model": "m", "stream": streams}
+
+    async def status(key: str, address: str = "192.0.2.1") -> int:
+        fields = {"Authorization": f"Bearer {key}", "X_Forwarded_For": address}
+        async with ask(http, gateway, body, **fields) as answer:
+            text = await answer.text()
+            assert answer.status != 429 or "the provider has not accepted" in text
+            return int(answer.status)
+
+    async with providing() as provider:
+        with gateway_before(
+            provider, settings={"max_answers": 4}, environment=behind_proxy
+        ) as gateway:
+            assert await status("good") == 200
+            provider.hold_heads()  # of streams; of others by what follows
+            provider.lingers = asyncio.Event()
+            waiting = [asyncio.create_task(status(key)) for key in ("made-up", "another")]
+            await until(lambda: len(provider.requests) == 3)
+            if streams:  # which goes on without its client
+                waiting.pop().cancel()
+            assert await status("third") == 429
+            assert await status("") == 429
+            others = [("good", "192.0.2.1"), ("new", "192.0.2.2")]
+            waiting += [asyncio.create_task(status(*it)) for it in others]
+            await until(lambda: len(provider.requests) == 5)
+            assert await status("good") == 503
+            provider.allow_heads()
+            provider.lingers.set()
+            assert set(await asyncio.gather(*waiting)) == {200}
+            assert await status("third") == 200
+
+
+def test_a_key_counts_for_its_address_until_it_is_accepted_and_again_once_it_is_refused() -> None:
+    places = AnswerPlaces(AnswerBounds(6, 3))
+    first = places.acquire(b"key:a", "192.0.2.1")
+    places.acquire(b"key:b", "192.0.2.1")
+    places.note_status(first, 500)
+    places.acquire(b"", "192.0.2.1")
+    with pytest.raises(ClientLimitReached, match="by your address"):
+        places.acquire(b"key:a", "192.0.2.1")
+    places.note_status(first, 200)
+    others = [places.acquire(b"key:a", "192.0.2.1") for _ in range(2)]
+    with pytest.raises(ClientLimitReached, match="max_client_answers is reached: wait"):
+        places.acquire(b"key:a", "192.0.2.2")
+    places.acquire(b"key:c", "192.0.2.1")  # the place that the accepted key has left
+    with pytest.raises(LimitReached):
+        places.acquire(b"key:d", "192.0.2.3")
+    for taken in (first, *others):
+        places.release(taken)
+    places.note_status(others[0], 401)
+    with pytest.raises(ClientLimitReached, match="by your address"):
+        places.acquire(b"key:a", "192.0.2.1")
+
+
+def test_the_keys_that_are_remembered_as_accepted_are_bounded() -> None:
+    places = AnswerPlaces(AnswerBounds(2, 2))
+    for number in range(MOST_ACCEPTED + 1):
+        taken = places.acquire(b"key:%d" % number, "192.0.2.1")
+        places.note_status(taken, 200)
+        places.release(taken)
+    places.acquire(b"key:0", "192.0.2.1")
+    with pytest.raises(ClientLimitReached):
+        places.acquire(b"key:0", "192.0.2.1")
+    places.acquire(b"key:1", "192.0.2.1")
 
 
 async def test_answers_that_are_passed_on_are_bounded_until_they_end_or_lose_their_client(

@@ -20,10 +20,12 @@ class AnswerRequest(NamedTuple):
 
     `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
     header fields for the provider. `stream` is the name that the caller gives the stream, if any.
-    `account` is that of the principal; "" if there is none. An answer that `is_whole` does not
-    stream. One that `is_plain` is stored as it comes, and the `path` of its request is the URL of
-    the server, to which `target` is added. With `stores_prompt` the body is stored as well. One
-    that `resumes` names an event that its client has, so it joins an answer even if that failed.
+    `account` is that of the principal; "" if there is none. `address` is that of a client without a
+    principal that brings its own key of the provider, or none; "" for any other. An answer that
+    `is_whole` does not stream. One that `is_plain` is stored as it comes, and the `path` of its
+    request is the URL of the server, to which `target` is added. With `stores_prompt` the body is
+    stored as well. One that `resumes` names an event that its client has, so it joins an answer
+    even if that failed.
     """
 
     owner: bytes
@@ -36,6 +38,7 @@ class AnswerRequest(NamedTuple):
     in_background: bool = False
     stream: str | None = None
     account: str = ""
+    address: str = ""
     is_whole: bool = False
     is_plain: bool = False
     stores_prompt: bool = False

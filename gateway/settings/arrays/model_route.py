@@ -157,7 +157,9 @@ class ModelSettings(Table):
         100,
         ge=1,
         le=100_000,
-        description="Most answers that run at once for one token or provider key.",
+        description="Most answers that run at once for one token or provider key. Keys that the "
+        "provider has not accepted yet count for the client's address, with half of max_answers at "
+        "most.",
     )
 
     @checks("key_file")

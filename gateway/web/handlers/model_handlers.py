@@ -47,6 +47,7 @@ LONGEST_KEY = 256  # characters of an Idempotency-Key; the UUIDs of SDKs have 36
 _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
 _STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
 _STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+_UNKNOWN = "unknown"  # the address of a client that is gone
 _PRIVATE = ("Cache-Control", "private, no-store")
 
 
@@ -163,6 +164,7 @@ class ModelHandlers:
             bool(wanted.background),
             stream if wanted.stream else None,
             account_of(exchange_of(request).principal),
+            self._address(request, route),
             is_whole=not wanted.stream,
             stores_prompt=route.settings.store_prompts,
             resumes="Last-Event-ID" in request.headers,
@@ -207,22 +209,31 @@ class ModelHandlers:
         )
         return _relayed(head, added, body, None)
 
-    @staticmethod
+    def _address(self, request: Request, route: ModelRoute) -> str:
+        """Return the address that counts until the provider has accepted a caller's own key.
+
+        Return "" for callers with a principal, and where all use the key of the route.
+        """
+        if route.key or exchange_of(request).principal is not None:
+            return ""
+        return self._shared.quotas.counts_as(request.transport, request.headers) or _UNKNOWN
+
     async def _pass_on_answer(
-        request: Request, target: str, route: ModelRoute, body: bytes
+        self, request: Request, target: str, route: ModelRoute, body: bytes
     ) -> RouteAnswer:
         """Return the response with an answer that is not stored, and has a place while it comes."""
         owner, places = _owner(request, route), route.answers.places
         await in_task()
-        places.acquire(owner)
+        place = places.acquire(owner, self._address(request, route))
         try:
             fields = route.upstream.fields(request.headers)
             response = (await route.upstream.call(target, fields, body)).response
         except BaseException:
-            places.release(owner)
+            places.release(place)
             raise
+        places.note_status(place, response.status)
         length = http1.content_length(response.headers.get("Content-Length"))
-        relayed = ProvidedBody(response, partial(places.release, owner))
+        relayed = ProvidedBody(response, partial(places.release, place))
         return _relayed(head_of(response), (), relayed, length)
 
     async def _pass_on(
