@@ -28,6 +28,9 @@ class ConsoleRoutes:
         """Know the routes of these settings alone."""
         self._prefixes = {route.prefix for route in settings.route_table}
         self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
+        self.of_subscriptions = tuple(
+            it.prefix for it in settings.route_table if it.log_kind is not None or it.subscriptions
+        )
         self.of_answers = tuple(it.prefix for it in settings.written)
 
     def check(self, route: str) -> None:

@@ -113,7 +113,7 @@ class Console:
     @property
     def subscriptions(self) -> ConsoleSubscriptions:
         """The subscriptions of all routes."""
-        return ConsoleSubscriptions(self._source)
+        return ConsoleSubscriptions(self._source, self._routes.of_subscriptions)
 
     @property
     def name(self) -> str:

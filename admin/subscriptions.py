@@ -24,6 +24,8 @@ from gateway.telemetry.inspected.subscriptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from admin.source import ProcessSource
     from gateway.telemetry.inspected.subscriptions import ListSubscriptions
     from gateway.telemetry.inspection import Question
@@ -34,8 +36,10 @@ A = TypeVar("A")
 class ConsoleSubscriptions:
     """The subscriptions, and the changes of operators to them. A failure raises NotTold."""
 
-    def __init__(self, source: ProcessSource) -> None:
+    def __init__(self, source: ProcessSource, prefixes: Sequence[str]) -> None:
+        """`prefixes` are those of the routes that can have subscriptions."""
         self._source = source
+        self.prefixes = prefixes
 
     async def page(self, question: ListSubscriptions) -> SubscriptionPage:
         """Return a page of subscriptions."""

@@ -9,6 +9,7 @@ import msgspec
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.protocol.responses import STATUS
 from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.subscriptions.metrics import no_states
 from gateway.subscriptions.operators.answers import answer as local_answer
 from gateway.subscriptions.shared import mail
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
@@ -17,7 +18,6 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionAnswer,
     SubscriptionPage,
     SubscriptionQuestion,
-    SubscriptionStatus,
     merged_pages,
 )
 from gateway.telemetry.inspection import AnswerFailure
@@ -53,10 +53,10 @@ def _one_list(question: ListSubscriptions, answers: list[_Answer]) -> _Answer:
         if not isinstance(one, SubscriptionPage):
             return one
         pages.append(one)
-    states: dict[SubscriptionStatus, int] = {}
+    states = no_states()
     for page in pages:
         for status, number in page.states.items():
-            states[status] = states.get(status, 0) + number
+            states[status] += number
     if not pages:
         return SubscriptionPage((), 0, states)
     merged = merged_pages(question, pages, total=sum(it.total for it in pages))

@@ -68,7 +68,7 @@ async def listed(visit: Visit) -> TemplatePage:
         page = await visit.console.subscriptions.page(ListSubscriptions(where, order, after))
     except NotTold as refusal:
         trouble = refusal
-    prefixes = [route.prefix for route in await visit.console.routes()]
+    prefixes = visit.console.subscriptions.prefixes
     return TemplatePage(
         "subscriptions.html",
         {
@@ -88,7 +88,7 @@ async def listed(visit: Visit) -> TemplatePage:
             "in_all": 0 if page is None else sum(page.states.values()),
             "trouble": trouble,
             "done": done(visit, DONE),
-            "command": _first_command(streams_url(visit), prefixes[0]),
+            "command": _first_command(streams_url(visit), prefixes[0]) if prefixes else "",
             "now": visit.now,
         },
     )

@@ -1,0 +1,253 @@
+"""Every page, form and operation of the console on every kind of server: none is a 500."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+import pytest
+
+from admin.api.table import OPERATIONS
+from admin.pages.views import pages
+from tests.admin.browser.every_page import NO_PAGES, STATES, paths
+from tests.support.http1 import Wire
+from tests.support.ports import free_port
+from tests.support.processes import Headgate
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+AWAY = f"http://127.0.0.1:{free_port()}"
+ROUTE, SECOND = "/v1/stream", "/v1/second"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+# What fits a member of a query or a body by its name; others get one by their type.
+VALUES: dict[str, object] = {
+    "span": "15m",
+    "target": "nginx",
+    "url": f"{ROUTE}/a",
+    "method": "GET",
+    "action": "delete",
+    "host": "a.example",
+    "format": "ndjson",
+    "by": "principal",
+    "streams": f"{ROUTE}/*",
+}
+
+
+ACTIONS = ("", "delete", "pause", "put", "ban")
+
+
+class Request(NamedTuple):
+    """A request to the admin listener."""
+
+    method: str
+    target: str
+    body: bytes | None = None
+    is_page: bool = False
+
+
+def models(folder: Path) -> dict[str, str]:
+    """Return the settings of a model route and of a proxy, whose servers are away."""
+    (folder / "secret").write_text("s" * 48)
+    (folder / "secret").chmod(0o600)
+    model = {"prefix": "/openai", "dialect": "openai", "upstream": AWAY, "streams": f"{ROUTE}/a"}
+    proxy = {"prefix": "/proxy", "streams": f"{ROUTE}/p", "allow": ["a.example"], "auth": "none"}
+    return {
+        "HEADGATE_MODELS": json.dumps([model]),
+        "HEADGATE_PROXIES": json.dumps([{**proxy, "secret_file": str(folder / "secret")}]),
+    }
+
+
+def guarded(folder: Path) -> dict[str, str]:
+    """Return the settings of what else the console shows and changes."""
+    (folder / "tokens.toml").write_text("")
+    purge = {"kind": "varnish", "url": AWAY}
+    return {
+        "HEADGATE_TOKENS_FILE": str(folder / "tokens.toml"),
+        "HEADGATE_AUTH": '["tokens"]',
+        "HEADGATE_PURGES": json.dumps([purge]),
+        "HEADGATE_PRINCIPAL_METRICS": "5",
+        "HEADGATE_CORS_ORIGINS": '["https://a.example"]',
+    }
+
+
+@contextlib.contextmanager
+def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
+    """Yield a server of a kind that is not started, and the prefixes of its routes."""
+    environment: dict[str, str] = {"HEADGATE_SHUTDOWN_GRACE": "3"}
+    file: dict[str, object] = {"prefix": ROUTE, "origin": f"file:{folder}/data"}
+    edge: dict[str, object] = {"prefix": ROUTE, "origin": AWAY}
+    features = {"mcp_events": True, "subscriptions": "memory:"}
+    table: dict[str, list[dict[str, object]]] = {
+        "HTTP": [edge],
+        "two HTTP": [edge, {"prefix": SECOND, "origin": f"{AWAY}/x", "auth": "origin"}],
+        "HTTP with subscriptions": [{**edge, **features}],
+        "HTTP of workers": [edge],
+        "memory": [{"prefix": ROUTE, "origin": "memory:"}],
+        "file": [file],
+        "file with all": [{**file, "runs": True, "mcp_events": True}, {**edge, "prefix": SECOND}],
+        "models": [file],
+        "Redis that is away": [{"prefix": ROUTE, "origin": f"redis://127.0.0.1:{free_port()}"}],
+        "Redis": [{"prefix": ROUTE, "origin": "REDIS"}],
+        "Redis of workers": [{"prefix": ROUTE, "origin": "REDIS", "mcp_events": True}],
+    }
+    routes = table[kind]
+    if kind == "file with all":
+        environment |= guarded(folder)
+    if kind in {"models", "file with all"}:
+        environment |= models(folder)
+    if "workers" in kind:
+        environment["HEADGATE_WORKERS"] = "2"
+    with contextlib.ExitStack() as stack:
+        if routes[0]["origin"] == "REDIS":
+            redis = stack.enter_context(redis_server(folder / "redis"))
+            routes = [{**it, "origin": f"redis://{redis.address}"} for it in routes]
+        gateway = stack.enter_context(contextlib.closing(Headgate(environment=environment)))
+        gateway.serve_routes(*routes)
+        yield gateway, [str(it["prefix"]) for it in routes]
+
+
+def example(struct: type[msgspec.Struct], route: str, *, required_only: bool) -> dict[str, Any]:
+    """Return members of a query or a body that may fit."""
+    found: dict[str, Any] = {}
+    known = {**VALUES, "route": route}
+    for member in msgspec.structs.fields(struct):
+        if required_only and not member.required:
+            continue
+        kind = msgspec.inspect.type_info(member.type)
+        value: object = "nothing"
+        if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+            value = 1
+        elif isinstance(kind, msgspec.inspect.BoolType):
+            value = False
+        elif isinstance(kind, msgspec.inspect.LiteralType):
+            value = kind.values[0]
+        elif isinstance(kind, msgspec.inspect.StructType):
+            value = example(kind.cls, route, required_only=required_only)
+        elif isinstance(kind, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
+            value = []
+        found[member.encode_name] = known.get(member.encode_name, value)
+    return found
+
+
+def requests(prefixes: list[str]) -> list[Request]:
+    """Return requests for all that the console has, on each route and on one that is not there."""
+    found = [Request("GET", target, is_page=True) for target in (*NO_PAGES, *paths())]
+    found += [Request("GET", it, is_page=True) for more in STATES.values() for it in more]
+    for route in (*prefixes, "/nowhere"):
+        found += [*of_pages(route), *of_operations(route)]
+    return list(dict.fromkeys(found))
+
+
+def of_pages(route: str) -> Iterator[Request]:
+    """Yield requests to the pages, and the forms that they can send."""
+    plain = urlencode({"route": route})
+    for page in pages():
+        yield Request("GET", f"{page.path}?{plain}&name=nothing&id=nothing", is_page=True)
+        yield Request("GET", f"{page.path}?{plain}", is_page=True)
+        for action in () if page.submit is None else ACTIONS:
+            form = {"route": route, "name": "nothing", "id": "nothing", "action": action}
+            body = urlencode({**form, "csrf": "CSRF"}).encode()
+            yield Request("POST", f"{page.path}?{plain}", body, is_page=True)
+
+
+def of_operations(route: str) -> Iterator[Request]:
+    """Yield requests to the API, with the members that must be there, and with all."""
+    for operation in OPERATIONS:
+        for required_only in (True, False):
+            query, body = "", None
+            if operation.query is not None:
+                named = example(operation.query, route, required_only=required_only)
+                query = f"?{urlencode(named)}"
+            if operation.body is not None:
+                sent = example(operation.body, route, required_only=required_only)
+                body = json.dumps(sent).encode()
+            yield Request(operation.method, f"{operation.path}{query}", body)
+
+
+async def failed(
+    gateway: Headgate, prefixes: list[str], *, stops: bool = False
+) -> tuple[list[tuple[Any, ...]], int]:
+    """Send the requests; return those that were answered with 500, and the number of answers.
+
+    With `stops` the server is stopped first, and answers until it has ended.
+    """
+    found: list[tuple[Any, ...]] = []
+    answers = 0
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(gateway.admin_url, timeout=timeout) as session:
+        async with session.get("/api/session") as current:
+            token = (await current.json())["csrf"]
+        if stops:
+            assert gateway.process is not None
+            gateway.process.send_signal(signal.SIGTERM)
+        for request in requests(prefixes):
+            fields = {"X-CSRF-Token": token, "Accept": "text/html" if request.is_page else "*/*"}
+            if request.body is not None:
+                fields |= FORM if request.is_page else {"Content-Type": "application/json"}
+            data = None if request.body is None else request.body.replace(b"CSRF", token.encode())
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with session.request(
+                    request.method, request.target, data=data, headers=fields, allow_redirects=False
+                ) as answer:
+                    answers += 1
+                    if answer.status == 500:
+                        found.append((*request, await answer.text()))
+    return found, answers
+
+
+KINDS = (
+    *("HTTP", "two HTTP", "HTTP with subscriptions", "HTTP of workers", "memory", "file"),
+    *("file with all", "models", "Redis that is away", "Redis", "Redis of workers"),
+)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_page_form_or_operation_of_the_console_fails_on_any_kind_of_server(
+    kind: str, tmp_path: Path
+) -> None:
+    with server(kind, tmp_path) as (gateway, prefixes):
+        gateway.spawn()  # whatever is not ready yet
+        await accepted(gateway)
+        assert await failed(gateway, prefixes) == ([], len(requests(prefixes)))
+        assert "Traceback" not in gateway.output()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kind", ["HTTP", "file with all", "Redis of workers"])
+async def test_no_page_form_or_operation_of_the_console_fails_while_a_server_stops(
+    kind: str, tmp_path: Path
+) -> None:
+    with server(kind, tmp_path) as (gateway, prefixes):
+        gateway.start()
+        with Wire(gateway.port) as unfinished:  # a request that the stop waits for
+            head = f"POST {ROUTE}/s HTTP/1.1", "Host: a", "Content-Type: text/plain"
+            unfinished.send("\r\n".join((*head, "Content-Length: 9", "", "")).encode())
+            found, answers = await failed(gateway, prefixes, stops=True)
+        assert found == []
+        assert answers > 0
+        assert "Traceback" not in gateway.output()
+
+
+async def accepted(gateway: Headgate) -> None:
+    """Wait until the admin listener is there."""
+
+    def accepts() -> bool:
+        assert gateway.process is not None
+        assert gateway.process.poll() is None, gateway.output()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", gateway.admin_port)).close()
+            return True
+        return False
+
+    await until(accepts)
