@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,6 +81,26 @@ async def test_a_request_to_a_silent_server_is_refused_within_the_timeout(
     assert "the log did not answer: " in why
     assert ("not known whether" in why) is (kind == "commit")
     assert ANSWER_S <= took < ANSWER_S + PATIENCE_S + SLACK_S
+
+
+async def test_a_reply_that_came_while_the_process_stood_still_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            before = server.info("stats")["total_connections_received"]
+            server.pause()
+            reading = asyncio.ensure_future(log.read(change.state, 0, 9))
+            stop, go_on = f"kill -STOP {os.getpid()}", f"kill -CONT {os.getpid()}"
+            stopping = await asyncio.create_subprocess_shell(
+                f"sleep 0.2; {stop}; kill -CONT {server.pid}; sleep {2 * ANSWER_S}; {go_on}"
+            )
+            assert (await reading).records == (b"one",)
+            await stopping.wait()
+            assert server.info("stats")["total_connections_received"] == before + 1  # of this test
 
 
 async def test_a_request_to_a_server_known_to_be_silent_is_refused_at_once(

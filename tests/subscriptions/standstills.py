@@ -24,7 +24,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.subscriptions.receivers import Receiver, receiver
-from tests.support.processes import Headgate
+from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
@@ -277,13 +277,28 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def play(folder: Path, rounds: int, pairs: int, seed: int) -> list[Pair]:
+def gateways(log: str, origin: Headgate | None) -> list[Headgate]:
+    """Return two gateways of a log, or before an origin with their subscriptions in the log."""
+    if origin is None:
+        return [Headgate(log) for _ in range(2)]
+    made = [Headgate() for _ in range(2)]
+    for one in made:
+        route = {"prefix": "/v1/stream", "origin": origin.streams, "subscriptions": log}
+        one.serve_routes(route)
+    return made
+
+
+async def play(
+    folder: Path, rounds: int, pairs: int, seed: int, *, is_before_origins: bool = False
+) -> list[Pair]:
     """Play rounds, divided among pairs of gateways, each with a log of its own in one Redis."""
-    with redis_server(folder) as redis:
-        played = [
-            Pair([Headgate(f"{redis.url}?prefix=p{number}") for _ in range(2)], seed + number)
-            for number in range(pairs)
-        ]
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(redis_server(folder))
+        played: list[Pair] = []
+        for number in range(pairs):
+            origin = stack.enter_context(headgate()) if is_before_origins else None
+            made = gateways(f"{redis.url}?prefix=p{number}", origin)
+            played.append(Pair(made, seed + number))
         shares = [rounds // pairs + (number < rounds % pairs) for number in range(pairs)]
         try:
             await asyncio.gather(
@@ -302,9 +317,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--before-origins", action="store_true", help="streams at HTTP origins")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        played = asyncio.run(play(Path(folder), chosen.rounds, chosen.pairs, chosen.seed))
+        campaign = play(
+            Path(folder),
+            chosen.rounds,
+            chosen.pairs,
+            chosen.seed,
+            is_before_origins=chosen.before_origins,
+        )
+        played = asyncio.run(campaign)
     found = sorted((it for one in played for it in one.rounds), reverse=True)
     say(f"{len(found)} rounds, {sum(one.appends for one in played)} appends")
     for one in found[:12]:

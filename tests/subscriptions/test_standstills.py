@@ -30,8 +30,19 @@ TAKE_OVER_S = 8.0
 
 
 @pytest.mark.timeout(1800)
-def test_every_event_comes_soon_after_all_gateways_go_on(tmp_path: Path) -> None:
-    pairs = asyncio.run(play(tmp_path, ROUNDS, PAIRS, seed=8))
+@pytest.mark.parametrize(
+    "is_before_origins",
+    [
+        pytest.param(False, id="of-a-log"),
+        pytest.param(
+            True, id="before-origins", marks=pytest.mark.torture("gateways of a log do the same")
+        ),
+    ],
+)
+def test_every_event_comes_soon_after_all_gateways_go_on(
+    tmp_path: Path, *, is_before_origins: bool
+) -> None:
+    pairs = asyncio.run(play(tmp_path, ROUNDS, PAIRS, 8, is_before_origins=is_before_origins))
     assert [one for pair in pairs for one in pair.rounds if one.late_s > LATE_S] == []
     assert all(pair.appends and pair.answers["claim 200"] for pair in pairs)
 

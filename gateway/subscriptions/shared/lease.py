@@ -136,9 +136,9 @@ class SubscriptionsLease:
         await self._sharing.mailboxes.send(name, mail.encode(mail.LeaseMessage()))
 
     async def take_over(self) -> None:
-        """Take over from this gateway itself.
+        """Take over from the present owner, which is told: this gateway itself, or any for a copy.
 
-        A later number fences what it has under way. Raises LogUnavailable.
+        A later number fences what the former one has under way. Raises LogUnavailable.
         """
         async with self._turn:
             await self._replace_owner()

@@ -128,7 +128,7 @@ class RequestRelay:
 
     def on_missed(self) -> None:
         """Look for responses whose messages may have been missed."""
-        for request_id in self._waiting:
+        for request_id in [*self._waiting, *self._given_up]:
             self._begin(self._take_response(request_id))
 
     async def _take_response(self, request_id: str) -> None:

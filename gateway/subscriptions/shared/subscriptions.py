@@ -282,8 +282,14 @@ def deadline_of(*, is_claim: bool = False) -> float:
 
 
 async def _carry_out(subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest) -> None:
-    """Have a request of this gateway itself carried out, wherever the owner is."""
-    back = await subscriptions.hand_on(handed)
-    carry_out = subscriptions.relay.carry_out
-    if not isinstance(back, mail.HandedOnResponse) and carry_out is not None:
-        await carry_out(handed)
+    """Have a request of this gateway itself carried out, wherever the owner is by then."""
+    carry_out, deadline = subscriptions.relay.carry_out, deadline_of()
+    assert carry_out is not None, "the handlers of requests have set it"
+    while asyncio.get_running_loop().time() < deadline:
+        with contextlib.suppress(LogUnavailable):
+            back = await subscriptions.hand_on(handed, deadline)
+            if not isinstance(back, mail.HandedOnResponse):
+                back = await carry_out(handed)
+            if back.status not in {mail.NOT_CARRIED_OUT.status, 503}:
+                return
+        await asyncio.sleep(BEAT_S)
