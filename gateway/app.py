@@ -35,6 +35,7 @@ from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
 from gateway.subscriptions.engine import SubscriptionRules
 from gateway.subscriptions.setup import make_subscriptions, renew_subscriptions
+from gateway.subscriptions.state.owners import OwnerAccess
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.views.route_views import RouteViews
@@ -178,7 +179,7 @@ def hosted_route(
     _set_runs(hosted, route, shared)
     if log.documents is not None:
         hosted.subscriptions = make_subscriptions(
-            settings, hosted, log.documents, lambda: hosted.access.guard
+            settings, hosted, log.documents, OwnerAccess(lambda: hosted.access.guard, shared.bans)
         )
     set_events(hosted, route, shared, lambda: HostedEventReader(hosted))
     return hosted

@@ -23,11 +23,11 @@ from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew
 from gateway.settings.auth import BY_ORIGIN
+from gateway.subscriptions.state.owners import OwnerAccess
 from gateway.web.handlers.edge_handlers import EdgeHandlers
 from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
-    from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.edge.subscribed.contract import OriginSubscriptionsLike
     from gateway.live.contract import FeedSettings
@@ -76,18 +76,17 @@ def _subscriptions(
     requests = StreamRequests(route.prefix, edge.origin, shared.via, announce)
     log = log_for(route.subscription_log)
 
-    def guard() -> Guard | None:
-        return edge.access.guard
+    rights = OwnerAccess(lambda: edge.access.guard, shared.bans)
 
     def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
         return OwnedOriginSubscriptions(
-            route.prefix, requests, documents, rules, shared.clock, guard
+            route.prefix, requests, documents, rules, shared.clock, rights
         )
 
     subscriptions: OriginSubscriptionsLike
     if log.sharing is None:
         subscriptions = OnlyGatewaySubscriptions(
-            route.prefix, requests, log, rules, shared.clock, guard
+            route.prefix, requests, log, rules, shared.clock, rights
         )
     else:
         subscriptions = SharedOriginSubscriptions(route.prefix, log, make_owned)

@@ -148,3 +148,53 @@ class AdmittedReaders:
         self._heap = [item for item in self._heap if item[2] in self._of]
         heapq.heapify(self._heap)
         self._waits = {principal for _, _, principal in self._heap}
+
+
+class HeldRequest:
+    """A request under way that may be ended early; `on_end` is called then, once.
+
+    Such are responses with answers of models, which take minutes, and streams of MCP Events.
+    """
+
+    def __init__(
+        self, principal: PrincipalLike | None, address: str | None, on_end: Callable[[], object]
+    ) -> None:
+        self.principal = principal
+        self.address = address
+        self.on_end = on_end
+        self.ended: Ended | None = None  # why the request had to end early
+
+    def end(self, ended: Ended) -> None:
+        """End the request early."""
+        if self.ended is None:
+            self.ended = ended
+            self.on_end()
+
+
+class HeldRequests:
+    """The held requests of a process, which are not among the readers of its feeds."""
+
+    def __init__(self, admitted: AdmittedReaders) -> None:
+        self._admitted = admitted
+        self._held: set[HeldRequest] = set()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, held: HeldRequest) -> HeldRequest:
+        """Return a request, which ends from now on with the credential of its principal."""
+        self._held.add(held)
+        self._admitted.add(held, held.end)
+        return held
+
+    def let_go(self, held: HeldRequest) -> None:
+        """Forget a request that is over."""
+        self._held.discard(held)
+        self._admitted.discard(held)
+
+    def end_banned(self, is_banned: Callable[[HeldRequest], bool]) -> int:
+        """End the requests of banned clients, and return how many."""
+        banned = [it for it in self._held if it.ended is None and is_banned(it)]
+        for held in banned:
+            held.end("disconnected")
+        return len(banned)

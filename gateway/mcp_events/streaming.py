@@ -70,11 +70,17 @@ class EventStream:
         self._sent_at = 0.0  # loop time of the last message
         self._is_active = False
         self._is_over = False
+        self._is_refused = False
         self._is_released = False
 
     def end(self) -> None:
         """End the stream behind what was sent: the client comes back with its cursor."""
         self._is_over = True
+        self._news.set()
+
+    def refuse(self) -> None:
+        """End the stream with a notification, because its client has no right to it any more."""
+        self._is_refused = True
         self._news.set()
 
     def release(self) -> None:
@@ -102,7 +108,8 @@ class EventStream:
     async def _messages(self, watch: StreamWatch, ends_at: float) -> AsyncIterator[bytes]:
         time = asyncio.get_running_loop().time
         while not self._is_over:
-            if not self._route.may_read(self._owner, self.event, self._stream):
+            may_read = self._route.may_read(self._owner, self.event, self._stream)
+            if self._is_refused or not may_read:
                 yield self._termination()
                 break
             self._news.clear()

@@ -259,7 +259,7 @@ class WrittenAnswer(LiveAnswer):
             self.counts.ended_at = self._clock()
             self.counts.reason = None if failure is None else failure.sentence
             self.counts.outcome = outcome
-            self._notify()
+            self.wake_readers()
 
     async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
         """Append the failure, and close the stream or part the answer from the next.
@@ -296,7 +296,7 @@ class WrittenAnswer(LiveAnswer):
         return EndEntry(outcome, self._clock(), usage, self.position, reason, shown, frees_key)
 
     @override
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
         return self._state.next_number
 
     async def _adopt_end(self) -> Outcome:

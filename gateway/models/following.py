@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamGone
+from gateway.models.dialects import dialect_of
+from gateway.models.dialects.contract import EarlyEnd
 from gateway.models.sse_events import NumberedEvents, with_id
 from gateway.protocol.bodies.sse import HEARTBEAT
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     from gateway.models.stored import Answer
     from gateway.models.streams import AnswerStreams
+
+
+REFUSED = EarlyEnd("access_ended", "the right to read this answer has ended")
 
 
 class AnswerBody:
@@ -39,6 +44,12 @@ class AnswerBody:
         self._offset_of = offset_of
         self._longest_s = longest_s
         self._is_folded = is_folded
+        self._is_refused = False
+
+    def refuse(self) -> None:
+        """End the body with an event which says that its client may not read on."""
+        self._is_refused = True
+        self._answer.wake_readers()
 
     def parts(self) -> AsyncIterator[bytes]:
         """Return an iterator over whole events. Raises HeadgateError if the log cannot be read."""
@@ -57,6 +68,10 @@ class AnswerBody:
         answer, position = self._answer, self._position
         ids = NumberedEvents(position, self._offset_of)
         while until is None or time() < until:
+            if self._is_refused:
+                path = answer.request.path
+                yield dialect_of(path).failure_event(path, REFUSED, answer.next_number())
+                return
             is_over = answer.is_over  # before the read: what is appended after it is read next time
             unread = answer.position - position
             if unread > 0:
@@ -99,7 +114,7 @@ class AnswerBody:
     async def _folded(self) -> AsyncIterator[bytes]:
         """Yield the events that are stored already, folded; those that follow come as they are."""
         end = self._answer.position
-        while self._position < end:
+        while self._position < end and not self._is_refused:
             part = await self._streams.folded(self._answer.name, self._position)
             events = [event for event in part.events if event.end <= end]
             if not events:

@@ -123,14 +123,15 @@ class LiveAnswer(ABC):
         if not self._waiting:
             return
         if asyncio.get_running_loop().time() >= self._noted_at + self._heartbeat_s:
-            self._notify()
+            self.wake_readers()
         self._watch_silence(self._noted_at)
 
     @property
     def _heartbeat_s(self) -> float:
         return self.streams.route.feeds.source.settings.heartbeat
 
-    def _notify(self) -> None:
+    def wake_readers(self) -> None:
+        """Let each reader that waits look again what there is."""
         self._noted_at = asyncio.get_running_loop().time()
         if self._silence is not None and self.is_over:
             self._silence.cancel()
@@ -142,16 +143,16 @@ class LiveAnswer(ABC):
     def _note(self, events: bytes, position: int) -> None:
         """Note durable events that end at `position`."""
         self._recent.add(events, position)
-        self._notify()
+        self.wake_readers()
 
     def _note_deleted(self) -> None:
         """Let the readers of the answer raise an error, since its end cannot be stored."""
         if not self.request.is_plain:
             path = self.request.path
-            event = dialect_of(path).failure_event(path, DELETED, self._next_number())
+            event = dialect_of(path).failure_event(path, DELETED, self.next_number())
             self._note(event, self.position + len(event))
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
         """Return the sequence number after that of the last event, as far as that is in memory."""
         state = dialect_of(self.request.path).state_of(self.request.path)
         for event in events_of(self._recent.events):

@@ -67,6 +67,15 @@ class StoredAnswer(NamedTuple):
         """Return at once."""
 
     @staticmethod
+    def next_number() -> int:
+        """Return 0: its events may be many, and are not read for a number."""
+        return 0
+
+    @staticmethod
+    def wake_readers() -> None:
+        """Do nothing: no reader waits."""
+
+    @staticmethod
     def stop(_failure: EarlyEnd) -> None:
         """Do nothing."""
 

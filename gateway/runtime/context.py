@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.access.uses.bans import Bans
 from gateway.access.uses.credential_uses import CredentialUses
-from gateway.live.admitted_readers import AdmittedReaders
+from gateway.live.admitted_readers import AdmittedReaders, HeldRequests
 from gateway.protocol import http1, responses
 from gateway.protocol.http import cache_status, forwarding
 from gateway.runtime.loop_detector import LoopDetector
@@ -83,6 +83,7 @@ class Context:
         self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
         self.admitted = AdmittedReaders(clock)
+        self.held = HeldRequests(self.admitted)
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.refusal_lines = cache_status.BYPASS  # of refusals without a request
         self.closing = False  # answers are the last of their connections, as the server stops

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.http.paths import RESERVED
@@ -27,10 +28,11 @@ from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.settings import Settings
+    from gateway.subscriptions.state.owners import OwnerAccess
     from gateway.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.subscriptions.storage.rows import LoadedSubscription
     from gateway.subscriptions.streams.contract import StreamChange, StreamSource, StreamView
@@ -67,21 +69,20 @@ class RouteSubscriptions:
         documents: Documents,
         rules: SubscriptionRules,
         clock: Callable[[], float],
-        guard: Callable[[], Guard | None],
+        rights: OwnerAccess,
     ) -> None:
-        """`guard` returns the present guard of the route."""
         self.prefix = prefix
         self.streams = streams
         self.rules = rules
         self.clock = clock
-        self.guard = guard
+        self.rights = rights
         self.by_id: dict[str, DurableSubscription] = {}
         self.accounts = AccountCounts()
         self.keys = KeyRing(key_store(documents))
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
         calls = ReceiverCalls(client, self.keys, self.url, clock)
-        self.deliveries = Deliveries(self.rows, calls, streams, self.may_wake, clock)
+        self.deliveries = Deliveries(self.rows, calls, streams, self.why_no_wake, clock)
         self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
         self.deliveries.report_to(self.wakes)
         self.membership = Membership(
@@ -112,10 +113,10 @@ class RouteSubscriptions:
     async def settle(self) -> None:
         """Wait for changes that are on their way from other processes."""
 
-    def may_wake(self, subscription: DurableSubscription) -> bool:
-        """Return whether the owner may still read what matches, and append wakes."""
+    def why_no_wake(self, subscription: DurableSubscription) -> str | None:
+        """Return why the owner may not read what matches, or append wakes; None if it may."""
         needs = needs_of(subscription.configuration, self.prefix)
-        return subscription.owner.still_may(self.guard(), needs, self.clock())
+        return self.rights.why_not(subscription.owner, needs, self.clock())
 
     # What changes
 
@@ -184,6 +185,7 @@ class RouteSubscriptions:
 
     async def restore(self, rows: Sequence[tuple[str, bytes]]) -> None:
         """Take the stored subscriptions, and have streams observed if there are any."""
+        self.rights.bans.on_lifted[self] = partial(_go_on, self)
         loaded = await self.streams.turns.run(self.rows.decode(rows))
         await self.streams.turns.run(_restore(self, loaded.values()))
         if self.by_id:
@@ -234,6 +236,7 @@ class RouteSubscriptions:
 
     async def close(self) -> None:
         """End deliveries, and write what is marked."""
+        self.rights.bans.on_lifted.pop(self, None)
         self.streams.observe(None)
         await self.membership.late.close()
         self.wakes.close()
@@ -253,7 +256,7 @@ def _restore(
     for loaded in found:
         subscription = loaded.subscription
         assert subscription is not None, "others are left out"
-        subscription.owner.watch(engine.guard(), engine.clock())
+        subscription.owner.watch(engine.rights.guard(), engine.clock())
         engine.add(subscription)
         for path, row in loaded.cursors.items():
             link = engine.membership.link(subscription, path)
@@ -273,3 +276,11 @@ def _resume_wakes(engine: RouteSubscriptions) -> Generator[None, None, None]:
             subscription.activate()
             engine.wakes.restore(subscription)
         yield
+
+
+def _go_on(engine: RouteSubscriptions, accounts: AbstractSet[str]) -> None:
+    """Go on with the subscriptions of principals whose bans have ended."""
+    for subscription in list(engine.by_id.values()):
+        is_waiting = subscription.delivery.next_attempt_at is not None
+        if is_waiting and subscription.owner.account in accounts:
+            engine.wakes.retry_now(subscription)

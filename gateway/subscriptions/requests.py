@@ -318,12 +318,12 @@ class SubscriptionRequests:
             raise SubscriptionRefused("TOKEN_INVALID", "send Authorization: Bearer TOKEN")
         await self.prepare_keys()
         generation = engine.keys.check(token, subscription, engine.clock())
+        engine.rights.check_worker(subscription)
         if is_callback and not subscription.is_webhook:
             raise invalid("the subscription is no webhook")
         request = parse_acknowledgement(body)
         await engine.streams.refresh(names_beyond(subscription, request.acks))
-        names = [name for name, _ in request.acks]
-        await engine.refresh([*names, *islice(subscription.pending, MOST_REFRESHED)])
+        await engine.refresh([*dict(request.acks), *islice(subscription.pending, MOST_REFRESHED)])
         wake = engine.wakes.check(subscription, generation, request)
         if action == "release":
             engine.wakes.release(subscription)

@@ -14,12 +14,12 @@ from gateway.subscriptions.streams.hosted_streams import HostedStreams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.runtime.route import SubscriptionsLike
     from gateway.settings import Settings
     from gateway.streams.appender import Appender
     from gateway.streams.stream_table import StreamTable
+    from gateway.subscriptions.state.owners import OwnerAccess
 
 
 class RouteLike(Protocol):
@@ -32,17 +32,17 @@ class RouteLike(Protocol):
 
 
 def make_subscriptions(
-    settings: Settings, route: RouteLike, documents: Documents, guard: Callable[[], Guard | None]
+    settings: Settings, route: RouteLike, documents: Documents, rights: OwnerAccess
 ) -> RouteSubscriptions | SharedSubscriptions:
-    """Make the subscriptions of a route; `guard` returns its present guard."""
+    """Make the subscriptions of a route."""
     rules, clock, prefix = SubscriptionRules.of(settings), route.clock, route.prefix
     if (sharing := route.table.log.sharing) is None:
         streams = HostedStreams(route.table, route.appender)
-        return SoleLogSubscriptions(prefix, streams, documents, rules, clock, guard)
+        return SoleLogSubscriptions(prefix, streams, documents, rules, clock, rights)
     shared = SharedStreams(route.table, route.appender, sharing)
 
     def make(owned: Documents) -> OwnedLogSubscriptions:
-        return OwnedLogSubscriptions(prefix, shared, owned, rules, clock, guard)
+        return OwnedLogSubscriptions(prefix, shared, owned, rules, clock, rights)
 
     subscriptions = SharedSubscriptions(prefix, shared, documents, sharing, make)
     shared.on_observe = subscriptions.on_first_subscription

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import READING, RequestCredential, request_credential
 from gateway.access.operations import READ, Need, needs
+from gateway.access.principal import account_of
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.live.waiting_polls import NO_MORE
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
+    from gateway.access.uses.bans import Bans
     from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
@@ -82,11 +84,11 @@ async def admit_control(
     request: Request,
     place: RoutedTarget,
     needed: Sequence[Need],
-    clock: Callable[[], float],
+    shared: Context,
 ) -> Principal | None:
     """Return the principal of a request to a control path, once the guard admits it to `needed`.
 
-    It is None for anybody. Raises as `admit` does.
+    It is None for anybody. Raises as `admit` does, and the refusal of a banned principal.
     """
     route, exchange = place.route, exchange_of(request)
     guard = route.access.guard
@@ -94,9 +96,20 @@ async def admit_control(
         return None
     token = request_credential(request.method, place.target, request.headers).token
     guard_request = _GuardRequest(guard, request.headers, token, needed)
-    principal = await _decide(guard_request, exchange, route, clock())
+    principal = await _decide(guard_request, exchange, route, shared.clock())
     exchange.admit(principal, sends_reader_key=False)
+    if shared.bans.in_force:
+        refuse_banned(request, exchange, shared.bans)
     return principal
+
+
+def refuse_banned(request: Request, exchange: Exchange, bans: Bans) -> None:
+    """Raise the refusal of a client that an operator has banned."""
+    account = account_of(exchange.principal)
+    refusal = bans.refusal(account, request.transport, request.fields.headers)
+    if refusal is not None:
+        exchange.refuse(refusal.detail)
+        raise refusal
 
 
 def _sends_reader_key(request: Request, route: StreamRoute) -> bool:

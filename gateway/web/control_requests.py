@@ -76,6 +76,10 @@ class RemoteClient(ClientConnection):
     def cancel_without_client(self, request: Request) -> None:
         """Do nothing: the response is sent back, and dropped there."""
 
+    @override
+    def cancel_request(self, request: Request) -> None:
+        """Do nothing: its response is short."""
+
 
 class ControlRequest:
     """A request to a control path."""
@@ -154,8 +158,9 @@ class ControlRequest:
         await self._admit()
         body = await self._body()
         configuration = self._requests.find(subscription_id).configuration
-        await self._admit_subscriber(configuration, "to claim")
+        claimer = SubscriptionOwner(await self._admit_subscriber(configuration, "to claim"))
         claimed = await self._requests.claim(subscription_id, body)
+        self._engine.rights.claimers[self._requests.find(subscription_id)] = claimer
         client = self._request.connection
         if client.transport is None and not isinstance(client, RemoteClient):
             # Nobody gets the response: the events would wait for the end of a lease.
@@ -176,7 +181,7 @@ class ControlRequest:
 
     async def _admit(self, needs: Sequence[Need] = ()) -> Principal | None:
         """Return the principal, if the route's guard admits it to what it needs."""
-        return await admit_control(self._request, self._place, needs, self._shared.clock)
+        return await admit_control(self._request, self._place, needs, self._shared)
 
     async def _admit_subscriber(
         self, configuration: SubscriptionConfiguration, purpose: str = "to subscribe"

@@ -30,6 +30,7 @@ from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
 from gateway.subscriptions.state.owners import SubscriptionOwner
 from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.held_answers import with_held_body
 from gateway.web.requests import request_body, request_head
 
 if TYPE_CHECKING:
@@ -75,9 +76,8 @@ async def answer_mcp(
             document.release()
             raise ServerStopping("the server is stopping: connect again")
         request.limit_grace(0.0)  # it ends when its client leaves
-        return RouteAnswer(
-            RelayedResponse(200, _STREAM_HEAD, document, None, True, True), cache_status.BYPASS
-        )
+        streamed = RelayedResponse(200, _STREAM_HEAD, document, None, True, True)
+        return with_held_body(request, shared, RouteAnswer(streamed, cache_status.BYPASS))
     return _answer(document, status)
 
 
@@ -109,7 +109,7 @@ async def _response(
 
 async def _admitted(request: Request, place: RoutedTarget, shared: Context) -> Principal | None:
     """Return the principal; None for anybody, where anybody may read. Raises as a guard does."""
-    principal = await admit_control(request, place, (), shared.clock)
+    principal = await admit_control(request, place, (), shared)
     guard = place.route.access.guard
     if principal is None and guard is not None:
         needs = (Need(place.path, READ),)

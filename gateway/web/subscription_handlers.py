@@ -140,7 +140,7 @@ class SubscriptionHandlers:
         """
         name = place.name
         if name == MCP or not control_requests.is_for_anybody(name):
-            await admit_control(request, place, (), self._shared.clock)
+            await admit_control(request, place, (), self._shared)
         body = request.whole = await request_body.whole(request, self._shared)
         headers = [(str(name), value) for name, value in request.headers.items()]
         query = split(place.target)[1]

@@ -13,6 +13,7 @@ from gateway.protocol.http.client_address import counted_as
 if TYPE_CHECKING:
     from asyncio import BaseTransport
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from multidict import MultiMapping
 
@@ -35,6 +36,8 @@ class Bans:
         self._client_address = client_address
         self.in_force: dict[tuple[str, str], Ban] = {}  # by subject
         self._newest: dict[tuple[str, str], float] = {}  # when each was decided
+        # By their owners: what is called with the accounts whose bans have ended.
+        self.on_lifted: dict[object, Callable[[AbstractSet[str]], object]] = {}
 
     def apply(self, bans: Iterable[Ban]) -> list[Ban]:
         """Enforce these bans and no others; return those whose readers are to be disconnected.
@@ -46,9 +49,18 @@ class Bans:
         bans = list(bans)
         new = {it.subject for it in bans if it.at > self._newest.get(it.subject, 0.0)}
         self._newest = {it.subject: it.at for it in bans}
+        before = self.in_force.keys()
         self.in_force = {it.subject: it for it in bans if it.is_in_force(now)}
+        lifted = {value for kind, value in before - self.in_force.keys() if kind == "principal"}
+        for on_lifted in list(self.on_lifted.values()) if lifted else ():
+            on_lifted(lifted)
         ending = new | self.in_force.keys()
         return [it for it in bans if it.subject in ending and not it.is_lifted]
+
+    def bans_account(self, account: str) -> bool:
+        """Return whether the principal with an account is banned; nobody has the account ""."""
+        ban = self.in_force.get(("principal", account)) if account else None
+        return ban is not None and ban.is_in_force(self._clock())
 
     def refusal(
         self,

@@ -25,13 +25,13 @@ from gateway.telemetry.metrics import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.access.contract import Guard
     from gateway.backends.contract import Documents, Log
     from gateway.edge.subscribed.stream_requests import StreamRequests
     from gateway.protocol.streams.reach import TailBound
     from gateway.runtime.writes import Write
     from gateway.subscriptions.engine import SubscriptionRules
     from gateway.subscriptions.state.delivery_state import Wake
+    from gateway.subscriptions.state.owners import OwnerAccess
     from gateway.subscriptions.state.subscription import DurableSubscription
     from gateway.subscriptions.streams.contract import StreamChange
 
@@ -50,10 +50,10 @@ class OriginSubscriptions(RouteSubscriptions):
         documents: Documents,
         rules: SubscriptionRules,
         clock: Callable[[], float],
-        guard: Callable[[], Guard | None],
+        rights: OwnerAccess,
     ) -> None:
         self.origin_streams = OriginStreams(requests)
-        super().__init__(prefix, self.origin_streams, documents, rules, clock, guard)
+        super().__init__(prefix, self.origin_streams, documents, rules, clock, rights)
         self.origin_streams.linked = self.membership.streams
         self._beginning = f"{prefix}/"
         self._unstored: set[str] = set()  # names whose links are being stored, or could not be
@@ -196,11 +196,11 @@ class OnlyGatewaySubscriptions(OriginSubscriptions):
         log: Log,
         rules: SubscriptionRules,
         clock: Callable[[], float],
-        guard: Callable[[], Guard | None],
+        rights: OwnerAccess,
     ) -> None:
         """`log` is only used for its documents."""
         assert log.documents is not None, "the setting names no other kind of log"
-        super().__init__(prefix, requests, log.documents, rules, clock, guard)
+        super().__init__(prefix, requests, log.documents, rules, clock, rights)
         self._log = log
 
     @override

@@ -8,9 +8,9 @@ import msgspec
 
 from gateway.mcp_events.rpc import FORBIDDEN, NOT_FOUND, RpcError
 from gateway.mcp_events.webhooks.receivers import EventReceiver
-from gateway.subscriptions.sending.deliveries import ACCESS_ENDED
 from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.subscriptions.state.cursors import EventPosition
+from gateway.subscriptions.state.owners import BANNED
 from gateway.subscriptions.wakes.acknowledgements import CursorChange
 from gateway.telemetry.logs import log
 
@@ -63,9 +63,9 @@ class WebhookEvents:
             gone = RpcError(NOT_FOUND, "there is no such event type any more", kind="event")
             await self.terminate(subscription, receiver, gone)
             return
-        if not self._engine.may_wake(subscription):
-            if subscription.delivery.failures < MOST_REFUSALS:
-                raise DeliveryFailed(ACCESS_ENDED)
+        if (why := self._engine.why_no_wake(subscription)) is not None:
+            if why == BANNED or subscription.delivery.failures < MOST_REFUSALS:
+                raise DeliveryFailed(why)
             ended = RpcError(FORBIDDEN, "the credential does not permit to read these streams")
             await self.terminate(subscription, receiver, ended)
             return

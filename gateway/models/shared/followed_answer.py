@@ -121,7 +121,7 @@ class FollowedAnswer(LiveAnswer):
                 self._catching_up.cancel()
             self._is_over = self._cut is None
             self._refuse(refusal)
-            self._notify()
+            self.wake_readers()
 
     async def _follow(self) -> None:
         if self._head is not None:

@@ -103,7 +103,7 @@ class OperatorRequests:
         if not 0 < len(quote(question.id, safe="")) <= LONGEST_ID:
             raise invalid(f"an id has 1 to {LONGEST_ID} bytes, percent-encoded")
         configuration = parse_configuration(bytes(question.body), self._engine.prefix)
-        owner = SubscriptionOwner(is_operators=self._engine.guard() is not None)
+        owner = SubscriptionOwner(is_operators=self._engine.rights.guard() is not None)
         await self._requests.put(question.id, configuration, owner)
         return self._describe(question.id)
 

@@ -33,7 +33,6 @@ AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
 AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds
 FAULT = "a fault of Headgate ended the delivery; its log has it, with a traceback"
 NO_EVENTS = "the setting mcp_events of the route is off; set it, or delete the subscription"
-ACCESS_ENDED = "the credential that subscribed may not do this any more: confirm with another one"
 
 
 class EventSender(Protocol):
@@ -53,15 +52,15 @@ class Deliveries:
         rows: SubscriptionRows,
         calls: ReceiverCalls,
         streams: StreamSource,
-        may_wake: Callable[[DurableSubscription], bool],
+        why_no_wake: Callable[[DurableSubscription], str | None],
         clock: Callable[[], float],
     ) -> None:
-        """`may_wake` returns whether an owner may still do what its subscription does."""
+        """`why_no_wake` returns why an owner may not do what its subscription does, or None."""
         self._rows = rows
         self.calls = calls
         self.client = calls.client
         self._streams = streams
-        self._may_wake = may_wake
+        self._why_no_wake = why_no_wake
         self._clock = clock
         self._wakes: Wakes
         self._ready: deque[DurableSubscription] = deque()
@@ -152,8 +151,8 @@ class Deliveries:
         if subscription.events is not None:
             await self._send_events(subscription, wake)
             return
-        if not self._may_wake(subscription):
-            raise DeliveryFailed(ACCESS_ENDED)
+        if (why := self._why_no_wake(subscription)) is not None:
+            raise DeliveryFailed(why)
         if subscription.is_webhook:
             await self._call(subscription, wake)
         else:

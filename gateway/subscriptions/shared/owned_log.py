@@ -15,11 +15,11 @@ from gateway.subscriptions.streams.hosted_streams import STREAMS_AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from gateway.access.contract import Guard
     from gateway.backends.contract import Documents
     from gateway.subscriptions.engine import SubscriptionRules
     from gateway.subscriptions.shared.stream_notes import StreamNote
     from gateway.subscriptions.shared.streams import SharedStreams
+    from gateway.subscriptions.state.owners import OwnerAccess
     from gateway.subscriptions.streams.contract import StreamView
 
 
@@ -35,9 +35,9 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
         documents: Documents,
         rules: SubscriptionRules,
         clock: Callable[[], float],
-        guard: Callable[[], Guard | None],
+        rights: OwnerAccess,
     ) -> None:
-        super().__init__(prefix, streams, documents, rules, clock, guard)
+        super().__init__(prefix, streams, documents, rules, clock, rights)
         self.streams = streams
 
     def concerns(self, path: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 from multidict import CIMultiDict
@@ -14,13 +15,17 @@ from gateway.access.operations import READ, Grant, Need, Operation
 from gateway.access.principal import Principal, account_of
 from gateway.access.token_guard import TokenGuard
 from gateway.access.uses.credential_uses import CONSOLE
+from gateway.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.access.contract import Guard
+    from gateway.access.uses.bans import Bans
     from gateway.subscriptions.state.configuration import SubscriptionConfiguration
 
+ACCESS_ENDED = "the credential that subscribed may not do this any more: confirm with another one"
+BANNED = "an operator has banned the client that subscribed: it goes on when the ban ends"
 _RESTORED = b"restored"  # in place of the digest of a credential, which is not stored
 _APPEND: frozenset[Operation] = frozenset({"append"})
 
@@ -74,6 +79,47 @@ class SubscriptionOwner(NamedTuple):
         until = None if principal.until == inf else principal.until
         proof = stored_proof(principal)
         return OwnerRow(principal.account, principal.name, grants, until, proof)
+
+
+class OwnedSubscriptionLike(Protocol):
+    """A subscription, as far as its owner is judged."""
+
+    owner: SubscriptionOwner
+
+    @property
+    def is_webhook(self) -> bool:
+        """True if its owner is called, and nobody claims its wakes."""
+
+
+class OwnerAccess:
+    """The judges of owners and workers: the present guard of a route, and the bans of operators."""
+
+    def __init__(self, guard: Callable[[], Guard | None], bans: Bans) -> None:
+        self.guard = guard
+        self.bans = bans
+        # By subscription: who has claimed its last wake. After a restart it is not known.
+        self.claimers: WeakKeyDictionary[object, SubscriptionOwner] = WeakKeyDictionary()
+
+    def why_not(self, owner: SubscriptionOwner, needs: Sequence[Need], now: float) -> str | None:
+        """Return why an owner may not do what its subscription needs; None if it may."""
+        if self.bans.bans_account(owner.account):
+            return BANNED
+        return None if owner.still_may(self.guard(), needs, now) else ACCESS_ENDED
+
+    def check_worker(self, subscription: OwnedSubscriptionLike) -> None:
+        """Raise the refusal of a worker that is banned, or whose credential was revoked.
+
+        A lease outlives a credential that expires. A worker that is not known is not refused.
+        """
+        worker = self.claimers.get(subscription)
+        if subscription.is_webhook:
+            worker = subscription.owner
+        if worker is None:
+            return
+        if self.bans.bans_account(worker.account):
+            raise Forbidden("an operator has banned the client that works on this")
+        if worker.principal is not None and not worker.principal.until:
+            raise Unauthenticated("the credential was revoked", is_refused=True)
 
 
 class AccountCounts:

@@ -160,10 +160,10 @@ class Connection(BoundedConnection):
         self._ahead = answers
 
     @override
-    def cancel_request(self) -> None:
-        """Cancel the request that is under way, or the pipelined writes."""
-        super().cancel_request()
-        if self._ahead is not None:
+    def cancel_request(self, request: Request | None = None) -> None:
+        """Cancel the request that is under way, or the pipelined writes; or only `request`."""
+        super().cancel_request(request)
+        if self._ahead is not None and request is None:
             self._ahead.cancel()
 
     def set_on_lost(self, on_lost: Callable[[Connection], object] | None) -> None:

@@ -148,9 +148,9 @@ class HttpConnection(PacedConnection):
         if self.is_idle:
             self.force_close()
 
-    def cancel_request(self) -> None:
-        """Cancel the request that is under way."""
-        if self._step is not None:
+    def cancel_request(self, request: Request | None = None) -> None:
+        """Cancel the request that is under way, or only `request` if that is under way."""
+        if self._step is not None and request in {None, self.request}:
             self._step.cancel()
 
     # Requests

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.access.principal import account_of
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -27,7 +26,14 @@ from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting, web_origins
-from gateway.web.admission import RoutedTarget, admit, admit_at_once, check_again, conceal
+from gateway.web.admission import (
+    RoutedTarget,
+    admit,
+    admit_at_once,
+    check_again,
+    conceal,
+    refuse_banned,
+)
 from gateway.web.handlers import event_sources
 from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
 from gateway.web.requests import charges, request_head
@@ -123,7 +129,7 @@ class Handlers:
         """Return the outcome of an admitted request, or what to wait for."""
         route = place.route
         if self._shared.bans.in_force:
-            self._check_bans(request, exchange)
+            refuse_banned(request, exchange, self._shared.bans)
         if request.method == "GET":
             accounting.note_read(exchange, request, route, credential.target, self._clock())
         else:
@@ -139,14 +145,6 @@ class Handlers:
         if exchange.decide_again is not None and exchange.operation == READ:
             return self._check_again(outcome, exchange, route)
         return outcome
-
-    def _check_bans(self, request: Request, exchange: Exchange) -> None:
-        """Raise the refusal of a client that an operator has banned."""
-        account = account_of(exchange.principal)
-        refusal = self._shared.bans.refusal(account, request.transport, request.fields.headers)
-        if refusal is not None:
-            exchange.refuse(refusal.detail)
-            raise refusal
 
     @staticmethod
     async def _check_again(

@@ -29,6 +29,7 @@ from gateway.protocol.http.target import split, taken_out
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
+from gateway.web.held_answers import held_answer
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
@@ -71,9 +72,14 @@ class ModelHandlers:
     def operate(
         self, request: Request, target: str, route: ModelRoute, _name: str
     ) -> Coroutine[Any, Any, RouteAnswer | None]:
-        """Return a coroutine of the response."""
+        """Return a coroutine of the response, which ends with the right of its client."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
+        return held_answer(request, self._shared, self._answered(request, target, route))
+
+    def _answered(
+        self, request: Request, target: str, route: ModelRoute
+    ) -> Coroutine[Any, Any, RouteAnswer]:
         below = target.removeprefix(route.prefix)
         if request.method == "POST" and split(below)[0] in route.dialect.answer_paths:
             return self._answer(request, below, route)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from gateway.access.uses.credential_uses import CredentialUse
+    from gateway.live.admitted_readers import HeldRequest
     from gateway.live.contract import ReaderState
     from gateway.runtime.context import Context
     from gateway.runtime.route import RoutedFeed, StreamRoute
@@ -126,7 +127,13 @@ class ReaderLists:
         def is_banned(found: _ListedReader) -> bool:
             return not subjects.isdisjoint(subjects_of(found.row.account, found.row.address))
 
-        return await self._turns.run(self._ended(is_banned))
+        def is_held_by_banned(held: HeldRequest) -> bool:
+            account = "" if held.principal is None else held.principal.account
+            return not subjects.isdisjoint(subjects_of(account, held.address))
+
+        count = self._shared.held.end_banned(is_held_by_banned)
+        ended = await self._turns.run(self._ended(is_banned))
+        return EndedReaderCount(ended.count + count)
 
     async def _usages_of(self, question: ListUsages) -> UsageList:
         """Return the principals that use this process most."""

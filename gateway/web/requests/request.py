@@ -37,6 +37,9 @@ class ClientConnection(Protocol):
     def cancel_without_client(self, request: Request) -> None:
         """Cancel a request without a client, once its grace_s is over."""
 
+    def cancel_request(self, request: Request) -> None:
+        """Cancel a request, if it is still under way."""
+
 
 class Request:
     """The head and the body of one request, and the connection that it came on.
