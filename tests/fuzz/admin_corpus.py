@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from admin.api.table import OPERATIONS
+from admin.pages.views import pages
 from tests.fuzz.corpus import NAMES, PREFIX, spoiled
 
 if TYPE_CHECKING:
@@ -15,33 +17,11 @@ CSRF = b"the-token-against-forgery"
 """In place of the one that the server has made, so that all else follows from the seed."""
 _PROBES = ("/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing", "/api/nothing", "//")
 _PAGES = (
-    *(
-        "/",
-        "/streams",
-        "/stream",
-        "/explain",
-        "/routes",
-        "/cdn",
-        "/configuration",
-        "/about",
-        "/runs",
-        "/events",
-    ),
-    *("/sign-in", "/static/style.css", "/static/..%2fapp.py", "/cdn/file", "/?span=1h", "/?span=x"),
+    *(page.path for page in pages()),
+    *("/alerts", "/sign-in", "/static/style.css", "/static/..%2fapp.py", "/cdn/file"),
+    *("/?span=1h", "/?span=x"),
 )
-_ANSWERS = (
-    *("session", "overview", "overview/events", "routes", "streams", "stream", "stream/messages"),
-    *(
-        "stream/events",
-        "cdn",
-        "cdn/file",
-        "configuration",
-        "about",
-        "openapi.json",
-        "runs",
-        "events",
-    ),
-)
+_ANSWERS = tuple(it.path.removeprefix("/api/") for it in OPERATIONS if it.method == "GET")
 _VALUES = (
     "",
     PREFIX,
