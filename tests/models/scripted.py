@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+_LENGTH = re.compile(rb"content-length: (\d+)")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 
@@ -22,7 +24,9 @@ class Scripted:
     calls: int = 0
 
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if found := _LENGTH.search(head):
+            await reader.readexactly(int(found[1]))
         self.calls += 1
         writer.write(self.response)
         with contextlib.suppress(ConnectionError):
