@@ -184,20 +184,33 @@ async def _watched(
     """
     loop = asyncio.get_running_loop()
     look_at = loop.time() + PRODUCER_TTL_S
-    while True:
-        coming = asyncio.ensure_future(anext(batches, None))
-        try:
-            while not (await asyncio.wait({coming}, timeout=max(0.0, look_at - loop.time())))[0]:
-                with contextlib.suppress(StreamError):  # following tells of a server that is away
-                    await streams.end_if_lost()
-                look_at = loop.time() + LOOK_AGAIN_S
-        except BaseException:
-            coming.cancel()
-            await asyncio.wait({coming})
-            raise
-        batch = coming.result()
-        if batch is None:
-            return
-        yield batch
-        if batch.bodies:
-            look_at = loop.time() + PRODUCER_TTL_S
+    looking: asyncio.Task[None] | None = None  # beside the reading: it may take seconds
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(batches, None))
+            try:
+                while not (await asyncio.wait({coming}, timeout=max(0.0, look_at - loop.time())))[
+                    0
+                ]:
+                    if looking is None or looking.done():
+                        looking = asyncio.create_task(_look(streams))
+                    look_at = loop.time() + LOOK_AGAIN_S
+            except BaseException:
+                coming.cancel()
+                await asyncio.wait({coming})
+                raise
+            batch = coming.result()
+            if batch is None:
+                return
+            yield batch
+            if batch.bodies:
+                look_at = loop.time() + PRODUCER_TTL_S
+    finally:
+        if looking is not None:
+            looking.cancel()
+            await asyncio.wait({looking})
+
+
+async def _look(streams: LogStreams) -> None:
+    with contextlib.suppress(StreamError):  # following tells of a server that is away
+        await streams.end_if_lost()

@@ -15,7 +15,8 @@ from headgate.errors import (
     SourceFailed,
     StreamConflict,
 )
-from headgate.lease import Lease
+from headgate.lease import Lease, stays_so
+from headgate.notes import SPARE_S, beat_s
 from headgate.records import RunState
 from headgate.retries import Retries
 
@@ -84,11 +85,19 @@ class LogStreams:
             return "done"
         if await self.lease.is_held():
             return "active"
-        found = await self.text.find()  # it may just have ended
-        if found is not None and not found.is_closed:
-            words = f"the producer of stream {self.stream_id!r} has not been heard of for "
-            await self.fail(RunState("orphaned", f"{words}{PRODUCER_TTL_S} s"))
+        # Its server may just have been away, or the text may just have ended.
+        if not await stays_so(self._is_left, beat_s(PRODUCER_TTL_S) + SPARE_S):
+            return await self.state()
+        words = f"the producer of stream {self.stream_id!r} has not been heard of for "
+        await self.fail(RunState("orphaned", f"{words}{PRODUCER_TTL_S} s"))
         return "done"
+
+    async def _is_left(self) -> bool:
+        """Return whether the text has no producer, and no end."""
+        if await self.lease.is_held():
+            return False
+        found = await self.text.find()
+        return found is not None and not found.is_closed
 
     async def end_if_lost(self) -> None:
         """End a text whose producer is gone; where it is not, that costs one request."""

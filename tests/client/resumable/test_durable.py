@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.client.resumable.conftest import MakeStreams
 
 TEXT = "naïve 🙂👩\u200d🚀 e\u0301nd"
+SHORT_TTL_S = 3  # of the sign of a producer that is dead here: it is waited for in vain
 
 
 @pytest.mark.parametrize("resume_at", [0, 3, 7, 8, len(TEXT) - 1])
@@ -74,6 +75,7 @@ async def test_text_of_a_killed_producer_stays_readable_and_ends_with_producer_l
     """And who looks finds out that it is gone, and ends the stream for everybody."""
     folder = f"{server.streams}/killed"
     monkeypatch.setattr(durable, "PRODUCER_TTL_S", 0.1)
+    monkeypatch.setattr(log_streams, "PRODUCER_TTL_S", SHORT_TTL_S)
     async with ResumableStreams(folder) as streams:
         with producer(folder) as process:
             say(process, "text")
@@ -94,7 +96,10 @@ async def test_text_of_a_killed_producer_stays_readable_and_ends_with_producer_l
             await anext(again)
 
 
-async def test_a_producer_that_readers_declared_lost_writes_no_more(server: Headgate) -> None:
+async def test_a_producer_that_readers_declared_lost_writes_no_more(
+    server: Headgate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_streams, "PRODUCER_TTL_S", SHORT_TTL_S)
     folder, tap = f"{server.streams}/taken-for-dead", Tap()
     ended: list[Awaitable[None]] = []
     async with ResumableStreams(folder, keep_alive=ended.append) as producer:
@@ -109,6 +114,20 @@ async def test_a_producer_that_readers_declared_lost_writes_no_more(server: Head
         await ended[0]
         with pytest.raises(ProducerLost):
             await anext(reader)
+
+
+async def test_a_producer_whose_sign_of_life_expired_may_give_it_again_before_its_text_is_ended(
+    server: Headgate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server was away for longer than a sign lasts."""
+    monkeypatch.setattr(durable, "BEAT_S", 1.0)
+    folder, tap = f"{server.streams}/in-doubt", Tap()
+    async with ResumableStreams(folder) as streams:
+        await streams.create("a", tap)
+        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+            await alive.delete()
+        assert await streams.state("a") == "active"
+        tap.end()
 
 
 async def test_a_producer_without_text_renews_its_sign_of_life(
