@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
+from gateway.protocol.bodies.content import EVENT_END
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 # The longest that providers send hold an image in base64, of some megabytes.
 LONGEST_EVENT = 16 << 20
-# Two line ends in a row. A CR LF is one line end, so a CR before a LF is none by itself. Begun with
-# a set of bytes, the search is four times as fast.
-_END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\n|\r\n?+)")
 _LONGEST_END = 4  # bytes
 # A byte order mark, which parsers leave out at the beginning of a stream, and only there.
 BOM = b"\xef\xbb\xbf"
@@ -63,7 +61,7 @@ class WholeEvents:
 def _ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
     """Yield the positions behind the ends of events. Most providers send no CR."""
     if data.find(b"\r", position) >= 0:
-        for found in _END.finditer(data, position):
+        for found in EVENT_END.finditer(data, position):
             yield found.end()
         return
     while (found_at := data.find(b"\n\n", position)) >= 0:

@@ -88,6 +88,20 @@ async def test_a_comment_is_no_event_for_those_who_join_the_answer(
                     assert (await answer.read()).startswith(b": wait\ndata: ")
 
 
+async def test_those_who_join_an_answer_get_each_event_with_its_id_whatever_ends_its_lines(
+    http: aiohttp.ClientSession,
+) -> None:
+    events = b"".join(EVENTS.replace(b"hi", text) for text in (b"a", b"b")).replace(b"\n", b"\r")
+    async with scripted(b"HTTP/1.1 200 OK\r\n" + TYPE + b"\r\n" + events) as provider:
+        with gateway_before(provider) as gateway:
+            bodies = []
+            for _ in range(2):
+                headers = {**KEY, "Idempotency-Key": "one"}
+                async with http.post(gateway.url + PATH, json=BODY, headers=headers) as answer:
+                    bodies.append(await answer.read())
+            assert bodies[0] == bodies[1]
+
+
 async def test_an_answer_with_bytes_that_are_not_utf_8_is_whole_for_those_who_join_it(
     http: aiohttp.ClientSession,
 ) -> None:

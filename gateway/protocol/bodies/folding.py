@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type, stored_messages
+from gateway.protocol.bodies.content import (
+    EVENT_END,
+    EVENTS_TYPE,
+    is_json,
+    media_type,
+    stored_messages,
+)
 from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
 
 if TYPE_CHECKING:
@@ -25,7 +31,6 @@ VERSION = 1  # stands in ETags: the same range folded by another version is anot
 _EVENTS_PER_STEP = 64
 # An event whose data are one object on one line, as far as folding understands events.
 _FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
-_EVENT_END = re.compile(rb"(?:\r\n|\n){2}")
 
 
 class FoldedEvent(NamedTuple):
@@ -172,7 +177,7 @@ def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
             yield _framed(start, found)
             continue
         begin = 0
-        for end in (found.end() for found in _EVENT_END.finditer(data)):
+        for end in (found.end() for found in EVENT_END.finditer(data)):
             whole = data[begin:end]
             found = _FRAME.fullmatch(whole) if is_between else None
             yield _unframed(start + end, whole) if found is None else _framed(start + end, found)
