@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from tests.models.provider import Provider
+    from tests.models.serving import Serving
     from tests.support.processes import Headgate
 
 CHAT = f"{OPENAI}/v1/chat/completions"
@@ -27,7 +28,7 @@ MOST_S = 8.0
 
 @contextlib.contextmanager
 def two_gateways(
-    provider: Provider, origin: str, settings: Mapping[str, object] | None = None
+    provider: Serving, origin: str, settings: Mapping[str, object] | None = None
 ) -> Iterator[tuple[Headgate, Headgate]]:
     """Start two gateways with the same model routes."""
     with (

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.models.answers import ID_LINE, response, without_ids
+from tests.models.answers import ID_LINE, chat_completion, response, without_ids
 from tests.models.provider import WHOLE as WHOLE_BODY
 from tests.models.provider import providing
+from tests.models.scripted import ended, scripted
 from tests.models.shared.gateways import (
     KEY,
     MESSAGE,
@@ -265,3 +266,25 @@ async def test_a_gateway_that_starts_leaves_the_answers_that_another_one_writes(
             provider.allow()
             assert message(begun_there + await joined.read()) == MESSAGE
         assert message(begun + await answer.read()) == MESSAGE
+
+
+async def test_a_key_is_free_at_every_gateway_after_an_answer_without_its_end(
+    http: aiohttp.ClientSession, origin: str
+) -> None:
+    async def has_end() -> bool:
+        async with http.get(f"{url}/record", params={"offset": "-1"}) as record:
+            return b'"entry":"end"' in await record.read()
+
+    whole = b"".join(chat_completion())
+    async with scripted(ended(b"".join(chat_completion()[:3]))) as provider:
+        with two_gateways(provider, origin) as (one, other):
+            async with ask(http, one) as answer:
+                assert b"without the last event" in await answer.read()
+                url = answer.headers["Stream-URL"]
+            await until(has_end)
+            provider.response = ended(whole)
+            for gateway in (other, one):
+                assert await read(http, gateway, "one") == message(whole)
+            async with http.get(url, params={"offset": "-1"}) as stored:
+                assert await stored.read() == whole
+        assert provider.calls == 2
