@@ -94,6 +94,8 @@ class Start:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             self._is_cancelled = True
+            # Whatever comes of it later, nobody waits for it.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
             if task.done() and not task.cancelled() and task.exception() is None:
                 await self.withdraw()  # it was cancelled as it came to its end
