@@ -321,7 +321,10 @@ class ModelAnswers:
         self, answer: WrittenAnswer, request: AnswerRequest, running_place: TakenPlace
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
-        prompt = record.prompt_of(answer.request, request.body) if request.stores_prompt else None
+        prompt = None
+        if request.stores_prompt:
+            steps = record.prompt_of(answer.request, request.body)
+            prompt = await self.streams.route.table.turns.run(steps)
         creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
         try:
             served = await self._provider.call(request)

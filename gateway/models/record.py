@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from codecs import getincrementaldecoder
+from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.errors import RecordDamaged
+from gateway.errors import BadRequest, RecordDamaged
 from gateway.models.dialects.contract import TokenUsage
-from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE
-from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
+from gateway.protocol.bodies.content import (
+    DEFAULT_CONTENT_TYPE,
+    EVENTS_TYPE,
+    JSON_TYPE,
+    long_value,
+)
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.bodies.utf8 import NOT_JSON
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.streams import AnswerStreams
 
@@ -168,13 +178,25 @@ async def delete_beside(streams: AnswerStreams, name: str, record_id: int | None
     await streams.delete(record_name(name), record_id)
 
 
-def prompt_of(request: RequestEntry, body: bytes) -> bytes:
-    """Return the entry with the body of a request, for the prompts."""
+def prompt_of(request: RequestEntry, body: bytes) -> Generator[None, None, bytes]:
+    """Return the entry with the body of a request, for the prompts, step by step.
+
+    The body is in it as it was sent, or as a text if it is not JSON that readers can decode.
+    """
+    entry = BytesIO()  # which gives out what was written without copying it once more
+    entry.write(b'{"position":%d,"body":' % request.position)
     try:
-        prompt: object = decoded_json(body)
-    except NOT_JSON:
-        prompt = body.decode(errors="replace")
-    return msgspec.json.encode({"position": request.position, "body": prompt})
+        entry.write((yield from long_value(body, "the body")))
+    except BadRequest:
+        entry.write(b'"')
+        decoder = getincrementaldecoder("utf-8")("replace")
+        for at in range(0, len(body) + 1, SLICE_BYTES):
+            text = decoder.decode(body[at : at + SLICE_BYTES], at + SLICE_BYTES > len(body))
+            entry.write(msgspec.json.encode(text)[1:-1])
+            yield
+        entry.write(b'"')
+    entry.write(b"}")
+    return entry.getvalue()
 
 
 def encoded(entry: Entry) -> bytes:
