@@ -12,7 +12,7 @@ from gateway.protocol.bodies.content import (
     is_json,
     is_text,
     media_type,
-    stored_messages,
+    messages_of,
 )
 
 if TYPE_CHECKING:
@@ -46,8 +46,11 @@ class Group(NamedTuple):
 class Splitter(Protocol):
     """The splitter of one stream's records into messages, in order."""
 
-    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
-        """Yield the messages that are complete with a record, which ends at `end`."""
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
+        """Yield the messages that are complete with a record, which ends at `end`.
+
+        None is yielded between the steps of long work.
+        """
 
     def rest(self) -> bytes:
         """Return the message that the end of the stream completes; b"" if there is none."""
@@ -60,7 +63,7 @@ class SseSplitter:
         self._whole = WholeEvents()
         self._start: int | None = None  # of the event that is not complete
 
-    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
         """Yield the events that are complete now; one that is too long is left out."""
         if self._start is None:
             self._start = end - len(record)
@@ -74,6 +77,8 @@ class SseSplitter:
             for event in events:
                 start, self._start = self._start, self._start + len(event)
                 yield StreamMessage(event, start, self._start)
+            if len(record) > SLICE_BYTES:
+                yield None
 
     def rest(self) -> bytes:
         """Return the last event, whose blank line is missing."""
@@ -83,12 +88,18 @@ class SseSplitter:
 class JsonSplitter:
     """The messages of a JSON stream, of which a record may have several."""
 
-    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
         """Yield the messages of a record; only behind the last one can a reader resume."""
-        start = end - len(record)
-        values = stored_messages(record)
-        for number, value in enumerate(values, 1):
-            yield StreamMessage(bytes(value), start, end, number == len(values))
+        start, last = end - len(record), None
+        for value in messages_of(record):
+            if value is None:
+                yield None
+                continue
+            if last is not None:
+                yield StreamMessage(last, start, end, False)
+            last = value
+        assert last is not None, "no record is empty"
+        yield StreamMessage(last, start, end)
 
     def rest(self) -> bytes:
         """Return b"", because each record is complete."""

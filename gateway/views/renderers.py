@@ -6,7 +6,9 @@ offset behind the message of the stream that it came from.
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from gateway.protocol.bodies.content import is_text
@@ -18,6 +20,8 @@ from gateway.views.styles import STYLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+LONGEST_AT_ONCE = 64 * 1024  # bytes of a message that are read without steps
+MOST_PENDING = 1_000  # pieces
 LAST_ID = b": end\n\n"  # a comment, which parsers leave out: it is there for its id
 
 
@@ -29,7 +33,8 @@ class ViewRenderer:
         self._style = STYLES[view](content_type, thread)
         self._splitter = splitter_of(content_type)
         self._is_text = is_text(content_type)
-        self._pending: list[bytes] = []  # pieces of the next group
+        self._pending: list[bytes] = []  # the last pieces of the next group
+        self._earlier = BytesIO()  # those before them: a record may have millions of messages
 
     def groups(
         self, record: bytes, end: int, offset_of: Callable[[int], str]
@@ -39,6 +44,11 @@ class ViewRenderer:
         None is yielded for a message that completes no group, so that long work has steps.
         """
         for message in self._splitter.messages(record, end):
+            if message is None:
+                yield None
+                continue
+            if len(message.data) > LONGEST_AT_ONCE:
+                message = message._replace(data=(yield from self._readable(message.data)))
             self._add(message, offset_of)
             if message.is_border and self._pending:
                 end_offset = offset_of(message.end)
@@ -60,12 +70,41 @@ class ViewRenderer:
             self._pending.append(LAST_ID)  # the last event came before it was known to be the last
         return [Group(end_offset, self._joined(end_offset))] if self._pending else []
 
+    def _readable(self, data: bytes) -> Generator[None, None, bytes]:
+        """Return a long message as UTF-8, step by step; b"" for one that takes long to render."""
+        lines = data.count(b"\n") + data.count(b"\r")
+        values = sum(map(data.count, (b",", b"[", b"{")))
+        if lines > self._style.most_lines or values > self._style.most_values:
+            return b""
+        yield
+        if not self._is_text or data.isascii():
+            return data
+        yield
+        decoder = getincrementaldecoder("utf-8")("replace")
+        text = BytesIO()
+        for at in range(0, len(data), LONGEST_AT_ONCE):
+            part = data[at : at + LONGEST_AT_ONCE]
+            text.write(decoder.decode(part, at + LONGEST_AT_ONCE >= len(data)).encode())
+            yield
+        return text.getvalue()
+
     def _add(self, message: StreamMessage, offset_of: Callable[[int], str]) -> None:
-        data = as_utf8(message.data) if self._is_text else message.data
+        if not message.data:
+            return
+        data = message.data
+        if self._is_text and len(data) <= LONGEST_AT_ONCE:
+            data = as_utf8(data)
         self._pending += self._style.pieces(data, partial(offset_of, message.start))
+        if len(self._pending) > MOST_PENDING:
+            self._earlier.write(b"".join(self._pending[:-1]))
+            del self._pending[:-1]
 
     def _joined(self, end: str) -> bytes:
         pieces, self._pending = self._pending, []
         if self._style.has_ids:
             pieces[-1] = b"id: %b\n%b" % (end.encode(), pieces[-1])
-        return b"".join(pieces)
+        if not self._earlier.tell():
+            return b"".join(pieces)
+        earlier, self._earlier = self._earlier, BytesIO()
+        earlier.write(b"".join(pieces))
+        return earlier.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 DONE = b"data: [DONE]\n\n"
 END = b'event: end\ndata: {"streamClosed":true}\n\n'
+# Of a long message in a view that is made of its values, or of the lines of an event: messages of
+# answers have some tens. More take over 10 ms to decode.
+MOST_VALUES = 50_000
+MOST_LINES = 20_000
+MOST_LINES_OF_TEXT = 2_000_000  # each begins with 6 bytes more in an event
 BETWEEN_ANSWERS = b"\n\n"  # in a text
 
 
@@ -32,6 +38,8 @@ class Style(Protocol):
     """
 
     has_ids: bool
+    most_values: float  # of a long message, beyond which it is left out
+    most_lines: float
 
     def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:
         """Return the pieces for a message of the stream."""
@@ -48,6 +56,8 @@ class SseStyle:
     def __init__(self, content_type: str, _thread: str) -> None:
         self._is_events = media_type(content_type) == EVENTS_TYPE
         self._is_text = is_text(content_type)
+        self.most_values: float = inf
+        self.most_lines: float = MOST_LINES if self._is_events else MOST_LINES_OF_TEXT
 
     def pieces(self, data: bytes, _offset: Callable[[], str]) -> list[bytes]:
         """Return the event; of a stored one its name and data, which alone reach a page."""
@@ -76,6 +86,9 @@ class _AnswerStyle(Style):
         self._chunks = AnswerChunks(thread)
         self._is_events = media_type(content_type) == EVENTS_TYPE
         self._is_json = is_json(content_type)
+        is_decoded = self._is_events or self._is_json
+        self.most_values = MOST_VALUES if is_decoded else inf
+        self.most_lines = MOST_LINES if self._is_events else inf
 
     @override
     def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:

@@ -89,6 +89,26 @@ def stored_messages(record: bytes) -> list[msgspec.Raw]:
     return _JSON_ARRAY.decode(b"[%b]" % record)
 
 
+def messages_of(record: bytes) -> Iterator[bytes | None]:
+    """Yield the messages in a stored record as `stored_messages` does.
+
+    None is yielded between the slices of a long record, so that long work has steps.
+    """
+    if len(record) <= SLICE_BYTES:
+        yield from map(bytes, stored_messages(record))
+        return
+    begun: list[bytes] = []
+    for piece in Slices(record):
+        parts = piece.parts
+        begun.append(parts[0])
+        if len(parts) > 1:
+            yield b"".join(begun)
+            yield from parts[1:-1]
+            begun = [parts[-1]]
+        yield None
+    yield b"".join(begun)
+
+
 def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec.Raw]:
     with _telling():
         body.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings

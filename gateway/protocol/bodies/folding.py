@@ -18,7 +18,7 @@ from gateway.protocol.bodies.content import (
     EVENTS_TYPE,
     is_json,
     media_type,
-    stored_messages,
+    messages_of,
 )
 from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VERSION = 1  # stands in ETags: the same range folded by another version is another response
 _EVENTS_PER_STEP = 64
+_LONG = 64 * 1024  # bytes of an event that is a step of its own
+_MOST_VALUES = 50_000  # as commas and brackets: a delta has some tens, its text fewer commas
 # An event whose data are one object on one line, as far as folding understands events.
 _FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
 
@@ -119,7 +121,7 @@ class _Fold:
 
     def _piece(self, event: _Event) -> _DeltaEvent | None:
         """Return an event as a piece that may be joined; None for one that stands alone."""
-        if event.frame is None:
+        if event.frame is None or _has_too_many(event.text):
             return None
         try:
             value = msgspec.json.decode(event.text)
@@ -140,14 +142,15 @@ def fold(
     """
     fold = _Fold(find_delta)
     for number, event in enumerate(_events(content_type, start, records)):
-        fold.add(event)
-        if number % _EVENTS_PER_STEP == 0:
+        if event is not None:
+            fold.add(event)
+        if number % _EVENTS_PER_STEP == 0 or event is None or len(event.text) > _LONG:
             yield
     fold.join()
     return fold.events
 
 
-def _events(content_type: str, start: int, records: Sequence[bytes]) -> Iterator[_Event]:
+def _events(content_type: str, start: int, records: Sequence[bytes]) -> Iterator[_Event | None]:
     if is_json(content_type):
         return _messages_of(start, records)
     if media_type(content_type) == EVENTS_TYPE:
@@ -156,13 +159,15 @@ def _events(content_type: str, start: int, records: Sequence[bytes]) -> Iterator
     return (_Event(FoldedEvent(*it)) for it in zip(islice(ends, 1, None), records, strict=True))
 
 
-def _messages_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
-    """Yield the messages of a JSON stream; those of one record end where the record does."""
+def _messages_of(start: int, records: Sequence[bytes]) -> Iterator[_Event | None]:
+    """Yield the messages of a JSON stream; those of one record end where the record does.
+
+    None is yielded between the steps of long work.
+    """
     for data in records:
         start += len(data)
-        for message in stored_messages(data):
-            text = bytes(message)
-            yield _Event(FoldedEvent(start, text), (b"", b""), text)
+        for text in messages_of(data):
+            yield None if text is None else _Event(FoldedEvent(start, text), (b"", b""), text)
 
 
 def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
@@ -200,6 +205,11 @@ def _framed(end: int, found: re.Match[bytes]) -> _Event:
 def _unframed(end: int, data: bytes) -> _Event:
     """Return an event that is not understood, or a part of one, as text."""
     return _Event(FoldedEvent(end, part_as_utf8(data)))
+
+
+def _has_too_many(text: bytes) -> bool:
+    """Return whether a long event may have more values than are decoded in a step."""
+    return len(text) > _LONG and sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES
 
 
 def _holder(event: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - an object or an array

@@ -67,6 +67,15 @@ class Slice(NamedTuple):
         return joined[self.head : len(joined) - self.tail]
 
     @property
+    def parts(self) -> list[bytes]:
+        """The messages, the last of which ends at the cut."""
+        parts = list(map(bytes, self.items[self.leading_commas :]))
+        if not self.leading_commas:
+            parts[0] = parts[0][self.head :]
+        parts[-1] = parts[-1][: len(parts[-1]) - self.tail]
+        return parts
+
+    @property
     def commas(self) -> int:
         """The number of commas between messages in the slice."""
         return len(self.items) - 1 - self.leading_commas
