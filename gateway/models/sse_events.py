@@ -57,6 +57,14 @@ class WholeEvents:
         """Return the bytes of an incomplete event."""
         return bytes(self._rest)
 
+    def take_last(self) -> bytes:
+        """Return the event whose last CR no LF follows any more, and forget it; b"" for none."""
+        if len(self._rest) not in _ends(self._rest):
+            return b""
+        last = bytes(self._rest)
+        self._rest.clear()
+        return last
+
 
 def _ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
     """Yield the positions behind the ends of events. Most providers send no CR."""

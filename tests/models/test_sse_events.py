@@ -56,6 +56,18 @@ def test_an_event_without_an_end_is_the_rest() -> None:
     assert splitter.rest() == b"data: b\n"
 
 
+@pytest.mark.parametrize(
+    ("sent", "last"),
+    [(b"data: a\r\r", b"data: a\r\r"), (b"data: a\r", b""), (b"", b"")],
+    ids=["whole", "half", "none"],
+)
+def test_an_event_that_ends_with_cr_is_whole_once_nothing_follows(sent: bytes, last: bytes) -> None:
+    splitter = WholeEvents()
+    assert splitter.feed(sent) == []
+    assert splitter.take_last() == last
+    assert splitter.rest() == (b"" if last else sent)
+
+
 def test_an_event_longer_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse_events, "LONGEST_EVENT", 10)
     splitter = WholeEvents()

@@ -86,14 +86,21 @@ class AnswerEvents:
     async def _events_of_response(self, splitter: WholeEvents) -> AsyncGenerator[list[bytes]]:
         """Yield the events of one response that have not come before."""
         mark = BOM  # left out at its beginning
-        async for part in body_parts(self._response):
-            events = splitter.feed(part)
-            if events:
-                events[0], mark = events[0].removeprefix(mark), b""
-            if self._background is not None:
-                events = self._background.new_events(events)
-            if events:
+        try:
+            async for part in body_parts(self._response):
+                events = splitter.feed(part)
+                if events:
+                    events[0], mark = events[0].removeprefix(mark), b""
+                if events := self._new(events):
+                    yield events
+        except (OriginBroken, OriginTimeout):
+            if (last := splitter.take_last()) and (events := self._new([last])):
                 yield events
+            raise
+
+    def _new(self, events: list[bytes]) -> list[bytes]:
+        """Return those of some events that another response has not brought."""
+        return events if self._background is None else self._background.new_events(events)
 
     async def _is_resumed(self, lost: HeadgateError | None) -> bool:
         """Return whether the answer goes on in another response. Raises `lost` if it should."""
