@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -43,6 +44,7 @@ VALUES: dict[str, object] = {
 }
 
 
+CLIENTS = 16  # some answers wait for a server that is away
 ACTIONS = ("", "delete", "pause", "put", "ban")
 
 
@@ -183,14 +185,13 @@ async def failed(
     """
     found: list[tuple[Any, ...]] = []
     answers = 0
-    timeout = aiohttp.ClientTimeout(total=30)
-    async with aiohttp.ClientSession(gateway.admin_url, timeout=timeout) as session:
-        async with session.get("/api/session") as current:
-            token = (await current.json())["csrf"]
-        if stops:
-            assert gateway.process is not None
-            gateway.process.send_signal(signal.SIGTERM)
-        for request in requests(prefixes):
+    waiting = requests(prefixes)
+    timeout = aiohttp.ClientTimeout(total=60)
+
+    async def ask_on(session: aiohttp.ClientSession, token: str) -> None:
+        nonlocal answers
+        while waiting:
+            request = waiting.pop(0)
             fields = {"X-CSRF-Token": token, "Accept": "text/html" if request.is_page else "*/*"}
             if request.body is not None:
                 fields |= FORM if request.is_page else {"Content-Type": "application/json"}
@@ -202,6 +203,14 @@ async def failed(
                     answers += 1
                     if answer.status == 500:
                         found.append((*request, await answer.text()))
+
+    async with aiohttp.ClientSession(gateway.admin_url, timeout=timeout) as session:
+        async with session.get("/api/session") as current:
+            token = (await current.json())["csrf"]
+        if stops:
+            assert gateway.process is not None
+            gateway.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*(ask_on(session, token) for _ in range(CLIENTS)))
     return found, answers
 
 
