@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +16,13 @@ import pytest
 
 from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS
 from gateway.protocol.bodies.multi_append import MAX_MESSAGES
+from gateway.subscriptions.state.configuration import SubscriptionConfiguration
+from gateway.subscriptions.state.owners import SubscriptionOwner
+from gateway.subscriptions.state.subscription import DurableSubscription
+from tests.subscriptions.receivers import subscribed
+from tests.subscriptions.test_patterns import hardest_patterns
 from tests.support.multi_append import framed
+from tests.support.waiting import until
 from tests.web.serving import PREFIX, put, serving
 
 if TYPE_CHECKING:
@@ -174,3 +181,38 @@ def test_an_append_in_one_byte_chunks_blocks_the_event_loop_only_shortly(
     status, turn_s = worst_turn(TEXT, sent, longest)
     tell(f"100,000 chunks, the longest turn takes {turn_s * 1000:.0f} ms")
     assert (status, turn_s < LONGEST_TURN_S) == (204, True)
+
+
+def test_a_name_of_900_segments_is_matched_and_linked_in_short_turns(
+    longest: list[float], tell: Callable[[str], None]
+) -> None:
+    async def attack() -> None:
+        async with subscribed() as gateway:
+            for number, pattern in enumerate(hardest_patterns(2_000)):
+                configuration = SubscriptionConfiguration(
+                    type="pull-wake",
+                    pattern=pattern,
+                    streams=(),
+                    webhook_url=None,
+                    wake_stream="wakes",
+                    lease_ttl_ms=30_000,
+                    description=None,
+                )
+                owner = SubscriptionOwner()
+                made = DurableSubscription(f"s{number}", "b", 0.0, configuration, owner)
+                gateway.engine.add(made)
+                made.activate()
+            await gateway.create("wakes", body=b"[]")
+            gateway.engine.streams.observe(gateway.engine.on_change)
+            await asyncio.sleep(0)  # what was done so far is a turn of the test
+            longest[0] = 0.0
+            name = "/".join(random.Random(2).choices("ab", k=900))
+            assert (await gateway.create(name, body=b'{"n":1}')).status == 201
+            assert (await gateway.append(name)).status == 204
+            await until(lambda: not len(gateway.engine.membership.late))
+            assert len(gateway.engine.membership.streams[name].links) > 200
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(attack())
+    tell(f"2,000 patterns, the longest turn takes {longest[0] * 1000:.0f} ms")
+    assert longest[0] < LONGEST_TURN_S
