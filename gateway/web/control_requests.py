@@ -80,6 +80,10 @@ class RemoteClient(ClientConnection):
     def cancel_request(self, request: Request) -> None:
         """Do nothing: its response is short."""
 
+    @override
+    def end_with_fin(self) -> None:
+        """Do nothing: the other gateway knows of a FIN."""
+
 
 class ControlRequest:
     """A request to a control path."""

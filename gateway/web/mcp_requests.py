@@ -72,13 +72,23 @@ async def answer_mcp(
         return _answer([document for document, _ in found], 200)
     document, status = found[0]
     if isinstance(document, EventStream):
-        if shared.closing:
-            document.release()
-            raise ServerStopping("the server is stopping: connect again")
-        request.limit_grace(0.0)  # it ends when its client leaves
-        streamed = RelayedResponse(200, _STREAM_HEAD, document, None, True, True)
-        return with_held_body(request, shared, RouteAnswer(streamed, cache_status.BYPASS))
+        return _streamed(request, document, shared)
     return _answer(document, status)
+
+
+def _streamed(request: Request, stream: EventStream, shared: Context) -> RouteAnswer:
+    """Return the answer with a stream, which ends when its client leaves."""
+    if shared.closing:
+        stream.release()
+        raise ServerStopping("the server is stopping: connect again")
+    try:
+        request.limit_grace(0.0)
+        request.end_with_fin()
+    except ConnectionResetError:
+        stream.release()
+        raise
+    streamed = RelayedResponse(200, _STREAM_HEAD, stream, None, True, True)
+    return with_held_body(request, shared, RouteAnswer(streamed, cache_status.BYPASS))
 
 
 async def _response(

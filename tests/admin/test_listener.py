@@ -99,6 +99,15 @@ def test_the_limit_of_admin_connections_is_a_small_share_of_open_files(
     assert most_connections(open_files) == most
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/readyz"])
+def test_an_admin_request_whose_fin_comes_with_it_is_answered(path: str) -> None:
+    with headgate() as server, Wire(server.admin_port) as wire:
+        wire.send(request("GET", path))
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.answer().status == 200
+        assert wire.is_ended()
+
+
 def test_an_address_beyond_half_of_the_admin_connections_gets_429() -> None:
     with headgate(preface=FEW_FILES) as server:
         most = most_connections(FILES) // 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.followed import followed_streams
+from gateway.web.connections import incoming
 from gateway.web.handlers import edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
@@ -18,6 +19,13 @@ from tests.web.serving import EDGE, edge_serving, get, request
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play, Wire
     from tests.web.serving import Serving
+
+
+@pytest.fixture(autouse=True)
+def late_fins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no FIN count as one that comes with its request: these clients leave."""
+    monkeypatch.setattr(incoming, "FIN_S", -1.0)
+
 
 IMPATIENT = {"response_timeout": 0.2, "read_timeout": 0.2, "poll_timeout": 0.3}
 IMPATIENT |= {"health_interval": 0.1}

@@ -125,6 +125,6 @@ class BoundedConnection(IncomingConnection):
         self.rest()
         if self._held:
             self.parse_held()
-        if self.shared.closing and self.is_idle:
+        if (self.shared.closing or self.has_fin) and self.is_idle:
             transport.close()
             self.owner.connections.notice_idle()

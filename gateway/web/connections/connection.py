@@ -75,6 +75,11 @@ class Connection(BoundedConnection):
         return ReaderClient(self.number, address, shown)
 
     @override
+    def eof_received(self) -> bool:
+        """Return whether the connection stays open; a client that ends its long-poll is gone."""
+        return self._counted is None and super().eof_received()
+
+    @override
     def forget_waiting(self) -> None:
         """Drop what waits for this connection; appends under way go on without it."""
         if self._on_lost is not None:

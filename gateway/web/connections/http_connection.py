@@ -67,7 +67,7 @@ class HttpConnection(PacedConnection):
 
     __slots__ = (
         *("_idle_until", "_is_parsing", "_leaving", "_step"),
-        *("owner", "request"),
+        *("began", "ends_with_fin", "has_fin", "owner", "request"),
     )
 
     def __init__(self, owner: Owner) -> None:
@@ -79,6 +79,9 @@ class HttpConnection(PacedConnection):
         self._leaving: asyncio.TimerHandle | None = None  # cancels the handler after its grace
         self._is_parsing = False  # the running parse loop takes the next request
         self._idle_until: float | None = None  # loop time at which it is closed
+        self.began = 0.0  # loop time at which the latest request began
+        self.ends_with_fin = False  # True while a request waits for news
+        self.has_fin = False  # True once the client sends no more, and waits for responses
 
     # Its life
 
@@ -160,7 +163,8 @@ class HttpConnection(PacedConnection):
         if self.state is IDLE:
             self.enter(TAKEN)
         self.owner.connections.requests_count += 1
-        self.request = request
+        self.request, self.ends_with_fin = request, False
+        self.began = self._loop.time()
         self._step = step = self.step_of(request, self._on_handled)
         step.run(self._loop)
 

@@ -43,6 +43,11 @@ FRAMING_BYTES = 16 * 1024
 AT_ONCE = 32  # requests that came together, before other connections have their turn: 3 ms
 
 
+# After the beginning of a request, for a FIN that its client sends with it: a packet may be late.
+# The read of a client that leaves as soon as that goes on at its origin in vain.
+FIN_S = 0.1
+
+
 class IncomingConnection(HttpConnection):
     """A connection that parses what it receives into requests.
 
@@ -96,6 +101,36 @@ class IncomingConnection(HttpConnection):
             self._hold(data)
         elif self._held or self._part or not self.answer_known(data):
             self._parse(data)
+
+    @override
+    def eof_received(self) -> bool:
+        """Return whether the connection stays open for responses after a FIN of the client.
+
+        A FIN that comes with a request is the end of what the client sends. Later, or while the
+        request waits for news, it is taken for that of a client that is gone, which looks alike.
+        """
+        try:
+            self.has_fin = self._stays_open()
+        except Exception:  # noqa: BLE001 - it is logged, and the client retries
+            log.exception("connection.failed")
+        return self.has_fin
+
+    def _stays_open(self) -> bool:
+        request, transport = self.request, self.transport
+        if self.state not in {TAKEN, DEAF} or transport is None:
+            return False
+        if transport.get_extra_info("sslcontext") is not None:  # TLS has no half of a connection
+            return False
+        if request is not None:
+            is_late = self._loop.time() - self.began > FIN_S
+            return not (is_late or self.ends_with_fin or request.has_more_body)
+        return True
+
+    def end_with_fin(self) -> None:
+        """End the request at a FIN of its client. Raises ConnectionResetError after one."""
+        self.ends_with_fin = True
+        if self.has_fin:
+            raise ConnectionResetError("the client is gone")
 
     @property
     def _is_between(self) -> bool:

@@ -196,6 +196,9 @@ class AheadAnswer:
     def cancel_request(self, request: Request) -> None:
         """Let the write go on: it is short."""
 
+    def end_with_fin(self) -> None:
+        """Do nothing: a write waits for nothing but its commit."""
+
     def write(self, wire: bytes) -> None:
         """Collect a part of the response."""
         self.parts.append(wire)

@@ -159,6 +159,7 @@ class EdgeHandlers:
     # Live reads
 
     async def _live(self, request: Request, route: EdgeRoute, read: EdgeLive) -> RouteAnswer | None:
+        request.end_with_fin()
         live_responses.check_open(self._shared)
         self._shared.shedding.check(LIVE)
         await in_task()

@@ -95,6 +95,7 @@ class HostedHandlers:
         answer = await route.reads.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer
+        request.end_with_fin()
         if isinstance(read, Events) and read.view.is_rendered:
             return await view_handlers.respond(request, self._shared, route, read, answer)
         live_responses.check_open(self._shared)

@@ -75,6 +75,7 @@ class ModelHandlers:
         """Return a coroutine of the response, which ends with the right of its client."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
+        request.end_with_fin()
         return held_answer(request, self._shared, self._answered(request, target, route))
 
     def _answered(

@@ -81,6 +81,7 @@ class ProxyHandlers:
 
     async def _create(self, request: Request, route: ProxyRoute) -> RouteAnswer:
         """Send a request to its upstream, and return the signed URL of the response's stream."""
+        request.end_with_fin()
         answer_request = await self._answer_request(request, route)
         if isinstance(answer_request, Response):
             return RouteAnswer(answer_request, cache_status.OTHER_METHOD)

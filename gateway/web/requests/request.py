@@ -34,6 +34,9 @@ class ClientConnection(Protocol):
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
 
+    def end_with_fin(self) -> None:
+        """End the request at a FIN of its client. Raises ConnectionResetError after one."""
+
     def cancel_without_client(self, request: Request) -> None:
         """Cancel a request without a client, once its grace_s is over."""
 
@@ -147,6 +150,13 @@ class Request:
             if not grace_s:
                 raise ConnectionResetError("the client is gone")
             self.connection.cancel_without_client(self)
+
+    def end_with_fin(self) -> None:
+        """End the request at a FIN of its client: it waits for what is not there yet.
+
+        Raises ConnectionResetError if the client has sent one already.
+        """
+        self.connection.end_with_fin()
 
     def finish(self, log: AccessLog, *, stopping: bool) -> None:
         """Count and log the request, which is over, and release its resources."""
