@@ -19,12 +19,14 @@ from gateway.errors import (
     LogUnavailable,
     OriginBroken,
     OriginTimeout,
+    ServerStopping,
     StreamNotFound,
 )
 from gateway.models import record
 from gateway.models.counts.answer_counts import AnswerCounts
 from gateway.models.dialects.contract import EarlyEnd, whole_body_event
 from gateway.models.dialects.responses import CANCELLED, response_id
+from gateway.models.left.unfinished import may_go_on
 from gateway.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.models.record import EndEntry, UnstoredResponse
 from gateway.models.streams import ClaimLost
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from gateway.models.dialects.contract import Dialect
-    from gateway.models.record import Outcome, RequestEntry, ResponseEntry, StopEntry
+    from gateway.models.left.unfinished import UnfinishedAnswer
+    from gateway.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.models.shared.claims import Claim
     from gateway.models.streams import AnswerStreams
     from gateway.protocol.appends import AppendOutcome
@@ -44,8 +47,12 @@ if TYPE_CHECKING:
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
 ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
+LEFT = "the provider goes on with the answer: send the request again for the rest"
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 NOT_ENDED = EarlyEnd("answer_not_ended", "the provider ended its answer without the last event")
+
+
+LOST = EarlyEnd("gateway_stopped", "another gateway has ended the answer, or goes on with it")
 
 
 class AnswerParts(Protocol):
@@ -74,7 +81,7 @@ class StoredResponse(NamedTuple):
 class WrittenAnswer(LiveAnswer):
     """An answer that this process requests and writes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an answer, and what it goes on with
         self,
         request: RequestEntry,
         claim: Claim,
@@ -82,8 +89,12 @@ class WrittenAnswer(LiveAnswer):
         dialect: Dialect,
         clock: Callable[[], float],
         on_response_id: Callable[[str], Awaitable[None]],
+        rest_of: UnfinishedAnswer | None = None,
     ) -> None:
-        """Await `on_response_id` before a reader gets the id that the provider gave the answer."""
+        """Await `on_response_id` before a reader gets the id that the provider gave the answer.
+
+        Go on with `rest_of`, if that is given, which has its id already.
+        """
         super().__init__(claim.name, request, streams)
         self.claim = claim
         self._dialect = dialect
@@ -96,6 +107,15 @@ class WrittenAnswer(LiveAnswer):
         self._appended_to = request.position  # durable or not
         self._stopped_by: EarlyEnd | None = None
         self._is_ending = False
+        self.is_left = False  # its provider goes on, and somebody will retrieve the rest
+        self._is_continued = rest_of is not None
+        if rest_of is not None:
+            self._has_response_id = True
+            self._state = rest_of.progress
+            self.counts.usage = self._state.usage
+            self._appended_to = rest_of.end.tail
+            self._note(b"", rest_of.end.tail)
+            self._set_response(rest_of.head)
 
     @property
     @override
@@ -109,7 +129,9 @@ class WrittenAnswer(LiveAnswer):
 
     def start(self, call: Call) -> asyncio.Task[None]:
         """Start a task that awaits `call`, which creates the streams and requests the answer."""
-        self.claim.heed(self._heed, partial(self.stop, RESTARTED))
+        self.claim.heed(
+            lambda it: self.stop(EarlyEnd(it.code, it.sentence)), partial(self.stop, LOST)
+        )
         self._task = asyncio.get_running_loop().create_task(self._run(call))
         return self._task
 
@@ -124,13 +146,10 @@ class WrittenAnswer(LiveAnswer):
         if stream_id == self.claim.events.stream_id:
             self.stop(DELETED)
 
-    def _heed(self, entry: StopEntry) -> None:
-        self.stop(EarlyEnd(entry.code, entry.sentence))
-
     # The call
 
     async def _run(self, call: Call) -> None:
-        is_stored = False
+        is_stored = self._is_continued
         outcome: Outcome = "complete"
         failure: EarlyEnd | None = None
         refusal: WholeResponse | HeadgateError | None = None
@@ -146,7 +165,7 @@ class WrittenAnswer(LiveAnswer):
         except asyncio.CancelledError:
             outcome, failure = self._stopped()
         except ClaimLost:
-            outcome, failure = "failed", RESTARTED
+            outcome, failure = "failed", LOST if is_stored else RESTARTED
         except HeadgateError as error:
             outcome, failure = self._judged(error)
             refusal = error
@@ -170,6 +189,8 @@ class WrittenAnswer(LiveAnswer):
                 return outcome_of(state.failure), state.failure
             if state.has_ended:  # what is cut after that adds nothing
                 return "complete", None
+        if self._is_continued and isinstance(error, OriginBroken | OriginTimeout):
+            return "failed", RESTARTED  # the next look may get the rest
         if error is not None:
             return "failed", EarlyEnd(error.code, error.detail)
         if self.request.is_whole or state.may_end:
@@ -194,7 +215,8 @@ class WrittenAnswer(LiveAnswer):
             await self.claim.add_to_record(response.head)
             self._set_response(response.head)
             return
-        self._head_entry = self.claim.add_to_record(response.head)
+        if not self._is_continued:
+            self._head_entry = self.claim.add_to_record(response.head)
         self._set_response(response.head)
         try:
             async with contextlib.aclosing(response.response.parts()) as parts:
@@ -236,15 +258,17 @@ class WrittenAnswer(LiveAnswer):
         *,
         is_stored: bool,
     ) -> None:
-        """Write the end of the answer, after a last event that says why it is not complete."""
+        """Write the end of the answer, after a last event that says why it is not complete.
+
+        Leave one that its provider goes on with.
+        """
+        if failure == RESTARTED and self._goes_on:
+            self.is_left, self._cut = True, ServerStopping(LEFT)
+            self.claim.end_later()
+            self.wake_readers()
+            return
         try:
-            if is_stored:
-                await self._append_end(outcome, failure)
-            end = self._end_entry(outcome, failure, None if is_stored else refusal)
-            if is_stored or self.request.position:
-                await self.claim.record_end(end)  # the next request for the stream must find it
-            else:
-                await self.claim.withdraw(end)
+            await self._write_end(outcome, failure, refusal, is_stored=is_stored)
         except ClaimLost:
             outcome = await self._adopt_end()
         except StreamNotFound:
@@ -260,6 +284,24 @@ class WrittenAnswer(LiveAnswer):
             self.counts.reason = None if failure is None else failure.sentence
             self.counts.outcome = outcome
             self.wake_readers()
+
+    async def _write_end(
+        self,
+        outcome: Outcome,
+        failure: EarlyEnd | None,
+        refusal: WholeResponse | HeadgateError | None,
+        *,
+        is_stored: bool,
+    ) -> None:
+        if failure == LOST and is_stored:
+            raise ClaimLost("another gateway has the answer")
+        if is_stored:
+            await self._append_end(outcome, failure)
+        end = self._end_entry(outcome, failure, None if is_stored else refusal)
+        if is_stored or self.request.position:
+            await self.claim.record_end(end)  # the next request for the stream must find it
+        else:
+            await self.claim.withdraw(end)
 
     async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
         """Append the failure, and close the stream or part the answer from the next.
@@ -307,10 +349,19 @@ class WrittenAnswer(LiveAnswer):
         except HeadgateError as error:
             self._leave(error)
             return "failed"
+        if end is None and self._goes_on:
+            self._cut, self.is_left = ServerStopping(LEFT), True
         if end is None:
             return "aborted"
         self._note(b"", end.position)
         return end.outcome
+
+    @property
+    def _goes_on(self) -> bool:
+        """True while the provider goes on with the answer without this process."""
+        state = self._state
+        may = may_go_on(self.request) and self._has_response_id and self.response.done()
+        return may and state.next_number > 0 and not state.has_ended
 
     def _leave(self, error: HeadgateError) -> None:
         """Cut off the readers, and have the end written later."""

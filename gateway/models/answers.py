@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
@@ -22,9 +21,10 @@ from gateway.errors import (
     StreamLimit,
 )
 from gateway.models import record
-from gateway.models.answer import RESTARTED, WrittenAnswer
+from gateway.models.answer import RESTARTED, StoredResponse, WrittenAnswer
 from gateway.models.counts.listed import ListedAnswers
 from gateway.models.counts.tokens import TokenCounts
+from gateway.models.left.left_answers import LeftAnswers, caller_of
 from gateway.models.record import StreamRecord, owner_digest
 from gateway.models.retrieval import AnswerIndex, IndexedAnswer
 from gateway.models.running import AnswerPlaces
@@ -35,11 +35,12 @@ from gateway.models.stored import StoredAnswers, stored_answers
 from gateway.models.streams import ClaimLost
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.models.answer import StoredResponse
+    from gateway.models.left.unfinished import UnfinishedAnswer
     from gateway.models.live_answer import LiveAnswer, WholeResponse
-    from gateway.models.provider.contract import AnswerProviderLike, AnswerRequest
+    from gateway.models.provider.contract import AnswerOwner, AnswerProviderLike, AnswerRequest
     from gateway.models.record import Outcome
     from gateway.models.running import AnswerBounds, RunningAnswers, TakenPlace
     from gateway.models.stored import Answer
@@ -75,23 +76,26 @@ class ModelAnswers:
     ) -> None:
         self.streams = streams
         self.running: set[WrittenAnswer] = set()  # answers of this route
-        self.outcomes: Counter[Outcome] = Counter()
         self.tokens = TokenCounts()
         self.listed = ListedAnswers(streams, self.running)
         self.joined_requests = 0
         self.is_closing = False
-        self._provider = provider
+        self.provider = provider
         self.index = AnswerIndex(provider.prefix, streams)
-        self.stored = StoredAnswers(
-            streams, clock, self.outcomes, lambda request: self.gateways.writes(request)
-        )
+        self.stored = StoredAnswers(streams, clock, lambda request: self.gateways.writes(request))
         self.gateways = Gateways(streams, self.finish_abandoned, self.stored.finish)
         self.places = AnswerPlaces(bounds)
         self.followed = FollowedAnswers(self.gateways, running)
-        self._clock = clock
+        self.left = LeftAnswers(self)
+        self.clock = clock
         self._all_running = running  # of all routes of this process
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """Numbers of the answers that have ended in this process, by how."""
+        return self.stored.outcomes
 
     async def answer_to(self, request: AnswerRequest) -> Answer:
         """Return the answer to a request: the running or stored one with its key, or a new one.
@@ -109,7 +113,7 @@ class ModelAnswers:
         """Return the answer with the request's key in a stream of its own, or a new one."""
         if request.idempotency_key is None or not request.owner:
             return await self._start(str(uuid4()), request, StreamRecord([], None))
-        name = owner_digest(request.owner, f"{self._provider.prefix}\n{request.idempotency_key}")
+        name = owner_digest(request.owner, f"{self.provider.prefix}\n{request.idempotency_key}")
         async with self._looked_up(name) as running:
             if running is not None and request.may_join(running):
                 return self._join(running, request)
@@ -117,6 +121,8 @@ class ModelAnswers:
                 await running.wait_for_end()
                 raise ClaimLost("the answer with this key has just failed")
             found = await self.stored.records(name)
+            if found.is_unfinished:
+                return self._join(await self.left.go_on(name, found, caller_of(request)), request)
             for stored in stored_answers(name, found.answers):
                 if request.may_join(stored):
                     return self._join(stored, request)
@@ -156,6 +162,8 @@ class ModelAnswers:
         name, owner, key = place
         async with self._looked_up(name) as running:
             found, end = await self._named(name, owner, is_running=running is not None)
+            if running is None and found.is_unfinished:
+                running = await self.left.go_on(name, found, caller_of(request))
             answers = stored_answers(name, found.answers)
             keyed = _with_key(key, request, [*answers, *([running] if running else [])])
             if keyed is not None:
@@ -187,20 +195,29 @@ class ModelAnswers:
             raise StreamClosed(end.offset_of(end.tail))
         return found, end
 
-    async def retrieve(self, owner: bytes, response_id: str) -> Answer | None:
-        """Return the answer that has this id from its provider, if `owner` has one."""
-        place = await self.index.find(owner, response_id) if owner else None
-        return None if place is None else await self.find(place.name, place.position)
+    async def retrieve(self, caller: AnswerOwner, response_id: str) -> Answer | None:
+        """Return the answer that has this id from its provider, if the caller has one.
 
-    async def find(self, name: str, position: int = 0) -> Answer | None:
+        The rest of one that was left is retrieved from the provider, as this caller.
+        """
+        place = await self.index.find(caller.owner, response_id) if caller.owner else None
+        return None if place is None else await self.find(place.name, place.position, caller)
+
+    async def find(
+        self, name: str, position: int = 0, caller: AnswerOwner | None = None
+    ) -> Answer | None:
         """Return the answer that begins at a position of a stream, if there is one."""
-        return await retry_claims(lambda: self._find(name, position))
+        return await retry_claims(lambda: self._find(name, position, caller))
 
-    async def _find(self, name: str, position: int) -> Answer | None:
+    async def _find(self, name: str, position: int, caller: AnswerOwner | None) -> Answer | None:
         async with self._looked_up(name) as running:
             if running is not None and running.request.position == position:
                 return running
             records = await self.stored.records(name, is_running=running is not None)
+            if caller is not None and running is None and records.is_unfinished:
+                running = await self.left.go_on(name, records, caller)
+                if running.request.position == position:
+                    return running
             found = stored_answers(name, records.answers)
             return next((it for it in found if it.request.position == position), None)
 
@@ -210,6 +227,7 @@ class ModelAnswers:
         Return False if it is over, or if a process writes it.
         """
         path = self.streams.path(name)
+        self.left.names.discard(name)
         found = await record.read_record(self.streams, name)
         if not found.answers:
             return False
@@ -217,12 +235,18 @@ class ModelAnswers:
         if last.end is None and not await self.gateways.has_stopped(last.request):
             return False
         running = self._all_running.answers.get(path)
-        if isinstance(running, WrittenAnswer) or path in self._all_running.opening:
+        is_written = any(answer.name == name for answer in self.running)
+        if is_written or isinstance(running, WrittenAnswer):
             return False
-        if running is not None:  # it is followed, and so are its streams while it is ended
-            return await self.stored.finish(name)
-        with self._all_running.reserved(path):
-            return await self.stored.finish(name)
+        if path in self._all_running.opening:
+            self.left.names.add(name)  # another route with this folder may be looking, too
+            return False
+        with contextlib.ExitStack() as reserved:
+            if running is None:  # else it is followed, and so are its streams while it is ended
+                reserved.enter_context(self._all_running.reserved(path))
+            is_ended = await self.stored.finish(name)
+            await self.left.note(name)
+            return is_ended
 
     def _join(self, answer: Answer, request: AnswerRequest) -> Answer:
         """Return the answer for another request with its key.
@@ -254,7 +278,7 @@ class ModelAnswers:
             request.path,
             request.digest,
             request.model,
-            self._clock(),
+            self.clock(),
             request.in_background,
             request.is_whole,
             0 if end is None else end.tail,
@@ -262,36 +286,40 @@ class ModelAnswers:
             None if place is None else place.key,
             request.is_plain,
             self.gateways.name or UNSET,
+            self.provider.prefix if request.in_background else UNSET,
         )
         claim = Claim(self.gateways, name, entry, len(found.answers))
         claim.events.stream_id = None if end is None else end.stream_id
         running_place = self.places.acquire(request.owner, request.address)
         try:
             await claim.acquire(found)
-            return self._run(request, claim, entry, running_place)
+            return self.run(request, claim, entry, running_place)
         except BaseException:
             self.places.release(running_place)
             raise
 
-    def _run(
+    def run(
         self,
         request: AnswerRequest,
         claim: Claim,
         entry: record.RequestEntry,
         running_place: TakenPlace,
+        rest: UnfinishedAnswer | None = None,
     ) -> WrittenAnswer:
-        """Start an answer whose claim this gateway has."""
+        """Start an answer whose claim this gateway has, or go on with the `rest` of one."""
         if self.is_closing:
             claim.end_later()
             raise ServerStopping("the server is stopping: send the request again")
         index = partial(self._index, request.owner, IndexedAnswer(claim.name, entry.position))
         answer = WrittenAnswer(
-            entry, claim, self.streams, self._provider.dialect, self._clock, index
+            entry, claim, self.streams, self.provider.dialect, self.clock, index, rest
         )
-        self._all_running.answers[self.streams.path(claim.name)] = answer
+        # An answer that is followed here goes on to be.
+        self._all_running.answers.setdefault(self.streams.path(claim.name), answer)
         self.running.add(answer)
         self._idle.clear()
-        task = answer.start(partial(self._call, answer, request, running_place))
+        call = partial(self._call, answer, request, running_place)
+        task = answer.start(call if rest is None else partial(self.left.retrieve, request, rest))
         task.add_done_callback(partial(self._ended, answer, request, running_place))
         return answer
 
@@ -306,16 +334,20 @@ class ModelAnswers:
         running_place: TakenPlace,
         _task: asyncio.Task[None],
     ) -> None:
-        del self._all_running.answers[self.streams.path(answer.name)]
+        self._all_running.drop(self.streams.path(answer.name), answer)
         answer.claim.release()
         self.running.discard(answer)
         self.places.release(running_place)
+        if not self.running:
+            self._idle.set()
+        if answer.is_left:  # it is not over
+            self.left.names.add(answer.name)
+            return
+        self.left.names.discard(answer.name)
         self.outcomes[answer.counts.outcome or "failed"] += 1
         self.tokens.add(request.model, request.account, answer.counts.usage)
         if answer.counts.first_at is not None or answer.counts.outcome != "complete":
             self.listed.add_ended(answer)  # else it is a refusal of the provider
-        if not self.running:
-            self._idle.set()
 
     async def _call(
         self, answer: WrittenAnswer, request: AnswerRequest, running_place: TakenPlace
@@ -327,14 +359,14 @@ class ModelAnswers:
             prompt = await self.streams.route.table.turns.run(steps)
         creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
         try:
-            served = await self._provider.call(request)
+            served = await self.provider.call(request)
         except BaseException:
             await asyncio.wait([creating])  # the streams are deleted once they exist
             raise
         self.places.note_status(running_place, served.response.status)
         try:
             await creating
-            return await self._provider.read_response(served, request)
+            return await self.provider.read_response(served, request)
         except BaseException:
             served.response.close()
             raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from gateway.errors import BadRequest, RecordDamaged
 from gateway.models.dialects.contract import TokenUsage
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.streams import AnswerStreams
 
-Outcome: TypeAlias = Literal["complete", "failed", "aborted"]
+Outcome: TypeAlias = Literal["complete", "failed", "aborted", "unknown"]
 CONTENT_TYPE = JSON_TYPE
 _PROMPTS, _RECORD = BESIDE = "/prompts", "/record"  # behind the name of the answer's stream
 # Of streams with an answer that does not stream. Streams of JSON would have its parts.
@@ -61,6 +62,7 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     key: str | None = None
     is_plain: bool = False
     writer: str | UnsetType = UNSET
+    route: str | UnsetType = UNSET  # the prefix of the one that retrieves a background answer
 
     @property
     def is_in_named_stream(self) -> bool:
@@ -81,6 +83,22 @@ class StopEntry(msgspec.Struct, frozen=True, tag="stop", tag_field="entry"):
     position: int
     code: str
     sentence: str
+
+
+class WaitEntry(msgspec.Struct, frozen=True, tag="wait", tag_field="entry"):
+    """The note that a background answer waits for its rest, from a `position` of its stream on.
+
+    Unless it is retrieved `until` then (epoch seconds), its end is not known.
+    """
+
+    position: int
+    until: float
+
+
+class ResumeEntry(msgspec.Struct, frozen=True, tag="resume", tag_field="entry"):
+    """The claim of another `writer` to go on with a background answer."""
+
+    writer: str
 
 
 class UnstoredResponse(msgspec.Struct, frozen=True):
@@ -117,15 +135,20 @@ class PartingEvent(msgspec.Struct, frozen=True):
     reason: str | None
 
 
-Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry | StopEntry
+Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry | StopEntry | WaitEntry | ResumeEntry
 
 
 class AnswerRecord(msgspec.Struct):
-    """The entries of one answer; `response` and `end` are None until they are appended."""
+    """The entries of one answer; `response` and `end` are None until they are appended.
+
+    The `writer` of the request is the gateway that has gone on with it last, of `resumptions`.
+    """
 
     request: RequestEntry
     response: ResponseEntry | None = None
     end: EndEntry | None = None
+    waits: WaitEntry | None = None
+    resumptions: int = 0
 
 
 class StreamRecord(NamedTuple):
@@ -137,6 +160,11 @@ class StreamRecord(NamedTuple):
     answers: list[AnswerRecord]
     stream_id: int | None
     position: int = 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if the last answer lacks its end."""
+        return bool(self.answers) and self.answers[-1].end is None
 
 
 _entries = msgspec.json.Decoder(list[Entry])
@@ -219,6 +247,11 @@ async def read_record(streams: AnswerStreams, name: str) -> StreamRecord:
                     answers[-1].response = entry
                 case EndEntry() if answers:
                     answers[-1].end = entry
+                case WaitEntry() if answers:
+                    answers[-1].waits = entry
+                case ResumeEntry(writer) if answers:
+                    answers[-1].request = replace(answers[-1].request, writer=writer)
+                    answers[-1].resumptions += 1
                 case _:
                     pass
     return StreamRecord(answers, None if end is None else end.stream_id, read_to)

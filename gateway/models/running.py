@@ -148,6 +148,11 @@ class RunningAnswers:
             await asyncio.wait([opening])
         yield running
 
+    def drop(self, path: str, answer: LiveAnswer) -> None:
+        """Drop an answer, unless another one with the same path is listed."""
+        if self.answers.get(path) is answer:
+            del self.answers[path]
+
     def stop(self, path: str, stream_id: int) -> None:
         """Stop the answer whose stream was deleted, if it is written here."""
         if (answer := self.answers.get(path)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET
@@ -12,17 +13,18 @@ from gateway.models import record
 from gateway.models.answer import RESTARTED, outcome_of
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.progress import AnswerProgress
+from gateway.models.left.unfinished import NOT_KNOWN, is_awaited, may_go_on, unfinished
 from gateway.models.record import EndEntry, StreamRecord
 from gateway.models.shared.claims import ClaimedStreams
 from gateway.models.sse_events import events_of
 from gateway.models.streams import ClaimLost
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias
 
     from gateway.models.dialects.contract import EarlyEnd
+    from gateway.models.left.unfinished import UnfinishedAnswer
     from gateway.models.live_answer import LiveAnswer
     from gateway.models.record import (
         AnswerRecord,
@@ -91,16 +93,12 @@ class StoredAnswers:
         self,
         streams: AnswerStreams,
         clock: Callable[[], float],
-        outcomes: Counter[Outcome],
         is_written: Callable[[RequestEntry], bool],
     ) -> None:
-        """Count in `outcomes` the answers that are ended here.
-
-        `is_written` says whether another gateway writes the answer to a request.
-        """
+        """Ask `is_written` whether another gateway writes the answer to a request."""
         self._streams = streams
         self._clock = clock
-        self._outcomes = outcomes
+        self.outcomes: Counter[Outcome] = Counter()  # of all answers of the route
         self._is_written = is_written
 
     async def records(self, name: str, *, is_running: bool = False) -> StreamRecord:
@@ -154,7 +152,15 @@ class StoredAnswers:
         Raises ClaimLost if another process has appended something.
         """
         last = found.answers[-1]
-        if last.end is not None:
+        if last.end is not None or self._is_written(last.request):
+            return False
+        left: UnfinishedAnswer | None = None
+        if may_go_on(last.request):
+            if is_awaited(last, end, self._clock()):
+                return False
+            left = await unfinished(self._streams, name, found, end)
+        is_overdue = last.waits is not None and last.waits.position == end.tail
+        if left is not None and not is_overdue:
             return False
         claim = ClaimedStreams(self._streams, name, last.request, len(found.answers) - 1)
         claim.events.stream_id, claim.record.stream_id = end.stream_id, found.stream_id
@@ -162,9 +168,10 @@ class StoredAnswers:
         if last.request.is_in_named_stream:
             entry = await self._parted(name, last, end)
         if entry is None:
-            entry = await self._broken_off(claim, last.request, end)
+            cause = RESTARTED if left is None else NOT_KNOWN
+            entry = await self._broken_off(claim, last.request, end, cause)
         await claim.record_end(entry)
-        self._outcomes[entry.outcome] += 1
+        self.outcomes[entry.outcome] += 1
         return True
 
     async def _parted(self, name: str, last: AnswerRecord, end: StreamEnd) -> EndEntry | None:
@@ -180,13 +187,15 @@ class StoredAnswers:
         return EndEntry(event.outcome, self._clock(), event.usage, position, event.reason)
 
     async def _broken_off(
-        self, claim: ClaimedStreams, request: RequestEntry, end: StreamEnd
+        self, claim: ClaimedStreams, request: RequestEntry, end: StreamEnd, cause: EarlyEnd
     ) -> EndEntry:
         """Write the end of an answer into its stream, and return it for the record."""
         state = await self._state(claim.name, request, end)
-        failure = None if state.has_ended or request.is_whole else RESTARTED
+        failure = None if state.has_ended or request.is_whole else cause
         position = end.tail
         outcome: Outcome = "complete" if failure is None else "failed"
+        if failure == NOT_KNOWN:
+            outcome = "unknown"
         if state.failure is not None:
             outcome, failure = outcome_of(state.failure), state.failure
         if not end.is_closed:

@@ -40,6 +40,9 @@ _NEXT_OFFSET = re.compile(rb"^%b: (\S+)\r$" % NEXT_OFFSET.encode(), re.MULTILINE
 # of the streams beside the answer restarted. So these are stored for longer, by twice as much.
 SPARE_S = 2 * int(MOST_SLACK_S)
 
+# Gateways that go on with one answer after another: each has an epoch of its own.
+MOST_RESUMPTIONS = 997
+
 
 class ClaimLost(Exception):
     """Another gateway has begun the answer, or has ended it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -15,6 +17,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from gateway.models.answers import ModelAnswers
 
+LOOK_S = 5.0  # between looks at answers that wait for the rest from their provider
 _SUFFIX = record_name("")
 
 
@@ -44,6 +47,11 @@ class AbandonedAnswers(Background):
             log.warning("answers.not_ended", route=streams.route.prefix, reason=error.detail)
         if ended:
             log.warning("answers.ended", route=streams.route.prefix, count=ended)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for name in list(self._answers.left.names):
+                with contextlib.suppress(HeadgateError):  # the next look tries again
+                    await self._answers.finish_abandoned(name)
 
     async def _finish(self, record: str) -> bool:
         """End the last answer of a record; return whether it was not over."""

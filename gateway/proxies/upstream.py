@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.errors import AnswerTooLong
+from gateway.errors import AnswerTooLong, NotOffered
 from gateway.models.answer import StoredResponse
 from gateway.models.dialects.plain import PlainDialect
 from gateway.models.live_answer import WholeResponse
@@ -15,9 +15,11 @@ from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+    from typing import NoReturn
 
+    from gateway.models.left.unfinished import UnfinishedAnswer
     from gateway.models.provider.client import ProviderResponse
-    from gateway.models.provider.contract import AnswerRequest
+    from gateway.models.provider.contract import AnswerOwner, AnswerRequest
     from gateway.settings import ProxySettings
 
 # Of a response that is no success, this much is passed on.
@@ -93,3 +95,12 @@ class ProxiedProvider:
                 break
         response.close()
         return WholeResponse(head, body[:LONGEST_REFUSAL])
+
+    @staticmethod
+    def own_caller() -> None:
+        """Return None: callers send what their servers need."""
+
+    @staticmethod
+    def rest_of(_answer: UnfinishedAnswer, _caller: AnswerOwner) -> NoReturn:
+        """Raise NotOffered: no response of another server goes on without its connection."""
+        raise NotOffered("responses of other servers are not retrieved")

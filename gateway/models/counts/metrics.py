@@ -42,6 +42,11 @@ FENCED = counter(
     "Answers that this process wrote and another gateway has ended, because this one stood still.",
     "route",
 )
+WAITING = gauge(
+    "headgate_model_answers_waiting",
+    "Background answers that a gateway has left, and whose rest is to be retrieved.",
+    "route",
+)
 STOPPED = counter(
     "headgate_model_gateways_stopped_total",
     "Other gateways of the log that have stopped in the middle of answers, which were ended then.",
@@ -67,7 +72,7 @@ RESUMED = counter(
     "route",
 )
 DECLARED = (
-    *(RUNNING, ENDED, JOINED, REFUSED, FOLLOWED, FENCED, STOPPED),
+    *(RUNNING, ENDED, JOINED, REFUSED, FOLLOWED, FENCED, WAITING, STOPPED),
     *(TOKENS, RETRIED, RESUMED),
 )
 
@@ -87,6 +92,7 @@ def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
     yield Sample(REFUSED, (route,), answers.places.refused_requests)
     yield Sample(FOLLOWED, (route,), len(answers.followed.answers))
     yield Sample(FENCED, (route,), answers.gateways.counts.fenced)
+    yield Sample(WAITING, (route,), len(answers.left.names))
     yield Sample(STOPPED, (route,), answers.gateways.counts.stopped)
     for tokens in answers.tokens:
         of = route, tokens.model, tokens.account

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from multidict import CIMultiDict
+
 from gateway.models.answer import StoredResponse
 from gateway.models.live_answer import WholeResponse
+from gateway.models.provider.contract import AnswerOwner
 from gateway.models.provider.events import AnswerEvents, BackgroundResponse
 from gateway.models.provider.responses import LONGEST_WHOLE, head_of, is_storable, whole_body
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
     from gateway.models.dialects.contract import Dialect
+    from gateway.models.left.unfinished import UnfinishedAnswer
     from gateway.models.provider.client import ProviderClient, ServedResponse
     from gateway.models.provider.contract import AnswerRequest
 
@@ -56,4 +60,17 @@ class AnswerProvider(NamedTuple):
         path = self.dialect.retrieved_path
         if not (self.resumes and request.in_background) or request.path != path:
             return None
-        return BackgroundResponse(self.upstream, served, path, request.fields)
+        return BackgroundResponse(self.upstream, [served.server], path, request.fields)
+
+    def own_caller(self) -> AnswerOwner | None:
+        """Return the gateway as a caller with its own key; None where callers have the keys."""
+        if not self.upstream.has_key:
+            return None
+        return AnswerOwner(b"", self.upstream.fields(CIMultiDict(), is_stored=True))
+
+    def rest_of(self, answer: UnfinishedAnswer, caller: AnswerOwner) -> AnswerEvents:
+        """Return the events that the provider has after those of a background response."""
+        path = answer.last.request.path
+        background = BackgroundResponse(self.upstream, self.upstream.urls, path, caller.fields)
+        background.go_on(answer.response_id, answer.latest)
+        return AnswerEvents(None, max(0, self.longest - answer.size), background)

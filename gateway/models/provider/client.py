@@ -82,8 +82,9 @@ class ProviderClient:
         `connect` makes the connections.
         """
         self._connect = connect
-        self._urls = urls
+        self.urls = urls
         self._key_fields = key_fields
+        self.has_key = bool(key_fields)
         self._head_timeout_s = head_timeout_s
         self._read_timeout_s = read_timeout_s
         self._retries = retries
@@ -134,12 +135,12 @@ class ProviderClient:
         Another server is tried only where nothing was sent to the first. Raises OriginUnreachable,
         OriginTimeout, OriginBroken.
         """
-        for url in self._urls[:-1]:
+        for url in self.urls[:-1]:
             try:
                 return await self.send(url, method, target, fields, body)
             except OriginUnreachable:
                 self.repeated_requests += 1
-        return await self.send(self._urls[-1], method, target, fields, body)
+        return await self.send(self.urls[-1], method, target, fields, body)
 
     async def call(self, target: str, fields: MultiMapping[str], body: bytes) -> ServedResponse:
         """Request an answer, and return the response once its head has come.
@@ -176,8 +177,8 @@ class ProviderClient:
         """
         refusal: ServedResponse | None = None
         reasons = []
-        for url in self._urls:
-            self.repeated_requests += url is not self._urls[0]
+        for url in self.urls:
+            self.repeated_requests += url is not self.urls[0]
             try:
                 response = await self.send(url, "POST", target, fields, body)
             except OriginUnreachable as error:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
-    from gateway.models.answer import StoredResponse
+    from gateway.models.answer import AnswerParts, StoredResponse
     from gateway.models.dialects.contract import Dialect
+    from gateway.models.left.unfinished import UnfinishedAnswer
     from gateway.models.live_answer import WholeResponse
     from gateway.models.provider.client import ServedResponse
     from gateway.models.stored import Answer
@@ -62,6 +63,14 @@ def owner_of_account(account: str) -> bytes:
     return b"principal:" + account.encode() if account else b""
 
 
+class AnswerOwner(NamedTuple):
+    """An owner of answers, with the header fields for the provider, which have its key."""
+
+    owner: bytes
+    fields: CIMultiDict[str]
+    account: str = ""
+
+
 class AnswerProviderLike(Protocol):
     """The provider of a route's answers, which is called once for each."""
 
@@ -80,3 +89,9 @@ class AnswerProviderLike(Protocol):
         self, served: ServedResponse, request: AnswerRequest, /
     ) -> StoredResponse | WholeResponse:
         """Return a response as it is to be stored, or whole if it is not. Raises HeadgateError."""
+
+    def own_caller(self) -> AnswerOwner | None:
+        """Return the gateway as a caller with its own key; None where callers have the keys."""
+
+    def rest_of(self, answer: UnfinishedAnswer, caller: AnswerOwner, /) -> AnswerParts:
+        """Return the events that the provider has after those of a background response."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.models.provider.client import ProviderClient, ProviderResponse, ServedResponse
+    from gateway.models.provider.client import ProviderClient, ProviderResponse
 
 # Tries in a row that bring no event; with the pauses between them half a minute.
 MOST_FAILURES = 8
@@ -33,11 +33,11 @@ class AnswerEvents:
 
     def __init__(
         self,
-        response: ProviderResponse,
+        response: ProviderResponse | None,
         longest: int,
         background: BackgroundResponse | None = None,
     ) -> None:
-        """End the answer behind `longest` bytes.
+        """End the answer behind `longest` bytes; without a response, retrieve it first.
 
         Without a `background` response it ends where the connection breaks off.
         """
@@ -61,7 +61,8 @@ class AnswerEvents:
                 left -= size
                 yield events
         finally:
-            self._response.close()
+            if self._response is not None:
+                self._response.close()
 
     @staticmethod
     def unread() -> bytes:
@@ -70,6 +71,8 @@ class AnswerEvents:
 
     async def _unbounded(self) -> AsyncGenerator[Sequence[bytes]]:
         """Yield the events of all responses that have not come before."""
+        if self._response is None:
+            await self._is_resumed(OriginBroken("the provider does not go on with the response"))
         while True:
             lost: HeadgateError | None = None
             splitter = WholeEvents()
@@ -85,6 +88,7 @@ class AnswerEvents:
 
     async def _events_of_response(self, splitter: WholeEvents) -> AsyncGenerator[list[bytes]]:
         """Yield the events of one response that have not come before."""
+        assert self._response is not None, "it has come, or was retrieved"
         mark = BOM  # left out at its beginning
         try:
             async for part in body_parts(self._response):
@@ -124,12 +128,19 @@ class BackgroundResponse:
     """
 
     def __init__(
-        self, client: ProviderClient, served: ServedResponse, path: str, fields: CIMultiDict[str]
+        self,
+        client: ProviderClient,
+        servers: Sequence[str],
+        path: str,
+        fields: CIMultiDict[str],
     ) -> None:
-        """Send requests below `path` with the header `fields` of the request for the answer."""
+        """Send requests below `path` with the header `fields` of the request for the answer.
+
+        One of the `servers` makes it: the next is asked where one does not know it.
+        """
         self.is_complete = False
         self._client = client
-        self._server = served.server
+        self._servers = list(servers)
         self._path = path
         self._fields = fields.copy()
         for name in _OF_A_BODY:
@@ -138,6 +149,10 @@ class BackgroundResponse:
         self._latest: int | None = None  # sequence number of the last event
         self._failures = 0  # since an event came
         self._is_resumed = False
+
+    def go_on(self, response_id: str, latest: int) -> None:
+        """Go on after the event with the number `latest`, which another process has stored."""
+        self._id, self._latest = response_id, latest
 
     def new_events(self, events: Sequence[bytes]) -> list[bytes]:
         """Return those of some whole events that have not come before.
@@ -185,14 +200,17 @@ class BackgroundResponse:
                 self._client.resumed_responses += 1
                 return response
             response.close()
-            if not may_be_repeated(response.status, response.headers):
+            if len(self._servers) > 1:
+                del self._servers[0]
+                self._failures = 0
+            elif not may_be_repeated(response.status, response.headers):
                 break
             refusal = response.headers
         raise lost
 
     async def _retrieved(self, response_id: str, latest: int) -> ProviderResponse:
         target = f"{self._path}/{quote(response_id, safe='')}?stream=true&starting_after={latest}"
-        return await self._client.send(self._server, "GET", target, self._fields, None)
+        return await self._client.send(self._servers[0], "GET", target, self._fields, None)
 
 
 def _completed(rest: bytes) -> bytes:

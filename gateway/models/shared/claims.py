@@ -1,8 +1,9 @@
 """The claim of one gateway to write an answer, which is part of the log.
 
 Whoever appends the request to the record of a name has the claim. Each append names its stream by
-the id, and carries the epoch of its answer as a producer (PROTOCOL.md section 5.2.1): 2n for the
-answer with the number n in its stream, and 2n + 1 for its end, whoever writes that. So an answer
+the id, and carries the epoch of its answer as a producer (PROTOCOL.md section 5.2.1). Each answer
+has MOST_RESUMPTIONS + 2 of them: the first for the gateway that begins it, the next for those that
+go on with a background response, and the last for its end, whoever writes that. So an answer
 has one end, and a writer whose answer was ended by another gateway is refused from then on. In a
 log of one process nobody else can write: the claim needs no stamps.
 """
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable, StreamNotFound
 from gateway.models import record
-from gateway.models.record import EndEntry, StopEntry, content_type_of
+from gateway.models.record import EndEntry, ResumeEntry, StopEntry, content_type_of
 from gateway.models.shared.watched_record import entries_from
-from gateway.models.streams import ClaimLost
+from gateway.models.streams import MOST_RESUMPTIONS, ClaimLost
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Stamp
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.later import Later
     from gateway.models.record import Entry, RequestEntry, StreamRecord
     from gateway.models.shared.gateways import Gateways
-    from gateway.models.streams import AnswerStreams
+    from gateway.models.streams import AnswerStreams, StreamEnd
     from gateway.protocol.appends import AppendOutcome
 
 PRODUCER = "headgate.answers"
@@ -40,19 +41,24 @@ T = TypeVar("T")
 class ClaimedStream:
     """A stream of an answer as its only writer appends to it."""
 
-    def __init__(self, streams: AnswerStreams, name: str, content_type: str, number: int) -> None:
-        """Append to the answer with this number in its stream."""
+    def __init__(
+        self, streams: AnswerStreams, name: str, content_type: str, number: int, resumption: int
+    ) -> None:
+        """Append to the answer with this number in its stream, after so many other writers."""
+        self.expected_tail: int | None = None  # of the stream, when the first append comes
         self.name = name
         self.stream_id: int | None = None  # once it is created
         self._content_type = content_type
         self._streams = streams
-        self._epoch = 2 * number
+        first = number * (MOST_RESUMPTIONS + 2)
+        self._epoch, self._last_epoch = first + resumption, first + MOST_RESUMPTIONS + 1
         self._seq = 0
 
     def append(self, messages: Sequence[bytes]) -> Later[AppendOutcome]:
         """Append messages; the result raises HeadgateError, or ClaimLost if the claim is lost."""
         seq, self._seq = self._seq, self._seq + 1
-        return self._append(messages, Stamp(PRODUCER, self._epoch, seq), close=False)
+        tail, self.expected_tail = self.expected_tail, None
+        return self._append(messages, Stamp(PRODUCER, self._epoch, seq), close=False, tail=tail)
 
     def append_end(
         self, messages: Sequence[bytes], *, close: bool, tail: int | None = None
@@ -62,7 +68,9 @@ class ClaimedStream:
         The outcome has nothing `stored` if another gateway has ended the answer already. The result
         raises HeadgateError, ClaimLost.
         """
-        return self._append(messages, Stamp(PRODUCER, self._epoch + 1, 0), close=close, tail=tail)
+        tail = self.expected_tail if tail is None else tail
+        stamp = Stamp(PRODUCER, self._last_epoch, 0)
+        return self._append(messages, stamp, close=close, tail=tail)
 
     def _append(
         self, messages: Sequence[bytes], stamp: Stamp, *, close: bool, tail: int | None = None
@@ -82,11 +90,17 @@ class ClaimedStreams:
     """The streams of an answer as its only writer appends to them: its own, and the record."""
 
     def __init__(
-        self, streams: AnswerStreams, name: str, request: RequestEntry, number: int
+        self,
+        streams: AnswerStreams,
+        name: str,
+        request: RequestEntry,
+        number: int,
+        resumption: int = 0,
     ) -> None:
         self.name = name
-        self.events = ClaimedStream(streams, name, content_type_of(request), number)
-        self.record = ClaimedStream(streams, record.record_name(name), record.CONTENT_TYPE, number)
+        of = number, resumption
+        self.events = ClaimedStream(streams, name, content_type_of(request), *of)
+        self.record = ClaimedStream(streams, record.record_name(name), record.CONTENT_TYPE, *of)
         self._request = request
         self._streams = streams
 
@@ -101,8 +115,15 @@ class ClaimedStreams:
 class Claim(ClaimedStreams):
     """The claim of this gateway to write an answer."""
 
-    def __init__(self, gateways: Gateways, name: str, request: RequestEntry, number: int) -> None:
-        super().__init__(gateways.streams, name, request, number)
+    def __init__(
+        self,
+        gateways: Gateways,
+        name: str,
+        request: RequestEntry,
+        number: int,
+        resumption: int = 0,
+    ) -> None:
+        super().__init__(gateways.streams, name, request, number, resumption)
         self._gateways = gateways
         self._taken_at = 0  # position in the record behind the request
         self._heeding: asyncio.Task[None] | None = None
@@ -145,6 +166,23 @@ class Claim(ClaimedStreams):
         if not created.new:
             raise ClaimLost("another gateway has begun the answer")
         self.record.stream_id, self._taken_at = created.state.stream_id, created.state.tail
+
+    async def resume(self, record_id: int | None, end: StreamEnd) -> None:
+        """Claim an answer that its writer has left with this `end`. Raises ClaimLost."""
+        self.record.stream_id, self.events.stream_id = record_id, end.stream_id
+        if not self._streams.is_shared:
+            return
+        self.events.expected_tail = end.tail  # the writer before may only have stood still
+        await self._gateways.ensure_known()
+        await self._gateways.note(self.name)
+        try:
+            appended = await self.add_to_record(ResumeEntry(self._gateways.name))
+        except (HeadgateError, asyncio.CancelledError):
+            self.end_later()  # it may have been appended
+            raise
+        if not appended.stored:
+            raise ClaimLost("another gateway goes on with the answer")
+        self._taken_at = parse_offset(appended.next_offset, "the tail").position
 
     async def create_streams(self, prompt: bytes | None) -> None:
         """Create the streams of the answer that are not there yet. Raises HeadgateError."""
@@ -251,7 +289,7 @@ class Claim(ClaimedStreams):
                 match entry:
                     case StopEntry():
                         stop(entry)
-                    case EndEntry():
+                    case EndEntry() | ResumeEntry():
                         lose()
                         return
                     case _:

@@ -256,7 +256,7 @@ class FollowedAnswers:
         return answer
 
     def _ended(self, answer: FollowedAnswer, _task: asyncio.Task[None]) -> None:
-        del self._running.answers[answer.streams.path(answer.name)]
+        self._running.drop(answer.streams.path(answer.name), answer)
         del self._gateways.followed[answer.name]
         self.answers.discard(answer)
 

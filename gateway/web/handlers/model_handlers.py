@@ -17,7 +17,7 @@ from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
 from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.client import ProvidedBody
-from gateway.models.provider.contract import AnswerRequest, owner_of_account
+from gateway.models.provider.contract import AnswerOwner, AnswerRequest, owner_of_account
 from gateway.models.provider.responses import head_of
 from gateway.models.record import ResponseEntry
 from gateway.models.retrieval import StoredEvents
@@ -95,7 +95,7 @@ class ModelHandlers:
         """Return a stored answer, cancel it or delete it; pass on what is not stored here."""
         body = await request_body.whole(request, self._shared) if request.has_body else b""
         await in_task()
-        answer = await route.answers.retrieve(_owner(request, route), response_id)
+        answer = await route.answers.retrieve(_caller(request, route), response_id)
         stored: RouteAnswer | None = None
         match request.method, action, answer:
             case _, _, None:
@@ -142,6 +142,8 @@ class ModelHandlers:
     @staticmethod
     async def _state(route: ModelRoute, answer: Answer) -> RouteAnswer | None:
         """Return the response object of an answer as it is now; None if it has none yet."""
+        if answer.outcome == "unknown":
+            return None  # the provider may know it
         events = StoredEvents(answer, route.streams, await _end(route, answer))
         state = await events.response_object()
         if state is None:
@@ -308,6 +310,13 @@ def _owner(request: Request, route: ModelRoute) -> bytes:
         return owner_of_account(principal.account)
     key = None if route.key else route.dialect.key_of(request.headers)
     return b"" if key is None else b"key:" + key.encode()
+
+
+def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
+    """Return who asks for a stored answer, whose rest may have to be retrieved."""
+    fields = route.upstream.fields(request.headers, is_stored=True)
+    account = account_of(exchange_of(request).principal)
+    return AnswerOwner(_owner(request, route), fields, account)
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -1,0 +1,106 @@
+"""Background answers whose gateway has stopped, and which their provider goes on with.
+
+With the gateway's own key the rest is retrieved at once. A caller's key is never stored: then the
+answer waits for the next request of its owner, which brings the key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from gateway.errors import LimitReached
+from gateway.models import record
+from gateway.models.answer import StoredResponse
+from gateway.models.left.unfinished import BACKGROUND_S, is_awaited, may_go_on, unfinished
+from gateway.models.provider.contract import AnswerOwner, AnswerRequest
+from gateway.models.record import WaitEntry
+from gateway.models.shared.claims import Claim
+from gateway.models.streams import ClaimLost
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from gateway.models.answer import WrittenAnswer
+    from gateway.models.answers import ModelAnswers
+    from gateway.models.left.unfinished import UnfinishedAnswer
+    from gateway.models.record import StreamRecord
+
+
+class LeftAnswers:
+    """The answers of a route that wait for their rest, by the names of their streams."""
+
+    def __init__(self, answers: ModelAnswers) -> None:
+        self.names: set[str] = set()
+        self._answers = answers
+
+    async def note(self, name: str) -> None:
+        """Retrieve the rest of an answer that was left, or record that it waits for its caller.
+
+        Raises HeadgateError.
+        """
+        answers = self._answers
+        streams = answers.streams
+        self.names.discard(name)
+        found = await record.read_record(streams, name)
+        end = await streams.end(name) if found.is_unfinished else None
+        if end is None or not may_go_on(found.answers[-1].request):
+            return
+        request = found.answers[-1].request
+        if request.route != answers.provider.prefix or answers.gateways.writes(request):
+            return  # routes may have one folder, and other providers
+        self.names.add(name)
+        if not is_awaited(found.answers[-1], end, answers.clock()):
+            wait = record.encoded(WaitEntry(end.tail, answers.clock() + BACKGROUND_S))
+            place = record.record_name(name), record.CONTENT_TYPE
+            await streams.append(*place, [wait], stream_id=found.stream_id)
+            log.warning("answer.waits_for_rest", stream=streams.path(name))
+        caller = answers.provider.own_caller()
+        if caller is not None and not answers.is_closing:
+            with contextlib.suppress(ClaimLost, LimitReached):  # the next look tries again
+                await self.go_on(name, found, caller)
+
+    async def go_on(self, name: str, found: StreamRecord, caller: AnswerOwner) -> WrittenAnswer:
+        """Retrieve the rest of the last answer in a stream as this caller.
+
+        Raises ClaimLost if another gateway does so, or if it is over, and LimitReached.
+        """
+        answers = self._answers
+        end = await answers.streams.end(name)
+        rest = None if end is None else await unfinished(answers.streams, name, found, end)
+        if rest is None:
+            raise ClaimLost("the answer has ended meanwhile")
+        last = rest.last
+        entry = replace(last.request, writer=answers.gateways.name or UNSET)
+        request = AnswerRequest(
+            caller.owner,
+            None,
+            entry.path,
+            entry.path,
+            caller.fields,
+            b"",
+            entry.model,
+            in_background=True,
+            account=caller.account,
+        )
+        number = len(found.answers) - 1
+        claim = Claim(answers.gateways, name, entry, number, last.resumptions + 1)
+        place = answers.places.acquire(caller.owner)
+        try:
+            await claim.resume(found.stream_id, rest.end)
+            return answers.run(request, claim, entry, place, rest)
+        except BaseException:
+            answers.places.release(place)
+            raise
+
+    async def retrieve(self, request: AnswerRequest, rest: UnfinishedAnswer) -> StoredResponse:
+        """Return the rest of an answer, which is retrieved while it is read."""
+        events = self._answers.provider.rest_of(rest, caller_of(request))
+        return StoredResponse(events, rest.head)
+
+
+def caller_of(request: AnswerRequest) -> AnswerOwner:
+    """Return who sent a request for an answer, which has the caller's key."""
+    return AnswerOwner(request.owner, request.fields, request.account)

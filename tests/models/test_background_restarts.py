@@ -1,0 +1,161 @@
+"""A background response goes on while a gateway is restarted, and so does its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.models import sweep
+from gateway.models.left.unfinished import BACKGROUND_S
+from gateway.models.provider.contract import AnswerRequest
+from tests.models.answers import response, without_ids
+from tests.models.in_process import model_route
+from tests.models.provider import RETRIEVED, Provider, providing
+from tests.models.serving import OPENAI, gateway_before
+from tests.support.waiting import until
+from tests.web.serving import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import aiohttp
+
+    from tests.support.processes import Headgate
+
+EVENTS = response()
+WHOLE = b"".join(EVENTS)
+SENT = 5  # events before the restart
+BODY = {"model": "m", "stream": True, "background": True}
+KEY = {"Authorization": "Bearer sk-mine"}
+OWN_KEY = "sk-of-the-gateway"
+STOPS = {"SIGTERM": "terminate", "SIGKILL": "kill"}
+GRACE = {"HEADGATE_SHUTDOWN_GRACE": "0.2"}
+
+
+def key_file(folder: Path) -> Path:
+    file = folder / "key"
+    file.write_text(OWN_KEY)
+    file.chmod(0o600)
+    return file
+
+
+async def begun(http: aiohttp.ClientSession, gateway: Headgate) -> str:
+    """Begin a background response whose provider holds it after some events; return its path."""
+    async with http.post(f"{gateway.url}{OPENAI}/v1/responses", json=BODY, headers=KEY) as answer:
+        body = b""
+        while body.count(b"\nid: ") < SENT:
+            body += await answer.content.readany()
+        assert without_ids(body) == b"".join(EVENTS[:SENT])
+        return str(urlsplit(answer.headers["Stream-URL"]).path)
+
+
+async def restarted(gateway: Headgate, stop: str) -> None:
+    await asyncio.to_thread(getattr(gateway, stop))
+    await asyncio.to_thread(gateway.start)
+
+
+async def record_of(http: aiohttp.ClientSession, url: str) -> list[dict[str, Any]]:
+    async with http.get(f"{url}/record") as record:
+        entries: list[dict[str, Any]] = await record.json()
+        return entries
+
+
+async def followed(http: aiohttp.ClientSession, url: str) -> bytes:
+    """Return all of a stream once it is closed."""
+
+    async def is_closed() -> bool:
+        async with http.head(url) as head:
+            return head.headers.get("Stream-Closed") == "true"
+
+    await until(is_closed, within_s=30)
+    async with http.get(url) as read:
+        return await read.read()
+
+
+def retrievals(provider: Provider, key: str) -> list[str]:
+    """Return the queries of the requests for the rest, all with this key."""
+    assert [it.method for it in provider.requests].count("POST") == 1
+    found = [it for it in provider.requests if it.path == RETRIEVED]
+    assert {it.headers["Authorization"] for it in found} <= {f"Bearer {key}"}
+    return [it.query_string for it in found]
+
+
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
+async def test_an_answer_goes_on_after_a_restart_with_the_key_of_the_gateway(
+    http: aiohttp.ClientSession, tmp_path: Path, stop: str
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(SENT)
+        settings = {"key_file": str(key_file(tmp_path))}
+        with gateway_before(provider, tmp_path, settings, GRACE) as gateway:
+            url = gateway.url + await begun(http, gateway)
+            await restarted(gateway, stop)
+            await until(lambda: len(provider.requests) == 2)
+            provider.allow()
+            assert await followed(http, url) == WHOLE
+            assert (await record_of(http, url))[-1]["outcome"] == "complete"
+    assert retrievals(provider, OWN_KEY) == [f"stream=true&starting_after={SENT - 1}"]
+
+
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
+async def test_an_answer_waits_for_the_key_of_its_caller_and_goes_on_when_it_is_retrieved(
+    http: aiohttp.ClientSession, tmp_path: Path, stop: str
+) -> None:
+    async with providing() as provider:
+        provider.hold()
+        provider.allow(SENT)
+        with gateway_before(provider, tmp_path, environment=GRACE) as gateway:
+            url = gateway.url + await begun(http, gateway)
+            await restarted(gateway, stop)
+
+            async def waits() -> bool:
+                return bool((await record_of(http, url))[-1]["entry"] == "wait")
+
+            await until(waits)
+            async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+                waiting = f'headgate_model_answers_waiting{{route="{OPENAI}"}} 1.0'
+                assert waiting in await metrics.text()
+            assert not retrievals(provider, "")
+            provider.allow()
+            async with http.get(
+                f"{gateway.url}{OPENAI}{RETRIEVED}?stream=true&starting_after=1", headers=KEY
+            ) as again:
+                assert without_ids(await again.read()) == b"".join(EVENTS[2:])
+            assert await followed(http, url) == WHOLE
+            assert (await record_of(http, url))[-1]["outcome"] == "complete"
+    assert retrievals(provider, "sk-mine") == [f"stream=true&starting_after={SENT - 1}"]
+    stored = b"".join(it.read_bytes() for it in tmp_path.rglob("*") if it.is_file())
+    assert b"sk-mine" not in stored
+
+
+async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "LOOK_S", 0.05)
+    path = "/v1/responses"
+    request = AnswerRequest(
+        b"owner", "one", path, path, CIMultiDict(), b'{"stream":true}', "m", True
+    )
+    async with providing() as provider, serving() as gateway:
+        provider.hold()
+        provider.allow(SENT)
+        async with model_route(provider, gateway) as route:
+            answer = await route.answers.answer_to(request)
+            await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
+        async with model_route(provider, gateway) as route:
+            await until(lambda: answer.name in route.answers.left.names)
+            gateway.clock.advance(BACKGROUND_S - 1)
+            await asyncio.sleep(0.2)  # some looks
+            assert answer.name in route.answers.left.names
+            gateway.clock.advance(1)
+            await until(lambda: route.answers.outcomes["unknown"] == 1)
+            found = await route.answers.find(answer.name)
+            assert found is not None
+            assert (found.outcome, route.answers.outcomes["failed"]) == ("unknown", 0)
+            assert not route.answers.left.names
+        assert not retrievals(provider, "")
