@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_URLS = 10_000
 
 
-class _Newest(NamedTuple):
+class _NewestEntry(NamedTuple):
     """The newest data of one URL: where they end, their identity, and when they arrived."""
 
     end: str
@@ -32,7 +32,7 @@ class NewestData:
     """The newest data that readers of a route were given, by URL."""
 
     def __init__(self) -> None:
-        self._newest: OrderedDict[tuple[object, ...], _Newest] = OrderedDict()
+        self._newest: OrderedDict[tuple[object, ...], _NewestEntry] = OrderedDict()
 
     def note(self, key: StreamKey, end: str) -> bool:
         """Note that data up to `end` have arrived; return whether they are the newest so far."""
@@ -40,7 +40,7 @@ class NewestData:
         known = self._newest.get(url)
         if known is not None and end <= known.end:
             return False
-        self._newest[url] = _Newest(end, identity, next_number())
+        self._newest[url] = _NewestEntry(end, identity, next_number())
         self._newest.move_to_end(url)
         if len(self._newest) > MAX_URLS:
             self._newest.popitem(last=False)

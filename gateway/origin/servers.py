@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +11,6 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import OriginUnreachable
-from gateway.origin.error_history import ErrorHistory
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ TRIED_EVERY_S = 0.25  # where a server is alone and down: the others are refused
 PROBED_EVERY_S = 0.25
 PROBE_TIMEOUT_S = 1.5  # above a pause of a busy server, below the patience of a client
 PROBE_PATH = "/healthz"  # a Headgate answers it without a look at its log; any answer will do
+# After so long a server that answers with nothing but 5xx is failing: longer than a restart or a
+# failover behind a load balancer, shorter than anybody's patience.
+FAILING_AFTER_S = 10.0
+FAILING_AFTER = 5  # requests: the first retries of one reader and one writer are fewer
 
 
 class OriginSettings(msgspec.Struct):
@@ -65,6 +69,57 @@ class OriginSettings(msgspec.Struct):
             tls_ca=route.tls_ca,
             tls_verify=route.tls_verify == "on",
         )
+
+
+class ErrorHistory:
+    """The server errors (5xx) of one server since its last other response.
+
+    They are a report only: requests go on, and a failing server keeps its turn. One stream that
+    always gets an error says nothing about the server, so a failure needs errors for two.
+    """
+
+    __slots__ = ("_began_at", "_first", "_server", "_several", "count", "is_failing")
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self.count = 0  # 0 if the latest response was none
+        self._began_at = 0.0  # monotonic time
+        self._first = ""  # the path of the first request
+        self._several = False  # another path was requested, too
+        self.is_failing = False
+
+    @property
+    def why(self) -> str | None:
+        """The reason why the server counts as failing; None if it does not."""
+        if not self.is_failing:
+            return None
+        return f"has answered nothing but 5xx for {monotonic() - self._began_at:.0f} s"
+
+    def note(self, status: int, target: str, *, is_probe: bool = False) -> None:
+        """Note a response, and log the begin and the end of a failure.
+
+        Errors to probes need no second path. A probe that succeeds hides no errors to requests.
+        """
+        if status < 500:
+            if not is_probe:
+                self.end()
+            return
+        path, now = target.partition("?")[0], monotonic()
+        if not self.count:
+            self._first, self._began_at = path, now
+        self.count += 1
+        self._several = self._several or is_probe or path != self._first
+        is_long = now - self._began_at >= FAILING_AFTER_S
+        if is_long and self._several and self.count >= FAILING_AFTER and not self.is_failing:
+            self.is_failing = True
+            log.warning("origin.failing", server=self._server, status=status, reason=self.why)
+
+    def end(self) -> None:
+        """Note that the server has answered something else, or cannot be reached any more."""
+        if self.is_failing:
+            lasted_s = round(monotonic() - self._began_at, 1)
+            log.info("origin.not_failing", server=self._server, lasted_s=lasted_s)
+        self.count, self._several, self.is_failing = 0, False, False
 
 
 class OriginServer:

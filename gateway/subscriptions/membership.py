@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
 from gateway.subscriptions.late_changes import LateChanges
-from gateway.subscriptions.state.patterns import PatternIndex
+from gateway.subscriptions.state.patterns import PatternIndex, UnlinkedNames
 from gateway.subscriptions.state.subscription import MOST_REMOVED, LinkedStream, StreamLink
 from gateway.turns import at_most
 
@@ -19,23 +17,8 @@ if TYPE_CHECKING:
     from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
     from gateway.turns import Turns
 
-MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 bytes each
 MOST_AT_ONCE = 200  # subscriptions that a change concerns at once; each may take 50 us
 QUICK_STEPS = 5  # of a match at once: 160 patterns take 1 ms
-
-
-class UnlinkedNames(set[str]):
-    """Names that are known to match nothing, all forgotten where they are too many."""
-
-    def __init__(self) -> None:
-        self.times_forgotten = 0
-
-    @override
-    def add(self, path: str) -> None:
-        if path not in self and len(self) >= MOST_UNLINKED:
-            self.clear()
-            self.times_forgotten += 1
-        super().add(path)
 
 
 class Membership:

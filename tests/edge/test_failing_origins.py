@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.origin import error_history
+from gateway.origin import servers
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get
@@ -23,7 +23,7 @@ ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def _short_streaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(error_history, "FAILING_AFTER_S", AFTER_S)
+    monkeypatch.setattr(servers, "FAILING_AFTER_S", AFTER_S)
 
 
 def origin_of(good: set[str]) -> RawOrigin:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.subscriptions import bodies, membership
+from gateway.subscriptions import bodies
 from gateway.subscriptions.engine import SubscriptionRules
 from gateway.subscriptions.metrics import FORGOTTEN
+from gateway.subscriptions.state import patterns
 from tests.subscriptions.receivers import Subscribed, ends_of, receiver, subscribed
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ async def test_pending_streams_that_do_not_fit_are_told_by_the_next_wake() -> No
 async def test_names_that_match_nothing_are_forgotten_beyond_their_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(membership, "MOST_UNLINKED", 2)
+    monkeypatch.setattr(patterns, "MOST_UNLINKED", 2)
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="e/*")
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from typing_extensions import override
+
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import RESERVED, canonical_path
 from gateway.turns import at_once
@@ -23,6 +25,7 @@ T = TypeVar("T")
 ONE, SEVERAL = "*", "**"  # segments that match one segment, and any number of them
 _ENCODED_STAR = "%2A"
 # A match takes some 6 us for the worst pattern of this length, so 60 ms for 10,000 of them.
+MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 bytes each
 MOST_SEGMENTS = 32
 MOST_SEVERAL = 4
 STEP = 32  # patterns that one step of a match compares: 0.2 ms
@@ -295,3 +298,17 @@ def _split(segments: tuple[str, ...]) -> list[list[str]]:
 def _literals(run: list[str]) -> tuple[tuple[int, str], ...]:
     """Return the literals of a run, each with its place there."""
     return tuple((at, segment) for at, segment in enumerate(run) if segment != ONE)
+
+
+class UnlinkedNames(set[str]):
+    """Names that are known to match nothing, all forgotten where they are too many."""
+
+    def __init__(self) -> None:
+        self.times_forgotten = 0
+
+    @override
+    def add(self, path: str) -> None:
+        if path not in self and len(self) >= MOST_UNLINKED:
+            self.clear()
+            self.times_forgotten += 1
+        super().add(path)
