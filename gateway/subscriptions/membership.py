@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from gateway.subscriptions.late_changes import LateChanges
 from gateway.subscriptions.state.patterns import PatternIndex, UnlinkedNames
 from gateway.subscriptions.state.subscription import MOST_REMOVED, LinkedStream, StreamLink
+from gateway.subscriptions.streams.contract import tail_before
 from gateway.turns import at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from gateway.subscriptions.state.subscription import DurableSubscription
-    from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
+    from gateway.subscriptions.streams.contract import StreamChange, StreamView
     from gateway.turns import Turns
 
 MOST_AT_ONCE = 200  # subscriptions that a change concerns at once; each may take 50 us
@@ -337,7 +338,7 @@ def _match_changed(
     """Link a changed stream to a subscription, which may be the one that is being created."""
     path = change.state.path
     if is_created and path not in subscription.links:
-        link = membership.match(subscription, path, _start(change))
+        link = membership.match(subscription, path, tail_before(change))
         _skip_what_was_there(link, change)
     else:
         membership.match(subscription, path, None)
@@ -393,10 +394,3 @@ def _skip_what_was_there(link: StreamLink | None, change: StreamChange) -> None:
     if link is not None and (link.position > change.state.beginning or was_closed):
         link.acknowledge(link.position, is_closed=was_closed)
         link.subscription.note(link)
-
-
-def _start(change: StreamChange) -> Position:
-    """Return the position of a stream's tail before a change."""
-    return (
-        change.records[0].end - len(change.records[0].data) if change.records else change.state.tail
-    )

@@ -100,6 +100,12 @@ class StreamChange(Protocol):
         """The appended data, as far as they are known."""
 
 
+def tail_before(change: StreamChange) -> Position:
+    """Return the position of a stream's tail before a change."""
+    records = change.records
+    return records[0].end - len(records[0].data) if records else change.state.tail
+
+
 class StreamSource(Protocol):
     """The streams of a route, for its subscriptions. Every `async` method raises HeadgateError."""
 
