@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from gateway.subscriptions.state.subscription import DurableSubscription
-    from gateway.subscriptions.streams.contract import StreamChange, StreamView
+    from gateway.subscriptions.streams.contract import Position, StreamChange, StreamView
     from gateway.turns import Turns
 
 MOST_AT_ONCE = 200  # subscriptions that a change concerns at once; each may take 50 us
