@@ -127,7 +127,7 @@ class AdminListener:
     def __init__(
         self, application: web.Application, bounds: AdminBounds, keepalive_s: float
     ) -> None:
-        application.on_response_prepare.append(_close_after_last)
+        application.on_response_prepare.append(_note_response)
         self.shared = bounds.shared
         self.bounds = bounds
         self.handlers = self
@@ -280,8 +280,13 @@ def _of(request: web.BaseRequest) -> Request:
     return Request(request._message, request.content, connection)
 
 
-async def _close_after_last(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Close the connection after a request that must be its last one."""
+async def _note_response(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Close the connection after its last request, and at a FIN while events are sent.
+
+    Raises ConnectionResetError if the client of events has sent one already.
+    """
+    if response.content_type == "text/event-stream":
+        _of(request).end_with_fin()
     if _of(request).is_last:
         response.headers["Connection"] = "close"
         response.force_close()

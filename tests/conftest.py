@@ -14,6 +14,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from gateway.telemetry import logs
+from gateway.web.connections import incoming
 from tests.forking import forks
 from tests.support.examples import examples, leave_to_torture
 from tests.support.long_first import long_first
@@ -40,6 +41,12 @@ settings.load_profile("headgate")
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name a value in a list of failures, or refuse to collect a row that needs a name."""
     return row_id(val, argname)
+
+
+@pytest.fixture
+def late_fins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no FIN count as one that comes with its request: the clients of these tests leave."""
+    monkeypatch.setattr(incoming, "FIN_S", -1.0)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -97,6 +97,8 @@ class SubscriptionHandlers:
         is_elsewhere = subscriptions.engine is None
         if is_elsewhere and name == control_requests.KEYS and await subscriptions.keys.reload():
             return control_requests.keys_response(subscriptions.keys.jwks())
+        if is_claim(name):
+            request.end_with_fin()  # the events would wait for the end of a lease
         deadline = deadline_of(is_claim=is_claim(name))
         engine = await subscriptions.confirm_ownership()
         while True:

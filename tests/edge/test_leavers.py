@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.followed import followed_streams
-from gateway.web.connections import incoming
 from gateway.web.handlers import edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
@@ -21,11 +20,7 @@ if TYPE_CHECKING:
     from tests.web.serving import Serving
 
 
-@pytest.fixture(autouse=True)
-def late_fins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no FIN count as one that comes with its request: these clients leave."""
-    monkeypatch.setattr(incoming, "FIN_S", -1.0)
-
+pytestmark = pytest.mark.usefixtures("late_fins")
 
 IMPATIENT = {"response_timeout": 0.2, "read_timeout": 0.2, "poll_timeout": 0.3}
 IMPATIENT |= {"health_interval": 0.1}

@@ -106,6 +106,7 @@ async def test_a_long_response_to_shared_misses_is_sent_whole_to_each_reader(len
         await until(lambda: at_rest(gateway))
 
 
+@pytest.mark.usefixtures("late_fins")
 @pytest.mark.parametrize("left", [1, 2, 3])
 async def test_a_pending_fetch_continues_until_its_last_reader_disconnects(left: int) -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
@@ -295,6 +296,7 @@ async def test_a_stopping_server_answers_a_waiting_reader_before_its_connections
         await asyncio.wait_for(idle, 5)
 
 
+@pytest.mark.usefixtures("late_fins")
 async def test_a_stopping_server_does_not_wait_for_a_client_that_has_disconnected() -> None:
     async with warm(Steps(b"", answer(b"data", MINUTE))) as (_, gateway):
         (client,) = await readers(gateway, 1)

@@ -120,6 +120,7 @@ async def three_who_wait(gateway: Serving, log: GatedLog) -> list[Client]:
     return clients
 
 
+@pytest.mark.usefixtures("late_fins")
 async def test_a_shared_read_continues_until_its_last_reader_disconnects() -> None:
     log = GatedLog()
     async with serving(log) as gateway:

@@ -111,6 +111,7 @@ async def test_a_full_chunk_stays_cached_when_the_stream_grows() -> None:
         assert again.same == first.same
 
 
+@pytest.mark.usefixtures("late_fins")
 async def test_simultaneous_equal_reads_are_one_read_of_the_log() -> None:
     log = GatedLog()
     async with serving(log) as gateway:

@@ -288,6 +288,7 @@ async def test_an_unreachable_origin_marks_both_spans_as_errors(collector: Colle
         assert server.attributes["error.type"] == "502"
 
 
+@pytest.mark.usefixtures("late_fins")
 async def test_a_client_that_disconnects_ends_its_spans_without_a_status(
     collector: Collector,
 ) -> None:

@@ -127,6 +127,7 @@ async def test_the_last_of_several_pipelined_appends_may_arrive_in_parts(cut: in
         assert (await client.answer()).body == b"112"
 
 
+@pytest.mark.usefixtures("late_fins")
 async def test_pipelined_appends_are_stored_although_their_client_disconnects() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
