@@ -59,6 +59,8 @@ class SubscriptionHandlers:
         if name == MCP:
             assert isinstance(route.events, RouteEvents), "a route with this path has them"
             return self._mcp(request, place, route.events)
+        if is_claim(name):
+            request.end_with_fin()  # else the events of a worker that left wait for its lease
         subscriptions = route.subscriptions
         if isinstance(subscriptions, SharedSubscriptions):
             return _answered(self._response(request, place, subscriptions))
@@ -97,8 +99,6 @@ class SubscriptionHandlers:
         is_elsewhere = subscriptions.engine is None
         if is_elsewhere and name == control_requests.KEYS and await subscriptions.keys.reload():
             return control_requests.keys_response(subscriptions.keys.jwks())
-        if is_claim(name):
-            request.end_with_fin()  # the events would wait for the end of a lease
         deadline = deadline_of(is_claim=is_claim(name))
         engine = await subscriptions.confirm_ownership()
         while True:

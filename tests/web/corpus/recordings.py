@@ -62,10 +62,14 @@ class Plays:
         self._stages: list[Stage] = []  # which keeps their ids
 
     def __enter__(self) -> Self:
-        """Begin; on a busy machine, too, nothing is cut in two because its turn is over."""
+        """Begin; on a busy machine, too, nothing is cut in two because its turn is over.
+
+        A client that leaves has left, however soon after its request.
+        """
         self._runner.__enter__()
         for turn in TURNS:
             self._patches.enter_context(patch(turn, 10.0))
+        self._patches.enter_context(patch("gateway.web.connections.incoming.FIN_S", -1.0))
         return self
 
     def __exit__(self, *_: object) -> None:
