@@ -165,6 +165,7 @@ def test_a_token_from_a_file_is_accepted_only_up_to_1024_characters(
 ) -> None:
     file = tmp_path / "token"
     file.write_text("t" * size + "\n")
+    file.chmod(0o600)
     cache = {"kind": "fastly", "zone": "z", "token_file": str(file)}
     if fits:
         assert loaded(cache, look_at_files=True).purges[0].secret() == "t" * size

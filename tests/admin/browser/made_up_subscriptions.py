@@ -85,6 +85,7 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
         self.rows = rows
         self.now = now
         self.done = done
+        self.prefixes = tuple(dict.fromkeys(row.route for row in rows)) or ("/v1/stream",)
 
     @override
     async def page(self, question: ListSubscriptions) -> SubscriptionPage:
