@@ -20,7 +20,7 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.web.connections.http_connection import HttpConnection
+    from gateway.web.connections.incoming import IncomingConnection
 
 TIMEOUT_S = 2.0
 RATE = 100  # bytes a second
@@ -53,7 +53,7 @@ def take(
         protocol.connection_made(asyncio.Transport())
         content = StreamReader(protocol, 1 << 16, loop=loop)
         message = make_mocked_request("POST", "/")._message
-        request = Request(message, content, cast("HttpConnection", protocol))
+        request = Request(message, content, cast("IncomingConnection", protocol))
 
         async def send() -> None:
             for wait_s, size in pieces:
