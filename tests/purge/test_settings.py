@@ -164,7 +164,6 @@ def test_a_token_from_a_file_is_accepted_only_up_to_1024_characters(
     tmp_path: Path, size: int, fits: bool
 ) -> None:
     file = tmp_path / "token"
-    file.touch(mode=0o600)
     file.write_text("t" * size + "\n")
     file.chmod(0o600)
     cache = {"kind": "fastly", "zone": "z", "token_file": str(file)}

@@ -82,7 +82,6 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
     def __init__(
         self, rows: tuple[SubscriptionSummary, ...], now: float, done: list[tuple[str, ...]]
     ) -> None:
-        self.prefixes = ("/v1/stream",)
         self.rows = rows
         self.now = now
         self.done = done
