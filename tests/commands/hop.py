@@ -139,12 +139,12 @@ class Hop:
         passed = web.StreamResponse(headers=self._passed(answer.headers))
         await passed.prepare(request)
         events = 0
-        while block := await answer.content.readuntil(b"\n\n"):
-            events += b"event: data" in block
+        while line := await answer.content.readline():
+            events += line.startswith(b"event: data")
             if self._faults.lets_through is not None and events > self._faults.lets_through:
                 continue
-            if not (self._faults.drops_comments and block.startswith(b":")):
-                await passed.write(block)
+            if not (self._faults.drops_comments and line.startswith(b":")):
+                await passed.write(line)
         return passed
 
     def _passed(self, headers: Mapping[str, str]) -> dict[str, str]:
