@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -49,9 +48,15 @@ class AbandonedAnswers(Background):
             log.warning("answers.ended", route=streams.route.prefix, count=ended)
         while True:
             await asyncio.sleep(LOOK_S)
-            for name in list(self._answers.left.names):
-                with contextlib.suppress(HeadgateError):  # the next look tries again
-                    await self._answers.finish_abandoned(name)
+            await self._look_at_left()
+
+    async def _look_at_left(self) -> None:
+        left = self._answers.left
+        for name in list(left.names):
+            try:
+                await self._answers.finish_abandoned(name)
+            except HeadgateError:
+                left.names.add(name)  # the next look tries again
 
     async def _finish(self, record: str) -> bool:
         """End the last answer of a record; return whether it was not over."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
 from multidict import CIMultiDict
 
-from gateway.models import sweep
+from gateway.errors import LogUnavailable
+from gateway.models import record, sweep
 from gateway.models.left.unfinished import BACKGROUND_S
 from gateway.models.provider.contract import AnswerRequest
 from tests.models.answers import response, without_ids
@@ -159,3 +160,32 @@ async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_kn
             assert (found.outcome, route.answers.outcomes["failed"]) == ("unknown", 0)
             assert not route.answers.left.names
         assert not retrievals(provider, "")
+
+
+async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_not_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep, "LOOK_S", 0.05)
+    path = "/v1/responses"
+    request = AnswerRequest(
+        b"owner", "one", path, path, CIMultiDict(), b'{"stream":true}', "m", True
+    )
+    failed: list[str] = []
+
+    async def fail(_streams: object, name: str) -> NoReturn:
+        failed.append(name)
+        raise LogUnavailable("the log cannot be read")
+
+    async with providing() as provider, serving() as gateway:
+        provider.hold()
+        provider.allow(SENT)
+        async with model_route(provider, gateway) as route:
+            answer = await route.answers.answer_to(request)
+            await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
+        async with model_route(provider, gateway) as route:
+            await until(lambda: answer.name in route.answers.left.names)
+            with monkeypatch.context() as patched:
+                patched.setattr(record, "read_record", fail)
+                await until(lambda: len(failed) > 1)
+            gateway.clock.advance(BACKGROUND_S)
+            await until(lambda: route.answers.outcomes["unknown"] == 1)
