@@ -19,9 +19,10 @@ AGAIN_S = 1.0  # between two attempts, while the log cannot be read
 
 
 class SoleLogSubscriptions(RouteSubscriptions):
-    """The subscriptions of one route. A start waits for their rows, requests until all is compared.
+    """The subscriptions of one route.
 
-    Streams may change meanwhile: what has changed before they are observed is in the list of them.
+    A start waits for their rows; requests wait until all streams are compared. Streams may change
+    meanwhile: what has changed before they are observed is in the list of them.
     """
 
     _opening: asyncio.Task[None] | None = None
@@ -33,7 +34,11 @@ class SoleLogSubscriptions(RouteSubscriptions):
 
     async def _open(self, rows: Sequence[tuple[str, bytes]]) -> None:
         """Open, and try again while the log cannot be read."""
-        await self.restore(rows)
+        try:
+            await self.restore(rows)
+        except Exception:  # streams are served all the same
+            log.exception("subscription.not_opened", route=self.prefix)
+            raise
         while self.by_id:
             try:
                 await self.keys.prepare(self.clock())
@@ -48,11 +53,15 @@ class SoleLogSubscriptions(RouteSubscriptions):
 
     @override
     async def wait_until_open(self) -> None:
-        if self._opening is None or self._opening.done():
+        opening = self._opening
+        if opening is None:
             return
-        await asyncio.wait({self._opening}, timeout=PATIENCE_S)
-        if not self._opening.done():
+        if not opening.done():
+            await asyncio.wait({opening}, timeout=PATIENCE_S)
+        if not opening.done():
             raise LogUnavailable("the subscriptions are still being compared with the streams")
+        if opening.cancelled() or opening.exception() is not None:
+            raise LogUnavailable("the subscriptions could not be loaded: see the log of Headgate")
 
     @override
     async def close(self) -> None:

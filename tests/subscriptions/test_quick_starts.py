@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
@@ -88,3 +88,21 @@ async def test_a_start_waits_neither_for_names_nor_for_a_log_that_cannot_list_th
             assert (await gateway.claim())[0] == 200
         finally:
             await opening.close()
+
+
+async def test_requests_are_refused_after_a_start_that_could_not_load_the_subscriptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def decode(_rows: object) -> NoReturn:
+        raise RuntimeError("a fault")
+
+    async with serving(SqliteLog(tmp_path / "log")) as serving_gateway:
+        opening = subscriptions_of(serving_gateway)
+        monkeypatch.setattr(opening.rows, "decode", decode)
+        await opening.open()
+        try:
+            status, told = await Subscribed(serving_gateway).claim()
+            assert (status, "could not be loaded" in told["detail"]) == (503, True)
+        finally:
+            await opening.close()
+    assert capsys.readouterr().out.count("subscription.not_opened") == 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import HeadgateError, LogUnavailable
+from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.subscriptions.state.configuration import SubscriptionConfiguration
 from gateway.subscriptions.state.cursors import CursorRow
 from gateway.subscriptions.state.delivery_state import DeliveryState, RenewalState
@@ -61,7 +62,7 @@ class LoadedSubscription(msgspec.Struct):
     cursors: dict[str, CursorRow] = {}
 
     def add_row(self, subscription_id: str, kind: str, path: str, body: bytes) -> None:
-        """Add one of the rows. Raises msgspec.DecodeError."""
+        """Add one of the rows. Raises NOT_JSON."""
         if kind == CURSOR:
             self.cursors[path] = msgspec.json.decode(body, type=CursorRow)
         elif kind == DELIVERY:
@@ -193,7 +194,7 @@ class SubscriptionRows:
             try:
                 loaded = found.setdefault(subscription_id, LoadedSubscription())
                 loaded.add_row(subscription_id, kind, path, body)
-            except msgspec.DecodeError as error:
+            except NOT_JSON as error:
                 log.error("log.document_damaged", document=name, reason=str(error))
             yield
         for subscription_id, loaded in found.items():
