@@ -82,7 +82,7 @@ class Lease:
             self._tail = created.next_offset
             self._beats = 0
             # Whoever has made it, and gives its start up, shall find that it is in use.
-            if created.is_new or await self._append(HEARTBEAT):
+            if created.is_new or await self._append_beat():
                 return True
 
     async def _create(self) -> Metadata:
@@ -105,10 +105,10 @@ class Lease:
         await self._stream.append(HEARTBEAT, content_type=JSON, producer=stamp)
         self._beats += 1
 
-    async def _append(self, entry: bytes) -> bool:
-        """Append an entry; return False if the lease does not exist."""
+    async def _append_beat(self) -> bool:
+        """Append a heartbeat; return False if the lease does not exist."""
         try:
-            self._tail = (await self._stream.append(entry, content_type=JSON)).next_offset
+            self._tail = (await self._stream.append(HEARTBEAT, content_type=JSON)).next_offset
         except ABSENT:
             return False
         return True

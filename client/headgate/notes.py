@@ -41,6 +41,6 @@ def last_of(body: bytes) -> Note | None:
     """Return the last note in a JSON array of them; None if there is none that can be read."""
     try:
         notes = _decoder.decode(body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
     return notes[-1] if notes else None

@@ -44,6 +44,8 @@ class RunState:
     error: str | None = None
 
 
+ACTIVE: Final = RunState("active")
+STOPPED: Final = RunState("stopped")
 ORPHANED: Final = RunState("orphaned", "its producer is gone")
 CUT: Final = RunState("failed", "the stream of the run was closed without an end")
 

@@ -20,8 +20,8 @@ from headgate.chats.entries import Answered, Question, checked, decoded, encode
 from headgate.chats.errors import BadRequest, ChatBusy
 from headgate.chats.turn import Turn
 from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamClosed, StreamConflict
-from headgate.records import RunState
-from headgate.runs.stored.orphans import ACTIVE, WAITING, state_of
+from headgate.records import ACTIVE, RunState
+from headgate.runs.stored.orphans import WAITING, state_of
 from headgate.runs.ui_assembly import read_message
 from headgate.runs.ui_messages import continued
 from headgate.sending.framing import JSON, json_array

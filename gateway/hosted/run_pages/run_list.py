@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import names, records
 from headgate.notes import Note, last_of
-from headgate.records import RunState
+from headgate.records import ACTIVE, STOPPED, RunState
 
 from gateway.hosted.run_pages.run_entry import contents_of, whole_contents_of
 from gateway.hosted.run_pages.run_table import BESIDE, MOST_RUNS
@@ -39,9 +39,6 @@ AT_ONCE = 32  # concurrent looks at the log
 # Of a stream whose items were not counted when they were written. It is one chunk of a log.
 MOST_COUNTED_BYTES = 256 << 10
 TAIL_BYTES = 32 << 10  # that are searched for the record of the end, beside the last items
-
-
-ACTIVE, STOPPED = RunState("active"), RunState("stopped")
 
 
 class RunDoubt(NamedTuple):
@@ -166,7 +163,8 @@ class RunList:
         """Return the last note of the run's producer."""
         last = None
         if stop is not None:
-            chunk = await self._streams.log.read(stop, stop.first, stop.tail)
+            start = max(stop.first, stop.tail - TAIL_BYTES)  # others may append to it
+            chunk = await self._streams.log.read(stop, start, stop.tail)
             for data in chunk.records:
                 last = last_of(b"[%b]" % data) or last
         return last or Note()

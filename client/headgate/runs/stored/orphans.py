@@ -15,7 +15,7 @@ from headgate.at_once import InDoubt
 from headgate.errors import ABSENT, ProtocolError, RequestRefused, StreamClosed, StreamError
 from headgate.lease import LOOK_AGAIN_S, stays_so
 from headgate.notes import Note
-from headgate.records import ORPHANED, RunState
+from headgate.records import ACTIVE, ORPHANED, STOPPED, RunState
 from headgate.runs.stored import claims
 from headgate.runs.stored.lookups import how_it_ended, last_items
 from headgate.runs.stored.stops import StopWish, is_wished, last_note
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
     from headgate.stream import Metadata, Stream
 
-ACTIVE = RunState("active")
 WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
-STOPPED = RunState("stopped")
 GOES_ON = (ACTIVE, WAITING)
 FIRST_LOOK_AGAIN_S = 0.01  # for the acknowledgement of a stop, which comes within milliseconds
 

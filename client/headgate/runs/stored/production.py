@@ -15,7 +15,7 @@ from headgate.error_text import sendable, told
 from headgate.errors import RequestRefused, StreamError
 from headgate.lease import Lease
 from headgate.notes import BEATS
-from headgate.records import RunState
+from headgate.records import STOPPED, RunState
 from headgate.runs.adapters.plain import plain
 from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.stored import claims, heartbeat
@@ -41,7 +41,6 @@ log = logging.getLogger("headgate.runs")
 MOST_STEP_BYTES = 16 << 20
 CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
 FINISHED = RunState("finished")
-STOPPED = RunState("stopped")
 TAKEN_OVER = RunState("active")  # by somebody else, who tells how it ends
 SHUT_DOWN = RunState("failed", "the application was shut down")
 

@@ -99,10 +99,6 @@ class StopWish:
             else:
                 return
 
-    async def is_there(self) -> bool:
-        """Return whether somebody wishes that the run stops."""
-        return await is_wished(self._stream)
-
 
 async def is_wished(stop: Stream) -> bool:
     """Return whether the stream of a wish is closed."""
