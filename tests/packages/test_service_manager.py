@@ -8,17 +8,18 @@ import re
 import signal
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.process.service_manager import ServiceManager
 from tests.support.processes import ANEW, headgate
+from tests.support.waiting import wait_until
 from tests.workers.several import Several
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NOBODY = "http://127.0.0.1:9"  # an origin that is not asked
 WATCHDOG_S = 0.4
@@ -135,6 +136,8 @@ def test_a_server_that_its_watchdog_ends_prints_the_stack_it_hung_in(manager: Ma
     with headgate(environment=environment, preface=ANEW) as server:
         manager.next_of("READY=1")
         os.kill(server.pid, signal.SIGSTOP)
+        status = Path(f"/proc/{server.pid}/status")
+        wait_until(lambda: "State:\tT" in status.read_text())  # it may notify until then
         manager.drain()
         with pytest.raises(TimeoutError):
             manager.next(within_s=3 * WATCHDOG_S)
