@@ -50,8 +50,6 @@ ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 LEFT = "the provider goes on with the answer: send the request again for the rest"
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 NOT_ENDED = EarlyEnd("answer_not_ended", "the provider ended its answer without the last event")
-
-
 LOST = EarlyEnd("gateway_stopped", "another gateway has ended the answer, or goes on with it")
 
 

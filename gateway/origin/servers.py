@@ -96,7 +96,7 @@ class ErrorHistory:
         return f"has answered nothing but 5xx for {monotonic() - self._began_at:.0f} s"
 
     def note(self, status: int, target: str, *, is_probe: bool = False) -> None:
-        """Note a response, and log the begin and the end of a failure.
+        """Note a response, and log the beginning and the end of a failure.
 
         Errors to probes need no second path. A probe that succeeds hides no errors to requests.
         """

@@ -31,10 +31,10 @@ _CONTENT_TYPE = re.compile(
     rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?)*[ \t]*'
 )
 # XML of any type may hold elements of XHTML or SVG, and name a style sheet with scripts.
+_PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
 # The first `charset` of a content type counts, as for browsers. Its value may be quoted.
 _CHARSET = re.compile(r';[ \t]*charset=(?:"([^"]*)"|([^;]*))', re.IGNORECASE)
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})  # browsers read utf8 as the first of them
-_PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
 _JSON_VALUE = msgspec.json.Decoder(msgspec.Raw)
 _JSON_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _JSON_SPACE = b" \t\r\n"

@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 ONE, SEVERAL = "*", "**"  # segments that match one segment, and any number of them
 _ENCODED_STAR = "%2A"
-# A match takes some 6 us for the worst pattern of this length, so 60 ms for 10,000 of them.
 MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 bytes each
+# A match takes some 6 us for the worst pattern of this length, so 60 ms for 10,000 of them.
 MOST_SEGMENTS = 32
 MOST_SEVERAL = 4
 STEP = 32  # patterns that one step of a match compares: 0.2 ms

@@ -41,10 +41,8 @@ HELD_BYTES = 64 * 1024  # what a client may send while its request is being answ
 # 7.1.1).
 FRAMING_BYTES = 16 * 1024
 AT_ONCE = 32  # requests that came together, before other connections have their turn: 3 ms
-
-
-# After the beginning of a request, for a FIN that its client sends with it: a packet may be late.
-# The read of a client that leaves as soon as that goes on at its origin in vain.
+# A FIN within this time after the beginning of a request was sent with it: its packet may be late.
+# If a client disconnects that soon, its read at an origin continues for nobody.
 FIN_S = 0.1
 
 
