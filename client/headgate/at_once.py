@@ -19,14 +19,14 @@ MOST_WAITING = 256  # of those that wait for seconds, and ask once in each
 
 
 class InDoubt(Exception):
-    """An answer takes seconds, in which it is looked at again whether it is right."""
+    """A result is not certain before it was looked at again, seconds later."""
 
 
 class MayWait(Protocol[_T_co]):
-    """Gives something for a name; raises InDoubt where it would have to wait, and must not."""
+    """Look up something by its name, which may take seconds of waiting."""
 
     async def __call__(self, name: str, /, *, waits: bool) -> _T_co:
-        """Return it. Raises InDoubt unless it `waits`."""
+        """Return what was found; raise InDoubt instead of waiting, unless it `waits`."""
         ...
 
 

@@ -39,6 +39,7 @@ class SoleLogSubscriptions(RouteSubscriptions):
         except Exception:  # streams are served all the same
             log.exception("subscription.not_opened", route=self.prefix)
             raise
+        is_told = False
         while self.by_id:
             try:
                 await self.keys.prepare(self.clock())
@@ -46,7 +47,9 @@ class SoleLogSubscriptions(RouteSubscriptions):
             except LogUnavailable:
                 await asyncio.sleep(AGAIN_S)
             except Exception:  # noqa: BLE001 - streams are served all the same
-                log.exception("subscription.not_opened", route=self.prefix)
+                if not is_told:
+                    log.exception("subscription.not_opened", route=self.prefix)
+                is_told = True
                 await asyncio.sleep(AGAIN_S)
             else:
                 return

@@ -136,7 +136,8 @@ class BackgroundResponse:
     ) -> None:
         """Send requests below `path` with the header `fields` of the request for the answer.
 
-        One of the `servers` makes it: the next is asked where one does not know it.
+        One of the `servers` makes it: the next is asked where one does not answer, and one that
+        refuses for good is not asked again.
         """
         self.is_complete = False
         self._client = client
@@ -194,18 +195,20 @@ class BackgroundResponse:
             try:
                 response = await self._retrieved(self._id, self._latest)
             except HeadgateError:
+                self._servers.append(self._servers.pop(0))
                 continue
             if is_storable(response) and response.content_type == EVENTS_TYPE:
                 self._is_resumed = True
                 self._client.resumed_responses += 1
                 return response
             response.close()
-            if len(self._servers) > 1:
+            if may_be_repeated(response.status, response.headers):
+                refusal = response.headers
+            elif len(self._servers) > 1:
                 del self._servers[0]
                 self._failures = 0
-            elif not may_be_repeated(response.status, response.headers):
+            else:
                 break
-            refusal = response.headers
         raise lost
 
     async def _retrieved(self, response_id: str, latest: int) -> ProviderResponse:

@@ -54,7 +54,7 @@ class Span(NamedTuple):
 
 
 def is_of_type(one: str, other: str) -> bool:
-    """Return whether one stream can have both types: it never changes its type, nor to base64."""
+    """Return whether both types can be those of one stream: its type and encoding never change."""
     return one == other or (media_type(one) == media_type(other) and is_text(one) == is_text(other))
 
 

@@ -136,9 +136,9 @@ class SubscriptionsLease:
         await self._sharing.mailboxes.send(name, mail.encode(mail.LeaseMessage()))
 
     async def take_over(self) -> None:
-        """Take over from the present owner, which is told: this gateway itself, or any for a copy.
+        """Become the owner in place of the present one, and tell the other gateways.
 
-        A later number fences what the former one has under way. Raises LogUnavailable.
+        The new number fences what the former owner has under way. Raises LogUnavailable.
         """
         async with self._turn:
             await self._replace_owner()

@@ -62,7 +62,9 @@ class RequestRelay:
         try:
             return await self._response(owner, request_id, handed, future, deadline)
         except BaseException:
-            if is_claim(handed):
+            if future.done():  # the client left in the turn in which the response came
+                self._begin(self.release_unwanted(handed, future.result()))
+            elif is_claim(handed):
                 self._give_up(request_id, handed)
             raise
         finally:

@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from headgate.runs import Written
 
 KINDS = ("restart", "kill", "freeze", "failover")
-RUNS = 5  # of a server
 LONGEST_PAUSE_S = 12.0  # of a source
 PATIENCE_S = 90.0
 RETRY_FOR_S = 120.0  # of the producers: a source is not to fail for lack of a server
@@ -48,13 +47,14 @@ class Size:
 
     outages: int
     servers: int  # at once, an equal share of the outages each
+    runs: int  # of a server
     longest_s: float = 25.0  # of an outage; the shortest takes a second
     lull_s: float = 8.0  # between two outages, at most
     orphan_after: int = ORPHAN_AFTER_S
 
 
-FULL = Size(outages=200, servers=8)
-SHORT = Size(outages=4, servers=4, longest_s=5.0, lull_s=1.0, orphan_after=2)
+FULL = Size(outages=200, servers=8, runs=25)
+SHORT = Size(outages=4, servers=4, runs=5, longest_s=5.0, lull_s=1.0, orphan_after=2)
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class World:
         self._size = size
         self._found = found
         self._is_over = asyncio.Event()
-        self._ids = [f"run-{number}" for number in range(RUNS)]
+        self._ids = [f"run-{number}" for number in range(size.runs)]
         self._counts = dict.fromkeys(self._ids, 0)
 
     async def play(self, outages: int) -> None:
@@ -223,13 +223,13 @@ async def play(size: Size) -> Found:
 
 def broken(found: Found, size: Size) -> list[str]:
     """The promises that were not kept, beside those that end the campaign at once."""
-    ends = ["finished"] * (size.servers * RUNS)
+    ends = ["finished"] * (size.servers * size.runs)
     kept = {
         f"{size.outages} outages were to be played, not {found.outages}": (
             found.outages == size.outages
         ),
         f"all runs were to finish, and ended {found.ends}": found.ends == ends,
-        "somebody was to look at the runs": found.looks >= size.servers * RUNS,
+        "somebody was to look at the runs": found.looks >= size.servers * size.runs,
     }
     return [promise for promise, is_kept in kept.items() if not is_kept]
 
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     random.seed(options.seed)
     sys.stdout.write(f"seed {options.seed}\n")
-    size = Size(options.outages, FULL.servers, orphan_after=options.orphan_after)
+    size = replace(FULL, outages=options.outages, orphan_after=options.orphan_after)
     found = asyncio.run(play(size))
     lost = len(found.ends) - found.ends.count("finished")
     sys.stdout.write(

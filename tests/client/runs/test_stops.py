@@ -293,7 +293,7 @@ def test_the_campaigns_of_stops_and_of_outages_report_what_is_missing() -> None:
         found.ends.update({"stopped": size.runs})
         found.events.update({name: n for name, n in events.items() if name != missing})
         assert len(stop_campaign.broken(found, size)) == 1
-    ends = ["finished"] * (outages.servers * outage_campaign.RUNS)
+    ends = ["finished"] * (outages.servers * outages.runs)
     good = {"outages": outages.outages, "looks": 1000, "ends": ends}
     assert outage_campaign.broken(outage_campaign.Found(**good), outages) == []  # type: ignore[arg-type]
     for bad in ({"outages": 0}, {"looks": 0}, {"ends": [*ends[1:], "orphaned"]}):
