@@ -16,7 +16,8 @@ from gateway.models.provider.contract import AnswerRequest
 from tests.models.answers import response, without_ids
 from tests.models.in_process import model_route
 from tests.models.provider import RETRIEVED, Provider, providing
-from tests.models.serving import OPENAI, gateway_before
+from tests.models.serving import OPENAI, gateway_before, models
+from tests.support.ports import free_port
 from tests.support.waiting import until
 from tests.web.serving import serving
 
@@ -101,6 +102,35 @@ async def test_an_answer_goes_on_after_a_restart_with_the_key_of_the_gateway(
             assert await followed(http, url) == WHOLE
             assert (await record_of(http, url))[-1]["outcome"] == "complete"
     assert retrievals(provider, OWN_KEY) == [f"stream=true&starting_after={SENT - 1}"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [[], [404], [429, 404], [500, 404]],
+    ids=["unreachable", "does not know it", "too busy first", "fails first"],
+)
+async def test_after_a_restart_each_server_is_asked_for_the_rest_until_one_knows_it(
+    http: aiohttp.ClientSession, tmp_path: Path, other: list[int]
+) -> None:
+    settings = {"key_file": str(key_file(tmp_path))}
+    async with providing() as provider, providing() as first:
+        provider.hold()
+        provider.allow(SENT)
+        first.statuses = [*other]
+        first.refusal_fields = {"retry-after-ms": "10"}
+        unreachable = f"http://127.0.0.1:{free_port()}"
+        with gateway_before(provider, tmp_path, settings, GRACE) as gateway:
+            url = gateway.url + await begun(http, gateway)
+            await asyncio.to_thread(gateway.terminate)
+            servers = [first.url if other else unreachable, provider.url]
+            gateway.environment["HEADGATE_MODELS"] = models(
+                provider, {**settings, "upstream": servers}
+            )
+            await asyncio.to_thread(gateway.start)
+            await until(lambda: len(provider.requests) == 2, within_s=30)
+            provider.allow()
+            assert await followed(http, url) == WHOLE
+    assert len(first.requests) == len(other)
 
 
 @pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
