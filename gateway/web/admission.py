@@ -88,18 +88,16 @@ async def admit_control(
 ) -> Principal | None:
     """Return the principal of a request to a control path, once the guard admits it to `needed`.
 
-    It is None for anybody. Raises as `admit` does, and the refusal of a banned principal.
+    It is None for anybody. Raises as `admit` does, and the refusal of a client that is banned.
     """
     route, exchange = place.route, exchange_of(request)
-    guard = route.access.guard
-    if guard is None:
-        return None
-    token = request_credential(request.method, place.target, request.headers).token
-    guard_request = _GuardRequest(guard, request.headers, token, needed)
-    principal = await _decide(guard_request, exchange, route, shared.clock())
-    exchange.admit(principal, sends_reader_key=False)
-    if shared.bans.in_force:
-        refuse_banned(request, exchange, shared.bans)
+    guard, principal = route.access.guard, None
+    if guard is not None:
+        token = request_credential(request.method, place.target, request.headers).token
+        guard_request = _GuardRequest(guard, request.headers, token, needed)
+        principal = await _decide(guard_request, exchange, route, shared.clock())
+        exchange.admit(principal, sends_reader_key=False)
+    refuse_banned(request, exchange, shared.bans)
     return principal
 
 

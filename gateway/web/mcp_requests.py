@@ -29,9 +29,10 @@ from gateway.protocol.http import cache_status
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
 from gateway.subscriptions.state.owners import SubscriptionOwner
-from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.admission import RoutedTarget, admit_control, refuse_banned
 from gateway.web.held_answers import with_held_body
 from gateway.web.requests import request_body, request_head
+from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
@@ -58,6 +59,7 @@ async def answer_mcp(
     if media_type(request.headers.get("Content-Type", "")) != JSON_TYPE:
         raise BadRequest("Content-Type must be application/json")
     body = await request_body.whole(request, shared)
+    refuse_banned(request, exchange_of(request), shared.bans)  # meanwhile
     version = request.headers.get(rpc.VERSION_HEADER)
     try:
         messages, is_batch = rpc.body_of(body, version)

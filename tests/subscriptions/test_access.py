@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.telemetry.inspected.readers import ApplyBans, Ban
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
 from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, post, put
+from tests.web.serving import PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -235,3 +237,32 @@ async def test_the_subscriptions_of_each_client_are_limited_by_themselves(tmp_pa
         for name, method, path, status in expected:
             document = PULL if method == "PUT" else None
             assert (await ask(gateway, name, method, path, document))[0] == status, (name, path)
+
+
+ON_S = {"name": "stream.appended", "arguments": {"stream": "s"}}
+CONTROL = {
+    "subscription": ("PUT", "__ds/subscriptions/w", PULL),
+    "mcp": ("POST", "mcp", {"jsonrpc": "2.0", "id": 1, "method": "events/stream", "params": ON_S}),
+}
+
+
+@pytest.mark.parametrize("body_comes", ["after the request", "after the ban"])
+@pytest.mark.parametrize("made", CONTROL)
+async def test_a_banned_address_makes_no_subscription_on_an_open_route(
+    made: str, body_comes: str
+) -> None:
+    method, name, document = CONTROL[made]
+    fields = "Content-Type: application/json"
+    sent = request(method, f"{PREFIX}/{name}", fields, body=json.dumps(document).encode())
+    async with subscribed(own={"mcp_events": True}) as gateway:
+        await gateway.gateway.ask(put("s"))
+        client = await gateway.gateway.connect()
+        if body_comes == "after the ban":
+            client.send(sent[:-1])
+            await until(lambda: gateway.gateway.limits.receiving_bytes > 0)
+            sent = sent[-1:]
+        now = gateway.gateway.clock()
+        ban = Ban(kind="address", value="127.0.0.1", until=now + 60, at=now)
+        await gateway.gateway.inspector.answer(ApplyBans((ban,)))
+        client.send(sent)
+        assert (await client.head()).status == 403
