@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from admin.errors import NotTold
+from gateway.protocol.bodies.utf8 import NOT_JSON
 
 LONGEST_TEXT = 1024  # characters of each field
 MOST_STEPS = 32
@@ -41,7 +42,7 @@ class MessageFilter(NamedTuple):
             return True
         try:
             found = _at(msgspec.json.decode(message), self.steps)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NOT_JSON:
             return False
         if found is _MISSING:
             return False
@@ -98,7 +99,7 @@ def _values(value: str) -> tuple[object, ...]:
         return ()
     try:
         return value, msgspec.json.decode(value)
-    except (ValueError, RecursionError):
+    except NOT_JSON:
         return (value,)
 
 

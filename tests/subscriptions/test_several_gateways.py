@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from gateway.backends.beats import BEAT_S, MISSES
+from gateway.subscriptions.shared import mail
 from gateway.subscriptions.shared.changes import ReportedChanges
 from gateway.subscriptions.shared.stream_notes import GrowthReport, merge_notes
 from tests.subscriptions.in_processes import subscribe, write
@@ -375,3 +376,17 @@ async def test_a_stream_that_is_not_reported_yet_is_linked_by_its_name_at_its_be
             await other.create("events/a", body=b'{"n":1}')
             assert (await owner.ask("POST", "s/streams", {"streams": ["events/a"]}))[0] == 204
             assert stream_of(await at.wake(), "events/a")["acked_offset"] == "-1"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xc1", id="not-messagepack"),
+        pytest.param(b"\x90", id="an-array"),
+        pytest.param(b"\x81\xa4type\xa7unknown", id="of-another-version"),
+        pytest.param(b"\x82\xa1z" + b"\x91" * 100_000 + b"\xc0", id="nested-too-deeply"),
+    ],
+)
+def test_a_message_of_another_program_in_a_mailbox_is_ignored(message: bytes) -> None:
+    assert mail.decode(message) is None

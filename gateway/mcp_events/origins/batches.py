@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.errors import OriginBroken
 from gateway.protocol.bodies.content import is_json, is_text
+from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.subscriptions.state.cursors import EventPosition
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class ParsedBatch(NamedTuple):
             return cls(batch, None)
         try:
             return cls(batch, _MESSAGES.decode(batch.body) if batch.body.strip() else [])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NOT_JSON:
             raise OriginBroken("the origin's answer to a read is no JSON array") from None
 
     @property

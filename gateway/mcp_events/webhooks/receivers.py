@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.mcp_events.rpc import CALLBACK_FAILED, RpcError
 from gateway.mcp_events.webhooks.signatures import message_id, signed_fields
+from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.subscriptions.sending.failures import DeliveryFailed
 from gateway.telemetry.logs import log
 
@@ -79,7 +80,7 @@ class EventReceiver:
 def _echoes(body: bytes, challenge: str) -> bool:
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return False
     echo = document.get("challenge") if isinstance(document, dict) else None
     return isinstance(echo, str) and hmac.compare_digest(echo.encode(), challenge.encode())

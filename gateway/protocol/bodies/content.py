@@ -14,6 +14,7 @@ import msgspec
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.json_limits import check_readable
 from gateway.protocol.bodies.json_slices import SLICE_BYTES, Slices, without_blanks
+from gateway.protocol.bodies.utf8 import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -124,7 +125,7 @@ def _telling(what: str = "the body") -> Iterator[None]:
     """Say what is wrong with a text."""
     try:
         yield
-    except (ValueError, msgspec.DecodeError) as error:
+    except ValueError as error:
         raise BadRequest(f"{what} is not usable JSON: {error}") from error
     except RecursionError as error:
         raise BadRequest(f"{what} is not usable JSON: it is nested too deeply") from error
@@ -193,7 +194,7 @@ def short_values(texts: Sequence[bytes]) -> list[bytes] | None:
         array.decode()
         check_readable(array, around=1)
         items = _JSON_ARRAY.decode(array)
-    except (ValueError, msgspec.DecodeError, RecursionError):
+    except NOT_JSON:
         return None
     return values if list(map(bytes, items)) == values else None
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from gateway.errors import DestinationRefused
 from gateway.origin.judged.connector import JudgedConnector, addresses_of
+from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
 from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
 
@@ -179,6 +180,6 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 def _is_done(text: bytes) -> bool:
     try:
         document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return False
     return isinstance(document, dict) and document.get("done") is True

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.subscriptions.shared.stream_notes import StreamNote
 
 FIRST_WRITES = "first-writes"  # the method of a question of a gateway; no client has it
@@ -125,5 +126,5 @@ def decode(message: bytes | None) -> Mail | MissedMessages | None:
         return MissedMessages()
     try:
         return _decoder.decode(message)
-    except ValueError:  # msgspec's errors are ValueErrors
+    except NOT_JSON:  # the errors of MessagePack are the same
         return None

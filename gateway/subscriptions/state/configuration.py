@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.subscriptions.errors import invalid
 from gateway.subscriptions.state.patterns import StreamPattern, pattern_of, stream_name
 
@@ -109,7 +110,7 @@ def json_object(body: bytes, known: AbstractSet[str]) -> dict[str, object]:
         raise invalid(f"the body is over {LONGEST_BODY} bytes")
     try:
         members = msgspec.json.decode(body or b"{}", type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         raise invalid("the body must be a JSON object") from None
     if not members.keys() <= known:
         _check_spelling(members, known)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.protocol.bodies.utf8 import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,7 @@ def decode_rank(after: str) -> SubscriptionRank:
         number, route, subscription_id = msgspec.json.decode(
             after, type=tuple[float | None, str, str]
         )
-    except ValueError:
+    except NOT_JSON:
         raise BadRequest("after is not where a page of this order ended") from None
     return (float("inf") if number is None else number), route, subscription_id
 

@@ -13,6 +13,7 @@ import msgspec
 from gateway.access.uses.bans import subjects_of
 from gateway.errors import BadRequest
 from gateway.live.reader_states import reader_states
+from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.telemetry.inspected.readers import (
     MOST_GROUPS,
     MOST_READERS,
@@ -302,7 +303,7 @@ def _group_of(row: ReaderRow, by: GroupBy) -> ReaderGroup:
 def _rank_of(after: str) -> Rank:
     try:
         return _decoder.decode(after)
-    except ValueError as error:
+    except NOT_JSON as error:
         raise _not_a_place() from error
 
 
