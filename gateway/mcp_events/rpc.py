@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from gateway.protocol.bodies.json_limits import has_more_values
+from gateway.protocol.bodies.utf8 import NOT_JSON
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,7 +21,7 @@ STATELESS_VERSIONS = ("2026-07-28",)
 VERSION_WITH_BATCHES = "2025-03-26"  # and the one of a client that names none
 MOST_IN_BATCH = 50  # messages; each may read 256 KiB of the log
 LONGEST_BODY = 1 << 20  # bytes: a batch of messages that name the longest streams and URLs has half
-MOST_VALUES = 10_000  # of a body, as its commas and brackets: a million take 0.1 s to decode
+MOST_VALUES = 10_000  # of a body: a million take 0.1 s to decode
 
 VERSION_HEADER, METHOD_HEADER = "MCP-Protocol-Version", "Mcp-Method"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
@@ -94,12 +97,12 @@ def body_of(body: bytes, version: str | None) -> RpcBody:
     """
     if len(body) > LONGEST_BODY:
         raise RpcError(INVALID_REQUEST, f"the body is over {LONGEST_BODY} bytes")
-    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+    if has_more_values(body, MOST_VALUES):
         raise RpcError(INVALID_REQUEST, f"the body has over {MOST_VALUES} values")
     try:
         document = msgspec.json.decode(body)
         body.decode()  # the decoder lets bytes that are no UTF-8 pass inside texts
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         raise RpcError(PARSE_ERROR, "the body is no JSON") from None
     if not isinstance(document, list):
         return RpcBody([document], False)

@@ -16,7 +16,7 @@ from gateway.protocol.bodies.content import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # Pieces of text that wait for the end of a character; no encoder cuts a megabyte of them.
 LONGEST_WAIT = 1 << 20  # bytes
@@ -59,7 +59,8 @@ class Splitter(Protocol):
 class SseSplitter:
     """The events of a `text/event-stream`, each with its blank line; records may cut them."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_left_out: Callable[[int], object]) -> None:
+        self._on_left_out = on_left_out
         self._whole = WholeEvents()
         self._start: int | None = None  # of the event that is not complete
 
@@ -72,7 +73,9 @@ class SseSplitter:
             try:
                 events = self._whole.feed(part)
             except OriginBroken:
-                self._whole, self._start = WholeEvents(), end - len(record) + at + len(part)
+                left_out_from, self._start = self._start, end - len(record) + at + len(part)
+                self._whole = WholeEvents()
+                self._on_left_out(self._start - left_out_from)
                 continue
             for event in events:
                 start, self._start = self._start, self._start + len(event)
@@ -140,10 +143,10 @@ class ByteSplitter:
         return b""
 
 
-def splitter_of(content_type: str) -> Splitter:
-    """Return a splitter of a stream of this type."""
+def splitter_of(content_type: str, on_left_out: Callable[[int], object]) -> Splitter:
+    """Return a splitter of a stream of this type, which says how long a left out event was."""
     if media_type(content_type) == EVENTS_TYPE:
-        return SseSplitter()
+        return SseSplitter(on_left_out)
     if is_json(content_type):
         return JsonSplitter()
     return TextSplitter() if is_text(content_type) else ByteSplitter()

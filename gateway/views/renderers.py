@@ -28,10 +28,16 @@ LAST_ID = b": end\n\n"  # a comment, which parsers leave out: it is there for it
 class ViewRenderer:
     """The renderer of one view of one stream, from its beginning on."""
 
-    def __init__(self, view: str, content_type: str, thread: str) -> None:
-        """Render for a stream of this type; `thread` names it in the ids of its answers."""
+    def __init__(
+        self, view: str, content_type: str, thread: str, on_left_out: Callable[[int], object]
+    ) -> None:
+        """Render for a stream of this type; `thread` names it in the ids of its answers.
+
+        `on_left_out` is called with the bytes of each message that is left out.
+        """
         self._style = STYLES[view](content_type, thread)
-        self._splitter = splitter_of(content_type)
+        self._splitter = splitter_of(content_type, on_left_out)
+        self._on_left_out = on_left_out
         self._is_text = is_text(content_type)
         self._pending: list[bytes] = []  # the last pieces of the next group
         self._earlier = BytesIO()  # those before them: a record may have millions of messages
@@ -72,9 +78,8 @@ class ViewRenderer:
 
     def _readable(self, data: bytes) -> Generator[None, None, bytes]:
         """Return a long message as UTF-8, step by step; b"" for one that takes long to render."""
-        lines = data.count(b"\n") + data.count(b"\r")
-        values = sum(map(data.count, (b",", b"[", b"{")))
-        if lines > self._style.most_lines or values > self._style.most_values:
+        if self._style.takes_long(data):
+            self._on_left_out(len(data))
             return b""
         yield
         if not self._is_text or data.isascii():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.live.contract import DataEvent
 from gateway.protocol.views import AG_UI, AI_SDK, RENDERED
+from gateway.telemetry.rare_lines import RareLine
 from gateway.views.folded_groups import fold_groups
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class ViewRendering:
         self.is_closed = self.is_torn = False
         self.has_beginning = True
         self.size = BASE_BYTES
-        self._renderer = ViewRenderer(view, state.content_type, state.path)
+
+        def on_left_out(size: int) -> None:
+            store.left_out.note(stream=state.path, view=view, bytes=str(size))
+
+        self._renderer = ViewRenderer(view, state.content_type, state.path, on_left_out)
         self._store = store
         self._ends: list[str] = []
         self._datas: list[bytes] = []
@@ -177,6 +182,7 @@ class RenderingStore:
         self.bytes = 0
         self.started: Counter[str] = Counter(dict.fromkeys(RENDERED, 0))
         self.dropped = 0
+        self.left_out = RareLine("view.message_left_out")
         self._used: OrderedDict[ViewRendering, None] = OrderedDict()
         self._keys: Counter[tuple[int, str]] = Counter()  # of those in use
         self._idle: OrderedDict[tuple[int, str], ViewRendering] = OrderedDict()

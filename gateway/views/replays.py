@@ -73,7 +73,9 @@ class Replays:
             self._waiting.remove(nearest)
             return nearest
         self._store.started[view] += 1
-        return ViewRendering(view, state, RenderingStore(NO_BOUND))
+        store = RenderingStore(NO_BOUND)
+        store.left_out = self._store.left_out
+        return ViewRendering(view, state, store)
 
 
 async def render_chunk(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from typing_extensions import override
 
 from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, is_text, media_type
+from gateway.protocol.bodies.json_limits import has_more_values
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 from gateway.views.ag_ui import AgUiEvents
 from gateway.views.answer_chunks import AnswerChunks
@@ -38,8 +38,9 @@ class Style(Protocol):
     """
 
     has_ids: bool
-    most_values: float  # of a long message, beyond which it is left out
-    most_lines: float
+
+    def takes_long(self, data: bytes) -> bool:
+        """Return whether a long message would take long to render: it is left out."""
 
     def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:
         """Return the pieces for a message of the stream."""
@@ -56,8 +57,10 @@ class SseStyle:
     def __init__(self, content_type: str, _thread: str) -> None:
         self._is_events = media_type(content_type) == EVENTS_TYPE
         self._is_text = is_text(content_type)
-        self.most_values: float = inf
-        self.most_lines: float = MOST_LINES if self._is_events else MOST_LINES_OF_TEXT
+
+    def takes_long(self, data: bytes) -> bool:
+        """Return whether an event would have too many lines."""
+        return _lines(data) > (MOST_LINES if self._is_events else MOST_LINES_OF_TEXT)
 
     def pieces(self, data: bytes, _offset: Callable[[], str]) -> list[bytes]:
         """Return the event; of a stored one its name and data, which alone reach a page."""
@@ -69,6 +72,11 @@ class SseStyle:
     def closing(self) -> list[bytes]:
         """Return the last event."""
         return [END]
+
+
+def _lines(data: bytes) -> int:
+    """Return the number of line ends that a parser of events knows."""
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 def _event(name: bytes, data: bytes) -> bytes:
@@ -86,9 +94,16 @@ class _AnswerStyle(Style):
         self._chunks = AnswerChunks(thread)
         self._is_events = media_type(content_type) == EVENTS_TYPE
         self._is_json = is_json(content_type)
-        is_decoded = self._is_events or self._is_json
-        self.most_values = MOST_VALUES if is_decoded else inf
-        self.most_lines = MOST_LINES if self._is_events else inf
+
+    @override
+    def takes_long(self, data: bytes) -> bool:
+        if self._is_json:
+            return has_more_values(data, MOST_VALUES)
+        if not self._is_events:
+            return False
+        return _lines(data) > MOST_LINES or has_more_values(
+            parse_event(data).data or b"", MOST_VALUES
+        )
 
     @override
     def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:

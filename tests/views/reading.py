@@ -69,7 +69,7 @@ def rendered(
     view: str, records: Sequence[bytes], content_type: str = EVENTS, *, closed: bool = True
 ) -> bytes:
     """Return the view of a stream with these records."""
-    renderer, end, parts = ViewRenderer(view, content_type, "s"), 0, []
+    renderer, end, parts = ViewRenderer(view, content_type, "s", list[int]().append), 0, []
     for record in records:
         end += len(record)
         parts += [group.data for group in renderer.groups(record, end, offset) if group]

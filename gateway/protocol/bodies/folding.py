@@ -20,6 +20,7 @@ from gateway.protocol.bodies.content import (
     media_type,
     messages_of,
 )
+from gateway.protocol.bodies.json_limits import has_more_values
 from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1  # stands in ETags: the same range folded by another version is another response
 _EVENTS_PER_STEP = 64
 _LONG = 64 * 1024  # bytes of an event that is a step of its own
-_MOST_VALUES = 50_000  # as commas and brackets: a delta has some tens, its text fewer commas
+_MOST_VALUES = 50_000  # a delta has some tens
 # An event whose data are one object on one line, as far as folding understands events.
 _FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
 
@@ -209,7 +210,7 @@ def _unframed(end: int, data: bytes) -> _Event:
 
 def _has_too_many(text: bytes) -> bool:
     """Return whether a long event may have more values than are decoded in a step."""
-    return len(text) > _LONG and sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES
+    return len(text) > _LONG and has_more_values(text, _MOST_VALUES)
 
 
 def _holder(event: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - an object or an array

@@ -1,7 +1,7 @@
-"""Limits of JSON that readers' parsers fail on, checked when a message is appended.
+"""Limits of JSON: of what readers' parsers fail on, and of what takes long to decode.
 
-A stream is read for as long as it is there. One message that a parser throws an error on is in the
-way of all that come after it.
+The first are checked when a message is appended. A stream is read for as long as it is there. One
+message that a parser throws an error on is in the way of all that come after it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from itertools import accumulate
 MAX_DEPTH = 64
 # Of a number: Python's reader takes so many, since it is quadratic in them.
 MAX_DIGITS = 4300
+# Commas, brackets, quotes and backslashes in all, for each value: a string may be JSON that is
+# decoded as well, such as a tool's input, and more than half a million take 10 ms to leave out.
+MARKS_PER_VALUE = 10
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up and down, as signed bytes
@@ -31,6 +34,22 @@ def check_readable(text: bytes, *, around: int = 0) -> None:
         raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
     if _TOO_LONG in bare.translate(_DIGITS):
         raise ValueError(f"a number has over {MAX_DIGITS} digits")
+
+
+def has_more_values(text: bytes, most: int) -> bool:
+    """Return whether JSON may have more than `most` values, by its commas and brackets.
+
+    Those inside of strings do not count, up to MARKS_PER_VALUE: prose has many, and is one value.
+    """
+    if (marks := _marks(text)) <= most:
+        return False
+    if max(marks, text.count(b'"'), text.count(b"\\")) > most * MARKS_PER_VALUE:
+        return True
+    return _marks(_without_strings(text)) > most
+
+
+def _marks(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _without_strings(text: bytes) -> bytes:
