@@ -15,7 +15,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
-from headgate.errors import ABSENT, StreamConflict, StreamError
+from headgate.errors import ABSENT, StreamConflict, StreamError, Unavailable
 from headgate.names import PRODUCER
 from headgate.notes import beat_s
 from headgate.sending.framing import JSON, is_json
@@ -30,17 +30,38 @@ LOOK_AGAIN_S = 1.0  # meanwhile: so a server that is away then is noticed, and a
 
 RECOVERY_S = 2.0  # until a producer that was held up has its lease again, on a busy machine
 
+SLOW_S = 30.0  # in which a server may answer too slowly for its answers to say anything
+
 HEARTBEAT = b'{"beat":true}'
+
+
+class SlowAnswers:
+    """The answers of a server that came so late that what they say may be over."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def note(self, patient_until: float = 0.0) -> None:
+        """Note one more. Raises Unavailable when there were some for SLOW_S, and patience is over.
+
+        Times are those of the loop's clock.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = max(now, patient_until) + SLOW_S
+        elif now > self._until:
+            raise Unavailable("the server answers too slowly to say whether a producer is gone")
 
 
 async def stays_so(
     is_so: Callable[[], Awaitable[bool]], seconds: float, first_wait_s: float = LOOK_AGAIN_S
 ) -> bool:
-    """Return whether that is so, as a server answers it, for so many seconds.
+    """Return whether `is_so` stays true for `seconds`, asking about once a second.
 
     Whenever an answer takes long, RECOVERY_S follow: a server, or a process, that was held up has
-    held up the producer as well.
+    held up the producer as well. Raises Unavailable if that goes on for SLOW_S.
     """
+    slow = SlowAnswers()
     time = asyncio.get_running_loop().time
     waits = Backoff(first_wait_s, LOOK_AGAIN_S)
     until = time() + seconds
@@ -50,6 +71,7 @@ async def stays_so(
         if not await is_so():
             return False
         if time() > waited_until + LOOK_AGAIN_S:
+            slow.note(until)
             until = max(until, time() + min(seconds, RECOVERY_S))
     return True
 

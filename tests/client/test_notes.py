@@ -1,9 +1,16 @@
-"""What a producer notes for whoever looks for it."""
+"""What a producer notes for whoever looks for it, and how long it is waited for."""
 
 from __future__ import annotations
 
+import asyncio
+from itertools import chain, repeat
+
 import pytest
+from headgate.errors import Unavailable
+from headgate.lease import LOOK_AGAIN_S, SLOW_S, stays_so
 from headgate.notes import Note, encode, last_of
+
+from tests.support.virtual_time import run
 
 
 def test_the_last_note_of_a_producer_says_how_long_it_is_waited_for() -> None:
@@ -12,6 +19,38 @@ def test_the_last_note_of_a_producer_says_how_long_it_is_waited_for() -> None:
     assert (begun.patience_s(is_to_stop=True), begun.patience_s(is_to_stop=False)) == (3.0, 4.0)
     assert last_of(b"[%b,%b]" % (encode(begun), encode(left))) == left
     assert left.patience_s(is_to_stop=False) == 0.0
+
+
+LATE_S = LOOK_AGAIN_S + 0.5  # of an answer after which the producer may have been held up, too
+
+
+@pytest.mark.parametrize(
+    ("first_answers_s", "further_s", "seconds", "raises"),
+    [
+        pytest.param([], 0.5, 4.0, False, id="in-time"),
+        pytest.param([100.0], 0.5, 4.0, False, id="once-late"),
+        pytest.param([LATE_S], 0.5, 100.0, False, id="late-at-the-beginning-of-a-long-wait"),
+        pytest.param([], LATE_S, 4.0, True, id="always-late"),
+        pytest.param([0.5] * 60, LATE_S, 100.0, True, id="late-at-the-end-of-a-long-wait"),
+    ],
+)
+def test_a_server_is_unavailable_once_its_answers_were_late_for_half_a_minute(
+    first_answers_s: list[float], further_s: float, seconds: float, raises: bool
+) -> None:
+    answers_s = chain(first_answers_s, repeat(further_s))
+
+    async def is_so() -> bool:
+        await asyncio.sleep(next(answers_s))
+        return True
+
+    async def look() -> bool:
+        try:
+            async with asyncio.timeout(seconds + SLOW_S + 100.0 + 3 * LATE_S):
+                return await stays_so(is_so, seconds)
+        except Unavailable:
+            return False
+
+    assert run(look()) is not raises
 
 
 @pytest.mark.parametrize(

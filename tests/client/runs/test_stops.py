@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import StreamClosed
+from headgate import StreamClosed, lease
 from headgate.at_once import MOST_AT_ONCE
 from headgate.chats import ChatBusy, Chats
+from headgate.errors import ABSENT, Unavailable
 from headgate.notes import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
+from headgate.runs.stored import orphans
 
 from tests.client.runs import outage_campaign, stop_campaign
 from tests.client.runs.sources import Feed, of, read, read_to
 from tests.support.processes import headgate
+from tests.support.request_proxy import Fate, RequestProxy
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from aiohttp import web
     from headgate.stream import Stream
+
+    from tests.support.processes import Headgate
 
 STOPPED = RunState("stopped")
 ACTIVE = RunState("active")
@@ -229,6 +237,39 @@ async def test_a_producer_that_leaves_its_run_is_not_waited_for(url: str) -> Non
         async with asyncio.timeout(SLOW_S):
             assert await other.take_over("a", lambda _: of("upon"), format="sse") is not None
         assert await other.state("a") == RunState("finished")
+
+
+@pytest.mark.parametrize("is_left", [True, False], ids=["left", "silent"])
+async def test_a_server_too_slow_to_tell_whether_a_producer_is_gone_is_unavailable(
+    server: Headgate, is_left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "SLOW_S", 0.5)
+    for module in (lease, orphans):
+        monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.05)
+
+    async def decide(_: web.Request) -> Fate:
+        await asyncio.sleep(0.06)
+        return Fate.PASSED
+
+    path = f"/v1/stream/{uuid.uuid4().hex}"
+    async with (
+        RequestProxy(server.port, decide) as proxy,
+        Runs(server.url + path, orphan_after=1, takeover_within=60 if is_left else 0) as runs,
+        Runs(proxy.url + path, orphan_after=1) as other,
+    ):
+        await begun(runs, "a")
+        if is_left:
+            await runs.close(wait=0)
+        else:
+            await die("a")
+        place = other.place("a")
+        for beside in (place.lease, place.wait):  # they expire
+            with suppress(*ABSENT):
+                await beside.delete()
+        for look in ("state", "follow"):
+            with pytest.raises(Unavailable, match="too slowly"):
+                await asyncio.wait_for(LOOKS[look](other), 10 * SLOW_S)
+        assert await asyncio.wait_for(other.stop("a"), 10 * SLOW_S) is True
 
 
 async def test_a_stop_that_comes_as_a_turn_ends_is_not_lost(url: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.at_once import InDoubt
 from headgate.errors import ABSENT, ProtocolError, RequestRefused, StreamClosed, StreamError
-from headgate.lease import LOOK_AGAIN_S, stays_so
+from headgate.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
 from headgate.notes import Note
 from headgate.records import ACTIVE, ORPHANED, STOPPED, RunState
 from headgate.runs.stored import claims
@@ -56,9 +56,9 @@ async def settled(run: Place, first_look_again_s: float = LOOK_AGAIN_S) -> RunSt
 
     Where it goes on, return ACTIVE or WAITING, else ORPHANED or STOPPED: so it was ended here, or
     it has just ended in whatever way. A run that seems to have no producer is looked at again until
-    the time of a heartbeat is over.
+    the time of a heartbeat is over. Raises Unavailable if the server answers too slowly for that.
     """
-    time = asyncio.get_running_loop().time
+    time, slow = asyncio.get_running_loop().time, SlowAnswers()
     ending: _Ending | None = None
     while True:
         found = await _look(run)
@@ -75,6 +75,8 @@ async def settled(run: Place, first_look_again_s: float = LOOK_AGAIN_S) -> RunSt
                 continue  # what was found is old
         if await _ended(run, ending):
             return found
+        slow.note()
+        await asyncio.sleep(LOOK_AGAIN_S)
 
 
 async def stop(run: Place, ttl_s: int | None) -> bool:
