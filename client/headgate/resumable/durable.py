@@ -212,5 +212,6 @@ async def _watched(
 
 
 async def _look(streams: LogStreams) -> None:
-    with contextlib.suppress(StreamError):  # following tells of a server that is away
+    # Following tells of a server that is away, and of a session that is closed.
+    with contextlib.suppress(StreamError, RuntimeError):
         await streams.end_if_lost()

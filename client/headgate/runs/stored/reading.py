@@ -272,7 +272,8 @@ class _Looks:
         return self._count > BEATS and self._count % BEATS == 1
 
     async def _look(self) -> None:
-        with contextlib.suppress(StreamError):  # the server is away: the next look may tell
+        # The server is away, and the next look may tell, or the session is closed.
+        with contextlib.suppress(StreamError, RuntimeError):
             await self._check()
 
     async def close(self) -> None:
