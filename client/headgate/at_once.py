@@ -19,7 +19,7 @@ MOST_WAITING = 256  # of those that wait for seconds, and ask once in each
 
 
 class InDoubt(Exception):
-    """A result is not certain before it was looked at again, seconds later."""
+    """Raised if a result needs a second look some seconds later."""
 
 
 class MayWait(Protocol[_T_co]):
@@ -31,18 +31,21 @@ class MayWait(Protocol[_T_co]):
 
 
 async def patiently(names: Iterable[str], ask: MayWait[_T]) -> dict[str, _T]:
-    """Return what `at_once` does, in the time of one wait, however many of them have to wait."""
-    doubted: list[str] = []
+    """Return what `ask` gives for each name.
+
+    Names in doubt are asked again, all at the same time, so the waits add up to one.
+    """
+    names_in_doubt: list[str] = []
 
     async def ask_first(name: str) -> _T | None:
         try:
             return await ask(name, waits=False)
         except InDoubt:
-            doubted.append(name)
+            names_in_doubt.append(name)
             return None
 
     first = await at_once(names, ask_first)
-    rest = await at_once(doubted, partial(ask, waits=True), most=MOST_WAITING)
+    rest = await at_once(names_in_doubt, partial(ask, waits=True), most=MOST_WAITING)
     return {**first, **rest}  # type: ignore[dict-item]  # None is for those that are in the rest
 
 

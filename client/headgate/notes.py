@@ -1,7 +1,7 @@
 """The notes of a producer for whoever looks for it, and how long it is waited for.
 
-A producer notes how often it renews its lease as it begins, and that nobody is left as it gives a
-run up. The last note counts.
+A producer writes a note when it begins (how often it renews its lease) and when it gives the run up
+without an end. The last note counts.
 """
 
 from __future__ import annotations

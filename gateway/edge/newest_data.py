@@ -1,9 +1,8 @@
 """The moment at which the newest data of each URL arrived, of whatever identity.
 
 Readers with different identities have feeds and fetches of their own, though most of them read one
-stream. Of two polls one may hang, or fail. What the other brings shows nothing of the stream of the
-first, which may be another one; but from then on only a later answer can show that a reader is up
-to date.
+stream. One poll may hang while another brings new data. These may belong to a different stream, but
+from then on only an answer requested later can prove that a reader is up to date.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class ErrorHistory:
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self.count = 0  # 0 if the latest response was none
+        self.count = 0  # 0 if the latest response was not a 5xx
         self._began_at = 0.0  # monotonic time
         self._first = ""  # the path of the first request
         self._several = False  # another path was requested, too

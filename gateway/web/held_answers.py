@@ -1,4 +1,4 @@
-"""Answer requests that are held for long, and end their answers with the right of their clients."""
+"""Requests that last for minutes, and responses that end when their client loses its right."""
 
 from __future__ import annotations
 

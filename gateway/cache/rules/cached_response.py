@@ -177,7 +177,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         return http1.status_line(self.status) + http1.field_lines(fields.items())
 
     def _tells_of_tail(self, *, is_new: bool) -> bool:
-        """Return whether the response says that it reached the stream's tail, and need not."""
+        """Return whether the response has Stream-Up-To-Date and may lose it."""
         facts = self.facts
         if facts is None or not (self.is_tail and facts.up_to_date):
             return False

@@ -42,7 +42,7 @@ HELD_BYTES = 64 * 1024  # what a client may send while its request is being answ
 FRAMING_BYTES = 16 * 1024
 AT_ONCE = 32  # requests that came together, before other connections have their turn: 3 ms
 # A FIN within this time after the beginning of a request was sent with it: its packet may be late.
-# If a client disconnects that soon, its read at an origin continues for nobody.
+# If a client disconnects that soon, its read at the origin goes on without a client.
 FIN_S = 0.1
 
 
