@@ -14,7 +14,7 @@ from gateway.mcp_events.rpc import INVALID_PARAMS, RpcError
 from gateway.subscriptions.state.patterns import (
     SEVERAL,
     PatternIndex,
-    pattern_of,
+    bounded_pattern_of,
     stream_name,
 )
 
@@ -47,7 +47,7 @@ class EventType:
         """Take an entry of a file. Raises BadRequest."""
         self.name = entry.name
         self.description = entry.description
-        self.pattern = pattern_of(entry.streams)
+        self.pattern = bounded_pattern_of(entry.streams)
         self.time = [
             part.replace("~1", "/").replace("~0", "~") for part in entry.time.split("/")[1:]
         ]

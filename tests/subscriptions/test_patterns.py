@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.subscriptions.state.patterns import PatternIndex, pattern_of, stream_name
+from gateway.subscriptions.state.patterns import (
+    PatternIndex,
+    bounded_pattern_of,
+    pattern_of,
+    stream_name,
+)
+from gateway.turns import at_once
 
 SEGMENTS = st.sampled_from(["a", "b", "*", "**", "%2A"])
 NAME_SEGMENTS = st.sampled_from(["a", "b", "%2A", "*"])
@@ -98,20 +104,20 @@ def test_a_name_is_matched_without_a_look_at_patterns_that_begin_otherwise() -> 
 def test_a_pattern_of_the_most_segments_is_taken_and_a_longer_one_refused(
     longest: str, reason: str
 ) -> None:
-    pattern_of(longest)
+    bounded_pattern_of(longest)
     with pytest.raises(BadRequest, match=reason):
-        pattern_of(f"{longest}/a/**")
+        bounded_pattern_of(f"{longest}/a/**")
 
 
-def hardest_patterns(number: int) -> list[str]:
+def hardest_patterns(number: int, segments: str = "aab*") -> list[str]:
     """Return patterns of the most segments, all of which have to be compared with a name."""
     choose = random.Random(1).choice
     found: dict[str, None] = {}
     while len(found) < number:
-        segments = [choose("aab*") for _ in range(28)]
+        chosen = [choose(segments) for _ in range(28)]
         for at in (24, 16, 8, 0):
-            segments.insert(at, "**")
-        found["/".join(segments)] = None
+            chosen.insert(at, "**")
+        found["/".join(chosen)] = None
     return list(found)
 
 
@@ -130,3 +136,19 @@ def test_the_longest_patterns_and_names_are_matched_without_backtracking(segment
         turns.append(time.thread_time() - began)
     assert sum(turns) < 0.5  # 0.07 s on an idle machine
     assert sorted(turns)[-2] < 0.002
+
+
+@pytest.mark.parametrize("segments", ["a*", "aab*"], ids=["under-one-literal", "under-two"])
+def test_a_match_in_steps_goes_on_while_patterns_are_added_and_removed(segments: str) -> None:
+    index: PatternIndex[int] = PatternIndex()
+    patterns = [pattern_of(text) for text in hardest_patterns(200, segments)]
+    for number, pattern in enumerate(patterns):
+        index.add(pattern, number)
+    name = "/".join(random.Random(2).choices("ab" if "b" in segments else "a", k=LONG))
+    expected = set(index.match(name))
+    steps = index.match_steps(name)
+    next(steps)
+    for number in range(0, len(patterns), 2):
+        index.remove(patterns[number], number)
+    index.add(pattern_of("**/another"), len(patterns))
+    assert {it for it in expected if it % 2} <= set(at_once(steps)) <= expected

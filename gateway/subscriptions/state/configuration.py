@@ -11,7 +11,12 @@ import msgspec
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.subscriptions.errors import invalid
-from gateway.subscriptions.state.patterns import StreamPattern, pattern_of, stream_name
+from gateway.subscriptions.state.patterns import (
+    StreamPattern,
+    bounded_pattern_of,
+    pattern_of,
+    stream_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -90,7 +95,7 @@ def parse_configuration(body: bytes, prefix: str) -> SubscriptionConfiguration:
     try:
         return SubscriptionConfiguration(
             type="webhook" if kind == "webhook" else "pull-wake",
-            pattern=pattern_of(_below(pattern, prefix)).text if pattern else None,
+            pattern=bounded_pattern_of(_below(pattern, prefix)).text if pattern else None,
             streams=streams,
             webhook_url=_webhook_url(members) if kind == "webhook" else None,
             wake_stream=_wake_stream(members, prefix) if kind == "pull-wake" else None,

@@ -18,7 +18,7 @@ from gateway.protocol.http.paths import RESERVED, canonical_path
 from gateway.turns import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterator
 
 T = TypeVar("T")
 
@@ -82,8 +82,21 @@ class StreamPattern(NamedTuple):
         return "/".join(begins)
 
 
+def bounded_pattern_of(text: str) -> StreamPattern:
+    """Return a new pattern in canonical form, which is matched in a bounded time.
+
+    Raises BadRequest. A stored pattern may be older than the bounds.
+    """
+    pattern = pattern_of(text)
+    if len(pattern.segments) > MOST_SEGMENTS:
+        raise BadRequest(f"a pattern has at most {MOST_SEGMENTS} segments")
+    if pattern.segments.count(SEVERAL) > MOST_SEVERAL:
+        raise BadRequest(f"a pattern has at most {MOST_SEVERAL} segments **")
+    return pattern
+
+
 def pattern_of(text: str) -> StreamPattern:
-    """Return a pattern in canonical form. Raises BadRequest."""
+    """Return a pattern in canonical form, of any length. Raises BadRequest."""
     name = stream_name(text)
     segments: list[str] = []
     for segment in name.split("/"):
@@ -91,10 +104,6 @@ def pattern_of(text: str) -> StreamPattern:
             raise BadRequest("a * or ** stands for whole segments: write %2A for a star in a name")
         if segment != SEVERAL or segments[-1:] != [SEVERAL]:
             segments.append(segment)
-    if len(segments) > MOST_SEGMENTS:
-        raise BadRequest(f"a pattern has at most {MOST_SEGMENTS} segments")
-    if segments.count(SEVERAL) > MOST_SEVERAL:
-        raise BadRequest(f"a pattern has at most {MOST_SEVERAL} segments **")
     return StreamPattern("/".join(segments), tuple(segments))
 
 
@@ -169,7 +178,10 @@ class _Rest(Generic[T]):
 
 
 class _Node(Generic[T]):
-    """Literals with which patterns begin: `rests` follow them, by one of the literals in these."""
+    """A node of the trie of first literals.
+
+    `rests` are the remainders of patterns from their first wildcard on, by one of their literals.
+    """
 
     __slots__ = ("children", "rests", "values")
 
@@ -201,13 +213,17 @@ class _Node(Generic[T]):
             del self.rests[key]
 
     def candidates(self, name: _Name) -> Iterator[_Rest[T]]:
-        """Yield the rests that have a literal of the name, or none."""
-        keys: Iterable[str] = self.rests
-        if len(self.rests) > 1:
+        """Yield the rests that have a literal of the name, or none.
+
+        Patterns may be added and removed between two of them.
+        """
+        if len(self.rests) == 1:
+            keys = list(self.rests)
+        else:
             few, many = sorted((name.keys, self.rests.keys()), key=len)
             keys = [key for key in few if key in many]
         for key in keys:
-            yield from self.rests[key].values()
+            yield from tuple(self.rests.get(key, {}).values())
 
 
 class PatternIndex(Generic[T]):
