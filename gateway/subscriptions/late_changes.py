@@ -1,7 +1,7 @@
 """Changes of streams that concern many subscriptions, or whose names take long to match.
 
-They are taken in turns, behind the answer to the client: whoever appends to another stream waits
-for one turn at most.
+They are handled in turns, after the response to the client: an append to another stream waits for
+one turn at most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.turns import Turns
 
-    Steps = Generator[None, None, None]
+    Steps = Generator[None, None, bool]
 
 # Streams that wait, of about 500 bytes each. Beyond them a change is taken at once, which slows
 # down all clients; a name takes 60 ms at most, and an attacker needs 100,000 creations before.
@@ -25,11 +25,14 @@ MOST_WAITING = 100_000
 
 
 class LateChanges:
-    """The streams whose changes are being taken, each by the newest state that is known of it."""
+    """Streams whose changes wait for a turn; each is handled with its state at that time."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Turns, make_steps: Callable[[str], Steps]) -> None:
+        """`make_steps` makes the steps for a stream, which return whether it has to wait again."""
         self._turns = turns
+        self._make_steps = make_steps
         self._waiting: dict[str, Steps] = {}
+        self._handled = asyncio.Event()  # replaced with each stream
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -38,12 +41,14 @@ class LateChanges:
     def __contains__(self, path: str) -> bool:
         return path in self._waiting
 
-    def add(self, path: str, make_steps: Callable[[], Steps]) -> None:
-        """Take the changes of a stream that does not wait yet, by these steps."""
-        if len(self._waiting) >= MOST_WAITING:
-            at_once(make_steps())
+    def add(self, path: str) -> None:
+        """Have the changes of a stream handled, unless it waits already."""
+        if path in self._waiting:
             return
-        self._waiting[path] = make_steps()
+        if len(self._waiting) >= MOST_WAITING:
+            at_once(self._make_steps(path))
+            return
+        self._waiting[path] = self._make_steps(path)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -55,26 +60,36 @@ class LateChanges:
         try:
             while self._waiting:
                 path, steps = next(iter(self._waiting.items()))
+                waits_again = False
                 try:
-                    await self._turns.run(self._while_waiting(path, steps))
+                    waits_again = await self._turns.run(self._while_waiting(path, steps))
                 except Exception:  # noqa: BLE001 - the changes are committed all the same
                     log.exception("subscription.change_missed", path=path)
                 if self._waiting.get(path) is steps:
                     del self._waiting[path]
+                    if waits_again:  # after all others, as it may change all the time
+                        self._waiting[path] = self._make_steps(path)
+                self._handled.set()
+                self._handled = asyncio.Event()
         finally:
             self._task = None
 
     def _while_waiting(self, path: str, steps: Steps) -> Steps:
         """Take steps until they end, or the stream is dropped."""
-        for _ in steps:
-            if self._waiting.get(path) is not steps:
-                return
+        while self._waiting.get(path) is steps:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                waits_again: bool = stop.value
+                return waits_again
             yield
+        return False
 
     async def settle(self) -> None:
-        """Wait until no stream waits."""
-        if self._task is not None:
-            await asyncio.wait({self._task})
+        """Wait until each stream that waits now is handled once, or dropped."""
+        for path, steps in list(self._waiting.items()):
+            while self._waiting.get(path) is steps:
+                await self._handled.wait()
 
     async def close(self) -> None:
         """Take no more changes: a start finds them."""
@@ -82,3 +97,4 @@ class LateChanges:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._waiting.clear()
+        self._handled.set()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.subscriptions.late_changes import LateChanges
 from gateway.subscriptions.state.patterns import PatternIndex, UnlinkedNames
 from gateway.subscriptions.state.subscription import MOST_REMOVED, LinkedStream, StreamLink
-from gateway.subscriptions.streams.contract import tail_before
+from gateway.subscriptions.streams.contract import is_growth, tail_before
 from gateway.turns import at_most
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class Membership:
         """Link a subscription to `most_streams` at most, as these are at the time.
 
         `forget` drops the row of a link; `consider` wakes a subscription if it is pending. Changes
-        that take long are taken in `turns` if streams are listed: else links have to be stored.
+        that take long are handled in `turns`, unless they make links that have to be stored.
         """
-        self.late = LateChanges(turns)
-        self._is_listed = is_listed
+        self.late = LateChanges(turns, self._late_steps)
+        self.is_listed = is_listed
         self._most_streams = most_streams
         self._forget = forget
         self._consider = consider
@@ -48,6 +48,7 @@ class Membership:
         self._without_room: set[DurableSubscription] = set()
         self.refused = 0  # links to streams that were created or appended to
         self.patterns: PatternIndex[DurableSubscription] = PatternIndex()
+        self._additions = 0  # of patterns
         self.streams: dict[str, LinkedStream] = {}
         self.unlinked = UnlinkedNames()
         # Ids of streams that were removed while streams are being listed, else None.
@@ -64,6 +65,7 @@ class Membership:
     def add(self, subscription: DurableSubscription) -> None:
         """Link a subscription to streams that are created or appended to from now on."""
         self.unlinked.clear()
+        self._additions += 1
         if (pattern := subscription.configuration.parsed_pattern) is not None:
             self.patterns.add(pattern, subscription)
 
@@ -120,7 +122,7 @@ class Membership:
         stream = link.stream
         stream.links = tuple(it for it in stream.links if it is not link)
         if not stream.links:
-            self.streams.pop(stream.path, None)
+            _forget_unlinked(self, stream)
 
     def find_unlinked(self, path: str) -> list[DurableSubscription]:
         """Return the subscriptions whose pattern matches a stream that they are not linked to.
@@ -137,9 +139,7 @@ class Membership:
 
     def concerns(self, path: str) -> bool:
         """Return whether a stream is linked, or would be if there were room."""
-        if path in self.streams:
-            return True
-        if path not in self.unlinked and self.patterns.match(path):
+        if path in self.streams or (path not in self.unlinked and self.patterns.match(path)):
             return True
         self.unlinked.add(path)
         return False
@@ -154,8 +154,8 @@ class Membership:
     ) -> Sequence[DurableSubscription]:
         """Take the state of a stream that a list has; return what matches and has no cursor yet.
 
-        A removed stream, and a state that is older than the known one, are left out. Whoever had
-        the stream before is woken: a report of a version that is known already wakes nobody.
+        A removed stream, and a state that is older than the known one, are left out. Subscriptions
+        that are linked already are woken here: a later report of the same version wakes none.
         """
         if state.soft_deleted or (self._removed and state.stream_id in self._removed):
             return ()
@@ -167,8 +167,8 @@ class Membership:
             stream = self.streams[state.path] = LinkedStream(state.path)
         known = stream.state
         is_later = known is None or (known.is_along(state) and known.version < state.version)
-        if is_later and len(stream.links) > MOST_AT_ONCE:
-            self._take_late(stream, state, ())
+        if is_later and len(stream.links) > MOST_AT_ONCE and _may_wait(self, stream, state, None):
+            self._take_late(stream, state)
         elif is_later and _take(stream, state):
             _consider_all(stream, self._consider)
         return [it for it in matching if not _is_linked(it, stream.path)]
@@ -205,7 +205,7 @@ class Membership:
             if subscription.phase != "removed" and not _is_linked(subscription, path):
                 self.match(subscription, path, None)
                 self._consider(subscription)
-                yield
+            yield
 
     def on_change(self, change: StreamChange) -> Sequence[StreamLink]:
         """Apply a committed change, and wake whom it concerns; return the links that it concerns.
@@ -223,14 +223,16 @@ class Membership:
                 self.unlinked.add(state.path)
                 return ()
             stream = self.streams[state.path] = LinkedStream(state.path)
-        if matching is None or len(matching) + len(stream.links) > MOST_AT_ONCE:
-            self._take_late(stream, state, matching)
+        is_long = matching is None or len(matching) + len(stream.links) > MOST_AT_ONCE
+        if is_long and _may_wait(self, stream, state, matching):
+            stream.note_match(is_needed=matching is None or bool(matching))
+            self._take_late(stream, state)
             return ()
         may_wake = _take(stream, state)
-        for subscription in matching:
+        for subscription in matching or ():
             _match_changed(self, subscription, change, is_created=subscription is self._created)
         if not stream.links:
-            self.streams.pop(stream.path, None)
+            _forget_unlinked(self, stream)
         if not (may_wake or matching):
             return ()
         _consider_all(stream, self._consider)
@@ -246,41 +248,39 @@ class Membership:
         if not (is_new or self._without_room):
             return ()
         steps = self.patterns.match_steps(change.state.path)
-        return at_most(QUICK_STEPS if self._is_listed else None, steps)
+        return at_most(QUICK_STEPS if self.is_listed else None, steps)
 
-    def _take_late(
-        self,
-        stream: LinkedStream,
-        state: StreamView,
-        matching: Sequence[DurableSubscription] | None,
-    ) -> None:
-        """Take the present state of a stream in turns, as it is then.
-
-        `matching` are the subscriptions that may have to be linked; None if it is not known yet.
-        """
-        adds_nothing = stream.is_pending_for_all and _is_growth(stream.state, state)
+    def _take_late(self, stream: LinkedStream, state: StreamView) -> None:
+        """Have the state of a stream handled in turns, as it is then."""
+        adds_nothing = stream.is_pending_for_all and is_growth(stream.state, state)
         stream.note_state(state)
-        if stream.path not in self.late and (matching or not adds_nothing):
-            self.late.add(stream.path, lambda: self._late_steps(stream, matching))
+        if stream.is_unmatched or not adds_nothing:
+            self.late.add(stream.path)
 
-    def _late_steps(
-        self, stream: LinkedStream, matching: Sequence[DurableSubscription] | None
-    ) -> Generator[None, None, None]:
-        if matching is None:
-            matching = yield from self.patterns.match_steps(stream.path)
-        yield from self.matches(matching, stream.path)
-        taken = None
-        while taken is not stream.state:
-            taken = stream.state
-            for link in stream.links:
-                if taken is not None and link.subscription.links.get(stream.path) is link:
-                    _take_link(link, stream.state or taken)
-                    self._consider(link.subscription)
-                yield
+    def _late_steps(self, path: str) -> Generator[None, None, bool]:
+        """Link a stream, and take its state for all links; return whether it has to wait again."""
+        stream = self.streams[path]
+        if stream.is_unmatched:
+            stream.begin_match()
+            additions = self._additions
+            matching = yield from self.patterns.match_steps(path)
+            if not matching and additions == self._additions:
+                self.unlinked.add(path)
+            yield from self.matches(matching, path)
+        taken = stream.state
+        assert taken is not None, "a stream that is removed waits no more"
+        for link in stream.links:
+            if link.subscription.links.get(path) is link:
+                _take_link(link, stream.state or taken)
+                self._consider(link.subscription)
+            yield
         stream.note_pending()
-        if not stream.links:
-            self.streams.pop(stream.path, None)
-            self.unlinked.add(stream.path)
+        later = stream.state or taken
+        adds_nothing = later is taken or (stream.is_pending_for_all and is_growth(taken, later))
+        waits_again = stream.is_unmatched or not adds_nothing
+        if not (stream.links or waits_again):
+            self.streams.pop(path, None)
+        return waits_again
 
     def _remove_stream(self, stream: LinkedStream | None, stream_id: int) -> None:
         """Keep the links to a removed stream that are explicit, and some others for a while."""
@@ -321,6 +321,19 @@ class Membership:
             self._forget(oldest)
 
 
+def _forget_unlinked(membership: Membership, stream: LinkedStream) -> None:
+    """Forget a stream without links, unless it waits for a match, or another has its place."""
+    if stream.path not in membership.late and membership.streams.get(stream.path) is stream:
+        del membership.streams[stream.path]
+
+
+def _may_wait(
+    membership: Membership, stream: LinkedStream, state: StreamView, new: Sequence[object] | None
+) -> bool:
+    """Return whether a change that concerns many makes no links or cursors that are stored."""
+    return membership.is_listed or (not new and is_growth(stream.state, state))
+
+
 def _consider_all(stream: LinkedStream, consider: Callable[[DurableSubscription], object]) -> None:
     """Wake whoever has the stream pending, and note whether more data can wake anybody."""
     for link in stream.links:
@@ -346,7 +359,7 @@ def _match_changed(
 
 def _take(stream: LinkedStream, state: StreamView) -> bool:
     """Take the present state of a stream; return whether it may begin wakes."""
-    adds_nothing = stream.is_pending_for_all and _is_growth(stream.state, state)
+    adds_nothing = stream.is_pending_for_all and is_growth(stream.state, state)
     stream.note_state(state)
     if adds_nothing:
         return False
@@ -362,16 +375,6 @@ def _take_link(link: StreamLink, state: StreamView) -> None:
     else:
         link.limit(state.tail)
     link.subscription.note(link)
-
-
-def _is_growth(earlier: StreamView | None, later: StreamView) -> bool:
-    """Return whether a stream is the same as before, and has lost nothing at its end."""
-    return (
-        earlier is not None
-        and earlier.stream_id == later.stream_id
-        and earlier.tail <= later.tail
-        and earlier.closed <= later.closed
-    )
 
 
 def _may_link(subscription: DurableSubscription, path: str, most_streams: int) -> bool:

@@ -16,10 +16,7 @@ import pytest
 
 from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS
 from gateway.protocol.bodies.multi_append import MAX_MESSAGES
-from gateway.subscriptions.state.configuration import SubscriptionConfiguration
-from gateway.subscriptions.state.owners import SubscriptionOwner
-from gateway.subscriptions.state.subscription import DurableSubscription
-from tests.subscriptions.receivers import subscribed
+from tests.subscriptions.receivers import subscribed, subscription_of
 from tests.subscriptions.test_patterns import hardest_patterns
 from tests.support.multi_append import framed
 from tests.support.waiting import until
@@ -189,17 +186,7 @@ def test_a_name_of_900_segments_is_matched_and_linked_in_short_turns(
     async def attack() -> None:
         async with subscribed() as gateway:
             for number, pattern in enumerate(hardest_patterns(2_000)):
-                configuration = SubscriptionConfiguration(
-                    type="pull-wake",
-                    pattern=pattern,
-                    streams=(),
-                    webhook_url=None,
-                    wake_stream="wakes",
-                    lease_ttl_ms=30_000,
-                    description=None,
-                )
-                owner = SubscriptionOwner()
-                made = DurableSubscription(f"s{number}", "b", 0.0, configuration, owner)
+                made = subscription_of(f"s{number}", pattern)
                 gateway.engine.add(made)
                 made.activate()
             await gateway.create("wakes", body=b"[]")

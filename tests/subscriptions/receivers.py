@@ -16,6 +16,9 @@ from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.subscriptions.state.configuration import SubscriptionConfiguration
+from gateway.subscriptions.state.owners import SubscriptionOwner
+from gateway.subscriptions.state.subscription import DurableSubscription
 from tests.support.waiting import until
 from tests.support.web_servers import web_server
 from tests.web.serving import Serving, get, post, put, request, serving
@@ -220,6 +223,20 @@ async def subscribed(log: Log | None = None, **options: Any) -> AsyncIterator[Su
         finally:
             await made.subscriptions.close()
             await asyncio.sleep(0)
+
+
+def subscription_of(name: str, pattern: str) -> DurableSubscription:
+    """Return a pull-wake subscription that is not stored."""
+    configuration = SubscriptionConfiguration(
+        type="pull-wake",
+        pattern=pattern,
+        streams=(),
+        webhook_url=None,
+        wake_stream="wakes",
+        lease_ttl_ms=30_000,
+        description=None,
+    )
+    return DurableSubscription(name, "b", 0.0, configuration, SubscriptionOwner())
 
 
 def log_at(url: str) -> RedisLog:

@@ -22,6 +22,7 @@ from gateway.errors import (
     OriginUnreachable,
     StartError,
 )
+from gateway.subscriptions import membership
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.telemetry.inspection import AnswerFailure
 from gateway.turns import at_once
@@ -122,6 +123,23 @@ async def test_a_linked_stream_wakes_when_it_is_appended_to_around_the_gateway(
         for name in ("a", "later"):
             tail = (await gateway.around("PUT", name, b'{"n":1}')).next_offset
             await until(lambda end=(name, tail): any(end in ends_of(it) for it in at.wakes))  # type: ignore[misc]
+
+
+async def test_the_links_of_many_are_stored_before_a_response_and_more_data_is_handled_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "MOST_AT_ONCE", 1)
+    async with proxied() as gateway:
+        for name in ("s", "t"):
+            await gateway.pull(name, pattern="e/*")
+        found = gateway.engine.membership
+        late: list[str] = []
+        monkeypatch.setattr(found.late, "add", late.append)
+        await gateway.create("e/a")
+        links = found.streams["e/a"].links
+        assert ([link.stream_id is not None for link in links], late) == ([True, True], [])
+        await gateway.append("e/a")
+        assert late == ["e/a"]
 
 
 async def test_a_read_through_the_gateway_shows_what_was_appended_around_it() -> None:

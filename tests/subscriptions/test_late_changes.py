@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.protocol.streams.state import Change
 from gateway.subscriptions import late_changes, membership
-from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
+from gateway.subscriptions.state.patterns import PatternIndex
+from gateway.turns import at_once
+from tests.subscriptions.receivers import Subscribed, ends_of, subscribed, subscription_of
+from tests.subscriptions.test_limits import limit
 from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from gateway.subscriptions.state.subscription import DurableSubscription
 
 MOST = 3
 
@@ -38,8 +49,9 @@ async def settled(gateway: Subscribed) -> None:
 async def test_a_stream_of_many_subscriptions_wakes_all_of_them(late: int) -> None:
     async with subscribed() as gateway:
         names = await subscribe(gateway, late)
-        await gateway.create("e/1", body=b'{"n":1}')
-        await gateway.append("e/1", b'{"n":2}')
+        async with gateway.engine.streams.turns._lock:  # both come before the first turn
+            await gateway.create("e/1", body=b'{"n":1}')
+            await gateway.append("e/1", b'{"n":2}')
         await settled(gateway)
         for name in names:
             status, claimed = await gateway.claim(name=name)
@@ -80,6 +92,116 @@ async def test_a_subscription_that_is_deleted_meanwhile_gets_no_links(late: int)
             await gateway.ask("DELETE", name)
         await settled(gateway)
         assert gateway.engine.membership.streams == {}
+
+
+async def test_a_stream_that_always_changes_lets_others_have_their_turns(
+    late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with subscribed() as gateway:
+        await subscribe(gateway, late)
+        found = gateway.engine.membership
+        consider = found._consider
+
+        def consider_and_append(subscription: DurableSubscription) -> None:
+            consider(subscription)
+            if (busy := found.streams.get("e/busy")) is not None and busy.state is not None:
+                busy.note_state(copy.copy(busy.state))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(found, "_consider", consider_and_append)
+            async with gateway.engine.streams.turns._lock:
+                await gateway.create("e/busy")  # with nothing pending, so each append counts
+                await gateway.create("e/1", body=b'{"n":1}')
+            async with asyncio.timeout(5):
+                await found.late.settle()
+            assert len(found.streams["e/1"].links) == late
+            assert "e/busy" in found.late
+        await settled(gateway)
+        assert (await gateway.claim(name="s0"))[0] == 200
+
+
+async def test_a_pending_stream_that_grows_is_matched_again_once_there_is_room(late: int) -> None:
+    async with subscribed() as gateway:
+        limit(gateway, max_subscription_streams=1)
+        await gateway.pull("linked", pattern="e/1")
+        await gateway.pull("full", pattern="e/*")
+        for name in ("e/0", "e/1"):
+            await gateway.create(name, body=b'{"n":1}')
+            await settled(gateway)
+        stream = gateway.engine.membership.streams["e/1"]
+        assert (len(stream.links), stream.is_pending_for_all) == (1, True)
+        await gateway.delete("e/0")
+        await gateway.append("e/1")
+        await settled(gateway)
+        assert len(stream.links) == 2
+
+
+async def test_a_stream_for_which_there_is_room_during_its_turns_is_matched_again(
+    late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with subscribed() as gateway:
+        limit(gateway, max_subscription_streams=1)
+        await gateway.pull("full", pattern="e/*")
+        await gateway.create("e/0")
+        await settled(gateway)
+        names = [f"linked{at}" for at in range(late)]
+        for name in names:
+            await gateway.pull(name, pattern="e/1")
+        found = gateway.engine.membership
+        consider, considered = found._consider, []
+
+        def consider_and_append(subscription: DurableSubscription) -> None:
+            consider(subscription)
+            considered.append(subscription)
+            state = found.streams["e/1"].state
+            if len(considered) == late and state is not None:
+                found.drop(gateway.engine.by_id["full"].links["e/0"])
+                found.on_change(Change(state, state.version))  # type: ignore[arg-type] # hosted
+
+        monkeypatch.setattr(found, "_consider", consider_and_append)
+        await gateway.create("e/1", body=b'{"n":1}')
+        await settled(gateway)
+        assert len(found.streams["e/1"].links) == late + 1
+
+
+async def test_a_name_is_not_noted_as_unmatched_if_a_pattern_comes_during_its_match(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "QUICK_STEPS", -1)
+    async with subscribed() as gateway:
+        await gateway.pull("s", pattern="e/*")
+        steps_of = PatternIndex.match_steps
+
+        def add_meanwhile(index: PatternIndex[object], name: str) -> Generator[None, None, object]:
+            matching = yield from steps_of(index, name)
+            gateway.engine.add(subscription_of("new", "f/*"))
+            return matching
+
+        with monkeypatch.context() as patched:
+            patched.setattr(PatternIndex, "match_steps", add_meanwhile)
+            await gateway.create("f/1", body=b'{"n":1}')
+            await settled(gateway)
+        await gateway.append("f/1")
+        await settled(gateway)
+        assert "f/1" in gateway.engine.by_id["new"].links
+
+
+async def test_a_stream_that_is_replaced_while_a_subscription_is_deleted_keeps_its_new_links() -> (
+    None
+):
+    async with subscribed() as gateway:
+        await gateway.pull("other", pattern="f/*")
+        await gateway.pull("deleted", pattern="e/*")
+        for name in ("e/0", "e/1"):
+            await gateway.create(name)
+        steps = gateway.engine.discard_steps(gateway.engine.by_id["deleted"])
+        next(steps)
+        await gateway.delete("e/1")
+        await gateway.pull("s", pattern="e/*")
+        await gateway.create("e/1")
+        at_once(steps)
+        await gateway.append("e/1")
+        assert (await gateway.claim())[0] == 200
 
 
 async def test_beyond_the_most_waiting_streams_a_change_is_taken_at_once(

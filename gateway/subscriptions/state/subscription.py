@@ -23,7 +23,7 @@ MOST_REMOVED = 1_000
 
 
 class UnseenStream(NamedTuple):
-    """A stream of another server whose tail has not been told since the start.
+    """A linked stream of an origin whose tail is unknown since the start.
 
     `view` is what a stored cursor tells of it, None where nothing is acknowledged. It counts as
     pending until a worker has acknowledged that it found nothing.
@@ -39,7 +39,8 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     While it `is_pending_for_all` its subscriptions, more data begins no wake: each of them has a
     wake in flight, waits for a deadline, or is paused by an operator. `Membership` notes that once
     it has considered all of them. A new link, and the first of them that acknowledges everything,
-    end it. It `was_deleted` if a client has deleted it, and it has not been seen since.
+    end it. It `was_deleted` if a client has deleted it, and it has not been seen since. It
+    `is_unmatched` while patterns may match it whose subscriptions are not linked yet.
 
     The garbage collector skips streams and links, of which there may be many: their cycles are
     broken when a link is dropped.
@@ -50,6 +51,7 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     links: tuple[StreamLink, ...] = ()
     is_pending_for_all: bool = False
     was_deleted: bool = False
+    is_unmatched: bool = False
 
     def note_state(self, state: StreamView) -> None:
         """Note the present state of the stream, which is there."""
@@ -58,6 +60,14 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     def note_removal(self, *, is_deleted: bool) -> None:
         """Note that the stream is gone, and whether a client has deleted it."""
         self.was_deleted = is_deleted
+
+    def note_match(self, *, is_needed: bool) -> None:
+        """Note whether patterns have to be matched, which stays until a match begins."""
+        self.is_unmatched = self.is_unmatched or is_needed
+
+    def begin_match(self) -> None:
+        """Note that patterns are matched from now on."""
+        self.is_unmatched = False
 
     def add(self, link: StreamLink) -> None:
         """Add a link, for which nothing is pending so far."""

@@ -106,6 +106,16 @@ def tail_before(change: StreamChange) -> Position:
     return records[0].end - len(records[0].data) if records else change.state.tail
 
 
+def is_growth(earlier: StreamView | None, later: StreamView) -> bool:
+    """Return whether a stream is the same as before, and has lost nothing at its end."""
+    return (
+        earlier is not None
+        and earlier.stream_id == later.stream_id
+        and earlier.tail <= later.tail
+        and earlier.closed <= later.closed
+    )
+
+
 class StreamSource(Protocol):
     """The streams of a route, for its subscriptions. Every `async` method raises HeadgateError."""
 
