@@ -167,16 +167,16 @@ class SubscriptionRequests:
             unknown = [name for name in some if engine.membership.state_of(name) is None]
             read = await engine.streams.read_together(unknown)
             for name in some:
-                is_known = name in subscription.links
                 matching = await find_matching(engine, name) if engine.streams.is_listed else ()
-                if not is_known and len(subscription.links) >= most:
+                if name not in subscription.links and len(subscription.links) >= most:
                     raise self._limit_refusal("max_subscription_streams")
                 state = engine.membership.state_of(name)
                 if state is None:
                     state = read[name] if name in read else await engine.streams.state(name)
-                is_known = is_known or _link_new(engine, subscription, state, matching)
+                has_cursor = name in subscription.links  # of the pattern, perhaps since the reading
+                has_cursor = has_cursor or _link_new(engine, subscription, state, matching)
                 link = engine.membership.link(subscription, name)
-                link.add_name(None if is_known else state)
+                link.add_name(None if has_cursor else state)
                 subscription.note(link)
                 engine.rows.mark_link(link)
             if read:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -78,6 +79,30 @@ async def test_a_stream_is_linked_at_its_tail_and_an_already_linked_one_stays_wh
         moved = (await gateway.cursors("s"))["a"]
         await gateway.ask("POST", "s/streams", {"streams": ["a"]})
         assert (await gateway.cursors("s"))["a"] == moved
+
+
+@pytest.mark.parametrize("call", ["matching", "reading"])
+async def test_a_stream_that_is_created_while_it_is_linked_by_name_begins_at_its_beginning(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("s", pattern="a/*")
+        place, name = (
+            (requests, "find_matching") if call == "matching" else (gateway.engine.streams, "state")
+        )
+        original = getattr(place, name)
+
+        async def create_before(*arguments: Any) -> Any:
+            await gateway.create("a/b", body=b'{"n":1}')
+            return await original(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, create_before)
+            await gateway.ask("POST", "s/streams", {"streams": ["a/b"]})
+        await gateway.create("a/b", body=b'{"n":1}')  # nothing, unless no call has read one stream
+        assert await types(gateway) == {"a/b": "explicit"}
+        assert (await gateway.cursors("s"))["a/b"] == "-1"
+        assert (await gateway.claim())[0] == 200
 
 
 @pytest.mark.parametrize("names", [None, [], "a", [1], [""], ["__ds/x"], ["wakes"]])
