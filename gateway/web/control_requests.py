@@ -286,10 +286,5 @@ def is_for_anybody(name: str) -> bool:
     return name == KEYS or _parts(name)[1] in _WAKE_ACTIONS
 
 
-def is_claim(name: str) -> bool:
-    """Return whether a control path is that of a worker that claims."""
-    return name != KEYS and _parts(name)[1] == "claim"
-
-
 def _no_content() -> Response:
     return responses.Response(204, f"{responses.SECURITY}{cache_headers.NO_STORE}")

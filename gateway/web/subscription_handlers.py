@@ -22,13 +22,13 @@ from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.subscriptions.errors import SubscriptionRefused
 from gateway.subscriptions.shared import mail
 from gateway.subscriptions.shared.subscriptions import SharedSubscriptions, deadline_of
+from gateway.subscriptions.shared.unwanted_claims import is_claim
 from gateway.telemetry import traffic as counted
 from gateway.web import control_requests, operator_questions
 from gateway.web.admission import RoutedTarget, admit_control
 from gateway.web.control_requests import (
     ControlRequest,
     RemoteClient,
-    is_claim,
     refusal_response,
     with_refusals,
 )

@@ -12,6 +12,7 @@ import pytest
 from gateway.backends.beats import BEAT_S, MISSES
 from gateway.subscriptions.shared import lease
 from gateway.subscriptions.shared.receipts import RECEIPT_S
+from gateway.subscriptions.shared.unwanted_claims import is_claim
 from tests.subscriptions.receivers import ends_of, log_at, shared, subscribed, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE
@@ -131,6 +132,7 @@ async def test_a_claim_gets_503_within_a_second_where_nobody_is_sure(redis_url: 
         assert answer.status == 503
         assert int(answer.get("Retry-After") or 0) > 0
         assert time.monotonic() - began < 2.0
+        assert shared(other).relay._given_up == {}  # it was withdrawn, so nothing is to be released
         shared(owner)._mailboxes.open(shared(owner).lease.name, lambda _: None)  # closed at its end
 
 
@@ -200,6 +202,20 @@ async def test_a_claim_that_was_granted_too_late_for_its_worker_is_released(
             return status == 200 and ends_of(claimed) == [("e/a", tail)]
 
         await until(is_granted, within_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("subscriptions/s/claim", True),
+        ("subscriptions/claim", False),
+        ("subscriptions/claim/ack", False),
+        ("subscriptions/s/streams/claim", False),
+        ("subscriptions/s/streams/e/claim", False),
+    ],
+)
+def test_only_the_path_of_a_claim_is_that_of_one(path: str, *, expected: bool) -> None:
+    assert is_claim(f"__ds/{path}") is expected
 
 
 @pytest.mark.parametrize("place", ["memory", "owner", "another"])

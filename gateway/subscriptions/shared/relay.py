@@ -60,15 +60,18 @@ class RequestRelay:
         self._waiting[request_id] = future
         self.counts["sent"] += 1
         try:
-            return await self._response(owner, request_id, handed, future, deadline)
+            back = await self._response(owner, request_id, handed, future, deadline)
         except BaseException:
             if future.done():  # the client left in the turn in which the response came
                 self._begin(self.release_unwanted(handed, future.result()))
-            elif is_claim(handed):
+            elif is_claim(handed.name):
                 self._give_up(request_id, handed)
             raise
         finally:
             del self._waiting[request_id]
+        if back is None:
+            raise LogUnavailable("the gateway that delivers does not answer")
+        return back
 
     def _give_up(self, request_id: str, claim: mail.HandedOnRequest) -> None:
         """Remember a claim which may be granted later; it is released then."""
@@ -83,7 +86,8 @@ class RequestRelay:
         handed: mail.HandedOnRequest,
         future: asyncio.Future[mail.HandedOnResponse],
         deadline: float,
-    ) -> mail.HandedOnResponse:
+    ) -> mail.HandedOnResponse | None:
+        """Return the owner's response, or None if the request is withdrawn at the deadline."""
         loop = asyncio.get_running_loop()
         message = mail.encode(mail.RelayRequest(request_id, self._lease.name))
         content = mail.encode(handed)
@@ -100,7 +104,7 @@ class RequestRelay:
             if not is_heard:
                 is_heard = await self._mailboxes.send(owner, message)
         if await self._mailboxes.claim_parcel(owner, request_id) is not None:
-            raise LogUnavailable("the gateway that delivers does not answer")
+            return None
         await self._take_response(request_id)  # while this gateway stood still it may have come
         if future.done():
             return future.result()

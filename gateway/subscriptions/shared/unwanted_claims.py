@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.subscriptions.shared import mail
 
-CLAIM, RELEASE = "/claim", "/release"
+_CLAIM, _RELEASE = "claim", "release"
 
 
 class _GrantedClaim(msgspec.Struct):
@@ -23,19 +23,19 @@ class _GrantedClaim(msgspec.Struct):
 _decode = msgspec.json.Decoder(_GrantedClaim).decode
 
 
-def is_claim(handed: mail.HandedOnRequest) -> bool:
-    """Return whether a request is that of a worker that claims."""
-    return handed.name.endswith(CLAIM)
+def is_claim(name: str) -> bool:
+    """Return whether a control path, such as `__ds/subscriptions/ID/claim`, is that of a claim."""
+    return name.split("/")[3:] == [_CLAIM]
 
 
 def release_of(
     handed: mail.HandedOnRequest, back: mail.HandedOnResponse
 ) -> mail.HandedOnRequest | None:
     """Return the release of what a claim was granted; None if it was granted nothing."""
-    if back.status != 200 or not is_claim(handed):
+    if back.status != 200 or not is_claim(handed.name):
         return None
     claimed = _decode(back.body)
     body = msgspec.json.encode({"wake_id": claimed.wake_id, "generation": claimed.generation})
-    name = handed.name.removesuffix(CLAIM) + RELEASE
+    name = handed.name.removesuffix(_CLAIM) + _RELEASE
     lines = [("Authorization", f"Bearer {claimed.token}")]
     return mail.HandedOnRequest("POST", name, "", lines, body)
