@@ -134,7 +134,7 @@ class RouteSubscriptions:
             log.exception("subscription.change_missed", path=change.state.path)
 
     def add(self, subscription: DurableSubscription) -> None:
-        """Have a subscription, which is notified of changes while streams are observed."""
+        """Add a subscription; it receives changes once the streams are observed."""
         self.by_id[subscription.id] = subscription
         self.accounts.add(subscription.owner)
         self.membership.add(subscription)

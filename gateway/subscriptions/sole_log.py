@@ -39,7 +39,7 @@ class SoleLogSubscriptions(RouteSubscriptions):
         except Exception:  # streams are served all the same
             log.exception("subscription.not_opened", route=self.prefix)
             raise
-        is_told = False
+        is_logged = False
         while self.by_id:
             try:
                 await self.keys.prepare(self.clock())
@@ -47,9 +47,9 @@ class SoleLogSubscriptions(RouteSubscriptions):
             except LogUnavailable:
                 await asyncio.sleep(AGAIN_S)
             except Exception:  # noqa: BLE001 - streams are served all the same
-                if not is_told:
+                if not is_logged:
                     log.exception("subscription.not_opened", route=self.prefix)
-                is_told = True
+                is_logged = True
                 await asyncio.sleep(AGAIN_S)
             else:
                 return

@@ -94,8 +94,8 @@ class OriginSubscriptions(RouteSubscriptions):
         if name in self.membership.streams:
             self.origin_streams.creations.note(name, creates_empty=creates_empty)
 
-    def has_links(self, name: str) -> bool:
-        """Return whether no link to a stream has to be stored yet."""
+    def has_all_links(self, name: str) -> bool:
+        """Return whether every matching subscription is linked to the stream."""
         return not self.membership.find_unlinked(name)
 
     def is_awaited(self, name: str) -> bool:
@@ -107,7 +107,7 @@ class OriginSubscriptions(RouteSubscriptions):
 
         A link may have been dropped while the write that creates its stream was on its way.
         """
-        return self.is_awaited(name) or not self.has_links(name)
+        return self.is_awaited(name) or not self.has_all_links(name)
 
     async def link_unlinked(self, name: str) -> None:
         """Store the links to a stream that there are not yet.
@@ -115,7 +115,7 @@ class OriginSubscriptions(RouteSubscriptions):
         Raises LogUnavailable, and OriginUnreachable, OriginTimeout or OriginBusy where it cannot be
         told now whether the stream exists: a link would begin at its beginning.
         """
-        if self.has_links(name) and name not in self._unstored:
+        if self.has_all_links(name) and name not in self._unstored:
             return
         await in_task()
         try:

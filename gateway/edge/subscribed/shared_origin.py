@@ -110,7 +110,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         """
         name = self._name(path)
         engine = self.engine
-        if engine is not None and (self.lease.is_certain or engine.has_links(name)):
+        if engine is not None and (self.lease.is_certain or engine.has_all_links(name)):
             await engine.before_write(path, creates_empty=creates_empty)
             return
         await self.names.settle(name)

@@ -225,7 +225,7 @@ class ReportedChanges(Background):
         return taken
 
     async def _report(self, batch: dict[str, StreamNote]) -> bool:
-        """Report streams to the owner; return whether somebody has heard it."""
+        """Report streams to the owner; return whether a gateway received it."""
         number, owner = self._sent.next_number(), self._view.other_owner
         report = mail.ChangeReport(batch, number, self._view.lease.name)
         self._sent.add(number, SentReport(owner, monotonic(), batch))

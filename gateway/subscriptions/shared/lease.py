@@ -1,9 +1,9 @@
 """The lease of the subscriptions of a shared log: which gateway delivers, and who takes over.
 
 Every gateway beats each BEAT_S. The owner is judged by its beats, as the others see them
-(`backends.beats`), and no clocks are compared. Who takes over from a silent owner tells it so a
-round before, and again afterwards. A gateway that was only paused may take itself for the owner for
-a moment: each write of documents names its owner, and is refused then.
+(`backends.beats`), and no clocks are compared. A gateway that is about to replace a silent owner
+sends it a message one round before, and another afterwards. A gateway that was only paused may take
+itself for the owner for a moment: each write of documents names its owner, and is refused then.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class SubscriptionsLease:
         return self.is_ours and self.is_beating and self._seen_at > self._doubted_at
 
     def doubt(self) -> None:
-        """Be certain of nothing until the next beat: another gateway has said that it changes."""
+        """Distrust the lease until the next beat: another gateway reports a change of owner."""
         self._doubted_at = monotonic()
 
     async def find_others(self) -> Mapping[str, int]:
@@ -120,7 +120,7 @@ class SubscriptionsLease:
         return stopped
 
     async def _elect(self, stopped: Collection[str]) -> None:
-        """Take over from an owner that knows of it, and has not beaten for a round since then.
+        """Replace the owner if it has not beaten since it was notified a round ago; else notify it.
 
         An owner that runs beats at once. One that stands still finds the notice before anything
         else that other gateways have sent since.

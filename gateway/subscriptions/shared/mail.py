@@ -22,7 +22,7 @@ class ChangeReport(msgspec.Struct, frozen=True, tag="changed"):
 
 
 class ReportResponse(msgspec.Struct, frozen=True, tag="taken"):
-    """The numbers of reports that the owner has, as it was the owner after they had come."""
+    """Numbers of reports that the owner confirms: it still had the lease after they arrived."""
 
     numbers: list[int]
 
@@ -36,7 +36,7 @@ class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
 
 
 class LeaseMessage(msgspec.Struct, frozen=True, tag="lease"):
-    """The lease has another owner, or none, or will have if the receiver does not beat."""
+    """A notice to read the lease again: its owner changed, or changes unless the receiver beats."""
 
 
 class ForgetRequest(msgspec.Struct, frozen=True, tag="outdated"):

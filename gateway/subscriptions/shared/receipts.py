@@ -1,8 +1,8 @@
 """Changes between gateways until it is certain that the owner of the subscriptions has them.
 
-A gateway that stood still may take itself for the owner, and a message may be sent to one that is
-the owner no more. So a change counts as taken once a beat that began later has found its taker
-still the owner: whoever takes over afterwards compares all tails.
+A gateway that stood still may take itself for the owner, and a message may be sent to a former
+owner. So a change is safe once a later beat confirms that the gateway which took it still owns the
+lease. A later owner compares all tails anyway.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class SentReports:
 class TakenChanges:
     """The changes that this gateway has taken as the owner, since it was last confirmed as that.
 
-    Of more than `most` streams that were changed here in one beat, it is only known that they were.
+    If more than `most` streams change here within one beat, only that fact is kept, and all streams
+    are compared.
     """
 
     def __init__(self, most: int) -> None:

@@ -139,8 +139,8 @@ class SharedSubscriptions(Background):
     async def confirm_ownership(self, *, reads_lease: bool = False) -> OwnedSubscriptions | None:
         """Return the subscriptions, if this gateway is certainly the owner.
 
-        With `reads_lease` the lease is read after this call has begun: what is refused then was
-        true when its request came.
+        With `reads_lease` the lease is read after this call has begun: a refusal is then based on a
+        lease that was valid after the request arrived.
         """
         engine = self.engine
         if engine is None or (self.lease.is_certain and not reads_lease):

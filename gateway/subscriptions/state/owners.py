@@ -92,7 +92,7 @@ class OwnedSubscriptionLike(Protocol):
 
 
 class OwnerAccess:
-    """The judges of owners and workers: the present guard of a route, and the bans of operators."""
+    """Decides whether owners and workers may still act, by the route's guard and the bans."""
 
     def __init__(self, guard: Callable[[], Guard | None], bans: Bans) -> None:
         self.guard = guard
