@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import StreamGone
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import EarlyEnd
-from gateway.models.sse_events import NumberedEvents, with_id
+from gateway.models.sse_events import with_id, with_ids
 from gateway.protocol.bodies.sse import HEARTBEAT
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ class AnswerBody:
         time = asyncio.get_running_loop().time
         until = time() + self._longest_s if self._longest_s else None
         answer, position = self._answer, self._position
-        ids = NumberedEvents(position, self._offset_of)
         while until is None or time() < until:
             if self._is_refused:
                 path = answer.request.path
@@ -75,9 +74,9 @@ class AnswerBody:
             is_over = answer.is_over  # before the read: what is appended after it is read next time
             unread = answer.position - position
             if unread > 0:
-                data = (await self._bytes_after(position))[:unread]
+                data = (await self._bytes_after(position))[:unread]  # reads end after whole events
+                events = with_ids(data, position, self._offset_of)
                 position += len(data)
-                events = ids.feed(data)
             elif is_over and unread < 0:
                 raise StreamGone("the log has lost what was sent of the answer")
             elif is_over:

@@ -10,7 +10,7 @@ import msgspec
 from gateway.errors import BadRequest
 from gateway.models.dialects.responses import ResponseState, sequence_number
 from gateway.models.record import CONTENT_TYPE, owner_digest
-from gateway.models.sse_events import WholeEvents
+from gateway.models.sse_events import events_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,10 +80,8 @@ class StoredEvents:
 
     async def _parts(self) -> AsyncIterator[list[bytes]]:
         """Yield the events, those of one read together."""
-        splitter = WholeEvents()
         async for data in self._read():
-            if events := splitter.feed(data):
-                yield events
+            yield [*events_of(data)]  # reads end after whole events
 
     async def position_after(self, number: int) -> int:
         """Return the position behind the event with a sequence number.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
@@ -22,7 +22,6 @@ BOM = b"\xef\xbb\xbf"
 _DATA = re.compile(rb"(?:^|[\r\n])data(?=[:\r\n]|$)")
 # What a block without data must not add to the next event: blank lines, a name and an id.
 _NO_EVENT = re.compile(rb"(?:^|(?<=[\r\n]))(?:(?:event|id)(?::[^\r\n]*)?)?(?:\r\n|\n|\r)")
-_USUAL = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ([^\r\n]*)\n\n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -97,8 +96,10 @@ def events_of(data: bytes) -> Iterator[bytes]:
 
 def event_fields(event: bytes) -> tuple[bytes, bytes | None]:
     """Return the name of an event, b"" without one, and its data, None without any."""
-    if found := _USUAL.fullmatch(event):
-        return found[1] or b"", found[2]
+    begin = event.find(b"\n") + 1 if event.startswith(b"event: ") else 0
+    is_one_line = event.startswith(b"data: ", begin) and event.find(b"\n", begin) == len(event) - 2
+    if is_one_line and event.endswith(b"\n\n") and b"\r" not in event:  # as most are
+        return event[7 : begin - 1] if begin else b"", event[begin + 6 : -2]
     name, data = b"", []
     for line in event.splitlines():
         field, _, value = line.partition(b":")
@@ -120,27 +121,14 @@ def is_cut_json(data: bytes) -> bool:
     return False
 
 
-class NumberedEvents:
-    """Events with an `id:` line in each: the offset of its end, by which a reader resumes.
+def with_ids(events: bytes, position: int, offset_of: Callable[[int], str]) -> bytes:
+    """Return whole events, the first at `position`, each with the offset after it as its id.
 
     `offset_of` returns the offset of a position in the stream.
     """
-
-    __slots__ = ("_offset_of", "_position", "_splitter")
-
-    def __init__(self, position: int, offset_of: Callable[[int], str]) -> None:
-        """Begin with the event at `position`."""
-        self._position = position
-        self._offset_of = offset_of
-        self._splitter = WholeEvents()
-
-    def feed(self, part: bytes) -> bytes:
-        """Return the events that are complete now, each with its id."""
-        return b"".join([self._with_id(event) for event in self._splitter.feed(part)])
-
-    def _with_id(self, event: bytes) -> bytes:
-        self._position += len(event)
-        return with_id(event, self._offset_of(self._position))
+    ends = accumulate(map(len, found := [*events_of(events)]), initial=position)
+    next(ends)
+    return b"".join(map(with_id, found, map(offset_of, ends)))
 
 
 def with_id(event: bytes, offset: str) -> bytes:

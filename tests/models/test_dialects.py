@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 
 from gateway.models.dialects import DIALECTS
 from gateway.models.dialects.contract import TokenUsage
+from gateway.models.dialects.responses import EventHead, ResponseState, event_head, response_id
 from tests.models.answers import chat_completion, event, message, response
 
 if TYPE_CHECKING:
@@ -133,3 +134,16 @@ def test_the_key_of_a_client_is_found_where_its_sdk_sends_it(
     dialect: str, fields: dict[str, str], key: str | None
 ) -> None:
     assert DIALECTS[dialect].key_of(CIMultiDict(fields)) == key
+
+
+def test_data_on_several_lines_are_one_value() -> None:
+    completed = b"""event: response.completed
+data: {"type": "response.completed", "sequence_number": 7,
+data: "response": {"id": "r"}}
+
+"""
+    assert event_head(completed) == EventHead("response.completed", 7)
+    assert response_id(completed) == "r"
+    state = ResponseState()
+    state.add(completed)
+    assert state.response == {"id": "r"}

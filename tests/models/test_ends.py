@@ -188,6 +188,42 @@ async def test_a_reader_that_was_cut_off_gets_the_rest_of_an_answer_without_its_
             assert provider.calls == 1
 
 
+LAST = {
+    "[DONE]": (CHAT, EVENTS[CHAT]),
+    "response.completed": (RESPONSE, EVENTS[RESPONSE]),
+    "message_stop": (MESSAGE, EVENTS[MESSAGE]),
+    "overloaded_error": (CHAT, [*EVENTS[CHAT][:TEXT], CHAT_ERROR]),
+}
+
+
+@pytest.mark.parametrize(("last", "answer"), LAST.items(), ids=LAST)
+async def test_every_reader_gets_the_last_event_of_an_answer_that_is_cut_after_two_cr(
+    http: aiohttp.ClientSession, last: str, answer: tuple[str, list[bytes]]
+) -> None:
+    kind, events = answer
+    sent = b"".join(events).replace(b"\n", b"\r")
+    key = {"Authorization": "Bearer sk-mine", "X-Api-Key": "sk-mine", "Idempotency-Key": "one"}
+    async with scripted(HEAD + b"Content-Length: 99999\r\n\r\n" + sent) as provider:
+        with gateway_before(provider) as gateway:
+            request: dict[str, Any] = {"json": {"stream": True}, "headers": key}
+            async with http.post(gateway.url + PATHS[kind], **request) as response:
+                bodies = [await response.text()]
+                url = response.headers["Stream-URL"]
+            async with http.post(gateway.url + PATHS[kind], **request) as folded:
+                bodies.append(await folded.text())
+            async with http.get(url, params={"view": "sse"}) as view:
+                bodies.append(await view.text())
+            if kind == RESPONSE:
+                by_id = f"{gateway.url}{PATHS[kind]}/resp_1"
+                after = {"stream": "true", "starting_after": str(len(events) - 2)}
+                async with http.get(by_id, params=after, headers=key) as response:
+                    bodies.append(await response.text())
+                async with http.get(by_id, headers=key) as response:
+                    assert (await response.json())["status"] == "completed"
+    assert [last in body for body in bodies] == [True] * len(bodies)
+    assert provider.calls == 1
+
+
 SAME_AS_DIRECT = {
     "a third line end": b"\n".join(EVENTS[CHAT]),
     "CR LF thrice": b"\r\n".join(EVENTS[CHAT]),

@@ -10,12 +10,12 @@ from openai._streaming import SSEDecoder
 from gateway.errors import OriginBroken
 from gateway.models import sse_events
 from gateway.models.sse_events import (
-    NumberedEvents,
     WholeEvents,
     event_fields,
     events_of,
     is_cut_json,
     with_id,
+    with_ids,
 )
 
 LINE_ENDS = {"LF": b"\n", "CR LF": b"\r\n", "CR": b"\r"}
@@ -77,10 +77,8 @@ def test_an_event_longer_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_each_event_has_the_offset_of_its_end_as_id_after_its_own_lines() -> None:
-    ids = NumberedEvents(100, str)
-    assert ids.feed(b"data: a\n\ndata: bc\n") == b"data: a\nid: 109\n\n"
-    assert ids.feed(b"\n") == b"data: bc\nid: 119\n\n"
-    assert ids.feed(b"da") == b""
+    events = b"data: a\n\ndata: bc\r\r"
+    assert with_ids(events, 100, str) == b"data: a\nid: 109\n\ndata: bc\nid: 119\n\n"
 
 
 BLOCKS = {
@@ -119,7 +117,7 @@ def test_openai_s_decoder_gets_from_numbered_events_the_data_that_parsers_get(
 ) -> None:
     sent = b"".join(blocks)
     expected = [data for _, data in map(event_fields, events_of(sent)) if data is not None]
-    body = NumberedEvents(0, str).feed(sent + b": end\n\n")
+    body = with_ids(sent, 0, str)
     assert [it.data.encode() for it in SSEDecoder().iter_bytes(iter([body]))] == expected
 
 
@@ -129,6 +127,10 @@ DATA = {
     "several lines": (b"data: a\nevent:x\ndata:b\n\n", (b"x", b"a\nb")),
     "CR": (b"data: a\r\r", (b"", b"a")),
     "none": (b"event: x\n: data\n\n", (b"x", None)),
+    "an end amid the name": (b"event: x", (b"x", None)),
+    "an end amid the data": (b"event: x\ndata: a\nb", (b"x", b"a")),
+    "a line end less": (b"data: a\n", (b"", b"a")),
+    "a name after the data": (b"data: a\nevent: x\n\n", (b"x", b"a")),
 }
 
 

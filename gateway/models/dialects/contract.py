@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from gateway.models.sse_events import event_fields, events_of
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
@@ -61,19 +63,17 @@ class Dialect(Protocol):
 
 
 def data_objects(events: bytes, marker: bytes) -> list[object]:
-    """Return the JSON values of those data lines that contain `marker`; broken ones are left out.
+    """Return the data of those events that contain `marker`, as far as they are JSON.
 
-    Most events have no counts, so they are not parsed.
+    Most events do not contain it, so they are not parsed.
     """
     if marker not in events:
         return []
     found: list[object] = []
-    for line in events.splitlines():
-        if line.startswith(b"data:") and marker in line:
-            try:
-                found.append(decoded_json(line[5:]))
-            except NOT_JSON:
-                continue
+    for event in events_of(events):
+        if marker in event:
+            with contextlib.suppress(*NOT_JSON):
+                found.append(decoded_json(event_fields(event)[1] or b""))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.models.dialects.contract import EarlyEnd, data_objects
+from gateway.models.sse_events import event_fields
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ def event_head(event: bytes) -> EventHead | None:
 
     Data that is no JSON object has neither.
     """
-    for line in event.splitlines():
-        if line.startswith(b"data:"):
-            try:
-                return decoded_json(line[5:], _heads.decode)
-            except NOT_JSON:
-                return EventHead()
-    return None
+    _, data = event_fields(event)
+    if data is None:
+        return None
+    try:
+        return decoded_json(data, _heads.decode)
+    except NOT_JSON:
+        return EventHead()
 
 
 def sequence_number(event: bytes, default: int | None) -> int | None:
