@@ -162,13 +162,13 @@ class ModelAnswers:
         name, owner, key = place
         async with self._looked_up(name) as running:
             found, end = await self._named(name, owner, is_running=running is not None)
-            if running is None and found.is_unfinished:
+            if running is None and self.left.is_own(found):
                 running = await self.left.go_on(name, found, caller_of(request))
             answers = stored_answers(name, found.answers)
             keyed = _with_key(key, request, [*answers, *([running] if running else [])])
             if keyed is not None:
                 return self._join(keyed, request)
-            if running is not None:
+            if running is not None or found.is_unfinished:
                 return None
             if len(found.answers) >= MOST_ANSWERS:
                 raise StreamLimit(
@@ -214,7 +214,7 @@ class ModelAnswers:
             if running is not None and running.request.position == position:
                 return running
             records = await self.stored.records(name, is_running=running is not None)
-            if caller is not None and running is None and records.is_unfinished:
+            if caller is not None and running is None and self.left.is_own(records):
                 running = await self.left.go_on(name, records, caller)
                 if running.request.position == position:
                     return running
@@ -235,8 +235,7 @@ class ModelAnswers:
         if last.end is None and not await self.gateways.has_stopped(last.request):
             return False
         running = self._all_running.answers.get(path)
-        is_written = any(answer.name == name for answer in self.running)
-        if is_written or isinstance(running, WrittenAnswer):
+        if isinstance(running, WrittenAnswer):
             return False
         if path in self._all_running.opening:
             self.left.names.add(name)  # another route with this folder may be looking, too
@@ -246,6 +245,8 @@ class ModelAnswers:
                 reserved.enter_context(self._all_running.reserved(path))
             is_ended = await self.stored.finish(name)
             await self.left.note(name)
+            if running is not None and name in self.left.names:
+                self._all_running.drop(path, running)  # the next request brings a key
             return is_ended
 
     def _join(self, answer: Answer, request: AnswerRequest) -> Answer:
@@ -290,13 +291,9 @@ class ModelAnswers:
         )
         claim = Claim(self.gateways, name, entry, len(found.answers))
         claim.events.stream_id = None if end is None else end.stream_id
-        running_place = self.places.acquire(request.owner, request.address)
-        try:
+        with self.places.acquired(request.owner, request.address) as running_place:
             await claim.acquire(found)
             return self.run(request, claim, entry, running_place)
-        except BaseException:
-            self.places.release(running_place)
-            raise
 
     def run(
         self,
@@ -314,8 +311,8 @@ class ModelAnswers:
         answer = WrittenAnswer(
             entry, claim, self.streams, self.provider.dialect, self.clock, index, rest
         )
-        # An answer that is followed here goes on to be.
-        self._all_running.answers.setdefault(self.streams.path(claim.name), answer)
+        # In place of one that is followed here, whose readers still get the events from the log.
+        self._all_running.answers[self.streams.path(claim.name)] = answer
         self.running.add(answer)
         self._idle.clear()
         call = partial(self._call, answer, request, running_place)

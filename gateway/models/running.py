@@ -79,6 +79,16 @@ class AnswerPlaces:
         self._parties[place.party] += 1
         return place
 
+    @contextlib.contextmanager
+    def acquired(self, owner: bytes, address: str = "") -> Iterator[TakenPlace]:
+        """Enter with a place that `acquire` takes; it is given back if the block raises."""
+        place = self.acquire(owner, address)
+        try:
+            yield place
+        except BaseException:
+            self.release(place)
+            raise
+
     def release(self, place: TakenPlace) -> None:
         """Give back a place."""
         self._taken -= 1

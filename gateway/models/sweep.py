@@ -40,7 +40,8 @@ class AbandonedAnswers(Background):
                 page = await streams.route.list_streams(question)
                 for row in page.rows:
                     if row.name.endswith(_SUFFIX) and not row.closed:
-                        ended += await self._finish(row.name.removeprefix(folder))
+                        name = row.name.removeprefix(folder).removesuffix(_SUFFIX)
+                        ended += await self._finish(name)
                 after = page.after
         except HeadgateError as error:
             log.warning("answers.not_ended", route=streams.route.prefix, reason=error.detail)
@@ -48,19 +49,21 @@ class AbandonedAnswers(Background):
             log.warning("answers.ended", route=streams.route.prefix, count=ended)
         while True:
             await asyncio.sleep(LOOK_S)
-            await self._look_at_left()
+            for name in list(self._answers.left.names):
+                await self._finish(name)
 
-    async def _look_at_left(self) -> None:
-        left = self._answers.left
-        for name in list(left.names):
-            try:
-                await self._answers.finish_abandoned(name)
-            except HeadgateError:
-                left.names.add(name)  # the next look tries again
+    async def _finish(self, name: str) -> bool:
+        """End the last answer in a stream; return whether it was not over.
 
-    async def _finish(self, record: str) -> bool:
-        """End the last answer of a record; return whether it was not over."""
+        The next look tries again if that fails.
+        """
         try:
-            return await self._answers.finish_abandoned(record.removesuffix(_SUFFIX))
+            return await self._answers.finish_abandoned(name)
         except RecordDamaged:
             return False  # somebody else's stream, whose name ends like those of records
+        except HeadgateError:
+            pass
+        except Exception:  # noqa: BLE001 - other answers wait for this
+            log.exception("answers.not_ended", stream=self._answers.streams.path(name))
+        self._answers.left.names.add(name)
+        return False

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from multidict import CIMultiDict
 
-from gateway.errors import LogUnavailable
+from gateway.errors import LogUnavailable, StreamBusy
 from gateway.models import record, sweep
 from gateway.models.left.unfinished import BACKGROUND_S
-from gateway.models.provider.contract import AnswerRequest
+from gateway.models.provider.contract import AnswerOwner, AnswerRequest
+from gateway.models.streams import ClaimLost
 from tests.models.answers import response, without_ids
 from tests.models.in_process import model_route
 from tests.models.provider import RETRIEVED, Provider, providing
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from gateway.models.answer_route import AnswerRoute
     from tests.support.processes import Headgate
 
 EVENTS = response()
@@ -64,6 +66,14 @@ async def record_of(http: aiohttp.ClientSession, url: str) -> list[dict[str, Any
     async with http.get(f"{url}/record") as record:
         entries: list[dict[str, Any]] = await record.json()
         return entries
+
+
+async def until_it_waits(route: AnswerRoute, name: str) -> None:
+    async def waits() -> bool:
+        found = await record.read_record(route.streams, name)
+        return found.answers[-1].waits is not None
+
+    await until(waits)
 
 
 async def followed(http: aiohttp.ClientSession, url: str) -> bytes:
@@ -192,8 +202,66 @@ async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_kn
         assert not retrievals(provider, "")
 
 
+async def test_an_answer_in_a_chat_goes_on_by_the_route_alone_that_began_it() -> None:
+    path = "/v1/responses"
+
+    def request(key: str, *, in_background: bool = True) -> AnswerRequest:
+        fields, body = CIMultiDict[str](), b'{"stream":true}'
+        return AnswerRequest(b"o", key, path, path, fields, body, "m", in_background, "chat")
+
+    async with providing() as provider, serving() as gateway:
+        provider.hold()
+        provider.allow(len(EVENTS) + SENT)
+        async with model_route(provider, gateway, prefix="/other") as route:
+            first = await route.answers.answer_to(request("one", in_background=False))
+            await first.wait_for_end()
+        async with model_route(provider, gateway) as route:
+            begun = await route.answers.answer_to(request("two"))
+            await begun.wait_beyond(begun.request.position + sum(map(len, EVENTS[: SENT - 1])))
+        async with model_route(provider, gateway, prefix="/other") as route:
+            await until_it_waits(route, first.name)
+            with pytest.raises(StreamBusy):
+                await route.answers.answer_to(request("three"))
+            caller = AnswerOwner(b"o", CIMultiDict())
+            for found in (
+                await route.answers.answer_to(request("one", in_background=False)),
+                await route.answers.find(first.name, 0, caller),
+            ):
+                assert found is not None
+                assert found.request == first.request
+            gateway.clock.advance(BACKGROUND_S)  # as its own route may not be there any more
+            provider.allow()
+            last = await route.answers.answer_to(request("three"))
+            await last.wait_for_end()
+    assert [it.method for it in provider.requests] == ["POST"] * 3
+
+
+async def test_an_answer_that_another_gateway_goes_on_with_is_left_to_it() -> None:
+    path = "/v1/responses"
+    request = AnswerRequest(
+        b"owner", "one", path, path, CIMultiDict(), b'{"stream":true}', "m", True
+    )
+    async with providing() as provider, serving() as gateway:
+        provider.hold()
+        provider.allow(SENT)
+        async with model_route(provider, gateway) as route:
+            answer = await route.answers.answer_to(request)
+            await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
+        async with model_route(provider, gateway) as route:
+            entry = record.encoded(record.ResumeEntry("other"))
+            await route.streams.add(record.record_name(answer.name), record.CONTENT_TYPE, entry)
+            found = await record.read_record(route.streams, answer.name)
+            caller = AnswerOwner(b"owner", request.fields)
+            with pytest.raises(ClaimLost):
+                await route.answers.left.go_on(answer.name, found, caller)
+        assert not retrievals(provider, "")
+
+
+@pytest.mark.parametrize(
+    "error", [LogUnavailable("the log cannot be read"), RuntimeError("a fault")], ids=repr
+)
 async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_not_be_read(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(sweep, "LOOK_S", 0.05)
     path = "/v1/responses"
@@ -204,7 +272,7 @@ async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_no
 
     async def fail(_streams: object, name: str) -> NoReturn:
         failed.append(name)
-        raise LogUnavailable("the log cannot be read")
+        raise error
 
     async with providing() as provider, serving() as gateway:
         provider.hold()
@@ -212,10 +280,11 @@ async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_no
         async with model_route(provider, gateway) as route:
             answer = await route.answers.answer_to(request)
             await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
-        async with model_route(provider, gateway) as route:
-            await until(lambda: answer.name in route.answers.left.names)
-            with monkeypatch.context() as patched:
-                patched.setattr(record, "read_record", fail)
-                await until(lambda: len(failed) > 1)
-            gateway.clock.advance(BACKGROUND_S)
-            await until(lambda: route.answers.outcomes["unknown"] == 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(record, "read_record", fail)
+            async with model_route(provider, gateway) as route:
+                await until(lambda: len(failed) > 2)  # at the start, and at two looks
+                patched.undo()
+                await until_it_waits(route, answer.name)
+                gateway.clock.advance(BACKGROUND_S)
+                await until(lambda: route.answers.outcomes["unknown"] == 1)

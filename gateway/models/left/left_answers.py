@@ -36,6 +36,14 @@ class LeftAnswers:
         self.names: set[str] = set()
         self._answers = answers
 
+    def is_own(self, found: StreamRecord) -> bool:
+        """Return whether the last answer has no end, and no other route goes on with it.
+
+        Routes may have one folder, and other providers.
+        """
+        own = UNSET, self._answers.provider.prefix
+        return found.is_unfinished and found.answers[-1].request.route in own
+
     async def note(self, name: str) -> None:
         """Retrieve the rest of an answer that was left, or record that it waits for its caller.
 
@@ -48,15 +56,16 @@ class LeftAnswers:
         end = await streams.end(name) if found.is_unfinished else None
         if end is None or not may_go_on(found.answers[-1].request):
             return
-        request = found.answers[-1].request
-        if request.route != answers.provider.prefix or answers.gateways.writes(request):
-            return  # routes may have one folder, and other providers
-        self.names.add(name)
+        if answers.gateways.writes(found.answers[-1].request):
+            return
         if not is_awaited(found.answers[-1], end, answers.clock()):
             wait = record.encoded(WaitEntry(end.tail, answers.clock() + BACKGROUND_S))
             place = record.record_name(name), record.CONTENT_TYPE
             await streams.append(*place, [wait], stream_id=found.stream_id)
             log.warning("answer.waits_for_rest", stream=streams.path(name))
+        if not self.is_own(found):
+            return
+        self.names.add(name)
         caller = answers.provider.own_caller()
         if caller is not None and not answers.is_closing:
             with contextlib.suppress(ClaimLost, LimitReached):  # the next look tries again
@@ -68,6 +77,8 @@ class LeftAnswers:
         Raises ClaimLost if another gateway does so, or if it is over, and LimitReached.
         """
         answers = self._answers
+        if answers.gateways.writes(found.answers[-1].request):
+            raise ClaimLost("another gateway goes on with the answer")
         end = await answers.streams.end(name)
         rest = None if end is None else await unfinished(answers.streams, name, found, end)
         if rest is None:
@@ -87,13 +98,9 @@ class LeftAnswers:
         )
         number = len(found.answers) - 1
         claim = Claim(answers.gateways, name, entry, number, last.resumptions + 1)
-        place = answers.places.acquire(caller.owner)
-        try:
+        with answers.places.acquired(caller.owner) as place:
             await claim.resume(found.stream_id, rest.end)
             return answers.run(request, claim, entry, place, rest)
-        except BaseException:
-            answers.places.release(place)
-            raise
 
     async def retrieve(self, request: AnswerRequest, rest: UnfinishedAnswer) -> StoredResponse:
         """Return the rest of an answer, which is retrieved while it is read."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gateway.models.record import AnswerRecord, RequestEntry, ResponseEntry, StreamRecord
     from gateway.models.streams import AnswerStreams, StreamEnd
 
-# For so long OpenAI stores the data of a background response, "roughly 10 minutes"
-# (https://developers.openai.com/docs/guides/background). Who asks later may get nothing.
+# OpenAI stores the data of a background response for roughly 10 minutes; a later request may find
+# nothing (https://developers.openai.com/docs/guides/background).
 BACKGROUND_S = 600.0
 NOT_KNOWN = EarlyEnd(
     "end_not_known",

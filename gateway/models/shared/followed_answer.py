@@ -257,7 +257,7 @@ class FollowedAnswers:
 
     def _ended(self, answer: FollowedAnswer, _task: asyncio.Task[None]) -> None:
         self._running.drop(answer.streams.path(answer.name), answer)
-        del self._gateways.followed[answer.name]
+        self._gateways.followed.pop(answer.name, None)
         self.answers.discard(answer)
 
     async def drain(self) -> None:

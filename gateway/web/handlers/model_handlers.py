@@ -233,13 +233,9 @@ class ModelHandlers:
         """Return the response with an answer that is not stored, and has a place while it comes."""
         owner, places = _owner(request, route), route.answers.places
         await in_task()
-        place = places.acquire(owner, self._address(request, route))
-        try:
+        with places.acquired(owner, self._address(request, route)) as place:
             fields = route.upstream.fields(request.headers)
             response = (await route.upstream.call(target, fields, body)).response
-        except BaseException:
-            places.release(place)
-            raise
         places.note_status(place, response.status)
         length = http1.content_length(response.headers.get("Content-Length"))
         relayed = ProvidedBody(response, partial(places.release, place))

@@ -28,12 +28,15 @@ MOST_S = 8.0
 
 @contextlib.contextmanager
 def two_gateways(
-    provider: Serving, origin: str, settings: Mapping[str, object] | None = None
+    provider: Serving,
+    origin: str,
+    settings: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Headgate, Headgate]]:
     """Start two gateways with the same model routes."""
     with (
-        gateway_before(provider, settings=settings, origin=origin) as one,
-        gateway_before(provider, settings=settings, origin=origin) as other,
+        gateway_before(provider, None, settings, environment, origin=origin) as one,
+        gateway_before(provider, None, settings, environment, origin=origin) as other,
     ):
         yield one, other
 
