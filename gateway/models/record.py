@@ -141,7 +141,8 @@ Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry | StopEntry | WaitEnt
 class AnswerRecord(msgspec.Struct):
     """The entries of one answer; `response` and `end` are None until they are appended.
 
-    The `writer` of the request is the gateway that has gone on with it last, of `resumptions`.
+    `request.writer` is the gateway that wrote last; `resumptions` counts the gateways that
+    continued the answer.
     """
 
     request: RequestEntry

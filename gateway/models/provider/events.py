@@ -136,8 +136,8 @@ class BackgroundResponse:
     ) -> None:
         """Send requests below `path` with the header `fields` of the request for the answer.
 
-        One of the `servers` makes it: the next is asked where one does not answer, and one that
-        refuses for good is not asked again.
+        One of the `servers` produces the response. If a server does not answer, try the next one;
+        drop a server that refuses for good.
         """
         self.is_complete = False
         self._client = client

@@ -215,7 +215,7 @@ class Claim(ClaimedStreams):
         await add(name, record.CONTENT_TYPE, body)
 
     async def _create_events(self) -> None:
-        """Create the stream of events, in place of one whose answer is joined by nobody.
+        """Create the stream of events, replacing one whose failed answer has freed its key.
 
         In a shared log also in place of one without a record.
         """
