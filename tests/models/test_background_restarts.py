@@ -77,10 +77,10 @@ async def until_it_waits(route: AnswerRoute, name: str) -> None:
 
 
 async def followed(http: aiohttp.ClientSession, url: str) -> bytes:
-    """Return all of a stream once it is closed."""
+    """Return all of a stream once it is closed, and so is its record, which is closed later."""
 
     async def is_closed() -> bool:
-        async with http.head(url) as head:
+        async with http.head(f"{url}/record") as head:
             return head.headers.get("Stream-Closed") == "true"
 
     await until(is_closed, within_s=30)
