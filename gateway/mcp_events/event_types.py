@@ -13,7 +13,6 @@ from gateway.errors import BadRequest, StartError
 from gateway.mcp_events.rpc import INVALID_PARAMS, RpcError
 from gateway.subscriptions.state.patterns import (
     SEVERAL,
-    PatternIndex,
     bounded_pattern_of,
     stream_name,
 )
@@ -52,8 +51,6 @@ class EventType:
             part.replace("~1", "/").replace("~0", "~") for part in entry.time.split("/")[1:]
         ]
         self._message_schema = entry.message_schema
-        self._index: PatternIndex[str] = PatternIndex()
-        self._index.add(self.pattern, self.name)
 
     @property
     def stream(self) -> str | None:
@@ -109,7 +106,7 @@ class EventType:
             name = stream_name(arguments["stream"] if type(arguments["stream"]) is str else "")
         except BadRequest as refusal:
             raise RpcError(INVALID_PARAMS, f"stream: {refusal.detail}") from None
-        if not self._index.match(name):
+        if not self.pattern.matches(name):
             raise RpcError(INVALID_PARAMS, f"stream does not match {self.pattern.text}")
         return name
 

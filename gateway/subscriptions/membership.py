@@ -169,7 +169,7 @@ class Membership:
         is_later = known is None or (known.is_along(state) and known.version < state.version)
         if is_later and len(stream.links) > MOST_AT_ONCE and _may_wait(self, stream, state, None):
             self._take_late(stream, state)
-        elif is_later and _take(stream, state):
+        elif is_later and stream.apply_state(state):
             _consider_all(stream, self._consider)
         return [it for it in matching if not _is_linked(it, stream.path)]
 
@@ -202,7 +202,8 @@ class Membership:
             stream = self.streams.get(path)
             if stream is None or stream.state is None:
                 return  # it was removed meanwhile
-            if subscription.phase != "removed" and not _is_linked(subscription, path):
+            is_new = subscription.phase != "removed" and not _is_linked(subscription, path)
+            if is_new and subscription is not self._created:  # which a change or a list links
                 self.match(subscription, path, None)
                 self._consider(subscription)
             yield
@@ -227,8 +228,8 @@ class Membership:
         if is_long and _may_wait(self, stream, state, matching):
             stream.note_match(is_needed=matching is None or bool(matching))
             self._take_late(stream, state)
-            return ()
-        may_wake = _take(stream, state)
+            return _link_created(self, change, self._created)
+        may_wake = stream.apply_state(state)
         for subscription in matching or ():
             _match_changed(self, subscription, change, is_created=subscription is self._created)
         if not stream.links:
@@ -271,7 +272,7 @@ class Membership:
         assert taken is not None, "a stream that is removed waits no more"
         for link in stream.links:
             if link.subscription.links.get(path) is link:
-                _take_link(link, stream.state or taken)
+                link.apply_state(stream.state or taken)
                 self._consider(link.subscription)
             yield
         stream.note_pending()
@@ -341,6 +342,21 @@ def _consider_all(stream: LinkedStream, consider: Callable[[DurableSubscription]
     stream.note_pending()
 
 
+def _link_created(
+    membership: Membership, change: StreamChange, created: DurableSubscription | None
+) -> Sequence[StreamLink]:
+    """Link a stream that is handled late to the subscription that is being created, if it matches.
+
+    Later it is not known how much of the stream was there before the subscription.
+    """
+    path = change.state.path
+    pattern = None if created is None else created.configuration.parsed_pattern
+    if created is None or pattern is None or not pattern.matches(path):
+        return ()
+    _match_changed(membership, created, change, is_created=True)
+    return [created.links[path]] if path in created.links else ()
+
+
 def _match_changed(
     membership: Membership,
     subscription: DurableSubscription,
@@ -355,26 +371,6 @@ def _match_changed(
         _skip_what_was_there(link, change)
     else:
         membership.match(subscription, path, None)
-
-
-def _take(stream: LinkedStream, state: StreamView) -> bool:
-    """Take the present state of a stream; return whether it may begin wakes."""
-    adds_nothing = stream.is_pending_for_all and is_growth(stream.state, state)
-    stream.note_state(state)
-    if adds_nothing:
-        return False
-    for link in stream.links:
-        if not link.is_remembered:  # else the pattern matches it again first
-            _take_link(link, state)
-    return True
-
-
-def _take_link(link: StreamLink, state: StreamView) -> None:
-    if link.stream_id != state.stream_id:
-        link.start_cursor(state)
-    else:
-        link.limit(state.tail)
-    link.subscription.note(link)
 
 
 def _may_link(subscription: DurableSubscription, path: str, most_streams: int) -> bool:

@@ -17,9 +17,10 @@ from tests.subscriptions.test_limits import limit
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Generator
 
     from gateway.subscriptions.state.subscription import DurableSubscription
+    from gateway.subscriptions.streams.contract import StreamView
 
 MOST = 3
 
@@ -162,6 +163,28 @@ async def test_a_stream_for_which_there_is_room_during_its_turns_is_matched_agai
         await gateway.create("e/1", body=b'{"n":1}')
         await settled(gateway)
         assert len(found.streams["e/1"].links) == late + 1
+
+
+async def test_a_subscription_that_is_created_meanwhile_begins_before_the_change(
+    late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with subscribed() as gateway:
+        await gateway.pull("other", pattern="f/*")
+        tail = (await gateway.create("e/1", body=b'{"n":1}')).next_offset
+        await settled(gateway)
+        states = gateway.engine.streams.states
+
+        async def append_before(beginning: str) -> AsyncIterator[StreamView]:
+            await gateway.append("e/1")
+            await settled(gateway)
+            async for state in states(beginning):
+                yield state
+
+        with monkeypatch.context() as patched:
+            patched.setattr(gateway.engine.streams, "states", append_before)
+            await gateway.pull("s", pattern="e/*")
+        assert await gateway.cursors("s") == {"e/1": tail}
+        assert (await gateway.claim())[0] == 200
 
 
 async def test_a_name_is_not_noted_as_unmatched_if_a_pattern_comes_during_its_match(

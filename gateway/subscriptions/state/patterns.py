@@ -64,6 +64,12 @@ class StreamPattern(NamedTuple):
         is_base_matched = bool(literal) and all(segment == SEVERAL for segment in rest)
         return [f"{base}/*", base] if is_base_matched else [f"{base}/*"]
 
+    def matches(self, name: str) -> bool:
+        """Return whether this pattern alone matches a name."""
+        index: PatternIndex[str] = PatternIndex()
+        index.add(self, self.text)
+        return bool(index.match(name))
+
     @property
     def is_name(self) -> bool:
         """True if the pattern has no wildcard: it is the name of one stream."""

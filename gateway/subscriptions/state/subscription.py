@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.subscriptions.state.cursors import CursorRow, EventNumbering, EventPosition
 from gateway.subscriptions.state.delivery_state import DeliveryState
-from gateway.subscriptions.streams.contract import Position, StreamView
+from gateway.subscriptions.streams.contract import Position, StreamView, is_growth
 
 if TYPE_CHECKING:
     from gateway.subscriptions.state.configuration import SubscriptionConfiguration
@@ -68,6 +68,17 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
     def begin_match(self) -> None:
         """Note that patterns are matched from now on."""
         self.is_unmatched = False
+
+    def apply_state(self, state: StreamView) -> bool:
+        """Apply the present state of the stream; return whether it may begin wakes."""
+        adds_nothing = self.is_pending_for_all and is_growth(self.state, state)
+        self.note_state(state)
+        if adds_nothing:
+            return False
+        for link in self.links:
+            if not link.is_remembered:  # else the pattern matches it again first
+                link.apply_state(state)
+        return True
 
     def add(self, link: StreamLink) -> None:
         """Add a link, for which nothing is pending so far."""
@@ -154,6 +165,14 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         self.is_closed = self.is_closed or is_closed
         self.is_recreated = False
         self.is_stored = True
+
+    def apply_state(self, state: StreamView) -> None:
+        """Apply the present state of the stream, and note whether it is pending."""
+        if self.stream_id != state.stream_id:
+            self.start_cursor(state)
+        else:
+            self.limit(state.tail)
+        self.subscription.note(self)
 
     def set_back(self, position: Position) -> None:
         """Move the cursor back, before the end of a stream that is closed."""
