@@ -34,9 +34,9 @@ LONG = {
 
 
 def longest_step(steps: Generator[object, None, object]) -> float:
-    """Return the processor time of the longest step, without that of the garbage of other tests."""
+    """Return the processor time of the longest step, without searches for garbage."""
     longest, is_over = 0.0, False
-    gc.disable()  # the objects of all tests are searched in one step, and copied after a fork
+    gc.disable()  # a search through what other tests have left takes longer than the steps
     try:
         while not is_over:
             began = time.thread_time()
