@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -11,11 +10,11 @@ from gateway.access.principal import account_of
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.live.admitted_readers import HeldRequest
 from gateway.live.waiting_polls import NO_MORE
-from gateway.runtime.answer import BodySource, RelayedResponse
+from gateway.runtime.answer import RelayedResponse
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
     from typing import Any
 
     from gateway.errors import HeadgateError
@@ -35,23 +34,6 @@ class RefusableSource(Protocol):
         """End the body with that event."""
 
 
-class HeldBody:
-    """A body that ends with the right of its client."""
-
-    def __init__(self, source: BodySource, shared: Context, held: HeldRequest) -> None:
-        self._source = source
-        # Also for a client that leaves before the first part.
-        weakref.finalize(self, shared.held.let_go, held).atexit = False
-
-    def parts(self) -> AsyncIterator[bytes]:
-        """Return an iterator over the parts of the source."""
-        return self._source.parts()
-
-    def release(self) -> None:
-        """Give up the rest of the source."""
-        self._source.release()
-
-
 async def held_answer(
     request: Request, shared: Context, answering: Coroutine[Any, Any, RouteAnswer]
 ) -> RouteAnswer:
@@ -63,44 +45,40 @@ async def held_answer(
     try:
         answered = await answering
     except asyncio.CancelledError:
-        shared.held.let_go(held)
         if held.ended is None:
             raise
         if (task := asyncio.current_task()) is not None:
             task.uncancel()
         raise _refusal(request, shared, held) from None
-    except BaseException:
-        shared.held.let_go(held)
-        raise
-    return _with_held_body(shared, held, answered)
+    return _with_last_event(held, answered)
 
 
-def with_held_body(request: Request, shared: Context, answered: RouteAnswer) -> RouteAnswer:
+def held_stream(request: Request, shared: Context, answered: RouteAnswer) -> RouteAnswer:
     """Return an answer whose body ends with the right of its client."""
-    return _with_held_body(shared, _hold(request, shared), answered)
+    return _with_last_event(_hold(request, shared), answered)
 
 
 def _hold(request: Request, shared: Context) -> HeldRequest:
+    """Hold a request until it is over: its client has received the response, or is gone."""
     address = shared.quotas.client_address(request.transport, request.headers)
     cancel = partial(request.connection.cancel_request, request)
-    return shared.held.hold(HeldRequest(exchange_of(request).principal, address, cancel))
+    held = shared.held.hold(HeldRequest(exchange_of(request).principal, address, cancel))
+    request.call_at_end(partial(shared.held.let_go, held))
+    return held
 
 
-def _with_held_body(shared: Context, held: HeldRequest, answered: RouteAnswer) -> RouteAnswer:
+def _with_last_event(held: HeldRequest, answered: RouteAnswer) -> RouteAnswer:
+    """Return an answer which ends with an event that says so, where its body can have one."""
     answer = answered.answer
-    if not isinstance(answer, RelayedResponse) or isinstance(answer.body, bytes):
-        shared.held.let_go(held)
-        return answered
-    source, cancel = answer.body, held.on_end
-    if isinstance(source, RefusableSource):
-        refuse = source.refuse
+    if isinstance(answer, RelayedResponse) and isinstance(answer.body, RefusableSource):
+        refuse, cancel = answer.body.refuse, held.on_end
 
         def end() -> None:
             refuse()
             asyncio.get_running_loop().call_later(LAST_EVENT_S, cancel)
 
         held.on_end = end
-    return answered._replace(answer=answer._replace(body=HeldBody(source, shared, held)))
+    return answered
 
 
 def _refusal(request: Request, shared: Context, held: HeldRequest) -> HeadgateError:

@@ -30,7 +30,7 @@ from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
 from gateway.subscriptions.state.owners import SubscriptionOwner
 from gateway.web.admission import RoutedTarget, admit_control, refuse_banned
-from gateway.web.held_answers import with_held_body
+from gateway.web.held_answers import held_stream
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
@@ -90,7 +90,7 @@ def _streamed(request: Request, stream: EventStream, shared: Context) -> RouteAn
         stream.release()
         raise
     streamed = RelayedResponse(200, _STREAM_HEAD, stream, None, True, True)
-    return with_held_body(request, shared, RouteAnswer(streamed, cache_status.BYPASS))
+    return held_stream(request, shared, RouteAnswer(streamed, cache_status.BYPASS))
 
 
 async def _response(

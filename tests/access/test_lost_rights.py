@@ -56,6 +56,14 @@ class Losing:
         async with self.request(method, path, document) as response:
             return int(response.status)
 
+    async def disconnected(self) -> int:
+        """Disconnect the client, which keeps its right, and return what of it was under way."""
+        wish = {"kind": "principal", "value": "token ann", "seconds": 0}
+        url = f"{self.gateway.admin_url}/api/bans"
+        async with self.http.post(url, json=wish, headers=OPERATOR) as response:
+            assert response.status == 200, await response.text()
+            return int((await response.json())["readers"])
+
     async def lose(self, loss: str) -> None:
         """Take the client's right away."""
         if loss == "revocation":
@@ -214,6 +222,19 @@ async def test_a_request_under_way_ends_within_a_second_of_the_loss(
             ("POST", f"{MODEL}/v1/chat/completions", CHAT),
         ):
             assert await client.status(method, path, document) in refused, path
+
+
+async def test_a_request_that_is_over_is_under_way_no_more(tmp_path: Path) -> None:
+    path, key = f"{MODEL}/v1/chat/completions", {"Idempotency-Key": "whole"}
+    async with losing(tmp_path) as client:
+        for _ in range(3):  # the first answer, and two that join it
+            async with client.request("POST", path, CHAT, **key) as response:
+                assert (await response.read()).count(b"\n\n") > 1
+        assert await client.status("GET", f"{MODEL}/v1/models") == 200
+        for kind in (mcp_stream, model_answer):
+            (await kind(client)).close()  # its client leaves
+        await asyncio.sleep(PROMISED_S)
+        assert await client.disconnected() == 0
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -196,7 +196,11 @@ class ModelHandlers:
         head: ResponseEntry,
         position: int,
     ) -> RouteAnswer:
-        """Return the response that follows an answer, from Last-Event-ID on if that is given."""
+        """Return the response that follows an answer, from Last-Event-ID on if that is given.
+
+        It ends with its client; the answer goes on.
+        """
+        request.limit_grace(0.0)
         end = await _end(route, answer)
         begin = answer.request.position
         if last := request.headers.get("Last-Event-ID"):
