@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
-from gateway.protocol.bodies.content import EVENT_END
+from gateway.protocol.bodies.content import event_ends
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class WholeEvents:
             return [part]
         known = max(0, len(data) - _LONGEST_END)
         data += part
-        ends = [*_ends(data, known)]
+        ends = [*event_ends(data, known)]
         if ends and ends[-1] == len(data) and data.endswith(b"\r"):
             ends.pop()  # a LF may follow
         whole = bytes(data[: ends[-1]]) if ends else b""
@@ -58,22 +58,11 @@ class WholeEvents:
 
     def take_last(self) -> bytes:
         """Return the event whose last CR no LF follows any more, and forget it; b"" for none."""
-        if len(self._rest) not in _ends(self._rest):
+        if len(self._rest) not in event_ends(self._rest):
             return b""
         last = bytes(self._rest)
         self._rest.clear()
         return last
-
-
-def _ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
-    """Yield the positions behind the ends of events. Most providers send no CR."""
-    if data.find(b"\r", position) >= 0:
-        for found in EVENT_END.finditer(data, position):
-            yield found.end()
-        return
-    while (found_at := data.find(b"\n\n", position)) >= 0:
-        position = found_at + 2
-        yield position
 
 
 def _is_one_event(data: bytes) -> bool:
@@ -87,7 +76,7 @@ def events_of(data: bytes) -> Iterator[bytes]:
         yield data
         return
     begin = 0
-    for end in _ends(data):
+    for end in event_ends(data):
         yield data[begin:end]
         begin = end
     if begin < len(data):

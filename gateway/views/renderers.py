@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol.bodies.content import is_text
 from gateway.protocol.bodies.utf8 import as_utf8
 from gateway.protocol.views import END_MARK
+from gateway.turns import at_once
 from gateway.views.messages import Group, StreamMessage, splitter_of
 from gateway.views.styles import STYLES
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 LONGEST_AT_ONCE = 64 * 1024  # bytes of a message that are read without steps
+LONGEST_REST = 1 << 20  # bytes of a message that the end of the stream completes, without steps
 MOST_PENDING = 1_000  # pieces
 LAST_ID = b": end\n\n"  # a comment, which parsers leave out: it is there for its id
 
@@ -68,8 +70,13 @@ class ViewRenderer:
         Its own id shows that a reader has it, and not only what is before it.
         """
         rest = self._splitter.rest()
-        if rest:
-            self._add(StreamMessage(rest, end - len(rest), end), offset_of)
+        start = end - len(rest)
+        if len(rest) > LONGEST_REST:
+            self._on_left_out(len(rest))
+        elif rest:
+            if len(rest) > LONGEST_AT_ONCE:
+                rest = at_once(self._readable(rest))
+            self._add(StreamMessage(rest, start, end), offset_of)
         self._pending += self._style.closing()
         end_offset = offset_of(end) + END_MARK
         if not self._pending and self._style.has_ids:

@@ -10,7 +10,7 @@ import msgspec
 from typing_extensions import override
 
 from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, is_text, media_type
-from gateway.protocol.bodies.json_limits import has_more_values
+from gateway.protocol.bodies.json_limits import LONGEST_DECODED, has_more_values
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 from gateway.views.ag_ui import AgUiEvents
 from gateway.views.answer_chunks import AnswerChunks
@@ -97,6 +97,8 @@ class _AnswerStyle(Style):
 
     @override
     def takes_long(self, data: bytes) -> bool:
+        if len(data) > LONGEST_DECODED:
+            return True
         if self._is_json:
             return has_more_values(data, MOST_VALUES)
         if not self._is_events:
@@ -163,6 +165,10 @@ class TextStyle(_AnswerStyle):
         super().__init__(content_type, thread)
         self._is_plain = is_text(content_type) and not (self._is_events or self._is_json)
         self._has_text = self._is_next = False
+
+    @override
+    def takes_long(self, data: bytes) -> bool:
+        return not self._is_plain and super().takes_long(data)
 
     @override
     def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:

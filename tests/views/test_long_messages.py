@@ -19,9 +19,9 @@ from gateway.views.styles import MOST_LINES, MOST_LINES_OF_TEXT, MOST_VALUES
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-SIZE = 1 << 20
+SIZE, LARGEST = 1 << 20, 16 << 20
 JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
-LONGEST_STEP_S = 0.1  # on a busy machine: copies of 8 MiB take some milliseconds
+LONGEST_STEP_S = 0.1  # on a busy machine: copies of 16 MiB take some milliseconds
 LONG = {
     "many messages": (JSON, b"1," * 60_000 + b"1"),
     "a message of many values": (JSON, b"[" + b"[]," * (SIZE // 3) + b"[]]"),
@@ -30,6 +30,15 @@ LONG = {
     "an event of many lines": (EVENTS, b"data: 1\n" * (SIZE // 8) + b"\n"),
     "a text of many lines": (PLAIN, b"\n" * SIZE),
     "no UTF-8": (PLAIN, b"\xff" * SIZE),
+    "line ends in a text": (JSON, b'"%b"' % (b"\\n" * (LARGEST // 2))),
+    "a text in an event": (EVENTS, b'data: "%b"\n\n' % (b"x" * (LARGEST - 20))),
+    "a whole text": (PLAIN, b"x" * LARGEST),
+}
+# What only the end of a stream completes.
+OPEN_ENDS = {
+    "lines": (EVENTS, b"data: x\r" * (LARGEST // 8)),
+    "one line": (EVENTS, b"data: " + b"x" * (LARGEST - 20)),
+    "bytes of no character": (PLAIN, b"\xff" * (SIZE - 1) + b"\xe2"),
 }
 
 
@@ -55,6 +64,18 @@ def test_a_long_message_is_rendered_in_short_steps(view: str, name: str) -> None
     assert longest_step(renderer.groups(record, len(record), str)) < LONGEST_STEP_S
 
 
+@pytest.mark.parametrize("name", OPEN_ENDS)
+@pytest.mark.parametrize("view", [SSE, AI_SDK, AG_UI, TEXT])
+def test_the_end_of_a_stream_completes_a_long_message_at_once(view: str, name: str) -> None:
+    content_type, record = OPEN_ENDS[name]
+    renderer = ViewRenderer(view, content_type, "s", list[int]().append)
+    for _ in renderer.groups(record, len(record), str):
+        pass
+    began = time.thread_time()
+    renderer.closing(len(record), str)
+    assert time.thread_time() - began < LONGEST_STEP_S
+
+
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_message_is_folded_in_short_steps(name: str) -> None:
     content_type, record = LONG[name]
@@ -70,7 +91,7 @@ AT_BOUNDS: dict[str, tuple[str, str, Callable[[int], bytes]]] = {
         *(TEXT, EVENTS),
         lambda more: b'event: a"\ndata: %b\n\n' % CHUNK % (b"x", b"0," * (MOST_VALUES - 7 + more)),
     ),
-    "commas of a text": (AG_UI, JSON, lambda more: CHUNK % (b"a, " * (MARKS - 7 + more), b"")),
+    "commas of a text": (AG_UI, JSON, lambda more: CHUNK % (b", " * (MARKS - 7 + more), b"")),
     "quotes of a text": (
         *(AI_SDK, JSON),
         lambda more: CHUNK % (b'\\"' * (MARKS - 14 + more) + b"," * MOST_VALUES, b""),

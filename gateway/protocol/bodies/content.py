@@ -25,7 +25,7 @@ EVENTS_TYPE = "text/event-stream"
 
 # Two line ends in a row. A CR LF is one line end, so a CR before a LF is none by itself. Begun with
 # a set of bytes, the search is four times as fast.
-EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\n|\r\n?+)")
+_EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\n|\r\n?+)")
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(
@@ -73,6 +73,17 @@ def is_text(content_type: str) -> bool:
         return False
     charset = _CHARSET.search(content_type)
     return charset is None or (charset[1] or charset[2] or "").strip().lower() in _UTF8
+
+
+def event_ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
+    """Yield the positions behind the ends of server-sent events. Most servers send no CR."""
+    if data.find(b"\r", position) >= 0:
+        for found in _EVENT_END.finditer(data, position):
+            yield found.end()
+        return
+    while (found_at := data.find(b"\n\n", position)) >= 0:
+        position = found_at + 2
+        yield position
 
 
 def runs_scripts(content_type: str) -> bool:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from gateway.protocol.bodies.content import (
-    EVENT_END,
     EVENTS_TYPE,
+    event_ends,
     is_json,
     media_type,
     messages_of,
 )
-from gateway.protocol.bodies.json_limits import has_more_values
+from gateway.protocol.bodies.json_limits import LONGEST_DECODED, has_more_values
 from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
             yield _framed(start, found)
             continue
         begin = 0
-        for end in (found.end() for found in EVENT_END.finditer(data)):
+        for end in event_ends(data):
             whole = data[begin:end]
             found = _FRAME.fullmatch(whole) if is_between else None
             yield _unframed(start + end, whole) if found is None else _framed(start + end, found)
@@ -209,8 +209,10 @@ def _unframed(end: int, data: bytes) -> _Event:
 
 
 def _has_too_many(text: bytes) -> bool:
-    """Return whether a long event may have more values than are decoded in a step."""
-    return len(text) > _LONG and has_more_values(text, _MOST_VALUES)
+    """Return whether an event is longer, or may have more values, than are decoded in a step."""
+    if len(text) <= _LONG:
+        return False
+    return len(text) > LONGEST_DECODED or has_more_values(text, _MOST_VALUES)
 
 
 def _holder(event: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - an object or an array

@@ -12,9 +12,12 @@ from itertools import accumulate
 MAX_DEPTH = 64
 # Of a number: Python's reader takes so many, since it is quadratic in them.
 MAX_DIGITS = 4300
+# Bytes of a message that is decoded to be shown otherwise than it is stored: those of answers have
+# some hundred, and a megabyte takes 10 ms.
+LONGEST_DECODED = 1 << 20
 # Commas, brackets, quotes and backslashes in all, for each value: a string may be JSON that is
 # decoded as well, such as a tool's input, and more than half a million take 10 ms to leave out.
-MARKS_PER_VALUE = 10
+MARKS_PER_VALUE = 8
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up and down, as signed bytes
