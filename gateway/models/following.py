@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.models.streams import AnswerStreams
 
 
-REFUSED = EarlyEnd("access_ended", "the right to read this answer has ended")
+REFUSED = EarlyEnd("access_ended", "the client was disconnected, or has lost the right to read this answer")
 
 
 class AnswerBody:

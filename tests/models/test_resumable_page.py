@@ -171,7 +171,7 @@ async def test_the_documented_page_and_command_read_an_answer_at_its_stream_url(
             terminal = await asyncio.create_subprocess_exec(
                 *("bash", "-c", curl.replace("curl", "curl -s")),
                 stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "STREAM_URL": url.replace(PRINTED, gateway.url)},
+                env={**os.environ, "ANSWER_URL": url.replace(PRINTED, gateway.url)},
             )
             assert await output(terminal) == STORY
         assert len(provider.requests) == 1
