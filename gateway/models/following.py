@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from gateway.models.streams import AnswerStreams
 
 
-REFUSED = EarlyEnd("access_ended", "the client was disconnected, or has lost the right to read this answer")
+REFUSED = EarlyEnd(
+    "access_ended", "the client was disconnected, or has lost the right to read this answer"
+)
 
 
 class AnswerBody:

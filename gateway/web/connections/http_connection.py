@@ -206,8 +206,10 @@ class HttpConnection(PacedConnection):
         """Finish a request whose reply is sent, and decide what becomes of the connection."""
         request = self.request
         assert request is not None, "its step has ended"
+        has_more = False
         try:
             request.finish(self.shared.log, stopping=self.shared.closing)
+            has_more = request.whole is None and request.has_more_body
         except Exception as failure:  # noqa: BLE001 - its connection ends
             log_failure(failure)
             reply = None
@@ -218,13 +220,12 @@ class HttpConnection(PacedConnection):
             self.refuse(error, to_head=request.method == "HEAD")
         elif error is not None:
             log_failure(error)
-        is_whole = request.whole is not None
-        if reply is not None and not (reply.keep_alive and (is_whole or not request.has_more_body)):
-            self._end_behind(request, reply)
+        if reply is not None and (has_more or not reply.keep_alive):
+            self._end_behind(request, reply, has_more=has_more)
         else:
             self._go_on_behind(reply)
 
-    def _end_behind(self, request: Request, reply: WritableReply) -> None:
+    def _end_behind(self, request: Request, reply: WritableReply, *, has_more: bool) -> None:
         """End the connection or read the rest of the body, so that the client gets its response."""
         if not (self.is_handed_over or self.transport is None):
             if reply.abandon:
@@ -234,9 +235,9 @@ class HttpConnection(PacedConnection):
                 self._step = Step(partial(read_rest, request.body), on_read)
                 self._step.run()
                 return
-            elif request.has_more_body or not request.message.should_close:
+            elif has_more or not request.message.should_close:
                 # This side ends the connection; the client does not know yet, and may send more.
-                self.linger(in_body=request.has_more_body)
+                self.linger(in_body=has_more)
         self._go_on_behind(reply)
 
     def _on_rest_read(
