@@ -28,15 +28,17 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 class WholeEvents:
     """The events of a stream of bytes that arrives in parts; no byte is changed or lost."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_longest", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int | None = None) -> None:
+        """Refuse events of more than `longest` bytes, by default LONGEST_EVENT."""
+        self._longest = LONGEST_EVENT if longest is None else longest
         self._rest = bytearray()  # grows without a copy for each part
 
     def feed(self, part: bytes) -> list[bytes]:
         """Return the events that are complete now.
 
-        Raises OriginBroken for an event over LONGEST_EVENT.
+        Raises OriginBroken for an event that is too long.
         """
         data = self._rest
         if not data and _is_one_event(part):
@@ -48,8 +50,8 @@ class WholeEvents:
             ends.pop()  # a LF may follow
         whole = bytes(data[: ends[-1]]) if ends else b""
         del data[: len(whole)]
-        if len(data) > LONGEST_EVENT:
-            raise OriginBroken(f"an event of the answer is over {LONGEST_EVENT} bytes")
+        if len(data) > self._longest:
+            raise OriginBroken(f"an event of the answer is over {self._longest} bytes")
         return [whole[begin:end] for begin, end in pairwise((0, *ends))]
 
     def rest(self) -> bytes:

@@ -27,6 +27,7 @@ Chunk: TypeAlias = dict[str, Any]
 _FORMAT = AiSdk()
 _FINISHED = RunState("finished")
 _NO_REASON = "the provider reported an error"
+MOST_CHOICES = 128  # of a chunk of chat completions, as in OpenAI's API
 
 
 class AnswerChunks:
@@ -64,7 +65,7 @@ class AnswerChunks:
         if isinstance(value, dict) and value.get("type") in ("start", "finish"):
             return self._edge(value, offset)
         try:
-            chunks: Sequence[Any] = self._writer.items(value)
+            chunks: Sequence[Any] = [] if _has_many_choices(value) else self._writer.items(value)
         except NotAnItem:
             return []
         except ModelFailed as failed:
@@ -143,6 +144,11 @@ def _decoded(data: bytes) -> object:
         return msgspec.json.decode(data)
     except NOT_JSON:
         return None
+
+
+def _has_many_choices(value: object) -> bool:
+    choices = value.get("choices") if isinstance(value, dict) else None
+    return isinstance(choices, list) and len(choices) > MOST_CHOICES
 
 
 def _as_chat(value: object) -> object:

@@ -18,10 +18,15 @@ from gateway.protocol.bodies.content import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Bytes of a message, of some megabytes where an image is in it; each copy of 4 MiB takes 2 ms.
+LONGEST_MESSAGE = 4 << 20
 # Pieces of text that wait for the end of a character; no encoder cuts a megabyte of them.
 LONGEST_WAIT = 1 << 20  # bytes
 SLICE_BYTES = 64 * 1024  # of a record that are split at once: less than a millisecond
+LONGEST_PIECE = 256 * 1024  # bytes of a record that is no message
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_Decoder = codecs.getincrementaldecoder("utf-8")
+_CHARACTER_BYTES = 4  # at most
 
 
 class StreamMessage(NamedTuple):
@@ -61,7 +66,7 @@ class SseSplitter:
 
     def __init__(self, on_left_out: Callable[[int], object]) -> None:
         self._on_left_out = on_left_out
-        self._whole = WholeEvents()
+        self._whole = WholeEvents(LONGEST_MESSAGE)
         self._start: int | None = None  # of the event that is not complete
 
     def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
@@ -74,7 +79,7 @@ class SseSplitter:
                 events = self._whole.feed(part)
             except OriginBroken:
                 left_out_from, self._start = self._start, end - len(record) + at + len(part)
-                self._whole = WholeEvents()
+                self._whole = WholeEvents(LONGEST_MESSAGE)
                 self._on_left_out(self._start - left_out_from)
                 continue
             for event in events:
@@ -110,21 +115,18 @@ class JsonSplitter:
 
 
 class TextSplitter:
-    """The records of a text; one that ends inside of a character waits for the rest of it."""
+    """The records of a text, in pieces; one that ends inside of a character waits for its rest."""
 
     def __init__(self) -> None:
         self._waiting = b""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
-        """Yield the text that ends with a whole character."""
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
+        """Yield the text that ends with a whole character, a long one in pieces."""
         data = self._waiting + record
-        self._decoder.decode(record)
-        is_whole = not self._decoder.getstate()[0] or len(data) > LONGEST_WAIT
+        is_whole = _whole_until(data, len(data)) == len(data) or len(data) > LONGEST_WAIT
         self._waiting = b"" if is_whole else data
         if is_whole:
-            self._decoder.reset()
-            yield StreamMessage(data, end - len(data), end)
+            yield from _pieces(data, end, is_text=True)
 
     def rest(self) -> bytes:
         """Return the text whose last character never became whole."""
@@ -134,13 +136,38 @@ class TextSplitter:
 class ByteSplitter:
     """The records of a stream of bytes."""
 
-    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage]:
-        """Yield the record."""
-        yield StreamMessage(record, end - len(record), end)
+    def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
+        """Yield the record, a long one in pieces."""
+        yield from _pieces(record, end, is_text=False)
 
     def rest(self) -> bytes:
         """Return b"", because each record is complete."""
         return b""
+
+
+def _pieces(data: bytes, end: int, *, is_text: bool) -> Iterator[StreamMessage | None]:
+    """Yield a record of bytes or of whole characters, which ends at `end`, in pieces.
+
+    Only behind the last one can a reader resume.
+    """
+    start, begin = end - len(data), 0
+    while len(data) - begin > LONGEST_PIECE:
+        cut = begin + LONGEST_PIECE
+        if is_text:
+            cut = _whole_until(data, cut)
+        yield StreamMessage(data[begin:cut], start, end, False)
+        yield None
+        begin = cut
+    yield StreamMessage(data[begin:] if begin else data, start, end)
+
+
+def _whole_until(data: bytes, end: int) -> int:
+    """Return the last position up to `end` at which no character of a text is cut."""
+    earliest = max(0, end - _CHARACTER_BYTES)
+    begun = (at for at in range(end - 1, earliest - 1, -1) if data[at] & 0xC0 != 0x80)
+    decoder = _Decoder("replace")
+    decoder.decode(data[next(begun, end) : end])
+    return end - len(decoder.getstate()[0])
 
 
 def splitter_of(content_type: str, on_left_out: Callable[[int], object]) -> Splitter:

@@ -14,7 +14,7 @@ from gateway.protocol.bodies.json_limits import LONGEST_DECODED, has_more_values
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 from gateway.views.ag_ui import AgUiEvents
 from gateway.views.answer_chunks import AnswerChunks
-from gateway.views.messages import parse_event
+from gateway.views.messages import LONGEST_MESSAGE, parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,6 @@ END = b'event: end\ndata: {"streamClosed":true}\n\n'
 # answers have some tens. More take over 10 ms to decode.
 MOST_VALUES = 50_000
 MOST_LINES = 20_000
-MOST_LINES_OF_TEXT = 2_000_000  # each begins with 6 bytes more in an event
 BETWEEN_ANSWERS = b"\n\n"  # in a text
 
 
@@ -59,8 +58,8 @@ class SseStyle:
         self._is_text = is_text(content_type)
 
     def takes_long(self, data: bytes) -> bool:
-        """Return whether an event would have too many lines."""
-        return _lines(data) > (MOST_LINES if self._is_events else MOST_LINES_OF_TEXT)
+        """Return whether an event would be too long, or have too many lines."""
+        return len(data) > LONGEST_MESSAGE or (self._is_events and _lines(data) > MOST_LINES)
 
     def pieces(self, data: bytes, _offset: Callable[[], str]) -> list[bytes]:
         """Return the event; of a stored one its name and data, which alone reach a page."""

@@ -11,10 +11,12 @@ import pytest
 from gateway.protocol.bodies.content import messages_of, stored_messages
 from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.folding import fold
-from gateway.protocol.bodies.json_limits import MARKS_PER_VALUE
+from gateway.protocol.bodies.json_limits import LONGEST_DECODED, MARKS_PER_VALUE
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
+from gateway.views.answer_chunks import MOST_CHOICES
+from gateway.views.messages import LONGEST_MESSAGE, LONGEST_PIECE, splitter_of
 from gateway.views.renderers import ViewRenderer
-from gateway.views.styles import MOST_LINES, MOST_LINES_OF_TEXT, MOST_VALUES
+from gateway.views.styles import MOST_LINES, MOST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -101,7 +103,11 @@ AT_BOUNDS: dict[str, tuple[str, str, Callable[[int], bytes]]] = {
         *(SSE, EVENTS),
         lambda more: b"data: 1\r\n" * (MOST_LINES - 1 + more) + b"\r\n",
     ),
-    "lines of a text": (SSE, PLAIN, lambda more: b"\r\n" * (MOST_LINES_OF_TEXT + more)),
+    "bytes": (SSE, JSON, lambda more: b'"%b"' % (b"x" * (LONGEST_MESSAGE - 2 + more))),
+    "bytes of a text to decode": (
+        *(TEXT, JSON),
+        lambda more: b'"%b"' % (b"x" * (LONGEST_DECODED - 2 + more)),
+    ),
 }
 
 
@@ -113,6 +119,29 @@ def test_a_long_message_beyond_a_bound_is_left_out_and_reported(bound: str, more
     renderer = ViewRenderer(view, content_type, "s", left_out.append)
     groups = [it for it in renderer.groups(record, len(record), str) if it is not None]
     assert (len(groups), left_out) == (1 - more, [len(record)] * more)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_chunk_of_more_choices_than_a_provider_can_send_is_no_part_of_an_answer(
+    more: int,
+) -> None:
+    choices = b",".join([b'{"index":0,"delta":{"content":"x"}}'] * (MOST_CHOICES + more))
+    chunk = b'{"object":"chat.completion.chunk","choices":[%b]}' % choices
+    groups = ViewRenderer(AI_SDK, JSON, "s", list[int]().append).groups(chunk, len(chunk), str)
+    assert any(groups) is (more == 0)
+
+
+@pytest.mark.parametrize("character", ["x", "é", "€", "😀"])
+@pytest.mark.parametrize("size", [LONGEST_PIECE, LONGEST_PIECE + 1, 3 * LONGEST_PIECE + 2])
+def test_a_long_record_of_a_text_is_in_pieces_of_whole_characters(
+    character: str, size: int
+) -> None:
+    letter = character.encode()
+    text = b"a" + letter * (size // len(letter))
+    messages = [it for it in splitter_of(PLAIN, print).messages(text, len(text)) if it is not None]
+    assert b"".join(it.data for it in messages) == text
+    assert all(it.data.decode() and len(it.data) <= LONGEST_PIECE for it in messages)
+    assert [it.is_border for it in messages] == [False] * (len(messages) - 1) + [True]
 
 
 @pytest.mark.parametrize("item", [b"1", b'"a,[b"', b'{"a":[1,{"b":"c"}],"d":""}', b"[[],[[]]]"])
