@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 # Bytes of a message, of some megabytes where an image is in it; each copy of 4 MiB takes 2 ms.
 LONGEST_MESSAGE = 4 << 20
-# Pieces of text that wait for the end of a character; no encoder cuts a megabyte of them.
-LONGEST_WAIT = 1 << 20  # bytes
 SLICE_BYTES = 64 * 1024  # of a record that are split at once: less than a millisecond
 LONGEST_PIECE = 256 * 1024  # bytes of a record that is no message
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -115,22 +113,24 @@ class JsonSplitter:
 
 
 class TextSplitter:
-    """The records of a text, in pieces; one that ends inside of a character waits for its rest."""
+    """The records of a text, in pieces; a character that one cuts comes with the next one."""
 
     def __init__(self) -> None:
-        self._waiting = b""
+        self._cut = b""
 
     def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
-        """Yield the text that ends with a whole character, a long one in pieces."""
-        data = self._waiting + record
-        is_whole = _whole_until(data, len(data)) == len(data) or len(data) > LONGEST_WAIT
-        self._waiting = b"" if is_whole else data
-        if is_whole:
-            yield from _pieces(data, end, is_text=True)
+        """Yield the text up to the last whole character, a long one in pieces.
+
+        A reader that resumes behind it gets the cut one whole, as views begin with their stream.
+        """
+        data = self._cut + record
+        whole = _whole_until(data, len(data))
+        self._cut = data[whole:]
+        yield from _pieces(data[:whole] if self._cut else data, end - len(data), end, is_text=True)
 
     def rest(self) -> bytes:
-        """Return the text whose last character never became whole."""
-        return self._waiting
+        """Return the character that never became whole."""
+        return self._cut
 
 
 class ByteSplitter:
@@ -138,19 +138,19 @@ class ByteSplitter:
 
     def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
         """Yield the record, a long one in pieces."""
-        yield from _pieces(record, end, is_text=False)
+        yield from _pieces(record, end - len(record), end, is_text=False)
 
     def rest(self) -> bytes:
         """Return b"", because each record is complete."""
         return b""
 
 
-def _pieces(data: bytes, end: int, *, is_text: bool) -> Iterator[StreamMessage | None]:
-    """Yield a record of bytes or of whole characters, which ends at `end`, in pieces.
+def _pieces(data: bytes, start: int, end: int, *, is_text: bool) -> Iterator[StreamMessage | None]:
+    """Yield a record of bytes or of whole characters, between two positions, in pieces.
 
     Only behind the last one can a reader resume.
     """
-    start, begin = end - len(data), 0
+    begin = 0
     while len(data) - begin > LONGEST_PIECE:
         cut = begin + LONGEST_PIECE
         if is_text:
@@ -172,11 +172,11 @@ def _whole_until(data: bytes, end: int) -> int:
 
 def splitter_of(content_type: str, on_left_out: Callable[[int], object]) -> Splitter:
     """Return a splitter of a stream of this type, which says how long a left out event was."""
-    if media_type(content_type) == EVENTS_TYPE:
-        return SseSplitter(on_left_out)
     if is_json(content_type):
         return JsonSplitter()
-    return TextSplitter() if is_text(content_type) else ByteSplitter()
+    if not is_text(content_type):
+        return ByteSplitter()
+    return SseSplitter(on_left_out) if media_type(content_type) == EVENTS_TYPE else TextSplitter()
 
 
 class SseFields(NamedTuple):

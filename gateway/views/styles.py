@@ -54,8 +54,8 @@ class SseStyle:
     has_ids = True
 
     def __init__(self, content_type: str, _thread: str) -> None:
-        self._is_events = media_type(content_type) == EVENTS_TYPE
         self._is_text = is_text(content_type)
+        self._is_events = self._is_text and media_type(content_type) == EVENTS_TYPE
 
     def takes_long(self, data: bytes) -> bool:
         """Return whether an event would be too long, or have too many lines."""

@@ -60,11 +60,14 @@ async def test_a_stream_of_bytes_has_no_view_but_sse(view: str) -> None:
 
 
 @pytest.mark.parametrize("view", ["ai-sdk", "ag-ui", "text"])
-async def test_text_in_another_charset_has_no_view_but_sse_which_is_base64(view: str) -> None:
+@pytest.mark.parametrize("kind", ["plain", "event-stream"])
+async def test_text_in_another_charset_has_no_view_but_sse_which_is_base64(
+    view: str, kind: str
+) -> None:
     async with serving() as gateway:
-        await written(gateway, [b"caf\xe9"], "text/plain; charset=iso-8859-1")
+        await written(gateway, [b"caf\xe9"], f"text/{kind}; charset=iso-8859-1")
         refused = await gateway.ask(get(f"s?view={view}"))
-        refused.assert_problem(400, "text/plain; charset=iso-8859-1", "UTF-8")
+        refused.assert_problem(400, f"text/{kind}; charset=iso-8859-1", "UTF-8")
         as_events = await gateway.ask(get("s?view=sse"))
         assert as_events.get("Stream-SSE-Data-Encoding") == "base64"
         assert view_events(as_events.body)[0].data == "Y2Fm6Q=="
@@ -154,12 +157,17 @@ async def test_json_messages_of_one_append_share_one_id() -> None:
         assert [one.id is None for one in events] == [True, False, False, False]
 
 
-async def test_a_character_that_two_appends_share_arrives_in_one_event() -> None:
+@pytest.mark.parametrize(("letters", "times", "size"), [("é東", 1, 1), ("😀", 500_000, 350_001)])
+async def test_a_character_that_two_appends_share_arrives_whole(
+    letters: str, times: int, size: int
+) -> None:
     async with serving() as gateway:
-        data = "é東".encode()
-        await written(gateway, [data[:1], data[1:3], data[3:]], "text/plain")
+        text = letters * times
+        data = text.encode()
+        parts = [data[at : at + size] for at in range(0, len(data), size)]
+        await written(gateway, parts, "text/plain")
         events = view_events((await gateway.ask(get("s?view=sse"))).body)
-        assert "".join(one.data for one in events[:-1]) == "é東"
+        assert "".join(one.data for one in events[:-1]) == text
 
 
 async def test_a_text_says_behind_its_body_where_to_read_on() -> None:
