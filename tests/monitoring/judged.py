@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import pairwise
 from math import isnan, nan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from admin.alerting.evaluator import AlertEvaluator
-from gateway.monitoring.rules_file import rules_file
 from gateway.telemetry.metrics import Distribution, Metric, Sample
-from tests.monitoring.promtool import promtool
+from tests.monitoring.promtool import play
 from tests.telemetry.test_metrics import DECLARED
 
 if TYPE_CHECKING:
@@ -136,22 +134,14 @@ def _alert_series(alert: ActiveAlert) -> str:
 def judge(*histories: Judged, folder: Path) -> None:
     """Have Prometheus evaluate the rules on histories, and compare after each scrape.
 
-    The histories have the same settings and the same interval.
+    The histories have the same settings and the same interval. What the console says of all rules
+    is compared with those that `play` chooses.
     """
     (interval_s,) = {history.interval_s for history in histories}
-    rules = folder / "rules.yaml"
-    rules.write_text(rules_file(histories[0].settings))
-    tests = folder / "judged.yaml"
-    played = {
-        "rule_files": [str(rules)],
-        "evaluation_interval": f"{interval_s}s",
-        "tests": [_played(history) for history in histories],
-    }
-    tests.write_text(json.dumps(played))
-    promtool("test", "rules", tests)
+    play(histories[0].settings, map(_played, histories), f"{interval_s}s", folder)
 
 
-def _played(history: Judged) -> dict[str, object]:
+def _played(history: Judged) -> dict[str, Any]:
     return {
         "name": history.name,
         "interval": f"{history.interval_s}s",

@@ -78,7 +78,7 @@ class Prometheus:
 def prometheus(
     folder: Path, rules: str, *gateways: Headgate, at_once: Collection[str] = ()
 ) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes twice a second.
+    """Run a Prometheus that scrapes each second, which is also how long it waits for an answer.
 
     The alerts `at_once` fire as soon as their expression has a result; the others take their time.
     """
@@ -88,13 +88,12 @@ def prometheus(
         )
         assert replaced, name
     (folder / "rules.yaml").write_text(rules)
-    interval = "500ms"
     targets = [f"127.0.0.1:{gateway.admin_port}" for gateway in gateways]
     configuration = folder / "prometheus.yml"  # JSON is YAML, too
     configuration.write_text(
         json.dumps(
             {
-                "global": {"scrape_interval": interval, "evaluation_interval": interval},
+                "global": {"scrape_interval": "1s", "evaluation_interval": "500ms"},
                 "rule_files": [str(folder / "rules.yaml")],
                 "scrape_configs": [
                     {"job_name": "headgate", "static_configs": [{"targets": targets}]}
