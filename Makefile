@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
 # Of two cores: most tests wait most of the time.
 JOBS ?= 8
-SOURCES := gateway admin cdn_configs client docs/examples scripts tests
+SOURCES := gateway admin cdn_configs client docs/examples scripts benchmarks campaigns tests
 ARGS ?=
 
 # ---------------------------------------------------------------- set-up
@@ -171,53 +171,53 @@ packages: system-packages setup-test  ## Build packages for Debian 12 and 13 in 
 # Without ARGS, which name benchmarks, also how late a writer's tokens are.
 bench: setup-bench  ## Measure against nginx, nchan, the reference server and its client
 	@status=0; \
-	$(BIN)/python -m tests.bench $(ARGS) || status=$$?; \
-	[ -n "$(ARGS)" ] || $(BIN)/python -m tests.client.latency || status=$$?; \
+	$(BIN)/python -m benchmarks $(ARGS) || status=$$?; \
+	[ -n "$(ARGS)" ] || $(BIN)/python -m benchmarks.latency || status=$$?; \
 	exit $$status
 
 paired: setup-bench  ## Measure against another checkout, OTHER=folder
-	$(BIN)/python -m tests.bench.paired $(OTHER) $(ARGS)
+	$(BIN)/python -m benchmarks.paired $(OTHER) $(ARGS)
 
 torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and viewers; takes long
-	$(BIN)/python -m tests.faults --kills 1000
-	$(BIN)/python -m tests.faults --memory
-	$(BIN)/python -m tests.faults --raises
-	$(BIN)/python -m tests.faults --slow-clients
-	$(BIN)/python -m tests.faults --own-writes 10000
-	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
-	$(BIN)/python -m tests.reloading
-	$(BIN)/python -m tests.admin.drills build/drills
-	$(BIN)/python -m tests.front
-	$(BIN)/python -m tests.backends.kept_space
-	$(BIN)/python -m tests.backends.backups_under_load
-	$(BIN)/python -m tests.backends.flipped_files
-	$(BIN)/python -m tests.commands.copying
-	$(BIN)/python -m tests.cdn outages
-	$(BIN)/python -m tests.edge viewers
-	$(BIN)/python -m tests.edge zipf
-	$(BIN)/python -m tests.edge histories
+	$(BIN)/python -m campaigns.faults --kills 1000
+	$(BIN)/python -m campaigns.faults --memory
+	$(BIN)/python -m campaigns.faults --raises
+	$(BIN)/python -m campaigns.faults --slow-clients
+	$(BIN)/python -m campaigns.faults --own-writes 10000
+	$(BIN)/python -m campaigns.faults --redis-kills 200 --failovers 200
+	$(BIN)/python -m campaigns.reloads
+	$(BIN)/python -m campaigns.drills build/drills
+	$(BIN)/python -m campaigns.front
+	$(BIN)/python -m campaigns.kept_space
+	$(BIN)/python -m campaigns.backups_under_load
+	$(BIN)/python -m campaigns.flipped_files
+	$(BIN)/python -m campaigns.copying
+	$(BIN)/python -m benchmarks.cdn outages
+	$(BIN)/python -m campaigns.edge viewers
+	$(BIN)/python -m campaigns.edge zipf
+	$(BIN)/python -m campaigns.edge histories
 	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests
-	$(BIN)/python -m tests.telemetry
-	$(BIN)/python -m tests.streams.simulation --seeds 5000
-	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
-	$(BIN)/python -m tests.client.runs.campaign
-	$(BIN)/python -m tests.client.runs.takeover_campaign
-	$(BIN)/python -m tests.client.runs.stop_campaign
-	$(BIN)/python -m tests.client.runs.outage_campaign
-	$(BIN)/python -m tests.client.runs.chunk_fuzz
-	$(BIN)/python -m tests.client.runs.chat_histories
-	$(BIN)/python -m tests.client.js.campaign
-	$(BIN)/python -m tests.models.histories --seconds 300
+	$(BIN)/python -m campaigns.cardinality
+	$(BIN)/python -m campaigns.redis_simulation --seeds 5000
+	$(BIN)/python -m campaigns.edge_simulation --seeds 5000 --seconds 1800
+	$(BIN)/python -m campaigns.runs
+	$(BIN)/python -m campaigns.takeovers
+	$(BIN)/python -m campaigns.stops
+	$(BIN)/python -m campaigns.outages
+	$(BIN)/python -m campaigns.chunk_fuzz
+	$(BIN)/python -m campaigns.chat_histories
+	$(BIN)/python -m campaigns.tabs
+	$(BIN)/python -m campaigns.model_histories --seconds 300
 
 soak: setup-test  ## Fuzz for six hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
 	@status=0; \
-	$(BIN)/python -m tests.fuzz front $(ARGS) || status=$$?; \
-	$(BIN)/python -m tests.fuzz admin $(ARGS) || status=$$?; \
-	$(BIN)/python -m tests.fuzz headers $(ARGS) || status=$$?; \
-	$(BIN)/python -m tests.fuzz origin $(ARGS) || status=$$?; \
-	$(BIN)/python -m tests.fuzz parsers $(ARGS) || status=$$?; \
-	$(BIN)/python -m tests.edge identities || status=$$?; \
-	$(BIN)/python -m tests.client.histories --seeds 10000 || status=$$?; \
+	$(BIN)/python -m campaigns.fuzz front $(ARGS) || status=$$?; \
+	$(BIN)/python -m campaigns.fuzz admin $(ARGS) || status=$$?; \
+	$(BIN)/python -m campaigns.fuzz headers $(ARGS) || status=$$?; \
+	$(BIN)/python -m campaigns.fuzz origin $(ARGS) || status=$$?; \
+	$(BIN)/python -m campaigns.fuzz parsers $(ARGS) || status=$$?; \
+	$(BIN)/python -m campaigns.edge identities || status=$$?; \
+	$(BIN)/python -m campaigns.writer_histories --seeds 10000 || status=$$?; \
 	exit $$status
 
 # ---------------------------------------------------------------- housekeeping
@@ -238,7 +238,7 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
 
 clean:  ## Remove everything that make made
-	rm -rf $(VENV) tests/node/node_modules client/js/node_modules client/js/dist tests/bench/bin build dist test-failures
+	rm -rf $(VENV) tests/node/node_modules client/js/node_modules client/js/dist benchmarks/bin build dist test-failures
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

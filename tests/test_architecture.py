@@ -169,6 +169,16 @@ def test_every_part_of_the_gateway_is_on_a_layer() -> None:
     assert parts == set(layers())
 
 
+def test_campaigns_and_benchmarks_are_imported_by_no_test_but_their_own() -> None:
+    imported = re.compile(r"^\s*(?:from|import) (?:benchmarks|campaigns)\b", re.MULTILINE)
+    importing = {
+        str(path.parent)
+        for path in sources("tests", *PACKAGES)
+        if path.suffix == ".py" and imported.search((ROOT / path).read_text())
+    }
+    assert importing == {"tests/benchmarks"}
+
+
 def test_the_tree_in_contributing_names_existing_paths_and_every_layer() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     tree = re.search(r"```text\n(.*?)```", text, re.DOTALL)

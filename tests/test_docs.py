@@ -437,7 +437,7 @@ def test_every_file_named_in_a_document_exists(path: Path) -> None:
     named = {
         word
         for word in quoted((ROOT / path).read_text())
-        if re.match(r"(tests|gateway|docs|docker)/", word)
+        if re.match(r"(benchmarks|campaigns|tests|gateway|docs|docker)/", word)
     }
     assert [word for word in named if not (ROOT / word).exists()] == []
 

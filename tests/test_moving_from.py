@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES = ROOT / "docs" / "moving-from"
-REFERENCE = ROOT / "tests" / "bench" / "reference.mjs"
+REFERENCE = ROOT / "tests" / "node" / "reference.mjs"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Some of the drills, without their pictures; `python -m tests.admin.drills` plays all ten."""
+"""Some of the drills, without their pictures; `python -m campaigns.drills` plays all ten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.admin.drills.faults import DRILLS, Drill
+from tests.admin.drills import DRILLS, Drill
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

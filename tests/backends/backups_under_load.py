@@ -1,7 +1,5 @@
 """Back up a folder while its server takes appends, and restore the copy elsewhere.
 
-    python -m tests.backends.backups_under_load [--backups 20] [--kills 40] [--fill 256]
-
 Everything acknowledged before a backup began has to be in its copy, without a gap and in order. The
 folder is verified in between, while streams come and go.
 Some backups are killed: what they leave must not pass for one. How long appends take is measured
@@ -10,11 +8,9 @@ with and without a backup beside them.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import re
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -243,26 +239,3 @@ async def play(folder: Path, *, backups: int, kills: int, megabytes: int, seed: 
         if at <= max(b for _, b in spans) and not any(a <= at <= b for a, b in spans)
     ]
     return Run(rate, sorted(without), sorted(beside), took, unnamed)
-
-
-async def _campaign(backups: int, kills: int, megabytes: int, seed: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        found = await play(Path(name), backups=backups, kills=kills, megabytes=megabytes, seed=seed)
-    say = [f"{found.rate:,.0f} appends a second; backups took {max(found.took):.1f} s at most"]
-    for what, took in (("without", found.without), ("beside a backup", found.beside)):
-        p50, p99 = (took[int(len(took) * part)] * 1000 for part in (0.5, 0.99))
-        say.append(
-            f"appends {what}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {took[-1] * 1000:.1f} ms"
-        )
-    say.append(f"{found.kills} of {kills} backups were killed before they had a name")
-    sys.stdout.write("\n".join([*say, ""]))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backups", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=40)
-    parser.add_argument("--fill", type=int, default=256, help="megabytes before the first backup")
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    asyncio.run(_campaign(given.backups, given.kills, given.fill, given.seed))

@@ -1,25 +1,14 @@
 """Flip bits of a data file at random: whatever a server would then serve differently is named.
 
-    python -m tests.backends.flipped_files [--flips 5000] [--seed 1]
-
 For each flip the file is opened by a log, all of its streams are loaded and read, and what comes is
 compared with what the sound file has.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import contextlib
-import logging
 import random
-import sys
-import tempfile
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-import structlog
 
 from gateway.backends.sqlite.backups.source import SourceFile
 from gateway.backends.sqlite.backups.verification import DamageReport, FileVerification
@@ -30,6 +19,7 @@ from tests.backends.contract import appended, created, opened, replace, with_pro
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from gateway.protocol.streams.state import StreamState
 
@@ -148,23 +138,3 @@ async def flips(folder: Path, number: int, seed: int) -> list[Flip]:
         altered = {path for path, seen in before.items() if after.get(path) != seen}
         found.append(Flip(at, bit, named, altered))
     return found
-
-
-async def _campaign(number: int, seed: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        found = await flips(Path(folder), number, seed)
-    missed = [flip for flip in found if flip.outcome == "MISSED"]
-    for flip in missed:
-        sys.stdout.write(f"{flip}\n")
-    for outcome, times in Counter(flip.outcome for flip in found).most_common():
-        sys.stdout.write(f"{times:6} {outcome}\n")
-    return len(missed)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flips", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    sys.exit(min(1, asyncio.run(_campaign(given.flips, given.seed))))

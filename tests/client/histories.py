@@ -1,14 +1,11 @@
 """What a writer says is in a stream against what is, with a hostile way to the server.
 
-    python -m tests.client.histories [--seeds 1000] [--first 0]
-
 Each seed is a history: chunks of all sizes, written, flushed, waited for, cancelled and ended at
 any moment, while requests are lost before or after the server has them, refused, or late.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 from contextlib import suppress
@@ -156,7 +153,7 @@ async def campaign(seeds: range) -> int:
                 try:
                     history = await play(gateway, seed)
                 except (AssertionError, headgate.StreamError, RuntimeError) as failure:
-                    again = f"python -m tests.client.histories --first {seed} --seeds 1"
+                    again = f"python -m campaigns.writer_histories --first {seed} --seeds 1"
                     raise AssertionError(again) from failure
                 written += len(history.taken)
 
@@ -164,17 +161,3 @@ async def campaign(seeds: range) -> int:
             for _ in range(min(AT_ONCE, len(seeds))):
                 group.create_task(play_on())
     return written
-
-
-def main() -> None:
-    """From the command line."""
-    parser = argparse.ArgumentParser(description="Histories of a writer on a hostile way.")
-    parser.add_argument("--seeds", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=0)
-    asked = parser.parse_args()
-    written = asyncio.run(campaign(range(asked.first, asked.first + asked.seeds)))
-    print(f"{asked.seeds} histories, {written} chunks: each in order and once.")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

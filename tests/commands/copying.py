@@ -1,24 +1,18 @@
 """Copies that are killed at random moments and repeated, and how what they made differs.
 
-    python -m tests.commands.copying [--streams 10000] [--kills 10] [--seed 1]
-
 Streams of many kinds go from a data folder to Redis, to the reference server, to a data folder, and
 to a Headgate and back to Redis. Each copy is killed so many times before it may end.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import hashlib
 import json
 import random
 import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -41,6 +35,7 @@ from tests.support.waiting import LOOK_AGAIN_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from gateway.backends.contract import Log
     from gateway.protocol.streams.state import ProducerState
@@ -319,31 +314,3 @@ async def carried(
             await leg(server.streams, f"{redis.url}?prefix=again", "--admin", server.admin_url)
         await leg(f"{redis.url}?prefix=again", f"file:{folder / 'third'}")
     return Carried(found, copies.killed)
-
-
-def say(sentence: str) -> None:
-    """Print a line of the report."""
-    sys.stdout.write(f"{sentence}\n")
-    sys.stdout.flush()
-
-
-def main() -> int:
-    """Play the campaign; return 1 if a copy differs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=10_000)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        legs, killed = asyncio.run(
-            carried(Path(folder), options.streams, options.kills, options.seed, say)
-        )
-    for leg in legs:
-        verdict = f"differ: {leg.paths[:5]}" if leg.paths else "equal"
-        say(f"{leg.leg}: {leg.streams:,} streams, {len(leg.paths):,} unequal, {verdict}")
-    say(f"{killed} runs were killed")
-    return int(any(leg.paths for leg in legs))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

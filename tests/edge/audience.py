@@ -94,7 +94,7 @@ class Tools:
         self._swarm = native.program("swarm", folder)
         self._viewers = folder / "viewers"
         source = Path(__file__).with_name("viewers.c")
-        includes = f"-I{ROOT / 'tests' / 'bench'}"
+        includes = f"-I{ROOT / 'tests' / 'support'}"
         subprocess.run(["cc", *_FLAGS, includes, "-o", str(self._viewers), str(source)], check=True)
 
     def expect(self, content: bytes) -> Path:

@@ -1,7 +1,7 @@
 """A gateway before an origin that loses its end again and again, and readers of every kind.
 
 A reader from the beginning, or from `now`, must have read a content that some stream had: lost data
-and new data are never one content. `python -m tests.edge histories` plays many rounds.
+and new data are never one content. `python -m campaigns.edge histories` plays many rounds.
 """
 
 from __future__ import annotations

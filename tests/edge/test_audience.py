@@ -65,7 +65,7 @@ def assert_one_for_all(show: Show, asked: Counts, seconds: float) -> None:
     """One read a message, one a poll that timed out, and what it takes to begin.
 
     On a busy machine viewers fall behind, and then one catch-up a message is shared by those;
-    `python -m tests.edge viewers` allows none.
+    `python -m campaigns.edge viewers` allows none.
     """
     timeouts = int(seconds / LONG_POLL_S)
     assert asked.reads <= 2 * show.messages + timeouts + START, asked

@@ -1,4 +1,4 @@
-// Writes tokens at their pace by the official client, for `python -m tests.client.latency`.
+// Writes tokens at their pace by the official client, for `python -m benchmarks.latency`.
 //
 //   node token_writer.mjs URL producer|append COUNT EVERY_MS
 //

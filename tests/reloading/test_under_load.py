@@ -1,4 +1,4 @@
-"""A short version of `python -m tests.reloading`."""
+"""A short version of `python -m campaigns.reloads`."""
 
 from __future__ import annotations
 

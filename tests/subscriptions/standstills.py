@@ -6,18 +6,13 @@ stream is appended to twice in a round: a second append would hide that the firs
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import math
 import os
 import random
 import signal
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
@@ -29,6 +24,7 @@ from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
+    from pathlib import Path
 
 SHORTEST_S, LONGEST_S = 1.0, 10.0  # of a standstill
 BOTH = 0.4  # share of the rounds in which both gateways stand still
@@ -271,12 +267,6 @@ async def _stop(server: Headgate, wait_s: float, long_s: float) -> None:
         os.kill(server.pid, signal.SIGCONT)
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def gateways(log: str, origin: Headgate | None) -> list[Headgate]:
     """Return two gateways of a log, or before an origin with their subscriptions in the log."""
     if origin is None:
@@ -309,37 +299,3 @@ async def play(
                 for server in one.servers:
                     server.kill()
     return played
-
-
-def main() -> None:
-    """Play a campaign, and print how late events were."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--pairs", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--before-origins", action="store_true", help="streams at HTTP origins")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        campaign = play(
-            Path(folder),
-            chosen.rounds,
-            chosen.pairs,
-            chosen.seed,
-            is_before_origins=chosen.before_origins,
-        )
-        played = asyncio.run(campaign)
-    found = sorted((it for one in played for it in one.rounds), reverse=True)
-    say(f"{len(found)} rounds, {sum(one.appends for one in played)} appends")
-    for one in found[:12]:
-        say(f"{one.late_s:7.2f} s late: {one.event}; stopped {one.stopped}")
-    late = [one.late_s for one in found]
-    say(f"median {late[len(late) // 2]:.3f} s; load {' '.join(map(str, os.getloadavg()))}")
-    counts: dict[str, int] = {}
-    for pair in played:
-        for name, number in pair.answers.items():
-            counts[name] = counts.get(name, 0) + number
-    say(json.dumps(dict(sorted(counts.items()))))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,21 +1,19 @@
 """Many runs at once, whose producers are killed and whose readers are cut at random moments.
 
-`python -m tests.client.runs.campaign` plays it at full size, on a Headgate and on the protocol's
-reference server. Whatever is killed and cut, readers of a run have the same lines, with its numbers
+Whatever is killed and cut, readers of a run have the same lines, with its numbers
 in order and an end. Then a second process takes over all runs of a first, the streams of runs are
 deleted under their readers, and runs are stopped from another replica.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import random
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headgate.names import stream_url
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from headgate.runs import Answer
 
 PATIENCE_S = 60.0
-STOPPED_WITHIN_S = 0.1  # p99, on a machine that does nothing else
-STATE_WITHIN_S = 0.01  # the median of a long run, on the same
 STATES = 21  # asked for one after the other
 READERS = 2  # of each run; the first is never cut
 ENDLESS = 10**9
@@ -54,9 +50,6 @@ class Size:
     orphan_after: int  # seconds: as many runs as there are, so many heartbeats there are in a third
 
 
-# A kill takes its process's start and the time until its runs are orphaned, about 15 s together.
-# One after the other they would take a quarter of an hour.
-FULL = Size(runs=200, processes=10, kills=50, cuts=500, long=100_000, orphan_after=5)
 SHORT = Size(runs=10, processes=2, kills=2, cuts=10, long=2_000, orphan_after=2)
 
 
@@ -316,46 +309,3 @@ def broken(found: Found, size: Size, stopped_within_s: float, state_within_s: fl
         ),
     }
     return [promise for promise, is_kept in kept.items() if not is_kept]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play it and say what was found; 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns())
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=FULL.kills // FULL.processes,
-        help=f"of {FULL.processes} kills, and 10 cuts for each",
-    )
-    parser.add_argument("--server", choices=SERVERS, help="one of the two, else both")
-    options = parser.parse_args(arguments)
-    random.seed(options.seed)
-    sys.stdout.write(f"seed {options.seed}\n")
-    kills = options.rounds * FULL.processes
-    size = replace(FULL, kills=kills, cuts=10 * kills)
-    servers = SERVERS if options.server is None else (options.server,)
-    return max([tell(server, size) for server in servers])
-
-
-def tell(server: str, size: Size) -> int:
-    """Play it with one server, and say what was found; 1 when a promise was broken."""
-    began = time.monotonic()
-    found = asyncio.run(play(size, server))
-    stops_ms = [1000 * stop for stop in found.stops_s]
-    median, worst = (percentile(stops_ms, share) for share in (0.5, 0.99))
-    state_ms = 1000 * percentile(found.states_s, 0.5)
-    sys.stdout.write(
-        f"{server}: {found.kills} kills, {found.cuts} cuts, ends: {found.ends}\n"
-        f"{found.lost} runs whose streams were deleted\n"
-        f"the state of a run of {size.long:,} items takes {state_ms:.1f} ms\n"
-        f"stops are known after {median:.1f} ms, p99 {worst:.1f} ms\n"
-        f"{time.monotonic() - began:.0f} s\n"
-    )
-    complaints = broken(found, size, STOPPED_WITHIN_S, STATE_WITHIN_S)
-    sys.stdout.writelines(f"BROKEN: {complaint}\n" for complaint in complaints)
-    return 1 if complaints else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

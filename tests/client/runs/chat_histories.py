@@ -1,19 +1,17 @@
 """Random histories of chats over several replicas, against what the pages promise.
 
-`python -m tests.client.runs.chat_histories` plays for minutes; `--seed` repeats what is asked for,
-not the moments at which it happens. In each burst some replicas send, stop, delete or give up at
-the same time. Then the history is what the newest answer was asked with, and that answer; no run
-was begun twice, all readers came to an end, and no run is left of what was deleted.
+A seed repeats what is asked for, not the moments at which it happens. In each burst some replicas
+send, stop, delete or give up at the same time. Then the history is what the newest answer was asked
+with, and that answer; no run was begun twice, all readers came to an end, and no run is left of
+what was deleted.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import random
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
 REPLICAS = 3
 CHATS_AT_ONCE = 3
-FULL_S, SHORT_BURSTS = 300.0, 12
+SHORT_BURSTS = 12
 PATIENCE_S = 60.0
 KINDS = ("fast", "fast", "slow", "slow", "endless", "raises", "nothing", "garbage")
 
@@ -233,19 +231,3 @@ async def play(seed: int, *, for_s: float = 0.0, bursts: int = 0) -> Counter[str
 
             await asyncio.gather(*map(live, range(CHATS_AT_ONCE)))
     return seen
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play it, and say what came of it; a promise that is not kept is an error."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
-    parser.add_argument("--seconds", type=float, default=FULL_S)
-    options = parser.parse_args(arguments)
-    sys.stdout.write(f"seed {options.seed}\n")
-    seen = asyncio.run(play(options.seed, for_s=options.seconds))
-    sys.stdout.write(f"{dict(seen)}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

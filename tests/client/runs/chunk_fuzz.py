@@ -1,19 +1,15 @@
 """Random chunks of UI messages, as runs of chats: what is kept is what the AI SDK makes of them.
 
-`python -m tests.client.runs.chunk_fuzz` plays many; `--seed` names the first one to be played. Each
-run ends or fails in the middle of anything, and where it has left calls of tools open, the page
-answers them and the next run goes on with the message. The AI SDK reads what the runs have sent,
-and the history of the chat has the message that it makes.
+Each run ends or fails in the middle of anything, and where it has left calls of tools open, the
+page answers them and the next run goes on with the message. The AI SDK reads what the runs have
+sent, and the history of the chat has the message that it makes.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
-import sys
-import time
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 PROGRAM = ROOT / "tests" / "node" / "read_messages.mjs"
-FULL, SHORT = 3_000, 24  # sequences
+SHORT = 24  # sequences
 AT_ONCE = 4
 LONGEST = 40  # chunks
 WORDS = ("", "a", "Once ", "é", "☕", "\n", "\\", '"', "\u2028", "😀", "data: x\n\n", "[DONE]")
@@ -353,20 +349,3 @@ async def play(seeds: Sequence[int]) -> list[str]:
                 for each in await asyncio.gather(*some):
                     played += each
     return await judged(played)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play it and say what was found; 1 when something differs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
-    parser.add_argument("--count", type=int, default=FULL)
-    options = parser.parse_args(arguments)
-    sys.stdout.write(f"seeds from {options.seed} on\n")
-    found = asyncio.run(play(range(options.seed, options.seed + options.count)))
-    sys.stdout.writelines(f"{complaint}\n" for complaint in found)
-    sys.stdout.write(f"{options.count} chats, {len(found)} differences\n")
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,23 +1,21 @@
 """Servers that are away for 1 to 25 seconds, again and again, under runs whose producers live.
 
-`python -m tests.client.runs.outage_campaign` plays 200 outages: restarts, kills and freezes of a
-gateway, and failovers to another gateway on the same Redis. Meanwhile others look at the runs at
+The outages are restarts, kills and freezes of a gateway, and failovers to another gateway on the
+same Redis. Meanwhile others look at the runs at
 random moments, read them, and try to take them over. No run is ended or taken from its producer,
 and at the end each has all of its items.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import random
 import signal
-import sys
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +51,6 @@ class Size:
     orphan_after: int = ORPHAN_AFTER_S
 
 
-FULL = Size(outages=200, servers=8, runs=25)
 SHORT = Size(outages=4, servers=4, runs=5, longest_s=5.0, lull_s=1.0, orphan_after=2)
 
 
@@ -232,29 +229,3 @@ def broken(found: Found, size: Size) -> list[str]:
         "somebody was to look at the runs": found.looks >= size.servers * size.runs,
     }
     return [promise for promise, is_kept in kept.items() if not is_kept]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play it and say what was found; 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
-    parser.add_argument("--outages", type=int, default=FULL.outages, help="a multiple of 8")
-    parser.add_argument("--orphan-after", type=int, default=ORPHAN_AFTER_S)
-    options = parser.parse_args(arguments)
-    random.seed(options.seed)
-    sys.stdout.write(f"seed {options.seed}\n")
-    size = replace(FULL, outages=options.outages, orphan_after=options.orphan_after)
-    found = asyncio.run(play(size))
-    lost = len(found.ends) - found.ends.count("finished")
-    sys.stdout.write(
-        f"{found.outages} outages, {found.looks} looks, orphan_after={size.orphan_after}: "
-        f"{lost} of {len(found.ends)} runs ended by others\n"
-        f"leases are held again after {max(found.back_s):.1f} s at most\n"
-    )
-    complaints = broken(found, size)
-    sys.stdout.writelines(f"BROKEN: {complaint}\n" for complaint in complaints)
-    return 1 if complaints else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,13 @@
 """Runs that are stopped while producers, readers and gateways are killed, at random moments.
 
-`python -m tests.client.runs.stop_campaign` plays 200 runs, half of them answers of chats. Each has
-1 to 10 stops, half of them only once its producer is dead; its producer and its reader are killed,
-and so is its gateway. Whoever looks after the last of these events, once the promised time is over,
-is told the end; whoever stopped it finds it stopped; and its chat takes the next message.
+Half of the runs are answers of chats. Each has 1 to 10 stops, half of them only once its producer
+is dead; its producer and its reader are killed, and so is its gateway. Whoever looks after the last
+of these events, once the promised time is over, is told the end; whoever stopped it finds it
+stopped; and its chat takes the next message.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import random
@@ -57,7 +56,6 @@ class Size:
         return beats_s + (STOP_GRACE_S if is_stopped else self.orphan_after)
 
 
-FULL = Size(runs=200, gateways=10, kills=2)
 # Beside other tests; the campaign itself has less patience.
 SHORT = Size(runs=10, gateways=1, kills=1, orphan_after=2, play_s=4.0, spare_s=12.0)
 
@@ -244,8 +242,7 @@ class World:
         """Start a process that produces these runs."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "tests.client.runs.stop_campaign", "--produce", self._url),
-            *("--orphan-after", str(self._size.orphan_after)),
+            *("-m", "tests.client.runs.stop_campaign", self._url, str(self._size.orphan_after)),
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -306,29 +303,5 @@ def broken(found: Found, size: Size) -> list[str]:
     return [promise for promise, is_kept in kept.items() if not is_kept]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play it and say what was found; 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
-    parser.add_argument("--runs", type=int, default=FULL.runs, help="a multiple of 10")
-    parser.add_argument("--produce", metavar="URL", help=argparse.SUPPRESS)
-    parser.add_argument("--orphan-after", type=int, default=FULL.orphan_after)
-    options = parser.parse_args(arguments)
-    if options.produce:
-        asyncio.run(produce(options.produce, options.orphan_after))
-        return 0
-    random.seed(options.seed)
-    sys.stdout.write(f"seed {options.seed}\n")
-    size = Size(options.runs, FULL.gateways, FULL.kills, options.orphan_after)
-    found = asyncio.run(play(size))
-    sys.stdout.write(
-        f"{size.runs} runs, {dict(found.events)}: ends {dict(found.ends)}\n"
-        f"readers were told {max(found.told_s, default=0.0):.1f} s after the last event, at most\n"
-    )
-    complaints = broken(found, size)
-    sys.stdout.writelines(f"BROKEN: {complaint}\n" for complaint in complaints)
-    return 1 if complaints else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    asyncio.run(produce(sys.argv[1], int(sys.argv[2])))

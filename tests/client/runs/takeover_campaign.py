@@ -1,19 +1,17 @@
 """Kills at any moment: a run is taken over again and again, and its reader has each step once.
 
-`python -m tests.client.runs.takeover_campaign --kills 200` says what it saw. Each killed process
+Each killed process
 was in the middle of something: of a step whose words come one by one, of one that is given as a
 whole, of its claim, or between two steps. The next one does not wait until it counts as gone.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import random
 import secrets
 import signal
-import sys
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,6 @@ from headgate import StreamClosed
 from headgate.runs import Runs, RunState, Step
 
 from tests.client.runs.killed import PATIENCE_S, ended, forked
-from tests.support.processes import headgate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 STEPS, WORDS = 30, 5
 PAUSE_S = 0.003  # between two words
 LONGEST_LIFE_S = 0.5
-KILLS_OF_A_RUN = 5
 
 
 def words(step: int) -> list[str]:
@@ -105,27 +101,3 @@ def check(text: str) -> int:
             rest = rest[size:]
             begun_anew += 1
     return begun_anew
-
-
-async def campaign(url: str, kills: int) -> int:
-    """Kill so many processes; return how many steps were begun anew."""
-    begun_anew = 0
-    for _ in range(0, kills, KILLS_OF_A_RUN):
-        begun_anew += check(await killed_again_and_again(url, KILLS_OF_A_RUN))
-    return begun_anew
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=secrets.randbits(32))
-    told = parser.parse_args()
-    random.seed(told.seed)
-    sys.stdout.write(f"seed {told.seed}\n")
-    with headgate() as server:
-        begun_anew = asyncio.run(campaign(f"{server.streams}/takeovers", told.kills))
-    sys.stdout.write(f"{told.kills} kills: each step whole, {begun_anew} begun anew\n")
-
-
-if __name__ == "__main__":
-    main()

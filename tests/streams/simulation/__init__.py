@@ -14,6 +14,6 @@ and the clock are not. Each run checks, for readers who roam between the gateway
 - when all is quiet everybody comes to the tail without a further append, at whichever gateway;
 - when all have left, no gateway keeps anything, and nothing was raised that nobody caught.
 
-    python -m tests.streams.simulation --seeds 20000     many runs: the suite has only a few
-    python -m tests.streams.simulation --first 79 --seeds 1 --story     one, and what happened in it
+    python -m campaigns.redis_simulation --seeds 20000     many runs: the suite has only a few
+    python -m campaigns.redis_simulation --first 79 --seeds 1 --story   one, and what happened in it
 """

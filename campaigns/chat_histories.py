@@ -1,0 +1,31 @@
+"""Play random histories of chats over several replicas for minutes.
+
+python -m campaigns.chat_histories [--seconds 300] [--seed SEED]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+
+from tests.client.runs.chat_histories import play
+
+FULL_S = 300.0
+
+
+def main() -> int:
+    """Play it, and say what came of it; a promise that is not kept is an error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
+    parser.add_argument("--seconds", type=float, default=FULL_S)
+    options = parser.parse_args()
+    sys.stdout.write(f"seed {options.seed}\n")
+    seen = asyncio.run(play(options.seed, for_s=options.seconds))
+    sys.stdout.write(f"{dict(seen)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Cause each fault and show what the console says: python -m campaigns.drills FOLDER [NAME...].
+
+Pictures of the overview and of the pages behind it go into the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playwright.async_api import async_playwright
+
+from tests.admin.browser.serving import launch
+from tests.admin.drills import DRILLS
+from tests.support.http1 import ask
+
+if TYPE_CHECKING:
+    from tests.admin.drills import Drill
+    from tests.support.processes import Headgate
+
+SHOWS_S = 25.0  # looks of the console, and conditions of alerts that need two of them
+
+
+async def pictures(drill: Drill, server: Headgate, folder: Path) -> None:
+    """Take the pictures of a drill."""
+    async with async_playwright() as tool:
+        browser = await launch(tool)
+        context = await browser.new_context(viewport={"width": 1280, "height": 900})
+        page = await context.new_page()
+        for number, path in enumerate(dict.fromkeys(("/", *drill.pages))):
+            await page.goto(f"{server.admin_url}{path}")
+            await page.wait_for_timeout(500)
+            name = f"{drill.name.replace(' ', '-')}-{number}.png"
+            await page.screenshot(path=str(folder / name), full_page=True)
+        await browser.close()
+
+
+def write(line: str) -> None:
+    """Write a line of the report."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def tell(drill: Drill, server: Headgate) -> bool:
+    """Print what the overview and the events say; return whether the pages answer all."""
+    overview = ask(server.admin_port, "GET", "/api/overview").json()
+    events = ask(server.admin_port, "GET", "/api/events").json()["events"]
+    write(f"\n== {drill.name}: {overview['instance']['state']['words']}")
+    for item in overview["attention"]:
+        age = overview["taken_at"] - item["since"]
+        write(f"  attention, {item['level']}, {age:.0f} s: {item.get('route')} {item['sentence']}")
+    for event in events[-6:]:
+        write(f"  event, {event['level']}, {event['count']}×: {event['sentence']}")
+    missing = drill.unanswered(server)
+    write(f"  {', '.join(drill.pages)}: {f'MISSING {missing}' if missing else 'answer'}")
+    return not missing
+
+
+def main() -> int:
+    """Play the drills."""
+    parser = argparse.ArgumentParser(prog="python -m campaigns.drills")
+    parser.add_argument("folder", type=Path, help="for the pictures")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=", ".join(it.name for it in DRILLS)
+    )
+    options = parser.parse_args()
+    folder: Path = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = [it for it in DRILLS if not options.names or it.name in options.names]
+    answered = []
+    for drill in chosen:
+        with tempfile.TemporaryDirectory() as below, drill.cause(Path(below)) as server:
+            time.sleep(SHOWS_S)
+            answered.append(tell(drill, server))
+            asyncio.run(pictures(drill, server, folder))
+    write(json.dumps({it.name: was for it, was in zip(chosen, answered, strict=True)}))
+    return 0 if all(answered) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The fuzzer of requests, answers of origins and parsers."""

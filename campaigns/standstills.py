@@ -1,0 +1,56 @@
+"""Stop gateways of one Redis again and again, and print how late events were then.
+
+python -m campaigns.standstills [--rounds 200] [--pairs 4] [--seed 1] [--before-origins]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.subscriptions.standstills import play
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Play a campaign, and print how late events were."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--before-origins", action="store_true", help="streams at HTTP origins")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = play(
+            Path(folder),
+            chosen.rounds,
+            chosen.pairs,
+            chosen.seed,
+            is_before_origins=chosen.before_origins,
+        )
+        played = asyncio.run(campaign)
+    found = sorted((it for one in played for it in one.rounds), reverse=True)
+    say(f"{len(found)} rounds, {sum(one.appends for one in played)} appends")
+    for one in found[:12]:
+        say(f"{one.late_s:7.2f} s late: {one.event}; stopped {one.stopped}")
+    late = [one.late_s for one in found]
+    say(f"median {late[len(late) // 2]:.3f} s; load {' '.join(map(str, os.getloadavg()))}")
+    counts: dict[str, int] = {}
+    for pair in played:
+        for name, number in pair.answers.items():
+            counts[name] = counts.get(name, 0) + number
+    say(json.dumps(dict(sorted(counts.items()))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The measurement of latency fails when tokens are later than promised."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import latency
+from benchmarks.latency import MOST_ADDED_MS, MOST_OVER_MS, Pace, Row
+from tests.client.writing import JSON
+from tests.web.serving import serving
+
+
+@pytest.mark.parametrize(
+    ("over_ms", "p99_ms", "is_met"),
+    [
+        (MOST_OVER_MS, MOST_ADDED_MS, True),
+        (MOST_OVER_MS + 0.1, MOST_ADDED_MS, False),
+        (MOST_OVER_MS, MOST_ADDED_MS + 0.1, False),
+    ],
+)
+def test_a_latency_row_is_met_only_up_to_both_bounds(
+    over_ms: float, p99_ms: float, is_met: bool
+) -> None:
+    assert Row("a way", 1, over_ms, 0.0, p99_ms).is_met is is_met
+
+
+@pytest.mark.parametrize("way", [latency.written_in_batches, latency.posted_one_by_one])
+async def test_the_latency_measurement_fails_only_for_a_late_writer_of_batches(
+    way: latency.Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "MOST_ADDED_MS", -1.0)
+    monkeypatch.setattr(latency, "WAYS", {"a way": (JSON, way)})
+    async with serving() as gateway:
+        is_met = await latency.measure(gateway.port, Pace(count=3, every_ms=1))
+    assert is_met is (way is not latency.written_in_batches)
