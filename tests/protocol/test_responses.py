@@ -10,15 +10,13 @@ import pytest
 from gateway import errors
 from gateway.errors import HeadgateError
 from gateway.protocol import responses
-from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
-from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CatchUp, LongPoll, Read
 from gateway.protocol.responses import Response
 from gateway.protocol.streams.chunks import CHUNK_BYTES, Chunk
 from gateway.protocol.streams.offsets import Offset
-from gateway.protocol.streams.state import Lifetime, ProducerState, StreamState
+from gateway.protocol.streams.state import Lifetime, StreamState
 
 NOW = EPOCH_S + 7 * 20.0 + 3  # in the cursor interval 7
 OPEN = StreamState("chat", 0x2A, 3, "text/plain; charset=utf-8", tail=5)
@@ -30,11 +28,8 @@ POLL = LongPoll("/v1/stream/chat", "/v1/stream/chat?live=long-poll", None, None)
 FRESHNESS = Freshness(chunk_max_age=600, stale_while_revalidate=50, tail_max_age=40)
 NO_STORE = "Cache-Control: no-store"
 TYPE = "Content-Type: text/plain; charset=utf-8"
-MULTI = "X-Stream-Multi: true"
 NEXT = f"Stream-Next-Offset: {TAIL}"
 ENDED = "Stream-Closed: true"
-AT_TAIL = "Stream-Up-To-Date: true"
-EDGE = ("CDN-Cache-Control: public, max-age=1", "Surrogate-Control: public, max-age=1")
 replace = msgspec.structs.replace
 
 
@@ -42,94 +37,6 @@ def answer(status: int, *lines: str, body: bytes = b"") -> Response:
     """An answer with these lines after those that every answer has."""
     always = ("X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: cross-origin")
     return Response(status, "".join(f"{line}\r\n" for line in (*always, *lines)), body)
-
-
-# ---------------------------------------------------------------- writes and HEAD
-
-
-@pytest.mark.parametrize(
-    ("state", "closed"), [(OPEN, ()), (CLOSED, (ENDED,))], ids=["open", "closed"]
-)
-def test_a_created_stream_is_201_with_its_location(
-    state: StreamState, closed: tuple[str, ...]
-) -> None:
-    location = "http://host/v1/stream/chat"
-    assert responses.created(CreationOutcome(state, new=True), location) == answer(
-        201, NO_STORE, TYPE, MULTI, NEXT, *closed, f"Location: {location}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("state", "closed"), [(OPEN, ()), (CLOSED, (ENDED,))], ids=["open", "closed"]
-)
-def test_a_confirmed_stream_is_200_without_a_location(
-    state: StreamState, closed: tuple[str, ...]
-) -> None:
-    assert responses.created(CreationOutcome(state, new=False), "unused") == answer(
-        200, NO_STORE, TYPE, MULTI, NEXT, *closed
-    )
-
-
-STAMPED = ("Producer-Epoch: 2", "Producer-Seq: 9")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "expected"),
-    [
-        (AppendOutcome(TAIL, closed=False, stored=True), answer(204, NO_STORE, MULTI, NEXT)),
-        (
-            AppendOutcome(TAIL, closed=True, stored=True),
-            answer(204, NO_STORE, MULTI, NEXT, ENDED),
-        ),
-        (
-            AppendOutcome(TAIL, closed=True, stored=False),
-            answer(204, NO_STORE, MULTI, NEXT, ENDED),
-        ),
-        (
-            AppendOutcome(TAIL, closed=False, stored=True, producer=ProducerState(2, 9, NOW)),
-            answer(200, NO_STORE, MULTI, NEXT, *STAMPED),
-        ),
-        (
-            AppendOutcome(TAIL, closed=False, stored=False, producer=ProducerState(2, 9, NOW)),
-            answer(204, NO_STORE, MULTI, NEXT, *STAMPED),
-        ),
-        (
-            AppendOutcome(TAIL, closed=True, stored=True, producer=ProducerState(2, 9, NOW)),
-            answer(200, NO_STORE, MULTI, NEXT, ENDED, *STAMPED),
-        ),
-    ],
-    ids=["data", "last data", "close", "producer", "producer again", "producer's last"],
-)
-def test_an_append_response_has_the_offset_and_state_of_the_stream(
-    outcome: AppendOutcome, expected: Response
-) -> None:
-    assert responses.appended(outcome) == expected
-
-
-def test_a_deletion_is_204() -> None:
-    assert responses.deleted() == answer(204, NO_STORE)
-
-
-@pytest.mark.parametrize(
-    ("state", "lines"),
-    [
-        (OPEN, ()),
-        (CLOSED, (ENDED,)),
-        (replace(OPEN, lifetime=Lifetime(ttl_s=60), deadline=NOW), ("Stream-TTL: 60",)),
-        (replace(OPEN, lifetime=Lifetime(ttl_s=0), deadline=NOW), ("Stream-TTL: 0",)),
-        (
-            replace(
-                CLOSED, lifetime=Lifetime(expires_at=1.0, expires_text="1970-01-01T01:00:01+01:00")
-            ),
-            (ENDED, "Stream-Expires-At: 1970-01-01T01:00:01+01:00"),
-        ),
-    ],
-    ids=["open", "closed", "ttl", "no ttl at all", "expiry as it was written"],
-)
-def test_a_head_response_has_the_metadata_of_the_stream(
-    state: StreamState, lines: tuple[str, ...]
-) -> None:
-    assert responses.metadata(state) == answer(200, NO_STORE, TYPE, MULTI, NEXT, *lines)
 
 
 # ---------------------------------------------------------------- reads
@@ -203,71 +110,6 @@ def test_only_a_complete_chunk_at_a_permanent_offset_is_cached_by_browsers(
     assert tuple(told) == lifetime
 
 
-def test_data_up_to_the_open_tail_are_revalidated_each_time() -> None:
-    assert data(OPEN, 0, 5, b"abcde", read=NAMED) == answer(
-        200,
-        *asked_again(),
-        TYPE,
-        f'ETag: "2a:{START}:{TAIL}:tail"',
-        NEXT,
-        AT_TAIL,
-        "Stream-Cursor: 7",
-        body=b"abcde",
-    )
-
-
-def test_data_up_to_the_closed_end_are_marked_closed_and_have_no_cursor() -> None:
-    assert data(CLOSED, 0, 5, b"abcde", read=NAMED) == answer(
-        200,
-        fresh(600, 50),
-        TYPE,
-        f'ETag: "2a:{START}:{TAIL}:closed"',
-        NEXT,
-        AT_TAIL,
-        ENDED,
-        body=b"abcde",
-    )
-
-
-def test_an_empty_read_at_the_open_tail_is_revalidated_each_time() -> None:
-    assert data(OPEN, 5, 5, read=CATCH_UP) == answer(
-        200,
-        *asked_again(),
-        TYPE,
-        f'ETag: "2a:{TAIL}:{TAIL}:tail"',
-        NEXT,
-        AT_TAIL,
-        "Stream-Cursor: 7",
-    )
-
-
-def test_an_empty_read_at_the_closed_end_is_cached_as_data_are() -> None:
-    assert data(CLOSED, 5, 5, read=replace(NAMED, offset=Offset(3, 5))) == answer(
-        200,
-        fresh(600, 50),
-        TYPE,
-        f'ETag: "2a:{TAIL}:{TAIL}:closed"',
-        NEXT,
-        AT_TAIL,
-        ENDED,
-    )
-
-
-def test_json_messages_are_returned_as_one_array() -> None:
-    state = replace(OPEN, content_type="application/json", tail=4)
-    at = "0000000000000003_0000000000000004"
-    assert data(state, 0, 4, b"1,2", b"3", read=CATCH_UP) == answer(
-        200,
-        *asked_again(),
-        "Content-Type: application/json",
-        f'ETag: "2a:{START}:{at}:tail"',
-        f"Stream-Next-Offset: {at}",
-        AT_TAIL,
-        "Stream-Cursor: 7",
-        body=b"[1,2,3]",
-    )
-
-
 FROM_NOW = ("Cache-Control: no-store", "CDN-Cache-Control: no-cache")
 FOLLOWING = replace(POLL, offset=Offset(3, 3), cursor=7)
 
@@ -301,32 +143,6 @@ def test_news_from_now_are_not_cached_on_a_private_route(by_key: bool | None) ->
     got = responses.data(chunk, read, replace(FRESHNESS, is_private=True), NOW)
     told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
     assert tuple(told) == (FROM_NOW if by_key else ("Cache-Control: private, no-store",))
-
-
-def test_poll_data_have_the_offset_of_their_end() -> None:
-    assert data(OPEN, 3, 5, b"de", read=replace(FOLLOWING, cursor=6)) == answer(
-        200,
-        *asked_again(),
-        TYPE,
-        f'ETag: "2a:0000000000000003_0000000000000003:{TAIL}:tail"',
-        NEXT,
-        AT_TAIL,
-        "Stream-Cursor: 7",
-        body=b"de",
-    )
-
-
-def test_the_last_poll_data_of_a_closed_stream_are_marked_closed() -> None:
-    assert data(CLOSED, 3, 5, b"de", read=FOLLOWING) == answer(
-        200,
-        "Cache-Control: public, max-age=20",
-        TYPE,
-        f'ETag: "2a:0000000000000003_0000000000000003:{TAIL}:closed"',
-        NEXT,
-        AT_TAIL,
-        ENDED,
-        body=b"de",
-    )
 
 
 def test_a_cursor_ahead_of_the_clock_is_advanced_in_the_response() -> None:
@@ -367,57 +183,6 @@ def test_no_response_is_cached_past_the_deadline_of_its_stream(
         got = data(at_tail, 0, end, b"x", read=read)
         told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
         assert tuple(told) == lines
-
-
-@pytest.mark.parametrize(
-    ("state", "last", "body"),
-    [
-        (OPEN, "Stream-Cursor: 7", b""),
-        (CLOSED, ENDED, b""),
-        (replace(OPEN, content_type="application/json"), "Stream-Cursor: 7", b"[]"),
-    ],
-    ids=["open", "closed", "json"],
-)
-def test_a_tail_response_is_empty_and_never_stored(
-    state: StreamState, last: str, body: bytes
-) -> None:
-    assert responses.tail(state, CATCH_UP, NOW) == answer(
-        200, NO_STORE, f"Content-Type: {state.content_type}", NEXT, AT_TAIL, last, body=body
-    )
-
-
-def test_a_poll_without_data_is_cached_for_a_second_at_the_edge() -> None:
-    assert responses.poll_ended(OPEN, POLL, FRESHNESS, NOW) == answer(
-        204, NO_STORE, *EDGE, NEXT, AT_TAIL, "Stream-Cursor: 7"
-    )
-
-
-def test_a_poll_at_the_closed_end_gets_204_with_stream_closed() -> None:
-    assert responses.poll_ended(CLOSED, POLL, FRESHNESS, NOW) == answer(
-        204, NO_STORE, NEXT, AT_TAIL, ENDED
-    )
-
-
-@pytest.mark.parametrize(
-    ("content_type", "lines"),
-    [
-        ("text/plain", ()),
-        ("Text/CSV; header=present", ()),
-        ("application/json; charset=utf-8", ()),
-        ("application/octet-stream", ("Stream-SSE-Data-Encoding: base64",)),
-        ("application/jsonl", ("Stream-SSE-Data-Encoding: base64",)),
-    ],
-)
-def test_an_event_stream_head_names_the_encoding_of_its_data(
-    content_type: str, lines: tuple[str, ...]
-) -> None:
-    assert responses.event_stream(content_type) == answer(
-        200,
-        "Cache-Control: no-cache, no-transform",
-        "Content-Type: text/event-stream",
-        "X-Accel-Buffering: no",
-        *lines,
-    )
 
 
 # ---------------------------------------------------------------- refusals
@@ -643,31 +408,3 @@ def test_a_problem_detail_may_quote_any_text_of_a_client(detail: str, shown: str
     response = responses.problem(errors.BadRequest(detail), AGAIN_S)
     assert json.loads(response.body)["detail"] == shown
     assert response.fields == responses.problem(errors.BadRequest("why"), AGAIN_S).fields
-
-
-def test_an_internal_error_is_500_and_names_its_request_id() -> None:
-    assert responses.internal_error("a1b2-7") == problem(
-        Refusal(
-            HeadgateError(""),
-            500,
-            "internal_error",
-            "Internal error",
-            "see the server's log for a1b2-7",
-        )
-    )
-
-
-@pytest.mark.parametrize(("writes", "methods"), [(True, ALLOW), (False, "GET, HEAD, OPTIONS")])
-def test_a_preflight_response_lists_the_methods_and_headers_for_pages(
-    writes: bool, methods: str
-) -> None:
-    assert responses.preflight(writes=writes) == answer(
-        204,
-        f"Access-Control-Allow-Methods: {methods}",
-        "Access-Control-Allow-Headers: Content-Type, Authorization, If-None-Match, Last-Event-ID,"
-        " Producer-Epoch, Producer-Id, Producer-Seq, Stream-Closed, Stream-Expires-At,"
-        " Stream-Fork-Offset, Stream-Fork-Sub-Offset, Stream-Forked-From, Stream-Seq, Stream-TTL,"
-        " X-Request-Id, X-Stream-Multi",
-        "Access-Control-Max-Age: 86400",
-        f"Allow: {ALLOW}",
-    )
