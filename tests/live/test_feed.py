@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol import responses
+from gateway.backends.memory import MemoryLog
+from gateway.cache.store import Store
 from gateway.protocol.cursors import current_cursor
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import PATIENCE_S, until
 from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
     from tests.protocol.events import Event
     from tests.support.http1 import Client
 
@@ -43,6 +46,20 @@ async def follow(gateway: Serving, target: str) -> Client:
     head = await client.answer()
     assert (head.status, head.get("Content-Type")) == (200, "text/event-stream")
     return client
+
+
+class SlowLog(MemoryLog):
+    """Answers its first read at once, and no other one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        self.reads += 1
+        if self.reads > 1:
+            await asyncio.Event().wait()
+        return await super().read(state, start, end)
 
 
 async def up_to(client: Client, position: int) -> list[Event]:
@@ -153,21 +170,6 @@ async def test_a_deletion_ends_the_sse_answer() -> None:
         await until(lambda: gateway.limits.live_readers == 0)
 
 
-async def test_an_http_1_0_sse_reader_gets_events_without_chunks() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        client = await gateway.connect()
-        client.send(request("GET", "s?offset=-1&live=sse", version="1.0"))
-        head = await client.answer()
-        assert head.get("Transfer-Encoding") is None
-        await until(lambda: gateway.limits.live_readers == 1)
-        await gateway.ask(post("s", b"two", "Stream-Closed: true"))
-        rest = await client.rest()
-        assert b"data:one\n\n" in rest
-        assert b"data:two\n\n" in rest
-        assert rest.endswith(b'"streamClosed":true,"upToDate":true}\n\n')
-
-
 async def test_a_slow_reader_leaves_the_rounds_and_loses_no_data() -> None:
     async with serving(max_append=1 << 20) as gateway:
         await gateway.ask(put("s"))
@@ -235,6 +237,19 @@ async def test_an_sse_response_past_its_max_age_ends_with_the_offset_of_its_read
         assert controls(events)[-1]["streamNextOffset"] == offset(3)
         assert controls(events)[-1]["upToDate"] is True
         await until(lambda: gateway.limits.live_readers == 0)
+
+
+async def test_an_sse_response_that_ends_before_its_data_were_read_ends_with_the_start_offset() -> (
+    None
+):
+    """What was read before the answer began is not kept where the stream has grown meanwhile."""
+    log = SlowLog()
+    async with serving(log, sse_max_age=0.1) as gateway:
+        gateway.route.feeds.source._events = Store(0)
+        await gateway.ask(put("s", body=b"one"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        (end,) = controls(await client.events_to_the_end())
+        assert (log.reads, end["streamNextOffset"]) == (2, offset(0))
 
 
 async def test_the_cursors_of_a_reader_stay_ahead_of_the_cursor_in_its_request() -> None:
@@ -459,26 +474,6 @@ async def test_a_long_poll_without_an_append_ends_with_204_at_its_timeout() -> N
 
 
 # ---------------------------------------------------------------- limits and stopping
-
-
-async def test_live_readers_beyond_max_live_readers_are_refused_with_503() -> None:
-    async with serving(max_live_readers=2) as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        await gateway.ask(put("t", body=b"one"))
-        poll = await gateway.connect()
-        poll.send(get(f"s?offset={offset(3)}&live=long-poll"))
-        await until(lambda: gateway.limits.live_readers == 1)
-        reader = await follow(gateway, "t?offset=-1&live=sse")
-        targets = ("s?offset=now&live=sse", "t?offset=now&live=long-poll")
-        for again_s, target in zip(responses.RETRY_AFTER_S, targets, strict=False):
-            refused = await gateway.ask(get(target))
-            assert (refused.status, refused.get("Retry-After")) == (503, str(again_s))
-            assert b"max_live_readers is reached" in refused.body
-        assert gateway.limits.refused["max_live_readers"] >= 2
-        reader.close()
-        await until(lambda: gateway.limits.live_readers == 1)
-        await follow(gateway, "s?offset=now&live=sse")
-        assert gateway.limits.live_readers == 2
 
 
 async def test_draining_answers_long_polls_and_ends_sse_readers_after_their_first_second() -> None:
