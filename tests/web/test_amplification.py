@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol import appends, lifecycle
-from gateway.telemetry.inspection import ListStreams
 from gateway.telemetry.traffic import HIT
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, Serving, get, post, put, serving
@@ -34,16 +33,6 @@ def stamped(number: int) -> bytes:
     """An append of a producer that is new."""
     lines = (f"Producer-Id: p{number}", "Producer-Epoch: 0", "Producer-Seq: 0")
     return post("s", b"x", *lines)
-
-
-@pytest.mark.parametrize("extra", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
-async def test_new_streams_of_one_client_are_refused_at_the_limit(extra: tuple[str, ...]) -> None:
-    async with serving(max_client_creations=MOST) as gateway:
-        found = await statuses(gateway, [put(f"s{number}", *extra) for number in range(MANY)])
-        assert found == [201] * MOST + [429] * (MANY - MOST)
-        assert gateway.limits.refused["max_client_creations"] == MANY - MOST
-        listed = await gateway.route.list_streams(ListStreams(PREFIX, limit=MANY))
-        assert len(listed.rows) == MOST
 
 
 async def test_producers_of_one_stream_are_refused_at_the_limit(

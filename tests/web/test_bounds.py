@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from structlog.testing import capture_logs
 
 from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
@@ -17,10 +15,10 @@ from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.telemetry.traffic import HIT, MISS
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.incoming import AT_ONCE
-from tests.streams.gated_log import GatedLog, turns
+from tests.streams.gated_log import GatedLog
 from tests.support.http1 import Answer, Client
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
+from tests.web.serving import Serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from tests.protocol.events import Event
@@ -113,27 +111,6 @@ async def test_pipelined_appends_are_refused_in_order_while_the_log_is_full() ->
         assert (await client.ask(post("s", b"xyz"))).get("Stream-Next-Offset") == offset(12)
 
 
-async def test_refused_and_accepted_pipelined_appends_are_answered_in_order() -> None:
-    rounds = 40
-    async with serving(max_pending_appends=10) as gateway:
-        await gateway.ask(put("s"))
-        client = await gateway.connect()
-        client.send(
-            b"".join(
-                post("s", b"x" * 11) + post("s", b"y") + get(f"s?offset={offset(number)}")
-                for number in range(rounds)
-            )
-        )
-        for number in range(rounds):
-            assert_limit_reached(await client.answer())
-            accepted = await client.answer()
-            assert (accepted.status, accepted.get("Stream-Next-Offset")) == (
-                204,
-                offset(number + 1),
-            )
-            assert (await client.answer()).body == b"y"
-
-
 # ---------------------------------------------------------------- bodies on their way
 
 
@@ -191,22 +168,6 @@ def some_limits() -> ServerLimits:
 
 
 @pytest.mark.parametrize(
-    "parts",
-    [
-        pytest.param([9], id="one-part-below-the-bound"),
-        pytest.param([10], id="one-part-at-the-bound"),
-        pytest.param([4, 6], id="two-parts-at-the-bound"),
-        pytest.param([0, 10, 0], id="empty-parts-around-one-at-the-bound"),
-    ],
-)
-def test_body_parts_are_counted_up_to_the_bound(parts: list[int]) -> None:
-    limits = some_limits()
-    for part in parts:
-        limits.receive(part)
-    assert limits.receiving_bytes == sum(parts)
-
-
-@pytest.mark.parametrize(
     ("held", "part"),
     [
         pytest.param(0, 11, id="the-first-part"),
@@ -220,38 +181,6 @@ def test_a_body_part_over_the_bound_is_refused_and_not_counted(held: int, part: 
     with pytest.raises(LimitReached, match="max_pending_appends is reached"):
         limits.receive(part)
     assert limits.receiving_bytes == held
-
-
-@pytest.mark.parametrize("abruptly", [False, True], ids=["closes", "resets"])
-@pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_client_that_disconnects_amid_its_body_is_not_logged(
-    caplog: pytest.LogCaptureFixture, method: str, abruptly: bool
-) -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        await until(lambda: gateway.limits.connections == 0)
-        caplog.clear()
-        with capture_logs() as own:
-            client = await gateway.connect()
-            target = "s" if method == "POST" else "t"
-            body = b"h" * PART
-            whole = request(method, target, "Content-Type: text/plain", body=body)
-            client.send(whole[:-1])
-            await until(lambda: gateway.limits.receiving_bytes == PART - 1)
-            (connection,) = gateway.server.connections
-            assert isinstance(connection, Connection)
-            if abruptly:
-                client.abort()
-            else:
-                client.close()
-            await until(lambda: connection.is_idle and gateway.limits.connections == 0)
-            await turns(20)
-        assert [line for line in own if line["log_level"] in {"warning", "error", "critical"}] == []
-        assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
-        assert gateway.limits.receiving_bytes == 0
-        assert gateway.route.appender.outcomes.pending == 0
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
-        assert (await gateway.ask(request("HEAD", "t"))).status == 404
 
 
 # ---------------------------------------------------------------- requests behind each other

@@ -288,16 +288,6 @@ async def test_a_log_line_names_the_client_that_a_trusted_proxy_forwards(
         assert {line["forwarded_for"] for line in lines} == {"192.0.2.1"}
 
 
-async def test_clients_are_not_counted_without_a_limit() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
-        for _ in range(3):
-            assert (await gateway.ask(post("s", b"x"))).status == 204
-        assert [len(rate) for rate in gateway.shared.quotas._rates] == [0, 0, 0]
-        await until(lambda: gateway.limits.connections == 0)
-        assert gateway.limits.connections_of == {}
-
-
 # ---------------------------------------------------------------- routes
 
 

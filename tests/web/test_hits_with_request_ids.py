@@ -112,36 +112,6 @@ async def test_reads_that_differ_only_in_their_request_id_are_parsed_once(
         assert (len(gateway.fast.heads), len(gateway.fast.blocks)) == (1, blocks)
 
 
-@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "410 Gone"])
-async def test_an_uncached_origin_response_returns_the_request_id(status: str) -> None:
-    async with (
-        RawOrigin(*[answer(b"x", "Cache-Control: no-store", status=status)] * 9) as raw,
-        edge_serving(raw) as gateway,
-    ):
-        for number in range(2):  # the fields are known then, and a connection is kept
-            await gateway.ask(get(f"{S}{number}", LINE))
-        one = await gateway.ask(get(f"{S}3", LINE, "X-Request-Id: a"))
-        other = await gateway.ask(get(f"{S}3", LINE, "X-Request-Id:a"))
-        assert seen(one) == seen(other)
-        assert one.get("X-Request-Id") == "a"
-        asked = [line for request in raw.heard for line in request.head.lower().split(b"\r\n")]
-        assert not any(line.startswith(b"x-request-id") for line in asked)
-
-
-async def test_an_uncached_response_of_the_log_returns_the_request_id() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        client = await gateway.connect()
-        await client.ask(get("s?offset=-1", LINE))
-        told = []
-        for line in ("X-Request-Id: a", "X-Request-Id:a"):
-            await client.ask(post("s", b"two"))
-            told.append(await client.ask(get("s?offset=-1", LINE, line)))
-        shown = [got.get(name) for got in told for name in ("X-Request-Id", "X-Cache")]
-        assert shown == ["a", "MISS", "a", "MISS"]
-        assert [name for name, _ in told[0].fields] == [name for name, _ in told[1].fields]
-
-
 @pytest.mark.parametrize("name", ["X-Request-Id", "If-None-Match"])
 async def test_a_response_that_varies_by_request_id_or_tag_is_selected_by_its_value(
     name: str,
@@ -153,55 +123,6 @@ async def test_a_response_that_varies_by_request_id_or_tag_is_selected_by_its_va
         await gateway.ask(get(S, LINE))
         got = await gateway.ask(get(S, LINE, f"{name}: a"))
         assert (got.body, got.get("X-Cache"), gateway.fast.answered) == (b"b", "MISS", 0)
-
-
-async def test_a_closed_stream_is_answered_with_a_tag_and_with_a_request_id() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true"))
-        got = await gateway.ask(get("s?offset=-1", LINE))
-        await gateway.ask(get("s?offset=-1", LINE))
-        tag = f"If-None-Match: {got.get('ETag')}"
-        assert (await check(gateway, "s?offset=-1", tag, short=False)).status == 304
-        assert (await check(gateway, "s?offset=-1", "X-Request-Id: a")).status == 200
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ["X-Request-Id: a", "X-Request-Id: b"],
-        ["X-Request-Id: a", "X-Request-Id:b"],
-        ["X-Request-Id: a b"],
-        pytest.param(["X-Request-Id: \t"], id="an-id-of-blanks"),
-        pytest.param([f"X-Request-Id: {'a' * 129}"], id="an-id-over-the-limit"),
-        ["X-Request-Id: é"],
-        ['If-None-Match: "a"', "If-None-Match: *"],
-        ['If-None-Match: "b", "a"'],
-        pytest.param([f"If-None-Match: {'b' * 257}"], id="a-tag-over-the-limit"),
-        pytest.param(
-            ['If-None-Match: "a"', "If-Modified-Since: Fri, 15 Jan 2027 07:59:59 GMT"],
-            id="two-conditions",
-        ),
-        ["X-Request-Id: a", "Range: bytes=0-1"],
-        ["X-Request-Id: a", "Origin: https://a.example"],
-    ],
-)
-async def test_unusual_id_and_tag_lines_get_the_same_response_with_and_without_cached_heads(
-    lines: list[str],
-) -> None:
-    origins = ["https://a.example"]
-    async with (
-        RawOrigin(answer(b"data", *TAGGED)) as raw,
-        RawOrigin(answer(b"data", *TAGGED)) as another,
-        edge_serving(raw, cors_origins=origins) as knowing,
-        edge_serving(another, cors_origins=origins) as other,
-    ):
-        for gateway in (knowing, other):
-            await gateway.ask(get(S))
-        for own in ((), ("X-Request-Id: 1",), ('If-None-Match: "z"',)):
-            await knowing.ask(get(S, *own))
-            await other.ask(get(S))
-        told = [await gateway.ask(get(S, *lines)) for gateway in (knowing, other)]
-        assert seen(told[0]) == seen(told[1])
 
 
 # Of which heads are made: own lines in all forms, and what else says how a head is to be read.

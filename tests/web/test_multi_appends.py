@@ -11,8 +11,6 @@ from tests.web.serving import get, post, put, request, serving
 
 MULTI = "X-Stream-Multi: true"
 JSON = "application/json"
-# With an id a request goes the ordinary way.
-WAYS = pytest.mark.parametrize("way", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
 
 
 async def test_responses_to_writes_offer_multi_appends_and_responses_to_reads_do_not() -> None:
@@ -23,52 +21,31 @@ async def test_responses_to_writes_offer_multi_appends_and_responses_to_reads_do
             assert (await gateway.ask(silent)).get("X-Stream-Multi") is None
 
 
-async def test_pages_of_other_origins_may_send_and_read_x_stream_multi() -> None:
-    page = "https://a.example"
-    async with serving(cors_origins=(page,)) as gateway:
-        asked = (f"Origin: {page}", "Access-Control-Request-Method: POST")
-        preflight = await gateway.ask(request("OPTIONS", "s", *asked))
-        assert "X-Stream-Multi" in (preflight.get("Access-Control-Allow-Headers") or "")
-        told = await gateway.ask(request("HEAD", "s", f"Origin: {page}"))
-        assert "X-Stream-Multi" in (told.get("Access-Control-Expose-Headers") or "")
-
-
-@WAYS
-async def test_messages_of_a_multi_append_are_stored_as_one_append(way: tuple[str, ...]) -> None:
+async def test_messages_of_a_multi_append_are_stored_as_one_append() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", content_type=JSON))
         body = framed([b"[1,2]", b'"a"', b"{}"])
-        lines = (*way, MULTI, "Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
+        lines = (MULTI, "Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
         stored = await gateway.ask(post("s", body, *lines, content_type=JSON))
         assert (stored.status, stored.get("Producer-Seq")) == (200, "0")
         again = await gateway.ask(post("s", body, *lines, content_type=JSON))
         assert (again.status, again.next_offset) == (204, stored.next_offset)
         read = await gateway.ask(get("s?offset=-1"))
         assert read.body == b'[[1,2],"a",{}]'
-        closing = post("s", framed([b"7"]), *way, MULTI, "Stream-Closed: true", content_type=JSON)
+        closing = post("s", framed([b"7"]), MULTI, "Stream-Closed: true", content_type=JSON)
         assert (await gateway.ask(closing)).get("Stream-Closed") == "true"
         assert (await gateway.ask(get(f"s?offset={stored.next_offset}"))).body == b"[7]"
 
 
-@WAYS
 @pytest.mark.parametrize(
     ("body", "lines", "detail"),
     [
         pytest.param(framed([b"1", b"2"])[:-1], (MULTI,), "message 2 is cut", id="a-cut-message"),
         pytest.param(
-            framed([b"1"]) + b"\0\0",
+            framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]),
             (MULTI,),
-            "2 bytes follow the last message",
-            id="two-bytes-behind-the-last-message",
-        ),
-        pytest.param(framed([b"1", b""]), (MULTI,), "message 2 is empty", id="an-empty-message"),
-        (b"", (MULTI,), "a multi-append must have a message"),
-        (b"", (MULTI, "Stream-Closed: true"), "a multi-append must have a message"),
-        pytest.param(
-            framed([b"1"]),
-            ("X-Stream-Multi: 1",),
-            "X-Stream-Multi must be true, or absent",
-            id="another-value-of-the-header",
+            "message 2 is not usable JSON",
+            id="two-values-behind-a-long-message",
         ),
         pytest.param(
             framed([b"1"]),
@@ -83,18 +60,6 @@ async def test_messages_of_a_multi_append_are_stored_as_one_append(way: tuple[st
             id="the-header-twice-with-other-values",
         ),
         pytest.param(
-            framed([b"1", b"2,3"]),
-            (MULTI,),
-            "message 2 is not usable JSON",
-            id="two-values-in-a-message",
-        ),
-        pytest.param(
-            framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]),
-            (MULTI,),
-            "message 2 is not usable JSON",
-            id="two-values-behind-a-long-message",
-        ),
-        pytest.param(
             framed([b"1"] * (MAX_MESSAGES + 1)),
             (MULTI,),
             "may have 4,096 messages",
@@ -103,32 +68,14 @@ async def test_messages_of_a_multi_append_are_stored_as_one_append(way: tuple[st
     ],
 )
 async def test_a_malformed_multi_append_gets_400_and_stores_nothing(
-    way: tuple[str, ...], body: bytes, lines: tuple[str, ...], detail: str
+    body: bytes, lines: tuple[str, ...], detail: str
 ) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", content_type=JSON))
-        refusal = await gateway.ask(post("s", body, *way, *lines, content_type=JSON))
+        refusal = await gateway.ask(post("s", body, *lines, content_type=JSON))
         refusal.assert_problem(400, detail)
         read = await gateway.ask(get("s?offset=-1"))
         assert (read.body, read.get("Stream-Closed")) == (b"[]", None)
-
-
-async def test_x_stream_multi_on_a_creation_is_refused() -> None:
-    async with serving() as gateway:
-        refusal = await gateway.ask(put("s", MULTI, body=framed([b"a"])))
-        refusal.assert_problem(400, "X-Stream-Multi is for POST")
-        assert (await gateway.ask(request("HEAD", "s"))).status == 404
-
-
-@WAYS
-async def test_a_multi_append_with_the_most_messages_allowed_is_stored(
-    way: tuple[str, ...],
-) -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
-        body = framed([b"x"] * MAX_MESSAGES)
-        assert (await gateway.ask(post("s", body, *way, MULTI))).status == 204
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * MAX_MESSAGES
 
 
 async def test_live_readers_get_one_event_for_a_multi_append() -> None:
@@ -146,23 +93,17 @@ async def test_live_readers_get_one_event_for_a_multi_append() -> None:
         assert events[1].data == "[1,2,[3]]"
 
 
-@WAYS
-async def test_a_multi_append_counts_as_one_append_towards_the_client_limit(
-    way: tuple[str, ...],
-) -> None:
+async def test_a_multi_append_counts_as_one_append_towards_the_client_limit() -> None:
     async with serving(max_client_appends=2) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
-        client.send(post("s", framed([b"x"] * 100), *way, MULTI) * 3)
+        client.send(post("s", framed([b"x"] * 100), MULTI) * 3)
         assert [(await client.answer()).status for _ in range(3)] == [204, 204, 429]
 
 
-@WAYS
-async def test_all_bytes_of_a_multi_append_count_towards_the_client_limit(
-    way: tuple[str, ...],
-) -> None:
+async def test_all_bytes_of_a_multi_append_count_towards_the_client_limit() -> None:
     async with serving(max_client_append_bytes=500) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
-        client.send(post("s", framed([b"x"] * 100), *way, MULTI) * 2)
+        client.send(post("s", framed([b"x"] * 100), MULTI) * 2)
         assert [(await client.answer()).status for _ in range(2)] == [204, 429]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web.connections.connection import Connection
 from gateway.web.requests import request_block
 from gateway.web.requests.request_block import LONGEST
 from tests.support.raw_origin import RawOrigin, answer
@@ -89,63 +88,6 @@ async def test_writes_that_differ_only_in_lengths_and_sequence_numbers_are_not_p
         assert (await gateway.ask(get("a?offset=-1"))).body == b"1x22yyyxzzz"
 
 
-@pytest.mark.parametrize(
-    ("wire", "status"),
-    [
-        (stamped("01"), 200),
-        (stamped("-1"), 400),
-        (stamped("+1"), 400),
-        (stamped("1 "), 200),
-        (stamped("1\r\nProducer-Seq: 1"), 400),
-        (stamped("1\r\n folded"), 400),
-        (stamped("1", name="Producer-Seq "), 400),
-        (stamped("1\r\nContent-Length: 1"), 400),
-        (stamped("1").replace(b"Content-Length: 1", b"Content-Length: 1\r\n 0"), 400),
-        (stamped("1").replace(b"Content-Length: 1", b"Content-Length: +1"), 400),
-        (stamped("1").replace(b"Content-Length: 1\r\n", b""), 400),
-        (stamped("1\r\nTransfer-Encoding: chunked"), 400),
-        (stamped("1\r\nStream-Closed: true"), 200),
-    ],
-    ids=[
-        "number with a leading zero",
-        "negative number",
-        "number with a plus",
-        "number with a blank behind it",
-        "number given twice",
-        "folded number",
-        "blank before the colon",
-        "length given twice",
-        "folded length",
-        "length with a plus",
-        "without a length",
-        "length and chunks",
-        "append that closes",
-    ],
-)
-async def test_unusual_producer_and_length_fields_are_answered_alike_with_and_without_cached_fields(
-    wire: bytes, status: int
-) -> None:
-    async with serving() as knowing, serving() as other:
-        for gateway in (knowing, other):
-            await gateway.ask(put("a"))
-            first = (stamped("0"), "") if gateway is knowing else (stamped("0"), "X-Request-Id: a")
-            line = first[1].encode() + b"\r\n" if first[1] else b""
-            await gateway.ask(first[0].replace(b"X-More", line + b"X-More"))
-            await gateway.ask(put("b"))
-        answers = [await gateway.ask(wire) for gateway in (knowing, other)]
-        assert answers[0].same == answers[1].same
-        assert answers[0].status == status
-
-
-async def test_an_empty_closing_append_leaves_no_cached_fields_for_appends() -> None:
-    """Whoever closes a stream with a body appends: its fields are looked up as they are."""
-    async with serving() as gateway:
-        await gateway.ask(put("a"))
-        before = len(gateway.fast.blocks._pared)
-        await gateway.ask(post("a", b"", "Stream-Closed: true"))
-        assert len(gateway.fast.blocks._pared) == before
-
-
 async def test_a_producer_append_is_forwarded_with_its_own_sequence_number() -> None:
     done = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
     async with RawOrigin(done) as raw, edge_serving(raw) as gateway:
@@ -194,31 +136,6 @@ async def test_cached_fields_are_used_only_for_a_plain_request_line(wire: bytes)
         assert blocks.read(wire + rest) is None
         assert blocks.read(known[:-1]) is None, "a part"
         assert blocks.read(known + b"P") is None, "and more"
-
-
-async def test_appends_sent_in_pieces_or_together_are_all_answered() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("a"))
-        client = await gateway.connect()
-        one = post("a", b"x")
-        await client.ask(one)
-        client.send(one * 3)
-        assert [(await client.answer()).status for _ in range(3)] == [204] * 3
-        await client.send_slowly(one)
-        assert (await client.answer()).status == 204
-        assert (await client.ask(one)).status == 204
-        assert (await gateway.ask(get("a?offset=-1"))).body == b"x" * 6
-
-
-async def test_a_connection_is_between_requests_after_a_handled_one() -> None:
-    """aiohttp has it look for more when a body was read: of that nothing is left."""
-    async with serving() as gateway:
-        client = await gateway.connect()
-        await client.ask(put("a", "X-Request-Id: a", body=b"z"))
-        (connection,) = gateway.server.connections
-        assert isinstance(connection, Connection)
-        assert connection._is_between
-        assert (await client.ask(post("a", b"x"))).status == 204
 
 
 async def test_a_repeated_get_with_a_body_is_forwarded_each_time() -> None:
