@@ -30,7 +30,6 @@ from gateway.protocol.streams.state import (
     Segment,
     StreamState,
 )
-from gateway.turns import at_once
 from tests.streams.clock import at
 
 NOW = 1_000_000.0
@@ -334,23 +333,6 @@ def test_a_fork_offset_of_another_generation_or_past_the_tail_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("offset", "position"),
-    [
-        (Offset(1000, 10), 10),
-        (Offset(2000, 11), 11),
-        (Offset(2000, 25), 25),
-        (Offset(3000, 26), 26),
-        (Offset(-1, 0), 0),
-        (None, 30),
-    ],
-)
-def test_a_fork_branches_off_at_an_offset_of_an_earlier_generation(
-    offset: Offset | None, position: int
-) -> None:
-    assert lifecycle.fork_position(RAISED, ForkRequest("/r", offset, 0)) == position
-
-
-@pytest.mark.parametrize(
     ("offset", "detail"),
     [
         pytest.param(
@@ -378,28 +360,6 @@ def test_a_fork_at_a_lost_or_trimmed_offset_is_refused(offset: Offset, detail: s
         lifecycle.fork_position(replace(RAISED, first=5), ForkRequest("/r", offset, 0))
     assert (
         refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("sub_offset", "following", "prefix"),
-    [(0, None, b""), (0, b"abc", b""), (1, b"abc", b"a"), (2, b"abc", b"ab"), (3, b"abc", b"abc")],
-)
-def test_a_sub_offset_takes_a_prefix_of_the_next_record(
-    sub_offset: int, following: bytes | None, prefix: bytes
-) -> None:
-    request = ForkRequest("/r", None, sub_offset)
-    assert at_once(lifecycle.fork_prefix(SOURCE, request, following)) == prefix
-
-
-@pytest.mark.parametrize(("sub_offset", "following"), [(4, b"abc"), (1, None)])
-def test_a_sub_offset_past_the_next_record_is_refused(
-    sub_offset: int, following: bytes | None
-) -> None:
-    with pytest.raises(BadRequest) as refusal:
-        at_once(lifecycle.fork_prefix(SOURCE, ForkRequest("/r", None, sub_offset), following))
-    assert refusal.value.detail == (
-        "Stream-Fork-Sub-Offset is past the next data boundary of the source"
     )
 
 
@@ -658,22 +618,6 @@ def test_deletion_is_soft_while_a_stream_has_forks() -> None:
     source = replace(STATE, references=2)
     gone = replace(source, version=5, soft_deleted=True, deadline=None)
     assert lifecycle.remove(source) == (Change(gone, 4),)
-
-
-@pytest.mark.parametrize(
-    ("state", "kind"),
-    [
-        pytest.param(replace(STATE, deadline=NOW), StreamNotFound, id="expired"),
-        pytest.param(
-            replace(STATE, soft_deleted=True, references=1), StreamGone, id="soft-deleted"
-        ),
-    ],
-)
-def test_an_expired_or_soft_deleted_stream_is_refused(
-    state: StreamState, kind: type[HeadgateError]
-) -> None:
-    with pytest.raises(kind):
-        lifecycle.present(state, at(NOW))
 
 
 def test_releasing_the_last_fork_removes_a_soft_deleted_source() -> None:

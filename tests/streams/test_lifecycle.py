@@ -22,14 +22,6 @@ from tests.streams.service import Service
 MINUTE = Lifetime(ttl_s=60)
 
 
-async def test_simultaneous_creations_create_one_stream_and_confirm_it_to_the_others() -> None:
-    log = GatedLog()
-    one, other = Service(log), Service(log)
-    created = await asyncio.gather(*[service.create("s") for service in (one, other, one)])
-    assert sorted(outcome.new for outcome in created) == [False, False, True]
-    assert len({outcome.state.stream_id for outcome in created}) == 1
-
-
 @pytest.mark.parametrize(("races", "refused"), [(MAX_RACES - 1, False), (MAX_RACES, True)])
 async def test_a_creation_is_refused_only_after_too_many_lost_races(
     races: int, refused: bool

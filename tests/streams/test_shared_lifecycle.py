@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.backends.contract import Conflict
-from gateway.errors import ConfigurationConflict, LogUnavailable, StreamGone, StreamNotFound
+from gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
 from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import Lifetime
 from tests.streams.gated_log import turns
@@ -101,33 +101,6 @@ async def test_simultaneous_forks_by_two_processes_are_all_counted_as_references
     assert await standing(service, "s" + names) == ""
 
 
-async def test_a_deleted_source_stays_until_its_last_fork_is_deleted(apart: bool) -> None:
-    service, _, other = two(apart=apart)
-    await service.create("s", b"past")
-    await service.fork("f", "s")
-    await other.fork("g", "s")
-    await other.lifecycle.delete("s")
-    with pytest.raises(StreamGone):
-        await service.present("s")
-    await service.lifecycle.delete("f")
-    assert await service.data("g") == b"past"
-    await other.lifecycle.delete("g")
-    assert await standing(service, "sfg") == ""
-
-
-async def test_deleting_the_last_of_a_chain_of_forks_removes_the_whole_chain(apart: bool) -> None:
-    service, _, other = two(apart=apart)
-    await service.create("0", b"0")
-    for level in range(1, 6):
-        await (service, other)[level % 2].fork(str(level), str(level - 1), b"%d" % level)
-    for level in range(5):
-        await (other, service)[level % 2].lifecycle.delete(str(level))
-    assert await service.data("5") == b"012345"
-    assert await standing(service, "012345") == "012345"
-    await service.lifecycle.delete("5")
-    assert await standing(service, "012345") == ""
-
-
 async def test_two_simultaneous_deletions_of_a_fork_release_its_source_once(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("s", b"past")
@@ -149,16 +122,6 @@ async def test_a_stream_swept_by_two_processes_at_once_expires_once(apart: bool)
     await asyncio.gather(service.sweeper.round(), other.sweeper.round())
     assert await standing(service, "sf") == ""
     assert service.sweeper.expired + other.sweeper.expired == 1
-
-
-async def test_an_expired_stream_can_be_created_again_through_any_process(apart: bool) -> None:
-    service, _, other = two(apart=apart)
-    first = await service.create("s", b"old", lifetime=MINUTE)
-    await other.present("s")
-    service.clock.advance(62)
-    again = await other.create("s", b"new")
-    assert again.state.generation > first.state.generation
-    assert await service.data("s") == b"new"
 
 
 # ---------------------------------------------------------------- in two commits
@@ -347,14 +310,3 @@ async def test_a_stream_due_for_expiry_and_for_trimming_expires() -> None:
     service.clock.advance(80)
     await service.sweeper.round()
     assert (await standing(service, "s"), service.sweeper.expired) == ("", 1)
-
-
-async def test_an_append_trims_data_over_the_size_limit() -> None:
-    service = Service(SharedLog(), retention=Retention(max_bytes=80))
-    await service.create("s")
-    for _ in range(30):
-        await service.append("s", b"0123456789")
-    state = (await service.table.load("s")).state
-    assert state is not None
-    assert 300 - 80 - 20 <= state.first <= 300 - 80
-    assert service.dropped[-1] == (state.stream_id, True)

@@ -120,17 +120,6 @@ async def test_a_load_does_not_use_a_confirmation_requested_before_it() -> None:
     await first
 
 
-async def test_equal_waiting_loads_share_one_query() -> None:
-    service, log, other = two()
-    await other.create("s", b"a")
-    log.loads.clear()
-    loads = [asyncio.create_task(stood(service, "s")) for _ in range(5)]
-    await turns()
-    log.loads.set()
-    assert [state.tail for state in await asyncio.gather(*loads)] == [1] * 5
-    assert log.loaded == 1
-
-
 async def test_a_load_under_way_when_changes_were_missed_is_repeated() -> None:
     service, log, other = two()
     await other.create("s", b"a")
@@ -606,16 +595,6 @@ def test_a_stream_that_gets_a_reader_within_the_linger_time_stays_followed() -> 
         assert log.followed == ["+s", "-s"]
 
     virtual_time.run(main())
-
-
-async def test_a_followed_stream_is_not_evicted_from_the_table() -> None:
-    log = SharedLog()
-    service = Service(log, max_active=2)
-    await service.create("s")
-    service.table.following.follow(service.table.get("s"))
-    for number in range(5):
-        service.table.get(f"passing{number}")
-    assert service.table.peek("s") is not None
 
 
 # ---------------------------------------------------------------- sliding windows

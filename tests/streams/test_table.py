@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import pytest
 
@@ -11,7 +10,6 @@ from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
-from gateway.streams.active_stream import NOBODY
 from gateway.streams.deadlines import TOUCH_SHARE
 from tests.backends.contract import appended, created, removed
 from tests.streams.gated_log import GatedLog, turns
@@ -20,19 +18,6 @@ from tests.streams.service import Service
 
 MINUTE = Lifetime(ttl_s=60)
 HUNDRED = Lifetime(ttl_s=100)
-
-# ---------------------------------------------------------------- memory
-
-
-async def test_the_objects_of_a_stream_in_use_are_not_tracked_by_the_collector() -> None:
-    service = Service()
-    await service.create("s", b"a")
-    await service.append("s", b"b")
-    active = service.table.peek("s")
-    assert active is not None
-    of_its_own = (active, active.state, active.rate, active.producers)
-    assert not any(map(gc.is_tracked, of_its_own))
-    assert active.waiting is NOBODY
 
 
 # ---------------------------------------------------------------- loading
