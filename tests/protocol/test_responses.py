@@ -39,6 +39,25 @@ def answer(status: int, *lines: str, body: bytes = b"") -> Response:
     return Response(status, "".join(f"{line}\r\n" for line in (*always, *lines)), body)
 
 
+# ---------------------------------------------------------------- HEAD
+
+
+EXPIRY = "1970-01-01T01:00:01+01:00"
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "line"),
+    [
+        (Lifetime(ttl_s=0), "Stream-TTL: 0"),
+        (Lifetime(expires_at=1.0, expires_text=EXPIRY), f"Stream-Expires-At: {EXPIRY}"),
+    ],
+    ids=["no ttl at all", "expiry as it was written"],
+)
+def test_a_head_response_has_the_lifetime_of_the_stream(lifetime: Lifetime, line: str) -> None:
+    state = replace(OPEN, lifetime=lifetime, deadline=NOW)
+    assert line in responses.metadata(state).fields.split("\r\n")
+
+
 # ---------------------------------------------------------------- reads
 
 
