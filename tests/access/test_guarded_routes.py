@@ -157,16 +157,6 @@ async def test_admission_is_not_cached_for_paths_beyond_a_length(more: int, tmp_
         assert admission._cached_find.cache_info().currsize - before == (more <= 0)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_append_quotas_count_per_account(way: str, tmp_path: Path) -> None:
-    async with guarded(tmp_path, max_client_appends=20) as gateway:
-        for who in ("writer", "all"):
-            wire = request("POST", f"{PREFIX}/a/s", bearer(who), *APPEND[2], *WAYS[way], body=b"x")
-            assert (await gateway.ask(wire)).status == 204
-        counted = [*gateway.shared.quotas._rates.appends._used]
-        assert counted == ["account token writer", "account token all"]
-
-
 @pytest.mark.parametrize("prefix", ROUTES)
 async def test_a_token_parameter_with_an_encoded_name_gets_400_and_is_not_logged(
     prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -410,20 +410,6 @@ async def test_a_poll_whose_client_left_is_not_answered() -> None:
         assert (waiting.answers, shared.gateway.limits.live_readers) == ([], 0)
 
 
-async def test_a_poll_at_the_tail_waits_for_the_next_append() -> None:
-    async with sharing(b"one ") as shared:
-        feed = await feed_of(shared)
-        tail = await shared.tail()
-        waiting = Waiting()
-        feed.park(waiting, polling(tail), tail)
-        await turns(50)
-        assert waiting.answers == []
-        await shared.other.append("s", b"two")
-        shared.tell()
-        await until(lambda: bool(waiting.answers))
-        assert [one.body for one in waiting.answers] == [b"two"]
-
-
 # ---------------------------------------------------------------- between processes
 
 

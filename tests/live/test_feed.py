@@ -13,7 +13,7 @@ from gateway.cache.store import Store
 from gateway.protocol.cursors import current_cursor
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
+from tests.web.serving import Serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
@@ -87,14 +87,6 @@ async def test_an_sse_reader_gets_the_past_and_then_live_appends() -> None:
         assert text(events) == "onetwo"
 
 
-async def test_a_reader_at_the_tail_gets_a_control_event_at_once() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        client = await follow(gateway, "s?offset=now&live=sse")
-        events = await up_to(client, 3)
-        assert [event.name for event in events] == ["control"]
-
-
 async def test_appends_that_are_committed_together_are_one_event_for_every_reader() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
@@ -113,61 +105,6 @@ async def test_appends_that_are_committed_together_are_one_event_for_every_reade
             assert sorted(text(events)) == list("01234")
             # The first append was a commit of its own; the others came while it was under way.
             assert len(events) in {3, 5}
-
-
-async def test_messages_of_a_json_stream_are_sent_as_json_arrays() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", content_type="application/json"))
-        client = await follow(gateway, "s?offset=-1&live=sse")
-        await gateway.ask(post("s", b"[1, 2]", content_type="application/json"))
-        await gateway.ask(post("s", b'{"a": "\\n"}', content_type="application/json"))
-        events = await client.events_until(lambda found: '"a"' in text(found))
-        items = [
-            item for event in events if event.name == "data" for item in json.loads(event.data)
-        ]
-        assert items == [1, 2, {"a": "\n"}]
-
-
-@pytest.mark.parametrize("body", [b"", b"last"])
-async def test_closing_a_stream_sends_the_last_data_and_ends_the_sse_response(body: bytes) -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        client = await follow(gateway, "s?offset=-1&live=sse")
-        await up_to(client, 3)
-        await gateway.ask(post("s", body, "Stream-Closed: true"))
-        events = await client.events_to_the_end()
-        assert text(events) == f"one{body.decode()}"
-        assert controls(events)[-1] == {
-            "streamNextOffset": offset(3 + len(body)),
-            "streamClosed": True,
-            "upToDate": True,
-        }
-
-
-@pytest.mark.parametrize("start", ["-1", "now", offset(3)])
-async def test_a_reader_of_a_closed_stream_gets_the_rest_and_the_response_ends_at_once(
-    start: str,
-) -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
-        client = await follow(gateway, f"s?offset={start}&live=sse")
-        events = await client.events_to_the_end()
-        assert text(events) == ("one" if start == "-1" else "")
-        assert controls(events) == [
-            {"streamNextOffset": offset(3), "streamClosed": True, "upToDate": True}
-        ]
-        await until(lambda: gateway.limits.live_readers == 0)
-
-
-async def test_a_deletion_ends_the_sse_answer() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        client = await follow(gateway, "s?offset=-1&live=sse")
-        await up_to(client, 3)
-        await gateway.ask(request("DELETE", "s"))
-        assert text(await client.events_to_the_end()) == "one"
-        assert (await gateway.ask(get("s?offset=-1&live=sse"))).status == 404
-        await until(lambda: gateway.limits.live_readers == 0)
 
 
 async def test_a_slow_reader_leaves_the_rounds_and_loses_no_data() -> None:
@@ -438,39 +375,6 @@ async def test_a_long_poll_at_now_or_minus_one_is_not_answered_with_a_cacheable_
         assert fixed.body == moving.body == b"two"
         assert "max-age=20" in (fixed.get("Cache-Control") or "")
         assert "max-age=20" not in (moving.get("Cache-Control") or "")
-
-
-@pytest.mark.parametrize(
-    ("change", "status", "closed"),
-    [
-        (post("s", b"", "Stream-Closed: true"), 204, "true"),
-        (post("s", b"!", "Stream-Closed: true"), 200, "true"),
-        (request("DELETE", "s"), 404, None),
-    ],
-    ids=["close", "append and close", "delete"],
-)
-async def test_a_long_poll_gets_the_close_or_deletion_of_its_stream(
-    change: bytes, status: int, closed: str | None
-) -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        client = await gateway.connect()
-        client.send(get(f"s?offset={offset(3)}&live=long-poll"))
-        await until(lambda: gateway.limits.live_readers == 1)
-        await gateway.ask(change)
-        answer = await client.answer()
-        assert (answer.status, answer.get("Stream-Closed")) == (status, closed)
-        assert gateway.limits.live_readers == 0
-
-
-async def test_a_long_poll_without_an_append_ends_with_204_at_its_timeout() -> None:
-    async with serving(long_poll_timeout=0.1) as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        answer = await gateway.ask(get(f"s?offset={offset(3)}&live=long-poll"))
-        assert answer.status == 204
-        assert answer.get("Stream-Next-Offset") == offset(3)
-        assert answer.get("Stream-Up-To-Date") == "true"
-        assert answer.get("CDN-Cache-Control") == "public, max-age=1"
 
 
 # ---------------------------------------------------------------- limits and stopping

@@ -144,14 +144,6 @@ async def test_every_control_event_has_its_offset_as_its_event_id() -> None:
         assert_ids(late.received, 1)
 
 
-async def test_the_last_control_event_of_an_sse_response_past_its_max_age_has_an_event_id() -> None:
-    async with serving(sse_max_age=1.0) as gateway:
-        await fill(gateway)
-        client = await follow(gateway, "s?offset=-1&live=sse")
-        await client.events_to_the_end()
-        assert_ids(client.received, 2)
-
-
 # ---------------------------------------------------------------- the connection goes on
 
 

@@ -421,22 +421,6 @@ def test_a_poll_without_data_uses_the_tail_directive_of_the_route() -> None:
     assert told(response.fields)["Cache-Control"] == "max-age=0, s-maxage=1"
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_a_poll_response_without_news_is_a_204_with_the_tail(closed: bool) -> None:
-    response = poll_ended(VIEW._replace(closed=closed), POLL, "9", NOW, Freshness())
-    lifetime = {"Cache-Control": "no-store"}
-    if not closed:
-        second = "public, max-age=1"
-        lifetime |= {"CDN-Cache-Control": second, "Surrogate-Control": second}
-    assert (response.status, response.body) == (204, b"")
-    assert told(response.fields) == {
-        **lifetime,
-        "Stream-Next-Offset": "9",
-        "Stream-Up-To-Date": "true",
-        **({"Stream-Closed": "true"} if closed else {"Stream-Cursor": str(CURSOR)}),
-    }
-
-
 @pytest.mark.parametrize(
     ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
 )

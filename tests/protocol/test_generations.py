@@ -209,47 +209,6 @@ def test_past_generations_are_bounded_and_offsets_of_dropped_ones_are_refused(
     )
 
 
-# ---------------------------------------------------------------- forks
-
-
-@pytest.mark.parametrize(
-    ("position", "past_generations"),
-    [
-        pytest.param(0, (PastGeneration(1000, 0),), id="at-the-beginning"),
-        pytest.param(10, (PastGeneration(1000, 10),), id="at-the-end-of-the-first-generation"),
-        pytest.param(
-            11,
-            (PastGeneration(1000, 10), PastGeneration(2000, 11)),
-            id="within-the-second-generation",
-        ),
-        pytest.param(
-            25,
-            (PastGeneration(1000, 10), PastGeneration(2000, 25)),
-            id="at-the-end-of-the-second-generation",
-        ),
-        pytest.param(
-            26,
-            (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 26)),
-            id="within-the-third-generation",
-        ),
-        pytest.param(
-            30,
-            (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30)),
-            id="at-the-tail",
-        ),
-    ],
-)
-def test_a_fork_has_the_offsets_of_its_source_up_to_its_branch_point(
-    position: int, past_generations: tuple[PastGeneration, ...]
-) -> None:
-    assert inherited(STATE, position) == past_generations
-    fork = replace(
-        STATE, stream_id=8, generation=4000, tail=position, past_generations=past_generations
-    )
-    for at in range(position + 1):
-        assert fork.offset(at) == STATE.offset(at)
-
-
 # ---------------------------------------------------------------- the whole
 
 

@@ -101,30 +101,6 @@ def test_an_age_set_later_removes_nothing_that_is_younger() -> None:
     assert places(state) == [(OPEN_S, 2), (OPEN_S + 10, 3)]
 
 
-@pytest.mark.parametrize(("apart", "marks"), [(9, 1), (10, 3), (11, 3)])
-def test_marks_by_age_are_an_eighth_of_the_limit_apart(apart: int, marks: int) -> None:
-    state = appended(EMPTY, 1, NOW, AGE)
-    for passed in (1, apart):
-        state = appended(state, 1, NOW + passed, AGE)
-    assert len(state.marks) == marks
-
-
-@pytest.mark.parametrize(("apart", "marks"), [(8, 1), (9, 1), (10, 3), (11, 3)])
-def test_marks_by_size_are_an_eighth_of_the_limit_apart(apart: int, marks: int) -> None:
-    state = appended(EMPTY, 1, NOW, SIZE)
-    for size in (1, apart - 1):
-        state = appended(state, size, NOW, SIZE)
-    assert len(state.marks) == marks
-
-
-@pytest.mark.parametrize(("apart", "marks"), [(9, 2), (10, 3), (11, 3)])
-def test_marks_by_messages_are_an_eighth_of_the_limit_apart(apart: int, marks: int) -> None:
-    state = appended(EMPTY, 1, NOW, COUNT, messages=7)
-    for messages in (1, apart - 1):
-        state = appended(state, 1, NOW, COUNT, messages)
-    assert len(state.marks) == marks
-
-
 # ---------------------------------------------------------------- trimming
 
 

@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import HeadgateError, LogUnavailable
-from gateway.protocol.requests import Append, parse_append
+from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp
 from gateway.streams.append_rate import MINUTE_S, AppendRate
 from tests.streams.gated_log import GatedLog
 from tests.streams.service import PENDING, Service
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 JSON = "application/json"
 
 
@@ -107,32 +106,6 @@ async def test_a_stream_keeps_the_trace_of_its_latest_append() -> None:
         service.appender.submit("s", append, done.set_result)
         await done
         assert active.trace_id == known
-
-
-@pytest.mark.parametrize(
-    ("header", "trace_id"),
-    [
-        (PARENT, TRACE),
-        (f"{PARENT}-more", None),
-        pytest.param(f"cc{PARENT[2:]}-more", TRACE, id="a-later-version-with-more-parts"),
-        (f"ff{PARENT[2:]}", None),
-        (PARENT.upper(), None),
-        (PARENT[:-1], None),
-        (f"{PARENT}0", None),
-        (f"00-{'0' * 32}-00f067aa0ba902b7-01", None),
-        (f"00-{TRACE}-{'0' * 16}-01", None),
-        ("<script>", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_the_trace_of_an_append_comes_from_its_valid_traceparent(
-    header: str | None, trace_id: str | None
-) -> None:
-    headers = {"Content-Type": "text/plain"}
-    if header is not None:
-        headers["traceparent"] = header
-    assert parse_append(headers, b"x").trace_id == trace_id
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50)), max_size=30), st.floats(0, 200))

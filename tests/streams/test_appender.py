@@ -168,35 +168,6 @@ async def test_a_batch_ends_when_its_turn_is_over(
     assert batches == [most] * (20 // most) + [20 % most] * (20 % most > 0)
 
 
-async def test_an_append_that_lost_a_race_is_decided_again_on_the_present_state() -> None:
-    log = GatedLog()
-    one = Service(log)
-    other = Service(log, one.clock)
-    await one.create("s")
-    await asyncio.gather(one.append("s", b"a"), other.append("s", b"b"))
-    for number in range(5):
-        await asyncio.gather(one.submit("s", b"%d" % number), other.submit("s", b"%d" % number))
-    assert await one.append("s", b"!") == stored(13)
-    assert sorted(await Service(log).data("s")) == sorted(b"ab0011223344!")
-
-
-async def test_a_duplicate_is_recognised_after_a_lost_race() -> None:
-    """The other process has stored the very same append meanwhile."""
-    log = GatedLog()
-    one = Service(log)
-    other = Service(log, one.clock)
-    await one.create("s")
-    stamp = Stamp("p", 0, 0)
-    outcomes = await asyncio.gather(
-        one.submit("s", b"a", producer=stamp), other.submit("s", b"a", producer=stamp)
-    )
-    assert sorted(outcome.stored for outcome in outcomes if isinstance(outcome, AppendOutcome)) == [
-        False,
-        True,
-    ]
-    assert await one.data("s") == b"a"
-
-
 @pytest.mark.parametrize(("races", "refused"), [(MAX_CONFLICTS, False), (MAX_CONFLICTS + 1, True)])
 async def test_an_append_is_refused_only_after_too_many_lost_races(
     races: int, refused: bool
@@ -213,16 +184,6 @@ async def test_an_append_is_refused_only_after_too_many_lost_races(
         assert outcome == stored(1)
     assert isinstance(await service.submit("s", b"b"), AppendOutcome)
     assert await service.data("s") == (b"b" if refused else b"ab")
-
-
-async def test_an_append_to_a_stream_that_another_process_deleted_raises_not_found() -> None:
-    log = GatedLog()
-    one = Service(log)
-    other = Service(log, one.clock)
-    await one.create("s")
-    await one.append("s", b"a")
-    await other.lifecycle.delete("s")
-    assert isinstance(await one.submit("s", b"b"), StreamNotFound)
 
 
 async def test_a_failed_commit_refuses_every_append_of_its_batch() -> None:
@@ -298,20 +259,6 @@ async def test_a_close_refuses_the_appends_behind_it_in_the_batch() -> None:
     assert first == stored(1, closed=True)
     assert isinstance(second, StreamClosed)
     assert second.next_offset == format_offset(0, 1)
-
-
-async def test_appends_to_a_stream_that_is_not_loaded_wait_for_its_state() -> None:
-    log = GatedLog()
-    await Service(log).create("s", b"a")
-    service = Service(log)
-    log.loads.clear()
-    waiting = [service.submit("s", b"b"), service.submit("s", b"c"), service.submit("t", b"d")]
-    await turns()
-    assert [future.done() for future in waiting] == [False] * 3
-    log.loads.set()
-    outcomes = await asyncio.gather(*waiting)
-    assert outcomes[:2] == [stored(2), stored(3)]
-    assert isinstance(outcomes[2], StreamNotFound)
 
 
 async def test_an_append_loads_again_if_its_stream_was_dropped_during_the_load() -> None:

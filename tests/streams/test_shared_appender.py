@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from gateway.backends.contract import Conflict
 from gateway.errors import (
     LogUnavailable,
     ProducerFenced,
@@ -303,14 +302,3 @@ async def test_a_repeated_append_after_a_lost_reply_is_stored_once() -> None:
     outcome = await service.append("s", b"x", producer=stamp)
     assert not outcome.stored
     assert await service.data("s") == b"x"
-
-
-async def test_an_append_that_meets_endless_conflicts_is_refused() -> None:
-    service, log, _ = two()
-    await service.create("s")
-    log.failures += [Conflict() for _ in range(1000)]
-    outcome = await service.submit("s", b"x")
-    assert isinstance(outcome, LogUnavailable)
-    assert outcome.detail == "too many writers met on this stream: nothing was stored"
-    log.failures.clear()
-    assert position(await service.submit("s", b"y")) == 1
