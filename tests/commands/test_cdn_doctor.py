@@ -178,10 +178,3 @@ def test_doctor_redis_is_a_command_of_its_own() -> None:
     status, output = invoke("redis", "--help")
     assert (status, output.startswith("Usage: cli doctor redis [OPTIONS] [URL]")) == (0, True)
     assert invoke("redis", "http://h")[0] == 2
-
-
-@pytest.mark.parametrize("arguments", [["-h"], ["http://h/x", "-h"]])
-def test_help_of_the_doctor_is_printed_with_and_without_a_url(arguments: list[str]) -> None:
-    status, output = invoke(*arguments)
-    assert status == 0
-    assert "doctor" in output

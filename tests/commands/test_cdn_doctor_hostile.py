@@ -69,39 +69,34 @@ SERVERS: dict[str, tuple[bytes | Play, str]] = {
     "drip": (drip, "no answer within 3 s"),
 }
 
+# Of these, no stream can have come.
+REFUSED = {"nothing there", "no PUT", "no such method", "a redirect", "markup"}
 
-async def refusal_of(script: bytes | Play) -> tuple[str, float, list[str]]:
-    """Why it cannot be examined, after how long, and the methods that it was asked."""
-    loop = asyncio.get_running_loop()
+
+async def refusal_of(script: bytes | Play) -> tuple[str, list[str]]:
+    """Why it cannot be examined, and the methods that it was asked."""
     async with RawOrigin(script) as server:
-        began_s = loop.time()
         with pytest.raises(Unusable) as refusal:
             await examined(f"{server.url}/v1/stream")
-        return str(refusal.value), loop.time() - began_s, [one.method for one in server.heard]
+        return str(refusal.value), [one.method for one in server.heard]
 
 
-async def test_the_doctor_refuses_other_servers_in_one_line_and_in_time(
+async def test_the_doctor_refuses_other_servers_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(probe_sender, "ANSWER_S", 3.0)
     monkeypatch.setattr(streams, "REMOVAL_S", 2.0)
     outcomes = await asyncio.gather(*(refusal_of(script) for script, _ in SERVERS.values()))
-    for (name, (_, words)), (said, took_s, methods) in zip(SERVERS.items(), outcomes, strict=True):
+    for (name, (_, words)), (said, methods) in zip(SERVERS.items(), outcomes, strict=True):
         assert words in said, name
         assert said.isprintable(), name
         assert len(said) < 500, name
         assert "secret" not in said, name
-        assert took_s < 3.0 + 2.0 + 10, name
         # One request, and the removal of what may have come of it.
         assert methods[0] == "PUT", name
         assert set(methods[1:]) <= {"DELETE"}, name
         assert len(methods) <= 3, name
-
-
-async def test_the_doctor_sends_no_delete_for_a_stream_whose_creation_was_refused() -> None:
-    for name in ("nothing there", "no PUT", "no such method", "a redirect", "markup"):
-        _, _, methods = await refusal_of(SERVERS[name][0])
-        assert methods == ["PUT"], name
+        assert name not in REFUSED or methods == ["PUT"], name
 
 
 CREATED = answer(b"", "Stream-Next-Offset: 0", status="201 Created")

@@ -6,7 +6,6 @@ Some are right, though no file of Headgate's looks like them.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,15 @@ import pytest
 from gateway.commands.cdn_doctor import examination, probe_sender
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from tests.cdn.engines import HAProxy, started
-from tests.commands.deployments import ARGUMENTS, examined, failures, finding, of
+from tests.commands.deployments import (
+    ARGUMENTS,
+    examined,
+    examined_together,
+    failures,
+    finding,
+    of,
+    saw,
+)
 from tests.commands.hop import Faults, hop
 from tests.commands.nginx import nginx
 from tests.support.ports import free_port
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.commands.cdn_doctor.examination import Examination
 
 HOST = "proxy_set_header Host $http_host;"
 PASS = (
@@ -125,6 +131,24 @@ HOPS: dict[str, tuple[Faults, set[str]]] = {
     "a Worker reads answers as text": (Faults(reads_as_text=True), {"POST body"}),
     "a Worker writes JSON anew": (Faults(writes_json_anew=True), {"content"}),
     "a length is required": (Faults(requires_length=True), {"chunked append"}),
+    "Stream-Cursor is stripped": (Faults(drops_from_reads=("Stream-Cursor",)), {"headers"}),
+    "Stream-Up-To-Date is stripped": (
+        Faults(drops_from_reads=("Stream-Up-To-Date",)),
+        {"headers"},
+    ),
+    "Stream-Next-Offset is stripped": (
+        Faults(drops_from_reads=("Stream-Next-Offset",)),
+        {"headers"},
+    ),
+    "ETag is stripped": (Faults(drops_from_reads=("ETag",)), {"headers"}),
+    "Access-Control-Allow-Origin is stripped": (
+        Faults(drops_from_reads=("Access-Control-Allow-Origin",)),
+        {"CORS"},
+    ),
+    "OPTIONS is refused": (Faults(refuses=("OPTIONS",)), {"CORS"}),
+    "Expect is refused": (Faults(refuses_to_wait=True), {"Expect"}),
+    "paths are in lower case": (Faults(lowers_paths=True), {"paths"}),
+    "a 404 is kept": (Faults(keeps_404=True), {"early 404"}),
 }
 EXPECTED = {name: faults for name, (_, faults) in [*NGINX.items(), *PROXIES.items(), *HOPS.items()]}
 # What waits for polls and events, which nothing here has a fault in, and every other module plays.
@@ -145,16 +169,6 @@ def haproxy(gateway: int, other: int) -> Iterator[dict[str, int]]:
         yield ports
 
 
-async def examine(urls: dict[str, str]) -> dict[str, Examination]:
-    places = asyncio.Semaphore(8)
-
-    async def one(url: str) -> Examination:
-        async with places:
-            return await examined(f"{url}/v1/stream")
-
-    return dict(zip(urls, await asyncio.gather(*map(one, urls.values())), strict=True))
-
-
 @pytest.mark.timeout(120)
 async def test_the_doctor_names_faults_of_configurations_written_blind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -171,12 +185,17 @@ async def test_the_doctor_names_faults_of_configurations_written_blind(
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         for name, (faults, _) in HOPS.items():
             urls[name], _ = await end.enter_async_context(hop(gateway.url, faults))
-        found = await examine(urls)
+        found = await examined_together(urls)
     assert {name: failures(one) for name, one in found.items()} == EXPECTED
     host = finding(found["Host is the upstream's"], "own pages")
     assert (host.verdict, "may not write" in host.saw) == (CheckVerdict.NOTE, True)
     assert "DELETE" in of(found["DELETE is refused"], CheckVerdict.NOTE)
     causes = {one.advice for name in EXPECTED for one in found[name].findings if one.is_failure}
+    for name in ("Stream-Cursor", "Stream-Up-To-Date", "Stream-Next-Offset", "ETag"):
+        assert f" has no {name}" in saw(found[f"{name} is stripped"], "headers")
+    assert "Access-Control-Allow-Origin" in saw(
+        found["Access-Control-Allow-Origin is stripped"], "CORS"
+    )
     assert causes - {None} == {
         *("error pages", "CORS twice", "preflight", "kept 304", "firewall", "rewritten")
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from gateway.commands.cdn_doctor.hints import AT, hint
 from tests.commands.deployments import (
     ARGUMENTS,
-    examined,
+    examined_together,
     failures,
     names_of_streams,
     saw,
@@ -21,7 +20,6 @@ from tests.support.processes import headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.commands.cdn_doctor.examination import Examination
 
 # What nginx has to be told at least, so that nothing is wrong; the others leave a part of it out.
 WHO = "$http_authorization $http_cookie"
@@ -106,17 +104,6 @@ SERVERS: dict[str, tuple[str, set[str]]] = {
 }
 
 
-async def examine(ports: dict[str, int]) -> dict[str, Examination]:
-    """Several at a time, since an examination waits most of its own."""
-    places = asyncio.Semaphore(8)
-
-    async def one(port: int) -> Examination:
-        async with places:
-            return await examined(f"http://127.0.0.1:{port}/v1/stream")
-
-    return dict(zip(ports, await asyncio.gather(*map(one, ports.values())), strict=True))
-
-
 @pytest.mark.timeout(120)
 async def test_the_doctor_names_exactly_the_faults_of_each_nginx_configuration(
     tmp_path: Path,
@@ -126,7 +113,8 @@ async def test_the_doctor_names_exactly_the_faults_of_each_nginx_configuration(
         headgate(arguments=ARGUMENTS, environment={"HEADGATE_SSE_HEARTBEAT": "4"}) as gateway,
         nginx(tmp_path, gateway.port, lines) as ports,
     ):
-        found = await examine(ports)
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        found = await examined_together(urls)
         assert names_of_streams(gateway) == []
     assert {name: failures(one) for name, one in found.items()} == {
         name: faults for name, (_, faults) in SERVERS.items()

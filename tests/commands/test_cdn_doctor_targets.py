@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor.checks import events
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
 from tests.cdn.candidates import edge as before_headgate
 from tests.cdn.origin import STREAMS, headgate_origin
-from tests.cdn.patients import LOCKED, PATIENTS
-from tests.cdn.patients import edge as before_reference_server
 from tests.commands.deployments import POLL_S, examined, failures, saw
 from tests.support.examples import IS_WHOLE
 
@@ -52,31 +49,4 @@ async def test_the_doctor_finds_no_fault_in_configurations_made_by_headgate(
     reached = {name: saw(one, "equal polls").partition(", ")[2][:2] for name, one in found.items()}
     assert {name for name in found if reached[name] == "1 "} == {
         name for name in found if name.partition(",")[0] in COLLAPSES
-    }
-
-
-@pytest.mark.torture(
-    "the same faults in test_cdn_doctor_faulty.py and test_cdn_doctor_independent_cases.py"
-)
-@pytest.mark.timeout(120)
-async def test_the_doctor_names_the_faults_of_usual_configurations_before_other_servers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(events, "KEEP_ALIVE_S", 1.0)  # the reference server sends none
-    with contextlib.ExitStack() as end:
-        found = await examine(
-            {
-                str(one): end.enter_context(before_reference_server(one, POLL_S))
-                for one in (*PATIENTS, LOCKED)
-            }
-        )
-    usual = {"HEAD", "empty tail"}
-    assert {name: failures(one) for name, one in found.items()} == {
-        "naive-nginx": {*usual, "query order", "credentials", "204 kept", "SSE", "large append"},
-        "naive-varnish": {*usual, "204 kept", "early 404"},
-        "naive-worker": {"POST body"},
-        "locked-nginx": {
-            *usual,
-            *("query order", "credentials", "204 together", "SSE", "large append"),
-        },
     }

@@ -15,7 +15,6 @@ from gateway.commands.cdn_doctor.finding import failed
 from gateway.commands.cdn_doctor.streams import first_target
 from gateway.commands.shell.exit_status import FAILED
 from tests.support.processes import HEADGATE
-from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,14 +40,6 @@ def ended(closed_pipe: int, *arguments: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
-
-
-def test_doctor_redis_exits_with_1_and_no_message_when_its_output_pipe_is_closed(
-    closed_pipe: int, tmp_path: Path
-) -> None:
-    with redis_server(tmp_path) as server:
-        server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")  # streams may vanish
-        assert ended(closed_pipe, "doctor", "redis", server.url) == (1, "")
 
 
 def test_the_doctor_exits_with_its_status_when_its_output_pipe_is_closed(

@@ -12,6 +12,7 @@ from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
 from gateway.commands.redis_doctor.groups import cluster, sentinels
 from gateway.commands.redis_doctor.report import examine
 from tests.commands.examining import found, only, route_to
+from tests.commands.test_cdn_doctor_times import CERTIFICATE
 from tests.support.ports import free_port
 from tests.support.redis_groups import ClusterServers, SentinelGroup
 from tests.support.redis_servers import RedisServer, redis_server
@@ -150,30 +151,13 @@ def test_doctor_redis_reaches_a_redis_by_unix_socket(tmp_path: Path) -> None:
 
 
 def test_doctor_redis_reaches_a_redis_by_tls(tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-            ),
-            *("-nodes", "-subj", "/CN=Ours", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", "server.key", "-out", "server.pem"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        check=True,
-    )
-    certificate = str(tmp_path / "server.pem")
+    subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
+    certificate = str(tmp_path / "tls.pem")
     port = free_port()
     options = {
         "tls-port": str(port),
         "tls-cert-file": certificate,
-        "tls-key-file": str(tmp_path / "server.key"),
+        "tls-key-file": str(tmp_path / "tls.key"),
         "tls-ca-cert-file": certificate,
         "tls-auth-clients": "no",
     }

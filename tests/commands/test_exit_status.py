@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.blocking_origin import BlockingOrigin
-from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from tests.commands.conftest import CommandLine
@@ -46,15 +45,3 @@ def test_refusals_by_a_server_have_distinct_exit_statuses(
         for command in COMMANDS if status == 4 else COMMANDS[:1]:
             done = cli(*command, stdin=b"x\n", environment={"STREAM_URL": origin.url})
             assert (command, done.returncode) == (command, status), done.stderr
-
-
-def test_a_command_without_a_server_exits_with_69(cli: CommandLine) -> None:
-    nowhere = {"STREAM_URL": f"http://127.0.0.1:{free_port()}"}
-    for command in COMMANDS[1:4]:
-        done = cli(*command, environment=nowhere)
-        assert (command, done.returncode) == (command, 69), done.stderr
-
-
-def test_reading_from_another_kind_of_server_exits_with_1(cli: CommandLine) -> None:
-    with BlockingOrigin(lambda exchange: exchange.answer(b"hello")) as origin:
-        assert cli("read", "s", environment={"STREAM_URL": origin.url}).returncode == 1

@@ -122,20 +122,3 @@ def test_append_refuses_a_content_type_of_the_server_with_control_characters(
 
 
 # ---------------------------------------------------------------- completion
-
-
-def test_the_documented_line_completes_commands_and_options_in_bash() -> None:
-    page = (HEADGATE.parents[2] / "docs" / "commands.md").read_text()
-    line = next(one for one in page.splitlines() if one.startswith("eval "))
-    asked = [("headgate ap", 1, "append"), ("headgate append --pro", 2, "--producer")]
-    for words, at, wanted in asked:
-        script = f"""
-            PATH={HEADGATE.parent}:$PATH
-            {line}
-            complete -p headgate >/dev/null || exit 9
-            COMP_WORDS=({words}); COMP_CWORD={at}
-            _headgate_completion headgate
-            echo "${{COMPREPLY[@]}}"
-        """
-        done = run(["bash", "-c", script])
-        assert (done.returncode, done.stdout.decode().split()) == (0, [wanted]), done.stderr

@@ -35,13 +35,6 @@ def test_create_of_an_existing_stream_says_so_and_exits_with_0(
     )
 
 
-def test_create_with_another_content_type_exits_with_4(cli: CommandLine, text: Stream) -> None:
-    done = cli("create", text.name, "--content-type", "application/json")
-    assert (done.returncode, done.stdout) == (4, b"")
-    assert done.stderr.decode().startswith(f"headgate: {text.url}: ")
-    assert done.stderr.decode().endswith(" (409 Conflict).\n")
-
-
 def test_create_accepts_data_lifetime_and_closed(cli: CommandLine) -> None:
     done = cli("create", "short", "--ttl", "3600", "--data", "from the line", "--closed")
     assert b"/short (text/plain, closed); next offset " in done.stderr
@@ -179,12 +172,6 @@ def test_append_close_without_data_closes_the_stream(cli: CommandLine, text: Str
     assert (text.is_closed, text.data) == (True, b"")
 
 
-def test_append_lines_reports_the_number_of_lines(cli: CommandLine, text: Stream) -> None:
-    said = f"Appended 0 lines; next offset {text.offset}.\n"
-    assert cli("append", text.name, "--lines").stderr.decode() == said
-    assert cli("append", text.name, "--lines", stdin=b"a").stderr.startswith(b"Appended 1 line; ")
-
-
 def test_append_lines_stores_each_line_with_its_line_end(cli: CommandLine, text: Stream) -> None:
     done = cli("append", text.name, "--lines", stdin=b"a\n\nb\r\nc")
     assert done.stderr.decode() == f"Appended 4 lines; next offset {text.offset}.\n"
@@ -260,19 +247,6 @@ def test_append_lines_close_closes_the_stream_after_the_last_line(
 ) -> None:
     cli.output("append", text.name, "--lines", "--close", stdin=b"a\nb\n")
     assert (text.is_closed, text.data) == (True, b"a\nb\n")
-
-
-def test_append_with_another_content_type_exits_with_4(cli: CommandLine, text: Stream) -> None:
-    done = cli("append", text.name, "--data", "1", "--content-type", "application/json")
-    assert done.returncode == 4
-    assert done.stderr.decode().endswith(" (409 Conflict).\n")
-
-
-def test_append_with_a_seq_that_is_not_greater_exits_with_4(cli: CommandLine, text: Stream) -> None:
-    statuses = [
-        cli("append", text.name, "--data", seq, "--seq", seq).returncode for seq in ("b", "a", "c")
-    ]
-    assert (statuses, text.data) == ([0, 4, 0], b"bc")
 
 
 def test_a_refused_seq_is_explained_by_comparison_as_text(cli: CommandLine, text: Stream) -> None:
@@ -405,26 +379,6 @@ def test_append_with_closed_stdin_prints_one_sentence(cli: CommandLine, text: St
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, b"headgate: stdin is closed.\n")
-
-
-@pytest.mark.parametrize("arguments", [[], ["--producer", "p"]], ids=["batches", "producer"])
-def test_ctrl_c_ends_append_lines_and_prints_how_many_lines_are_stored(
-    arguments: list[str], cli: CommandLine, text: Stream
-) -> None:
-    appending = cli.start("append", text.name, "--lines", *arguments, stdin=subprocess.PIPE)
-    assert appending.stdin is not None
-    appending.stdin.write(b"a\nb\nhalf of the third")
-    appending.stdin.flush()
-    text.wait_for(b"a\nb\n")
-    appending.send_signal(signal.SIGINT)
-    status, (out, said) = appending.wait(20), appending.communicate()
-    # The second line may be read before its writer has heard that it is in.
-    assert said in {
-        b"Interrupted: 2 lines are in the stream.\n",
-        b"Interrupted: 1 line is in the stream, and 1 more may be.\n",
-    }
-    assert (status, out) == (130, b"")
-    assert text.data == b"a\nb\n"
 
 
 def test_ctrl_c_amid_many_lines_prints_exactly_the_number_stored(
