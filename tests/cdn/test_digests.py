@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +10,12 @@ import pytest
 from cdn_configs.options import Options, from_settings
 from cdn_configs.render import DIGEST_HEADER, digest_of, render
 from cdn_configs.targets import TARGETS, target
+from gateway.commands.cdn_doctor import examination
+from gateway.commands.cdn_doctor.finding import CheckVerdict
+from gateway.commands.cdn_doctor.hints import hint
 from gateway.settings import Settings
 from tests.cdn.engines import ENGINES, run_here, started
+from tests.commands.deployments import examined, finding
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, headgate, run
@@ -131,28 +134,28 @@ def test_the_sse_response_while_the_gateway_is_away_has_the_digest(name: str) ->
     ],
     ids=["same", "changed", "older"],
 )
-def test_the_doctor_finds_that_a_deployed_nginx_file_has_drifted(
+async def test_the_doctor_finds_that_a_deployed_nginx_file_has_drifted(
     change: dict[str, object] | None,
     verdict: str,
     said: str,
     gateway: Headgate,
-    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    port, file = free_port(), tmp_path / "headgate.conf"
-    options = ["--standalone", "--upstream", f"127.0.0.1:{gateway.port}", "--listen", str(port)]
-    made = run([HEADGATE, "cdn", "render", "nginx", *options, "-o", file])
-    assert made.returncode == 0, made.stderr
-    text = file.read_text() if change is None else rendered("nginx", gateway, port, **change)
+    rows = tuple(row for row in examination.CHECKS if "configuration" in row.finds)
+    monkeypatch.setattr(examination, "CHECKS", rows)
+    port = free_port()
+    text = rendered("nginx", gateway, port)
     if change is None:
         lines = text.splitlines(keepends=True)
-        text = "".join(line for line in lines if DIGEST_HEADER not in line)
-    with deployed("nginx", text, port):
-        url = f"http://127.0.0.1:{port}/v1/stream"
-        done = run([HEADGATE, "doctor", url, "--rendered", file, "--json"], timeout_s=120)
-    checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
-    found = checks["configuration"]
-    assert (found["verdict"], said in found["saw"]) == (verdict, True), found
-    assert ("Render the file again" in found["change"]) is (verdict == "fail")
+        there = "".join(line for line in lines if DIGEST_HEADER not in line)
+    else:
+        there = rendered("nginx", gateway, port, **change)
+    with deployed("nginx", there, port):
+        digest = digest_of(target("nginx"), text)
+        found = await examined(f"http://127.0.0.1:{port}/v1/stream", rendered=digest)
+    one = finding(found, "configuration")
+    assert (one.verdict, said in one.saw) == (CheckVerdict(verdict), True), one
+    assert "Render the file again" in hint("configuration", found.on_the_way)
 
 
 def test_the_doctor_refuses_a_rendered_file_without_a_digest(tmp_path: Path) -> None:

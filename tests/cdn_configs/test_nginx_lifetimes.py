@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -177,9 +176,7 @@ def test_nginx_serves_no_expired_response_without_stale_while_revalidate(
 ) -> None:
     url = origin.will_say(Said(READ, 200, fields))
     assert results(nginx, url, {}) == ["MISS"]
-    began = time.monotonic()
     assert first_after_hits(nginx, url).get("X-Cache-Status") == "EXPIRED"
-    assert time.monotonic() - began < 10.0  # and not for ever
     assert origin.asked[url.partition("?")[0]] == 2
 
 

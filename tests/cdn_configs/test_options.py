@@ -327,15 +327,6 @@ def test_lists_in_cdn_options_are_refused_beyond_their_bounds() -> None:
         Options(prefixes=(longest + "a",))
 
 
-def test_the_edge_timeout_exceeds_the_long_poll() -> None:
-    assert Options(poll_s=30).edge_timeout_s == 75
-
-
-def test_the_silence_limit_covers_a_long_poll_and_two_lost_heartbeats() -> None:
-    assert Options(poll_s=30, heartbeat_s=25).silence_s == 75
-    assert Options(poll_s=30, heartbeat_s=26).silence_s == 78
-
-
 @pytest.mark.parametrize(
     "shield",
     [

@@ -159,10 +159,6 @@ def test_proxy_timeouts_exceed_a_heartbeat_longer_than_the_long_poll(
     assert [line for line in lines if line not in text] == []
 
 
-def test_the_longest_times_of_a_target_are_accepted() -> None:
-    check_fit(NARROW, Options(host=HOST, poll_s=20, heartbeat_s=30))
-
-
 @pytest.mark.parametrize(
     "here", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost", "0.0.0.0", "[::]"]
 )
@@ -269,19 +265,6 @@ def _template(one: Target) -> Path:
     return ROOT / "cdn_configs" / one.folder / one.template
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_each_target_states_what_it_does_its_limits_and_is_in_its_readme(name: str) -> None:
-    one = TARGETS[name]
-    assert all((one.title, one.does, one.does_not, one.checked))
-    assert [text for text in (*one.does, *one.does_not) if not text.endswith(".")] == []
-    assert ("per-credential" in one.credentials) != bool(one.no_per_credential)
-    assert not set(one.credentials) & set(one.why_not)
-    assert ("purges" in one.abilities) <= (not one.no_purge)
-    assert (one.longest_poll_s is None) == (not one.longest_poll_reason)
-    readme = (ROOT / "cdn_configs" / one.folder / "README.md").read_text()
-    assert name in readme
-
-
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -305,18 +288,6 @@ def test_the_mark_of_a_file_is_one_line_and_omits_default_options() -> None:
     assert msgspec.json.decode(said.partition("{")[1] + said.partition("{")[2], type=Options) == (
         options
     )
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_every_rendered_file_contains_its_mark_and_ends_cleanly(name: str) -> None:
-    one, options = TARGETS[name], Options(host=HOST, upstream="gateway.example.com:4437")
-    text = render(one, options)
-    if one.comment == "json":
-        assert json.dumps(mark(one, options))[1:-1] in text
-    else:
-        assert text.partition("\n")[0] == f"{one.comment} {mark(one, options)}"
-    assert text.endswith("\n")
-    assert not [line for line in text.splitlines() if line != line.rstrip()]
 
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs"])
