@@ -86,14 +86,6 @@ async def test_a_refused_form_of_an_added_page_is_shown_again_with_what_was_ente
     assert f'value="{"a" * 21}"' in shown
 
 
-@pytest.mark.parametrize("csrf", [{}, {"csrf": "guessed"}])
-async def test_the_form_of_an_added_page_needs_its_csrf_token(
-    console: aiohttp.ClientSession, csrf: dict[str, str]
-) -> None:
-    status, _, told = await post(console, name="Ada", **csrf)
-    assert (status, "without its X-CSRF-Token" in told) == (403, True)
-
-
 @pytest.mark.parametrize("admin_tokens", [pytest.param(TOKENS, id="a-viewer")])
 async def test_a_viewer_may_look_at_an_added_page_and_not_send_its_form(
     console: aiohttp.ClientSession,

@@ -338,28 +338,6 @@ async def test_an_api_body_beyond_one_mebibyte_gets_413(console: Console) -> Non
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        pytest.param(
-            "POST", "/api/stream/append", {"route": ROUTE, "name": "s", "data": "x"}, id="an-append"
-        ),
-        ("POST", "/api/stream/close", {"route": ROUTE, "name": "s"}),
-        ("DELETE", "/api/stream", None),
-        ("PATCH", "/api/stream", {"ttl": 1}),
-    ],
-)
-async def test_each_change_by_a_viewer_gets_403_and_changes_nothing(
-    method: str, path: str, body: dict[str, object] | None, console: Console
-) -> None:
-    await console.create("s", "text/plain")
-    console.headers = {"Authorization": f"Bearer {VIEWER}"}
-    query = {} if "route" in (body or {}) else {"route": ROUTE, "name": "s"}
-    status, problem = await console.ask(method, path, body, **query)
-    assert (status, problem["detail"]) == (403, "wall may look, but not change anything")
-    assert (await console.get("/api/stream/messages", route=ROUTE, name="s"))["closed"] is False
-
-
-@pytest.mark.parametrize(
     "body",
     [
         b"{",
@@ -444,12 +422,6 @@ async def test_listeners_of_the_overview_share_the_same_events(console: Console)
         assert set(told[0][1:]) & set(told[1][1:])
 
 
-async def test_event_streams_can_be_opened_again_after_disconnects(console: Console) -> None:
-    for _ in range(3):
-        async with console.events("/api/overview/events") as answer:
-            await event(answer)
-
-
 async def test_a_disconnected_tail_frees_its_place_although_nothing_is_appended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -471,12 +443,6 @@ async def test_a_disconnected_tail_frees_its_place_although_nothing_is_appended(
             page = await console.get("/api/stream/messages", route=ROUTE, name="chat")
             assert told(page) == ["1"]
         await until(is_told)
-
-
-def test_the_limits_leave_room_for_every_tail_and_connect_timeouts_are_set() -> None:
-    assert 2 * client.MOST_TAILS <= events.MOST_LISTENERS
-    for timeout in (client.TIMEOUT, client.POLL_TIMEOUT):
-        assert timeout.connect is not None
 
 
 async def test_an_event_stream_beyond_the_limit_of_listeners_gets_503(
@@ -573,21 +539,6 @@ async def test_an_unknown_query_parameter_of_the_api_gets_400(console: Console) 
 
 
 # ---------------------------------------------------------------- figures
-
-
-async def test_the_overview_has_the_route_and_the_points_of_the_chosen_span(
-    console: Console,
-) -> None:
-    async def routes() -> bool:
-        answer = await console.get("/api/overview")
-        return bool(answer["instance"]["started_at"])
-
-    await until(routes)
-    overview = await console.get("/api/overview", span="6h")
-    assert overview["span"] == "6h"
-    (route,) = overview["routes"]
-    assert (route["prefix"], route["kind"]) == (ROUTE, "memory")
-    assert len(overview["ratio"]["lines"][0]["values"]) == 180
 
 
 # ---------------------------------------------------------------- figures

@@ -255,33 +255,6 @@ def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        pytest.param("/api/bulk", {"action": "delete", "route": ROUTE}, id="a-count"),
-        pytest.param("/api/bulk/start", {"id": "ID", "confirm": 1}, id="a-start"),
-        pytest.param("/api/bulk/stop", {"id": "ID"}, id="a-stop"),
-    ],
-)
-def test_a_viewer_sees_jobs_and_changes_none(path: str, body: dict[str, object]) -> None:
-    with headgate(environment=ENVIRONMENT) as server:
-        console = Console(server)
-        create(server, "a")
-        job = console.counted(action="delete")
-        body = {name: job["id"] if value == "ID" else value for name, value in body.items()}
-        assert console.told("POST", path, body, VIEWER)[0] == 403
-        assert console.job(job["id"])["state"] == "counted"
-        page = ask(
-            server.admin_port,
-            "GET",
-            f"/bulk?job={job['id']}",
-            Authorization=f"Bearer {VIEWER}",
-            Accept="text/html",
-        ).body.decode()
-        assert "waits for confirmation" in page
-        assert 'name="confirm"' not in page
-
-
-@pytest.mark.parametrize(
     ("start", "status"),
     [
         pytest.param({"confirm": 2}, 400, id="another-number"),

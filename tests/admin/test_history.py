@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from admin.model.kinds import POINTS, SPANS_S
 from admin.record import figures, history
 from admin.record.figures import COLUMN, WIDTH
-from admin.record.history import FINEST_S, History, Ring
+from admin.record.history import History, Ring
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS
 from tests.admin.consoles import (
     COLLAPSED,
@@ -44,41 +44,6 @@ def number(of: Row | None, name: str) -> float | None:
 # ---------------------------------------------------------------- rings
 
 
-def test_steps_without_samples_are_none_and_not_zero() -> None:
-    ring = Ring(5)
-    ring.add(NOW, row(requests=1))
-    ring.add(NOW + 15, row(requests=0))
-    told = [number(of, "requests") for of in ring.rows(NOW + 20)]
-    assert told == [None] * (POINTS - 5) + [1.0, None, None, 0.0, None]
-
-
-def test_samples_within_one_step_of_a_ring_add_up() -> None:
-    ring = Ring(20)
-    for at in (0, 5, 10, 15):
-        ring.add(NOW + at, row(requests=2))
-    last = ring.rows(NOW + 19)[-1]
-    assert (number(last, "requests"), number(last, "seconds")) == (8.0, 20.0)
-    assert figures.rate(last, "requests") == 0.4
-
-
-def test_a_full_ring_drops_its_oldest_step() -> None:
-    ring = Ring(5)
-    for point in range(POINTS + 1):
-        ring.add(NOW + 5 * point, row(requests=point))
-    told = [number(of, "requests") for of in ring.rows(NOW + 5 * POINTS)]
-    assert told == [float(point) for point in range(1, POINTS + 1)]
-    ring.add(NOW, row(requests=99))  # too old by one step
-    assert [number(of, "requests") for of in ring.rows(NOW + 5 * POINTS)] == told
-
-
-def test_a_pause_longer_than_a_ring_clears_all_earlier_steps() -> None:
-    ring = Ring(5)
-    ring.add(NOW, row(requests=1))
-    later = NOW + 5 * POINTS * 3
-    ring.add(later, row(requests=2))
-    assert [number(of, "requests") for of in ring.rows(later)] == [None] * (POINTS - 1) + [2.0]
-
-
 @given(st.lists(st.integers(0, 3 * POINTS), max_size=40))
 def test_a_ring_gives_the_same_rows_as_a_plain_table(steps: list[int]) -> None:
     ring, table = Ring(5), dict[int, float]()
@@ -99,11 +64,6 @@ def test_every_span_of_the_history_has_the_same_sum() -> None:
         kept.add(NOW - 5 * point, {A: row(requests=3)})
     for span in SPANS_S:
         assert number(figures.summed(kept.of(A, span, NOW)), "requests") == 3 * POINTS
-
-
-def test_the_history_of_a_route_takes_about_200_kb() -> None:
-    assert FINEST_S == 5
-    assert WIDTH * POINTS * len(SPANS_S) * 4 == pytest.approx(200_000, rel=0.1)
 
 
 def test_the_row_of_an_hour_ago_is_found_in_the_history() -> None:

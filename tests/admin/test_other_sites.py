@@ -77,6 +77,7 @@ def operations(*, changing: bool) -> list[tuple[str, str]]:
 
 
 CHANGES = operations(changing=True)
+OF_VIEWERS = {"/sign-in", "/sign-out", "/explain", "/api/explain", "/api/session"}
 SIGN_INS = {("POST", "/sign-in"), ("POST", "/api/session")}  # which nobody has signed in for
 
 
@@ -114,6 +115,19 @@ async def test_each_change_without_the_right_csrf_token_gets_403(
             statuses.append(form.status)
     assert set(statuses) == {403}
     assert len(statuses) == (len(CHANGES) - len(SIGN_INS)) * 16
+
+
+async def test_each_change_by_a_viewer_gets_403(aiohttp_client: AiohttpClient) -> None:
+    client = await aiohttp_client(console(is_open=False))
+    assert (await sign_in(client, "vic", "of the viewer")).status == 200
+    token = await csrf(client)
+    told = {}
+    for method, path in CHANGES:
+        if path not in OF_VIEWERS:
+            answer = await client.request(method, path, headers=token)
+            told[method, path] = answer.status, (await answer.json())["detail"]
+    assert set(told.values()) == {(403, "vic may look, but not change anything")}
+    assert len(told) > 15
 
 
 async def test_a_rebound_host_name_gets_421_from_an_open_console(

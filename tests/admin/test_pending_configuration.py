@@ -235,28 +235,6 @@ async def test_a_refused_reload_shows_each_reason_on_the_page(file: Path) -> Non
         assert "admin.change_failed" in [line["event"] for line in lines]
 
 
-async def test_a_viewer_sees_what_is_pending_and_may_not_reload(file: Path) -> None:
-    async with console(file, "") as at:
-        assert 'action="/configuration"' not in await at.page(VIEWER)
-        assert 'action="/configuration"' in await at.page(OPERATOR)
-        assert (await at.press(VIEWER))[0] == 403
-
-
-async def test_a_page_of_another_site_cannot_reload(file: Path) -> None:
-    async with console(file, "") as at:
-        assert (await at.press(Origin="http://evil.example"))[0] == 403
-    async with console(file, "", more="") as at:  # nobody signs in: a form carries the token
-        client = at._client()
-        async with client.post("/configuration", data={}, allow_redirects=False) as answer:
-            assert answer.status == 403
-        async with client.get("/configuration") as answer:
-            (token,) = {*CSRF.findall(await answer.text())}
-        async with client.post(
-            "/configuration", data={"csrf": token}, allow_redirects=False
-        ) as answer:
-            assert answer.status == 303
-
-
 async def test_the_file_is_read_at_most_once_a_second_and_anew_after_a_reload(file: Path) -> None:
     async with console(file, "") as at:
         reads = at.reads

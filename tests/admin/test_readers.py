@@ -304,11 +304,6 @@ def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: 
             assert (row["address"], row["user_agent"]) == ("127.0.0.1", AGENT)
 
 
-CHANGES = (
-    ("POST", "/api/readers/disconnect", {"ids": ["x"]}),
-    ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": 1}),
-    ("DELETE", "/api/bans?kind=address&value=10.0.0.1", None),
-)
 WRONG: tuple[tuple[str, str, object, int], ...] = (
     ("POST", "/api/readers/disconnect", {"ids": []}, 400),
     ("POST", "/api/readers/disconnect", {"ids": ["x"] * (MOST_ENDED + 1)}, 400),
@@ -331,10 +326,8 @@ WRONG: tuple[tuple[str, str, object, int], ...] = (
 )
 
 
-def test_viewers_change_nothing_and_wrong_requests_are_refused_with_a_reason() -> None:
+def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
     with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
-        for method, path, body in CHANGES:
-            assert told(server, method, path, body, VIEWER)[0] == 403, path
         for method, path, wrong, status in WRONG:
             found, problem = told(server, method, path, wrong)
             assert (found, bool(problem["detail"])) == (status, True), (path, wrong, problem)

@@ -33,16 +33,6 @@ def test_a_full_session_table_ends_the_least_recently_used_session() -> None:
     assert table.find(begun[0][0]) is begun[0][1]
 
 
-def test_ending_a_session_twice_notifies_once() -> None:
-    ended: list[Session] = []
-    table = Sessions(lambda: 0.0, ended.append)
-    _, session = table.begin(USER)
-    table.end(session)
-    table.end(session)
-    assert ended == [session]
-    assert not table.stands(session)
-
-
 def test_each_session_has_its_own_token_and_csrf_token() -> None:
     table = Sessions(lambda: 0.0, lambda _: None)
     begun = [table.begin(USER) for _ in range(3)]

@@ -384,36 +384,6 @@ async def test_api_clients_get_errors_as_problem_json_and_browsers_as_pages(
                 assert (answer.status, answer.content_type) == (status, kind)
 
 
-async def test_a_change_by_form_needs_the_csrf_token_of_the_page(
-    client: TestClient[Any, Any], console: MadeUp
-) -> None:
-    form = {"action": "append", "content": "[1]"}
-    async with client.post(CHANGE, data=form, allow_redirects=False) as answer:
-        assert answer.status == 403
-    assert console.done == []
-    form["csrf"] = await csrf(client)
-    async with client.post(CHANGE, data=form, allow_redirects=False) as answer:
-        assert (answer.status, answer.headers["Location"]) == (
-            303,
-            "/stream?route=/v1/stream&name=chat/0000&tab=change&done=append",
-        )
-    assert console.done == [("append", "chat/0000", "[1]")]
-
-
-async def test_stopping_a_run_by_form_needs_the_csrf_token_of_the_page(
-    client: TestClient[Any, Any], console: MadeUp
-) -> None:
-    form = {"name": "chat/0000"}
-    async with client.post("/runs?route=/v1/stream", data=form, allow_redirects=False) as answer:
-        assert answer.status == 403
-    assert console.done == []
-    form["csrf"] = await csrf(client)
-    path = "/runs?route=/v1/stream&status=active"
-    async with client.post(path, data=form, allow_redirects=False) as answer:
-        assert (answer.status, answer.headers["Location"]) == (303, f"{path}&done=asked")
-    assert console.done == [("stop", "chat/0000")]
-
-
 @pytest.mark.parametrize("action", ["close", "delete"])
 async def test_closing_and_deleting_by_form_need_the_stream_name(
     client: TestClient[Any, Any], console: MadeUp, action: str

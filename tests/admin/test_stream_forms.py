@@ -143,18 +143,3 @@ def test_limits_are_set_and_taken_back_by_the_form_of_a_stream(browser: Browser)
     assert 'value="&lt;b&gt;"' in shown
     assert browser.send(path, action="limit", **dict.fromkeys(fields, ""))[0] == 303
     assert browser.stream("limited")["limits"]["own"] == []
-
-
-def test_a_viewer_has_no_form_for_a_new_stream_and_creates_none() -> None:
-    tokens = json.dumps([{"name": "wall", "role": "viewer", "token": VIEWER}])
-    with headgate(environment={"HEADGATE_ADMIN_TOKENS": tokens}) as server:
-        held = {"Authorization": f"Bearer {VIEWER}", "Accept": "text/html"}
-        assert ask(server.admin_port, "GET", "/streams/new", None, **held).status == 403
-        assert (
-            "New stream"
-            not in ask(server.admin_port, "GET", "/streams", None, **held).body.decode()
-        )
-        path, body = f"/api/stream?route={ROUTE}&name=a", b'{"content_type": "text/plain"}'
-        held["Content-Type"] = "application/json"
-        assert ask(server.admin_port, "PUT", path, body, **held).status == 403
-        assert ask(server.port, "HEAD", f"{ROUTE}/a").status == 404

@@ -69,12 +69,6 @@ async def test_an_operator_gets_a_read_token_which_is_logged_without_its_value(k
     assert made["token"].split(".")[2] not in json.dumps(lines, default=str)
 
 
-async def test_a_viewer_gets_403_for_a_read_token(keys: str) -> None:
-    async with console(keys_file=keys) as client:
-        assert (await ask(client, WISH, VIEWER))[0] == 403
-        assert (await ask(client, WISH, "x" * 32))[0] == 401
-
-
 @pytest.mark.parametrize(
     ("more", "status", "said"),
     [

@@ -67,20 +67,3 @@ async def test_the_cdn_page_makes_a_file_without_scripts(browser: Browser, site:
     assert await tab.page.get_by_role("region", name="The file").text_content() == made("nginx")
     assert not await tab.page.get_by_role("button", name="Copy", exact=True).is_visible()
     await tab.context.close()
-
-
-async def test_hostile_host_names_are_refused_beside_the_form_and_shown_as_text(
-    browser: Browser, site: str
-) -> None:
-    tab = await Tab.open(browser, site, "/cdn?target=nginx", viewport=NARROW)
-    for hostile in HOSTILE:
-        field = tab.page.get_by_label("Host name that readers use")
-        await field.fill(hostile)
-        await tab.page.get_by_role("button", name="Show the file").click()
-        told = tab.page.locator("form").get_by_role("alert")
-        assert "is no host name in lower case." in await told.inner_text()
-        assert await field.input_value() == hostile
-        assert await tab.page.locator("img, script:not([src]), pre.file").count() == 0
-        assert not await tab.is_wider_than_its_window()
-    assert await tab.inaccessible() == []
-    assert await tab.close() == []

@@ -6,10 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from admin.pages import show
-from admin.pages.rendering import link
-from gateway.protocol.http.name_search import spoken
-from tests.admin.browser.made_up import HOSTILE, PAYLOADS
 from tests.admin.browser.serving import Tab
 
 if TYPE_CHECKING:
@@ -19,7 +15,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 STREAM = "/stream?route=/v1/stream&name=chat/0000"
-HOSTILE_TEXT = [show.visible(spoken(name)) for name in HOSTILE]
 
 
 async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, site: str) -> None:
@@ -72,54 +67,12 @@ async def test_pages_show_figures_charts_messages_and_search_without_scripts(
     await tab.context.close()
 
 
-async def test_hostile_stream_names_are_shown_as_text_in_the_list(
-    browser: Browser, site: str
-) -> None:
-    tab = await Tab.open(browser, site, "/streams")
-    names = tab.page.locator(".streams tbody th bdi")
-    titles = [await names.nth(at).get_attribute("title") for at in range(len(HOSTILE))]
-    assert titles == HOSTILE_TEXT
-    assert (await names.all_inner_texts())[: len(HOSTILE)] == [
-        show.middle(text, 30) for text in HOSTILE_TEXT
-    ]
-    copied = await tab.page.locator(".streams .copy").evaluate_all(
-        "(buttons) => buttons.map((it) => it.dataset.copy)"
-    )
-    assert tuple(copied[: len(HOSTILE)]) == HOSTILE
-    assert await tab.close() == []
-
-
-async def test_hostile_stream_names_are_shown_as_text_on_their_page(
-    browser: Browser, site: str
-) -> None:
-    tab = await Tab.open(browser, site, viewport=NARROW)
-    for name, shown in zip(HOSTILE, HOSTILE_TEXT, strict=True):
-        await tab.goto(link("/stream", route="/v1/stream", name=name, tab="change"))
-        assert await tab.page.locator("h1 bdi").get_attribute("title") == shown
-        assert await tab.page.locator("pre.name").inner_text() == shown
-        assert await tab.page.locator("h1 .copy").get_attribute("data-copy") == name
-        assert await tab.page.locator("img, script:not([src]), main [onerror]").count() == 0
-        assert not await tab.is_wider_than_its_window()
-    assert await tab.close() == []
-
-
 async def first_message(tab: Tab) -> Locator:
     """The list of messages, the first of which is selected."""
     await tab.page.get_by_text("following").wait_for()
     view = tab.page.get_by_role("listbox")
     await view.press("Home")
     return view
-
-
-async def test_hostile_messages_are_shown_as_text(browser: Browser, site: str) -> None:
-    tab = await Tab.open(browser, site, STREAM)
-    view = await first_message(tab)
-    for payload in PAYLOADS:
-        selected = view.locator("[aria-selected=true] bdi")
-        assert await selected.inner_text() == show.visible(payload)
-        await view.press("ArrowDown")
-    assert await tab.page.locator("img, script:not([src])").count() == 0
-    assert await tab.close() == []
 
 
 async def test_a_json_tree_shows_numbers_as_written_and_folds(browser: Browser, site: str) -> None:

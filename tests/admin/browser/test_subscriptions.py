@@ -10,8 +10,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
-from tests.admin.browser.made_up import HOSTILE, MadeUp
-from tests.admin.browser.made_up_subscriptions import SCRIPT
+from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
 
 if TYPE_CHECKING:
@@ -85,17 +84,6 @@ async def test_a_refused_form_keeps_what_was_entered_and_changes_nothing(browser
         # Chromium notes each answer of an error as one.
         tab.wrong = [it for it in tab.wrong if "400 (Bad Request)" not in it]
     assert console.done == []
-
-
-@pytest.mark.parametrize("name", [*HOSTILE, SCRIPT], ids=map(str, range(len(HOSTILE) + 1)))
-async def test_hostile_names_are_text_on_the_page_of_a_subscription(
-    browser: Browser, name: str
-) -> None:
-    async with looking(browser, MadeUp(), path(name)) as tab:
-        title = await tab.page.locator("h1 bdi").get_attribute("title")
-        assert "\u202e" not in (title or "")
-        assert await tab.page.locator("b", has_text="to customers").count() == 0
-        assert await tab.page.locator("main script").count() == 0
 
 
 async def test_the_list_is_searched_and_filtered_and_says_when_it_is_empty(
