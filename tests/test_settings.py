@@ -482,43 +482,54 @@ def test_origin_settings_of_a_route_with_defaults_are_the_defaults() -> None:
     assert OriginSettings.of(route) == OriginSettings(urls=("http://b",), prefix="/a")
 
 
-@pytest.mark.parametrize("origin", ["memory:", "file:./data"])
-def test_settings_of_http_origins_are_refused_for_memory_and_file_routes(
-    origin: str, tmp_path: Path
-) -> None:
-    toml = f'[[routes]]\nprefix = "/a"\norigin = "{origin}"\ntls_verify = "on"\ndrop_headers = []\n'
-    shown = redacted_origin(origin)
-    assert problems(toml, folder=tmp_path) == [
-        f'h.toml:4: routes[0].tls_verify is "on", but must be left out: {shown} is no server.',
-        f"h.toml:5: routes[0].drop_headers is [], but must be left out: {shown} is no http origin.",
-    ]
-
-
-FOR_ALL = {
-    *("prefix", "origin", "auth", "anonymous", "visibility", "conceal"),
-    *("chunk_max_age", "stale_while_revalidate", "tail_max_age", "tail_directive"),
-    "cache_share",
-} | {
-    *("anonymous", "visibility", "conceal", "reader_keys"),
-    *("mcp_events", "mcp_events_file", "runs", "fold", "default_ttl", "max_ttl", "max_response"),
-    *("retention_age", "retention_size", "retention_messages"),
+ORIGINS = {
+    "memory": "memory:",
+    "file": "file:/x",
+    "redis": "redis://:s3cret@h",
+    "http": "http://b",
 }
-
-
-def test_every_setting_of_http_or_redis_origins_is_refused_for_a_memory_route() -> None:
-    for key in Route.settings.keys() - FOR_ALL - FOR_OWN:
-        default = Route.settings[key].default
-        with pytest.raises(Mistaken, match=r"must be left out: memory: is no "):
-            Route.of({"prefix": "/a", "origin": "memory:", key: default})
-
-
-FOR_REDIS = {"wait_replicas"}
-FOR_OWN = {"max_log_size"}  # logs of this process alone
-FOR_LOGS = {
-    *("retention_age", "retention_size", "retention_messages"),
+OF_LOGS = {
+    *("retention_age", "retention_size", "retention_messages", "runs"),
     *("default_ttl", "max_ttl", "max_response"),
 }
-FOR_BOTH = {"connect_timeout", "tls_ca", "tls_verify"}
+OF_ALL = {
+    *("prefix", "origin", "auth", "anonymous", "visibility", "conceal", "cache_share", "fold"),
+    *("chunk_max_age", "stale_while_revalidate", "tail_max_age", "tail_directive"),
+    *("reader_keys", "mcp_events", "mcp_events_file"),
+}
+# The kinds of origin that a setting of a route is for; those that are not named are for all.
+OF_KINDS = {
+    key: kinds
+    for keys, kinds in (
+        (OF_ALL, set(ORIGINS)),
+        (OF_LOGS, {"memory", "file", "redis"}),
+        ({"max_log_size"}, {"memory", "file"}),
+        ({"wait_replicas", "connect_timeout", "tls_ca", "tls_verify"}, {"redis", "http"}),
+    )
+    for key in keys
+}
+
+
+@pytest.mark.parametrize("key", sorted(Route.settings.keys() - {"prefix", "origin"}))
+def test_a_setting_of_a_route_is_refused_for_the_kinds_of_origin_that_it_is_not_for(
+    key: str,
+) -> None:
+    kinds = OF_KINDS.get(key, {"http"})
+    for kind, origin in ORIGINS.items():
+        values = {"prefix": "/a", "origin": origin, key: Route.settings[key].default}
+        if kind in kinds:
+            Route.of(values)
+            continue
+        with pytest.raises(Mistaken) as refusal:
+            Route.of(values)
+        (mistake,) = refusal.value.mistakes
+        assert mistake.must.startswith(f"must be left out: {redacted_origin(origin)} is no ")
+
+
+def test_replicas_are_waited_for_at_an_http_origin_only_with_subscriptions_in_redis() -> None:
+    routes = [{"prefix": "/a", "origin": "http://b", "wait_replicas": 1}]
+    (problem,) = problems(flags={"routes": routes})
+    assert "must be left out: neither its origin nor its subscriptions are in" in problem
 
 
 def test_a_route_to_redis_is_loaded_with_its_retention_and_replica_settings(tmp_path: Path) -> None:
@@ -548,37 +559,6 @@ def test_a_route_to_redis_is_loaded_with_its_retention_and_replica_settings(tmp_
     assert (route.connect_timeout, route.tls_ca, route.tls_verify) == (2, "/etc/ca.pem", "off")
 
 
-def test_every_setting_of_redis_is_refused_for_an_http_route() -> None:
-    for key in FOR_REDIS:
-        default = Route.settings[key].default
-        (problem,) = problems(
-            flags={"routes": [{"prefix": "/a", "origin": "http://b", key: default}]}
-        )
-        assert "must be left out: neither its origin nor its subscriptions are in" in problem
-
-
-@pytest.mark.parametrize("origin", ["http://b", "redis://b"])
-def test_a_quota_is_refused_for_a_log_that_others_may_fill(origin: str) -> None:
-    with pytest.raises(Mistaken, match="is no folder or memory"):
-        Route.of({"prefix": "/a", "origin": origin, "max_log_size": 1})
-
-
-@pytest.mark.parametrize("key", sorted(FOR_LOGS))
-def test_retention_is_refused_for_http_and_accepted_for_every_log(key: str) -> None:
-    with pytest.raises(Mistaken, match=r"http://b is no log; the server there "):
-        Route.of({"prefix": "/a", "origin": "http://b", key: 0})
-    for origin in ("memory:", "file:/x", "redis://h"):
-        assert getattr(Route.of({"prefix": "/a", "origin": origin, key: 7}), key) == 7
-
-
-def test_a_longest_response_is_refused_for_http_and_accepted_for_every_log() -> None:
-    with pytest.raises(Mistaken, match=r"must be left out: http://b is no log"):
-        Route.of({"prefix": "/a", "origin": "http://b", "max_response": 25})
-    for origin in ("memory:", "file:/x", "redis://h"):
-        route = Route.of({"prefix": "/a", "origin": origin, "max_response": 25})
-        assert route.max_response == 25
-
-
 def test_a_longest_lifetime_shorter_than_the_default_is_refused() -> None:
     log = {"prefix": "/a", "origin": "memory:"}
     with pytest.raises(Mistaken, match="max_ttl must not be shorter than default_ttl, which is 8"):
@@ -599,15 +579,6 @@ def test_runs_are_refused_for_an_http_route(tmp_path: Path) -> None:
     ]
     (route,) = load(None, {}, {"origin": "memory:"}).route_table
     assert not route.runs
-
-
-def test_every_setting_of_http_origins_is_refused_for_redis_without_its_password() -> None:
-    for key in Route.settings.keys() - FOR_ALL - FOR_REDIS - FOR_OWN - FOR_BOTH:
-        default = Route.settings[key].default
-        with pytest.raises(Mistaken) as refusal:
-            Route.of({"prefix": "/a", "origin": "redis://:pw@b", key: default})
-        (mistake,) = refusal.value.mistakes
-        assert mistake.must == "must be left out: redis://:***@b:6379 is no http origin"
 
 
 @pytest.mark.parametrize(
@@ -717,9 +688,8 @@ def bounded(model: type[Table]) -> list[Any]:
 def test_each_numeric_route_setting_accepts_exactly_its_documented_range(
     key: str, least: float, most: float
 ) -> None:
-    origin = "redis://b" if key in FOR_REDIS | FOR_LOGS | {"max_response"} else "http://b"
-    origin = "memory:" if key in FOR_OWN else origin
-    values: dict[str, object] = {"prefix": "/a", "origin": origin}
+    kind = sorted(OF_KINDS.get(key, {"http"}))[0]
+    values: dict[str, object] = {"prefix": "/a", "origin": ORIGINS[kind]}
     whole = isinstance(Route.settings[key].default, int)
     for value in (least, most):
         values[key] = int(value) if whole else value

@@ -284,20 +284,6 @@ async def test_a_step_started_inside_a_task_begins_outside_of_that_task() -> Non
 # ---------------------------------------------------------------- order
 
 
-async def test_steps_are_resumed_in_waiting_order_without_a_cancelled_one() -> None:
-    later: Later[None] = Later()
-    order: list[int] = []
-
-    async def handler(number: int) -> None:
-        await later
-        order.append(number)
-
-    runs = [await started(handler(number)) for number in range(5)]
-    await outside(runs[2].step.cancel)
-    await outside(later.set_result, None)
-    assert order == [0, 1, 3, 4]
-
-
 async def test_a_step_that_another_step_wakes_is_resumed_after_the_ready_ones() -> None:
     first: Later[None] = Later()
     second: Later[None] = Later()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shlex
 import subprocess
@@ -11,44 +10,10 @@ from pathlib import Path
 
 from tests.front.test_acme import serial_number
 from tests.front.test_front import is_running
-from tests.packages.test_systemd_unit import SERVICE_USER, UNIT, UNIT_FILE, reach, setting
+from tests.packages.test_systemd_unit import DROP_IN, SERVICE_USER, reach, setting
 from tests.support.ports import free_port
 from tests.support.processes import ANEW, HEADGATE
 from tests.support.waiting import wait_until
-from tests.test_architecture import ROOT
-
-MOST_EXPOSED = 2.0  # of 10, as systemd-analyze reckons it
-(DROP_IN,) = re.findall(
-    r"```ini\n(\[Service\]\n.*?)```", (ROOT / "docs/front.md").read_text(), re.DOTALL
-)
-
-
-def test_systemd_analyze_finds_no_mistake_in_the_unit_with_the_drop_in(tmp_path: Path) -> None:
-    unit = tmp_path / "headgate.service"
-    unit.write_text(UNIT.replace("/opt/headgate/bin/headgate", str(HEADGATE)))
-    (tmp_path / "headgate.service.d").mkdir()
-    (tmp_path / "headgate.service.d/override.conf").write_text(DROP_IN)
-    checked = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line for line in checked.stderr.splitlines() if "headgate.service" in line]
-    assert lines == []
-
-
-def test_the_unit_with_the_drop_in_has_a_low_exposure_by_systemd_analyze(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT_FILE.name
-    unit.write_text(f"{UNIT}\n{DROP_IN}")  # a later line of a unit counts, as one of a drop-in
-    told = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    (exposed,) = re.findall(r"Overall exposure level for headgate.service: ([\d.]+)", told)
-    assert float(exposed) <= MOST_EXPOSED, told
 
 
 def test_the_command_of_the_unit_serves_at_port_443_as_another_user_and_leaves_no_caddy(

@@ -25,6 +25,9 @@ MOST_EXPOSED = 2.0  # of 10, as systemd-analyze reckons it
 SERVICE_USER = 65534  # one that owns nothing, as the user that systemd makes up
 UNIT_FILE = ROOT / "packages/systemd/headgate.service"
 UNIT = UNIT_FILE.read_text()
+(DROP_IN,) = re.findall(
+    r"```ini\n(\[Service\]\n.*?)```", (ROOT / "docs/front.md").read_text(), re.DOTALL
+)
 
 
 def setting(name: str) -> str:
@@ -33,28 +36,26 @@ def setting(name: str) -> str:
     return str(value)
 
 
-def test_the_unit_has_a_low_exposure_by_systemd_analyze() -> None:
-    told = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT_FILE)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def analyzed(word: str, *options: str, unit: Path) -> subprocess.CompletedProcess[str]:
+    command = ["systemd-analyze", word, *options, str(unit)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("drop_in", ["", DROP_IN], ids=["alone", "with-a-front"])
+def test_systemd_analyze_finds_no_mistake_in_the_unit_and_a_low_exposure(
+    drop_in: str, tmp_path: Path
+) -> None:
+    unit = tmp_path / UNIT_FILE.name
+    unit.write_text(UNIT.replace("/opt/headgate/bin/headgate", str(HEADGATE)))
+    if drop_in:
+        (tmp_path / f"{unit.name}.d").mkdir()
+        (tmp_path / f"{unit.name}.d/override.conf").write_text(drop_in)
+    said = analyzed("verify", "--man=no", unit=unit).stderr
+    assert [line for line in said.splitlines() if unit.name in line] == []
+    unit.write_text(f"{UNIT}\n{drop_in}")  # a later line of a unit counts, as one of a drop-in
+    told = analyzed("security", "--offline=true", "--no-pager", unit=unit).stdout
     (exposed,) = re.findall(r"Overall exposure level for headgate.service: ([\d.]+)", told)
     assert float(exposed) <= MOST_EXPOSED, told
-
-
-def test_systemd_analyze_finds_no_mistake_in_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / "headgate.service"
-    unit.write_text(UNIT.replace("/opt/headgate/bin/headgate", str(HEADGATE)))
-    checked = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line for line in checked.stderr.splitlines() if "headgate.service" in line]
-    assert lines == []
 
 
 def test_the_unit_waits_for_the_notification_that_the_service_is_ready() -> None:

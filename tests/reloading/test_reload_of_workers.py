@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -206,30 +205,6 @@ def test_the_command_says_what_is_wrong_when_nothing_listens(tmp_path: Path) -> 
     failed = at.reload()
     assert failed.returncode == 69
     assert b"cannot be reached: Connection refused" in failed.stderr
-
-
-def test_a_console_with_tokens_reloads_for_operators_alone(tmp_path: Path) -> None:
-    roles = {"ops": "operator", "eye": "viewer"}
-    tables = []
-    for name, role in roles.items():
-        (tmp_path / name).write_text(f"{name * 12}\n")
-        digest = hashlib.sha256((name * 12).encode()).hexdigest()
-        tables.append({"name": name, "role": role, "token": f"sha256:{digest}"})
-    with configured(tmp_path, 1, HEADGATE_ADMIN_TOKENS=json.dumps(tables)) as at:
-        refused = at.reload()
-        assert refused.returncode == 5
-        assert refused.stderr.decode() == (
-            "headgate: sign in, or send a token as Authorization: Bearer; "
-            "give a token of admin_tokens by STREAM_ADMIN_TOKEN or --admin-token FILE\n"
-        )
-        assert at.reload("--admin-token", str(tmp_path / "eye")).returncode == 5
-        assert at.reload("--admin-token", str(tmp_path / "ops")).returncode == 0
-        url = f"http://127.0.0.1:{at.server.admin_port}"
-        at.write("/b", listen="127.0.0.1:1")  # --admin goes before what the settings say
-        assert at.reload("--admin", "http://127.0.0.1:1").returncode == 69
-        at.write("/b")
-        asked = at.reload("--admin", url, "--admin-token", str(tmp_path / "ops"))
-        assert (asked.returncode, asked.stdout) == (0, b"In force: /b\n")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

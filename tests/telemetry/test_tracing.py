@@ -73,27 +73,6 @@ async def test_a_response_of_the_fast_path_has_an_equal_span(collector: Collecto
         assert len({span.trace_id for span in (first, *others)}) == 5
 
 
-async def test_fast_path_304_and_404_responses_have_their_status_in_the_span(
-    collector: Collector,
-) -> None:
-    refusal = answer(b"none", "Cache-Control: max-age=60", status="404 Not Found")
-    async with (
-        RawOrigin(refusal) as origin,
-        traced() as tracer,
-        edge_serving(origin, tracer=tracer) as gateway,
-    ):
-        await gateway.ask(put("s", body=b"data"))
-        tag = (await gateway.ask(get("s?offset=-1"))).get("ETag")
-        await gateway.ask(get("s?offset=-1", f"If-None-Match: {tag}"))
-        for _ in range(2):
-            await gateway.ask(get(f"{EDGE}/s"))
-        assert gateway.fast.answered == 2
-        for name, statuses in ((READ, [200, 304]), (READ_AT_EDGE, [404, 404])):
-            spans = await collector.several(name, 2)
-            found = [span.attributes["http.response.status_code"] for span in spans]
-            assert sorted(map(int, found)) == statuses
-
-
 async def test_writes_and_refused_requests_are_spans_with_their_status(
     collector: Collector,
 ) -> None:
@@ -322,16 +301,6 @@ async def test_the_long_poll_of_a_feed_at_the_origin_has_no_span(collector: Coll
         assert "live=long-poll" in origin.heard[1].target
         assert "traceparent" not in origin.heard[1].named
         assert len(await collector.several("GET", 1)) == 1
-
-
-async def test_a_request_head_with_a_traceparent_is_not_remembered_for_the_fast_path() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"data"))
-        await gateway.ask(get("s?offset=-1"))
-        await gateway.ask(get("s?offset=-1", PARENT))
-        assert (gateway.fast.answered, len(gateway.fast.heads)) == (1, 0)
-        await gateway.ask(get("s?offset=-1"))
-        assert (gateway.fast.answered, len(gateway.fast.heads)) == (2, 1)
 
 
 async def test_trace_headers_are_forwarded_unchanged_without_a_tracer() -> None:

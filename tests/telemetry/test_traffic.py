@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gateway.live.event_rounds import Delivery, DeliveryPart, Round
 from gateway.protocol import http1
-from gateway.protocol.requests import parse_append
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
 from gateway.telemetry.traffic import (
@@ -24,8 +23,6 @@ from gateway.telemetry.traffic import (
     Traffic,
     resume_kind,
 )
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.mark.parametrize(("offset", "kind"), [(None, START), ("now", NOWHERE), ("0001", OFFSET)])
@@ -96,16 +93,3 @@ def test_a_delivery_counts_the_bytes_and_events_written_to_each_reader() -> None
     told.uncount("2", traffic)  # one was full after the first
     assert traffic.sse.deliveries == 2 * 3 - 1
     assert traffic.event_bytes == 3 * 15 - len("more data2")
-
-
-@pytest.mark.parametrize(
-    ("traceparent", "trace_id"),
-    [(f"00-{TRACE}-00f067aa0ba902b7-01", TRACE), ("00-nonsense", None), (None, None)],
-)
-def test_an_append_has_the_trace_id_of_a_valid_traceparent_header(
-    traceparent: str | None, trace_id: str | None
-) -> None:
-    headers = {"Content-Type": "text/plain"}
-    if traceparent is not None:
-        headers["traceparent"] = traceparent
-    assert parse_append(headers, b"x").trace_id == trace_id
