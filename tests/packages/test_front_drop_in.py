@@ -8,7 +8,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from tests.front.test_acme import serial_number
+from tests.front.acme import serial_number
 from tests.front.test_front import is_running
 from tests.packages.test_systemd_unit import DROP_IN, SERVICE_USER, reach, setting
 from tests.support.ports import free_port
