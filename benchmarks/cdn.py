@@ -17,11 +17,11 @@ from tests.cdn import candidates, patients
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING
 from tests.cdn.conftest import POLL_S
-from tests.cdn.engines import ENGINES, release
 from tests.cdn.findings import Fault, Finding
 from tests.cdn.origin import headgate_origin
 from tests.cdn.patients import PATIENTS
 from tests.support.processes import ROOT
+from tests.support.proxy_engines import ENGINES, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

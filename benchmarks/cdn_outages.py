@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from tests.cdn.engines import ENGINES
 from tests.cdn.outages import EVENT_SOURCE, TEXT, LastingGateway, Writer, in_front, outage
 from tests.clients.token_writer import close_stream, create_stream
+from tests.support.proxy_engines import ENGINES
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from benchmarks.report import DELAYS, Column, Section, at_least, at_most
 from benchmarks.servers import HeadgateServer, on_core
 from benchmarks.tls_clients import HERE, READERS
 from benchmarks.tools import ToolFailed
+from tests.support.certificates import Authority, TlsPaths
 from tests.support.processes import ROOT
-from tests.tls.certificates import Authority, TlsPaths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
 from tests.edge.histories import ELECTRIC, KINDS, play
 from tests.edge.identities.campaign import PAUSES_S, mixed_reads
-from tests.edge.origins import LONG_POLL_S, own_log, reference
+from tests.support.origin_servers import LONG_POLL_S, own_log, reference
 
 START = 10
 FROM_NOW: tuple[Style, ...] = ("poll", "sse")

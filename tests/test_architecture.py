@@ -179,6 +179,14 @@ def test_campaigns_and_benchmarks_are_imported_by_no_test_but_their_own() -> Non
     assert importing == {"tests/benchmarks"}
 
 
+def test_the_page_of_helpers_lists_each_module_that_tests_share() -> None:
+    text = (ROOT / "tests/support/README.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    names = {path.stem for path in (ROOT / "tests/support").glob("*.py")} - {"__init__"}
+    assert sorted(listed) == sorted(name for name in names if not name.startswith("test_"))
+
+
 def test_the_tree_in_contributing_names_existing_paths_and_every_layer() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     tree = re.search(r"```text\n(.*?)```", text, re.DOTALL)

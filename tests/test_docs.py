@@ -27,9 +27,9 @@ from gateway.settings import ModelSettings, PurgedCache, Route, Settings, load
 from gateway.settings.reading.units import MINUTE_S
 from gateway.telemetry.traffic import OPERATIONS
 from tests.support.processes import Headgate
+from tests.support.serving import get, put, serving
 from tests.support.waiting import wait_until
 from tests.test_architecture import ROOT, layers, sources
-from tests.web.serving import get, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

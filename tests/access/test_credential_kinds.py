@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from gateway.__main__ import cli
 from gateway.settings import Settings, SettingsError, load
 from gateway.settings.credential_kinds import KINDS
-from tests.support.toy_credential import KIND, ToySettings, signed
-from tests.web import serving as gateways
-from tests.web.serving import get, put, serving
+from tests.access.toy_credential import KIND, ToySettings, signed
+from tests.support import serving as gateways
+from tests.support.serving import get, put, serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,16 +18,16 @@ from gateway.errors import Unauthenticated
 from gateway.settings import Settings
 from gateway.telemetry.inspection import ListTokens, RevocationRow
 from gateway.web.principal_metrics import principal_samples
-from tests.access.guarded import bearer, guarded
+from tests.support.guarded_gateway import bearer, guarded
 from tests.support.keys_files import new_keys_file
-from tests.web.serving import EDGE, PREFIX, get, post
+from tests.support.serving import EDGE, PREFIX, get, post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.telemetry.inspection import TokenPage
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 NOW = 1_000_000_000.0
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.telemetry.traffic import ADMITTED
-from tests.access.guarded import ROUTES, bearer, guarded, revoke, tokens_file
+from tests.support.guarded_gateway import ROUTES, bearer, guarded, revoke, tokens_file
 from tests.support.multi_append import framed
 from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
     from tests.support.http1 import Answer
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 ENDS = ("revoked", "expired")
 FRAMINGS = ("length", "chunks")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.telemetry.inspection import ExplainRequest, Explanation
-from tests.access.guarded import CANARY, ROUTES, bearer, guarded, token
+from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, token
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 WHO = "Who is admitted"
 

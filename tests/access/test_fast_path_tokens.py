@@ -9,18 +9,27 @@ import pytest
 
 from gateway.web.requests import request_block
 from gateway.web.requests.request_block import LONGEST_WITH_TOKEN
-from tests.access.guarded import CANARY, bearer, revoke, token, tokens_file
 from tests.edge.both_ways import trust
+from tests.support.guarded_gateway import CANARY, bearer, revoke, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.serving import (
+    EDGE,
+    PREFIX,
+    alike_appends_of,
+    edge_serving,
+    get,
+    noted,
+    post,
+    put,
+)
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, alike_appends_of, edge_serving, get, noted, post, put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.raw_origin import Play
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 APPENDED = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
 MINUTE = answer(b"data", "Cache-Control: max-age=60")

@@ -12,14 +12,14 @@ from structlog.testing import capture_logs
 
 from gateway.access.credentials import request_credential
 from gateway.protocol.http.paths import MAX_PATH_BYTES
-from tests.access.guarded import CANARY, ROUTES, bearer, guarded, revoke, token
-from tests.web.serving import EDGE, PREFIX, get, post, put, request
+from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, revoke, token
+from tests.support.serving import EDGE, PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 APPEND = ("POST", "", ("Content-Type: text/plain",), b"more")
 OPERATIONS = {

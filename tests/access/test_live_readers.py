@@ -12,16 +12,16 @@ from gateway.access.principal import Principal
 from gateway.hosted.follower import HostedFollower
 from gateway.live import admitted_readers
 from gateway.live.admitted_readers import AdmittedReaders
-from tests.access.guarded import ROUTES, bearer, guarded, reach_tail, revoke, token
-from tests.streams.clock import ManualClock
+from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail, revoke, token
+from tests.support.manual_clock import ManualClock
+from tests.support.serving import EDGE, PREFIX, get, offset, post
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, get, offset, post
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 WITHIN_S = 1.0
 ENDS = ("expired", "revoked")

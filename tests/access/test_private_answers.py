@@ -13,8 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.web.metrics import snapshot
-from tests.access.guarded import CANARY, ROUTES, bearer, guarded, reach_tail, token
-from tests.web.serving import PREFIX, get, post, put, request
+from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, reach_tail, token
+from tests.support.serving import PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,17 +10,17 @@ import pytest
 
 from gateway.access.reader_keys import ReaderKeys
 from gateway.errors import StartError
-from tests.access.guarded import bearer, guarded, reach_tail, tokens_file
+from tests.support.guarded_gateway import bearer, guarded, reach_tail, tokens_file
 from tests.support.keys_files import new_keys_file
+from tests.support.serving import PREFIX, get, post, put, request
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 SECRET = b"s" * 32
 PATH = f"{PREFIX}/a/s"

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.access.guarded import bearer, tokens_file
 from tests.access.test_reader_keys import KEY, is_shared
+from tests.support.guarded_gateway import bearer, tokens_file
 from tests.support.keys_files import new_keys_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
-from tests.web.serving import EDGE, edge_serving, get, post, put, request
+from tests.support.serving import EDGE, edge_serving, get, post, put, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 PATH = f"{EDGE}/a/s"
 READ = f"{PATH}?offset=0_0"  # a chunk, which is kept for as long as the origin says

@@ -15,9 +15,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from playwright.sync_api import sync_playwright
 
-from tests.clients.readers import CHROMIUM
 from tests.support.processes import ROOT
 from tests.support.recipes import Kitchen
+from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

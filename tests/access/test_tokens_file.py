@@ -9,7 +9,7 @@ import pytest
 from gateway.access.operations import Grant
 from gateway.access.revocations import RevocationClaims, Revocations
 from gateway.access.static.tokens_file import parse_tokens
-from tests.access.guarded import guarded
+from tests.support.guarded_gateway import guarded
 
 if TYPE_CHECKING:
     from pathlib import Path

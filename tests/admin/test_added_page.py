@@ -22,7 +22,7 @@ from tests.support.processes import ROOT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-TOY = ROOT / "tests" / "support" / "toy_pages"
+TOY = ROOT / "tests" / "admin" / "toy_pages"
 CSRF = re.compile(r'name="csrf" value="([^"]*)"')
 
 

@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 from admin.streams import client
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
-from tests.access.guarded import bearer, tokens_file
+from tests.support.guarded_gateway import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
 from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
+from tests.support.serving import PREFIX
 from tests.support.waiting import until, wait_until
-from tests.web.serving import PREFIX
 from tests.workers.several import several
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gateway.hosted.run_pages import run_list, run_table
 from gateway.hosted.stream_list import StreamList
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
-from tests.access.guarded import token, tokens_file
+from tests.support.guarded_gateway import token, tokens_file
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import Headgate

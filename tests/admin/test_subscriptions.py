@@ -21,7 +21,7 @@ from gateway.telemetry.inspected.subscriptions import (
 from gateway.telemetry.inspection import AnswerFailure
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.subscriptions.receivers import receiver, subscribed
-from tests.web.serving import PREFIX
+from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -34,7 +34,7 @@ from gateway.protocol.streams.state import (
     StreamState,
 )
 from gateway.settings.log_kinds.redis import parse_redis
-from tests.streams.clock import at
+from tests.support.manual_clock import at
 from tests.support.toy_log import ToyLog
 
 if TYPE_CHECKING:

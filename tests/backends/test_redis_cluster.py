@@ -16,8 +16,8 @@ from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
 from tests.backends.contract import loaded
 from tests.backends.redis_logs import Hearing, connected
-from tests.streams.clock import at
 from tests.streams.service import Service
+from tests.support.manual_clock import at
 from tests.support.redis_groups import ClusterServers
 from tests.support.waiting import until
 

@@ -22,8 +22,8 @@ from gateway.protocol.streams.state import Lifetime, ProducerState, Stamp
 from gateway.streams.appender import MAX_BATCH
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.backends.redis_logs import connected, lossy
-from tests.streams.clock import at
 from tests.streams.service import Service
+from tests.support.manual_clock import at
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import until
 

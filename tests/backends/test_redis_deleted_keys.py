@@ -9,13 +9,13 @@ import pytest
 from gateway.hosted.reads import SURE_S
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.backends.contract import redis_log
-from tests.web.serving import get, post, put, serving
+from tests.support.serving import get, post, put, serving
 
 if TYPE_CHECKING:
     from gateway.backends.redis.names import RedisNames
     from tests.support.http1 import Answer
     from tests.support.redis_servers import RedisServer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 FIRST = get("s?offset=-1")
 PIECE = CHUNK_BYTES // 4

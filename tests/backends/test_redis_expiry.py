@@ -12,7 +12,7 @@ from gateway.backends.redis.names import RedisNames
 from tests.backends import contract
 from tests.backends.contract import created, removed
 from tests.backends.redis_logs import connected
-from tests.streams.clock import at
+from tests.support.manual_clock import at
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
 from tests.backends.redis_logs import Hearing, connected
-from tests.streams.gated_log import turns
 from tests.support import virtual_time
+from tests.support.gated_log import turns
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from redis.asyncio.connection import Connection
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.servers import pipeline
 from gateway.backends.redis.servers.pipeline import Pipeline, Unreachable
-from tests.streams.gated_log import turns
+from tests.support.gated_log import turns
 from tests.support.listener import Listener
 from tests.support.waiting import until
 

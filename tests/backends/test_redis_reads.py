@@ -13,8 +13,8 @@ from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import Segment
 from tests.backends.contract import appended, commit_each, created, loaded, removed
-from tests.streams.clock import at
 from tests.streams.service import Service
+from tests.support.manual_clock import at
 
 if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog

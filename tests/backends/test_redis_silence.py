@@ -18,7 +18,7 @@ from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import connected
-from tests.streams.gated_log import turns
+from tests.support.gated_log import turns
 from tests.support.listener import Listener
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until

@@ -12,7 +12,7 @@ from gateway.backends.sqlite.writing.reclaiming import RECLAIM_ROWS, RECLAIM_STR
 from gateway.protocol.streams.state import Lifetime
 from tests.backends.abilities import needed
 from tests.backends.contract import appended, created, loaded, opened, reclaimed, removed
-from tests.streams.clock import at
+from tests.support.manual_clock import at
 
 if TYPE_CHECKING:
     from pathlib import Path

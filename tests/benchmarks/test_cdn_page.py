@@ -6,8 +6,8 @@ from benchmarks.cdn import PAGE
 from benchmarks.cdn_outages import ROWS
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING
-from tests.cdn.engines import ENGINES
 from tests.cdn.patients import PATIENTS
+from tests.support.proxy_engines import ENGINES
 
 
 def test_the_page_of_measurements_has_each_case_of_each_configuration() -> None:

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import latency
 from benchmarks.latency import MOST_ADDED_MS, MOST_OVER_MS, Pace, Row
 from tests.client.writing import JSON
-from tests.web.serving import serving
+from tests.support.serving import serving
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime
 from gateway.telemetry.traffic import Traffic
-from tests.streams.clock import ManualClock
 from tests.support.cache_status import said
+from tests.support.manual_clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

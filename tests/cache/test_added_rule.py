@@ -12,9 +12,9 @@ from gateway.cache.rules.policy import Times
 from gateway.cache.rules.reads.rule import ReadRule
 from tests.cache.responses import NOW
 from tests.cache.test_judged_heads import a_chunk, judged, request, rules
+from tests.cache.toy_rule import RULE
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.toy_rule import RULE
-from tests.web.serving import EDGE, edge_serving, get
+from tests.support.serving import EDGE, edge_serving, get
 from tests.web.test_traffic import numbers
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import target
 from tests.cdn.edges import Edge
-from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.findings import Fault
 from tests.cdn.origin import STREAMS
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, run_here, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from cdn_configs.options import CredentialMode
     from cdn_configs.target import Ability
     from gateway.settings import Settings
-    from tests.cdn.engines import Engine
     from tests.cdn.origin import HeadgateOrigin
+    from tests.support.proxy_engines import Engine
 
 LACKS: dict[Ability, frozenset[Fault]] = {
     "caches": frozenset({Fault.NO_HITS}),

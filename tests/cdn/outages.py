@@ -13,13 +13,13 @@ import httpx
 from cdn_configs.rules import AGAIN_S
 from gateway.settings import load
 from tests.cdn.candidates import Candidate
-from tests.cdn.engines import ENGINES, started
 from tests.cdn.origin import STREAMS
 from tests.clients.pages import chromium, site
-from tests.clients.readers import read_with_python, read_with_typescript
 from tests.clients.token_writer import close_stream, create_stream
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
+from tests.support.proxy_engines import ENGINES, started
+from tests.support.unmodified_clients import read_with_python, read_with_typescript
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.clients.behind_proxies import Read
-    from tests.clients.readers import Mode
+    from tests.support.unmodified_clients import Mode
 
     Client = tuple[str, Read, Mode]  # at which target
     Told = Callable[[], Awaitable[dict[str, dict[str, Any]]]]

@@ -9,7 +9,6 @@ import pytest
 
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
-from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.guarded_origin import (
     BODY,
     NESTED,
@@ -22,6 +21,7 @@ from tests.cdn.guarded_origin import (
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import Client, request
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, run_here, started
 from tests.support.waiting import at_rest, until
 
 if TYPE_CHECKING:

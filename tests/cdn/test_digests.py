@@ -14,11 +14,11 @@ from gateway.commands.cdn_doctor import examination
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.hints import hint
 from gateway.settings import Settings
-from tests.cdn.engines import ENGINES, run_here, started
 from tests.commands.deployments import examined, finding
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, headgate, run
+from tests.support.proxy_engines import ENGINES, run_here, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

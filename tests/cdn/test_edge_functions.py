@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cdn.engines import ENGINES, running
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, headgate
+from tests.support.proxy_engines import ENGINES, running
 from tests.support.raw_origin import RawOrigin
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.processes import Headgate
     from tests.support.raw_origin import Wire
 

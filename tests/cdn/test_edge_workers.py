@@ -13,12 +13,12 @@ import pytest
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
-from tests.cdn.engines import ENGINES, run_here, started
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.examples import cases
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import NODE, ROOT, headgate
+from tests.support.proxy_engines import ENGINES, run_here, started
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from cdn_configs.render import render
 from cdn_configs.targets import target
 from tests.cdn.cases import CASES
 from tests.cdn.edges import Edge
-from tests.cdn.engines import started
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated
 from tests.support.ports import free_port
+from tests.support.proxy_engines import started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

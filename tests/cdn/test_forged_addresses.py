@@ -7,9 +7,9 @@ import pytest
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from gateway.settings import Settings
-from tests.cdn.engines import ENGINES, run_here, started
 from tests.support.http1 import Client, request
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, run_here, started
 from tests.support.raw_origin import RawOrigin, answer
 
 OF_VENDORS = ("cloudflare-worker", "cloudflare-durable", "vercel")  # who write X-Forwarded-For

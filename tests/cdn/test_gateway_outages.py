@@ -11,7 +11,6 @@ import pytest
 
 from cdn_configs import render
 from cdn_configs.rules import AGAIN_S, RULES
-from tests.cdn.engines import ENGINES
 from tests.cdn.outages import (
     EVENT_SOURCE,
     EVERY,
@@ -21,10 +20,11 @@ from tests.cdn.outages import (
     in_front,
     outage,
 )
-from tests.clients.readers import read_with_python, read_with_typescript
 from tests.clients.token_writer import create_stream
 from tests.support.examples import IS_WHOLE, cases
 from tests.support.http1 import Client, request
+from tests.support.proxy_engines import ENGINES
+from tests.support.unmodified_clients import read_with_python, read_with_typescript
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from gateway.settings import Settings
 from tests.cdn import ingress_nginx, live_cases, read_cases, sse_cases
 from tests.cdn.candidates import LACKS
 from tests.cdn.edges import Edge
-from tests.cdn.engines import Nginx, started
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
+from tests.support.proxy_engines import Nginx, started
 from tests.support.raw_origin import RawOrigin, answer
 
 if TYPE_CHECKING:

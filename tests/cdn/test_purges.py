@@ -8,8 +8,8 @@ import pytest
 
 from cdn_configs.errors import Refused
 from tests.cdn.candidates import Candidate
-from tests.cdn.engines import ENGINES
 from tests.cdn.read_cases import whole_chunk
+from tests.support.proxy_engines import ENGINES
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

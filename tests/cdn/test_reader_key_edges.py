@@ -10,14 +10,14 @@ import pytest
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import target
-from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.guarded_origin import BODY, PREFIX, GuardedOrigin, guarded_origin
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated
-from tests.clients.readers import read_with_typescript
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.examples import cases
 from tests.support.http1 import Client, Wire, ask, request
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, run_here, started
+from tests.support.unmodified_clients import read_with_typescript
 from tests.support.waiting import at_rest, until, wait_until
 
 if TYPE_CHECKING:

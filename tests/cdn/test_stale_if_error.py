@@ -10,11 +10,11 @@ import pytest
 
 from cdn_configs.targets import target
 from tests.cdn.candidates import Candidate
-from tests.cdn.engines import ENGINES, started
 from tests.cdn.outages import TEXT, LastingGateway
 from tests.support.examples import IS_WHOLE
 from tests.support.http1 import Answer, ask
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, started
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

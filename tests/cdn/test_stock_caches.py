@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cdn.edges import Edge
-from tests.cdn.engines import Nginx, Varnish, Workerd
 from tests.cdn.findings import Fault
 from tests.cdn.live_cases import polls_without_news
 from tests.cdn.origin import HeadgateOrigin, telling_who
@@ -19,6 +18,7 @@ from tests.cdn.patients import LOCKED, Patient, before
 from tests.clients.pages import chromium, site
 from tests.support.examples import cases
 from tests.support.http1 import Wire, ask
+from tests.support.proxy_engines import Nginx, Varnish, Workerd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

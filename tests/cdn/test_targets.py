@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdn_configs.targets import TARGETS
-from tests.cdn.engines import ENGINES
+from tests.support.proxy_engines import ENGINES
 
 
 def test_the_targets_marked_as_run_are_exactly_those_the_suite_runs() -> None:

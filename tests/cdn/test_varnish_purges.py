@@ -11,10 +11,10 @@ from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target as shipped
 from tests.cdn.candidates import Candidate
-from tests.cdn.engines import ENGINES, started
 from tests.cdn.read_cases import whole_chunk
 from tests.support.http1 import ask, request
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, started
 
 if TYPE_CHECKING:
     from tests.cdn.edges import Edge

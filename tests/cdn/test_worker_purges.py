@@ -15,11 +15,11 @@ from cdn_configs.render import render
 from gateway.protocol import tags
 from gateway.purge.purges import Purges
 from gateway.settings import PurgedCache
-from tests.cdn.engines import ENGINES, run_here, running
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
+from tests.support.proxy_engines import ENGINES, run_here, running
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

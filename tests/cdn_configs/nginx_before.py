@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
-from tests.cdn.engines import ENGINES, started
 from tests.support.http1 import Wire, ask
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

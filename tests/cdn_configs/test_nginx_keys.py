@@ -10,10 +10,10 @@ from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from gateway.protocol.http.paths import canonical_path
-from tests.cdn.engines import ENGINES, started
 from tests.cdn_configs.nginx_before import READ, Said, asked, results, served
 from tests.support.http1 import ask
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

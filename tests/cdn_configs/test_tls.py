@@ -13,9 +13,9 @@ import pytest
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
-from tests.cdn.engines import ENGINES, release, started
 from tests.cdn_configs.nginx_before import READ, Said
 from tests.support.ports import HOST, free_port
+from tests.support.proxy_engines import ENGINES, release, started
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from tests.cdn.engines import Varnish, started
 from tests.support.ports import HOST, free_port
+from tests.support.proxy_engines import Varnish, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import headgate
 from headgate import StreamWriter
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.writing import JSON, OCTETS, TEXT, data, is_closed, made, messages
-from tests.support.request_proxy import Fate, RequestProxy
-from tests.web.serving import serving
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 MOST_CHUNKS = 60
 MAX_APPEND = 1000  # so that some batches are sent in parts

@@ -13,10 +13,10 @@ from headgate import Stream, StreamWriter
 from headgate.names import stream_url
 from headgate.runs import Runs
 
-from tests.clients.readers import run_script
+from tests.client.answer_cutter import AnswerCutter
 from tests.clients.unicode_text import cut_into_tokens, make_text
-from tests.support.answer_cutter import AnswerCutter
-from tests.web.serving import PREFIX, Serving, serving
+from tests.support.serving import PREFIX, Serving, serving
+from tests.support.unmodified_clients import run_script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

@@ -9,7 +9,7 @@ from headgate import StreamWriter
 
 from tests.client.writing import JSON, TEXT, made
 from tests.support.delaying_proxy import DelayingProxy
-from tests.web.serving import serving
+from tests.support.serving import serving
 
 TOKENS = 100
 EVERY_S = 0.002

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from headgate.runs import Runs
 
+from tests.client.answer_cutter import AnswerCutter
 from tests.client.chat_apps import Chats, aiohttp_app, fastapi_app
-from tests.clients.readers import run_script
 from tests.clients.unicode_text import cut_into_tokens, make_text
-from tests.support.answer_cutter import AnswerCutter
+from tests.support.serving import PREFIX, serving
+from tests.support.unmodified_clients import run_script
 from tests.support.waiting import SERVER_PATIENCE_S, until
-from tests.web.serving import PREFIX, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

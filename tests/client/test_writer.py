@@ -11,10 +11,10 @@ import pytest
 from headgate import StreamWriter
 from headgate.sending.backlog import CHUNK_BYTES
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
-from tests.support.request_proxy import Fate, RequestProxy
+from tests.support.serving import serving
 from tests.support.waiting import until
-from tests.web.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,12 +13,12 @@ from headgate import StreamWriter
 from headgate.sending import producer
 from headgate.stream import ProducerStamp
 
+from tests.client.request_proxy import STATUS_AFTER, Fate, RequestProxy
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.request_proxy import STATUS_AFTER, Fate, RequestProxy
+from tests.support.serving import serving
 from tests.support.waiting import until
-from tests.web.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

@@ -8,16 +8,16 @@ import headgate
 import pytest
 from headgate import StreamWriter
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.writing import OCTETS, TEXT, data, is_closed, made, messages
-from tests.edge.origins import reference
-from tests.support.request_proxy import Fate, RequestProxy
+from tests.support.origin_servers import reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiohttp import web
 
-    from tests.edge.origins import Reference
+    from tests.support.origin_servers import Reference
 
 
 @pytest.fixture(scope="module")

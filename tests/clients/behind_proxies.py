@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.clients.readers import Mode, Reading
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.unmodified_clients import Mode, Reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

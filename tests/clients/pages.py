@@ -11,9 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import async_playwright
 
-from tests.cdn.engines import program, running
-from tests.clients.readers import CHROMIUM
 from tests.support.processes import ROOT
+from tests.support.proxy_engines import program, running
+from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from tests.edge.origins import reference
 from tests.support.examples import cases
+from tests.support.origin_servers import reference
 from tests.support.processes import NODE, ROOT, headgate
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.readers import run_client_script
 from tests.clients.token_writer import create_stream
 from tests.clients.unicode_text import make_text
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.examples import cases
 from tests.support.processes import headgate
+from tests.support.unmodified_clients import run_client_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.clients.behind_proxies import assert_received, reading
-from tests.clients.readers import read_with_browser, read_with_python, read_with_typescript
 from tests.clients.token_writer import TokenWriter, close_stream, create_stream
 from tests.clients.unicode_text import cut_into_tokens, make_text
 from tests.support.processes import headgate
+from tests.support.unmodified_clients import (
+    read_with_browser,
+    read_with_python,
+    read_with_typescript,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.clients.behind_proxies import Read
-    from tests.clients.readers import Mode
+    from tests.support.unmodified_clients import Mode
 
 SEED = 4439
 CONTENT_TYPE = "text/plain; charset=utf-8"

@@ -13,8 +13,13 @@ import httpx_sse
 import openai._streaming
 import pytest
 
-from tests.clients.readers import SCRIPTS, read_with_browser, read_with_python, read_with_typescript
 from tests.support.processes import NODE, headgate
+from tests.support.unmodified_clients import (
+    SCRIPTS,
+    read_with_browser,
+    read_with_python,
+    read_with_typescript,
+)
 from tests.support.waiting import until
 
 HEARTBEAT_S = 0.1

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.clients.behind_proxies import assert_received, reading
-from tests.clients.readers import read_with_browser, read_with_python, read_with_typescript
 from tests.clients.token_writer import TokenWriter, close_stream, create_stream
 from tests.clients.unicode_text import cut_into_tokens, make_text
 from tests.support.examples import cases
 from tests.support.processes import headgate
+from tests.support.unmodified_clients import (
+    read_with_browser,
+    read_with_python,
+    read_with_typescript,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.clients.behind_proxies import Read
-    from tests.clients.readers import Mode
     from tests.support.processes import Headgate
+    from tests.support.unmodified_clients import Mode
 
 SEED = 4437
 TEXT_BYTES = 1 << 15

@@ -13,14 +13,14 @@ from durable_streams import AsyncDurableStream
 from tests.cdn.candidates import Candidate
 from tests.cdn.candidates import edge as started_edge
 from tests.cdn.origin import STREAMS, headgate_origin
-from tests.clients.readers import (
+from tests.clients.token_writer import close_stream
+from tests.support.examples import cases
+from tests.support.unmodified_clients import (
     read_with_python,
     read_with_typescript,
     run_client_script,
     run_script,
 )
-from tests.clients.token_writer import close_stream
-from tests.support.examples import cases
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.cdn.edges import Edge
     from tests.cdn.origin import HeadgateOrigin
-    from tests.clients.readers import Mode
+    from tests.support.unmodified_clients import Mode
 
 POLL_S = 2.0
 LIVE: tuple[Mode, ...] = ("long-poll", "sse")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.origins import reference
 from tests.support.examples import cases
+from tests.support.origin_servers import reference
 from tests.support.processes import NODE, ROOT, headgate
 from tests.support.redis_servers import redis_server
 

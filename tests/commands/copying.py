@@ -26,9 +26,9 @@ from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import Lifetime, Stamp, StreamState
 from gateway.settings import Route
-from tests.edge.origins import reference
-from tests.streams.clock import ManualClock
 from tests.streams.service import Service
+from tests.support.manual_clock import ManualClock
+from tests.support.origin_servers import reference
 from tests.support.processes import HEADGATE, Process, headgate, start
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import LOOK_AGAIN_S

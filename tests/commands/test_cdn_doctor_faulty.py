@@ -14,17 +14,17 @@ import pytest
 
 from gateway.commands.cdn_doctor.hints import hint
 from tests.cdn.candidates import Candidate
-from tests.cdn.engines import ENGINES, Nginx, Varnish, started
 from tests.cdn.origin import headgate_origin
 from tests.commands.deployments import POLL_S, examined_together, failures, saw
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, Nginx, Varnish, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.commands.cdn_doctor.examination import Examination
-    from tests.cdn.engines import Engine
     from tests.cdn.origin import HeadgateOrigin
+    from tests.support.proxy_engines import Engine
 
 KEY = "$headgate_path?$headgate_query"
 

@@ -13,7 +13,6 @@ import pytest
 
 from gateway.commands.cdn_doctor import examination, probe_sender
 from gateway.commands.cdn_doctor.finding import CheckVerdict
-from tests.cdn.engines import HAProxy, started
 from tests.commands.deployments import (
     ARGUMENTS,
     examined,
@@ -27,6 +26,7 @@ from tests.commands.hop import Faults, hop
 from tests.commands.nginx import nginx
 from tests.support.ports import free_port
 from tests.support.processes import headgate
+from tests.support.proxy_engines import HAProxy, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

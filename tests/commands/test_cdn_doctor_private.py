@@ -13,11 +13,11 @@ from cdn_configs.render import render
 from cdn_configs.targets import target
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.streams import reader_of
-from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.guarded_origin import PREFIX, WRITER, guarded_origin
 from tests.commands.deployments import POLL_S, examined, failures, finding
 from tests.commands.hop import Faults, hop
 from tests.support.ports import free_port
+from tests.support.proxy_engines import ENGINES, run_here, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

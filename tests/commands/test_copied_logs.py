@@ -19,9 +19,9 @@ from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import exact, opened, seen_in
-from tests.streams.clock import ManualClock
 from tests.streams.service import Service
 from tests.support.http1 import ask
+from tests.support.manual_clock import ManualClock
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 

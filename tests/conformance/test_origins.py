@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.round_robin import RoundRobin
 from tests.conformance.test_conformance import (
     PASSED,
     SUBSCRIPTION_TESTS,
@@ -15,10 +16,9 @@ from tests.conformance.test_conformance import (
     run_part,
     run_suite,
 )
-from tests.edge.origins import reference
+from tests.support.origin_servers import reference
 from tests.support.processes import ROOT, headgate
 from tests.support.redis_servers import redis_server
-from tests.support.round_robin import RoundRobin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

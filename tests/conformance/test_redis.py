@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.round_robin import RoundRobin
 from tests.conformance.test_conformance import (
     ARGUMENTS,
     PASSED,
@@ -21,7 +22,6 @@ from tests.support.examples import cases
 from tests.support.processes import headgate
 from tests.support.redis_groups import ClusterServers
 from tests.support.redis_servers import redis_server
-from tests.support.round_robin import RoundRobin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

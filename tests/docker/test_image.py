@@ -22,8 +22,8 @@ from gateway.settings import load
 from tests.docker.image import REVISION, copy_context
 from tests.docker.image_file import instructions
 from tests.docker.machine import Machine
-from tests.front.fronted import HERE
 from tests.front.acme import serial_number
+from tests.front.fronted import HERE
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, ROOT

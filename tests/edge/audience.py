@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.edge.origins import Counts, Reference
+    from tests.support.origin_servers import Counts, Reference
     from tests.support.processes import Headgate
 
 Style = Literal["poll", "client", "catch-up", "sse"]

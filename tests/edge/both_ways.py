@@ -21,8 +21,8 @@ from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.origin.raw_way import RawQuestion
     from tests.support.http1 import Client
     from tests.support.raw_origin import Play
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 # Of each property that both ways are played in; each is several exchanges with real sockets.
 EXAMPLES = 1000 if IS_WHOLE else 20

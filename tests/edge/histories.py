@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.edge.gateways import edge
-from tests.edge.origins import Electric, OwnLog, Reference
 from tests.edge.rewinding import PATH, Double, Ledger, OneDouble, Restarted, TwoDoubles
-from tests.protocol.events import parse_events
+from tests.support.event_stream import parse_events
 from tests.support.http1 import Client, ask, request
+from tests.support.origin_servers import Electric, OwnLog, Reference
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

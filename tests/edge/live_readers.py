@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from gateway.protocol.cursors import current_cursor
 from tests.support.live_origin import LiveOrigin
+from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import EDGE, Serving, edge_serving, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.http1 import Answer, Client
 
 S = f"{EDGE}/s"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from tests.edge.origins import Electric, OwnLog, Reference
+    from tests.support.origin_servers import Electric, OwnLog, Reference
     from tests.support.raw_origin import Wire
 
     # Waits until a gateway has noticed whether the server with this URL is up.

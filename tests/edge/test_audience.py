@@ -8,13 +8,13 @@ import pytest
 
 from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
-from tests.edge.origins import LONG_POLL_S, Counts, reference
 from tests.support.examples import IS_WHOLE
+from tests.support.origin_servers import LONG_POLL_S, Counts, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.edge.origins import Reference
+    from tests.support.origin_servers import Reference
     from tests.support.processes import Headgate
 
 MESSAGES = 40

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.echo_origin import Echo
+from tests.edge.echo_origin import Echo
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
+from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import at_rest, until
-from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client

@@ -11,8 +11,8 @@ from tests.edge.live_readers import S, at, following, live, news, polling, text,
 from tests.edge.live_readers import told as told_of
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
+from tests.support.serving import EDGE, Serving, edge_serving, get, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, Serving, edge_serving, get, request
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play

@@ -9,14 +9,14 @@ import pytest
 
 from tests.edge.live_readers import S, at, confirmed, following, live, polling
 from tests.support.raw_origin import answer
-from tests.web.serving import get
+from tests.support.serving import get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.http1 import Answer
     from tests.support.live_origin import LiveOrigin
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 PAGE = "https://a.example"
 SAYS = (

@@ -13,8 +13,8 @@ from tests.edge.live_readers import S, at, following, live, news, polling, text,
 from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer
+from tests.support.serving import edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import edge_serving, get
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Wire

@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 
 from gateway.origin import servers
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 AFTER_S = 0.3
 ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"

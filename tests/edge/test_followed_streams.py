@@ -28,8 +28,8 @@ from tests.edge.live_readers import (
     up_to,
 )
 from tests.support.raw_origin import Steps, answer, close, reset
+from tests.support.serving import EDGE, get, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, get, request
 
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult

@@ -9,13 +9,13 @@ import pytest
 from gateway.cache.http_cache import REST_S
 from tests.edge.live_readers import S, following, up_to
 from tests.support.live_origin import LiveOrigin
+from tests.support.serving import edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import edge_serving, get
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 TIMEOUT_S = 0.5
 WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id:a"])  # without a task, and with

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, edge_serving, get, request
+from tests.support.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Wire

@@ -16,8 +16,8 @@ from gateway.protocol.responses import UP_TO_DATE_LINE
 from gateway.protocol.streams.reach import TailBound
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
+from tests.support.serving import get, request
 from tests.support.waiting import until
-from tests.web.serving import get, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer
     from tests.support.http1 import Client
     from tests.support.live_origin import LiveOrigin
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 TEXT = "Content-Type: text/plain"
 

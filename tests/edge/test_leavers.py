@@ -12,12 +12,12 @@ import pytest
 from gateway.edge.followed import followed_streams
 from gateway.web.handlers import edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
+from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play, Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 
 pytestmark = pytest.mark.usefixtures("late_fins")

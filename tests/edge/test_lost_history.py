@@ -9,8 +9,8 @@ from gateway.edge.polls import verification
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
+from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import EDGE, Serving, edge_serving, get
 
 OLD = (b"a", b"b", b"c")
 

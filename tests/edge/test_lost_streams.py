@@ -12,8 +12,8 @@ from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.telemetry import rare_lines
 from tests.edge.live_readers import S, following, live, polling
 from tests.support.raw_origin import answer
+from tests.support.serving import EDGE, get, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, get, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

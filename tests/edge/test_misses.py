@@ -11,15 +11,15 @@ import pytest
 from gateway.edge import request_templates
 from gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
+from tests.support.serving import EDGE, edge_serving, get, post
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.http1 import Client
     from tests.support.raw_origin import Play, Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 MINUTE = "Cache-Control: max-age=60"
 READ = f"{EDGE}/s?offset=a"

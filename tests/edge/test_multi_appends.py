@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.edge.gateways import edge
-from tests.edge.origins import own_log, reference
 from tests.support.http1 import Answer, ask
 from tests.support.multi_append import MULTI, framed
+from tests.support.origin_servers import own_log, reference
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, edge_serving, request
+from tests.support.serving import EDGE, edge_serving, request
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play, Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 S = f"{EDGE}/s"
 OFFERED = "X-Stream-Multi: true"

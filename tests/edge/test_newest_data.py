@@ -15,16 +15,16 @@ from gateway.edge import newest_data
 from gateway.edge.newest_data import NewestData
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.raw_origin import answer
+from tests.support.serving import get
 from tests.support.waiting import until
-from tests.web.serving import get
 
 if TYPE_CHECKING:
     from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.followed.followed_stream import FollowedStream
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.live_origin import LiveOrigin
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 HIS = "Authorization: Bearer a"
 TEXT = "Content-Type: text/plain"

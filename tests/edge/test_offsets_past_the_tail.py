@@ -6,7 +6,7 @@ import pytest
 
 from tests.edge.live_readers import S
 from tests.support.raw_origin import RawOrigin, answer, silence
-from tests.web.serving import edge_serving, get
+from tests.support.serving import edge_serving, get
 
 TAIL = ("Content-Type: text/plain", "Stream-Next-Offset: 0000_0009", "Stream-Up-To-Date: true")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.support.serving import PREFIX, edge_serving, get, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, edge_serving, get, post, put, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer

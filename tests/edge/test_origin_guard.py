@@ -13,15 +13,15 @@ import pytest
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspection import ExplainRequest, Explanation
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
+from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.edge.origin_guard import OriginGuard
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 TTL_S = 30.0
 CANARY = "canary-0123456789abcdef"

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.origin.in_step import REST_S
+from tests.support.serving import EDGE, edge_serving, get, post, request
 from tests.support.surplus_origin import FORGED, SPOILING, SURPLUS, SurplusOrigin, name_of
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, post, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.origin.in_step import ServerBehaviour
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 SURPLUSES = 25
 READERS = 4

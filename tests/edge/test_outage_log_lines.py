@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from gateway.telemetry import rare_lines
 from tests.support.raw_origin import RawOrigin, answer, close
+from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, request
 
 if TYPE_CHECKING:
     import pytest

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.edge.echo_origin import Echo
 from tests.support.cache_status import said
-from tests.support.echo_origin import Echo
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
+from tests.support.serving import EDGE, PREFIX, VIA, edge_serving, get, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, VIA, edge_serving, get, request
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer

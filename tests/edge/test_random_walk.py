@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.examples import examples
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.http1 import Answer, Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 HERE, THERE = f"{EDGE}/s", f"{PREFIX}/s"
 POLL_S = 0.03

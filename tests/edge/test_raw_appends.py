@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.access.guarded import bearer, token, tokens_file
 from tests.edge.both_ways import EXAMPLES, running_pair
 from tests.support.examples import at_least
+from tests.support.guarded_gateway import bearer, token, tokens_file
 from tests.support.raw_origin import answer
-from tests.web.serving import EDGE, alike_appends_of, edge_handlers_of, post
+from tests.support.serving import EDGE, alike_appends_of, edge_handlers_of, post
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.access.guarded import bearer, token, tokens_file
 from tests.edge.both_ways import EXAMPLES, running_pair
 from tests.edge.test_raw_appends import HOW, played
 from tests.support.examples import at_least
-from tests.web.serving import EDGE, get
+from tests.support.guarded_gateway import bearer, token, tokens_file
+from tests.support.serving import EDGE, get
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,14 +10,14 @@ from gateway.cache.decision import LATELY_S
 from gateway.cache.http_cache import REST_S
 from tests.edge.live_readers import S, at, following, live, news, up_to
 from tests.support.raw_origin import answer, reset
+from tests.support.serving import get
 from tests.support.waiting import until
-from tests.web.serving import get
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
     from tests.support.live_origin import LiveOrigin
     from tests.support.raw_origin import Play
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id:a"])  # without a task, and with
 FAILURES: dict[str, bytes | Play] = {

@@ -11,8 +11,8 @@ import pytest
 
 from tests.edge.events import Events
 from tests.edge.gateways import PREFIX, edge
-from tests.edge.origins import own_log, reference
 from tests.support.http1 import ask
+from tests.support.origin_servers import own_log, reference
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime
 from tests.support.raw_origin import RawOrigin
-from tests.web.serving import EDGE, edge_serving
+from tests.support.serving import EDGE, edge_serving
 
 if TYPE_CHECKING:
     from multidict import MultiMapping

@@ -11,10 +11,10 @@ import pytest
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.edge.audience import Tools
 from tests.edge.gateways import PREFIX, edge, metric
-from tests.edge.origins import OwnLog, Reference, own_log, reference
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.examples import IS_WHOLE, cases
 from tests.support.http1 import Wire, request
+from tests.support.origin_servers import OwnLog, Reference, own_log, reference
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

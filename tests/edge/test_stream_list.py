@@ -19,11 +19,11 @@ from gateway.telemetry.inspection import (
 )
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get
 
 if TYPE_CHECKING:
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 KEPT = answer(
     b"x", "Content-Type: text/plain", "Stream-Next-Offset: 1", "Cache-Control: max-age=60"

@@ -15,15 +15,15 @@ from gateway.edge.polls import verification
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
+from tests.support.serving import edge_serving, get, post, request
 from tests.support.waiting import until
-from tests.web.serving import edge_serving, get, post, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.http1 import Client
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 OLD = (b"a", b"b", b"c")
 NEW = [b"a", b"X", b"Y", b"Z", b"W"]  # of an older copy, and longer than the old one

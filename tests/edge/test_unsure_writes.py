@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, edge_serving, get, request
+from tests.support.serving import EDGE, edge_serving, get, request
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"

@@ -19,8 +19,8 @@ from tests.edge.live_readers import (
 )
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
+from tests.support.serving import edge_serving, get
 from tests.support.waiting import until
-from tests.web.serving import edge_serving, get
 
 E_ACUTE = "é".encode()
 

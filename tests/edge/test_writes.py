@@ -7,7 +7,7 @@ import pytest
 from tests.support.cache_status import said
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, edge_serving, get, request
+from tests.support.serving import EDGE, edge_serving, get, request
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"

@@ -6,8 +6,8 @@ import pytest
 
 from tests.edge import zipf
 from tests.edge.gateways import edge
-from tests.edge.origins import own_log
 from tests.edge.zipf import Crowd
+from tests.support.origin_servers import own_log
 
 CROWD = Crowd(streams=2000, reads=6000, exponent=1.0)
 

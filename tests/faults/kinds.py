@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.web.serving import PREFIX, get
+from tests.support.serving import PREFIX, get
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.support.http1 import Answer, Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 
 async def nothing(gateway: Serving, name: str) -> None:

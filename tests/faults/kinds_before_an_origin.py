@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from tests.faults.kinds import Kind, followed, nothing, whole
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, get, request
+from tests.support.serving import EDGE, get, request
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer, Client
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 TOLD_TAIL = ("Stream-Next-Offset: 0001", "Stream-Up-To-Date: true", "Content-Type: text/plain")
 TOLD_NEWS = ("Stream-Next-Offset: 0002", "Stream-Up-To-Date: true", "Content-Type: text/plain")

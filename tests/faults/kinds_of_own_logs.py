@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.faults.kinds import Kind, followed, followed_on, nothing, whole
-from tests.web.serving import PREFIX, get, offset, post, put, request
+from tests.support.serving import PREFIX, get, offset, post, put, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.http1 import Answer, Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
     RedisConnection = Callable[[str], bytes]
 

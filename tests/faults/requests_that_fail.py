@@ -17,15 +17,15 @@ from gateway.telemetry.rare_lines import OutageLine
 from tests.faults.injection import Fault, Watched
 from tests.faults.kinds_before_an_origin import BEFORE_AN_ORIGIN, Origin
 from tests.faults.kinds_of_own_logs import OF_OWN_LOGS
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, put
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from tests.faults.kinds import Kind
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 PATIENCE_S = 5.0
 KINDS = {**BEFORE_AN_ORIGIN, **OF_OWN_LOGS}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from tests.clients.readers import CHROMIUM
 from tests.front.fronted import HERE, HOST, Fronted, fronted
+from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

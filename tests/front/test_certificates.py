@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from tests.front.fronted import HERE
+from tests.support.certificates import Authority
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import ANEW, headgate
 from tests.support.waiting import wait_until
-from tests.tls.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path

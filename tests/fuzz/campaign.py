@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tests.edge.gateways import edge, impatient
-from tests.edge.origins import own_log
 from tests.fuzz import corpus, header_values
 from tests.fuzz.admin_corpus import CSRF, conversation
 from tests.fuzz.answers import PROBE, RIGHT, SpoilingOrigin
@@ -20,6 +19,7 @@ from tests.fuzz.header_values import admin_headers, stream_headers
 from tests.fuzz.talk import Talkers
 from tests.fuzz.watch import Resources, Watch
 from tests.support.http1 import ask
+from tests.support.origin_servers import own_log
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer
 
-from tests.edge.origins import own_log
 from tests.models.answers import chat_completion, message, response
 from tests.models.provider import HEAD, WHOLE
+from tests.support.origin_servers import own_log
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
 from gateway.turns import at_once
 from tests.origin.by_aiohttp import Parsed, parsed, unframed
-from tests.protocol.events import parse_events
+from tests.support.event_stream import parse_events
 from tests.support.multi_append import framed
 from tests.support.raw_origin import answer
 

@@ -11,13 +11,13 @@ import pytest
 from gateway.cache.store import ENTRY_OVERHEAD
 from gateway.protocol.streams.chunks import FOLDED_BYTES
 from tests.live.test_feed import follow, is_told
+from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.http1 import Answer
 
 JSON = "application/json"

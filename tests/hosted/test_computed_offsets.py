@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.live.test_feed import follow, text, up_to
+from tests.support.serving import get, offset, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import get, offset, post, put, serving
 
 
 async def test_an_offset_inside_an_append_reads_from_the_start_of_that_append() -> None:

@@ -10,8 +10,8 @@ from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.append_rate import MINUTE_S
 from gateway.telemetry.inspection import MOST_PRODUCERS, ProducerRow
+from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, Serving, get, post, put, request, serving
 
 NONE = Lifetime()
 

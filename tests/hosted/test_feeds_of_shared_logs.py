@@ -14,12 +14,12 @@ from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.protocol.streams.state import Record
 from gateway.protocol.views import PLAIN
 from tests.live.test_feed import controls, follow, is_told, text
-from tests.protocol.events import parse_events
-from tests.streams.gated_log import turns
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
+from tests.support.event_stream import parse_events
+from tests.support.gated_log import turns
+from tests.support.serving import Serving, get, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.live.feed import Feed
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import StreamState
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.http1 import Client
 
 BIG = 100_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.web.serving import PREFIX, Serving, put, request, serving
+from tests.support.serving import PREFIX, Serving, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer

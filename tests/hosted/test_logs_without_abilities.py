@@ -9,7 +9,7 @@ import pytest
 from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
 from gateway.telemetry.inspection import AnswerFailure, ListStreams, StreamDescription, StreamOrder
-from tests.web.serving import PREFIX, Serving, get, post, put, serving
+from tests.support.serving import PREFIX, Serving, get, post, put, serving
 
 if TYPE_CHECKING:
     import asyncio

@@ -10,15 +10,15 @@ import structlog
 
 from gateway.errors import RecordDamaged
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from tests.streams.gated_log import GatedLog, turns
+from tests.support.gated_log import GatedLog, turns
+from tests.support.serving import get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import StreamState
     from tests.support.http1 import Answer, Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 ORDINARY = "X-Request-Id:a"  # in this form it is parsed with each request
 ITEMS = b'["one",2,{"three":[4]}]'

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import HEADGATE
-from tests.web.serving import get, put, serving
+from tests.support.serving import get, put, serving
 
 EVENTS = [
     {"kind": "words", "at": 1, "body": {"words": "Hel"}},

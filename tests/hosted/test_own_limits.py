@@ -15,7 +15,7 @@ from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import AnswerFailure, LimitStream, StreamDescription
 from tests.hosted.test_lifetime_limits import expires_in, head
 from tests.hosted.test_retention import OWN, beginning, filled, log_of, numbered, redis
-from tests.web.serving import PREFIX, Serving, get, offset, post, put, request, serving
+from tests.support.serving import PREFIX, Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from gateway.backends.memory import MemoryLog
 from gateway.backends.quota import RECORD_BYTES, STREAM_BYTES
 from gateway.backends.sqlite.log import SqliteLog
 from tests.backends.contract import reclaimed
-from tests.web.serving import PREFIX, Serving, get, post, put, request, serving
+from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import reclaimed
 from tests.support.redis_servers import RedisServer, redis_server
-from tests.web.serving import PREFIX, Serving, get, offset, post, put, request, serving
+from tests.support.serving import PREFIX, Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ import pytest
 
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from tests.streams.gated_log import GatedLog, turns
+from tests.support.gated_log import GatedLog, turns
+from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client

@@ -12,9 +12,9 @@ from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.telemetry.inspection import LARGEST_PAGE, AnswerFailure, ListStreams, StreamPage
-from tests.streams.clock import at
+from tests.support.manual_clock import at
+from tests.support.serving import PREFIX, Serving, get, request, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, Serving, get, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

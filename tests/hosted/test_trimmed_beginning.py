@@ -14,8 +14,8 @@ from tests.backends.contract import appended
 from tests.live.test_feed import follow, is_told, text
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
+from tests.support.serving import Serving, get, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

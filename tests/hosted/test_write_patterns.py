@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.examples import examples
+from tests.support.serving import PREFIX, get, request, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 OWN = ("date", "x-request-id", "retry-after")  # what differs between two answers to one request
 NAMES = ["a", "b", "c/d", "%61", "a%2Fb", "..", "e/", "__ds/x", "x" * 3000]

@@ -19,11 +19,11 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.protocol.events import Event, parse_events
+from tests.support.event_stream import Event, parse_events
 from tests.support.examples import examples
 from tests.support.processes import NODE, ROOT
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, put
+from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, get, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable

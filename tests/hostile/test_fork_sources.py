@@ -11,7 +11,7 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.settings import Route
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import PREFIX, Options, Serving, put
+from tests.support.serving import PREFIX, Options, Serving, put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.runtime.served_hosts import ServedHosts
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, PREFIX, edge_serving
+from tests.support.serving import EDGE, PREFIX, edge_serving
 
 SERVED = ("streams.example", "Streams.Example", "streams.example:8080", "other.example:80")
 OF_THIS_MACHINE = ("localhost:4437", "127.0.0.1:4437", "[::1]:4437", "LOCALHOST")

@@ -19,11 +19,11 @@ from gateway.errors import BadRequest
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.http.target import canonical_target, split
 from gateway.web.router import Router
-from tests.access.guarded import tokens_file
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
 from tests.support.examples import at_least, examples
+from tests.support.guarded_gateway import tokens_file
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, handlers_of
+from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, handlers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import async_playwright
 
 from tests.admin.browser.serving import launch
-from tests.web.serving import PREFIX, get, put, serving
+from tests.support.serving import PREFIX, get, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cache.variants import MAX_VARIANTS
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, edge_serving, get
+from tests.support.serving import EDGE, edge_serving, get
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get
+from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

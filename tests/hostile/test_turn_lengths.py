@@ -19,8 +19,8 @@ from gateway.protocol.bodies.multi_append import MAX_MESSAGES
 from tests.subscriptions.receivers import subscribed, subscription_of
 from tests.subscriptions.test_patterns import hardest_patterns
 from tests.support.multi_append import framed
+from tests.support.serving import PREFIX, put, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

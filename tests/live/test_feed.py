@@ -11,14 +11,14 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.cache.store import Store
 from gateway.protocol.cursors import current_cursor
-from tests.streams.gated_log import GatedLog, turns
+from tests.support.gated_log import GatedLog, turns
+from tests.support.serving import Serving, get, offset, post, put, serving
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import StreamState
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.http1 import Client
 
 BIG = b"x" * 200_000

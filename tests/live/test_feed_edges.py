@@ -19,10 +19,10 @@ from gateway.live.sse.reader import SseReader
 from gateway.protocol.bodies import sse
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
-from tests.protocol.events import parse_events
-from tests.streams.gated_log import GatedLog, turns
+from tests.support.event_stream import parse_events
+from tests.support.gated_log import GatedLog, turns
+from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

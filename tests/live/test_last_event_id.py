@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.live.test_feed import controls, follow, text, up_to
+from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client

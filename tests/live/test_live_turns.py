@@ -8,12 +8,12 @@ import pytest
 
 from gateway.live import live_turns, rounds
 from tests.live.test_feed import follow, text, up_to
+from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from gateway.live.live_turns import LiveTurns
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
     from tests.support.http1 import Client
 
 READERS = 48  # a turn outlasts some appends, also where the machine is busy

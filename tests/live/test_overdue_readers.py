@@ -11,8 +11,8 @@ from gateway.live.reader_states import reader_states
 from gateway.live.sse import overdue_readers
 from gateway.live.sse.overdue_readers import CHECK_S, LEAST_RATE, OverdueReaders
 from tests.live.test_feed_edges import ended_properly
+from tests.support.serving import Serving, get, offset, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from gateway.live.feed import Feed

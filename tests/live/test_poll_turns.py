@@ -10,8 +10,8 @@ import pytest
 
 from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, KEPT_BYTES, MOST_BYTES
 from gateway.live.recent_news import PIECE_BYTES
+from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import Serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

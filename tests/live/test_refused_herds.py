@@ -9,14 +9,14 @@ from gateway.errors import LogUnavailable
 from gateway.hosted.follower import HostedFollower
 from tests.edge.live_readers import live, polling
 from tests.support.raw_origin import answer
+from tests.support.serving import get, offset, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from gateway.live.feed import Feed
     from gateway.protocol.streams.state import Record, StreamState
     from tests.support.http1 import Answer, Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 HERD = 7
 IN_TURN = {"1": 3, "2": 2, "3": 2}  # so that each moment sees its part of them

@@ -16,16 +16,16 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict
 
 from gateway.subscriptions.engine import RouteSubscriptions
+from tests.support.serving import PREFIX, post, put, request, serving
 from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.backends.contract import Log
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 ON = {"mcp_events": True}
 VERSIONS = ("legacy", "2026-07-28")  # of MCP: with a handshake, and without

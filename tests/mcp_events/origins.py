@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
 from tests.mcp_events.hosts import GRANTS, host, until_quiet
+from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, request, serving
 from tests.support.tokens_files import token, write_tokens
-from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,13 +14,13 @@ from mcp.shared.exceptions import MCPError
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.mcp_events.origins import watches
-from tests.edge.origins import own_log, reference
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent
 from tests.support.http1 import ask
+from tests.support.origin_servers import own_log, reference
+from tests.support.serving import EDGE, PREFIX, request
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, request
 
 if TYPE_CHECKING:
     from pathlib import Path

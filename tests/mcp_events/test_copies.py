@@ -12,9 +12,9 @@ from tests.mcp_events.hosts import append, create, guarded, host
 from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_webhooks import asked, pass_time, quiet
 from tests.subscriptions.copied import copied
+from tests.support.serving import PREFIX, get
 from tests.support.tokens_files import token
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ from mcp.shared.exceptions import MCPError
 
 from tests.mcp_events.hosts import numbers
 from tests.mcp_events.origins import before, before_own
+from tests.support.serving import EDGE, request
 from tests.support.web_servers import web_server
 from tests.test_settings import problems
-from tests.web.serving import EDGE, request
 
 if TYPE_CHECKING:
     from pathlib import Path

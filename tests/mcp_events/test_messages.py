@@ -10,13 +10,13 @@ import pytest
 from gateway.errors import StartError
 from gateway.mcp_events.event_types import event_types
 from tests.mcp_events.hosts import create, guarded, offering
-from tests.web.serving import PREFIX, get, post, put, request, serving
+from tests.support.serving import PREFIX, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 STATELESS = "2026-07-28"
 META = {

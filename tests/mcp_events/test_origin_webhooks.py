@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 from mcp.shared.exceptions import MCPError
 
-from tests.edge.origins import own_log, reference
 from tests.mcp_events.hosts import GRANTS, numbers, types_file
 from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_restarts import send_over_kills
 from tests.mcp_events.test_webhooks import asked, code_of
+from tests.support.origin_servers import own_log, reference
 from tests.support.processes import Headgate
 from tests.support.tokens_files import write_tokens
 from tests.support.waiting import until

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.mcp_events.hosts import offering
 from tests.support.processes import ROOT
-from tests.web.serving import PREFIX, post, put
+from tests.support.serving import PREFIX, post, put
 
 if TYPE_CHECKING:
     from pathlib import Path

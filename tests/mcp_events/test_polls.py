@@ -18,7 +18,7 @@ from tests.mcp_events.hosts import (
     offering,
     types_file,
 )
-from tests.web.serving import PREFIX, post, put
+from tests.support.serving import PREFIX, post, put
 
 if TYPE_CHECKING:
     from pathlib import Path

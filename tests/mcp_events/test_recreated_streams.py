@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from tests.mcp_events.hosts import AS_ALL, append, create, engine_of, guarded, host
 from tests.mcp_events.receivers import HookReceiver, hook
 from tests.mcp_events.test_webhooks import asked, pass_time, quiet
+from tests.support.serving import PREFIX, request
 from tests.support.tokens_files import token
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, request
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.mcp_events.hosts import Host
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 
 async def send_a_part(gateway: Serving, at: HookReceiver, it: Host) -> dict[str, Any]:

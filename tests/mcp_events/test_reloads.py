@@ -11,7 +11,7 @@ from tests.mcp_events.hosts import types_file
 from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
 from tests.support.http1 import Client, request
 from tests.support.processes import HEADGATE, run
-from tests.web.serving import serving
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,16 +16,16 @@ from tests.mcp_events.hosts import append, create, guarded, host
 from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_webhooks import asked
 from tests.support.redis_servers import redis_server
+from tests.support.serving import PREFIX
 from tests.support.tokens_files import token
 from tests.support.waiting import until
-from tests.web.serving import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.redis_servers import RedisServer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 
 @pytest.fixture(scope="module")

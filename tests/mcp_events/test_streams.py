@@ -20,9 +20,9 @@ from tests.mcp_events.hosts import (
     offering,
     tokens_file,
 )
+from tests.support.serving import PREFIX, post
 from tests.support.tokens_files import token
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -26,16 +26,16 @@ from tests.mcp_events.hosts import (
     until_quiet,
 )
 from tests.mcp_events.receivers import OTHER_SECRET, SECRET, hook
+from tests.support.serving import PREFIX
 from tests.support.tokens_files import token
 from tests.support.waiting import until
-from tests.web.serving import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.mcp_events.hosts import Host
     from tests.mcp_events.receivers import HookReceiver
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 
 def asked(at: HookReceiver, stream: str | None = "a/x", **more: Any) -> dict[str, Any]:

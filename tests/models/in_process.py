@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.models.answer_route import AnswerRoute
     from tests.models.provider import Provider
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 CHAT = "/v1/chat/completions"
 

@@ -19,8 +19,8 @@ from tests.models.in_process import model_route
 from tests.models.provider import RETRIEVED, Provider, providing
 from tests.models.serving import OPENAI, gateway_before, models
 from tests.support.ports import free_port
+from tests.support.serving import serving
 from tests.support.waiting import until
-from tests.web.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from tests.models.answers import chat_completion, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, STREAMS, gateway_before
+from tests.support.serving import get, serving
 from tests.support.waiting import until
-from tests.web.serving import get, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.models.answer_route import AnswerRoute
     from tests.support.processes import Headgate
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 PATH = f"{OPENAI}/v1/chat/completions"
 WHOLE = b"".join(chat_completion())

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cdn.engines import program, running
 from tests.models.answers import chat_completion, without_ids
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, gateway_before
 from tests.models.test_sdks import CALLS
 from tests.support.ports import free_port
+from tests.support.proxy_engines import program, running
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

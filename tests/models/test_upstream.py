@@ -13,9 +13,9 @@ from tests.models.answers import chat_completion, response, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import FLOOD_BYTES, providing
 from tests.models.serving import OPENAI, gateway_before
-from tests.streams.gated_log import GatedLog
+from tests.support.gated_log import GatedLog
+from tests.support.serving import serving
 from tests.support.waiting import at_rest, until
-from tests.web.serving import serving
 
 if TYPE_CHECKING:
     import aiohttp

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.access.guarded import tokens_file
 from tests.monitoring.prometheus import Firing, Prometheus, prometheus
+from tests.support.guarded_gateway import tokens_file
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, run

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.origin.judged.connector import JudgedConnector, addresses_of, refusal_in
 from gateway.protocol.http.destinations import AllowedHosts, allowed_host
-from tests.tls.certificates import Authority
+from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

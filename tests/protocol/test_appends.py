@@ -42,7 +42,7 @@ from gateway.protocol.streams.state import (
     Stamp,
     StreamState,
 )
-from tests.streams.clock import at
+from tests.support.manual_clock import at
 
 NOW = 1_000_000_000.0
 TEXT = "text/plain"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.protocol.bodies import sse
 from gateway.protocol.bodies.sse import HEARTBEAT, control_event, data_event
 from gateway.turns import at_once
-from tests.protocol.events import Event, parse_events
+from tests.support.event_stream import Event, parse_events
 
 TEXT = "text/plain"
 OFFSET = "0000000000000000_0000000000000007"

@@ -12,9 +12,9 @@ from gateway.models.provider.contract import AnswerRequest
 from gateway.settings import Settings
 from tests.proxies.serving import proxies, written
 from tests.proxies.upstream import serving
-from tests.streams.gated_log import GatedLog, turns
+from tests.support.gated_log import GatedLog, turns
+from tests.support.serving import serving as serving_streams
 from tests.support.waiting import until
-from tests.web.serving import serving as serving_streams
 
 if TYPE_CHECKING:
     from pathlib import Path

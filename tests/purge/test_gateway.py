@@ -15,8 +15,8 @@ from gateway.settings import Address, Settings
 from tests.purge.double import Double
 from tests.support.http1 import Client
 from tests.support.ports import free_port
+from tests.support.serving import PREFIX, put, request
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, put, request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.streams.gated_log import GatedLog, turns
+from tests.support.gated_log import GatedLog, turns
 from tests.support.raw_origin import RawOrigin, answer, close
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.backends.contract import Log
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 Purged = list[tuple[str, str]]
 S = (PREFIX, f"{PREFIX}/s")

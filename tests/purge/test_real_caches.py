@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
-from tests.cdn.engines import ENGINES, started
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
+from tests.support.proxy_engines import ENGINES, started
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from gateway.purge.purger import ANSWER_BYTES, Purger
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings import PurgedCache, Route
 from tests.purge.double import NOW_S, SUCCESS, Double, refusal
-from tests.streams.clock import ManualClock
-from tests.streams.gated_log import turns
+from tests.support.gated_log import turns
+from tests.support.manual_clock import ManualClock
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import until

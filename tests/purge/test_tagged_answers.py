@@ -8,7 +8,7 @@ import pytest
 
 from gateway.protocol import tags
 from tests.support.raw_origin import RawOrigin, Wire, answer
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer

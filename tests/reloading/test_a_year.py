@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.settings.reading.token_hashes import token_digest, written_digest
+from tests.support.certificates import Authority
 from tests.support.examples import examples
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
 from tests.support.wall_clock import DAY_S, WallClock
-from tests.tls.certificates import Authority
 from tests.tls.served import STREAM, TEXT, Answer, SecureHeadgate, ask_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.tls.certificates import Pair
+    from tests.support.certificates import Pair
 
 WEEKS = 52
 DAYS = 7

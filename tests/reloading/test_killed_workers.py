@@ -11,8 +11,8 @@ import pytest
 
 from tests.reloading.test_reload_of_workers import Configured
 from tests.reloading.test_tls_paths import TRIES, serial, tls
+from tests.support.certificates import Authority
 from tests.support.waiting import wait_until
-from tests.tls.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path

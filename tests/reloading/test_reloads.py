@@ -21,7 +21,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
 
 OTHER: dict[str, object] = {"prefix": "/other", "origin": "memory:"}
 

@@ -10,15 +10,15 @@ import pytest
 
 from tests.reloading.reloadable import STREAMS, reloadable
 from tests.reloading.test_reload_of_workers import Configured
+from tests.support.certificates import HERE, Authority
 from tests.support.waiting import wait_until
-from tests.tls.certificates import HERE, Authority
 from tests.tls.served import ask_on
 
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    from tests.tls.certificates import TlsPaths
+    from tests.support.certificates import TlsPaths
 
 LISTENERS = {"streams": "", "console": "admin_"}
 TRIES = 12  # handshakes: both of two workers get some

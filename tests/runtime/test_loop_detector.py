@@ -21,14 +21,24 @@ from gateway.runtime.loop_detector import (
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import (
+    EDGE,
+    PREFIX,
+    edge_serving,
+    get,
+    offset,
+    post,
+    put,
+    request,
+    serving,
+)
 from tests.support.waiting import PATIENCE_S
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 Lines = list["MutableMapping[str, object]"]
 

@@ -25,12 +25,22 @@ from gateway.runtime.shedding import (
     SheddingLevel,
 )
 from gateway.web.metrics import snapshot
+from tests.support.serving import (
+    EDGE,
+    PREFIX,
+    edge_serving,
+    get,
+    offset,
+    post,
+    put,
+    request,
+    serving,
+)
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 MOST_S = 1.0
 ORDINARY = "X-Request-Id:mine"  # keeps a request from the fast path

@@ -16,8 +16,8 @@ from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
-from tests.streams.clock import PAST, ManualClock
-from tests.streams.gated_log import GatedLog
+from tests.support.gated_log import GatedLog
+from tests.support.manual_clock import PAST, ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from gateway.backends.memory import MemoryLog
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.generations import raised
-from tests.streams.gated_log import GatedLog
+from tests.support.gated_log import GatedLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,8 +14,8 @@ from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp
 from gateway.streams.append_rate import MINUTE_S, AppendRate
-from tests.streams.gated_log import GatedLog
 from tests.streams.service import PENDING, Service
+from tests.support.gated_log import GatedLog
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 JSON = "application/json"

@@ -21,8 +21,8 @@ from gateway.protocol.streams.state import ProducerState, Stamp
 from gateway.streams import append_outcomes, appender
 from gateway.streams.appender import LEAST_BYTES, MAX_BATCH, MAX_CONFLICTS, QUICK_BYTES, UNKNOWN
 from tests.backends.contract import appended
-from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import Service
+from tests.support.gated_log import GatedLog, turns
 
 
 def stored(position: int, *, closed: bool = False) -> AppendOutcome:

@@ -24,9 +24,9 @@ from gateway.errors import HeadgateError
 from gateway.protocol.streams.moments import ClockReading, ClockRecord
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
-from tests.streams.clock import ManualClock
 from tests.streams.service import Service
 from tests.support.examples import examples
+from tests.support.manual_clock import ManualClock
 
 DAY_S = 24 * HOUR_S
 FAR = Lifetime(ttl_s=7200)

@@ -14,8 +14,8 @@ from gateway.protocol.requests import CreateRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams import creations
 from gateway.streams.creations import Creations
-from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import TEXT, Service
+from tests.support.gated_log import GatedLog, turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.streams.gated_log import turns
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
+from tests.support.gated_log import turns
 
 HERD = 500
 # One is under way when the others come, which may not count; all of them share the next.

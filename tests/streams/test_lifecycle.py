@@ -16,8 +16,8 @@ from gateway.errors import (
 )
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams.lifecycle import MAX_RACES
-from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import Service
+from tests.support.gated_log import GatedLog, turns
 
 MINUTE = Lifetime(ttl_s=60)
 

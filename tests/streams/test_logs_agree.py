@@ -19,9 +19,9 @@ from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW, Offset
 from gateway.protocol.streams.state import Lifetime, Segment, Stamp, StreamState
-from tests.streams.clock import PAST, ManualClock
 from tests.streams.service import Service
 from tests.support.examples import IS_WHOLE
+from tests.support.manual_clock import PAST, ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

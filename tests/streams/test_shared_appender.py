@@ -15,10 +15,10 @@ from gateway.errors import (
 )
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import ProducerState, Stamp
-from tests.streams.gated_log import turns
 from tests.streams.readers import Readers
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
+from tests.support.gated_log import turns
 
 
 def two() -> tuple[Service, SharedLog, Service]:

@@ -10,9 +10,9 @@ from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
 from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import Lifetime
-from tests.streams.gated_log import turns
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
+from tests.support.gated_log import turns
 
 MINUTE = Lifetime(ttl_s=60)
 

@@ -14,11 +14,11 @@ from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
 from gateway.streams.following import LINGER_S
 from gateway.streams.reload_queue import RELOAD_S
 from tests.backends.contract import appended, created, removed
-from tests.streams.gated_log import turns
 from tests.streams.readers import Readers
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
+from tests.support.gated_log import turns
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

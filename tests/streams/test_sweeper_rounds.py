@@ -10,10 +10,10 @@ from gateway.errors import LogUnavailable
 from gateway.protocol.streams.moments import ClockReading
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams.sweeper import EXPIRIES, INTERVAL_S
-from tests.streams.gated_log import GatedLog
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
+from tests.support.gated_log import GatedLog
 
 TTL_S = 10
 

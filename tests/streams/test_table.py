@@ -12,9 +12,9 @@ from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.deadlines import TOUCH_SHARE
 from tests.backends.contract import appended, created, removed
-from tests.streams.gated_log import GatedLog, turns
 from tests.streams.readers import Readers
 from tests.streams.service import Service
+from tests.support.gated_log import GatedLog, turns
 
 MINUTE = Lifetime(ttl_s=60)
 HUNDRED = Lifetime(ttl_s=100)

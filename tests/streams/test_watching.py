@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.streams.following import LINGER_S
-from tests.streams.gated_log import turns
 from tests.streams.test_shared_table import change_of, two
 from tests.support import virtual_time
+from tests.support.gated_log import turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

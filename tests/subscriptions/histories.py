@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from tests.subscriptions.model import BEGINNING, Claim, Model, ModelSubscription
-from tests.web.serving import PREFIX
+from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
     from tests.subscriptions.receivers import Receiver, Subscribed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
 from tests.subscriptions.receivers import Subscribed, check_owner
 from tests.support.listener import Listener
-from tests.web.serving import PREFIX, Serving, edge_serving, request, serving
+from tests.support.serving import PREFIX, Serving, edge_serving, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -19,9 +19,9 @@ from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.subscriptions.state.configuration import SubscriptionConfiguration
 from gateway.subscriptions.state.owners import SubscriptionOwner
 from gateway.subscriptions.state.subscription import DurableSubscription
+from tests.support.serving import Serving, get, post, put, request, serving
 from tests.support.waiting import until
 from tests.support.web_servers import web_server
-from tests.web.serving import Serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

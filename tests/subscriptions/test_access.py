@@ -10,9 +10,9 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
+from tests.support.serving import PREFIX, get, post, put, request
 from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, post, put, request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,6 @@ from gateway.subscriptions import membership
 from gateway.subscriptions.engine import RouteSubscriptions
 from gateway.telemetry.inspection import AnswerFailure
 from gateway.turns import at_once
-from tests.edge.origins import reference
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_access import OWN, PULL, tokens_file
@@ -34,9 +33,10 @@ from tests.subscriptions.test_access import ask as ask_as
 from tests.subscriptions.test_replays import replay
 from tests.subscriptions.test_restarts import FailingDocuments
 from tests.support.http1 import ask
+from tests.support.origin_servers import reference
+from tests.support.serving import EDGE, PREFIX, edge_serving, request, serving
 from tests.support.waiting import until
 from tests.support.web_servers import web_server
-from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -16,8 +16,8 @@ from gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from gateway.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
 from tests.origin.test_judged import serving
 from tests.subscriptions.receivers import receiver, subscribed
+from tests.support.certificates import Authority
 from tests.support.ports import free_port
-from tests.tls.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.backends.memory import MemoryLog
 from tests.subscriptions.receivers import receiver, subscribed
-from tests.web.serving import PREFIX, request, serving
+from tests.support.serving import PREFIX, request, serving
 
 PULL = {"type": "pull-wake", "pattern": "events/*", "wake_stream": "wakes"}
 

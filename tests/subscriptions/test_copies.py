@@ -26,8 +26,8 @@ from tests.subscriptions.receivers import (
     shared,
     subscribed,
 )
+from tests.support.serving import PREFIX, get, post, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, post, serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.edge.origins import own_log
 from tests.subscriptions.campaign import Campaign
 from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import ends_of, log_at, receiver, subscribed
 from tests.subscriptions.test_kills import play
 from tests.subscriptions.wake_book import AWAY
 from tests.support.examples import IS_WHOLE
+from tests.support.origin_servers import own_log
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
+from tests.support.serving import serving
 from tests.support.waiting import SERVER_PATIENCE_S, until
-from tests.web.serving import serving
 
 if TYPE_CHECKING:
     import random

@@ -17,7 +17,7 @@ from gateway.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
 from gateway.subscriptions.sending.signing import KeyRing
 from tests.backends.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
-from tests.web.serving import PREFIX, request
+from tests.support.serving import PREFIX, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from gateway.errors import LogUnavailable
 from gateway.subscriptions.sending.key_stores import FILE, FileKeys
 from gateway.subscriptions.sending.signing import AHEAD_S, BEHIND_S, ROTATE_S, KeyRing
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
-from tests.web.serving import PREFIX, get
+from tests.support.serving import PREFIX, get
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,6 @@ import aiohttp
 import pytest
 
 from gateway.edge.subscribed.shared_origin import OUTDATED_S
-from tests.edge.origins import own_log, reference
 from tests.subscriptions.campaign import Campaign, kills_of
 from tests.subscriptions.in_processes import JSON, subscribe, write
 from tests.subscriptions.origins import LosingWay
@@ -21,6 +20,7 @@ from tests.subscriptions.receivers import Receiver, receiver, stream_of
 from tests.subscriptions.test_kills import DURABLE, KILLS, play
 from tests.subscriptions.test_several_gateways import TAKE_OVER_S
 from tests.support.http1 import ask
+from tests.support.origin_servers import own_log, reference
 from tests.support.processes import Headgate
 from tests.support.redis_groups import ClusterServers
 from tests.support.redis_servers import redis_server

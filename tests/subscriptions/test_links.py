@@ -9,7 +9,7 @@ import pytest
 
 from gateway.subscriptions import requests
 from tests.subscriptions.receivers import receiver, stream_of, subscribed
-from tests.web.serving import PREFIX, get
+from tests.support.serving import PREFIX, get
 
 
 async def types(gateway: object, name: str = "s") -> dict[str, str]:

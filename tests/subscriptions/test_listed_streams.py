@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.subscriptions.receivers import log_at, receiver, shared, stream_of, subscribed
-from tests.web.serving import post, put, serving
+from tests.support.serving import post, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.subscriptions.receivers import Subscribed
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 DONE = {"done": True}
 

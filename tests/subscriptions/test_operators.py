@@ -23,7 +23,7 @@ from gateway.telemetry.inspected.subscriptions import (
 from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.subscriptions.test_access import OWN, tokens_file
-from tests.web.serving import PREFIX, get
+from tests.support.serving import PREFIX, get
 
 if TYPE_CHECKING:
     from pathlib import Path

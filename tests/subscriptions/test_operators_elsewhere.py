@@ -25,7 +25,7 @@ from gateway.telemetry.inspected.subscriptions import (
 )
 from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.receivers import receiver, two
-from tests.web.serving import PREFIX
+from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
     from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion

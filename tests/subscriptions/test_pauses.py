@@ -9,7 +9,7 @@ from gateway.subscriptions.operators.answers import answer
 from gateway.subscriptions.wakes.timing import STUCK_AFTER_S
 from gateway.telemetry.inspected.subscriptions import PauseSubscription
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
-from tests.web.serving import PREFIX
+from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path

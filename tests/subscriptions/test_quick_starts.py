@@ -10,14 +10,14 @@ from gateway.errors import LogUnavailable
 from gateway.subscriptions import sole_log
 from gateway.subscriptions.sole_log import SoleLogSubscriptions
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
-from tests.web.serving import serving
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 
 def subscriptions_of(gateway: Serving) -> SoleLogSubscriptions:

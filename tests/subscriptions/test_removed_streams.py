@@ -9,8 +9,8 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.subscriptions import membership
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
+from tests.support.serving import PREFIX, get
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from gateway.telemetry.inspected.subscriptions import ReplayResult, ReplaySubscr
 from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.subscriptions.test_pauses import pause
-from tests.web.serving import PREFIX
+from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path

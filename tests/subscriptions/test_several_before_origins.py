@@ -20,9 +20,9 @@ from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_kills import DURABLE
 from tests.subscriptions.test_several_gateways import TAKE_OVER_S
 from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.serving import serving
 from tests.support.waiting import until
 from tests.support.web_servers import web_server
-from tests.web.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,9 +29,9 @@ from tests.subscriptions.receivers import (
 from tests.subscriptions.test_access import OWN, PULL, tokens_file
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
+from tests.support.serving import PREFIX, get, request
 from tests.support.tokens_files import token
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -16,8 +16,8 @@ from gateway.subscriptions.shared.unwanted_claims import is_claim
 from tests.subscriptions.receivers import ends_of, log_at, shared, subscribed, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE
+from tests.support.serving import PREFIX, request
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from gateway.edge.subscribed import origin_subscriptions
 from gateway.edge.subscribed.stream_requests import StreamRequests
 from tests.subscriptions.origins import LosingWay, before
 from tests.subscriptions.receivers import ends_of, receiver, stream_of
+from tests.support.serving import PREFIX, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,8 +16,8 @@ from tests.subscriptions.receivers import (
     stream_of,
     subscribed,
 )
+from tests.support.serving import PREFIX, get, offset
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, offset
 
 DONE = {"done": True}
 

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.protocol.events import Event, parse_events
+from tests.support.event_stream import Event, parse_events
 from tests.support.resets import reset_on_close
 from tests.support.waiting import PATIENCE_S
 

@@ -9,10 +9,10 @@ from prometheus_client import generate_latest
 
 from gateway.telemetry.exposition import registry
 from gateway.web.metrics import snapshot
-from tests.web.serving import EDGE, PREFIX, edge_serving, serving
+from tests.support.serving import EDGE, PREFIX, edge_serving, serving
 
 if TYPE_CHECKING:
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 METHODS = ("GET", "GET", "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
 QUERIES = ("", "?offset=-1", "?offset=now", "?offset=bad", "?offset=-1&live=nonsense")

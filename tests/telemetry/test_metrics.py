@@ -29,12 +29,12 @@ from gateway.tls import certificate_files, handshakes
 from gateway.views import metrics as view_metrics
 from gateway.web.metrics import LAG, OF_SHARED
 from gateway.web.principal_metrics import OF_ACCOUNT
-from tests.access.guarded import token, tokens_file
+from tests.support.certificates import Authority
+from tests.support.guarded_gateway import token, tokens_file
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
-from tests.tls.certificates import Authority
 
 ISSUERS = (
     '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gateway.telemetry.access_log import LONGEST_BODY, MOST_REFUSALS, NewestRefusals
-from tests.streams.clock import ManualClock
+from tests.support.manual_clock import ManualClock
 
 
 def test_only_the_newest_refusals_are_kept() -> None:

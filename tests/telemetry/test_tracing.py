@@ -10,12 +10,12 @@ from headgate.runs import Runs
 
 from gateway.protocol.appends import MOST_TRACED
 from gateway.streams import appender
-from tests.streams.gated_log import GatedLog
+from tests.support.gated_log import GatedLog
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
 from tests.telemetry.collector import traced
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -19,16 +19,16 @@ from gateway.telemetry.spans import LAST_EXPORT_S
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE
+from tests.support.serving import PREFIX, get, serving
 from tests.support.waiting import until
 from tests.telemetry.collector import Collector, collecting, traced
-from tests.web.serving import PREFIX, get, serving
 from tests.workers.several import several
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
     from typing import Any
 
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 REQUESTS = 24  # on as many connections: that all of them go to one worker comes once in 2^23
 READ = f"GET {PREFIX}/{{stream}}"

@@ -7,10 +7,10 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.support.certificates import HERE, Authority, TlsPaths
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
-from tests.tls.certificates import HERE, Authority, TlsPaths
 
 if TYPE_CHECKING:
     import ssl

@@ -10,9 +10,9 @@ from argon2 import PasswordHasher
 
 from gateway.commands.healthcheck import fault_of
 from gateway.settings import Address
+from tests.support.certificates import HERE
 from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
-from tests.tls.certificates import HERE
 from tests.tls.served import STREAM, TEXT, SecureHeadgate, secure_headgate
 
 if TYPE_CHECKING:

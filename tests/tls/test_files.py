@@ -12,8 +12,8 @@ from gateway.errors import StartError
 from gateway.settings import Settings, TlsFiles
 from gateway.settings.reading.values import Mistaken
 from gateway.tls.certificate_files import CertificateFiles
+from tests.support.certificates import Authority, TlsPaths
 from tests.support.processes import HEADGATE, run
-from tests.tls.certificates import Authority, TlsPaths
 from tests.tls.served import secure_headgate
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tests.tls.served import STREAM, TEXT, SecureHeadgate, ask_on, secure_headga
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.tls.certificates import Pair
+    from tests.support.certificates import Pair
 
 OK = 'headgate_tls_files_ok{setting="tls_certificate"}'
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.blocking_origin import BlockingOrigin, Exchange
+from tests.support.certificates import HERE, Authority
 from tests.support.processes import headgate
 from tests.support.waiting import wait_until
-from tests.tls.certificates import HERE, Authority
 from tests.tls.served import PATIENCE_S, STREAM, TEXT, SecureHeadgate, ask_on, secure_headgate
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.views.renderers import ViewRenderer
-from tests.web.serving import get, offset, post, put
+from tests.support.serving import get, offset, post, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 EVENTS = "text/event-stream"
 JSON = "application/json"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from tests.clients.pages import chromium, examples
 from tests.models.answers import WORDS, chat_completion
 from tests.support.processes import NODE, ROOT
+from tests.support.serving import PREFIX, post, serving
 from tests.support.waiting import until
 from tests.views.reading import EVENTS, close, written
-from tests.web.serving import PREFIX, post, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 PROGRAM = ROOT / "tests" / "node" / "view_clients.mjs"
 TEXT = "".join(WORDS)

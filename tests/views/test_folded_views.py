@@ -10,6 +10,7 @@ import pytest
 from gateway.views.metrics import FOLDED
 from gateway.views.rendering import LONGEST_PIECE
 from tests.models.answers import chat_completion
+from tests.support.serving import get, post, put, serving
 from tests.views.reading import (
     EVENTS,
     close,
@@ -19,12 +20,11 @@ from tests.views.reading import (
     to_the_end,
     view_events,
 )
-from tests.web.serving import get, post, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 WORDS = [f" wört{number}" for number in range(4000)]
 RECORDS = chat_completion(WORDS)

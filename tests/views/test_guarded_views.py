@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.access.guarded import bearer, guarded
 from tests.access.test_live_readers import ENDS, WITHIN_S, left, let_end, parked
+from tests.support.guarded_gateway import bearer, guarded
+from tests.support.serving import PREFIX, get
 from tests.views.reading import to_the_end
-from tests.web.serving import PREFIX, get
 
 if TYPE_CHECKING:
     from pathlib import Path

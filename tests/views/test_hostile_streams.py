@@ -9,8 +9,8 @@ import re
 import pytest
 
 from tests.models.answers import chat_completion, event, message, response
+from tests.support.serving import get, serving
 from tests.views.reading import JSON, rendered, to_the_end, values, view_events, written
-from tests.web.serving import get, serving
 
 VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 NO_EVENTS = {

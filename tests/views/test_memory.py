@@ -11,6 +11,7 @@ from gateway.protocol.streams.state import Record, StreamState
 from gateway.views.rendering import GROUP_BYTES, RenderingStore
 from gateway.views.route_views import RouteViews
 from tests.models.answers import chat_completion, message
+from tests.support.serving import get, offset, post, serving
 from tests.support.waiting import until
 from tests.views.reading import (
     EVENTS,
@@ -22,10 +23,9 @@ from tests.views.reading import (
     view_events,
     written,
 )
-from tests.web.serving import get, offset, post, serving
 
 if TYPE_CHECKING:
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 WORDS = [f"word {number:03d} of many. " for number in range(200)]

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.models.answers import chat_completion, message, response
+from tests.support.serving import get, offset, post, put, request, serving
 from tests.support.waiting import until
 from tests.views.reading import (
     EVENTS,
@@ -20,7 +21,6 @@ from tests.views.reading import (
     view_events,
     written,
 )
-from tests.web.serving import get, offset, post, put, request, serving
 
 VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 ANSWERS = {"chat": chat_completion(), "responses": response(), "messages": message()}

@@ -11,6 +11,7 @@ from gateway import app
 from gateway.settings import Route
 from gateway.views.route_views import RouteViews
 from tests.models.answers import chat_completion
+from tests.support.serving import DEFAULTS, PREFIX, get, post, request, serving
 from tests.support.waiting import until
 from tests.views.reading import (
     EVENTS,
@@ -22,10 +23,9 @@ from tests.views.reading import (
     view_events,
     written,
 )
-from tests.web.serving import DEFAULTS, PREFIX, get, post, request, serving
 
 if TYPE_CHECKING:
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 

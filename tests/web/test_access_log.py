@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get, offset, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

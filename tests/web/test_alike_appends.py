@@ -13,13 +13,13 @@ from gateway.web.handlers import alike_appends
 from tests.edge.both_ways import trust
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.serving import EDGE, alike_appends_of, edge_serving, get, post
 from tests.support.waiting import until
-from tests.web.serving import EDGE, alike_appends_of, edge_serving, get, post
 
 if TYPE_CHECKING:
     from gateway.runtime.writes import Write
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 S = f"{EDGE}/s"
 DONE = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.protocol import appends, lifecycle
 from gateway.telemetry.traffic import HIT
+from tests.support.serving import PREFIX, Serving, get, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, Serving, get, post, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,7 @@ from structlog.testing import capture_logs
 from gateway.web.connections import connection
 from gateway.web.connections.incoming import HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
-from tests.support.waiting import until
-from tests.web.serving import (
+from tests.support.serving import (
     EDGE,
     PREFIX,
     Serving,
@@ -25,6 +24,7 @@ from tests.web.serving import (
     request,
     serving,
 )
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client

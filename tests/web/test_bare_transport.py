@@ -17,7 +17,7 @@ from gateway.web.connections.bare_transport import (
     Descriptors,
 )
 from gateway.web.connections.unsent_parts import MOST_PARTS
-from tests.streams.gated_log import turns
+from tests.support.gated_log import turns
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

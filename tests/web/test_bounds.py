@@ -15,13 +15,13 @@ from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.telemetry.traffic import HIT, MISS
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.incoming import AT_ONCE
-from tests.streams.gated_log import GatedLog
+from tests.support.gated_log import GatedLog
 from tests.support.http1 import Answer, Client
+from tests.support.serving import Serving, get, offset, post, put, serving
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import Serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
-    from tests.protocol.events import Event
+    from tests.support.event_stream import Event
 
 MIB = 1 << 20
 BIG_ANSWER = b"b" * (4 * MIB)

@@ -21,14 +21,14 @@ from gateway.telemetry import logs
 from gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin
 from tests.support.raw_origin import answer as said
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 READ = "s?offset=-1"
 REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte the same, and else

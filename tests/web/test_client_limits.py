@@ -13,11 +13,11 @@ from gateway.access.authorities import Authorities
 from gateway.edge.followed import followed_streams
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.settings import Route, Settings
-from tests.access.guarded import bearer, guarded
-from tests.streams.clock import ManualClock
+from tests.support.guarded_gateway import bearer, guarded
 from tests.support.live_origin import LiveOrigin
+from tests.support.manual_clock import ManualClock
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 
 from gateway.web.connections.connection import Connection
+from tests.support.serving import PREFIX, get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from gateway.web.requests.responses import WritableReply

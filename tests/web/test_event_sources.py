@@ -9,7 +9,7 @@ import pytest
 from gateway.web.handlers.event_sources import MOST_WAIT_S
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, edge_serving, get, put, serving
+from tests.support.serving import EDGE, edge_serving, get, put, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from gateway.telemetry.inspection import AnswerFailure, ExplainRequest, Explanation
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
     from tests.support.raw_origin import Wire
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 HOST = ("Host", "headgate.test")
 SECRET = "Bearer s3cr3t-canary"

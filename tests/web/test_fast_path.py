@@ -19,12 +19,12 @@ from tests.support.http1 import Client
 from tests.support.live_origin import LiveOrigin
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get, offset, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.streams.gated_log import turns
+from tests.support.gated_log import turns
+from tests.support.serving import get, serving
 from tests.support.waiting import PATIENCE_S, until
-from tests.web.serving import get, serving
 
 
 async def test_a_stop_waits_for_the_first_request_of_a_connection_and_no_second_one() -> None:

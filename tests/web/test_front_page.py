@@ -10,10 +10,10 @@ import pytest
 from playwright.async_api import async_playwright
 
 from gateway.web.handlers.front_page import Places, front_page, prefers_html
-from tests.access.guarded import guarded
-from tests.clients.readers import CHROMIUM
+from tests.support.guarded_gateway import guarded
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving
+from tests.support.serving import EDGE, PREFIX, edge_serving, request, serving
+from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from pathlib import Path

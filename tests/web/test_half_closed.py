@@ -8,12 +8,12 @@ import pytest
 
 from gateway.web.connections import incoming
 from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.serving import EDGE, edge_serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 SAID = answer(b"said", "Content-Type: text/plain", "Stream-Next-Offset: 4")
 

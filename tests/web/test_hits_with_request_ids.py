@@ -17,12 +17,12 @@ from gateway.web.connections.connection import Connection
 from gateway.web.requests.own_lines import pared_read
 from tests.edge.both_ways import EXAMPLES
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get, noted, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, noted, post, put, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"

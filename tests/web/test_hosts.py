@@ -12,7 +12,7 @@ from yarl import URL
 
 from gateway.web.requests.request_head import is_host
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, PREFIX, edge_serving
+from tests.support.serving import EDGE, PREFIX, edge_serving
 
 NO_IPV6 = "what is in its brackets is no IPv6 address"
 NO_PORT = "its port is above 65535"

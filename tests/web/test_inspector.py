@@ -11,10 +11,10 @@ from gateway.settings import Route
 from gateway.telemetry.inspection import PeerMetrics, ShareMetrics
 from gateway.web.handlers.inspector import SHARE_S
 from gateway.web.router import Router
-from tests.streams.clock import ManualClock
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
-from tests.web.serving import NO_TOKENS, Options, settings_of
+from tests.support.manual_clock import ManualClock
+from tests.support.serving import NO_TOKENS, Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

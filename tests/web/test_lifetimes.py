@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.web.serving import (
+from tests.support.serving import (
     EDGE,
     PREFIX,
     Serving,

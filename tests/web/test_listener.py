@@ -11,8 +11,8 @@ import pytest
 from gateway.telemetry.traffic import HIT
 from gateway.web.connections.listener import AT_ONCE, ConnectionListener
 from tests.support.ports import free_port
+from tests.support.serving import get, put, serving
 from tests.support.waiting import PATIENCE_S
-from tests.web.serving import get, put, serving
 
 LAST = get("s?offset=-1", "Connection: close")
 

@@ -15,12 +15,12 @@ from gateway.web.connections.sent_ahead import AheadAnswer
 from gateway.web.requests.request import Request
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said
+from tests.support.serving import EDGE, PREFIX, edge_serving, post, put, request
 from tests.support.waiting import until
 from tests.telemetry.collector import collecting, traced
-from tests.web.serving import EDGE, PREFIX, edge_serving, post, put, request
 
 if TYPE_CHECKING:
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 KINDS = (AheadAnswer, Connection, Exchange, Request, SharedFetch)
 IMPATIENT = {"response_timeout": 0.3}

@@ -6,8 +6,8 @@ import pytest
 
 from gateway.protocol.bodies.multi_append import MAX_MESSAGES
 from tests.support.multi_append import framed
+from tests.support.serving import get, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import get, post, put, request, serving
 
 MULTI = "X-Stream-Multi: true"
 JSON = "application/json"

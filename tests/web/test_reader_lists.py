@@ -28,16 +28,16 @@ from gateway.telemetry.inspected.readers import (
     rank,
 )
 from gateway.telemetry.inspection import AnswerFailure
-from tests.access.guarded import ROUTES, bearer, guarded, reach_tail
+from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail
+from tests.support.serving import EDGE, PREFIX, get, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, get, post, put, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.live.contract import ReaderState
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 AGENT = "User-Agent: curl/8.5"
 HOUR_S = 3600.0

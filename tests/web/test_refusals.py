@@ -14,8 +14,18 @@ from gateway.web.connections.closing_connection import LINGER_BYTES
 from gateway.web.connections.connection_state import LINGERING
 from gateway.web.connections.incoming import FRAMING_BYTES, HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import (
+    EDGE,
+    PREFIX,
+    Serving,
+    edge_serving,
+    get,
+    offset,
+    post,
+    put,
+    serving,
+)
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, offset, post, put, serving
 
 HEAD = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: "
 

@@ -7,8 +7,8 @@ import pytest
 from gateway.web.requests import request_block
 from gateway.web.requests.request_block import LONGEST
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get, noted, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, noted, post, put, request, serving
 
 TEXT = "Content-Type: text/plain"
 

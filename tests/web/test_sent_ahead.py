@@ -11,15 +11,15 @@ from gateway.streams import appender
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.sent_ahead import MOST
 from tests.edge.both_ways import trust
-from tests.streams.gated_log import GatedLog
+from tests.support.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.serving import EDGE, edge_serving, get, offset, post, put, serving
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, offset, post, put, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 CREATED = answer(b"", status="201 Created")
 OTHER = "Stream-Seq: b"  # another block of fields

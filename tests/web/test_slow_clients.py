@@ -10,12 +10,12 @@ import pytest
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.incoming import HELD_BYTES
 from tests.faults.slow_clients import KINDS
+from tests.support.serving import get, post, put, request, serving
 from tests.support.waiting import until
-from tests.web.serving import get, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 OF_EACH = 40
 MANY = 10_000

@@ -8,10 +8,9 @@ from gateway.protocol.cursors import INTERVAL_S, LONG_OVER, current_cursor
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
 from tests.edge.live_readers import at, following, live, polling
-from tests.streams.gated_log import GatedLog, turns
+from tests.support.gated_log import GatedLog, turns
 from tests.support.raw_origin import RawOrigin, Steps, answer
-from tests.support.waiting import until
-from tests.web.serving import (
+from tests.support.serving import (
     EDGE,
     PREFIX,
     Serving,
@@ -23,6 +22,7 @@ from tests.web.serving import (
     request,
     serving,
 )
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

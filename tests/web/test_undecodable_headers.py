@@ -8,7 +8,7 @@ import pytest
 
 from gateway.backends.memory import MemoryLog
 from gateway.backends.sqlite.log import SqliteLog
-from tests.web.serving import get, post, put, request, serving
+from tests.support.serving import get, post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.web.serving import request, serving
+from tests.support.serving import request, serving
 
 
 async def detail(path: str, status: int, *, method: str = "GET") -> str:

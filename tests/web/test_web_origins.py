@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.access.guarded import bearer, guarded, token
+from tests.support.guarded_gateway import bearer, guarded, token
 from tests.support.raw_origin import RawOrigin
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

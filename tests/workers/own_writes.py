@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.edge.gateways import edge
-from tests.edge.origins import reference
 from tests.support.http1 import Wire, request
+from tests.support.origin_servers import reference
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:

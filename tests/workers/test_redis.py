@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.http1 import Wire, ask, request
 from tests.support.redis_servers import redis_server
-from tests.support.silent_redis import without_messages
 from tests.support.waiting import wait_until
 from tests.workers.own_writes import connections
 from tests.workers.several import Several, is_alive, several, starting
+from tests.workers.silent_redis import without_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from admin.app import build
 from admin.console import CONSOLE
 from tests.admin.browser.made_up import NOW
 from tests.admin.consoles import REQUESTS, Switchboard, sample, setup
-from tests.clients.readers import CHROMIUM
 from tests.support.processes import ROOT
+from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

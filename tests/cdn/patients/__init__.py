@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cdn.edges import Edge
-from tests.cdn.engines import Nginx, Varnish, Workerd, started
 from tests.cdn.findings import Fault
 from tests.cdn.origin import STREAMS, Asked, stalled
-from tests.edge.origins import Reference
+from tests.support.origin_servers import Reference
 from tests.support.ports import free_port
+from tests.support.proxy_engines import Nginx, Varnish, Workerd, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from tests.cdn.engines import Engine
+    from tests.support.proxy_engines import Engine
 
 FOLDER = Path(__file__).parent
 

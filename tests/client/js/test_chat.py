@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate.runs import Runs
 
+from tests.client.answer_cutter import AnswerCutter
 from tests.client.js.chat_site import ChatSite
-from tests.clients.readers import run_script
-from tests.support.answer_cutter import AnswerCutter
+from tests.support.unmodified_clients import run_script
 
 if TYPE_CHECKING:
     from tests.support.processes import Headgate

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from playwright.async_api import async_playwright
 
-from tests.clients.readers import CHROMIUM
+from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

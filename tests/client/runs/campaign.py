@@ -20,7 +20,7 @@ from headgate.names import stream_url
 from headgate.runs import Runs, RunState
 from headgate.stream import Stream
 
-from tests.edge.origins import reference
+from tests.support.origin_servers import reference
 from tests.support.processes import ROOT, headgate
 from tests.support.waiting import until
 

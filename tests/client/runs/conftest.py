@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.runs import Runs
 
-from tests.edge.origins import Reference, reference
 from tests.support.examples import cases
+from tests.support.origin_servers import Reference, reference
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:

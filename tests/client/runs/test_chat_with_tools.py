@@ -16,8 +16,8 @@ from headgate.chats.django import chat_router
 from tests.client.runs.django_serving import django_of
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.tool_model import served
-from tests.clients.readers import run_script
 from tests.support.processes import ROOT
+from tests.support.unmodified_clients import run_script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

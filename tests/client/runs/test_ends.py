@@ -9,16 +9,16 @@ import pytest
 from headgate.runs import Runs
 from headgate.stream import Stream
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, read, read_to
-from tests.support.request_proxy import Fate, RequestProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import web
 
-    from tests.edge.origins import Reference
+    from tests.support.origin_servers import Reference
     from tests.support.processes import Headgate
 
 # What a reader takes at most to find out, after the silence that it waits for.

@@ -12,7 +12,7 @@ from headgate.runs import Runs, RunState
 
 from tests.client.runs.conftest import streams_of
 from tests.client.runs.sources import Feed, read
-from tests.edge.origins import Reference, reference
+from tests.support.origin_servers import Reference, reference
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until

@@ -24,7 +24,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-    from tests.edge.origins import Reference
+    from tests.support.origin_servers import Reference
     from tests.support.processes import Headgate
 
 COUNT = 10_000

@@ -11,9 +11,9 @@ from headgate.at_once import MOST_AT_ONCE
 from headgate.errors import Unavailable
 from headgate.runs import Runs, RunState
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.sources import Feed, of, read
 from tests.support.ports import free_port
-from tests.support.request_proxy import Fate, RequestProxy
 from tests.support.waiting import at_rest, until
 
 if TYPE_CHECKING:

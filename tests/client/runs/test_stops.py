@@ -17,10 +17,10 @@ from headgate.notes import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
 from headgate.runs.stored import orphans
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs import outage_campaign, stop_campaign
 from tests.client.runs.sources import Feed, of, read, read_to
 from tests.support.processes import headgate
-from tests.support.request_proxy import Fate, RequestProxy
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.workers.pools import Pool, messages_of
 from tests.client.workers.test_examples import PRINTED, RECEIVERS, Example
 from tests.client.workers.test_webhook_receiver import hook
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
-from tests.support.request_proxy import Fate, RequestProxy
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

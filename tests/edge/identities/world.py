@@ -17,7 +17,7 @@ from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
-from tests.web.serving import NO_TOKENS, Options, settings_of
+from tests.support.serving import NO_TOKENS, Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.edge.simulation.judge import Got
-from tests.protocol.events import parse_events
+from tests.support.event_stream import parse_events
 from tests.support.http1 import Client as Connection
 from tests.support.http1 import request
 

@@ -9,7 +9,7 @@ from gateway.settings import Route
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
-from tests.web.serving import Options, settings_of
+from tests.support.serving import Options, settings_of
 
 if TYPE_CHECKING:
     import random

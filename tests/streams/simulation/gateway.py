@@ -18,7 +18,7 @@ from gateway.web.router import Router
 from tests.backends.abilities import needed
 from tests.streams.simulation.link import Link
 from tests.support.http1 import Client
-from tests.web.serving import PREFIX, Options, settings_of
+from tests.support.serving import PREFIX, Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from tests.web.serving import PREFIX, request
+from tests.support.serving import PREFIX, request
 
 if TYPE_CHECKING:
     from tests.streams.simulation.gateway import PatientClient

@@ -15,10 +15,10 @@ from gateway.protocol.streams import chunks
 from gateway.protocol.streams.generations import raised
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Segment, StreamState
-from tests.streams.clock import at
 from tests.streams.simulation.chance import Chance
 from tests.streams.simulation.gateway import Gateway
 from tests.streams.simulation.redis import Redis
+from tests.support.manual_clock import at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

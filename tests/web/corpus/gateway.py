@@ -17,13 +17,13 @@ from gateway.settings import Route
 from gateway.telemetry.spans import Tracer
 from gateway.web.connections.listener import ConnectionListener
 from gateway.web.metrics import snapshot
-from tests.access.guarded import tokens_file
 from tests.edge.both_ways import trust
+from tests.support.guarded_gateway import tokens_file
 from tests.support.live_origin import LiveOrigin
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, Options, Serving, get
 from tests.web.corpus.exchange import Reply
-from tests.web.serving import EDGE, Options, Serving, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

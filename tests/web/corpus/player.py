@@ -13,10 +13,10 @@ from gateway.telemetry.logs import NAME
 from tests.support.http1 import BODYLESS, Client, ConnectionEnded, read_chunk
 from tests.support.live_origin import LiveOrigin
 from tests.support.log_level import kept_level
+from tests.support.serving import get
 from tests.support.waiting import until
 from tests.web.corpus.gateway import SpanNames, staged
 from tests.web.corpus.masks import Masks, body_of, lines_of
-from tests.web.serving import get
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence

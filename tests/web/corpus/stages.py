@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.access.guarded import bearer
+from tests.support.guarded_gateway import bearer
 from tests.web.corpus.exchange import Stage
 
 PAGE = "https://a.example"

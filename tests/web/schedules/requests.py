@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.web.serving import EDGE, PREFIX
+from tests.support.serving import EDGE, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,12 @@ from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.edge.simulation.network import SimulatedLoop
-from tests.streams.gated_log import GatedLog
+from tests.support.gated_log import GatedLog
+from tests.support.serving import EDGE, PREFIX, Options, put, settings_of
 from tests.web.schedules import checks
 from tests.web.schedules.clients import Client
 from tests.web.schedules.requests import Asked, ask
 from tests.web.schedules.wires import Origin
-from tests.web.serving import EDGE, PREFIX, Options, put, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tests.support.serving import PREFIX, get, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Stage, Step
 from tests.web.corpus.stages import OWN_LOG
 from tests.web.corpus.steps import Answers, Ask, Finish, More, Parts, Rest, Send
-from tests.web.serving import PREFIX, get, post, put, request
 
 S = Given(put("s", body=b"one"))
 CACHED = (S, Given(get("s?offset=-1")))

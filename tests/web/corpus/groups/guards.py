@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.access.guarded import bearer, token
+from tests.support.guarded_gateway import bearer, token
 from tests.support.raw_origin import answer
+from tests.support.serving import EDGE, PREFIX, get, offset, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Stage, Step
 from tests.web.corpus.stages import ASKED_ORIGIN, GUARDED, GUARDED_ORIGIN
 from tests.web.corpus.steps import Answers, Ask, More, Parts, Pass, Send, parked
-from tests.web.serving import EDGE, PREFIX, get, offset, post, put, request
 
 ALL = bearer("all")
 COOKIE = f"Cookie: __Secure-headgate={token('all')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.serving import get, offset, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Stage, Step
 from tests.web.corpus.stages import OWN_LOG
 from tests.web.corpus.steps import (
@@ -16,7 +17,6 @@ from tests.web.corpus.steps import (
     Send,
     parked,
 )
-from tests.web.serving import get, offset, post, put, request
 
 S = Given(put("s", body=b"one"))
 CLOSED = Given(put("closed", "Stream-Closed: true", body=b"end"))

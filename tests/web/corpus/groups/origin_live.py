@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer
+from tests.support.serving import EDGE, get
 from tests.web.corpus.exchange import Exchange, Stage, Step
 from tests.web.corpus.stages import ORIGIN
 from tests.web.corpus.steps import (
@@ -22,7 +23,6 @@ from tests.web.corpus.steps import (
     Until,
     parked,
 )
-from tests.web.serving import EDGE, get
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.support.raw_origin import answer
+from tests.support.serving import EDGE, get, request
 from tests.web.corpus.exchange import Exchange, Given, Reply, Stage, Step
 from tests.web.corpus.stages import ORIGIN
 from tests.web.corpus.steps import Answers, Arrive, Ask, Go, Leave, Pass, Send, Until
-from tests.web.serving import EDGE, get, request
 
 TARGET = f"{EDGE}/s?offset=a"
 READ = get(TARGET)

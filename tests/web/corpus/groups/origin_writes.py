@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.support.raw_origin import answer
+from tests.support.serving import EDGE, get, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Reply, Stage, Step
 from tests.web.corpus.stages import ORIGIN
 from tests.web.corpus.steps import Answers, Ask, Finish, More, Parts, Rest, Send
-from tests.web.serving import EDGE, get, post, put, request
 
 S = f"{EDGE}/s"
 READ = get(f"{S}?offset=a")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.support.raw_origin import answer
+from tests.support.serving import EDGE, get, offset, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Stage, Step
 from tests.web.corpus.stages import LISTED, LISTED_ORIGIN, OWN_LOG, PAGE
 from tests.web.corpus.steps import Answers, Ask, Send, parked
-from tests.web.serving import EDGE, get, offset, post, put, request
 
 OTHER = "https://b.example"
 READ = "s?offset=-1"

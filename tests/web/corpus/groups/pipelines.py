@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tests.support.serving import get, offset, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Step
 from tests.web.corpus.stages import OWN_LOG
 from tests.web.corpus.steps import Answers, Ask, More, Rest, Send, parked
-from tests.web.serving import get, offset, post, put, request
 
 S = Given(put("s", body=b"one"))
 LOG = Given(put("log"))

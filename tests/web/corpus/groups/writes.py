@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.support.multi_append import framed
+from tests.support.serving import PREFIX, get, offset, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Step
 from tests.web.corpus.stages import OWN_LOG
 from tests.web.corpus.steps import Ask, Pass
-from tests.web.serving import PREFIX, get, offset, post, put, request
 
 JSON = "application/json"
 S = Given(put("s", body=b"one"))

@@ -70,5 +70,5 @@ KIND = CredentialKind(
     name="toy",
     title="a toy token",
     setting="toy_file",
-    make="tests.support.toy_credential:authority",
+    make="tests.access.toy_credential:authority",
 )

@@ -18,8 +18,8 @@ from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.router import Router
-from tests.streams.clock import ManualClock
 from tests.support.http1 import Answer, Client
+from tests.support.manual_clock import ManualClock
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, put, serving
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from tests.web.serving import Serving
+    from tests.support.serving import Serving
 
 ROUTES = (PREFIX, EDGE)
 SOON = "2027-01-15T08:01:00Z"  # a minute after the clock of `serving` begins
