@@ -276,6 +276,7 @@ async def test_a_stale_response_stands_in_for_readers_that_got_nothing_of_a_cut_
         with pytest.raises(OriginBroken):
             await told(leader)
         assert len(raw.heard) == 2
+        assert (await stage.get()).body == b"old", "what was cut does not replace it"
 
 
 async def test_a_body_that_exceeds_the_cache_limit_still_reaches_all_its_readers(

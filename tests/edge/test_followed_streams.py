@@ -34,7 +34,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.rules.cached_response import CacheRequest
-    from tests.support.raw_origin import Play
+    from tests.support.raw_origin import Play, Wire
 
 # ---------------------------------------------------------------- one poll for all
 
@@ -192,67 +192,43 @@ async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop() -
 # ---------------------------------------------------------------- lost and found
 
 
+def cut_after(*lines: str) -> Play:
+    """Return a play of a response that ends too early."""
+    head = ["HTTP/1.1 200 OK", "Content-Type: text/plain", "Stream-Next-Offset: 0002", *lines]
+
+    async def play(wire: Wire) -> None:
+        await wire.send("\r\n".join(head).encode())
+        await wire.close()
+
+    return play
+
+
+def later(retry_after: str, status: str = "503 Later") -> bytes:
+    return answer(b"", f"Retry-After: {retry_after}", status=status)
+
+
 DATES = "Date: Sat, 21 Nov 2026 08:00:00 GMT", "Retry-After: Sat, 21 Nov 2026 08:00:09 GMT"
+TROUBLES: dict[str, tuple[bytes | Play, int, str]] = {
+    "closes": (close, 502, "1"),
+    "resets": (reset, 502, "1"),
+    "cut within its length": (cut_after("Content-Length: 7", "", "sec"), 502, "1"),
+    "cut between chunks": (cut_after("Transfer-Encoding: chunked", "", "3", "sec", ""), 502, "1"),
+    "no HTTP": (b"nonsense\r\n\r\n", 502, "1"),
+    "500": (answer(status="500 Oops"), 503, "1"),
+    "429": (answer(status="429 Slow Down"), 503, "1"),
+    "503 with Retry-After": (later("7"), 503, "7"),
+    "429 with Retry-After": (later("7", "429 Slow Down"), 503, "7"),
+    "a date": (answer(b"", *DATES, status="503 Later"), 503, "9"),
+    "zero": (later("0"), 503, "1"),
+    "in words": (later("soon"), 503, "1"),
+    "negative": (later("-5"), 503, "1"),
+    "below the limit": (later("59"), 503, "59"),
+    "at the limit": (later("60"), 503, "60"),
+    "over the limit": (later("61"), 503, "60"),
+}
 
 
-@pytest.mark.parametrize(
-    ("trouble", "status", "again_s"),
-    [
-        (close, 502, "1"),
-        (reset, 502, "1"),
-        pytest.param(b"nonsense\r\n\r\n", 502, "1", id="no-http"),
-        pytest.param(answer(status="500 Oops"), 503, "1", id="a-500"),
-        pytest.param(answer(status="429 Slow Down"), 503, "1", id="a-429"),
-        pytest.param(
-            answer(b"", "Retry-After: 7", status="503 Later"), 503, "7", id="a-503-with-retry-after"
-        ),
-        pytest.param(
-            answer(b"", "Retry-After: 7", status="429 Slow Down"),
-            503,
-            "7",
-            id="a-429-with-retry-after",
-        ),
-        pytest.param(
-            answer(b"", *DATES, status="503 Later"), 503, "9", id="a-503-with-a-retry-date"
-        ),
-        pytest.param(
-            answer(b"", "Retry-After: 0", status="503 Later"),
-            503,
-            "1",
-            id="a-503-with-retry-after-zero",
-        ),
-        pytest.param(
-            answer(b"", "Retry-After: soon", status="503 Later"),
-            503,
-            "1",
-            id="a-503-with-a-retry-after-in-words",
-        ),
-        pytest.param(
-            answer(b"", "Retry-After: -5", status="503 Later"),
-            503,
-            "1",
-            id="a-503-with-a-negative-retry-after",
-        ),
-        pytest.param(
-            answer(b"", "Retry-After: 59", status="503 Later"),
-            503,
-            "59",
-            id="a-retry-after-below-the-limit",
-        ),
-        pytest.param(
-            answer(b"", "Retry-After: 60", status="503 Later"),
-            503,
-            "60",
-            id="a-retry-after-at-the-limit",
-        ),
-        pytest.param(
-            answer(b"", "Retry-After: 61", status="503 Later"),
-            503,
-            "60",
-            id="a-retry-after-over-the-limit",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("trouble", "status", "again_s"), TROUBLES.values(), ids=TROUBLES)
 async def test_a_failing_origin_is_an_error_for_polls_while_viewers_wait(
     trouble: bytes | Play, status: int, again_s: str
 ) -> None:

@@ -289,6 +289,16 @@ async def test_locations_at_the_origin_are_rewritten_to_gateway_urls(
             assert got.get(name) == told.format(url=raw.url)
 
 
+async def test_a_content_location_in_a_304_is_rewritten_to_a_gateway_url() -> None:
+    tag = 'ETag: "1"'
+    async with RawOrigin(answer(b"old", "Cache-Control: max-age=0", tag)) as raw:
+        async with edge_serving(raw) as gateway:
+            await gateway.ask(get(S))
+            place = f"Content-Location: {raw.url}{S}"
+            raw.scripts = [answer(b"", tag, place, status="304 Not Modified")]
+            assert (await gateway.ask(get(S))).get("Content-Location") == S
+
+
 @pytest.mark.parametrize(
     ("says", "scheme"),
     [
