@@ -18,13 +18,15 @@ from tests.proxies.serving import (
     created,
     gateway_with_proxy,
 )
-from tests.proxies.upstream import serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import aiohttp
+    from aiohttp import ClientSession
+
+    from tests.proxies.upstream import Upstream
+    from tests.support.processes import Headgate
 
 OTHER = f"{PREFIX}/00000000-0000-4000-8000-000000000000"
 
@@ -50,38 +52,30 @@ FORGED = {
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
 async def test_a_forged_signature_neither_reads_nor_aborts(
-    http: aiohttp.ClientSession,
-    tmp_path: Path,
-    forge: object,
+    http: ClientSession, upstream: Upstream, gateway: Headgate, forge: object
 ) -> None:
     assert callable(forge)
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            url = (await created(http, gateway, upstream)).removeprefix(gateway.url)
-            forged = gateway.url + forge(url.partition("?")[0], url)
-            for method, target in (("GET", forged), ("PATCH", f"{forged}&action=abort")):
-                assert await refusal(http, method, target) == (401, "SIGNATURE_INVALID")
-            async with http.get(gateway.url + url) as answer:
-                assert answer.status == 200
+    url = (await created(http, gateway, upstream)).removeprefix(gateway.url)
+    forged = gateway.url + forge(url.partition("?")[0], url)
+    for method, target in (("GET", forged), ("PATCH", f"{forged}&action=abort")):
+        assert await refusal(http, method, target) == (401, "SIGNATURE_INVALID")
+    async with http.get(gateway.url + url) as answer:
+        assert answer.status == 200
 
 
-async def refusal(
-    http: aiohttp.ClientSession, method: str, url: str, **headers: str
-) -> tuple[int, str]:
+async def refusal(http: ClientSession, method: str, url: str, **headers: str) -> tuple[int, str]:
     """Return the status and the code of a refusal."""
     async with http.request(method, url, headers=headers) as answer:
         return answer.status, (await answer.json())["error"]["code"]
 
 
 async def test_an_expired_signature_neither_reads_nor_aborts(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            url = (await created(http, gateway, upstream)).removeprefix(gateway.url)
-            expired = gateway.url + signed(url.partition("?")[0], now=1e9)
-            for method, target in (("GET", expired), ("PATCH", f"{expired}&action=abort")):
-                assert await refusal(http, method, target) == (401, "SIGNATURE_EXPIRED")
+    url = (await created(http, gateway, upstream)).removeprefix(gateway.url)
+    expired = gateway.url + signed(url.partition("?")[0], now=1e9)
+    for method, target in (("GET", expired), ("PATCH", f"{expired}&action=abort")):
+        assert await refusal(http, method, target) == (401, "SIGNATURE_EXPIRED")
 
 
 def test_a_signature_permits_until_its_second_has_come() -> None:
@@ -94,30 +88,27 @@ def test_a_signature_permits_until_its_second_has_come() -> None:
 
 
 async def test_a_live_read_ends_when_its_signature_expires(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
-    async with serving() as upstream:
-        upstream.hold()
-        with gateway_with_proxy(tmp_path, {"url_lifetime": 2}) as gateway:
-            url = await created(http, gateway, upstream)
-            async with http.get(f"{url}&live=sse&offset=-1") as answer:
-                assert answer.status == 200
-                await answer.read()  # which would last as long as the upstream's response
-            assert await refusal(http, "GET", url) == (401, "SIGNATURE_EXPIRED")
+    upstream.hold()
+    with gateway_with_proxy(tmp_path, {"url_lifetime": 2}) as gateway:
+        url = await created(http, gateway, upstream)
+        async with http.get(f"{url}&live=sse&offset=-1") as answer:
+            assert answer.status == 200
+            await answer.read()  # which would last as long as the upstream's response
+        assert await refusal(http, "GET", url) == (401, "SIGNATURE_EXPIRED")
 
 
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
 async def test_a_signed_url_permits_no_other_action(
-    http: aiohttp.ClientSession, tmp_path: Path, method: str
+    http: ClientSession, upstream: Upstream, gateway: Headgate, method: str
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            url = await created(http, gateway, upstream)
-            assert await refusal(http, method, url) == (401, "MISSING_SECRET")
-            async with http.head(url) as answer:
-                assert answer.status == 401
-            async with http.get(url) as answer:
-                assert answer.status == 200
+    url = await created(http, gateway, upstream)
+    assert await refusal(http, method, url) == (401, "MISSING_SECRET")
+    async with http.head(url) as answer:
+        assert answer.status == 401
+    async with http.get(url) as answer:
+        assert answer.status == 200
 
 
 NO_TOKENS = {
@@ -130,85 +121,77 @@ NO_TOKENS = {
 
 @pytest.mark.parametrize(("headers", "query", "expected"), NO_TOKENS.values(), ids=NO_TOKENS)
 async def test_a_stream_is_created_and_deleted_with_a_token_that_permits_it_alone(
-    http: aiohttp.ClientSession,
-    tmp_path: Path,
+    http: ClientSession,
+    upstream: Upstream,
+    gateway: Headgate,
     headers: dict[str, str],
     query: str,
     expected: tuple[int, str],
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            for method, path in (("POST", PREFIX), ("DELETE", OTHER)):
-                url = f"{gateway.url}{path}{query}"
-                fields = {"Upstream-URL": upstream.url, "Upstream-Method": "GET", **headers}
-                assert await refusal(http, method, url, **fields) == expected
-        assert not upstream.requests
+    for method, path in (("POST", PREFIX), ("DELETE", OTHER)):
+        url = f"{gateway.url}{path}{query}"
+        fields = {"Upstream-URL": upstream.url, "Upstream-Method": "GET", **headers}
+        assert await refusal(http, method, url, **fields) == expected
+    assert not upstream.requests
 
 
 @pytest.mark.parametrize("token", [TOKEN, READER], ids=["the service", "a reader"])
 async def test_a_token_reads_and_describes_every_stream_and_aborts_none(
-    http: aiohttp.ClientSession, tmp_path: Path, token: str
+    http: ClientSession, upstream: Upstream, gateway: Headgate, token: str
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            url = (await created(http, gateway, upstream)).partition("?")[0]
-            fields = {"Authorization": f"Bearer {token}"}
-            for method in ("GET", "HEAD"):
-                async with http.request(method, url, headers=fields) as answer:
-                    assert answer.status == 200
-            found = await refusal(http, "PATCH", f"{url}?action=abort", **fields)
-            assert found == (401, "MISSING_SIGNATURE")
+    url = (await created(http, gateway, upstream)).partition("?")[0]
+    fields = {"Authorization": f"Bearer {token}"}
+    for method in ("GET", "HEAD"):
+        async with http.request(method, url, headers=fields) as answer:
+            assert answer.status == 200
+    found = await refusal(http, "PATCH", f"{url}?action=abort", **fields)
+    assert found == (401, "MISSING_SIGNATURE")
 
 
 async def test_the_token_in_the_query_is_as_good_as_in_authorization(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            fields = {"Upstream-URL": upstream.url, "Upstream-Method": "GET"}
-            query = f"?secret={TOKEN}"
-            async with http.post(f"{gateway.url}{PREFIX}{query}", headers=fields) as answer:
-                assert answer.status == 201
-                url = answer.headers["Location"].partition("?")[0]
-            for method, status in (("GET", 200), ("HEAD", 200), ("DELETE", 204)):
-                async with http.request(method, url + query) as answer:
-                    assert answer.status == status
+    fields = {"Upstream-URL": upstream.url, "Upstream-Method": "GET"}
+    query = f"?secret={TOKEN}"
+    async with http.post(f"{gateway.url}{PREFIX}{query}", headers=fields) as answer:
+        assert answer.status == 201
+        url = answer.headers["Location"].partition("?")[0]
+    for method, status in (("GET", 200), ("HEAD", 200), ("DELETE", 204)):
+        async with http.request(method, url + query) as answer:
+            assert answer.status == status
 
 
 async def test_no_secret_is_in_logs_metrics_streams_or_the_console(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
     secrets = [TOKEN, SECRET, "sk-upstream", "key-in-the-url"]
-    async with serving() as upstream:
-        environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
-        with gateway_with_proxy(tmp_path, is_durable=True, environment=environment) as gateway:
-            target = f"{upstream.url}/v1?key=key-in-the-url"
-            authorization = "Bearer sk-upstream"
-            async with create(
-                http, gateway, target, Upstream_Authorization=authorization
-            ) as answer:
-                url = answer.headers["Location"]
-            secrets.append(url.rpartition("=")[2])
-            shown = []
-            for each in (url, f"{url}&live=sse&offset=-1", f"{url}&live=long-poll&offset=now"):
-                async with http.get(each) as answer:
-                    shown.append(await answer.text())
-            async with http.get(f"{url}x") as answer:  # a forged one
+    environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
+    with gateway_with_proxy(tmp_path, is_durable=True, environment=environment) as gateway:
+        target = f"{upstream.url}/v1?key=key-in-the-url"
+        authorization = "Bearer sk-upstream"
+        async with create(http, gateway, target, Upstream_Authorization=authorization) as answer:
+            url = answer.headers["Location"]
+        secrets.append(url.rpartition("=")[2])
+        shown = []
+        for each in (url, f"{url}&live=sse&offset=-1", f"{url}&live=long-poll&offset=now"):
+            async with http.get(each) as answer:
                 shown.append(await answer.text())
-            async with http.head(f"{url}&secret={TOKEN}") as answer:
+        async with http.get(f"{url}x") as answer:  # a forged one
+            shown.append(await answer.text())
+        async with http.head(f"{url}&secret={TOKEN}") as answer:
+            assert answer.status == 200
+        name = url.partition("?")[0].rpartition("/")[2]
+        for each in (f"{STREAMS}/{name}", f"{STREAMS}/{name}/record"):
+            async with http.get(gateway.url + each) as answer:
                 assert answer.status == 200
-            name = url.partition("?")[0].rpartition("/")[2]
-            for each in (f"{STREAMS}/{name}", f"{STREAMS}/{name}/record"):
-                async with http.get(gateway.url + each) as answer:
-                    assert answer.status == 200
-                    shown.append(await answer.text())
-            pages = ("/metrics", f"/api/runs?route={PREFIX}", "/api/streams?route=/v1/stream")
-            for each in pages:
-                async with http.get(gateway.admin_url + each) as answer:
-                    assert answer.status == 200
-                    shown.append(await answer.text())
-            await until(lambda: gateway.output().count("signature=[redacted]") >= 4)
-            shown.append(gateway.output())
+                shown.append(await answer.text())
+        pages = ("/metrics", f"/api/runs?route={PREFIX}", "/api/streams?route=/v1/stream")
+        for each in pages:
+            async with http.get(gateway.admin_url + each) as answer:
+                assert answer.status == 200
+                shown.append(await answer.text())
+        await until(lambda: gateway.output().count("signature=[redacted]") >= 4)
+        shown.append(gateway.output())
     for secret in secrets:
         assert not [text for text in shown if secret in text], secret
     ended = f'headgate_model_answers_total{{outcome="complete",route="{PREFIX}"}} 1'
@@ -261,17 +244,16 @@ async def test_a_mistake_in_the_settings_is_named_at_the_start(
 
 
 async def test_a_reload_of_the_secret_ends_the_signatures_of_the_former_one(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
-    async with serving() as upstream:
-        upstream.hold()
-        with gateway_with_proxy(tmp_path, is_durable=True) as gateway:
-            url = await created(http, gateway, upstream)
-            (tmp_path / "signing.secret").write_text("r" * 48)
-            upstream.allow()
-            assert gateway.process is not None
-            gateway.process.send_signal(1)
-            await until(lambda: "server.reloaded" in gateway.output())
-            assert await refusal(http, "GET", url) == (401, "SIGNATURE_INVALID")
-            async with http.get(url.partition("?")[0], headers=SERVICE) as answer:
-                assert answer.status == 200
+    upstream.hold()
+    with gateway_with_proxy(tmp_path, is_durable=True) as gateway:
+        url = await created(http, gateway, upstream)
+        (tmp_path / "signing.secret").write_text("r" * 48)
+        upstream.allow()
+        assert gateway.process is not None
+        gateway.process.send_signal(1)
+        await until(lambda: "server.reloaded" in gateway.output())
+        assert await refusal(http, "GET", url) == (401, "SIGNATURE_INVALID")
+        async with http.get(url.partition("?")[0], headers=SERVICE) as answer:
+            assert answer.status == 200

@@ -17,51 +17,34 @@ from tests.proxies.serving import (
     proxies,
     written,
 )
-from tests.proxies.upstream import serving
 from tests.support.processes import AT_ONCE, HEADGATE, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import aiohttp
+    from aiohttp import ClientSession
 
-UPSTREAM = "http://127.0.0.1:9/v1"
-MISTAKES: dict[str, tuple[list[tuple[str, str]], int, str]] = {
-    "no URL": ([("Upstream-Method", "POST")], 400, "MISSING_UPSTREAM_URL"),
-    "an empty URL": (
-        [("Upstream-URL", ""), ("Upstream-Method", "POST")],
-        400,
-        "MISSING_UPSTREAM_URL",
-    ),
-    "two URLs": (
-        [("Upstream-URL", UPSTREAM), ("Upstream-URL", UPSTREAM), ("Upstream-Method", "POST")],
-        400,
-        "MISSING_UPSTREAM_URL",
-    ),
-    "no method": ([("Upstream-URL", UPSTREAM)], 400, "MISSING_UPSTREAM_METHOD"),
-    "two methods": (
-        [("Upstream-URL", UPSTREAM), ("Upstream-Method", "GET"), ("Upstream-Method", "POST")],
-        400,
-        "MISSING_UPSTREAM_METHOD",
-    ),
+    from tests.proxies.upstream import Upstream
+    from tests.support.processes import Headgate
+
+URL = ("Upstream-URL", "http://127.0.0.1:9/v1")
+GET, POST = ("Upstream-Method", "GET"), ("Upstream-Method", "POST")
+MISTAKES: dict[str, tuple[list[tuple[str, str]], str]] = {
+    "no URL": ([POST], "MISSING_UPSTREAM_URL"),
+    "an empty URL": ([("Upstream-URL", ""), POST], "MISSING_UPSTREAM_URL"),
+    "two URLs": ([URL, URL, POST], "MISSING_UPSTREAM_URL"),
+    "no method": ([URL], "MISSING_UPSTREAM_METHOD"),
+    "two methods": ([URL, GET, POST], "MISSING_UPSTREAM_METHOD"),
     "a method that is not passed on": (
-        [("Upstream-URL", UPSTREAM), ("Upstream-Method", "TRACE")],
-        400,
+        [URL, ("Upstream-Method", "TRACE")],
         "INVALID_UPSTREAM_METHOD",
     ),
     "a method with a line of its own": (
-        [("Upstream-URL", UPSTREAM), ("Upstream-Method", "GET / HTTP/1.1")],
-        400,
+        [URL, ("Upstream-Method", "GET / HTTP/1.1")],
         "INVALID_UPSTREAM_METHOD",
     ),
     "two authorizations": (
-        [
-            ("Upstream-URL", UPSTREAM),
-            ("Upstream-Method", "GET"),
-            ("Upstream-Authorization", "a"),
-            ("Upstream-Authorization", "b"),
-        ],
-        400,
+        [URL, GET, ("Upstream-Authorization", "a"), ("Upstream-Authorization", "b")],
         "INVALID_UPSTREAM_AUTHORIZATION",
     ),
 }
@@ -77,27 +60,25 @@ NOT_ALLOWED = {
 }
 
 
-@pytest.mark.parametrize(("fields", "status", "code"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(("fields", "code"), MISTAKES.values(), ids=MISTAKES)
 async def test_a_mistake_in_a_header_has_a_code_of_its_own(
-    http: aiohttp.ClientSession,
-    tmp_path: Path,
+    http: ClientSession,
+    gateway: Headgate,
     fields: list[tuple[str, str]],
-    status: int,
     code: str,
 ) -> None:
-    with gateway_with_proxy(tmp_path) as gateway:
-        headers = [*SERVICE.items(), *fields]
-        async with http.post(gateway.url + PREFIX, headers=headers) as answer:
-            assert answer.status == status
-            assert answer.content_type == "application/json"
-            error = (await answer.json())["error"]
-        assert error["code"] == code
-        assert error["message"]
+    headers = [*SERVICE.items(), *fields]
+    async with http.post(gateway.url + PREFIX, headers=headers) as answer:
+        assert answer.status == 400
+        assert answer.content_type == "application/json"
+        error = (await answer.json())["error"]
+    assert error["code"] == code
+    assert error["message"]
 
 
 @pytest.mark.parametrize("url", NOT_ALLOWED.values(), ids=NOT_ALLOWED)
 async def test_an_upstream_that_is_not_allowed_is_refused_without_a_connection(
-    http: aiohttp.ClientSession, tmp_path: Path, url: str
+    http: ClientSession, tmp_path: Path, url: str
 ) -> None:
     settings = {
         "allow": ["http://public.example", "http://localhost:9"],
@@ -112,7 +93,7 @@ async def test_an_upstream_that_is_not_allowed_is_refused_without_a_connection(
 
 
 async def test_without_allowed_hosts_every_upstream_is_refused(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, tmp_path: Path
 ) -> None:
     with gateway_with_proxy(tmp_path, {"allow_inside": []}) as gateway:
         async with create(http, gateway, "https://api.openai.com/v1/models", "GET") as answer:
@@ -120,26 +101,22 @@ async def test_without_allowed_hosts_every_upstream_is_refused(
 
 
 async def test_an_action_other_than_abort_is_refused(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            url = await created(http, gateway, upstream)
-            for action in ("", "&action=stop", "&action=abort&action=abort"):
-                async with http.patch(url + action) as answer:
-                    assert answer.status == 400
-                    assert (await answer.json())["error"]["code"] == "INVALID_ACTION"
+    url = await created(http, gateway, upstream)
+    for action in ("", "&action=stop", "&action=abort&action=abort"):
+        async with http.patch(url + action) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["error"]["code"] == "INVALID_ACTION"
 
 
 async def test_an_offset_that_is_none_is_refused(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            url = await created(http, gateway, upstream)
-            async with http.get(f"{url}&offset=0") as answer:
-                assert answer.status == 400
-                assert (await answer.json())["error"]["code"] == "BAD_REQUEST"
+    url = await created(http, gateway, upstream)
+    async with http.get(f"{url}&offset=0") as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]["code"] == "BAD_REQUEST"
 
 
 PLACES = {
@@ -154,15 +131,14 @@ PLACES = {
 
 @pytest.mark.parametrize(("method", "path", "status"), PLACES.values(), ids=PLACES)
 async def test_other_methods_and_paths_are_refused(
-    http: aiohttp.ClientSession, tmp_path: Path, method: str, path: str, status: int
+    http: ClientSession, gateway: Headgate, method: str, path: str, status: int
 ) -> None:
-    with gateway_with_proxy(tmp_path) as gateway:
-        async with http.request(method, gateway.url + path, headers=SERVICE) as answer:
-            assert answer.status == status
+    async with http.request(method, gateway.url + path, headers=SERVICE) as answer:
+        assert answer.status == status
 
 
 async def test_fields_go_on_except_those_of_the_hop_and_of_the_gateway(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
     fields = {
         "Upstream_Authorization": "Bearer sk-upstream",
@@ -178,44 +154,40 @@ async def test_fields_go_on_except_those_of_the_hop_and_of_the_gateway(
         "X_Real_IP": "192.0.2.1",
         "Cookie": "headgate_session=1; theirs=2",
     }
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            async with create(http, gateway, upstream.url, body=b'{"a": 1}', **fields) as answer:
-                assert answer.status == 201
-        (request,) = upstream.requests
-        got = {name.lower(): value for name, value in request.headers.items()}
-        assert upstream.bodies == [b'{"a": 1}']
-        assert got["authorization"] == "Bearer sk-upstream"
-        assert got["content-type"] == "application/json"
-        assert got["host"] == f"127.0.0.1:{upstream.port}"
-        assert got["x-custom-header"] == "one"
-        assert got["anthropic-version"] == "2023-06-01"
-        assert got["accept-encoding"] == "identity"
-        assert got["cookie"] == "theirs=2"
-        assert not {"x-hop", "te", "proxy-authorization", "transfer-encoding"} & got.keys()
-        assert not [name for name in got if name.startswith("upstream-")]
-        assert TOKEN not in str(got)
-        assert "192.0.2.1" not in str(got)
+    async with create(http, gateway, upstream.url, body=b'{"a": 1}', **fields) as answer:
+        assert answer.status == 201
+    (request,) = upstream.requests
+    got = {name.lower(): value for name, value in request.headers.items()}
+    assert upstream.bodies == [b'{"a": 1}']
+    assert got["authorization"] == "Bearer sk-upstream"
+    assert got["content-type"] == "application/json"
+    assert got["host"] == f"127.0.0.1:{upstream.port}"
+    assert got["x-custom-header"] == "one"
+    assert got["anthropic-version"] == "2023-06-01"
+    assert got["accept-encoding"] == "identity"
+    assert got["cookie"] == "theirs=2"
+    assert not {"x-hop", "te", "proxy-authorization", "transfer-encoding"} & got.keys()
+    assert not [name for name in got if name.startswith("upstream-")]
+    assert TOKEN not in str(got)
+    assert "192.0.2.1" not in str(got)
 
 
 async def test_the_client_s_own_authorization_is_not_passed_on(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            await created(http, gateway, upstream)
-        (request,) = upstream.requests
-        assert "Authorization" not in request.headers
+    await created(http, gateway, upstream)
+    (request,) = upstream.requests
+    assert "Authorization" not in request.headers
 
 
-async def test_the_query_goes_on_byte_by_byte(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_the_query_goes_on_byte_by_byte(
+    http: ClientSession, upstream: Upstream, gateway: Headgate
+) -> None:
     query = "a=%7E%2f+b&c=%C3%A9&X-Signature=x%2By%3D"
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            async with create(http, gateway, f"{upstream.url}/%61%2Fb?{query}", "GET") as answer:
-                assert answer.status == 201
-        (request,) = upstream.requests
-        assert request._message.path == f"/%61%2Fb?{query}"
+    async with create(http, gateway, f"{upstream.url}/%61%2Fb?{query}", "GET") as answer:
+        assert answer.status == 201
+    (request,) = upstream.requests
+    assert request._message.path == f"/%61%2Fb?{query}"
 
 
 PAGE = "https://app.example"
@@ -223,60 +195,57 @@ PAGE = "https://app.example"
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
 async def test_a_preflight_permits_pages_the_methods_and_fields_of_the_protocol(
-    http: aiohttp.ClientSession, tmp_path: Path, method: str
+    http: ClientSession, gateway: Headgate, method: str
 ) -> None:
     asked = {
         "Origin": PAGE,
         "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "upstream-url,anthropic-version",
     }
-    with gateway_with_proxy(tmp_path) as gateway:
-        async with http.options(gateway.url + PREFIX, headers=asked) as answer:
-            assert answer.status == 204
-            assert answer.headers["Access-Control-Allow-Origin"] == "*"
-            assert method in answer.headers["Access-Control-Allow-Methods"]
-            names = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
-            assert {"upstream-url", "upstream-method", "upstream-authorization"} <= {*names}
-            assert "anthropic-version" in names
+    async with http.options(gateway.url + PREFIX, headers=asked) as answer:
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert method in answer.headers["Access-Control-Allow-Methods"]
+        names = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+        assert {"upstream-url", "upstream-method", "upstream-authorization"} <= {*names}
+        assert "anthropic-version" in names
 
 
-async def test_a_page_creates_reads_and_aborts(http: aiohttp.ClientSession, tmp_path: Path) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path) as gateway:
-            async with create(http, gateway, upstream.url, Origin=PAGE) as answer:
-                assert answer.status == 201
-                url = answer.headers["Location"]
-            async with http.get(f"{url}&offset=-1", headers={"Origin": PAGE}) as answer:
-                exposed = answer.headers["Access-Control-Expose-Headers"]
-                assert {"Stream-Next-Offset", "Upstream-Content-Type"} <= {*exposed.split(", ")}
-            async with http.patch(f"{url}&action=abort", headers={"Origin": PAGE}) as answer:
-                assert answer.status == 204
+async def test_a_page_creates_reads_and_aborts(
+    http: ClientSession, upstream: Upstream, gateway: Headgate
+) -> None:
+    async with create(http, gateway, upstream.url, Origin=PAGE) as answer:
+        assert answer.status == 201
+        url = answer.headers["Location"]
+    async with http.get(f"{url}&offset=-1", headers={"Origin": PAGE}) as answer:
+        exposed = answer.headers["Access-Control-Expose-Headers"]
+        assert {"Stream-Next-Offset", "Upstream-Content-Type"} <= {*exposed.split(", ")}
+    async with http.patch(f"{url}&action=abort", headers={"Origin": PAGE}) as answer:
+        assert answer.status == 204
 
 
 async def test_options_without_a_preflight_are_answered_without_a_token(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, gateway: Headgate
 ) -> None:
-    with gateway_with_proxy(tmp_path) as gateway:
-        async with http.options(gateway.url + PREFIX) as answer:
-            assert answer.status == 204
-            assert {"GET", "POST", "PATCH"} <= {
-                *answer.headers["Access-Control-Allow-Methods"].split(", ")
-            }
+    async with http.options(gateway.url + PREFIX) as answer:
+        assert answer.status == 204
+        assert {"GET", "POST", "PATCH"} <= {
+            *answer.headers["Access-Control-Allow-Methods"].split(", ")
+        }
 
 
 async def test_an_open_proxy_needs_signatures_alone(
-    http: aiohttp.ClientSession, tmp_path: Path
+    http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
-    async with serving() as upstream:
-        with gateway_with_proxy(tmp_path, {"auth": "none"}) as gateway:
-            fields = {"Upstream-URL": upstream.url, "Upstream-Method": "GET"}
-            async with http.post(f"{gateway.url}{PREFIX}?secret=any", headers=fields) as answer:
-                assert answer.status == 201
-                url = answer.headers["Location"].partition("?")[0]
-            async with http.get(url) as answer:
-                assert answer.status == 200
-            async with http.patch(f"{url}?action=abort") as answer:
-                assert answer.status == 401
+    with gateway_with_proxy(tmp_path, {"auth": "none"}) as gateway:
+        fields = {"Upstream-URL": upstream.url, "Upstream-Method": "GET"}
+        async with http.post(f"{gateway.url}{PREFIX}?secret=any", headers=fields) as answer:
+            assert answer.status == 201
+            url = answer.headers["Location"].partition("?")[0]
+        async with http.get(url) as answer:
+            assert answer.status == 200
+        async with http.patch(f"{url}?action=abort") as answer:
+            assert answer.status == 401
 
 
 def test_the_check_of_the_settings_lists_the_hosts_of_a_proxy(tmp_path: Path) -> None:
