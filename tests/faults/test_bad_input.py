@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.ambiguous_framings import AMBIGUOUS_FRAMINGS
+from tests.support.framings import REFUSED
 from tests.support.http1 import Wire, ask, request
 from tests.support.processes import Headgate, headgate
 
@@ -114,7 +114,7 @@ def test_nonsense_at_the_admin_listener_is_answered_4xx_without_a_traceback() ->
         assert "Traceback" not in server.output()
 
 
-@pytest.mark.parametrize("framing", AMBIGUOUS_FRAMINGS)
+@pytest.mark.parametrize("framing", REFUSED.values(), ids=REFUSED)
 def test_ambiguous_framing_is_answered_400_and_ends_the_connection(
     text: str, wire: Wire, framing: bytes
 ) -> None:
