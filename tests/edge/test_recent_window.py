@@ -34,7 +34,9 @@ def offset(count: int) -> str:
 def body(content_type: str, begin: int, end: int) -> bytes:
     """What lies between two offsets, which count messages."""
     if content_type == "application/json":
-        return b"[%b]" % b",".join(b'{"n": %d}' % number for number in range(begin, end))
+        return b"[%b]" % b",".join(
+            b'{"n": [%d], "s": "],[{"}' % number for number in range(begin, end)
+        )
     return b"".join(b"message %d\n" % number for number in range(begin, end))
 
 
@@ -158,6 +160,20 @@ def test_only_a_piece_that_fits_into_the_recent_window_is_cached(size: int, ther
     assert (window.since("a") is not None) is there
     window.append(Span("b", "c", b"x"))
     assert window.since("b") == Span("b", "c", b"x")
+
+
+def test_an_offset_within_a_piece_is_learned_from_a_read_that_starts_there() -> None:
+    window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
+    window.append(Span("a", "c", b"xyz"))
+    window.learn("b", "c", b"yz")
+    assert window.since("b") == Span("b", "c", b"yz")
+
+
+def test_a_malformed_json_piece_counts_as_one_message() -> None:
+    window = RecentWindow("application/json", "a", WindowBudget(PLENTY))
+    for span in (Span("a", "b", b"[1,"), Span("b", "c", b"[2]")):
+        window.append(span)
+    assert window.since("b") == Span("b", "c", b"[2]")
 
 
 def test_the_known_offsets_of_a_window_are_bounded() -> None:
