@@ -12,7 +12,6 @@ import pytest
 from tests.edge.gateways import edge, impatient, whole
 from tests.support.blocking_origin import BlockingOrigin, Exchange
 from tests.support.http1 import Answer, Wire, ask, request
-from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,45 +97,14 @@ def _assert_failed_or_cut(stage: Stage, path: str) -> None:
 
 # ---------------------------------------------------------------- heads
 
+# One of each kind: all of them are in tests/origin/test_answers.py.
 HEADS = {
     "nothing": b"",
-    "a line": b"hello\r\n\r\n",
-    "no version": b"200 OK\r\nContent-Length: 5\r\n\r\nwrong",
     "another protocol": b"ICY 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
-    "another version": b"HTTP/2.0 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
-    "HTTP/0.9": b"<html>wrong</html>",
-    "TLS": b"\x15\x03\x03\x00\x02\x02\x46" + bytes(30),
-    "HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18),
-    "zeros": bytes(10_000),
-    "half a status line": b"HTTP/1.1 20",
     "half a head": OK + b"Content-Len",
-    "no status": b"HTTP/1.1 OK\r\nContent-Length: 5\r\n\r\nwrong",
-    "a small status": b"HTTP/1.1 99 Less\r\nContent-Length: 5\r\n\r\nwrong",
-    "a large status": b"HTTP/1.1 1000 More\r\nContent-Length: 5\r\n\r\nwrong",
-    "a status of 600": b"HTTP/1.1 600 More\r\nContent-Length: 5\r\n\r\nwrong",
-    "a negative status": b"HTTP/1.1 -200 Minus\r\nContent-Length: 5\r\n\r\nwrong",
-    "another protocol from here on": (
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nwrong"
-    ),
-    "a signed length": OK + b"Content-Length: +5\r\n\r\nwrong",
-    "a negative length": OK + b"Content-Length: -5\r\n\r\nwrong",
-    "no length": OK + b"Content-Length: five\r\n\r\nwrong",
     "two lengths": OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nwrong",
-    "a list of lengths": OK + b"Content-Length: 5, 6\r\n\r\nwrong",
-    "a length and chunks": (
-        OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwrong\r\n0\r\n\r\n"
-    ),
-    "another coding": OK + b"Transfer-Encoding: gzip\r\n\r\nwrong",
     "chunks twice": OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n5\r\nwrong\r\n0\r\n\r\n",
-    "chunks of HTTP/1.0": (
-        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwrong\r\n0\r\n\r\n"
-    ),
-    "NUL in a header": OK + b"X: a\0b\r\nContent-Length: 5\r\n\r\nwrong",
     "CR in a header": OK + b"X: a\rSet-Cookie: b=c\r\nContent-Length: 5\r\n\r\nwrong",
-    "a header without a colon": OK + b"X\r\nContent-Length: 5\r\n\r\nwrong",
-    "a header with a space": OK + b"X : a\r\nContent-Length: 5\r\n\r\nwrong",
-    "a huge header": OK + b"X: " + b"a" * 1_000_000 + b"\r\nContent-Length: 5\r\n\r\nwrong",
-    "many headers": OK + b"X: a\r\n" * 10_000 + b"Content-Length: 5\r\n\r\nwrong",
     "a head without an end": OK + b"X: a\r\n" * 100_000,
 }
 
@@ -152,23 +120,6 @@ def test_a_connection_reset_by_the_origin_is_a_502_and_is_not_cached(stage: Stag
     path = stage.path(Exchange.reset)
     _assert_failed(stage.read(path), 502)
     assert stage.recover(path).body == RIGHT
-
-
-def test_the_final_response_after_an_informational_one_is_passed_on(stage: Stage) -> None:
-    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
-    path = stage.path(lambda exchange: exchange.send(early + answer(RIGHT)))
-    found = stage.read(path)
-    assert found is not None
-    assert (found.status, found.body) == (200, RIGHT)
-    assert "link" not in found.headers
-
-
-def test_a_folded_header_of_the_origin_adds_no_header(stage: Stage) -> None:
-    folded = OK + b"X: a\r\n Set-Cookie: b\r\nContent-Length: 5\r\n\r\n" + RIGHT
-    found = stage.read(stage.path(lambda exchange: exchange.send(folded)))
-    assert found is not None
-    assert "set-cookie" not in found.headers
-    assert found.status == 502 or found.headers["x"].split() == ["a", "Set-Cookie:", "b"]
 
 
 def test_endless_informational_responses_are_a_502_or_504(stage: Stage) -> None:
@@ -210,18 +161,6 @@ def test_a_body_closed_too_early_looks_cut_to_the_client_and_is_not_cached(
     _assert_failed_or_cut(stage, path)
 
 
-@pytest.mark.parametrize("sent", BODIES.values(), ids=BODIES)
-def test_a_body_cut_by_a_reset_looks_cut_to_the_client_and_is_not_cached(
-    stage: Stage, sent: bytes
-) -> None:
-    def play(exchange: Exchange) -> None:
-        exchange.send(sent)
-        exchange.reset()
-
-    path = stage.path(play)
-    _assert_failed_or_cut(stage, path)
-
-
 def test_a_body_delimited_by_the_connection_end_is_passed_on_and_not_cached(stage: Stage) -> None:
     """Nobody can tell whether it was cut."""
     path = stage.path(_then_close(OK + b"\r\nwro"))
@@ -241,42 +180,6 @@ def test_body_that_ends_with_a_reset_is_cut(stage: Stage) -> None:
 
     path = stage.path(play)
     _assert_failed_or_cut(stage, path)
-
-
-@pytest.mark.parametrize(
-    ("method", "head", "body"),
-    [
-        pytest.param(
-            "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright", RIGHT, id="a-200"
-        ),
-        pytest.param("GET", b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="a-204"),
-        pytest.param(
-            "GET",
-            b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nwrong",
-            b"",
-            id="a-204-with-a-length",
-        ),
-        pytest.param(
-            "HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", b"", id="a-head-response"
-        ),
-        pytest.param("GET", CHUNKED + b"5\r\nright\r\n0\r\n\r\n", RIGHT, id="chunks"),
-    ],
-)
-@pytest.mark.parametrize(
-    "more", [b"MORE", pytest.param(OK + b"Content-Length: 5\r\n\r\nwrong", id="a-whole-response")]
-)
-def test_surplus_bytes_behind_an_origin_response_reach_no_other_client(
-    stage: Stage, method: str, head: bytes, body: bytes, more: bytes
-) -> None:
-    path = stage.path(lambda exchange: exchange.send(head + more))
-    found = stage.read(path, method)
-    assert found is not None
-    assert found.status in {200, 204, 502}
-    assert found.status == 502 or found.body == body
-    for _ in range(10):
-        other = stage.read(stage.path(_right))
-        assert other is not None
-        assert (other.status, other.body) == (200, RIGHT)
 
 
 # ---------------------------------------------------------------- statuses
@@ -306,18 +209,6 @@ def test_a_partial_or_conditional_response_is_not_cached(
     assert found is not None
     assert found.status in {int(status[:3]), 502}
     assert stage.recover(path).body == RIGHT
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect_is_not_followed(stage: Stage, status: int) -> None:
-    def play(exchange: Exchange) -> None:
-        exchange.answer(b"", f"Location: {exchange.target}", status=f"{status} Elsewhere")
-
-    path = stage.path(play)
-    found = stage.read(path)
-    assert found is not None
-    assert found.status in {status, 502}
-    assert stage.origin.paths().count(f"GET {path}") == 1
 
 
 # ---------------------------------------------------------------- time

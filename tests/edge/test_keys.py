@@ -72,16 +72,6 @@ UNKEYED = (
     "X-User",
     "X-WAP-Profile",
 )
-# What an answer may depend on when it says so.
-VARYING = (
-    "Accept",
-    "Accept-Language",
-    "DNT",
-    "Referer",
-    "Sec-CH-UA",
-    "User-Agent",
-    "X-Requested-With",
-)
 
 
 class Echo(PlayedGateway):
@@ -120,19 +110,6 @@ def test_a_header_outside_the_key_does_not_appear_in_the_response_to_the_next_re
     assert (clean.status, clean.headers["x-cache"]) in {(200, "HIT"), (200, "MISS")}
     assert CANARY.encode() not in clean.body
     assert CANARY not in repr(clean.headers)
-
-
-@pytest.mark.parametrize("name", VARYING)
-def test_readers_with_different_values_of_a_vary_header_share_no_response(
-    echo: Echo, name: str
-) -> None:
-    path = f"{echo.path()}/vary-{name}"
-    for value in ("one", "two"):
-        answers = [echo.get(path, f"{name}: {value}") for _ in range(2)]
-        assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT"]
-        assert {answer.body for answer in answers} == {answers[0].body}
-        assert f"{name}: {value}".encode() in answers[0].body
-    assert f"{name}:".encode() not in echo.get(path).body
 
 
 def test_headers_with_an_underscore_do_not_reach_the_origin(echo: Echo) -> None:

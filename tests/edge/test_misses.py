@@ -144,31 +144,6 @@ async def test_a_failed_fetch_is_a_502_for_every_waiting_reader() -> None:
         await until(lambda: at_rest(gateway))
 
 
-async def test_a_response_with_a_cookie_is_fetched_for_each_reader() -> None:
-    steps = Steps(b"", answer(b"1", "Set-Cookie: a=1"))
-    others = [answer(str(number).encode(), "Set-Cookie: a=1") for number in (2, 3)]
-    async with warm(steps, *others, answer(b"4", MINUTE)) as (origin, gateway):
-        clients = await readers(gateway, 3)
-        steps.go()
-        answers = await told(clients)
-        assert answers[0] == (200, "MISS", b"1")
-        assert sorted(body for _, _, body in answers) == [b"1", b"2", b"3"]
-        assert len(origin.heard) == 3
-        await until(lambda: at_rest(gateway))
-
-
-async def test_each_reader_gets_the_variant_of_its_own_language() -> None:
-    german = answer(b"de", MINUTE, "Vary: Accept-Language")
-    french = answer(b"fr", MINUTE, "Vary: Accept-Language")
-    steps = Steps(b"", german)
-    async with warm(steps, french) as (origin, gateway):
-        clients = await readers(gateway, 2, READ, "Accept-Language: de")
-        clients += await readers(gateway, 2, READ, "Accept-Language: fr")
-        steps.go()
-        assert [body for _, _, body in await told(clients)] == [b"de", b"de", b"fr", b"fr"]
-        assert len(origin.heard) == 2
-
-
 async def test_a_read_after_a_write_does_not_join_a_fetch_begun_before_the_write() -> None:
     steps = Steps(b"", answer(b"old", MINUTE))
     new = answer(b"new", MINUTE)
@@ -216,34 +191,6 @@ async def test_a_stale_response_is_revalidated_by_a_304() -> None:
         assert (told.status, told.get("x-cache"), told.body) == (200, "REVALIDATED", b"data")
         assert origin.heard[-1].named["if-none-match"] == '"a"'
         assert (await gateway.ask(get(READ))).get("x-cache") == "HIT"
-
-
-@pytest.mark.parametrize(
-    ("renewed", "body"),
-    [
-        pytest.param(answer(b"new", MINUTE), b"new", id="a-new-response"),
-        pytest.param(
-            answer(b"", 'ETag: "a"', MINUTE, status="304 Not Modified"), b"data", id="a-304"
-        ),
-    ],
-)
-async def test_a_stale_response_is_served_while_a_refresh_is_under_way(
-    renewed: bytes, body: bytes
-) -> None:
-    old = answer(b"data", "Cache-Control: max-age=1, stale-while-revalidate=60", 'ETag: "a"')
-    steps = Steps(b"", renewed)
-    async with warm(old, steps) as (origin, gateway):
-        await gateway.ask(get(READ))
-        gateway.clock.advance(2)
-        for _ in range(2):
-            told = await gateway.ask(get(READ))
-            assert (told.get("x-cache"), told.body) == ("STALE", b"data")
-        await until(lambda: len(origin.heard) == 2)
-        assert origin.heard[-1].named["if-none-match"] == '"a"'
-        steps.go()
-        await until(lambda: at_rest(gateway))
-        told = await gateway.ask(get(READ))
-        assert (told.get("x-cache"), told.body, len(origin.heard)) == ("HIT", body, 2)
 
 
 async def test_a_304_with_another_tag_is_followed_by_an_unconditional_request() -> None:

@@ -190,66 +190,6 @@ def test_a_dropped_header_does_not_separate_readers_or_reach_the_origin(
         assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT", "HIT"]
 
 
-def test_a_public_response_is_shared_among_all_readers(club: Club) -> None:
-    path = club.path()
-    club.cache_control = "public, max-age=600"
-    first = club.read(path, "ann")
-    others = [club.read(path, reader) for reader in READERS]
-    assert {answer.body for answer in others} == {first.body} == {b"ann"}
-    assert {answer.headers["x-cache"] for answer in others} == {"HIT"}
-
-
-@pytest.mark.parametrize(
-    "cache_control", ["private", "private, max-age=600", "no-store", "no-store, max-age=600"]
-)
-@pytest.mark.parametrize("reader", [ANONYMOUS, "ann", "cat"])
-def test_a_private_or_no_store_response_is_fetched_each_time(
-    club: Club, cache_control: str, reader: str
-) -> None:
-    path = club.path()
-    club.cache_control = cache_control
-    answers = [club.read(path, reader) for _ in range(3)]
-    assert {answer.headers["x-cache"] for answer in answers} <= {"MISS", "BYPASS"}
-    assert club.origin.paths().count(f"GET {path}") == 3
-
-
-def test_a_response_with_a_cookie_is_not_shared(club: Club) -> None:
-    path = club.path()
-    club.cache_control = "max-age=600\r\nSet-Cookie: session=new"
-    answers = [club.read(path, ANONYMOUS) for _ in range(2)]
-    assert {answer.headers["set-cookie"] for answer in answers} == {"session=new"}
-    assert "HIT" not in {answer.headers["x-cache"] for answer in answers}
-
-
-@pytest.mark.parametrize("says", ["private", "private, max-age=600", "private, no-store"])
-def test_a_private_response_is_not_shared_with_simultaneous_readers(says: str) -> None:
-    tail = ("Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true", f"Cache-Control: {says}")
-    with (
-        BlockingOrigin() as origin,
-        headgate(origin.url) as gateway,
-        Wire(gateway.port) as one,
-        Wire(gateway.port) as other,
-    ):
-        for wire in (one, other):
-            wire.send(b"GET /v1/stream/a?offset=now HTTP/1.1\r\nHost: a\r\n\r\n")
-        for body in (b"one", b"other"):
-            origin.next().answer(body, "Content-Type: text/plain", *tail)
-        assert {one.answer().body, other.answer().body} == {b"one", b"other"}
-
-
-@pytest.mark.parametrize(
-    "ending", ["/x.css", "/x.js", "/logo.png", ";.js", "/static/x.svg", ".css", "%3B.js", "%3F.css"]
-)
-def test_a_path_that_looks_like_a_static_file_does_not_make_a_private_response_public(
-    club: Club, ending: str
-) -> None:
-    path = club.path() + ending
-    club.cache_control = "private"
-    assert club.read(path, "cat").body == b"cat"
-    assert club.read(path, ANONYMOUS).body == ANONYMOUS.encode()
-    assert club.read(path, "dan").body == b"dan"
-
-
 @pytest.mark.parametrize(
     "other",
     [

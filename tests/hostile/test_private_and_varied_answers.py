@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.variants import MAX_VARIANTS
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.support.raw_origin import Wire
 
 LOOKS = (
@@ -55,15 +52,6 @@ async def test_a_path_that_other_servers_may_read_differently_is_refused_with_40
         assert origin.heard == []
 
 
-async def test_a_max_age_response_to_an_authorized_request_is_not_reused_for_others() -> None:
-    async with RawOrigin(_echo) as origin, edge_serving(origin) as gateway:
-        kept = "X-Keeps: Cache-Control: max-age=60"
-        for look in LOOKS:
-            assert (await gateway.ask(get(f"{EDGE}/{look}", OWNER, kept))).body == b"Bearer canary"
-            assert (await gateway.ask(get(f"{EDGE}/{look}", kept))).body == b"nobody"
-        assert len(origin.heard) == 2 * len(LOOKS)
-
-
 async def test_responses_with_vary_are_cached_apart_and_never_mixed_between_readers() -> None:
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
         for vary in ("Accept", "Accept, Accept-Language", "Accept-Language", "accept,,", "*"):
@@ -76,17 +64,3 @@ async def test_responses_with_vary_are_cached_apart_and_never_mixed_between_read
                 origin.scripts = [answer(b"other", *fields)]
                 again = await gateway.ask(asked)
                 assert again.body == (b"other" if vary == "*" else told.body)
-
-
-async def test_the_cached_variants_of_one_url_are_limited(
-    tell: Callable[[str], None],
-) -> None:
-    fields = ("Cache-Control: max-age=60", "Vary: Accept-Language")
-    async with RawOrigin(answer(b"x", *fields)) as origin, edge_serving(origin) as gateway:
-        client = await gateway.connect()
-        for number in range(100):
-            await client.ask(get(f"{EDGE}/s", f"Accept-Language: x-{number}"))
-        assert len(origin.heard) == 100
-        assert len(gateway.store) == 1
-        assert len(gateway.edge.cache.responses.of_path(f"{EDGE}/s")) == MAX_VARIANTS
-        tell(f"100 values, {MAX_VARIANTS} kept")
