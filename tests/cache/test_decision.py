@@ -87,56 +87,32 @@ def decided(
     )
 
 
+FOLLOWED: dict[str, tuple[object, ...]] = {
+    "not-followed-and-nothing-cached": (None, None, "5", "", Fetch()),
+    "not-followed-and-fresh": (FRESH, None, "5", "", ServeCached(FRESH)),
+    "not-followed-and-stale": (OLD, None, "5", "", Validate(OLD)),
+    "the-tail-and-fresh": (FRESH, Known(), "9", "", ServeCached(FRESH)),
+    "the-tail-and-stale": (OLD, Known(), "9", "", ServeTail(SNAPSHOT)),
+    "the-tail-and-a-condition": (None, Known(), "9", 'If-None-Match: "a"', ServeTail(SNAPSHOT)),
+    "the-tail-of-an-outdated-feed": (None, Known(is_current=False), "9", "", Fetch()),
+    "recent-data-and-fresh": (FRESH, Known(), "5", "", ServeCached(FRESH)),
+    "recent-data-and-stale": (OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
+    "recent-data-and-a-condition": (FRESH, Known(), "5", 'If-None-Match: "a"', ServeCached(FRESH)),
+    "an-outdated-feed-and-fresh": (FRESH, Known(is_current=False), "5", "", ServeCached(FRESH)),
+    "recent-data-without-directives-and-fresh": (
+        FRESH,
+        Known(has_recent_directives=False),
+        "5",
+        "",
+        ServeCached(FRESH),
+    ),
+    "an-older-offset-and-fresh": (FRESH, Known(), "4", "", ServeCached(FRESH)),
+    "an-older-offset-and-nothing-cached": (None, Known(), "4", "", Fetch()),
+}
+
+
 @pytest.mark.parametrize(
-    ("variant", "stream", "offset", "wishes", "decision"),
-    [
-        pytest.param(None, None, "5", "", Fetch(), id="not-followed-and-nothing-cached"),
-        pytest.param(FRESH, None, "5", "", ServeCached(FRESH), id="not-followed-and-fresh"),
-        pytest.param(OLD, None, "5", "", Validate(OLD), id="not-followed-and-stale"),
-        pytest.param(FRESH, Known(), "9", "", ServeCached(FRESH), id="the-tail-and-fresh"),
-        pytest.param(OLD, Known(), "9", "", ServeTail(SNAPSHOT), id="the-tail-and-stale"),
-        pytest.param(
-            None,
-            Known(),
-            "9",
-            'If-None-Match: "a"',
-            ServeTail(SNAPSHOT),
-            id="the-tail-and-a-condition",
-        ),
-        pytest.param(
-            None, Known(is_current=False), "9", "", Fetch(), id="the-tail-of-an-outdated-feed"
-        ),
-        pytest.param(FRESH, Known(), "5", "", ServeCached(FRESH), id="recent-data-and-fresh"),
-        pytest.param(
-            OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT), id="recent-data-and-stale"
-        ),
-        pytest.param(
-            FRESH,
-            Known(),
-            "5",
-            'If-None-Match: "a"',
-            ServeCached(FRESH),
-            id="recent-data-and-a-condition",
-        ),
-        pytest.param(
-            FRESH,
-            Known(is_current=False),
-            "5",
-            "",
-            ServeCached(FRESH),
-            id="an-outdated-feed-and-fresh",
-        ),
-        pytest.param(
-            FRESH,
-            Known(has_recent_directives=False),
-            "5",
-            "",
-            ServeCached(FRESH),
-            id="recent-data-without-directives-and-fresh",
-        ),
-        pytest.param(FRESH, Known(), "4", "", ServeCached(FRESH), id="an-older-offset-and-fresh"),
-        pytest.param(None, Known(), "4", "", Fetch(), id="an-older-offset-and-nothing-cached"),
-    ],
+    ("variant", "stream", "offset", "wishes", "decision"), FOLLOWED.values(), ids=FOLLOWED
 )
 def test_recent_data_of_a_followed_stream_are_used_unless_a_cached_response_is_fresh(
     variant: Variant | None,
@@ -151,49 +127,45 @@ def test_recent_data_of_a_followed_stream_are_used_unless_a_cached_response_is_f
 AWAY = Known(is_current=False, rests_until=NOW - LATELY_S + 0.1)
 
 
+STAND_INS: dict[str, tuple[object, ...]] = {
+    "recent-data-and-no-cached-response": (
+        None,
+        AWAY,
+        "5",
+        "",
+        StandInRecent(OLD.cached, None, AWAY.rests_until),
+    ),
+    "recent-data-and-a-stale-response": (
+        OLD,
+        AWAY,
+        "5",
+        "",
+        StandInRecent(OLD.cached, OLD, AWAY.rests_until),
+    ),
+    "a-fresh-response-is-preferred": (FRESH, AWAY, "5", "", ServeCached(FRESH)),
+    "an-older-offset-without-a-cached-response": (None, AWAY, "4", "", Fetch()),
+    "an-older-offset-with-a-stale-response": (OLD, AWAY, "4", "", Validate(OLD)),
+    "the-tail": (None, AWAY, "9", "", Fetch()),
+    "after-the-rest-time": (
+        None,
+        msgspec.structs.replace(AWAY, rests_until=NOW - LATELY_S),
+        "5",
+        "",
+        Fetch(),
+    ),
+    "stale-use-forbidden": (
+        None,
+        msgspec.structs.replace(AWAY, may_stand_in=False),
+        "5",
+        "",
+        Fetch(),
+    ),
+    "only-if-cached": (None, AWAY, "5", "Cache-Control: only-if-cached", UncachedRefusal()),
+}
+
+
 @pytest.mark.parametrize(
-    ("variant", "stream", "offset", "wishes", "decision"),
-    [
-        pytest.param(
-            None,
-            AWAY,
-            "5",
-            "",
-            StandInRecent(OLD.cached, None, AWAY.rests_until),
-            id="recent-data-and-no-cached-response",
-        ),
-        pytest.param(
-            OLD,
-            AWAY,
-            "5",
-            "",
-            StandInRecent(OLD.cached, OLD, AWAY.rests_until),
-            id="recent-data-and-a-stale-response",
-        ),
-        pytest.param(FRESH, AWAY, "5", "", ServeCached(FRESH), id="a-fresh-response-is-preferred"),
-        pytest.param(None, AWAY, "4", "", Fetch(), id="an-older-offset-without-a-cached-response"),
-        pytest.param(OLD, AWAY, "4", "", Validate(OLD), id="an-older-offset-with-a-stale-response"),
-        pytest.param(None, AWAY, "9", "", Fetch(), id="the-tail"),
-        pytest.param(
-            None,
-            msgspec.structs.replace(AWAY, rests_until=NOW - LATELY_S),
-            "5",
-            "",
-            Fetch(),
-            id="after-the-rest-time",
-        ),
-        pytest.param(
-            None,
-            msgspec.structs.replace(AWAY, may_stand_in=False),
-            "5",
-            "",
-            Fetch(),
-            id="stale-use-forbidden",
-        ),
-        pytest.param(
-            None, AWAY, "5", "Cache-Control: only-if-cached", UncachedRefusal(), id="only-if-cached"
-        ),
-    ],
+    ("variant", "stream", "offset", "wishes", "decision"), STAND_INS.values(), ids=STAND_INS
 )
 def test_recent_data_of_a_followed_stream_stand_in_while_its_origin_fails(
     variant: Variant | None,

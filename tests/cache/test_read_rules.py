@@ -213,48 +213,35 @@ def test_a_read_of_now_is_no_store_and_has_no_tag() -> None:
     assert repairs == ["cache_control"]
 
 
-@pytest.mark.parametrize(
-    ("lifetime", "cache_control"),
-    [
-        pytest.param(Lifetime(), PUBLIC, id="no-lifetime"),
-        pytest.param(Lifetime(ttl_s=1000), PUBLIC, id="a-long-ttl"),
-        pytest.param(
-            Lifetime(ttl_s=100),
-            "public, max-age=60, stale-while-revalidate=40",
-            id="a-ttl-within-the-stale-time",
-        ),
-        pytest.param(
-            Lifetime(ttl_s=60),
-            "public, max-age=60, stale-while-revalidate=0",
-            id="a-ttl-that-equals-max-age",
-        ),
-        pytest.param(
-            Lifetime(ttl_s=30),
-            "public, max-age=30, stale-while-revalidate=0",
-            id="a-ttl-below-max-age",
-        ),
-        pytest.param(
-            Lifetime(expires_at=NOW + 100),
-            "public, max-age=60, stale-while-revalidate=40",
-            id="an-expiry-within-the-stale-time",
-        ),
-        pytest.param(
-            Lifetime(expires_at=NOW + 30),
-            "public, max-age=30, stale-while-revalidate=0",
-            id="an-expiry-below-max-age",
-        ),
-        pytest.param(
-            Lifetime(expires_at=NOW),
-            "public, max-age=0, stale-while-revalidate=0",
-            id="an-expiry-now",
-        ),
-        pytest.param(
-            Lifetime(expires_at=NOW - 1),
-            "public, max-age=0, stale-while-revalidate=0",
-            id="an-expiry-in-the-past",
-        ),
-    ],
-)
+LIFETIMES: dict[str, tuple[object, ...]] = {
+    "no-lifetime": (Lifetime(), PUBLIC),
+    "a-long-ttl": (Lifetime(ttl_s=1000), PUBLIC),
+    "a-ttl-within-the-stale-time": (
+        Lifetime(ttl_s=100),
+        "public, max-age=60, stale-while-revalidate=40",
+    ),
+    "a-ttl-that-equals-max-age": (
+        Lifetime(ttl_s=60),
+        "public, max-age=60, stale-while-revalidate=0",
+    ),
+    "a-ttl-below-max-age": (Lifetime(ttl_s=30), "public, max-age=30, stale-while-revalidate=0"),
+    "an-expiry-within-the-stale-time": (
+        Lifetime(expires_at=NOW + 100),
+        "public, max-age=60, stale-while-revalidate=40",
+    ),
+    "an-expiry-below-max-age": (
+        Lifetime(expires_at=NOW + 30),
+        "public, max-age=30, stale-while-revalidate=0",
+    ),
+    "an-expiry-now": (Lifetime(expires_at=NOW), "public, max-age=0, stale-while-revalidate=0"),
+    "an-expiry-in-the-past": (
+        Lifetime(expires_at=NOW - 1),
+        "public, max-age=0, stale-while-revalidate=0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lifetime", "cache_control"), LIFETIMES.values(), ids=LIFETIMES)
 def test_a_repaired_lifetime_does_not_outlast_its_stream(
     lifetime: Lifetime, cache_control: str
 ) -> None:

@@ -99,16 +99,6 @@ def test_the_responses_dropped_by_one_change_are_bounded(more: int, first: bool)
     assert owner.evictions == max(more, 0)
 
 
-def test_an_entry_that_is_read_is_evicted_later() -> None:
-    store = store_of(8000)
-    for key in "abcdefgh":
-        store.put(entry(key, 1000))
-    store.get("a", NOW)
-    store.put(entry("i", 1000))
-    store.put(entry("j", 1000))
-    assert kept(store, "abcdefghij") == "adefghij"
-
-
 @pytest.mark.parametrize(("size", "taken"), [(999, True), (1000, True), (1001, False)])
 def test_a_response_is_cached_only_up_to_an_eighth_of_the_store(size: int, taken: bool) -> None:
     store = store_of(1000 * LARGEST_SHARE)
@@ -120,36 +110,6 @@ def test_a_store_of_size_zero_caches_nothing() -> None:
     store = store_of(0)
     store.put(entry("a"))
     assert (len(store), store.bytes, store.get("a", NOW)) == (0, 0, None)
-
-
-def test_a_new_response_replaces_the_old_one_under_its_key() -> None:
-    store = store_of(100_000)
-    store.put(entry("a", 1000, at_tail=True))
-    again = entry("a", 2000)
-    store.put(again)
-    assert (store.get("a", NOW), store.bytes, len(store)) == (again, 2000, 1)
-    drop([store], 1, whole=False)  # the old one was at the tail, this one is not
-    assert store.get("a", NOW) is again
-
-
-def test_a_change_drops_only_responses_at_the_tail_of_its_stream() -> None:
-    store = store_of(100_000)
-    store.put(entry("a", stream_id=1, at_tail=True))
-    store.put(entry("b", stream_id=1))
-    store.put(entry("c", stream_id=2, at_tail=True))
-    drop([store], 1, whole=False)
-    assert kept(store, "abc") == "bc"
-    drop([store], 3, whole=False)
-    assert kept(store, "abc") == "bc"
-
-
-def test_the_end_of_a_stream_drops_all_its_responses() -> None:
-    store = store_of(100_000)
-    store.put(entry("a", stream_id=1, at_tail=True))
-    store.put(entry("b", stream_id=1))
-    store.put(entry("c", stream_id=2))
-    drop([store], 1, whole=True)
-    assert (kept(store, "abc"), len(store), store.bytes) == ("c", 1, EMPTY)
 
 
 def test_a_cleared_store_is_empty_and_usable() -> None:
@@ -256,36 +216,6 @@ def test_the_store_holds_what_a_model_of_plain_lists_holds(
                 raise AssertionError(operation)
         assert (len(store), store.bytes) == (len(model.rows), sum(one[1] for one in model.rows))
     assert kept(store, "abcdefghijkl") == "".join(sorted(one[0] for one in model.rows))
-
-
-def test_responses_read_once_do_not_evict_popular_ones() -> None:
-    store = store_of(10_000)
-    for key in "abcdef":
-        store.put(entry(key, 1000))
-        store.get(key, NOW)
-    for number in range(100):
-        store.put(entry(f"once {number}", 1000))
-    assert kept(store, "abcdef") == "abcdef"
-
-
-def test_responses_that_were_popular_are_evicted_in_the_end() -> None:
-    store = store_of(10_000)
-    for generation in range(3):
-        for key in "abcdefgh":
-            store.put(entry(f"{generation}{key}", 1000))
-            store.get(f"{generation}{key}", NOW)
-    assert store.get("0a", NOW) is None
-    assert store.get("2h", NOW) is not None
-
-
-def test_a_new_response_under_a_popular_key_is_popular() -> None:
-    store = store_of(8000)
-    store.put(entry("a", 1000))
-    store.get("a", NOW)
-    store.put(entry("a", 900))
-    for key in "bcdefghijk":
-        store.put(entry(key, 1000))
-    assert kept(store, "a") == "a"
 
 
 # ---------------------------------------------------------------- the share of an owner

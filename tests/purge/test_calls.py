@@ -157,96 +157,60 @@ async def test_several_tags_are_sent_to_varnish_as_one_expression() -> None:
         assert double.calls[1].named["surrogate-key"] == expression
 
 
-@pytest.mark.parametrize(
-    ("kind", "refused", "reason"),
-    [
-        pytest.param(
-            "nginx",
-            refusal("404 Not Found"),
-            "it needs ngx_cache_purge 2.4 or newer",
-            id="nginx-404",
-        ),
-        pytest.param(
-            "nginx",
-            refusal("412 Precondition Failed"),
-            "it needs ngx_cache_purge 2.4 or newer",
-            id="nginx-412",
-        ),
-        pytest.param(
-            "nginx",
-            refusal("405 Method Not Allowed"),
-            "answers 405: it takes no purges",
-            id="nginx-405",
-        ),
-        pytest.param(
-            "varnish",
-            refusal("501 Not Implemented"),
-            "answers 501: it takes no purges",
-            id="varnish-501",
-        ),
-        pytest.param(
-            "fastly",
-            refusal("401 Unauthorized"),
-            "does not let us purge: it answers 401",
-            id="fastly-401",
-        ),
-        pytest.param(
-            "cloudflare",
-            refusal("403 Forbidden"),
-            "does not let us purge: it answers 403",
-            id="cloudflare-403",
-        ),
-        pytest.param(
-            "cloudflare",
-            refusal("200 OK"),
-            "does not answer that it was a success",
-            id="cloudflare-200-without-success",
-        ),
-        pytest.param(
-            "cloudflare", answer(b"<html>"), "answers with what is no JSON", id="cloudflare-html"
-        ),
-        pytest.param(
-            "cloudflare",
-            answer(b"[]"),
-            "does not answer that it was a success",
-            id="cloudflare-json-without-success",
-        ),
-        pytest.param(
-            "cloudflare-worker",
-            refusal("401 Unauthorized"),
-            "does not let us purge",
-            id="cloudflare-worker-401",
-        ),
-        pytest.param(
-            "cloudflare-worker",
-            refusal("200 OK"),
-            "does not answer that it was a success",
-            id="cloudflare-worker-200-without-success",
-        ),
-        pytest.param(
-            "cloudfront",
-            refusal("403 Forbidden"),
-            "does not let us purge: it answers 403",
-            id="cloudfront-403",
-        ),
-        pytest.param("cloudfront", refusal("404 Not Found"), "answers 404", id="cloudfront-404"),
-        pytest.param(
-            "cloudfront",
-            answer(b"<Code>TooManyInvalidationsInProgress</Code>", status="400 Bad Request"),
-            "has had too many purges: it answers 400",
-            id="cloudfront-too-many-invalidations",
-        ),
-        pytest.param(
-            "bunny", refusal("429 Too Many Requests"), "has had too many purges", id="bunny-429"
-        ),
-        pytest.param(
-            "bunny", refusal("302 Found", "Location: /elsewhere"), "answers 302", id="bunny-302"
-        ),
-        pytest.param(
-            "bunny", b"HTTP/1.1 nonsense\r\n\r\n", "sent no valid response", id="bunny-no-http"
-        ),
-    ],
-)
+REFUSALS: dict[str, tuple[object, ...]] = {
+    "nginx-404": ("nginx", refusal("404 Not Found"), "it needs ngx_cache_purge 2.4 or newer"),
+    "nginx-412": (
+        "nginx",
+        refusal("412 Precondition Failed"),
+        "it needs ngx_cache_purge 2.4 or newer",
+    ),
+    "nginx-405": ("nginx", refusal("405 Method Not Allowed"), "answers 405: it takes no purges"),
+    "varnish-501": ("varnish", refusal("501 Not Implemented"), "answers 501: it takes no purges"),
+    "fastly-401": ("fastly", refusal("401 Unauthorized"), "does not let us purge: it answers 401"),
+    "cloudflare-403": (
+        "cloudflare",
+        refusal("403 Forbidden"),
+        "does not let us purge: it answers 403",
+    ),
+    "cloudflare-200-without-success": (
+        "cloudflare",
+        refusal("200 OK"),
+        "does not answer that it was a success",
+    ),
+    "cloudflare-html": ("cloudflare", answer(b"<html>"), "answers with what is no JSON"),
+    "cloudflare-json-without-success": (
+        "cloudflare",
+        answer(b"[]"),
+        "does not answer that it was a success",
+    ),
+    "cloudflare-worker-401": (
+        "cloudflare-worker",
+        refusal("401 Unauthorized"),
+        "does not let us purge",
+    ),
+    "cloudflare-worker-200-without-success": (
+        "cloudflare-worker",
+        refusal("200 OK"),
+        "does not answer that it was a success",
+    ),
+    "cloudfront-403": (
+        "cloudfront",
+        refusal("403 Forbidden"),
+        "does not let us purge: it answers 403",
+    ),
+    "cloudfront-404": ("cloudfront", refusal("404 Not Found"), "answers 404"),
+    "cloudfront-too-many-invalidations": (
+        "cloudfront",
+        answer(b"<Code>TooManyInvalidationsInProgress</Code>", status="400 Bad Request"),
+        "has had too many purges: it answers 400",
+    ),
+    "bunny-429": ("bunny", refusal("429 Too Many Requests"), "has had too many purges"),
+    "bunny-302": ("bunny", refusal("302 Found", "Location: /elsewhere"), "answers 302"),
+    "bunny-no-http": ("bunny", b"HTTP/1.1 nonsense\r\n\r\n", "sent no valid response"),
+}
+
+
+@pytest.mark.parametrize(("kind", "refused", "reason"), REFUSALS.values(), ids=REFUSALS)
 async def test_any_response_other_than_success_is_a_failed_purge_with_its_reason_shown(
     kind: str, refused: bytes, reason: str
 ) -> None:

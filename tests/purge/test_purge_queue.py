@@ -33,18 +33,6 @@ def test_a_stream_purged_twice_waits_once_and_lives_as_long_as_the_later_purge()
     assert waiting.start(9) == [one("x")]
 
 
-def test_a_second_purge_of_a_stream_has_its_own_time_and_does_not_delay_the_first() -> None:
-    waiting = queue()
-    for moment in (0.0, 0.2, 0.49):
-        waiting.add(one("x"), PendingPurge.at(moment))
-    assert waiting.start(9, until=0.0) == [one("x")]
-    waiting.finish()
-    assert waiting.start(9, until=0.48) == []
-    assert waiting.start(9, until=0.49) == [one("x")]
-    waiting.finish()
-    assert waiting.undone == 0
-
-
 def test_a_requeued_purge_is_joined_with_the_second_purge_of_its_stream() -> None:
     waiting = queue(one("x"))
     waiting.add(one("x"), PendingPurge.at(0.4))
@@ -73,29 +61,6 @@ def test_a_route_purge_with_a_later_cause_waits_for_a_second_purge() -> None:
     waiting.finish()
     assert waiting.start(9, until=5.9) == []
     assert waiting.start(9, until=6.0) == [Copies(A)]
-
-
-def test_a_stream_purged_again_during_its_call_waits_again() -> None:
-    waiting = queue(one("x"))
-    assert waiting.start(1) == [one("x")]
-    assert (len(waiting), waiting.undone) == (0, 1)
-    waiting.add(one("x"), PendingPurge.at(5.0))
-    assert (len(waiting), waiting.undone) == (1, 2)
-    waiting.requeue()
-    assert (len(waiting), waiting.undone, waiting.failed) == (1, 1, 1)
-    assert waiting.drop(5.0) == 0  # as long as it is of use to the second
-    assert waiting.drop(5.1) == 1
-
-
-def test_a_failed_purge_counts_as_failed_until_a_retry_is_done() -> None:
-    waiting = queue(one("x"))
-    waiting.start(1)
-    assert waiting.failed == 0
-    waiting.requeue()
-    waiting.start(1)
-    assert (waiting.failed, waiting.undone) == (1, 1)
-    waiting.finish()
-    assert (waiting.failed, waiting.undone) == (0, 0)
 
 
 def test_a_failed_purge_waits_behind_the_others() -> None:

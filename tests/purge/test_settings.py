@@ -44,107 +44,86 @@ def test_every_cache_kind_is_loaded_with_its_url_and_secret() -> None:
     assert [cache.secret() for cache in caches] == [SECRET] * 3 + [""] * 2
 
 
-@pytest.mark.parametrize(
-    ("cache", "expected"),
-    [
-        pytest.param(
-            {"kind": "akamai"},
-            '[0].kind is "akamai", but must be one of nginx, varnish, fastly, cloudflare, '
-            "cloudflare-worker, cloudfront, bunny.",
-            id="an-unknown-kind",
-        ),
-        pytest.param(
-            {"url": "http://v"},
-            "[0].kind is missing; it must be one of nginx, varnish, fastly, cloudflare, "
-            "cloudflare-worker, cloudfront, bunny.",
-            id="no-kind",
-        ),
-        pytest.param(
-            {"kind": "varnish"},
-            '[0].url is "", but must be the http(s)://HOST[:PORT] of the server.',
-            id="varnish-without-a-url",
-        ),
-        pytest.param(
-            {**VARNISH, "url": "http://v:6081/path"},
-            '[0].url is "http://v:6081/path", but must be http(s)://HOST[:PORT], without a path.',
-            id="a-url-with-a-path",
-        ),
-        pytest.param(
-            {**VARNISH, "url": "http://v:6081\r\nX: y"},
-            '[0].url is "http://v:6081\\r\\nX: y", but must be http(s)://HOST[:PORT], without a '
-            "path.",
-            id="a-url-with-a-line-break",
-        ),
-        pytest.param(
-            {**VARNISH, "url": f"http://me:{SECRET}@v"},
-            '[0].url is "http://***@v", but must be http(s)://HOST[:PORT], without a path.',
-            id="a-url-with-a-password",
-        ),
-        pytest.param(
-            {**VARNISH, "token": SECRET},
-            "[0].token_file is not shown here, but must be left out, as must token: varnish asks "
-            "for none.",
-            id="varnish-with-a-token",
-        ),
-        pytest.param(
-            {**VARNISH, "zone": "z"},
-            "[0].zone is not shown here, but must be left out: varnish has no zones.",
-            id="varnish-with-a-zone",
-        ),
-        pytest.param(
-            {**VARNISH, "host": "h"},
-            '[0].host is "h", but must be left out: varnish goes by tags.',
-            id="varnish-with-a-host",
-        ),
-        pytest.param(
-            {**NGINX, "host": "a\r\nb"},
-            '[0].host is "a\\r\\nb", but must be a host name, maybe with a port.',
-            id="an-nginx-host-with-a-line-break",
-        ),
-        pytest.param(
-            {**FASTLY, "zone": "../../other"},
-            "[0].zone is not shown here, but must be the id of a service.",
-            id="a-fastly-zone-with-slashes",
-        ),
-        pytest.param(
-            {**FASTLY, "zone": ""},
-            "[0].zone is not shown here, but must be the id of a service.",
-            id="an-empty-fastly-zone",
-        ),
-        pytest.param(
-            {"kind": "bunny", "zone": "four", "token": SECRET},
-            "[0].zone is not shown here, but must be the number of a pull zone.",
-            id="a-bunny-zone-that-is-no-number",
-        ),
-        pytest.param(
-            {**FASTLY, "url": "http://api.fastly.com"},
-            '[0].url is "http://api.fastly.com", but must be https: the token is sent there.',
-            id="a-token-over-http",
-        ),
-        pytest.param(
-            {"kind": "fastly", "zone": "z"},
-            "[0].token_file is not shown here, but must be given for fastly, or token, but not "
-            "both.",
-            id="fastly-without-a-token",
-        ),
-        pytest.param(
-            {**FASTLY, "token_file": "/run/token"},
-            "[0].token_file is not shown here, but must be given for fastly, or token, but not "
-            "both.",
-            id="fastly-with-two-tokens",
-        ),
-        pytest.param(
-            {**FASTLY, "token": f"{SECRET}\r\nX: y"},
-            "[0].token is not shown here, but must be a token of at most 1,024 visible characters.",
-            id="a-token-with-a-line-break",
-        ),
-        pytest.param(
-            {**FASTLY, "tokem": SECRET},
-            "[0].tokem is not a setting; the nearest is token.",
-            id="a-misspelt-setting",
-        ),
-    ],
-)
+INVALID: dict[str, tuple[object, ...]] = {
+    "an-unknown-kind": (
+        {"kind": "akamai"},
+        '[0].kind is "akamai", but must be one of nginx, varnish, fastly, cloudflare, '
+        "cloudflare-worker, cloudfront, bunny.",
+    ),
+    "no-kind": (
+        {"url": "http://v"},
+        "[0].kind is missing; it must be one of nginx, varnish, fastly, cloudflare, "
+        "cloudflare-worker, cloudfront, bunny.",
+    ),
+    "varnish-without-a-url": (
+        {"kind": "varnish"},
+        '[0].url is "", but must be the http(s)://HOST[:PORT] of the server.',
+    ),
+    "a-url-with-a-path": (
+        {**VARNISH, "url": "http://v:6081/path"},
+        '[0].url is "http://v:6081/path", but must be http(s)://HOST[:PORT], without a path.',
+    ),
+    "a-url-with-a-line-break": (
+        {**VARNISH, "url": "http://v:6081\r\nX: y"},
+        '[0].url is "http://v:6081\\r\\nX: y", but must be http(s)://HOST[:PORT], without a path.',
+    ),
+    "a-url-with-a-password": (
+        {**VARNISH, "url": f"http://me:{SECRET}@v"},
+        '[0].url is "http://***@v", but must be http(s)://HOST[:PORT], without a path.',
+    ),
+    "varnish-with-a-token": (
+        {**VARNISH, "token": SECRET},
+        "[0].token_file is not shown here, but must be left out, as must token: varnish asks "
+        "for none.",
+    ),
+    "varnish-with-a-zone": (
+        {**VARNISH, "zone": "z"},
+        "[0].zone is not shown here, but must be left out: varnish has no zones.",
+    ),
+    "varnish-with-a-host": (
+        {**VARNISH, "host": "h"},
+        '[0].host is "h", but must be left out: varnish goes by tags.',
+    ),
+    "an-nginx-host-with-a-line-break": (
+        {**NGINX, "host": "a\r\nb"},
+        '[0].host is "a\\r\\nb", but must be a host name, maybe with a port.',
+    ),
+    "a-fastly-zone-with-slashes": (
+        {**FASTLY, "zone": "../../other"},
+        "[0].zone is not shown here, but must be the id of a service.",
+    ),
+    "an-empty-fastly-zone": (
+        {**FASTLY, "zone": ""},
+        "[0].zone is not shown here, but must be the id of a service.",
+    ),
+    "a-bunny-zone-that-is-no-number": (
+        {"kind": "bunny", "zone": "four", "token": SECRET},
+        "[0].zone is not shown here, but must be the number of a pull zone.",
+    ),
+    "a-token-over-http": (
+        {**FASTLY, "url": "http://api.fastly.com"},
+        '[0].url is "http://api.fastly.com", but must be https: the token is sent there.',
+    ),
+    "fastly-without-a-token": (
+        {"kind": "fastly", "zone": "z"},
+        "[0].token_file is not shown here, but must be given for fastly, or token, but not both.",
+    ),
+    "fastly-with-two-tokens": (
+        {**FASTLY, "token_file": "/run/token"},
+        "[0].token_file is not shown here, but must be given for fastly, or token, but not both.",
+    ),
+    "a-token-with-a-line-break": (
+        {**FASTLY, "token": f"{SECRET}\r\nX: y"},
+        "[0].token is not shown here, but must be a token of at most 1,024 visible characters.",
+    ),
+    "a-misspelt-setting": (
+        {**FASTLY, "tokem": SECRET},
+        "[0].tokem is not a setting; the nearest is token.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cache", "expected"), INVALID.values(), ids=INVALID)
 def test_an_invalid_cache_is_reported_in_one_sentence_without_the_token(
     cache: dict[str, Any], expected: str
 ) -> None:
