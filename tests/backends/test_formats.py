@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.backends.sqlite.backups.copying import back_up, restore
 from gateway.backends.sqlite.backups.source import SourceFile
@@ -63,8 +64,12 @@ async def test_a_file_of_an_earlier_version_is_upgraded_with_all_that_it_has(
     old: Path, tmp_path: Path
 ) -> None:
     folder = made(old, tmp_path / "data")
-    assert_sound(folder, int(old.stem.removeprefix("format_")[0]))
-    await assert_content(folder)
+    version = int(old.stem.removeprefix("format_")[0])
+    assert_sound(folder, version)
+    with capture_logs() as lines:
+        await assert_content(folder)
+    told = [(line["was"], line["format"]) for line in lines if line["event"] == "log.upgraded"]
+    assert told == [(version, SCHEMA_VERSION)] * (version < SCHEMA_VERSION)
     assert int.from_bytes((folder / "headgate.db").read_bytes()[60:64]) == SCHEMA_VERSION
     async with opened("sqlite", folder) as log:
         state = (await log.load("fork")).place.state

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import apsw
 import pytest
-from structlog.testing import capture_logs
 
 from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.data_folder import RECENT, SCHEMA_VERSION
@@ -314,26 +313,6 @@ async def test_a_damaged_recent_record_is_refused_and_the_others_are_served(
         for start in (0, 3):
             with pytest.raises(RecordDamaged):
                 await log.read(change.state, start, 9)
-
-
-async def test_a_file_of_the_first_format_is_upgraded_and_read(tmp_path: Path) -> None:
-    """The tables were the same, but for this one."""
-    async with opened("sqlite", tmp_path) as log:
-        first = created(log, "s", b"first")
-        await log.commit([first])
-    with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as connection:
-        connection.execute("drop table recent; pragma user_version=1")
-    log = SqliteLog(tmp_path)
-    with capture_logs() as lines:
-        await log.open()
-    told = {"event": "log.upgraded", "log_level": "info", "was": 1, "format": 2}
-    assert lines == [{**told, "file": str(tmp_path / "headgate.db")}]
-    assert format_in(tmp_path) == 2
-    second = appended(first.state, b" second")
-    await log.commit([second])
-    assert counted(tmp_path) == 1
-    assert await read(log, second.state) == b"first second"
-    await log.close()
 
 
 async def test_an_upgrade_that_is_only_in_the_wal_is_completed_at_the_next_start(

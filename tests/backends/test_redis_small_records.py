@@ -73,23 +73,6 @@ async def test_a_quick_decoding_of_records_is_done_in_one_turn(
     assert run.datas == datas(10_000)
 
 
-@pytest.mark.usefixtures("always_long")
-@pytest.mark.parametrize("missing", range(1, MANY))
-async def test_decoding_ends_at_a_missing_entry_at_any_place(missing: int) -> None:
-    reply = entries(MANY)
-    del reply[missing]
-    run = Run(0)
-    await run.extend(WHOLE, reply, ALL)
-    assert run.datas == datas(MANY)[:missing]
-
-
-async def test_records_of_two_stretches_are_joined_in_order() -> None:
-    run = Run(0)
-    await run.extend(Stretch(1, "source", 0, 2 * MANY), entries(MANY), ALL)
-    await run.extend(Stretch(2, "s", 2 * MANY, ALL), entries(2, 2 * MANY), ALL)
-    assert run.datas == datas(MANY) + datas(2)
-
-
 # ---------------------------------------------------------------- what counts of what is found
 
 
@@ -158,13 +141,6 @@ async def test_the_later_of_two_entries_for_one_position_is_used(at: int) -> Non
     run = Run(0)
     await run.extend(WHOLE, reply, ALL)
     assert run.datas == datas(MANY)
-
-
-@pytest.mark.parametrize("stop", range(1, 6))
-async def test_a_stretch_ends_before_the_record_at_its_stop(stop: int) -> None:
-    run = Run(0)
-    await run.extend(Stretch(1, "s", 0, stop), found(("0-1", (b"ab", b"c", b"de"))), 5)
-    assert run.datas == [b"ab", b"c", b"de"][: (1, 1, 2, 3, 3)[stop - 1]]
 
 
 @pytest.mark.parametrize("size", [MUCH - 1, MUCH])

@@ -145,10 +145,6 @@ async def verify_delete(service: Service) -> None:
     assert await service.data("s") == BASE
 
 
-async def nothing(service: Service) -> None:
-    """No more of it."""
-
-
 KINDS = {
     "append": Kind(append, append_again, verify_append),
     "close": Kind(close, close, verify_close),

@@ -9,10 +9,8 @@ import msgspec
 
 from gateway.backends.sqlite.recent import LONGEST
 from gateway.backends.sqlite.writing.reclaiming import RECLAIM_ROWS, RECLAIM_STREAMS
-from gateway.protocol.streams.state import Lifetime
 from tests.backends.abilities import needed
-from tests.backends.contract import appended, created, loaded, opened, reclaimed, removed
-from tests.support.manual_clock import at
+from tests.backends.contract import appended, created, opened, reclaimed, removed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,19 +97,3 @@ async def test_a_trimmed_stream_that_is_removed_leaves_no_rows(tmp_path: Path) -
         await reclaimed(log)
         assert ends(tmp_path) == []
         assert await reclaimed(log) == 0
-
-
-async def test_a_file_without_places_for_retention_gets_them_when_it_is_opened(
-    tmp_path: Path,
-) -> None:
-    async with opened("sqlite", tmp_path) as log:
-        first = created(log, "s", b"abc", lifetime=Lifetime(ttl_s=9), deadline=1009.0)
-        await log.commit([first])
-    older = apsw.Connection(str(tmp_path / "headgate.db"))
-    older.execute("drop table trimmed; drop index streams_trim")
-    older.execute("alter table streams drop column trim_at")
-    older.close()
-    async with opened("sqlite", tmp_path) as log:
-        assert await loaded(log, "s") == first.state
-        await log.commit([appended(first.state, trim_at=100.0)])
-        assert list(await log.expired(at(100.0), 10)) == ["s"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -193,23 +193,6 @@ def test_a_cached_head_is_judged_like_a_new_one(
 def a_chunk(number: int, *fields: tuple[str, str]) -> WholeAnswer:
     told = [("ETag", f'"{number}"'), ("Stream-Next-Offset", f"b{number:04}"), ("Date", DATE)]
     return whole(200, [("Content-Type", "text/plain"), *told, *fields], b"data")
-
-
-def test_a_repeated_head_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    apply = ResponseRules.apply
-    times: list[Times] = []
-
-    def watched(*given: Any) -> CachedResponse:
-        times.append(given[4])
-        return apply(*given)
-
-    monkeypatch.setattr(ResponseRules, "apply", watched)
-    remembered = JudgedHeads(rules())
-    for number in range(5):
-        cached = judge(remembered, a_chunk(number), Times(NOW, NOW + number))
-        assert cached.stored.etag == f'"{number}"'
-        assert f"Stream-Next-Offset: b{number:04}\r\n".encode() in cached.head
-    assert times == [Times(NOW, NOW), Times(NOW, NOW + 1)]
 
 
 def test_head_patterns_are_bounded_in_number() -> None:

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from gateway.cache.decision import (
-    Fetch,
     ServeCached,
     ServeStale,
     StandIn,
@@ -99,10 +98,6 @@ def test_a_no_cache_response_is_validated_at_each_use_even_if_the_clock_goes_bac
         assert not serves_error(variant.stored, now)
 
 
-def test_a_request_without_a_stored_response_is_fetched() -> None:
-    assert reuse(ANY, [], NOW) == Fetch()
-
-
 def test_an_only_if_cached_request_is_served_or_refused_without_a_fetch() -> None:
     variant = in_store(kept(f"Cache-Control: {STALE}"))
     assert reuse(ONLY_IF_CACHED, [], NOW) == UncachedRefusal()
@@ -179,13 +174,6 @@ def test_the_variant_with_equal_request_fields_is_selected(
     ]
     chosen = select(entries, fields(request_fields))
     assert (chosen and chosen.cached.body.decode()) == name
-
-
-def test_the_newest_matching_variant_is_selected() -> None:
-    old, new = cached("old", "", ""), cached("new", "Foo: 1", "Foo", after=1)
-    assert select([new, old], fields("Foo: 1")) is new
-    assert select([new, old], fields("Foo: 2")) is old
-    assert select([], fields("Foo: 1")) is None
 
 
 def test_the_request_fields_of_a_variant_are_stored_sorted_and_normalised() -> None:
@@ -417,30 +405,6 @@ def test_only_a_matching_condition_is_answered_with_not_modified(
 
 
 # Ranges
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("bytes=0-1", (0, 2)),
-        ("bytes=8-", (8, 10)),
-        ("bytes=-3", (7, 10)),
-        ("bytes=0-1, 3-4", None),
-        ("items=0-1", None),
-        ("", None),
-    ],
-)
-def test_a_single_satisfiable_range_is_used_and_others_are_ignored(
-    text: str, expected: tuple[int, int] | None
-) -> None:
-    assert byte_range(fields(f"Range: {text}"), fields(""), 10) == expected
-
-
-@pytest.mark.parametrize("text", ["bytes=10-", "bytes=-0"])
-def test_a_range_behind_the_end_raises_range_not_satisfiable_with_the_size(text: str) -> None:
-    with pytest.raises(RangeNotSatisfiable) as refusal:
-        byte_range(fields(f"Range: {text}"), fields(""), 10)
-    assert refusal.value.size == 10
 
 
 @pytest.mark.parametrize("text", ["", "bytes=0-", "bytes=-1"])

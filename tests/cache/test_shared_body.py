@@ -16,29 +16,6 @@ async def all_of(reader: SharedBodyReader) -> list[bytes]:
     return [part async for part in reader.parts()]
 
 
-async def test_a_reader_that_joins_before_the_body_is_passed_on_gets_all_of_it() -> None:
-    body = SharedBody()
-    early = asyncio.create_task(all_of(body.reader()))
-    body.add(b"one")
-    late = body.reader()
-    body.add(b"two")
-    assert (body.whole(), body.size) == (b"onetwo", 6)
-    body.pass_on()
-    body.add(b"three")
-    body.end()
-    assert await early == await all_of(late) == [b"one", b"two", b"three"]
-
-
-async def test_a_body_that_fails_raises_after_the_parts_received() -> None:
-    body = SharedBody()
-    reader = body.reader().parts()
-    body.add(b"one")
-    body.fail(OriginBroken("cut"))
-    assert await anext(reader) == b"one"
-    with pytest.raises(OriginBroken):
-        await anext(reader)
-
-
 @pytest.mark.parametrize(
     ("ahead", "waits"),
     [(AHEAD_BYTES - 1, False), (AHEAD_BYTES, False), (AHEAD_BYTES + 1, True)],
@@ -54,13 +31,6 @@ async def test_a_body_passed_on_waits_for_its_slowest_reader(ahead: int, waits: 
     assert waiting.done() is not waits
     await anext(slow.parts())
     await waiting
-
-
-async def test_a_body_still_cached_waits_for_no_reader() -> None:
-    body = SharedBody()
-    body.reader()
-    body.add(b"x" * (AHEAD_BYTES + 1))
-    await body.wait_for_slowest()
 
 
 async def test_a_body_does_not_wait_for_a_reader_that_left() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.cache.fetches.origin_exchange import LONGEST_KEPT
-from gateway.cache.fetches.shared_body import AHEAD_BYTES
 from gateway.cache.rules import hit_for_pass
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.cache.stage import staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
-from tests.support.waiting import at_rest, until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.cache.stage import Stage, Told
@@ -94,15 +92,6 @@ async def test_a_fetch_continues_when_its_leader_leaves_within_the_body() -> Non
         assert [reader.body for reader in await asyncio.gather(*others)] == [b"datamore"] * 3
         assert (await stage.get()).x_cache == "HIT"
         assert len(raw.heard) == 1
-
-
-async def test_a_fetch_continues_when_a_waiting_reader_leaves() -> None:
-    steps = Steps(b"", answer(b"data", MINUTE))
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
-        leader, gone, other = await readers_of(stage, raw, 3)
-        gone.cancel()
-        steps.go()
-        assert [(await leader).body, (await other).body] == [b"data", b"data"]
 
 
 @pytest.mark.parametrize("left", [2, 3])
@@ -314,21 +303,6 @@ async def test_an_error_within_an_uncacheable_body_reaches_its_reader() -> None:
 # ---------------------------------------------------------------- parts as they come
 
 
-@pytest.mark.parametrize("field", [MINUTE, NOT_KEPT])
-async def test_a_slow_body_reaches_the_leader_part_by_part(field: str) -> None:
-    steps = Steps(head(6, field) + b"ab", b"cd", b"ef")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
-        given = await stage.given()
-        assert given.source is not None
-        parts = given.source.parts()
-        received = [await anext(parts)]
-        assert (received, steps.sent) == ([b"ab"], 1)
-        for piece in (b"cd", b"ef"):
-            steps.go()
-            assert await anext(parts) == piece
-        assert [part async for part in parts] == []
-
-
 async def test_a_response_that_arrives_at_once_is_returned_in_one_piece() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         given = await stage.given()
@@ -370,34 +344,6 @@ async def test_every_reader_gets_the_whole_of_a_response_over_the_length_limit()
         assert [len(reader.body) for reader in await asyncio.gather(*readers)] == [length] * 3
         assert len(raw.heard) == 3
         assert len(stage.store) == 0
-
-
-@pytest.mark.parametrize("field", [MINUTE, NOT_KEPT])
-async def test_a_long_response_is_read_no_faster_than_its_leader_reads(field: str) -> None:
-    """Besides what the gateway holds there are the buffers of two sockets and of two clients."""
-    stream = Stream(100 * MB, field)
-    async with RawOrigin(stream) as raw, staged(raw) as stage:
-        given = await stage.given()
-        assert given.source is not None
-        assert await at_rest(lambda: stream.sent) <= AHEAD_BYTES + 16 * MB
-        given.source.release()
-
-
-async def test_a_long_response_takes_little_memory() -> None:
-    stream = Stream(50 * MB, NOT_KEPT)
-    async with RawOrigin(stream) as raw, staged(raw) as stage:
-        tracemalloc.start()
-        try:
-            given = await stage.given()
-            assert given.source is not None
-            size = 0
-            async for part in given.source.parts():
-                size += len(part)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert size == 50 * MB
-        assert peak < 8 * MB
 
 
 async def test_the_keys_passed_without_waiting_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

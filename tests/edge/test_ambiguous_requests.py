@@ -88,35 +88,6 @@ def test_transfer_encoding_in_an_http_1_0_request_is_refused(gateway: Alike) -> 
 
 
 @pytest.mark.parametrize(
-    "host",
-    [
-        b"a b/c",
-        b"a/b",
-        b'"><script>',
-        b"a,b",
-        b"a@b",
-        pytest.param(b"\xff", id="a-byte-that-is-no-ascii"),
-        b"a:b",
-    ],
-)
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_malformed_host_is_refused(gateway: Alike, method: str, host: bytes) -> None:
-    """It would be a part of keys, of what the origin is told and of addresses in answers."""
-    path = gateway.path()
-    head = f"{method} {path} HTTP/1.1\r\nContent-Length: 0\r\nHost: ".encode()
-    gateway.send(head + host + b"\r\n\r\n")[0].assert_problem(400)
-    assert not gateway.arrived(path)
-
-
-@pytest.mark.parametrize("host", ["Example.COM", "example.com:80", "EXAMPLE.com:80"])
-def test_spellings_of_one_host_are_forwarded_as_one(gateway: Alike, host: str) -> None:
-    path = gateway.path()
-    for named in ("example.com", host):
-        gateway.send(f"GET {path} HTTP/1.1\r\nHost: {named}\r\n\r\n".encode())
-    assert {one.field("x-forwarded-host") for one in gateway.arrived(path)} == {"example.com"}
-
-
-@pytest.mark.parametrize(
     "line",
     [
         b"GET %b",

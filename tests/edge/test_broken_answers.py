@@ -161,15 +161,6 @@ def test_a_body_closed_too_early_looks_cut_to_the_client_and_is_not_cached(
     _assert_failed_or_cut(stage, path)
 
 
-def test_a_body_delimited_by_the_connection_end_is_passed_on_and_not_cached(stage: Stage) -> None:
-    """Nobody can tell whether it was cut."""
-    path = stage.path(_then_close(OK + b"\r\nwro"))
-    found = stage.read(path)
-    assert found is not None
-    assert found.body == b"wro"
-    assert stage.recover(path).body == RIGHT
-
-
 def test_body_that_ends_with_a_reset_is_cut(stage: Stage) -> None:
     cached = threading.Event()
 

@@ -11,7 +11,7 @@ from unittest.mock import ANY
 import pytest
 
 from gateway.edge.followed import followed_streams
-from gateway.edge.polls.follower import HOLDS_S, backoff_s
+from gateway.edge.polls.follower import HOLDS_S
 from gateway.protocol.cursors import INTERVAL_S
 from gateway.protocol.streams.reach import TailBound
 from tests.edge.live_readers import (
@@ -266,18 +266,6 @@ async def test_a_poll_response_without_protocol_headers_is_a_502() -> None:
         origin.instead = answer(b"<html>", "Content-Type: text/html")
         origin.tell()
         assert (await waiter.answer()).status == 502
-
-
-async def test_an_origin_that_answers_empty_polls_at_once_is_polled_with_back_off() -> None:
-    async with live(b"a") as (origin, gateway):
-        origin.holds = False
-        began = asyncio.get_running_loop().time()
-        viewer = await following(gateway, "0001")
-        await until(lambda: len(origin.polls) >= 4)
-        pauses = sum(backoff_s(barren, 0) for barren in range(1, 4))
-        assert asyncio.get_running_loop().time() - began > pauses - 0.05
-        origin.append(b"b")
-        assert await up_to(viewer, "0002") == "b"
 
 
 # ---------------------------------------------------------------- lingering

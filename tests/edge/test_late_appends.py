@@ -177,16 +177,13 @@ async def test_no_reader_is_up_to_date_without_data_that_a_read_returned_while_t
         await confirmed(gateway, "0002")
 
 
-@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
-async def test_a_read_that_shows_the_closure_closes_the_stream_for_all_readers(
-    line: str,
-) -> None:
+async def test_a_read_that_shows_the_closure_closes_the_stream_for_all_readers() -> None:
     async with live(b"a") as (origin, gateway):
         viewer = await following_in_vain(origin, gateway)
         origin.closed_stream = True
         gateway.clock.advance(2)
         for offset in ("-1", "0001"):
-            got = await gateway.ask(get(f"{S}?offset={offset}", line))
+            got = await gateway.ask(get(f"{S}?offset={offset}"))
             assert (got.status, got.get("Stream-Closed")) == (200, "true")
         origin.tell()
         events = await viewer.events_to_the_end()
@@ -207,15 +204,14 @@ async def test_data_read_with_a_cookie_are_not_expected_of_the_stream_of_other_r
         assert (news(got), got.get("X-Cache")) == ((200, b"", "0001", "true"), "MISS")
 
 
-@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
-async def test_an_invented_offset_does_not_change_the_expected_tail(line: str) -> None:
+async def test_an_invented_offset_does_not_change_the_expected_tail() -> None:
     """An origin may take any offset past the tail for the tail, and say it again."""
     async with live(b"a") as (origin, gateway):
         await following_in_vain(origin, gateway)
         origin.instead = answer(b"", TEXT, "Stream-Next-Offset: 0009", "Stream-Up-To-Date: true")
-        assert (await gateway.ask(get(f"{S}?offset=0009", line))).status == 200
+        assert (await gateway.ask(get(f"{S}?offset=0009"))).status == 200
         origin.instead = None
-        got = await gateway.ask(get(f"{S}?offset=0001", line))
+        got = await gateway.ask(get(f"{S}?offset=0001"))
         assert (news(got), got.get("X-Cache")) == ((200, b"", "0001", "true"), "COLLAPSED")
 
 
@@ -306,18 +302,17 @@ async def test_polls_of_a_herd_answered_after_an_append_are_not_up_to_date_witho
         assert told == [True] * AT_ONCE + [False] * 9
 
 
-@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
-async def test_repeated_reads_at_now_do_not_count_as_another_stream(line: str) -> None:
+async def test_repeated_reads_at_now_do_not_count_as_another_stream() -> None:
     """`now` is another place each time."""
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         for number, piece in enumerate((b"b", b"c", b"d"), start=1):
             await origin.polled(number)
-            assert (await gateway.ask(get(f"{S}?offset=now", line))).status == 200
+            assert (await gateway.ask(get(f"{S}?offset=now"))).status == 200
             origin.append(piece)
             await up_to(viewer, f"{number + 1:04}")
-        assert (await gateway.ask(get(f"{S}?offset=now", line))).status == 200
-        got = await gateway.ask(get(f"{S}?offset=0002", line))
+        assert (await gateway.ask(get(f"{S}?offset=now"))).status == 200
+        got = await gateway.ask(get(f"{S}?offset=0002"))
         assert news(got) == (200, b"cd", "0004", "true")
         assert gateway.limits.live_readers == 1
         assert news(await gateway.ask(get(at("0002")))) == (200, b"cd", "0004", "true")

@@ -175,22 +175,6 @@ async def test_a_read_admitted_by_the_origin_ends_when_its_client_disconnects() 
         await until(lambda: gateway.edge.origin.requests.count == 0)
 
 
-async def test_a_shared_read_continues_while_one_client_waits() -> None:
-    steps = Steps(b"", answer(b"data", "Cache-Control: max-age=60"))
-    async with RawOrigin(steps) as origin, edge_serving(origin) as gateway:
-        clients = [await gateway.connect() for _ in range(3)]
-        for client in clients:
-            client.send(get(f"{EDGE}/s"))
-        await until(lambda: gateway.edge.cache.collapsed == 2)
-        for client in clients[:2]:
-            client.close()
-        await until(lambda: gateway.limits.connections == 1)
-        assert gateway.edge.origin.requests.count == 1
-        steps.go()
-        assert (await clients[2].answer()).body == b"data"
-        await until(lambda: gateway.edge.origin.requests.count == 0)
-
-
 def limit_left_writes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Set the time that a write may take once its client has left."""
     monkeypatch.setattr(edge_handlers, "LEFT_WRITE_S", seconds)

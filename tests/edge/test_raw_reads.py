@@ -90,6 +90,13 @@ QUERIES = st.sampled_from(
 )
 BODYLESS = ("204", "304")
 END_OF_NOTHING: Asked = (0, "?offset=a", [], ("200 OK", [], 0, "whole"))
+CHECKED = ['ETag: "x"', "Cache-Control: no-cache", "Stream-Next-Offset: b"]
+CHANGES: list[Answered] = [
+    ("200 OK", CHECKED, 10, "whole"),
+    ("304 Not Modified", ['ETag: "x"'], 0, "whole"),
+    ("304 Not Modified", ['ETag: "y"'], 0, "whole"),
+]
+VALIDATED: list[Asked] = [(0, "?offset=a", [], answered) for answered in CHANGES]
 # Of three streams, as one may be kept: each goes the raw way where that is open.
 SURE: list[Asked] = [(stream, "?offset=a", [], ("200 OK", [], 10, "whole")) for stream in range(3)]
 END: Asked = (0, "?offset=a", [], AN_END)
@@ -195,6 +202,7 @@ def test_a_read_has_the_same_response_with_both_clients_of_the_origin(
         @example([(END_OF_NOTHING, bearer("all")), (END, bearer("all"))])
         @example([(NO_HTTP, bearer("all"))])
         @example([(END_IN_CHUNKS, bearer("all"))])
+        @example([(asked, bearer("all")) for asked in VALIDATED])
         @example(sure)
         def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))

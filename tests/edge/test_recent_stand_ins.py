@@ -78,31 +78,28 @@ async def test_recent_data_of_a_followed_stream_stand_in_for_a_failing_origin(
         assert gateway.edge.cache.fetched == asked
 
 
-@WAYS
-async def test_an_empty_tail_response_does_not_stand_in_for_a_failing_origin(way: str) -> None:
+async def test_an_empty_tail_response_does_not_stand_in_for_a_failing_origin() -> None:
     """An answer that says so may be kept, but not beyond its time."""
     async with live(b"a") as (origin, gateway):
         for _ in range(2):
-            assert news(await gateway.ask(get(READ, way))) == (200, b"", "0001", "true")
+            assert news(await gateway.ask(get(READ))) == (200, b"", "0001", "true")
         origin.instead = reset
         gateway.clock.advance(9)
         for _ in range(2):
-            assert (await gateway.ask(get(READ, way))).status == 502
+            assert (await gateway.ask(get(READ))).status == 502
 
 
-@WAYS
-async def test_recent_data_that_stand_in_support_ranges_and_304(way: str) -> None:
+async def test_recent_data_that_stand_in_support_ranges_and_304() -> None:
     async with live(b"a") as (origin, gateway):
         await followed(origin, gateway)
         await fail(origin, gateway)
-        tag = (await gateway.ask(get(READ, way))).get("ETag")
-        got = await gateway.ask(get(READ, way, f"If-None-Match: {tag}"))
+        tag = (await gateway.ask(get(READ))).get("ETag")
+        got = await gateway.ask(get(READ, f"If-None-Match: {tag}"))
         assert (got.status, got.get("X-Cache")) == (304, "STALE")
-        part = await gateway.ask(get(READ, way, "Range: bytes=0-0"))
+        part = await gateway.ask(get(READ, "Range: bytes=0-0"))
         assert (part.status, part.body) == (206, b"b")
 
 
-@WAYS
 @pytest.mark.parametrize(
     "says",
     [
@@ -118,7 +115,7 @@ async def test_recent_data_that_stand_in_support_ranges_and_304(way: str) -> Non
 )
 @pytest.mark.parametrize("of", ["says", "says_of_reads"])
 async def test_recent_data_do_not_stand_in_if_the_origin_forbids_stale_use(
-    says: str, of: str, way: str
+    says: str, of: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
         lines = [says, "Cache-Control: max-age=9"] if says.startswith("Vary") else [says]
@@ -129,53 +126,47 @@ async def test_recent_data_do_not_stand_in_if_the_origin_forbids_stale_use(
         await followed(origin, gateway)
         await fail(origin, gateway)
         gateway.clock.advance(9)
-        assert (await gateway.ask(get(READ, way))).status == 502
+        assert (await gateway.ask(get(READ))).status == 502
 
 
-@WAYS
 @pytest.mark.parametrize(("says", "seconds"), [("", 300), (", stale-if-error=7", 7)])
-async def test_recent_data_stand_in_for_the_stale_if_error_time(
-    says: str, seconds: int, way: str
-) -> None:
+async def test_recent_data_stand_in_for_the_stale_if_error_time(says: str, seconds: int) -> None:
     async with live(b"a") as (origin, gateway):
         origin.says = [f"Cache-Control: max-age=60{says}"]
         await followed(origin, gateway)
         await fail(origin, gateway)
         lifetime = gateway.edge.feeds.origin.freshness.tail_max_age  # of what has reached the tail
         gateway.clock.advance(lifetime + seconds - 1)
-        assert stands_in(await gateway.ask(get(READ, way)))
+        assert stands_in(await gateway.ask(get(READ)))
         gateway.clock.advance(1)
-        assert (await gateway.ask(get(READ, way))).status == 502
+        assert (await gateway.ask(get(READ))).status == 502
 
 
-@WAYS
 @pytest.mark.parametrize(("says", "status"), [("", 502), ("Cache-Control: public, max-age=9", 200)])
 async def test_recent_data_of_a_reader_with_credentials_stand_in_only_if_public(
-    says: str, status: int, way: str
+    says: str, status: int
 ) -> None:
     async with live(b"a") as (origin, gateway):
         origin.says = [says] if says else []
         await followed(origin, gateway, "Cookie: a=1")
         await fail(origin, gateway)
-        assert (await gateway.ask(get(READ, way, "Cookie: a=1"))).status == status
-        assert (await gateway.ask(get(READ, way, "Cookie: b=1"))).status == 502
-        assert (await gateway.ask(get(READ, way))).status == 502
+        assert (await gateway.ask(get(READ, "Cookie: a=1"))).status == status
+        assert (await gateway.ask(get(READ, "Cookie: b=1"))).status == 502
+        assert (await gateway.ask(get(READ))).status == 502
 
 
-@WAYS
-async def test_recent_data_do_not_stand_in_for_reads_at_the_tail(way: str) -> None:
+async def test_recent_data_do_not_stand_in_for_reads_at_the_tail() -> None:
     async with live(b"a") as (origin, gateway):
         await followed(origin, gateway)
         await fail(origin, gateway)
         for offset in ("0002", "now"):
-            assert (await gateway.ask(get(f"{S}?offset={offset}", way))).status == 502
+            assert (await gateway.ask(get(f"{S}?offset={offset}"))).status == 502
 
 
-@WAYS
-async def test_recent_data_stand_in_before_an_older_cached_response(way: str) -> None:
+async def test_recent_data_stand_in_before_an_older_cached_response() -> None:
     async with live(b"a") as (origin, gateway):
         origin.says_of_reads = ["Cache-Control: max-age=10"]
-        whole = get(f"{S}?offset=-1", way)
+        whole = get(f"{S}?offset=-1")
         await followed(origin, gateway)
         origin.longest = 1
         assert news(await gateway.ask(whole)) == (200, b"a", "0001", None)

@@ -94,38 +94,6 @@ def is_plain(data: bytes) -> bool:
     return taken([data]) != (False, None)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(b"2;a=b\r\nok\r\n0\r\n\r\n", id="a-chunk-extension"),
-        pytest.param(b"2\r\nok\r\n0;a=b\r\n\r\n", id="an-extension-of-the-last-chunk"),
-        pytest.param(b"2\r\nok\r\n0\r\nTrailer: 1\r\n\r\n", id="a-trailer"),
-        pytest.param(b"2\r\nok\r\n0\r\n\r\nmore", id="bytes-behind-the-body"),
-        pytest.param(
-            b"2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", id="a-response-behind-the-body"
-        ),
-        pytest.param(b"2 \r\nok\r\n0\r\n\r\n", id="a-blank-behind-the-size"),
-        pytest.param(b" 2\r\nok\r\n0\r\n\r\n", id="a-blank-before-the-size"),
-        pytest.param(b"2\nok\r\n0\r\n\r\n", id="a-size-ended-by-lf"),
-        pytest.param(b"2\r\nok\n0\r\n\r\n", id="a-chunk-ended-by-lf"),
-        pytest.param(b"2\r\nokk\r\n0\r\n\r\n", id="a-chunk-longer-than-its-size"),
-        pytest.param(b"2\r\no\r\n0\r\n\r\n", id="a-chunk-shorter-than-its-size"),
-        pytest.param(b"0x2\r\nok\r\n0\r\n\r\n", id="a-hexadecimal-prefix"),
-        pytest.param(b"-2\r\nok\r\n0\r\n\r\n", id="a-negative-size"),
-        pytest.param(b"+2\r\nok\r\n0\r\n\r\n", id="a-plus-before-the-size"),
-        pytest.param(b"2_0\r\nok\r\n0\r\n\r\n", id="an-underscore-in-the-size"),
-        pytest.param(b"\xd9\xa2\r\nok\r\n0\r\n\r\n", id="a-size-in-arabic-digits"),
-        pytest.param(b"\r\nok\r\n0\r\n\r\n", id="no-size"),
-        pytest.param(b"000000002\r\nok\r\n0\r\n\r\n", id="a-size-of-nine-digits"),
-        pytest.param(b"fffffffffffffffff\r\n", id="a-size-over-64-bits"),
-        pytest.param(b"2\r\nok\r\n0\r\n\n", id="a-body-ended-by-lf"),
-    ],
-)
-def test_an_unusual_chunked_body_is_left_to_the_parser(data: bytes) -> None:
-    assert taken([data]) == (False, None)
-    assert taken([bytes([byte]) for byte in data])[1] is None
-
-
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_a_gathered_body_is_bounded_in_bytes_and_chunks(more: int) -> None:
     size = GATHERED_BYTES + more

@@ -96,63 +96,6 @@ def test_a_different_connection_field_makes_a_different_stable_head() -> None:
     assert close.kind.stable != more.kind.stable
 
 
-@pytest.mark.parametrize(
-    "wire",
-    [
-        pytest.param(OK + b"\r\n", id="neither-length-nor-chunks"),
-        pytest.param(
-            OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", id="gzip-before-chunked"
-        ),
-        pytest.param(
-            OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n", id="chunked-twice"
-        ),
-        pytest.param(
-            OK + b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
-            id="chunked-with-a-length",
-        ),
-        pytest.param(
-            OK + b"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\n\r\n", id="a-trailer-header"
-        ),
-        pytest.param(
-            b"HTTP/1.1 304 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="a-304-with-chunks"
-        ),
-        pytest.param(
-            OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok", id="one-length-twice"
-        ),
-        pytest.param(OK + b"Content-Length: 2, 2\r\n\r\nok", id="a-list-of-lengths"),
-        pytest.param(OK + b"Content-Length: 0x2\r\n\r\nok", id="a-hexadecimal-length"),
-        pytest.param(OK + b"Content-Length: +2\r\n\r\nok", id="a-plus-before-the-length"),
-        pytest.param(
-            OK + b"Content-Length: 1234567890123456\r\n\r\nok", id="a-length-of-sixteen-digits"
-        ),
-        pytest.param(OK + b"ETag: a\r\nETag: b\r\nContent-Length: 0\r\n\r\n", id="two-etags"),
-        pytest.param(OK + b"Upgrade: x\r\nContent-Length: 0\r\n\r\n", id="an-upgrade-header"),
-        pytest.param(
-            OK + b"Connection: Upgrade\r\nContent-Length: 0\r\n\r\n", id="connection-upgrade"
-        ),
-        pytest.param(OK + b"A : b\r\nContent-Length: 0\r\n\r\n", id="a-blank-before-a-colon"),
-        pytest.param(OK + b"A: b\r\n c\r\nContent-Length: 0\r\n\r\n", id="a-folded-field"),
-        pytest.param(OK + b"A: b\nContent-Length: 0\r\n\r\n", id="a-field-ended-by-lf"),
-        pytest.param(OK + b"A: \0\r\nContent-Length: 0\r\n\r\n", id="a-nul-in-a-field"),
-        pytest.param(OK + b": b\r\nContent-Length: 0\r\n\r\n", id="an-empty-field-name"),
-        pytest.param(OK.replace(b"1.1", b"1.0") + b"Content-Length: 0\r\n\r\n", id="http-1-0"),
-        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(), id="a-100-before-the-response"),
-        pytest.param(
-            b"HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n", id="no-blank-behind-the-status"
-        ),
-        pytest.param(b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n", id="a-status-above-599"),
-        pytest.param(
-            b"HTTP/1.1 200 O\x1bK\r\nContent-Length: 0\r\n\r\n",
-            id="a-control-character-in-the-reason",
-        ),
-        pytest.param(b"\r\n" + answer(), id="an-empty-line-before-the-head"),
-        pytest.param(OK + b"Content-Length: 0\r\n", id="a-head-without-its-end"),
-    ],
-)
-def test_an_unusual_response_head_is_left_to_the_parser(wire: bytes) -> None:
-    assert PlainHeads().read(wire, is_head=False) is None
-
-
 @pytest.mark.parametrize("is_more", [False, True])
 def test_a_response_head_is_read_as_plain_only_within_the_bounds_of_lines_and_bytes(
     is_more: bool,
@@ -218,18 +161,6 @@ async def test_a_body_of_more_than_most_chunks_is_relayed_in_parts() -> None:
         got = await send(origin)
         assert not isinstance(got, WholeAnswer)
         assert await got.read(LIMIT) == b"x" * (MOST_CHUNKS + 1)
-
-
-async def test_a_slow_body_is_returned_in_parts() -> None:
-    steps = Steps(answer(b"ab")[:-1], b"b")
-    async with RawOrigin(steps) as server, opened(server) as origin:
-        got = await send(origin)
-        parts = got.parts()
-        assert await anext(parts) == b"a"
-        assert origin.requests.count == 1
-        steps.go()
-        assert [part async for part in parts] == [b"b"]
-        assert (kept(origin), origin.requests.count) == (1, 0)
 
 
 async def test_an_abandoned_request_ends_at_once() -> None:
@@ -308,18 +239,6 @@ async def test_a_task_that_sends_on_a_reused_connection_gets_a_whole_response() 
         with pytest.raises(OriginBroken):
             await got.read(1)
         assert (kept(origin), origin.requests.count) == (1, 0)
-
-
-async def test_a_cancelled_request_closes_its_connection() -> None:
-    async with RawOrigin(answer(), silence) as server, opened(server) as origin:
-        await ask(origin)
-        waiting = asyncio.create_task(origin.send("GET", TARGET, CIMultiDict()))
-        await until(lambda: origin.requests.count == 1)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert (kept(origin), origin.requests.count) == (0, 0)
-        await until(lambda: server.closed == 1)
 
 
 async def test_a_response_that_begins_as_its_task_is_cancelled_is_released(
