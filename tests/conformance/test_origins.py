@@ -16,6 +16,7 @@ from tests.conformance.test_conformance import (
     run_part,
     run_suite,
 )
+from tests.support.examples import cases
 from tests.support.origin_servers import reference
 from tests.support.processes import ROOT, headgate
 from tests.support.redis_servers import redis_server
@@ -54,16 +55,6 @@ def documented(column: int) -> set[str]:
     return {row[0].strip("`") for row in rows if row[column] == "fails"}
 
 
-@pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-def test_the_conformance_tests_failing_behind_a_gateway_are_those_documented(
-    tmp_path: Path,
-) -> None:
-    with behind(1, 1, STORED_HERE) as url:
-        results = run_suite(url, tmp_path / "report.json", subscriptions=True)
-    assert len(results) == PASSED + SUBSCRIPTION_TESTS
-    _assert_fails(results, documented(2), PASSED + SUBSCRIPTION_TESTS)
-
-
 @contextlib.contextmanager
 def beside_each_other(gateways: int, workers: int, folder: Path) -> Iterator[str]:
     """The URL of gateways before a reference server that share subscriptions in a Redis.
@@ -99,15 +90,24 @@ def test_the_tests_failing_where_gateways_share_subscriptions_in_redis_are_those
     _assert_fails(results, documented(2), PASSED + SUBSCRIPTION_TESTS)
 
 
+WORKERS_OF = {
+    "one gateway": (1, 1),
+    "the server itself": (0, 1),
+    "a gateway before another": (2, 1),
+    "a gateway of two workers": (1, 2),
+}
+
+
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-@pytest.mark.torture("one gateway of one worker before it")
-@pytest.mark.parametrize(("gateways", "workers", "column"), [(0, 1, 1), (2, 1, 2), (1, 2, 2)])
-def test_the_conformance_tests_failing_with_0_or_2_gateways_or_workers_are_documented(
-    tmp_path: Path, gateways: int, workers: int, column: int
+@pytest.mark.parametrize("asked", cases(WORKERS_OF, {"one gateway"}, "one gateway of one worker"))
+def test_the_conformance_tests_failing_behind_gateways_are_those_documented(
+    tmp_path: Path, asked: str
 ) -> None:
-    with behind(gateways, workers) as url:
-        results, to_pass = run_part(url, tmp_path / "report.json")
-    _assert_fails(results, documented(column), to_pass)
+    gateways, workers = WORKERS_OF[asked]
+    is_alone = asked == "one gateway"
+    with behind(gateways, workers, STORED_HERE if is_alone else None) as url:
+        results, to_pass = run_part(url, tmp_path / "report.json", subscriptions=is_alone)
+    _assert_fails(results, documented(2 if gateways else 1), to_pass)
 
 
 def _assert_fails(results: list[dict[str, Any]], documented: set[str], number: int) -> None:
