@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.examples import cases
-from tests.support.stalls import KINDS, array, stalls, started
+from tests.support.examples import IS_WHOLE, cases
+from tests.support.stalls import KINDS, array, bodies, chunked_bodies, stalls, started
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -22,7 +22,18 @@ WITH_HEADS = {"memory", "http"}
 # Of the time in which a body of so many bytes is taken apart in one go. On a processor that has
 # nothing else to do that is 130 ms, and the longest stall some 20 ms.
 LONGEST_SHARE = 0.7
+# Bodies that stand for others of their kind, which only `make torture` sends.
+SLOWEST = {"an array of digits", "an array of objects", "one long string", "line ends"}
+SLOWEST |= {"chunks of arrays", "one array in a chunk"}
+OTHERS = {*bodies(1), *chunked_bodies(1)} - SLOWEST  # names alone, of whatever size
 TRIES = 3  # what only once took longer was no fault of what was sent
+
+
+class Played:
+    """The entries of the catalogue that are measured first."""
+
+    def __contains__(self, entry: object) -> bool:
+        return IS_WHOLE or str(entry).partition(": ")[2] not in OTHERS
 
 
 def in_one_go_ms() -> float:
@@ -40,7 +51,7 @@ def test_no_request_of_one_client_stops_the_others_for_long(
     kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shares: dict[str, float] = {}
-    too_long: Container[str] | None = None
+    too_long: Container[str] = Played()
     for _ in range(TRIES):
         in_one_go = in_one_go_ms()
         found: dict[str, float] = {}
