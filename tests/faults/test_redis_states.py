@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from redis import ResponseError
 
+from gateway.__main__ import cli
 from tests.faults.disk import append, append_at_once, assert_refused, content, create
 from tests.faults.redis_gateway import (
     append_until_taken,
@@ -25,7 +26,6 @@ from tests.faults.redis_gateway import (
 )
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import AT_ONCE, HEADGATE, run
 from tests.support.redis_servers import HOST, RedisServer, redis_server
 from tests.support.waiting import wait_until
 
@@ -313,7 +313,6 @@ def test_the_redis_password_appears_in_no_response_or_log(redis: RedisServer) ->
 def test_the_check_command_does_not_print_the_password_of_an_origin(
     origin: str, is_valid: bool
 ) -> None:
-    environment = {**os.environ, **AT_ONCE, "HEADGATE_ORIGIN": origin}
-    done = run([HEADGATE, "check"], environment=environment)
-    assert (done.returncode == 0) is is_valid, done
-    assert SECRET.encode() not in done.stdout + done.stderr
+    done = CliRunner().invoke(cli, ["check"], env={"HEADGATE_ORIGIN": origin})
+    assert (done.exit_code == 0) is is_valid, done
+    assert SECRET not in done.stdout + done.stderr

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import BadRequest, HeadgateError, StreamGone
 from gateway.protocol.streams.chunks import (
     CHUNK_BYTES,
     Chunk,
@@ -15,7 +14,6 @@ from gateway.protocol.streams.chunks import (
     segments_from,
     start_position,
 )
-from gateway.protocol.streams.generations import NEVER
 from gateway.protocol.streams.offsets import NOW, Offset
 from gateway.protocol.streams.state import Segment, StreamState
 
@@ -65,32 +63,6 @@ def test_a_valid_offset_maps_to_its_position(offset: Offset | str | None, positi
 @pytest.mark.parametrize("past", [1, 2, 10**15])
 def test_an_offset_past_the_tail_starts_at_the_tail(past: int) -> None:
     assert start_position(STATE, Offset(3, 100 + past)) == 100
-
-
-@pytest.mark.parametrize(
-    ("offset", "kind", "detail"),
-    [
-        pytest.param(Offset(4, 0), BadRequest, NEVER, id="a-later-generation"),
-        pytest.param(
-            Offset(2, 0),
-            StreamGone,
-            "offset is of an earlier stream at this path: read from the beginning",
-            id="the-beginning-of-an-earlier-generation",
-        ),
-        pytest.param(
-            Offset(2, 1000),
-            StreamGone,
-            "offset is of an earlier stream at this path: read from the beginning",
-            id="within-an-earlier-generation",
-        ),
-    ],
-)
-def test_an_offset_of_another_generation_is_refused_with_the_reason(
-    offset: Offset, kind: type[HeadgateError], detail: str
-) -> None:
-    with pytest.raises(kind) as refusal:
-        start_position(STATE, offset)
-    assert refusal.value.detail == detail
 
 
 def test_a_read_at_the_tail_is_an_empty_chunk() -> None:

@@ -133,28 +133,10 @@ def stamped(producer_id: str, epoch: str = "0", seq: str = "0") -> dict[str, str
     ("headers", "body", "append"),
     [
         pytest.param(
-            {"content-type": TEXT},
-            b"a",
-            Append(b"a", TEXT, None, None, close=False),
-            id="an-append",
-        ),
-        pytest.param(
             {"stream-closed": "TRUE"},
             b"",
             Append(b"", None, None, None, close=True),
             id="a-close-in-capitals",
-        ),
-        pytest.param(
-            {"Content-Type": TEXT, "Stream-Closed": "yes"},
-            b"a",
-            Append(b"a", TEXT, None, None, close=False),
-            id="another-value-of-stream-closed",
-        ),
-        pytest.param(
-            {"Content-Type": TEXT, "Stream-Closed": "true", "Stream-Seq": "s"},
-            b"a",
-            Append(b"a", TEXT, "s", None, close=True),
-            id="a-closing-append-with-a-stream-seq",
         ),
         pytest.param(
             stamped("p", "3", str(MAX_INTEGER)),
@@ -259,22 +241,6 @@ NONE = Lifetime()
 @pytest.mark.parametrize(
     ("headers", "create"),
     [
-        pytest.param({}, CreateRequest(b"", OCTETS, NONE, close=False, fork=None), id="no-header"),
-        pytest.param(
-            {"Content-Type": "A/B; c=d"},
-            CreateRequest(b"", "A/B; c=d", NONE, close=False, fork=None),
-            id="a-content-type",
-        ),
-        pytest.param(
-            {"Stream-Closed": "true"},
-            CreateRequest(b"", OCTETS, NONE, close=True, fork=None),
-            id="stream-closed",
-        ),
-        pytest.param(
-            {"Stream-TTL": "0"},
-            CreateRequest(b"", OCTETS, Lifetime(ttl_s=0), close=False, fork=None),
-            id="a-ttl-of-zero",
-        ),
         pytest.param(
             {"Stream-TTL": str(MAX_TTL_S)},
             CreateRequest(b"", OCTETS, Lifetime(ttl_s=MAX_TTL_S), close=False, fork=None),
@@ -301,16 +267,6 @@ NONE = Lifetime()
                 fork=None,
             ),
             id="an-expiry-with-a-hundred-digits-of-a-fraction",
-        ),
-        pytest.param(
-            {"Stream-Forked-From": "/v1/stream/s"},
-            CreateRequest(b"", None, NONE, close=False, fork=ForkRequest("/v1/stream/s", None, 0)),
-            id="a-fork",
-        ),
-        pytest.param(
-            {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "-1"},
-            CreateRequest(b"", None, NONE, close=False, fork=ForkRequest("/s", Offset(-1, 0), 0)),
-            id="a-fork-at-the-beginning",
         ),
         pytest.param(
             {

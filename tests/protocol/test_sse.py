@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import b64decode
 from unittest.mock import patch
@@ -18,43 +17,6 @@ from tests.support.event_stream import Event, parse_events
 
 TEXT = "text/plain"
 OFFSET = "0000000000000000_0000000000000007"
-
-
-@pytest.mark.parametrize(
-    ("content_type", "body", "event"),
-    [
-        pytest.param(TEXT, b"a", b"event: data\ndata:a\n\n", id="text"),
-        pytest.param(TEXT, b" a", b"event: data\ndata:  a\n\n", id="text-with-a-leading-blank"),
-        pytest.param(TEXT, b"a\nb", b"event: data\ndata:a\ndata:b\n\n", id="text-of-two-lines"),
-        pytest.param(
-            TEXT,
-            b"a\r\nb\rc",
-            b"event: data\ndata:a\ndata:b\ndata:c\n\n",
-            id="text-with-crlf-and-cr",
-        ),
-        pytest.param(
-            TEXT, b"a\n b", b"event: data\ndata:a\ndata:  b\n\n", id="text-with-an-indented-line"
-        ),
-        pytest.param(TEXT, b"\n", b"event: data\ndata:\ndata:\n\n", id="a-newline"),
-        pytest.param(TEXT, b"\n\n", b"event: data\ndata:\ndata:\ndata:\n\n", id="two-newlines"),
-        pytest.param(
-            "application/json", b'[{"a":1}]', b'event: data\ndata:[{"a":1}]\n\n', id="json"
-        ),
-        pytest.param(
-            "application/octet-stream", b"\x00\xff", b"event: data\ndata:AP8=\n\n", id="bytes"
-        ),
-        pytest.param(
-            "application/octet-stream",
-            b"a\nb",
-            b"event: data\ndata:YQpi\n\n",
-            id="bytes-with-a-newline",
-        ),
-    ],
-)
-def test_sse_data_are_lines_for_text_and_base64_for_other_types(
-    content_type: str, body: bytes, event: bytes
-) -> None:
-    assert data_event(content_type, body) == event
 
 
 LINES = st.sampled_from(
@@ -82,34 +44,6 @@ def test_binary_events_are_parsed_back_through_base64(body: bytes) -> None:
     (event,) = parse_events(data_event("application/octet-stream", body))
     assert event.name == "data"
     assert b64decode(event.data, validate=True) == body
-
-
-@pytest.mark.parametrize(
-    ("up_to_date", "closed", "told"),
-    [
-        pytest.param(
-            False, False, {"streamNextOffset": OFFSET, "streamCursor": "42"}, id="behind-the-tail"
-        ),
-        pytest.param(
-            True,
-            False,
-            {"streamNextOffset": OFFSET, "streamCursor": "42", "upToDate": True},
-            id="at-the-tail",
-        ),
-        pytest.param(
-            True,
-            True,
-            {"streamNextOffset": OFFSET, "streamClosed": True, "upToDate": True},
-            id="at-the-end-of-a-closed-stream",
-        ),
-    ],
-)
-def test_a_control_event_has_the_offset_and_state_of_the_reader(
-    up_to_date: bool, closed: bool, told: dict[str, object]
-) -> None:
-    stream = control_event(OFFSET, 42, up_to_date=up_to_date, closed=closed)
-    (event,) = parse_events(stream)
-    assert (event.name, json.loads(event.data)) == ("control", told)
 
 
 def test_heartbeats_between_events_are_ignored_by_a_parser() -> None:

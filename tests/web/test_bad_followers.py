@@ -18,10 +18,8 @@ from tests.support.serving import (
     Serving,
     edge_serving,
     get,
-    offset,
     post,
     put,
-    request,
     serving,
 )
 from tests.support.waiting import until
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
 
 BAD = b"NONSENSE\r\n\r\n"
-ORDINARY = "X-Request-Id:asked-for"
 CHUNKED = b"POST %s/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked"
 
 
@@ -45,68 +42,6 @@ async def after(client: Client, data: bytes, *, cut: int) -> None:
     if cut:
         await asyncio.sleep(0.05)  # that they come late is what is tested
         client.send(data[len(data) - cut :])
-
-
-@pytest.mark.parametrize("cut", [0, len(BAD), len(BAD) + 1, 3])
-@pytest.mark.parametrize(
-    ("first", "status"),
-    [
-        pytest.param(get("s?offset=-1"), 200, id="a-read"),
-        pytest.param(get("s?offset=-1", ORDINARY), 200, id="a-read-on-the-ordinary-path"),
-        pytest.param(post("s", b"abc"), 204, id="an-append"),
-        pytest.param(post("s", b"abc", ORDINARY), 204, id="an-append-on-the-ordinary-path"),
-        pytest.param(put("t", body=b"abc"), 201, id="a-creation"),
-        pytest.param(request("DELETE", "s"), 204, id="a-delete"),
-        pytest.param(get("s?offset=-1", ORDINARY) + get("s?offset=-1"), 200, id="two-reads"),
-        pytest.param(
-            post("s", b"abc", ORDINARY) + put("t", body=b"abc"), 204, id="an-append-and-a-creation"
-        ),
-    ],
-)
-async def test_malformed_bytes_behind_any_request_get_400_after_its_response(
-    first: bytes, status: int, cut: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serving() as gateway:
-        client = await gateway.connect()
-        assert (await client.ask(put("s", body=b"one"))).status == 201
-        await after(client, first + BAD, cut=cut)
-        assert (await client.answer()).status == status
-        if first.count(b"HTTP/1.1") == 2:
-            assert (await client.answer()).status in {200, 201}
-        assert (await client.answer()).status == 400
-        assert await client.rest() == b""
-        assert complaints(caplog) == []
-
-
-async def test_malformed_bytes_behind_a_waiting_poll_get_400_after_its_response(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with serving() as gateway:
-        client = await gateway.connect()
-        await client.ask(put("s", body=b"0"))
-        client.send(get(f"s?live=long-poll&offset={offset(1)}") + BAD)
-        await until(lambda: gateway.limits.live_readers == 1)
-        await gateway.ask(post("s", b"1"))
-        assert (await client.answer()).body == b"1"
-        assert (await client.answer()).status == 400
-        assert await client.rest() == b""
-        assert complaints(caplog) == []
-
-
-@pytest.mark.parametrize("cut", [0, len(BAD), 3])
-async def test_malformed_bytes_behind_an_origin_read_get_400_after_its_response(
-    cut: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    script = Steps(b"", answer(b"late"))
-    async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
-        client = await gateway.connect()
-        await after(client, get(f"{EDGE}/s") + BAD, cut=cut)
-        await until(lambda: script.sent == 1)
-        script.go()
-        assert (await client.answer()).body == b"late"
-        assert (await client.answer()).status == 400
-        assert await client.rest() == b""
-        assert complaints(caplog) == []
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])

@@ -89,11 +89,3 @@ async def test_a_fin_long_after_a_read_is_its_clients_leaving(
         client._writer.write_eof()
         assert await client.rest() == b""
         await until(lambda: gateway.limits.connections == 0)
-
-
-async def test_a_fin_amid_a_body_ends_the_connection() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
-        client = await with_fin(gateway, post("s", b"whole")[:-2])
-        assert b"HTTP/1.1 2" not in await client.rest()
-        assert (await gateway.ask(get("s?offset=-1"))).body == b""

@@ -283,46 +283,6 @@ async def test_a_repeated_single_value_field_is_refused(name: str, prefix: str) 
         assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * 8 * (prefix == PREFIX)
 
 
-LINES = [b"GET  %s HTTP/1.1", b"GET %s  HTTP/1.1", b"GET   %s   HTTP/1.1", b"POST  %s HTTP/1.1"]
-REST = b"\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx"
-
-
-@pytest.mark.parametrize("cut", [None, 4, 5, 22])
-@pytest.mark.parametrize(
-    "before",
-    [
-        b"",
-        pytest.param(b"\r\n", id="behind-an-empty-line"),
-        pytest.param(get("s?offset=-1"), id="behind-a-read"),
-        pytest.param(post("s", b"x"), id="behind-an-append"),
-    ],
-)
-@pytest.mark.parametrize("line", LINES)
-async def test_a_request_line_with_irregular_blanks_is_refused(
-    line: bytes, before: bytes, cut: int | None
-) -> None:
-    """Somebody in between may read another target (RFC 9112 section 3)."""
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
-        for lines in (REST, REST.replace(b"\r\nHost", b"\r\nX-Request-Id:a\r\nHost")):
-            for known in (get("s?offset=-1"), post("s", b"x")):
-                await gateway.ask(known)
-            client = await gateway.connect()
-            wire = before + line % f"{PREFIX}/s".encode()
-            if cut is not None:
-                client.send(wire[: len(before) + cut])
-                await until(lambda: any(one._part for one in _connections(gateway)))
-                wire = wire[len(before) + cut :]
-            client.send(wire + lines + get("s?offset=-1"))
-            if before.strip():
-                assert (await client.answer()).status in {200, 204}
-            refused = await client.answer()
-            refused.assert_problem(400)
-            assert b"more than one blank" in refused.body
-            assert await client.rest() == b""
-            await until(lambda: not gateway.server.connections)
-
-
 SPOILT = [
     pytest.param("\r\nzz\r\n\r\n", id="a-size-that-is-no-number"),
     pytest.param("\r\n+3\r\n", id="a-plus-before-the-size"),
@@ -346,28 +306,6 @@ async def test_malformed_bytes_after_a_chunk_are_refused_at_once(spoilt: str) ->
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
         assert (await gateway.ask(get("s?offset=-1"))).body == b""
-
-
-VERSIONS = [" HTTP/2.0", " HTTP/0.9", " HTTP/1.2", ""]
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_other_http_versions_are_refused_although_the_response_is_cached(
-    version: str, prefix: str
-) -> None:
-    """RFC 9112 section 2.3."""
-    kept = answer(b"x", "Cache-Control: max-age=60")
-    async with RawOrigin(kept) as raw, edge_serving(raw) as gateway:
-        await gateway.ask(put("s", body=b"x"))
-        read = get(f"{prefix}/s?offset=-1")
-        for _ in range(2):
-            client = await gateway.connect()
-            for _ in range(2):
-                assert (await client.ask(read)).body == b"x"
-            client.send(read.replace(b" HTTP/1.1", version.encode()))
-            assert (await client.answer()).status == 400
-            assert await client.rest() == b""
 
 
 CHUNKS = CHUNKED + b"1\r\nx\r\n"
