@@ -17,6 +17,7 @@ import pytest
 from tests.models.provider import providing
 from tests.models.serving import models
 from tests.subscriptions.receivers import receiver
+from tests.support.examples import cases
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ async def ended(held: Any) -> tuple[int, bytes]:
     return response.status, body
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", cases(LOSSES, {"revocation"}, "a revocation, and the bans below"))
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_request_under_way_ends_within_a_second_of_the_loss(
     kind: str, loss: str, tmp_path: Path
