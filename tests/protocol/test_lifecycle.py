@@ -20,7 +20,7 @@ from gateway.protocol import lifecycle
 from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, CreationOutcome, PathState
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.generations import NEVER, position_of
-from gateway.protocol.streams.offsets import Offset, parse_offset
+from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.state import (
     Change,
     ForkPoint,
@@ -34,7 +34,6 @@ from tests.support.manual_clock import at
 
 NOW = 1_000_000.0
 TEXT = "text/plain"
-JSON = "application/json"
 NONE = Lifetime()
 HOUR = Lifetime(ttl_s=3600)
 NOWHERE = PathState(None)
@@ -53,54 +52,6 @@ def create(
 
 
 PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
-
-
-@pytest.mark.parametrize(
-    ("request_", "state", "records"),
-    [
-        pytest.param(create(), PLAIN, (), id="an-empty-body"),
-        pytest.param(
-            create(content_type=None),
-            replace(PLAIN, content_type="application/octet-stream"),
-            (),
-            id="no-content-type",
-        ),
-        pytest.param(create(b"ab"), replace(PLAIN, tail=2), (Record(2, b"ab"),), id="a-body"),
-        pytest.param(
-            create(b"ab", close=True),
-            replace(PLAIN, tail=2, closed=True),
-            (Record(2, b"ab"),),
-            id="a-body-that-closes",
-        ),
-        pytest.param(
-            create(b"[1, 2]", JSON),
-            replace(PLAIN, content_type=JSON, tail=3),
-            (Record(3, b"1,2"),),
-            id="a-json-array",
-        ),
-        pytest.param(
-            create(b"[]", JSON), replace(PLAIN, content_type=JSON), (), id="an-empty-json-array"
-        ),
-        pytest.param(
-            create(lifetime=HOUR),
-            replace(PLAIN, lifetime=HOUR, deadline=NOW + 3600),
-            (),
-            id="a-ttl",
-        ),
-        pytest.param(
-            create(lifetime=Lifetime(expires_at=7.5, expires_text="then")),
-            replace(PLAIN, lifetime=Lifetime(expires_at=7.5, expires_text="then"), deadline=7.5),
-            (),
-            id="an-expiry",
-        ),
-    ],
-)
-def test_a_put_at_an_empty_path_creates_a_stream(
-    request_: CreateRequest, state: StreamState, records: tuple[Record, ...]
-) -> None:
-    created, changes = lifecycle.decide_create(NOWHERE, "s", request_, 5, at(NOW))
-    assert created == CreationOutcome(state, new=True)
-    assert changes == (Change(state, None, records),)
 
 
 @pytest.mark.parametrize(("retired", "generation"), [(None, 0), (0, 1), (6, 7)])
@@ -466,39 +417,6 @@ def test_the_generation_of_a_fork_is_its_sources_or_one_above_those_of_its_path(
     assert generations == [3, 3, 3, 4, 8]
 
 
-@pytest.mark.parametrize(
-    ("position", "past_generations"),
-    [
-        pytest.param(10, (PastGeneration(1000, 10),), id="within-the-first-generation"),
-        pytest.param(
-            20,
-            (PastGeneration(1000, 10), PastGeneration(2000, 20)),
-            id="within-the-second-generation",
-        ),
-        pytest.param(
-            30,
-            (PastGeneration(1000, 10), PastGeneration(2000, 25), PastGeneration(3000, 30)),
-            id="within-the-third-generation",
-        ),
-    ],
-)
-def test_a_fork_in_a_history_has_a_new_generation_after_the_offsets_of_its_source(
-    position: int, past_generations: tuple[PastGeneration, ...]
-) -> None:
-    asked = ForkRequest(
-        "/r", Offset(3000 if position == 30 else past_generations[-1].generation, position), 0
-    )
-    place = PathState(None, None, history=4000)
-    created, (referenced, _) = fork(RAISED, create(b"body", fork=asked), asked, b"", place)
-    state = created.state
-    assert (state.generation, state.past_generations) == (int(NOW * 1e6), past_generations)
-    assert (state.history, referenced.state.history) == (4000, 3000)
-    for position_ in range(position + 1):
-        assert state.offset(position_) == RAISED.offset(position_)
-        assert position_of(state, parse_offset(RAISED.offset(position_), "offset")) == position_
-    assert parse_offset(state.offset(state.tail), "offset") == (state.generation, position + 4)
-
-
 @pytest.mark.parametrize("ahead", [0, 1, 900_000])
 def test_forks_of_a_source_ahead_of_the_clock_get_generations_of_their_own(ahead: int) -> None:
     """A raised generation lies up to a second ahead; so does one of a gateway with another clock.
@@ -564,31 +482,6 @@ def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     for source, wish, request in others:
         with pytest.raises(ConfigurationConflict):
             fork(source, request, wish, place=place)
-
-
-@pytest.mark.parametrize(
-    ("position", "lineage"),
-    [
-        (0, ()),
-        pytest.param(5, (Segment(1, 5, "p"),), id="within-the-first-source"),
-        pytest.param(10, (Segment(1, 10, "p"),), id="at-the-end-of-the-first-source"),
-        pytest.param(11, (Segment(1, 10, "p"), Segment(2, 11, "q")), id="within-the-second-source"),
-        pytest.param(
-            20, (Segment(1, 10, "p"), Segment(2, 20, "q")), id="at-the-end-of-the-second-source"
-        ),
-        pytest.param(
-            30,
-            (Segment(1, 10, "p"), Segment(2, 20, "q"), Segment(4, 30, "r")),
-            id="within-the-third-source",
-        ),
-    ],
-)
-def test_the_lineage_of_a_fork_is_its_sources_up_to_the_branch_point(
-    position: int, lineage: tuple[Segment, ...]
-) -> None:
-    source = replace(SOURCE, lineage=(Segment(1, 10, "p"), Segment(2, 20, "q")))
-    asked = ForkRequest("/r", Offset(3, position), 0)
-    assert fork(source, create(fork=asked), asked)[0].state.lineage == lineage
 
 
 @pytest.mark.parametrize(

@@ -69,54 +69,12 @@ async def test_front_page_urls_have_a_placeholder_if_the_request_has_no_host() -
     assert curl_lines(told.body.decode())[0].startswith(f"http://HOST{PREFIX}/")
 
 
-@pytest.mark.parametrize("host", ["<b>", 'a"b', "a'b", "a b", "a&amp;b"])
-async def test_the_front_page_refuses_a_malformed_host(host: str) -> None:
-    async with serving() as gateway:
-        told = await gateway.ask(
-            f"GET / HTTP/1.1\r\nHost: {host}\r\n{AS_A_BROWSER}\r\n\r\n".encode()
-        )
-    assert (told.status, told.get("Content-Type")) == (400, "application/problem+json")
-
-
 def test_the_front_page_escapes_the_host_and_the_prefixes() -> None:
     hostile = "http://<script>alert(1)</script>\"'&\u202e"
     page = front_page("GET", Places(hostile, ["/<b>"], ["/<b>/m"]), BROWSER).body.decode()
     assert "<script" not in page
     assert "<b>" not in page
     assert "&#x27;" in page
-
-
-@pytest.mark.parametrize("accept", [pytest.param(BROWSER, id="a-browser"), "*/*"])
-async def test_the_front_page_forbids_caching_framing_and_scripts(accept: str) -> None:
-    told = await asked(f"Accept: {accept}")
-    assert told.get("Cache-Control") == "no-store"
-    assert told.get("Vary") == "Accept"
-    assert told.get("X-Content-Type-Options") == "nosniff"
-    assert told.get("X-Cache") == "BYPASS"
-    if accept == BROWSER:
-        policy = told.get("Content-Security-Policy") or ""
-        assert re.fullmatch(
-            r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; img-src data:;"
-            r" base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            policy,
-        )
-
-
-async def test_a_head_request_gets_the_headers_of_the_front_page() -> None:
-    async with serving() as gateway:
-        client = await gateway.connect()
-        heads = [await client.ask(request("HEAD", "/", AS_A_BROWSER)) for _ in range(2)]
-        page = await client.ask(request("GET", "/", AS_A_BROWSER))
-    assert [head.status for head in heads] == [200, 200]
-    own = {name: value for name, value in page.headers.items() if name != "content-length"}
-    assert {**heads[1].headers, "date": own["date"]} == own
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_the_front_page_refuses_methods_other_than_get_and_head(method: str) -> None:
-    told = await asked(method=method)
-    assert told.get("Allow") == "GET, HEAD"
-    told.assert_problem(405, "GET, HEAD")
 
 
 @pytest.mark.parametrize(
