@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol.cursors import INTERVAL_S, LONG_OVER, current_cursor
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
-from tests.support.serving import (
-    PREFIX,
-    Serving,
-    get,
-    offset,
-    post,
-    put,
-    serving,
-)
+from tests.support.serving import PREFIX, Serving, get, offset, post, put, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
