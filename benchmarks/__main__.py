@@ -103,7 +103,7 @@ def main() -> int:
         parser.error(f"no such benchmark: {', '.join(unknown)}")
     names = dict.fromkeys(it for name in asked for it in named[name])
     # As an exception, so that the servers are stopped on the way out.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         machine.prepare()
         tools.build()

@@ -143,7 +143,7 @@ def append(
 
 @contextlib.contextmanager
 def folders() -> Iterator[Callable[[], Path]]:
-    """What makes a new folder on the disk each time; all are gone afterwards."""
+    """Yield a function that makes a new folder on the disk; all are deleted afterwards."""
     DISK.mkdir(exist_ok=True)
     if file_system(DISK) in ("tmpfs", "ramfs"):
         raise Unprepared(f"{DISK} is no disk, so nothing on it is durable.")
@@ -155,7 +155,7 @@ def folders() -> Iterator[Callable[[], Path]]:
 
 
 def read_all(server: Server, path: str) -> bytes:
-    """A stream from its beginning to its tail."""
+    """Read a stream from its beginning to its tail."""
     offset, parts = "-1", []
     while True:
         answer = server.request("GET", f"{path}?offset={offset}")

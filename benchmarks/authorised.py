@@ -51,7 +51,7 @@ class GuardedServer(HeadgateServer):
 
 
 def bench(plan: Plan) -> Section:
-    """What a token costs a cached read; each turn of one stands beside a turn of the other."""
+    """Measure what a token costs a cached read, in turns with and without one."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         tokens, body = folder / "tokens.toml", folder / "body"

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def published(folder: Path, results: list[Result]) -> dict[str, Counter[str]]:
-    """What others are said to pass, from the results that a checkout of the suite holds."""
+    """Count what other caches pass, by the results that a checkout of the suite holds."""
     counts = {}
     for file in sorted(folder.glob("results/*.json")):
         if file.stem not in BROWSERS:

@@ -50,7 +50,6 @@ class BeforeElectric(HeadgateProxy):
 
 def bench(plan: Plan) -> Section:
     """Headgate's folder against the reference server's files and the peers at hand."""
-
     with folders() as fresh_folder:
         disk = fresh_folder().parent
 

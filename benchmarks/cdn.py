@@ -132,7 +132,7 @@ async def page() -> str:
 
 
 async def away() -> str:
-    """The section about a gateway that is away."""
+    """Measure a gateway that is away, and return that section."""
     return f"{_AWAY}{_lines([['while it is away', *ENGINES], *await cdn_outages.rows()])}"
 
 
@@ -141,13 +141,13 @@ async def _measured(edge: Edge, cases: Mapping[str, Case]) -> Column:
 
 
 def _table(titles: Iterable[str], columns: Mapping[str, Column]) -> str:
-    """A row for each case."""
+    """Return a table with a row for each case."""
     rows = ([title, *(_cell(column.get(title)) for column in columns.values())] for title in titles)
     return _lines([["case", *columns], *rows])
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:
-    """A table, whose first row is its head."""
+    """Return a table, whose first row is its head."""
     head, *rest = rows
     whole = [head, ["---"] * len(head), *rest]
     return "".join(f"| {' | '.join(row)} |\n" for row in whole)
@@ -160,7 +160,7 @@ def _cell(finding: Finding | None) -> str:
 
 
 def _faults(columns: Mapping[str, Column]) -> str:
-    """What is wrong with each, or not done, in the order in which faults are declared."""
+    """List the faults of each, in the order in which faults are declared."""
     lines = []
     for name, column in columns.items():
         found = frozenset[str]().union(*(finding.faults for finding in column.values()))

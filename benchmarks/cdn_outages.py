@@ -197,7 +197,7 @@ def _written(acknowledged: list[bytes], readers: list[Reader]) -> str:
 
 
 async def _in_chromium(gateway: LastingGateway, ports: Mapping[str, int]) -> list[str]:
-    """A restart under an EventSource at each target."""
+    """Restart the gateway under an EventSource at each target."""
     found = await outage(gateway, ports, BROWSERS_AWAY_S, ())
     cells = []
     for name in ports:
@@ -207,7 +207,7 @@ async def _in_chromium(gateway: LastingGateway, ports: Mapping[str, int]) -> lis
 
 
 async def rows() -> list[list[str]]:
-    """The cells of each row, with its title first, for all targets that run here."""
+    """Return the cells of each row, its title first, for all targets that run here."""
     with (
         tempfile.TemporaryDirectory(prefix="headgate-away-") as folder,
         contextlib.ExitStack() as end,

@@ -33,7 +33,7 @@ MEMORY, STATIC = "own log", "static answers"  # what the origin has
 
 
 def bench_appends(plan: Plan) -> Section:
-    """Appends that are passed on, to streams that nobody reads."""
+    """Measure appends that are passed on, to streams that nobody reads."""
     numbers = itertools.count()
 
     def once(server: Proxy, milliseconds: int) -> Figures:
@@ -55,7 +55,7 @@ def bench_appends(plan: Plan) -> Section:
 
 
 def bench_reads(plan: Plan) -> Section:
-    """Reads of which no two have the same query."""
+    """Measure reads of which no two have the same query."""
     numbers = itertools.count()
     with tempfile.NamedTemporaryFile() as body:
         body.write(READ)
@@ -80,7 +80,7 @@ def bench_reads(plan: Plan) -> Section:
 def _timed(
     plan: Plan, once: Callable[[Proxy, int], Figures]
 ) -> Callable[[Server], Iterator[tuple[str, Figures]]]:
-    """What measures a server, once it is warm, with the processor time of a request."""
+    """Return a measurement of a warm server, with the processor time of a request."""
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
         assert isinstance(server, Proxy), "one before an origin"

@@ -138,7 +138,7 @@ async def measured(port: int, name: str, pace: Pace) -> Row:
 
 
 async def _added_ms(url: str, count: int) -> list[float]:
-    """The added delay of each token, by a reader beside the server."""
+    """Return the added delay of each token, by a reader beside the server."""
     added: list[float] = []
     async with headgate.Stream(url) as stream:
         async for batch in stream.follow():

@@ -118,7 +118,7 @@ async def _is_listed(log: Log, name: str) -> bool:
 
 
 async def _timed(ask: Callable[[str], Awaitable[object]], names: list[str]) -> dict[str, float]:
-    """What asking takes, once for each name."""
+    """Return how long a request takes, one for each name."""
     took = []
     for name in names:
         began = time.perf_counter()

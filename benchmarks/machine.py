@@ -28,7 +28,7 @@ class Unprepared(Exception):
 
 
 def program(name: str) -> str:
-    """The path of a program, also of one in a folder that only root searches."""
+    """Find a program, also in the folders that only root searches."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if found is None:
         raise Unprepared(f"{name} is not installed; `make setup-bench` installs it.")
@@ -61,7 +61,7 @@ def prepare_alone() -> None:
 
 
 def file_system(path: Path) -> str:
-    """The type of the file system that a path is on."""
+    """Return the type of the file system that a path is on."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     place = path.resolve()
     points = {point: kind for point, kind in mounts if place.is_relative_to(point)}
@@ -69,7 +69,7 @@ def file_system(path: Path) -> str:
 
 
 def facts() -> dict[str, str]:
-    """What a figure depends on besides the code."""
+    """Return what a figure depends on besides the code."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     nginx = told_by(program("nginx"), "-v").rpartition("/")[2]
     reference = re.search(r'"version": "(.*)"', (REFERENCE / "package.json").read_text())
@@ -100,7 +100,7 @@ def _redis_version() -> str:
 
 
 def told_by(*command: str) -> str:
-    """What a command prints, whichever way."""
+    """Return what a command prints on stdout and stderr."""
     run = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
     )

@@ -66,7 +66,7 @@ def create(server: Server, name: str, streams: int) -> Figures:
 
 
 def append_at_random(server: Server, name: str, streams: int, milliseconds: int) -> Figures:
-    """Appends to streams that `create` has made: some are read, and hold all that belongs there."""
+    """Append to streams that `create` has made, and compare the content of some."""
     path = server.append_path(name)
     load = (server.port, WRITERS, milliseconds, server.pid, RECORD_BYTES)
     figures = run("load", "post", *load, f"{path}*{streams}")

@@ -126,7 +126,7 @@ class ModelGateway(HeadgateServer):
 
 
 def bench_first(plan: Plan) -> Section:
-    """The time to the first token, through Headgate and without it in turns."""
+    """Measure the time to the first token, through Headgate and without it in turns."""
     calls = plan.milliseconds // 2
 
     def measure(server: ModelGateway) -> Iterator[tuple[str, Figures]]:
@@ -153,7 +153,7 @@ def bench_first(plan: Plan) -> Section:
 
 
 def bench_at_once(plan: Plan) -> Section:
-    """The number of answers at once at which tokens get late, and where the time goes then."""
+    """Find the number of answers at once at which tokens get late, and profile that load."""
     found: dict[str, Measured] = {}
     for log in LOGS:
         with ModelGateway(log) as server:
@@ -239,7 +239,7 @@ def _functions(profile: Path) -> list[tuple[float, int, str]]:
 
 
 def bench_memory(plan: Plan) -> Section:
-    """The memory of the server over many answers, and over a long one."""
+    """Measure the memory of the server over many answers, and over a long one."""
     answers = ANSWERS if plan.every_load else ANSWERS // 10
     size = LONG_BYTES if plan.every_load else LONG_BYTES // 20
     found: Measured = {}

@@ -116,7 +116,7 @@ def _time_each(figures: Figures) -> float:
 
 
 def spread(ratios: Sequence[float]) -> str:
-    """The median, and within which bounds the median of such a sample lies 19 times in 20."""
+    """Return the median, and the bounds within which such a median lies 19 times in 20."""
     ordered, count = sorted(ratios), len(ratios)
     reach = 0.98 * count**0.5  # the sign test's bounds, by the normal approximation
     low = ordered[max(0, int(count / 2 - reach))]

@@ -72,7 +72,7 @@ class Peer(Server):
     @classmethod
     @abstractmethod
     def version(cls, program: str) -> str:
-        """What there is to say of the program that is measured."""
+        """Describe the program that is measured."""
 
 
 class Electric(Peer):
@@ -98,7 +98,7 @@ class Electric(Peer):
 
     @classmethod
     def version(cls, program: str) -> str:
-        """It does not tell its own, so which program it is."""
+        """Return a digest of the program, which does not print its version."""
         return f"sha256 {hashlib.sha256(Path(program).read_bytes()).hexdigest()[:16]}"
 
 
@@ -113,7 +113,7 @@ class Caddy(Peer):
         self.label = "caddy plugin, files" if folder else "caddy plugin"
 
     def settle(self) -> None:
-        """It never has nothing to do: ten times a second it looks what there is for each reader."""
+        """Wait two seconds: it is never idle, since it polls for each reader ten times a second."""
         time.sleep(SETTLING_S)
 
     def _command(self, made: Path) -> Sequence[str]:

@@ -43,7 +43,7 @@ class Proxy(Server):
         self.origin.create(stream, content_type, body)
 
     def told_apart(self, measure: Callable[[], Figures]) -> Figures:
-        """A measurement, with the origin's time counted apart from what else ran."""
+        """Measure, and count the origin's time apart from what else ran."""
         return apart(measure, origin_cpu=[self.origin.pid])
 
 
@@ -115,21 +115,21 @@ class NginxProxy(Proxy, Nginx):
 
 
 def plain_nginx() -> NginxProxy:
-    """It opens and reads the cached file for each answer."""
+    """Return an nginx that opens and reads the cached file for each answer."""
     return NginxProxy(PLAIN_NGINX)
 
 
 def nginx_with_open_files() -> NginxProxy:
-    """It keeps the cached files open."""
+    """Return an nginx that keeps the cached files open."""
     options = "open_file_cache max=100 inactive=1h; open_file_cache_valid 1h;"
     return NginxProxy("nginx, open files", options)
 
 
 def nginx_with_sendfile() -> NginxProxy:
-    """It lets the kernel send the cached file."""
+    """Return an nginx that lets the kernel send the cached file."""
     return NginxProxy("nginx, sendfile", "sendfile on; tcp_nopush on;")
 
 
 def passing_nginx() -> NginxProxy:
-    """It asks the origin each time."""
+    """Return an nginx that asks the origin each time."""
     return NginxProxy("nginx proxy_pass", caching="")

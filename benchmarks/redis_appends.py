@@ -62,7 +62,7 @@ def bench(plan: Plan) -> Section:
 
 
 def bench_durable(plan: Plan) -> Section:
-    """The same with an append-only file, synced each second or with each write."""
+    """Measure appends with an append-only file, synced each second or with each write."""
     kinds = {"everysec": EVERY_SECOND, "always": ALWAYS}
     servers: list[Callable[[], Server]] = []
     for name, options in kinds.items():

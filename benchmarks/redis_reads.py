@@ -78,7 +78,7 @@ def _measure(plan: Plan, server: Server) -> Iterator[tuple[str, Figures]]:
 
 
 def _fill(server: Server) -> tuple[list[str], int]:
-    """The paths of streams with one writer each, and how many bytes those appended together."""
+    """Fill streams by a writer each; return their paths and the bytes of all."""
     streams = [f"walk-{number}" for number in range(max(READERS))]
     server.create_all(streams, "text/plain")
     paths = [server.append_path(stream) for stream in streams]
@@ -98,7 +98,7 @@ def _walk(
 
 
 def _fill_bare(server: BareRedis) -> None:
-    """A chunk's records."""
+    """Read the records of a chunk."""
     with server.redis.server.client() as client:
         pipeline = client.pipeline(transaction=False)
         for number in range(CHUNK_RECORDS):
@@ -107,7 +107,7 @@ def _fill_bare(server: BareRedis) -> None:
 
 
 def _ranges(server: BareRedis, milliseconds: int, *, readers: int) -> Figures:
-    """The records of a chunk again and again."""
+    """Read the records of a chunk again and again."""
     requests = XRANGES_PER_S * milliseconds // 1000
     figures = server.run(readers, requests, "XRANGE", "chunk", "-", "+")
     return {**figures, "mb_per_s": figures["per_s"] * CHUNK_BYTES / 1e6}

@@ -22,7 +22,7 @@ NPM = (str(NODE), "--expose-gc", "tests/node/resumable_load.mjs")
 
 
 async def load_of_npm(url: str, streams: int, seconds: float) -> dict[str, float]:
-    """What its load tells; nothing if it fails, or does not end."""
+    """Return the figures of its load, none if it fails or does not end."""
     try:
         return await load(NPM, url, streams, seconds)
     except (AssertionError, TimeoutError) as error:
@@ -56,6 +56,7 @@ def table(ours: dict[str, float], npm: dict[str, float]) -> str:
 
 
 async def side_by_side(streams: int, seconds: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Run both loads at the same time, on one Redis."""
     # By default Redis closes a connection that is read too slowly for 32 MB; not what this is of.
     unlimited = {"client_output_buffer_limit": "pubsub 0 0 0"}
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder), **unlimited) as redis:

@@ -36,7 +36,7 @@ class Plan:
     every_load: bool
 
     def loads(self, judged: Sequence[int], *others: int) -> list[int]:
-        """The loads that have a required figure, and the others when there is time."""
+        """Return the loads that have a required figure, and the others when there is time."""
         return sorted([*judged, *others]) if self.every_load else list(judged)
 
 
@@ -60,7 +60,7 @@ def medians(
 
 
 def undisturbed(measure: Callable[[], Figures]) -> Figures:
-    """A measurement during which little else ran on the two cores, or the best of a few."""
+    """Measure while little else runs on the two cores, or return the best of a few."""
     runs = []
     for _ in range(TRIES):
         await_quiet()
@@ -71,7 +71,7 @@ def undisturbed(measure: Callable[[], Figures]) -> Figures:
 
 
 def apart(measure: Callable[[], Figures], **others: Sequence[int]) -> Figures:
-    """A measurement, with the time of some processes counted apart from what else ran."""
+    """Measure, and count the time of some processes apart from what else ran."""
     before = {name: _spent(pids) for name, pids in others.items()}
     figures = measure()
     shares = {

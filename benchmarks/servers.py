@@ -11,6 +11,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Self
 
+from typing_extensions import override
+
 from benchmarks.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
 from benchmarks.tools import ToolFailed, settle
 from tests.support.http1 import Answer, Wire, ask
@@ -24,7 +26,7 @@ START_TIMEOUT_S = 20.0
 
 
 def on_core(core: int) -> tuple[str, ...]:
-    """What comes before a command that is to run on one core."""
+    """Return the words before a command that is to run on one core."""
     return ("taskset", "--cpu-list", str(core))
 
 
@@ -77,7 +79,7 @@ class Server(ABC):
         return self.port
 
     def append_path(self, stream: str) -> str:
-        """What events are posted to."""
+        """Return the path that events are posted to."""
         return f"/v1/stream/{stream}"
 
     def events_path(self, stream: str) -> str:
@@ -174,7 +176,7 @@ class Process:
         return self._child.pid
 
     def child(self, title: str) -> int:
-        """The process started by this one that calls itself so."""
+        """Find the process with this title that this one has started."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
@@ -266,8 +268,9 @@ class Nchan(Nginx):
     def events_path(self, stream: str) -> str:
         return f"/subscribe/{stream}"
 
+    @override
     def create(self, stream: str, content_type: str, body: bytes = b"") -> None:
-        """A channel comes to be with its first message or reader."""
+        """Make nothing: a channel begins with its first message or reader."""
         assert not body, "a channel starts empty"
 
     def _values(self, folder: Path) -> dict[str, str]:

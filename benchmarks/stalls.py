@@ -16,7 +16,7 @@ LONGEST_MS = 20.0
 
 
 def bench(plan: Plan) -> Section:
-    """The catalogue on each kind of log; of several rounds the best of each entry."""
+    """Play the catalogue on each kind of log; of several rounds the best of each entry counts."""
     found: dict[str, Measured] = {kind: {} for kind in stalls.KINDS}
     for _ in range(plan.rounds):
         for kind, best in found.items():

@@ -41,7 +41,7 @@ def bench(plan: Plan) -> Section:
 
 
 def bench_redis(plan: Plan) -> Section:
-    """The same on Redis, by appends to the gateway that delivers, and to another one."""
+    """Measure on Redis, by appends to the gateway that delivers, and to another one."""
     kinds: dict[str, Callable[[], Server]] = {
         "headgate redis:": HeadgateOnRedis,
         "headgate redis:, another gateway": lambda: TwoGateways("two gateways"),

@@ -46,18 +46,18 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def united(reports: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The benchmarks of all reports, each once."""
+    """Return the benchmarks of all reports, each once."""
     return list({it["name"]: it for report in reports for it in report["benchmarks"]}.values())
 
 
 def placed(page: str, text: str) -> str:
-    """The page with this text for the figures that it has had."""
+    """Return the page with this text in the place of its figures."""
     begin, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     return f"{page[:begin]}\n{text}{page[end:]}"
 
 
 def markdown(machine: Mapping[str, str], benchmarks: Sequence[Mapping[str, Any]]) -> str:
-    """The machine, everything that is required beside what was found, then all figures."""
+    """Write the machine, what is required beside what was found, then all figures."""
     lines = ["### Measured on", ""]
     lines += [f"- {name}: {value}" for name, value in machine.items()]
     lines += ["", "### Required and found", ""]

@@ -93,7 +93,7 @@ def _create(connection: HTTPConnection, stream: str, content_type: str, body: by
 
 @contextlib.contextmanager
 def _certified() -> Iterator[tuple[TlsPaths, str]]:
-    """A certificate, and the file of its authority."""
+    """Make a certificate, and the file of its authority."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o755)  # nginx's worker is not root

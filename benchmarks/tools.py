@@ -42,14 +42,14 @@ def build() -> None:
 
 
 def run(tool: str, *arguments: object) -> Figures:
-    """What a tool that needs nobody prints."""
+    """Run a tool that waits for nobody, and return what it prints."""
     with _started(tool, *arguments) as child:
         return _figures(tool, child)
 
 
 @contextlib.contextmanager
 def held(tool: str, *arguments: object) -> Iterator[Held]:
-    """A tool whose readers are all waiting."""
+    """Start a tool, and yield it once all its readers wait."""
     with _started(tool, *arguments) as child:
         assert child.stdout is not None
         if child.stdout.readline() != "ready\n":

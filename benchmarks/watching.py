@@ -135,7 +135,7 @@ def _drain(answer: http.client.HTTPResponse) -> None:
 
 
 def share_of_a_core(server: HeadgateServer) -> float:
-    """What the server takes while nobody asks it for streams."""
+    """Measure the server while nobody reads streams."""
     time.sleep(2)
     before = cpu_seconds(server.pid)
     time.sleep(LOOK_S)

@@ -45,7 +45,7 @@ APART = Crew("2 workers, both cores", 2, ("taskset", "--cpu-list", f"{SERVER_COR
 
 
 def bench(plan: Plan) -> Section:
-    """What a second on a processor is good for, since the load tool needs half of the cores."""
+    """Measure requests by processor time, since the load tool needs half of the cores."""
     servers: list[Callable[[], Server]] = [
         partial(serve, crew) for serve in (_from_origin, _from_redis) for crew in (ONE, TWO, APART)
     ]
@@ -108,7 +108,7 @@ def _measure(plan: Plan, folder: Path, server: Server) -> Iterator[tuple[str, Fi
 
 
 def _count(server: Server, measure: Callable[[], Figures]) -> Figures:
-    """A measurement, with the time of all the server's processes as the server's."""
+    """Measure, with the time of all the server's processes as the server's."""
     workers = {f"worker {number}": [pid] for number, pid in enumerate(_children(server.pid))}
     figures = apart(measure, behind=[_behind(server)], **workers)
     shares = [figures.pop(name) for name in workers]
@@ -121,12 +121,12 @@ def _count(server: Server, measure: Callable[[], Figures]) -> Figures:
 
 
 def _children(pid: int) -> list[int]:
-    """The workers of a supervisor; one worker needs none."""
+    """Return the workers of a supervisor; one worker needs none."""
     return [int(it) for it in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _behind(server: Server) -> int:
-    """The process that has what the workers keep."""
+    """Return the process that has what the workers keep."""
     if isinstance(server, HeadgateOnRedis):
         return server.redis_pid
     assert isinstance(server, HeadgateProxy)

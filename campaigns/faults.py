@@ -49,7 +49,7 @@ SLOW_CLIENT_BYTES = 40 << 10  # of memory for each
 @click.option("--raises", is_flag=True, help="Let each call of a request raise.")
 @click.option("--slow-clients", is_flag=True, help="Let 5,000 clients be slow.")
 @click.option("--own-writes", type=click.IntRange(min=0), default=0, help="Read after appends.")
-def main(
+def main(  # noqa: PLR0913 - one for each option
     kills: int,
     seed: int | None,
     memory: bool,
@@ -127,7 +127,7 @@ def _torture(folder: Path, kills: int, seed: int) -> bool:
 
 
 def _torture_redis(folder: Path, kills: int, seed: int) -> bool:
-    """That many kills of Redis, half of them in the midst of a write, and as many of gateways."""
+    """Kill Redis that often, half of the times in the midst of a write, and gateways as often."""
     wanted = Kills(redis=kills - kills // 2, gateways=kills, tears=kills // 2)
     click.echo(f"redis: {kills} kills of each kind, seed {seed}")
 

@@ -16,6 +16,7 @@ from tests.streams.simulation.run import run
 
 
 def main() -> int:
+    """Run the seeds; return 1 if one is bad."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)

@@ -21,7 +21,7 @@ LONGEST_PAUSE_S = 3.0  # of an append during a restart, as docs/operating.md say
 
 
 def main() -> int:
-    """The exit status: 1 if a reader, a message or a request was lost."""
+    """Play it; return 1 if a reader, a message or a request was lost."""
     parser = argparse.ArgumentParser(prog="python -m campaigns.reloads")
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument("--readers", type=int, default=5000)

@@ -86,7 +86,7 @@ class Play:
         self._site.answers.clear()
 
     async def all_told(self, count: int) -> list[list[int]]:
-        """What each tab has when there are so many items."""
+        """Return what each tab has when there are so many items."""
         while self._frozen:
             await self.thaw()
         for tab in self._awake:

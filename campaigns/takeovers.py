@@ -26,6 +26,7 @@ async def campaign(url: str, kills: int) -> int:
 
 
 def main() -> None:
+    """Play it, and print how many steps were begun anew."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))

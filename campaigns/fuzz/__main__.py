@@ -35,7 +35,7 @@ seed = click.option("--seed", type=int, help="By chance, and printed, unless giv
 @seconds
 @seed
 def front(seconds: float, seed: int | None) -> None:
-    """Requests: to a gateway with a log of its own, then to one before an HTTP origin."""
+    """Fuzz requests to a gateway with a log of its own, then to one before an HTTP origin."""
     _campaigns(("file", "http"), seconds, seed)
 
 
@@ -51,7 +51,7 @@ def admin(seconds: float, seed: int | None) -> None:
 @seconds
 @seed
 def headers(seconds: float, seed: int | None) -> None:
-    """Hostile values of every header field that is read, to every kind of route and page."""
+    """Send hostile values of every header field that is read, to every kind of route and page."""
     _campaigns(("headers",), seconds, seed)
 
 
@@ -59,7 +59,7 @@ def headers(seconds: float, seed: int | None) -> None:
 @seconds
 @seed
 def origin(seconds: float, seed: int | None) -> None:
-    """Answers of an HTTP origin, while readers and writers ask for them."""
+    """Fuzz the answers of an HTTP origin, while readers and writers ask for them."""
     _campaigns(("spoilt",), seconds, seed)
 
 
@@ -67,7 +67,7 @@ def origin(seconds: float, seed: int | None) -> None:
 @seconds
 @seed
 def parsers(seconds: float, seed: int | None) -> None:
-    """Bytes, guided by the code they reach: for the parsers of what others send, in turn.
+    """Fuzz the parsers of what others send, in turn, by bytes that reach new code.
 
     What has reached new code is kept in test-failures/corpus, and the next run begins with it.
     """
@@ -82,7 +82,7 @@ def parsers(seconds: float, seed: int | None) -> None:
 
 
 def _is_fuzzed(name: str, seconds: int, seed: int) -> bool:
-    """Whether a parser bore it. What it did not bear is in a file that libFuzzer names."""
+    """Return whether a parser withstood it. What it did not is in a file that libFuzzer names."""
     FOLDER.mkdir(exist_ok=True)
     options = (
         *(f"-max_total_time={seconds}", f"-seed={seed or 1}", "-max_len=4096", "-timeout=10"),

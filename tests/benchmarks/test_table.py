@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from benchmarks import table
@@ -112,13 +111,6 @@ def test_a_page_without_markers_for_bench_figures_is_refused_unchanged(
     status, _, errors = printed(capsys, results, "--into", str(page))
     assert (status, page.read_text()) == (2, "mine\n")
     assert "no place for figures" in errors
-
-
-def test_the_bench_json_names_each_benchmark_and_column(tmp_path: Path) -> None:
-    told = json.loads((tmp_path / wrote(tmp_path / "a.json", longpoll=POLLS)).read_text())
-    (benchmark,) = told["benchmarks"]
-    assert benchmark["name"] == "longpoll"
-    assert [column["key"] for column in benchmark["columns"]] == ["per_s", "p50_ms"]
 
 
 def test_an_unmeasured_server_gets_no_bench_verdict() -> None:
