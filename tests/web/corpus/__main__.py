@@ -20,15 +20,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.web.corpus", description=__doc__)
     parser.add_argument("--record", action="store_true", help="write the recordings anew")
     parser.add_argument("--plays", type=int, default=1, help="how often everything is compared")
-    parser.add_argument(
-        "--differences", action="store_true", help="print where the ordinary way differs"
-    )
     parser.add_argument("groups", nargs="*", help="only these; else all")
     arguments = parser.parse_args()
     chosen = arguments.groups or group_names()
-    if arguments.differences:
-        _print_differences(chosen)
-        return 0
     failures = 0
     with Plays() as plays:
         for _ in range(arguments.plays):
@@ -50,14 +44,6 @@ def _compared(plays: Plays, group: str) -> int:
             sys.stdout.write("\n".join([f"{group}: {name}", *found, ""]))
             sys.stdout.flush()
     return failures
-
-
-def _print_differences(chosen: list[str]) -> None:
-    for group in chosen:
-        for name, sections in recorded(group).items():
-            changed = {mode: lines for mode, lines in sections.items() if "ordinary way" in mode}
-            for mode, lines in changed.items():
-                sys.stdout.write("\n".join([f"{group}: {name} [{mode}]", *lines, ""]))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,10 @@ class Reply(NamedTuple):
 
 
 class Step(Protocol):
-    """One thing that happens, on some connection or to the gateway."""
+    """One thing that happens, on some connection or to the gateway.
+
+    With a true `is_once` it can happen once: nobody waits at an offset that is past.
+    """
 
     async def play(self, player: Player) -> None:
         """Let it happen, and note what comes of it."""
@@ -68,3 +71,9 @@ class Exchange:
     given: Sequence[Given] = ()
     # Whether the connection is asked once more at the end, to see whether it goes on.
     asks_on: bool = True
+    is_once: bool = False  # what the steps wait for would not come a second time
+
+    @property
+    def plays_again(self) -> bool:
+        """Whether the steps can be played twice on one gateway."""
+        return not self.is_once and not any(getattr(one, "is_once", False) for one in self.steps)

@@ -59,3 +59,19 @@ def body_of(data: bytes) -> list[str]:
     if sum(map(len, lines)) > LONGEST_BODY:
         return [f"<{len(data)} bytes, SHA-256 {sha256(data).hexdigest()[:16]}>"]
     return lines
+
+
+def unusual(head: list[str], body: bytes) -> list[str]:
+    """Return the lines of a request's head without those that most requests have."""
+    line, *fields = head or [""]
+    usual = ["Host: headgate.test"]
+    is_chunked = any(one.lower().startswith("transfer-encoding:") for one in fields)
+    if not is_chunked and (body or line.startswith(("POST ", "PUT "))):
+        usual.append(f"Content-Length: {len(body)}")
+    lines = [line]
+    for one in usual:
+        if fields[:1] == [one]:
+            del fields[0]
+        else:
+            lines.append(f"-{one}")
+    return [*lines, *fields]

@@ -15,7 +15,8 @@ from unittest.mock import patch
 import uvloop
 
 from tests.web.corpus import groups
-from tests.web.corpus.player import MODES, QUIET, cost_of_asking_on, play
+from tests.web.corpus.plays import MODES, QUIET, cost_of_asking_on, play
+from tests.web.corpus.printed import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from tests.web.corpus.exchange import Exchange, Stage
     from tests.web.corpus.gateway import Figures
-    from tests.web.corpus.player import Mode
+    from tests.web.corpus.plays import Mode
+    from tests.web.corpus.seen import Seen
 
 RECORDED = Path(__file__).parent / "recorded"
 TITLE = "=== "
@@ -58,7 +60,7 @@ class Plays:
     def __init__(self) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._patches = ExitStack()
-        self._costs: dict[tuple[int, str | None], Figures] = {}
+        self._costs: dict[tuple[int, bool, bool], Figures] = {}
         self._stages: list[Stage] = []  # which keeps their ids
 
     def __enter__(self) -> Self:
@@ -82,21 +84,33 @@ class Plays:
         Other than the first one, a mode has the lines that differ from the mode it is compared
         with, and is left out where there are none.
         """
-        seen: dict[str, list[str]] = {}
+        seen: dict[str, Seen] = {}
+        printed: dict[str, list[str]] = {}
         sections = {}
         for mode in modes:
-            seen[mode.name] = lines = self._play(exchange, mode)
+            if mode.first is not None and not exchange.plays_again:
+                continue
+            seen[mode.name] = self.seen(exchange, mode)
+            first = None if mode.first is None else seen[mode.first]
+            lines = lines_of(
+                seen[mode.name],
+                first,
+                is_guarded=exchange.stage.is_guarded,
+                is_logged=mode.is_logged,
+                is_traced=mode.is_traced,
+            )
+            printed[mode.name] = lines
             if mode.base is not None:
-                base = seen[mode.base]
-                lines = list(_changes(base, lines, is_forced=mode.is_forced))
+                lines = list(_changes(printed[mode.base], lines))
             if lines:
                 sections[mode.name] = lines
         return sections
 
-    def _play(self, exchange: Exchange, mode: Mode) -> list[str]:
+    def seen(self, exchange: Exchange, mode: Mode) -> Seen:
+        """Play an exchange in a mode; return what can be seen."""
         cost: Figures = {}
         if exchange.asks_on:
-            key = (id(exchange.stage), mode.base if mode.is_forced else mode.name)
+            key = (id(exchange.stage), mode.is_logged, mode.is_traced)
             if key not in self._costs:
                 self._stages.append(exchange.stage)
                 self._costs[key] = self._runner.run(cost_of_asking_on(exchange.stage, mode))
@@ -108,12 +122,7 @@ class Plays:
             raise
 
 
-def _changes(base: Sequence[str], other: Sequence[str], *, is_forced: bool) -> Iterator[str]:
-    if is_forced:  # which makes the answer have the id
-        base, other = (
-            [one for one in lines if "< X-Request-Id:" not in one] for lines in (base, other)
-        )
-        other = [line.replace("request_id='a'", "request_id='<id>'") for line in other]
+def _changes(base: Sequence[str], other: Sequence[str]) -> Iterator[str]:
     for line in difflib.unified_diff(base, other, n=0, lineterm=""):
         if not line.startswith(("---", "+++", "@@")):
             yield line
@@ -163,7 +172,9 @@ def differences(then: Sections, now: Sections, modes: Sequence[Mode] = MODES) ->
 
 HEADER = """\
 Made by `python -m tests.web.corpus --record`. Of each exchange: what is sent (>), what comes (<,
-its body after |), what the origin was asked, what was counted, logged and traced. First all of it
-from a gateway without access log, then in brackets what changes with a log, with tracing, and
-where a line forces each request to go the ordinary way: compared with the same mode without it.
+its body after |), and what the origin was asked (origin>). In brackets stands which of the bases in
+`bases.txt` a head is closest to; the lines that follow it differ from that base, those with a -
+are missing. Then what is counted, logged and traced other than `rule.py` says. All of it first from
+a gateway without access log; then what changes with a log, with tracing, and where all steps are
+played a second time: there a response to a read that could be cached is expected from the cache.
 """

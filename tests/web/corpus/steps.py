@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tests.support.waiting import until
-from tests.web.corpus.masks import body_of, lines_of
-from tests.web.corpus.player import MAIN, forced
+from tests.web.corpus.gateway import turns
+from tests.web.corpus.masks import body_of, lines_of, unusual
+from tests.web.corpus.player import MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +33,9 @@ class Send:
         requests = [one.replace(b"{etag}", player.tag) for one in self.requests]
         for one in requests:
             head, end, body = one.partition(b"\r\n\r\n")
-            player.note(self.by, ">", lines_of(head + end)[: -1 if end else None])
+            player.note(self.by, ">", unusual(lines_of(head + end)[: -1 if end else None], body))
             player.note(self.by, ">|", body_of(body))
-        if player.is_forced:
-            requests = [forced(one) for one in requests]
-        await player.send(b"".join(requests), _methods(self.requests), self.by, early=self.early)
+        await player.send(b"".join(requests), requests, self.by, early=self.early)
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,13 @@ class Parts:
     async def play(self, player: Player) -> None:
         if self.origin:
             player.gateway.origin_plays(*self.origin)
-        methods = _methods(self.parts[:1])
+        whole = [b"".join(self.parts)]
         for number, part in enumerate(self.parts):
             is_first = number == 0
-            data = forced(part) if player.is_forced and is_first else part
             if self.is_shown:
                 player.note(self.by, ">", lines_of(part))
-            await player.send(data, methods if is_first else [], self.by, early=False)
-            await player.turns()
+            await player.send(part, whole if is_first else [], self.by, early=False)
+            await turns()
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class More:
     async def play(self, player: Player) -> None:
         player.note(self.by, ">", lines_of(self.data))
         await player.send(self.data, [], self.by, early=False)
-        await player.turns()
+        await turns()
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Head:
 
     async def play(self, player: Player) -> None:
         client = await player.client(self.by)
-        player.note(self.by, "<", lines_of((await client.head()).wire)[:-1])
+        player.head(self.by, await client.head())
 
 
 @dataclass(frozen=True)
@@ -182,12 +180,14 @@ class Arrive:
     """Whatever was sent arrives."""
 
     async def play(self, player: Player) -> None:
-        await player.turns()
+        await turns()
 
 
 @dataclass(frozen=True)
 class Until:
     """Something has become so."""
+
+    is_once: ClassVar = True
 
     what: str
     is_so: Callable[[Player], bool]
@@ -201,13 +201,15 @@ class Until:
 class Do:
     """Something is done to the gateway."""
 
+    is_once: ClassVar = True
+
     what: str
     deed: Callable[[Player], None]
 
     async def play(self, player: Player) -> None:
         player.say(self.what)
         self.deed(player)
-        await player.turns()
+        await turns()
 
 
 @dataclass(frozen=True)
@@ -217,12 +219,14 @@ class Go:
     async def play(self, player: Player) -> None:
         player.say("the origin goes on")
         player.gateway.gate.release()
-        await player.turns()
+        await turns()
 
 
 @dataclass(frozen=True)
 class Drain:
     """The gateway begins to stop."""
+
+    is_once: ClassVar = True
 
     async def play(self, player: Player) -> None:
         player.say("the gateway begins to stop")
@@ -230,13 +234,9 @@ class Drain:
         gateway.shared.start_closing()
         gateway.listener.close()
         player.tasks += [asyncio.create_task(route.drain()) for route in gateway.routes]
-        await player.turns()
+        await turns()
 
 
 def parked(count: int = 1) -> Until:
     """Wait until so many live readers wait."""
     return Until(f"{count} wait", lambda player: player.gateway.limits.live_readers == count)
-
-
-def _methods(requests: tuple[bytes, ...]) -> list[str]:
-    return [one.lstrip(b"\r\n").split(b" ")[0].decode("latin-1") for one in requests]

@@ -30,10 +30,14 @@ CONTROL = b"}\n\n"
 
 
 def _made(
-    name: str, *steps: bytes | Step, stage: Stage = OWN_LOG, asks_on: bool = True
+    name: str,
+    *steps: bytes | Step,
+    stage: Stage = OWN_LOG,
+    asks_on: bool = True,
+    is_once: bool = False,
 ) -> Exchange:
     made = [Ask(step) if isinstance(step, bytes) else step for step in steps]
-    return Exchange(name, stage, made, (S, CLOSED, JSON), asks_on=asks_on)
+    return Exchange(name, stage, made, (S, CLOSED, JSON), asks_on=asks_on, is_once=is_once)
 
 
 POLLS = [
@@ -251,6 +255,7 @@ SSE = [
         Events(CONTROL),
         Ask(request("DELETE", "s"), by="w"),
         EventsEnd(),
+        is_once=True,
     ),
     _made(
         "events that the client leaves",
