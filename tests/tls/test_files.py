@@ -6,14 +6,15 @@ import resource
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
+from gateway.__main__ import cli
 from gateway.errors import StartError
 from gateway.settings import Settings, TlsFiles
 from gateway.settings.reading.values import Mistaken
 from gateway.tls.certificate_files import CertificateFiles
 from tests.support.certificates import Authority, TlsPaths
-from tests.support.processes import HEADGATE, run
 from tests.tls.served import secure_headgate
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ def test_check_refuses_the_key_of_another_certificate(tmp_path: Path) -> None:
     one, other = (authority.issue().write(tmp_path, name) for name in ("one", "other"))
     config = tmp_path / "h.toml"
     config.write_text(f'tls_certificate = "{one.certificate}"\ntls_key = "{other.key}"\n')
-    done = run([HEADGATE, "check", "--config", config])
-    assert done.returncode == 2
+    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    assert done.exit_code == 2
     why = f"{other.key} is not the key of the certificate in {one.certificate}"
-    assert f"must go with its certificate: {why}" in done.stderr.decode()
+    assert f"must go with its certificate: {why}" in done.stderr
 
 
 def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path) -> None:

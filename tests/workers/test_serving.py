@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from gateway.__main__ import cli
 from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, headgate, run
@@ -189,8 +191,10 @@ def test_an_error_at_the_start_of_a_worker_ends_the_server_with_that_error(
 
 @pytest.mark.parametrize("kind", ["memory:", "file:"])
 def test_two_workers_for_a_memory_or_file_log_are_refused(kind: str, tmp_path: Path) -> None:
-    sentence = refusal(f"--origin={kind}{tmp_path if kind == 'file:' else ''}")
-    assert re.match(r"headgate: --workers is 2, but must be 1 ", sentence)
+    origin = f"--origin={kind}{tmp_path if kind == 'file:' else ''}"
+    done = CliRunner().invoke(cli, ["serve", "--workers=2", origin])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("headgate: --workers is 2, but must be 1 ")
     assert list(tmp_path.iterdir()) == []
 
 
