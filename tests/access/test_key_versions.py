@@ -10,47 +10,31 @@ from gateway.access.static.tokens_file import HIGHEST_VERSION, parse_tokens
 STREAMS = "/v1/stream/rooms/*"
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param("", f'\n[reader_keys]\n"{STREAMS}" = 1\n', id="an-empty-file"),
-        pytest.param(
-            "# mine",
-            f'# mine\n\n[reader_keys]\n"{STREAMS}" = 1\n',
-            id="a-comment-without-a-newline",
-        ),
-        pytest.param(
-            "[reader_keys]",
-            f'[reader_keys]\n"{STREAMS}" = 1\n',
-            id="an-empty-table-without-a-newline",
-        ),
-        pytest.param(
-            '[reader_keys] # so\n"/a" = 2\n',
-            f'[reader_keys] # so\n"{STREAMS}" = 1\n"/a" = 2\n',
-            id="a-table-with-other-keys",
-        ),
-        pytest.param(
-            f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 9 # why\n\n[[revoked]]\nsub = "x"\n',
-            f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 10 # why\n\n[[revoked]]\nsub = "x"\n',
-            id="a-table-before-another-table",
-        ),
-        pytest.param(
-            "# mine\r\n",
-            f'# mine\r\n\r\n[reader_keys]\r\n"{STREAMS}" = 1\r\n',
-            id="a-comment-with-crlf",
-        ),
-        pytest.param(
-            '[reader_keys] # so\r\n"/a" = 2\r\n',
-            f'[reader_keys] # so\r\n"{STREAMS}" = 1\r\n"/a" = 2\r\n',
-            id="a-table-with-crlf",
-        ),
-        pytest.param(
-            f"[reader_keys]\n '{STREAMS}'=1\r\n",
-            f"[reader_keys]\n '{STREAMS}'=2\r\n",
-            id="an-indented-key-in-single-quotes",
-        ),
-    ],
-)
+ROTATIONS = {
+    "an-empty-file": ("", f'\n[reader_keys]\n"{STREAMS}" = 1\n'),
+    "a-comment-without-a-newline": ("# mine", f'# mine\n\n[reader_keys]\n"{STREAMS}" = 1\n'),
+    "an-empty-table-without-a-newline": ("[reader_keys]", f'[reader_keys]\n"{STREAMS}" = 1\n'),
+    "a-table-with-other-keys": (
+        '[reader_keys] # so\n"/a" = 2\n',
+        f'[reader_keys] # so\n"{STREAMS}" = 1\n"/a" = 2\n',
+    ),
+    "a-table-before-another-table": (
+        f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 9 # why\n\n[[revoked]]\nsub = "x"\n',
+        f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 10 # why\n\n[[revoked]]\nsub = "x"\n',
+    ),
+    "a-comment-with-crlf": ("# mine\r\n", f'# mine\r\n\r\n[reader_keys]\r\n"{STREAMS}" = 1\r\n'),
+    "a-table-with-crlf": (
+        '[reader_keys] # so\r\n"/a" = 2\r\n',
+        f'[reader_keys] # so\r\n"{STREAMS}" = 1\r\n"/a" = 2\r\n',
+    ),
+    "an-indented-key-in-single-quotes": (
+        f"[reader_keys]\n '{STREAMS}'=1\r\n",
+        f"[reader_keys]\n '{STREAMS}'=2\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), ROTATIONS.values(), ids=ROTATIONS)
 def test_rotating_a_reader_key_changes_only_its_version_in_the_file(
     before: str, after: str
 ) -> None:

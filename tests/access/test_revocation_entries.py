@@ -28,44 +28,33 @@ ANN = (
 )
 
 
-@pytest.mark.parametrize(
-    ("before", "entry", "added"),
-    [
-        pytest.param(
-            ANN,
-            RevocationEntry("name", "ann"),
-            '\n[[revoked]]\nname = "ann"\n',
-            id="a-static-token",
-        ),
-        pytest.param(
-            ANN.rstrip("\n"),
-            RevocationEntry("jti", "x"),
-            '\n\n[[revoked]]\njti = "x"\n',
-            id="a-file-without-a-last-newline",
-        ),
-        pytest.param(
-            "", RevocationEntry("kid", "k"), '\n[[revoked]]\nkid = "k"\n', id="an-empty-file"
-        ),
-        pytest.param(
-            "# mine\r\n",
-            RevocationEntry("sub", "m"),
-            '\r\n[[revoked]]\r\nsub = "m"\r\n',
-            id="a-file-with-crlf",
-        ),
-        pytest.param(
-            f'{ANN}[reader_keys]\n"/s/*" = 2\n',
-            RevocationEntry("sub", "m", 1_000_000_000),
-            '\n[[revoked]]\nsub = "m"\nbefore = 2001-09-09T01:46:40Z\n',
-            id="a-subject-before-a-moment-behind-a-table",
-        ),
-        pytest.param(
-            ANN,
-            RevocationEntry("sub", 'ö"\\ 漢'),
-            '\n[[revoked]]\nsub = "ö\\"\\\\ 漢"\n',
-            id="characters-that-toml-escapes",
-        ),
-    ],
-)
+WRITTEN = {
+    "a-static-token": (ANN, RevocationEntry("name", "ann"), '\n[[revoked]]\nname = "ann"\n'),
+    "a-file-without-a-last-newline": (
+        ANN.rstrip("\n"),
+        RevocationEntry("jti", "x"),
+        '\n\n[[revoked]]\njti = "x"\n',
+    ),
+    "an-empty-file": ("", RevocationEntry("kid", "k"), '\n[[revoked]]\nkid = "k"\n'),
+    "a-file-with-crlf": (
+        "# mine\r\n",
+        RevocationEntry("sub", "m"),
+        '\r\n[[revoked]]\r\nsub = "m"\r\n',
+    ),
+    "a-subject-before-a-moment-behind-a-table": (
+        f'{ANN}[reader_keys]\n"/s/*" = 2\n',
+        RevocationEntry("sub", "m", 1_000_000_000),
+        '\n[[revoked]]\nsub = "m"\nbefore = 2001-09-09T01:46:40Z\n',
+    ),
+    "characters-that-toml-escapes": (
+        ANN,
+        RevocationEntry("sub", 'ö"\\ 漢'),
+        '\n[[revoked]]\nsub = "ö\\"\\\\ 漢"\n',
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "entry", "added"), WRITTEN.values(), ids=WRITTEN)
 def test_a_revocation_adds_its_lines_and_keeps_the_rest(
     before: str, entry: RevocationEntry, added: str
 ) -> None:
@@ -74,50 +63,38 @@ def test_a_revocation_adds_its_lines_and_keeps_the_rest(
     parse_tokens("t.toml", made.data)
 
 
-@pytest.mark.parametrize(
-    ("text", "entry", "said"),
-    [
-        pytest.param(
-            ANN, RevocationEntry("name", "bob"), "has no token with the name bob", id="no-such-name"
-        ),
-        pytest.param(
-            f'{ANN}[[revoked]]\nname = "ann"\n',
-            RevocationEntry("name", "ann"),
-            "is revoked already",
-            id="a-name-revoked-before",
-        ),
-        pytest.param(
-            '[[revoked]]\nsub = "m"\n',
-            RevocationEntry("sub", "m", 5),
-            "is revoked already",
-            id="a-subject-revoked-for-good",
-        ),
-        pytest.param(
-            'revoked = [{ jti = "x" }]\n',
-            RevocationEntry("jti", "y"),
-            "in another form",
-            id="an-inline-array",
-        ),
-        pytest.param("x = ", RevocationEntry("jti", "y"), "t.toml:1: ", id="no-toml"),
-        pytest.param(
-            ANN,
-            RevocationEntry("jti", 'x"\n[[tokens]]\n'),
-            "1 to 1,024 visible characters",
-            id="an-injected-table",
-        ),
-        pytest.param(
-            ANN, RevocationEntry("jti", "\u202ex"), "visible characters", id="a-mark-of-direction"
-        ),
-        pytest.param(ANN, RevocationEntry("jti", ""), "visible characters", id="nothing"),
-        pytest.param(ANN, RevocationEntry("jti", "x "), "ends with a blank", id="a-blank-behind"),
-        pytest.param(
-            ANN, RevocationEntry("jti", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"), "whole token", id="a-jwt"
-        ),
-        pytest.param(
-            ANN, RevocationEntry("jti", "x", 5), "before goes only with sub", id="before-of-a-jti"
-        ),
-    ],
-)
+UNWRITABLE = {
+    "no-such-name": (ANN, RevocationEntry("name", "bob"), "has no token with the name bob"),
+    "a-name-revoked-before": (
+        f'{ANN}[[revoked]]\nname = "ann"\n',
+        RevocationEntry("name", "ann"),
+        "is revoked already",
+    ),
+    "a-subject-revoked-for-good": (
+        '[[revoked]]\nsub = "m"\n',
+        RevocationEntry("sub", "m", 5),
+        "is revoked already",
+    ),
+    "an-inline-array": (
+        'revoked = [{ jti = "x" }]\n',
+        RevocationEntry("jti", "y"),
+        "in another form",
+    ),
+    "no-toml": ("x = ", RevocationEntry("jti", "y"), "t.toml:1: "),
+    "an-injected-table": (
+        ANN,
+        RevocationEntry("jti", 'x"\n[[tokens]]\n'),
+        "1 to 1,024 visible characters",
+    ),
+    "a-mark-of-direction": (ANN, RevocationEntry("jti", "\u202ex"), "visible characters"),
+    "nothing": (ANN, RevocationEntry("jti", ""), "visible characters"),
+    "a-blank-behind": (ANN, RevocationEntry("jti", "x "), "ends with a blank"),
+    "a-jwt": (ANN, RevocationEntry("jti", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"), "whole token"),
+    "before-of-a-jti": (ANN, RevocationEntry("jti", "x", 5), "before goes only with sub"),
+}
+
+
+@pytest.mark.parametrize(("text", "entry", "said"), UNWRITABLE.values(), ids=UNWRITABLE)
 def test_a_revocation_that_cannot_be_written_is_refused(
     text: str, entry: RevocationEntry, said: str
 ) -> None:

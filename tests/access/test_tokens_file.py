@@ -95,122 +95,112 @@ GRANT = "t.toml:4: tokens[0].grants[0]"
 GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("x", "t.toml:1: this is not TOML: "),
-        ("[[token]]", "t.toml:1: token is nothing that this file can have"),
-        ("tokens = 1", "t.toml:1: tokens must be an array of tables"),
-        pytest.param(
-            "[[tokens]]\nname = 'a'\nrole = 'r'",
-            "t.toml:1: tokens[0].token (name a) is missing",
-            id="no-token",
-        ),
-        pytest.param(
-            f"[[tokens]]\nname = 'a'\ntoken = '{SECRET}'\n{GRANTS}",
+MISTAKES = {
+    "x-t.toml:1: this is not TOML: ": ("x", "t.toml:1: this is not TOML: "),
+    "[[token]]-t.toml:1: token is nothing that this file can have": (
+        "[[token]]",
+        "t.toml:1: token is nothing that this file can have",
+    ),
+    "tokens = 1-t.toml:1: tokens must be an array of tables": (
+        "tokens = 1",
+        "t.toml:1: tokens must be an array of tables",
+    ),
+    "no-token": (
+        "[[tokens]]\nname = 'a'\nrole = 'r'",
+        "t.toml:1: tokens[0].token (name a) is missing",
+    ),
+    "a-token-instead-of-its-hash": (
+        f"[[tokens]]\nname = 'a'\ntoken = '{SECRET}'\n{GRANTS}",
+        (
             "t.toml:3: tokens[0].token (name a) must be sha256: and 64 hexadecimal digits, which "
-            "`headgate token hash` prints of a token: tokens themselves do not stand in this file",
-            id="a-token-instead-of-its-hash",
+            "`headgate token hash` prints of a token: tokens themselves do not stand in this file"
         ),
-        pytest.param(
-            f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}",
-            "t.toml:2: tokens[0].name must",
-            id="a-blank-in-a-name",
-        ),
-        pytest.param(
-            TOKEN,
-            "t.toml:1: tokens[0] (name a) must have a role or grants, and not both",
-            id="neither-role-nor-grants",
-        ),
-        pytest.param(
-            TOKEN + GRANTS + "role = 'r'",
-            "t.toml:1: tokens[0] (name a) must have a role or grants",
-            id="both-role-and-grants",
-        ),
-        pytest.param(
-            TOKEN + "role = 'r'",
-            "t.toml:4: tokens[0].role (name a) is r, and no role has that name",
-            id="an-unknown-role",
-        ),
-        pytest.param(
-            TOKEN + GRANTS + TOKEN + GRANTS,
-            "t.toml:6: tokens[1].name is a, as that of tokens[0] is",
-            id="one-name-for-two-tokens",
-        ),
-        pytest.param(
-            TOKEN + GRANTS + TOKEN.replace('"a"', '"b"') + GRANTS,
-            "t.toml:7: tokens[1].token (name b) is the hash that tokens[0] has, too",
-            id="one-hash-for-two-tokens",
-        ),
-        pytest.param(
-            TOKEN + "grants = []",
-            "t.toml:1: tokens[0] (name a) must have a role or grants, and not",
-            id="an-empty-list-of-grants",
-        ),
-        pytest.param(
-            TOKEN + GRANTS + "expires = 2030-01-31T12:00:00",
-            f"{EXPIRES} must be a time",
-            id="an-expiry-without-a-time-zone",
-        ),
-        pytest.param(
-            TOKEN + GRANTS + "expires = 2030-01-31",
-            f"{EXPIRES} must be a time",
-            id="an-expiry-without-a-time",
-        ),
-        pytest.param(
-            TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'",
-            f"{EXPIRES} must be a time",
-            id="an-expiry-in-a-thirteenth-month",
-        ),
-        pytest.param(
-            TOKEN + GRANTS + "expires = 1896091200",
-            f"{EXPIRES} must be a time",
-            id="an-expiry-in-unix-seconds",
-        ),
-        pytest.param(
-            TOKEN + GRANTS.replace("/a", "a"),
-            f"{GRANT}.streams (name a) must be",
-            id="a-relative-path-in-a-grant",
-        ),
-        pytest.param(
-            TOKEN + GRANTS.replace("/a", "/a/../b"),
-            f"{GRANT}.streams (name a) must be",
-            id="a-dot-segment-in-a-grant",
-        ),
-        pytest.param(
-            TOKEN + GRANTS.replace("/a", "/*/b"),
-            f"{GRANT}.streams (name a) must be",
-            id="a-star-amid-a-path-in-a-grant",
-        ),
-        pytest.param(
-            TOKEN + GRANTS.replace("read", "write"),
-            f"{GRANT}.operations (name a) must",
-            id="an-unknown-operation-in-a-grant",
-        ),
-        pytest.param(
-            "[[revoked]]\nsub = 'a'\njti = 'b'",
-            "t.toml:1: revoked[0] must have one of name, jti",
-            id="a-revocation-by-two-things",
-        ),
-        ("[[revoked]]", "t.toml:1: revoked[0] must have one of name, jti, sub and kid"),
-        pytest.param(
-            "[[revoked]]\njti = 'a'\nbefore = 2026-01-01T00:00:00Z",
-            "t.toml:1: revoked[0] must have before only together with sub",
-            id="a-revocation-by-token-id-with-a-time",
-        ),
-        pytest.param(
-            "[reader_keys]\n'x' = 1",
-            "t.toml:2: reader_keys.x must be a canonical path such as",
-            id="a-relative-path-of-a-reader-key",
-        ),
-        pytest.param(
-            "[reader_keys]\n'/x' = 0",
-            't.toml:2: reader_keys."/x" must be a whole number from 1',
-            id="a-reader-key-of-version-zero",
-        ),
-        pytest.param("a = " + "[" * 100_000, "t.toml", id="toml-nested-too-deeply"),
-    ],
-)
+    ),
+    "a-blank-in-a-name": (
+        f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}",
+        "t.toml:2: tokens[0].name must",
+    ),
+    "neither-role-nor-grants": (
+        TOKEN,
+        "t.toml:1: tokens[0] (name a) must have a role or grants, and not both",
+    ),
+    "both-role-and-grants": (
+        TOKEN + GRANTS + "role = 'r'",
+        "t.toml:1: tokens[0] (name a) must have a role or grants",
+    ),
+    "an-unknown-role": (
+        TOKEN + "role = 'r'",
+        "t.toml:4: tokens[0].role (name a) is r, and no role has that name",
+    ),
+    "one-name-for-two-tokens": (
+        TOKEN + GRANTS + TOKEN + GRANTS,
+        "t.toml:6: tokens[1].name is a, as that of tokens[0] is",
+    ),
+    "one-hash-for-two-tokens": (
+        TOKEN + GRANTS + TOKEN.replace('"a"', '"b"') + GRANTS,
+        "t.toml:7: tokens[1].token (name b) is the hash that tokens[0] has, too",
+    ),
+    "an-empty-list-of-grants": (
+        TOKEN + "grants = []",
+        "t.toml:1: tokens[0] (name a) must have a role or grants, and not",
+    ),
+    "an-expiry-without-a-time-zone": (
+        TOKEN + GRANTS + "expires = 2030-01-31T12:00:00",
+        f"{EXPIRES} must be a time",
+    ),
+    "an-expiry-without-a-time": (
+        TOKEN + GRANTS + "expires = 2030-01-31",
+        f"{EXPIRES} must be a time",
+    ),
+    "an-expiry-in-a-thirteenth-month": (
+        TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'",
+        f"{EXPIRES} must be a time",
+    ),
+    "an-expiry-in-unix-seconds": (
+        TOKEN + GRANTS + "expires = 1896091200",
+        f"{EXPIRES} must be a time",
+    ),
+    "a-relative-path-in-a-grant": (
+        TOKEN + GRANTS.replace("/a", "a"),
+        f"{GRANT}.streams (name a) must be",
+    ),
+    "a-dot-segment-in-a-grant": (
+        TOKEN + GRANTS.replace("/a", "/a/../b"),
+        f"{GRANT}.streams (name a) must be",
+    ),
+    "a-star-amid-a-path-in-a-grant": (
+        TOKEN + GRANTS.replace("/a", "/*/b"),
+        f"{GRANT}.streams (name a) must be",
+    ),
+    "an-unknown-operation-in-a-grant": (
+        TOKEN + GRANTS.replace("read", "write"),
+        f"{GRANT}.operations (name a) must",
+    ),
+    "a-revocation-by-two-things": (
+        "[[revoked]]\nsub = 'a'\njti = 'b'",
+        "t.toml:1: revoked[0] must have one of name, jti",
+    ),
+    "[[revoked]]-t.toml:1: revoked[0] must have one of name, jti, sub and kid": (
+        "[[revoked]]",
+        "t.toml:1: revoked[0] must have one of name, jti, sub and kid",
+    ),
+    "a-revocation-by-token-id-with-a-time": (
+        "[[revoked]]\njti = 'a'\nbefore = 2026-01-01T00:00:00Z",
+        "t.toml:1: revoked[0] must have before only together with sub",
+    ),
+    "a-relative-path-of-a-reader-key": (
+        "[reader_keys]\n'x' = 1",
+        "t.toml:2: reader_keys.x must be a canonical path such as",
+    ),
+    "a-reader-key-of-version-zero": (
+        "[reader_keys]\n'/x' = 0",
+        't.toml:2: reader_keys."/x" must be a whole number from 1',
+    ),
+    "toml-nested-too-deeply": ("a = " + "[" * 100_000, "t.toml"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_in_a_tokens_file_is_reported_with_its_line_and_no_secret(
     text: str, said: str
 ) -> None:

@@ -115,64 +115,53 @@ def test_a_put_with_the_same_configuration_confirms_the_stream(
     assert decision == (CreationOutcome(existing, new=False), ())
 
 
+OTHER_CONFIGURATIONS = {
+    "no-content-type": (
+        PLAIN,
+        create(content_type=None),
+        "a stream of type text/plain exists here",
+    ),
+    "another-content-type": (
+        PLAIN,
+        create(content_type="text/html"),
+        "a stream of type text/plain exists here",
+    ),
+    "closed-where-the-stream-is-open": (PLAIN, create(close=True), "the existing stream is open"),
+    "open-where-the-stream-is-closed": (
+        replace(PLAIN, closed=True),
+        create(),
+        "the existing stream is closed",
+    ),
+    "a-ttl-where-the-stream-has-none": (
+        PLAIN,
+        create(lifetime=HOUR),
+        "the existing stream has another TTL or expiry",
+    ),
+    "no-ttl-where-the-stream-has-one": (
+        replace(PLAIN, lifetime=HOUR, deadline=NOW + 9),
+        create(),
+        "the existing stream has another TTL or expiry",
+    ),
+    "no-fork-where-the-stream-is-one": (
+        replace(PLAIN, fork=ForkPoint("r", 1, 0, 0)),
+        create(),
+        "the existing stream has another origin: its fork differs",
+    ),
+    "a-deleted-stream-with-forks": (
+        replace(PLAIN, soft_deleted=True, references=1),
+        create(),
+        "the path is taken by a deleted stream that forks still use",
+    ),
+    "an-expired-stream-with-forks": (
+        replace(PLAIN, deadline=NOW, references=1),
+        create(),
+        "the path is taken by a deleted stream that forks still use",
+    ),
+}
+
+
 @pytest.mark.parametrize(
-    ("existing", "request_", "detail"),
-    [
-        pytest.param(
-            PLAIN,
-            create(content_type=None),
-            "a stream of type text/plain exists here",
-            id="no-content-type",
-        ),
-        pytest.param(
-            PLAIN,
-            create(content_type="text/html"),
-            "a stream of type text/plain exists here",
-            id="another-content-type",
-        ),
-        pytest.param(
-            PLAIN,
-            create(close=True),
-            "the existing stream is open",
-            id="closed-where-the-stream-is-open",
-        ),
-        pytest.param(
-            replace(PLAIN, closed=True),
-            create(),
-            "the existing stream is closed",
-            id="open-where-the-stream-is-closed",
-        ),
-        pytest.param(
-            PLAIN,
-            create(lifetime=HOUR),
-            "the existing stream has another TTL or expiry",
-            id="a-ttl-where-the-stream-has-none",
-        ),
-        pytest.param(
-            replace(PLAIN, lifetime=HOUR, deadline=NOW + 9),
-            create(),
-            "the existing stream has another TTL or expiry",
-            id="no-ttl-where-the-stream-has-one",
-        ),
-        pytest.param(
-            replace(PLAIN, fork=ForkPoint("r", 1, 0, 0)),
-            create(),
-            "the existing stream has another origin: its fork differs",
-            id="no-fork-where-the-stream-is-one",
-        ),
-        pytest.param(
-            replace(PLAIN, soft_deleted=True, references=1),
-            create(),
-            "the path is taken by a deleted stream that forks still use",
-            id="a-deleted-stream-with-forks",
-        ),
-        pytest.param(
-            replace(PLAIN, deadline=NOW, references=1),
-            create(),
-            "the path is taken by a deleted stream that forks still use",
-            id="an-expired-stream-with-forks",
-        ),
-    ],
+    ("existing", "request_", "detail"), OTHER_CONFIGURATIONS.values(), ids=OTHER_CONFIGURATIONS
 )
 def test_a_put_with_another_configuration_is_a_conflict(
     existing: StreamState, request_: CreateRequest, detail: str
@@ -358,40 +347,33 @@ def test_a_fork_of_a_closed_source_is_open_unless_its_request_closes_it(
     assert created.state.closed is close
 
 
+LIFETIMES_OF_FORKS = {
+    "neither-has-a-lifetime": (NONE, NONE, NONE, None),
+    "the-ttl-of-the-source": (HOUR, NONE, HOUR, NOW + 3600),
+    "its-own-ttl-instead-of-the-ttl-of-the-source": (
+        HOUR,
+        Lifetime(ttl_s=5),
+        Lifetime(ttl_s=5),
+        NOW + 5,
+    ),
+    "the-expiry-of-the-source": (Lifetime(expires_at=2e6), NONE, Lifetime(expires_at=2e6), 2e6),
+    "its-own-ttl-instead-of-the-expiry-of-the-source": (
+        Lifetime(expires_at=2e6),
+        HOUR,
+        HOUR,
+        NOW + 3600,
+    ),
+    "its-own-expiry-instead-of-the-ttl-of-the-source": (
+        HOUR,
+        Lifetime(expires_at=2e6),
+        Lifetime(expires_at=2e6),
+        2e6,
+    ),
+}
+
+
 @pytest.mark.parametrize(
-    ("source", "asked", "lifetime", "deadline"),
-    [
-        pytest.param(NONE, NONE, NONE, None, id="neither-has-a-lifetime"),
-        pytest.param(HOUR, NONE, HOUR, NOW + 3600, id="the-ttl-of-the-source"),
-        pytest.param(
-            HOUR,
-            Lifetime(ttl_s=5),
-            Lifetime(ttl_s=5),
-            NOW + 5,
-            id="its-own-ttl-instead-of-the-ttl-of-the-source",
-        ),
-        pytest.param(
-            Lifetime(expires_at=2e6),
-            NONE,
-            Lifetime(expires_at=2e6),
-            2e6,
-            id="the-expiry-of-the-source",
-        ),
-        pytest.param(
-            Lifetime(expires_at=2e6),
-            HOUR,
-            HOUR,
-            NOW + 3600,
-            id="its-own-ttl-instead-of-the-expiry-of-the-source",
-        ),
-        pytest.param(
-            HOUR,
-            Lifetime(expires_at=2e6),
-            Lifetime(expires_at=2e6),
-            2e6,
-            id="its-own-expiry-instead-of-the-ttl-of-the-source",
-        ),
-    ],
+    ("source", "asked", "lifetime", "deadline"), LIFETIMES_OF_FORKS.values(), ids=LIFETIMES_OF_FORKS
 )
 def test_a_fork_has_its_requested_lifetime_or_that_of_its_source(
     source: Lifetime, asked: Lifetime, lifetime: Lifetime, deadline: float | None

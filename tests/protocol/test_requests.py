@@ -33,51 +33,40 @@ OFFSET = "0000000000000001_0000000000000002"
 AT = Offset(1, 2)
 
 
+EQUIVALENT_READ_TARGETS = {
+    "no-query": ("/s", CatchUp("/s", "/s?offset=-1", None)),
+    "an-empty-query": ("/s?", CatchUp("/s", "/s?offset=-1", None)),
+    "from-the-beginning": ("/s?offset=-1", CatchUp("/s", "/s?offset=-1", None)),
+    "from-now": ("/s?offset=now", CatchUp("/s", "/s?offset=now", NOW)),
+    "from-an-offset": (f"/s?offset={OFFSET}", CatchUp("/s", f"/s?offset={OFFSET}", AT)),
+    "unknown-parameters": ("/%73?utm=1&x=2", CatchUp("/s", "/s?offset=-1", None)),
+    "a-long-poll": (
+        "/s?offset=-1&live=long-poll",
+        LongPoll("/s", "/s?live=long-poll&offset=-1", None, None),
+    ),
+    "a-long-poll-in-another-spelling": (
+        f"/s?offset={OFFSET}&live=long%2Dpoll&x=&cursor=12",
+        LongPoll("/s", f"/s?cursor=12&live=long-poll&offset={OFFSET}", AT, 12),
+    ),
+    "an-event-stream-from-now": (
+        "/s?live=sse&offset=now",
+        Events("/s", "/s?live=sse&offset=now", NOW, None),
+    ),
+    "a-cursor-without-live": ("/s?cursor=5", CatchUp("/s", "/s?offset=-1", None)),
+    "a-malformed-cursor-without-live": ("/s?cursor=a", CatchUp("/s", "/s?offset=-1", None)),
+    "an-event-stream-with-a-cursor": (
+        "/s?live=sse&offset=-1&cursor=007",
+        Events("/s", "/s?cursor=7&live=sse&offset=-1", None, 7),
+    ),
+    "an-event-stream-with-a-malformed-cursor": (
+        "/s?live=sse&offset=-1&cursor=a%26live%3Dlong-poll",
+        Events("/s", "/s?live=sse&offset=-1", None, None),
+    ),
+}
+
+
 @pytest.mark.parametrize(
-    ("target", "read"),
-    [
-        pytest.param("/s", CatchUp("/s", "/s?offset=-1", None), id="no-query"),
-        pytest.param("/s?", CatchUp("/s", "/s?offset=-1", None), id="an-empty-query"),
-        pytest.param("/s?offset=-1", CatchUp("/s", "/s?offset=-1", None), id="from-the-beginning"),
-        pytest.param("/s?offset=now", CatchUp("/s", "/s?offset=now", NOW), id="from-now"),
-        pytest.param(
-            f"/s?offset={OFFSET}", CatchUp("/s", f"/s?offset={OFFSET}", AT), id="from-an-offset"
-        ),
-        pytest.param(
-            "/%73?utm=1&x=2", CatchUp("/s", "/s?offset=-1", None), id="unknown-parameters"
-        ),
-        pytest.param(
-            "/s?offset=-1&live=long-poll",
-            LongPoll("/s", "/s?live=long-poll&offset=-1", None, None),
-            id="a-long-poll",
-        ),
-        pytest.param(
-            f"/s?offset={OFFSET}&live=long%2Dpoll&x=&cursor=12",
-            LongPoll("/s", f"/s?cursor=12&live=long-poll&offset={OFFSET}", AT, 12),
-            id="a-long-poll-in-another-spelling",
-        ),
-        pytest.param(
-            "/s?live=sse&offset=now",
-            Events("/s", "/s?live=sse&offset=now", NOW, None),
-            id="an-event-stream-from-now",
-        ),
-        pytest.param(
-            "/s?cursor=5", CatchUp("/s", "/s?offset=-1", None), id="a-cursor-without-live"
-        ),
-        pytest.param(
-            "/s?cursor=a", CatchUp("/s", "/s?offset=-1", None), id="a-malformed-cursor-without-live"
-        ),
-        pytest.param(
-            "/s?live=sse&offset=-1&cursor=007",
-            Events("/s", "/s?cursor=7&live=sse&offset=-1", None, 7),
-            id="an-event-stream-with-a-cursor",
-        ),
-        pytest.param(
-            "/s?live=sse&offset=-1&cursor=a%26live%3Dlong-poll",
-            Events("/s", "/s?live=sse&offset=-1", None, None),
-            id="an-event-stream-with-a-malformed-cursor",
-        ),
-    ],
+    ("target", "read"), EQUIVALENT_READ_TARGETS.values(), ids=EQUIVALENT_READ_TARGETS
 )
 def test_equivalent_read_targets_parse_to_one_canonical_target(target: str, read: Read) -> None:
     assert parse_target(target) == read

@@ -29,32 +29,24 @@ def is_refused(answer: Answer) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        pytest.param(post("s", b"+evil", f"Origin: {STRANGER}"), id="an-append"),
-        pytest.param(put("t", f"Origin: {STRANGER}"), id="a-creation"),
-        pytest.param(request("DELETE", "s", f"Origin: {STRANGER}"), id="a-delete"),
-        pytest.param(post("s", b"+evil", "Origin: null"), id="an-append-from-null"),
-        pytest.param(post("s", b"+evil", "Origin: "), id="an-append-from-an-empty-origin"),
-        pytest.param(
-            post("s", b"+evil", "Origin: https://headgate.test.evil.test"),
-            id="an-append-from-a-host-that-begins-alike",
-        ),
-        pytest.param(
-            post("s", b"+evil", "Origin: https://headgate.test:8443"),
-            id="an-append-from-another-port",
-        ),
-        pytest.param(
-            post("s", b"+evil", "Origin: ://headgate.test"),
-            id="an-append-from-an-origin-without-a-scheme",
-        ),
-        pytest.param(
-            post("s", b"+evil", "Origin: chrome-extension://headgate.test"),
-            id="an-append-from-a-browser-extension",
-        ),
-    ],
-)
+WRITES_OF_STRANGERS = {
+    "an-append": post("s", b"+evil", f"Origin: {STRANGER}"),
+    "a-creation": put("t", f"Origin: {STRANGER}"),
+    "a-delete": request("DELETE", "s", f"Origin: {STRANGER}"),
+    "an-append-from-null": post("s", b"+evil", "Origin: null"),
+    "an-append-from-an-empty-origin": post("s", b"+evil", "Origin: "),
+    "an-append-from-a-host-that-begins-alike": post(
+        "s", b"+evil", "Origin: https://headgate.test.evil.test"
+    ),
+    "an-append-from-another-port": post("s", b"+evil", "Origin: https://headgate.test:8443"),
+    "an-append-from-an-origin-without-a-scheme": post("s", b"+evil", "Origin: ://headgate.test"),
+    "an-append-from-a-browser-extension": post(
+        "s", b"+evil", "Origin: chrome-extension://headgate.test"
+    ),
+}
+
+
+@pytest.mark.parametrize("write", WRITES_OF_STRANGERS.values(), ids=WRITES_OF_STRANGERS)
 @pytest.mark.parametrize(
     ("readers", "writers"), [(("*",), ()), (("*",), (NAMED,)), ((NAMED,), (NAMED,)), ((), ())]
 )
