@@ -12,6 +12,7 @@ from gateway.settings import Settings, SettingsError, load
 from gateway.settings.credential_kinds import KINDS
 from tests.access.toy_credential import KIND, ToySettings, signed
 from tests.support import serving as gateways
+from tests.support.guarded_gateway import look_at_files
 from tests.support.serving import get, put, serving
 
 if TYPE_CHECKING:
@@ -63,9 +64,7 @@ async def test_an_added_credential_ends_with_its_key(key_file: Path) -> None:
     async with serving(own={"auth": ["toy"]}) as gateway:
         await gateway.ask(put("/v1/stream/ada/s", bearer("ada"), body=b"data"))
         key_file.write_bytes(b"another key")
-        for file in gateway.authorities._files._files:
-            await file.look()
-            await file.look()
+        await look_at_files(gateway)
         target = "/v1/stream/ada/s?offset=-1"
         assert (await gateway.ask(get(target, bearer("ada")))).status == 401
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.access.reader_keys import ReaderKeys
 from gateway.errors import StartError
-from tests.support.guarded_gateway import bearer, guarded, reach_tail, tokens_file
+from tests.support.guarded_gateway import bearer, guarded, look_at_files, reach_tail, tokens_file
 from tests.support.keys_files import new_keys_file
 from tests.support.serving import PREFIX, get, post, put, request
 from tests.support.waiting import until
@@ -40,9 +40,7 @@ async def rotate(gateway: Serving, folder: Path, **versions: int) -> None:
     path = tokens_file(folder)
     lines = [f'"{PREFIX}/{name}" = {version}' for name, version in versions.items()]
     path.write_text("\n".join([path.read_text(), "[reader_keys]", *lines, ""]))
-    for file in gateway.authorities._files._files:
-        await file.look()
-        await file.look()
+    await look_at_files(gateway)
 
 
 async def key_of(gateway: Serving, path: str = PATH, name: str = "all") -> str:

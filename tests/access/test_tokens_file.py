@@ -9,7 +9,7 @@ import pytest
 from gateway.access.operations import Grant
 from gateway.access.revocations import RevocationClaims, Revocations
 from gateway.access.static.tokens_file import parse_tokens
-from tests.support.guarded_gateway import guarded
+from tests.support.guarded_gateway import guarded, look_at_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -260,9 +260,7 @@ async def test_a_revocation_in_the_file_is_logged_with_what_it_revokes(
     async with guarded(tmp_path) as gateway:
         path = tmp_path / "tokens.toml"
         path.write_text(path.read_text() + '\n[[revoked]]\nname = "ann"\n')
-        for file in gateway.authorities._files._files:
-            await file.look()
-            await file.look()
+        await look_at_files(gateway)
     lines = [it for it in "".join(capsys.readouterr()).splitlines() if "access.revoked" in it]
     assert len(lines) == 1
     assert "token ann" in lines[0]

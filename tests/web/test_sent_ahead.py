@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tests.support.serving import Serving
 
 CREATED = answer(b"", status="201 Created")
-OTHER = "Stream-Seq: b"  # another block of fields
 
 
 async def known(gateway: Serving, *lines: str, size: int = 1) -> None:
@@ -69,16 +68,6 @@ async def test_pipelined_appends_get_the_responses_of_separate_ones() -> None:
         assert (traffic.request_bytes, gateway.shared.unrouted.request_bytes) == (7, 0)
 
 
-async def test_a_refused_append_within_a_pipeline_does_not_affect_the_others() -> None:
-    async with serving() as gateway:
-        client = await opened(gateway)
-        await known(gateway, "Stream-Seq: b")
-        client.send(post("s", b"1") + post("s", b"2", OTHER) * 2 + post("s", b"3"))
-        answers = [await client.answer() for _ in range(4)]
-        assert [it.status for it in answers] == [204, 204, 409, 204]
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"123"
-
-
 async def test_pipelined_appends_over_the_rate_limit_get_429_and_the_next_read_gets_200() -> None:
     async with serving(max_client_appends=1) as gateway:
         for name in ("s", "known"):
@@ -88,13 +77,6 @@ async def test_pipelined_appends_over_the_rate_limit_get_429_and_the_next_read_g
         client.send(post("s", b"1") * 3 + get("s?offset=-1"))
         answers = [await client.answer() for _ in range(4)]
         assert [it.status for it in answers][1:] == [429, 429, 200]
-
-
-async def test_each_pipelined_append_to_an_absent_stream_gets_404() -> None:
-    async with serving() as gateway:
-        client = await opened(gateway)
-        client.send(post("absent", b"1") * 3)
-        assert [(await client.answer()).status for _ in range(3)] == [404] * 3
 
 
 async def test_pipelined_appends_to_several_streams_are_committed_in_order() -> None:
@@ -113,18 +95,6 @@ async def test_pipelined_appends_to_several_streams_are_committed_in_order() -> 
         assert [it.status for it in answers] == [204, 204, 204, 204, 200, 204]
         assert answers[4].body == b"22"
         assert len(log.committed) == 3
-
-
-@pytest.mark.parametrize("cut", [1, 20, -1])
-async def test_the_last_of_several_pipelined_appends_may_arrive_in_parts(cut: int) -> None:
-    async with serving() as gateway:
-        client = await opened(gateway)
-        wire, last = post("s", b"1") * 2, post("s", b"2")
-        client.send(wire + last[:cut])
-        assert [(await client.answer()).status for _ in range(2)] == [204, 204]
-        client.send(last[cut:] + get("s?offset=-1"))
-        assert (await client.answer()).status == 204
-        assert (await client.answer()).body == b"112"
 
 
 @pytest.mark.usefixtures("late_fins")

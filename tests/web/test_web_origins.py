@@ -87,14 +87,6 @@ async def test_pages_of_all_origins_can_write_if_write_origins_is_a_star() -> No
         assert (await gateway.ask(post("s", b"one", f"Origin: {STRANGER}"))).status == 204
 
 
-async def test_a_read_from_an_unknown_page_is_answered_without_cors_headers() -> None:
-    async with serving(cors_origins=(NAMED,)) as gateway:
-        assert (await gateway.ask(put("s", body=b"one"))).status == 201
-        for method, status in (("GET", 200), ("HEAD", 200), ("OPTIONS", 204)):
-            said = await gateway.ask(request(method, "s", f"Origin: {STRANGER}"))
-            assert (said.status, said.get("access-control-allow-origin")) == (status, None)
-
-
 async def test_a_refused_write_from_an_unknown_page_does_not_reach_the_origin() -> None:
     created = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
     async with RawOrigin(created) as raw, edge_serving(raw, write_origins=(NAMED,)) as gateway:
