@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
 import headgate
 from headgate import StreamWriter
 
@@ -158,13 +159,13 @@ def _now_ms() -> float:
 
 async def measure(port: int, pace: Pace) -> bool:
     """Print a table of all ways of writing; whether the writer is as quick as it has to be."""
-    print(f"{pace.count:,} tokens, one every {pace.every_ms:g} ms, {LATENCY_MS:g} ms each way")  # noqa: T201
-    print("| | requests | whole time over the tokens' own | added delay p50 | p99 |")  # noqa: T201
-    print("| --- | --- | --- | --- | --- |")  # noqa: T201
+    click.echo(f"{pace.count:,} tokens, one every {pace.every_ms:g} ms, {LATENCY_MS:g} ms each way")
+    click.echo("| | requests | whole time over the tokens' own | added delay p50 | p99 |")
+    click.echo("| --- | --- | --- | --- | --- |")
     are_met = True
     for name, (_, way) in WAYS.items():
         row = await measured(port, name, pace)
-        print(row, flush=True)  # noqa: T201
+        click.echo(row)
         are_met = are_met and (row.is_met or way is not written_in_batches)
     return are_met
 

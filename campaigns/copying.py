@@ -11,13 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import click
+
 from tests.commands.copying import carried
-
-
-def say(sentence: str) -> None:
-    """Print a line of the report."""
-    sys.stdout.write(f"{sentence}\n")
-    sys.stdout.flush()
 
 
 def main() -> int:
@@ -29,12 +25,12 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         legs, killed = asyncio.run(
-            carried(Path(folder), options.streams, options.kills, options.seed, say)
+            carried(Path(folder), options.streams, options.kills, options.seed, click.echo)
         )
     for leg in legs:
         verdict = f"differ: {leg.paths[:5]}" if leg.paths else "equal"
-        say(f"{leg.leg}: {leg.streams:,} streams, {len(leg.paths):,} unequal, {verdict}")
-    say(f"{killed} runs were killed")
+        click.echo(f"{leg.leg}: {leg.streams:,} streams, {len(leg.paths):,} unequal, {verdict}")
+    click.echo(f"{killed} runs were killed")
     return int(any(leg.paths for leg in legs))
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from playwright.async_api import async_playwright
 
 from tests.admin.browser.serving import launch
@@ -41,24 +42,20 @@ async def pictures(drill: Drill, server: Headgate, folder: Path) -> None:
         await browser.close()
 
 
-def write(line: str) -> None:
-    """Write a line of the report."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def tell(drill: Drill, server: Headgate) -> bool:
     """Print what the overview and the events say; return whether the pages answer all."""
     overview = ask(server.admin_port, "GET", "/api/overview").json()
     events = ask(server.admin_port, "GET", "/api/events").json()["events"]
-    write(f"\n== {drill.name}: {overview['instance']['state']['words']}")
+    click.echo(f"\n== {drill.name}: {overview['instance']['state']['words']}")
     for item in overview["attention"]:
         age = overview["taken_at"] - item["since"]
-        write(f"  attention, {item['level']}, {age:.0f} s: {item.get('route')} {item['sentence']}")
+        click.echo(
+            f"  attention, {item['level']}, {age:.0f} s: {item.get('route')} {item['sentence']}"
+        )
     for event in events[-6:]:
-        write(f"  event, {event['level']}, {event['count']}×: {event['sentence']}")
+        click.echo(f"  event, {event['level']}, {event['count']}×: {event['sentence']}")
     missing = drill.unanswered(server)
-    write(f"  {', '.join(drill.pages)}: {f'MISSING {missing}' if missing else 'answer'}")
+    click.echo(f"  {', '.join(drill.pages)}: {f'MISSING {missing}' if missing else 'answer'}")
     return not missing
 
 
@@ -79,7 +76,7 @@ def main() -> int:
             time.sleep(SHOWS_S)
             answered.append(tell(drill, server))
             asyncio.run(pictures(drill, server, folder))
-    write(json.dumps({it.name: was for it, was in zip(chosen, answered, strict=True)}))
+    click.echo(json.dumps({it.name: was for it, was in zip(chosen, answered, strict=True)}))
     return 0 if all(answered) else 1
 
 

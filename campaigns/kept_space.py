@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from gateway.protocol.streams.retention import Retention
 from gateway.streams.sweeper import INTERVAL_S, STEPS
 from tests.backends.abilities import needed
@@ -82,7 +84,7 @@ async def campaign(days: int, rounds: int) -> int:
                 sizes = await size_after(Path(folder), days, writing, retention)
             is_bounded = sizes.are_bounded
             bad += not is_bounded
-            _say(
+            click.echo(
                 f"{writing} {retention}: written {sizes.written:,}, kept {sizes.kept:,}, file"
                 f" {sizes.file:,}, {sizes.file / sizes.kept:.2f} times: {is_bounded}"
             )
@@ -91,13 +93,8 @@ async def campaign(days: int, rounds: int) -> int:
             without, beside = await latencies(Path(folder), TURNS)
         for what, took in (("without", without), ("while room is freed", beside)):
             p50, p99 = (took[int(len(took) * part)] * 1000 for part in (0.5, 0.99))
-            _say(f"appends {what}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+            click.echo(f"appends {what}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
     return bad
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

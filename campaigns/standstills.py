@@ -9,17 +9,12 @@ import argparse
 import asyncio
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 
+import click
+
 from tests.subscriptions.standstills import play
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def main() -> None:
@@ -40,16 +35,16 @@ def main() -> None:
         )
         played = asyncio.run(campaign)
     found = sorted((it for one in played for it in one.rounds), reverse=True)
-    say(f"{len(found)} rounds, {sum(one.appends for one in played)} appends")
+    click.echo(f"{len(found)} rounds, {sum(one.appends for one in played)} appends")
     for one in found[:12]:
-        say(f"{one.late_s:7.2f} s late: {one.event}; stopped {one.stopped}")
+        click.echo(f"{one.late_s:7.2f} s late: {one.event}; stopped {one.stopped}")
     late = [one.late_s for one in found]
-    say(f"median {late[len(late) // 2]:.3f} s; load {' '.join(map(str, os.getloadavg()))}")
+    click.echo(f"median {late[len(late) // 2]:.3f} s; load {' '.join(map(str, os.getloadavg()))}")
     counts: dict[str, int] = {}
     for pair in played:
         for name, number in pair.answers.items():
             counts[name] = counts.get(name, 0) + number
-    say(json.dumps(dict(sorted(counts.items()))))
+    click.echo(json.dumps(dict(sorted(counts.items()))))
 
 
 if __name__ == "__main__":

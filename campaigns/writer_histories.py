@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+import click
+
 from tests.client.histories import campaign
 
 
@@ -18,7 +20,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     asked = parser.parse_args()
     written = asyncio.run(campaign(range(asked.first, asked.first + asked.seeds)))
-    print(f"{asked.seeds} histories, {written} chunks: each in order and once.")  # noqa: T201
+    click.echo(f"{asked.seeds} histories, {written} chunks: each in order and once.")
 
 
 if __name__ == "__main__":
