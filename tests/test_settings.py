@@ -353,33 +353,21 @@ def test_an_invalid_origin_is_refused_with_the_list_of_kinds(origin: str) -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    ("url", "must"),
-    [
-        pytest.param(
-            "http://user:pass@host/",
-            "must have no user and password in it: the origin gets those of readers",
-            id="user-and-password",
-        ),
-        pytest.param(
-            "http://host/?a=b",
-            "must end with its path: what follows a ? or # comes with each request",
-            id="query",
-        ),
-        pytest.param(
-            "http://host#a",
-            "must end with its path: what follows a ? or # comes with each request",
-            id="fragment",
-        ),
-        pytest.param(
-            "http://[1::2::3]",
-            "must have an IPv6 address in its brackets: At most one '::' permitted in '1::2::3'",
-            id="malformed-ipv6-address",
-        ),
-        ("http://host/a/../b", "must have no . and .. in its path"),
-        ("http://host,http://host", "must not name a server twice"),
-    ],
-)
+URLS = {
+    "http://user:pass@host/": (
+        "must have no user and password in it: the origin gets those of readers"
+    ),
+    "http://host/?a=b": "must end with its path: what follows a ? or # comes with each request",
+    "http://host#a": "must end with its path: what follows a ? or # comes with each request",
+    "http://[1::2::3]": (
+        "must have an IPv6 address in its brackets: At most one '::' permitted in '1::2::3'"
+    ),
+    "http://host/a/../b": "must have no . and .. in its path",
+    "http://host,http://host": "must not name a server twice",
+}
+
+
+@pytest.mark.parametrize(("url", "must"), URLS.items(), ids=URLS)
 def test_an_origin_url_with_user_query_or_fragment_is_refused_with_that_reason(
     url: str, must: str
 ) -> None:
@@ -958,22 +946,14 @@ def test_max_pending_appends_below_max_append_is_refused() -> None:
     assert load(None, fits, {}).max_append == 256 << 20
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("{", 'HEADGATE_ROUTES is "{", but must be a JSON array.'),
-        pytest.param(
-            "3",
-            'HEADGATE_ROUTES is "3", but must be an array of tables, each with prefix and origin.',
-            id="a-number",
-        ),
-        pytest.param(
-            '["x"]',
-            'HEADGATE_ROUTES[0] is "x", but must be a table with prefix and origin.',
-            id="a-string-in-the-array",
-        ),
-    ],
-)
+NO_ROUTES = {
+    "{": 'HEADGATE_ROUTES is "{", but must be a JSON array.',
+    "3": 'HEADGATE_ROUTES is "3", but must be an array of tables, each with prefix and origin.',
+    '["x"]': 'HEADGATE_ROUTES[0] is "x", but must be a table with prefix and origin.',
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), NO_ROUTES.items(), ids=NO_ROUTES)
 def test_an_invalid_headgate_routes_variable_is_refused(text: str, problem: str) -> None:
     assert problems(environment={"HEADGATE_ROUTES": text}) == [problem]
 
@@ -1113,27 +1093,17 @@ def test_settings_inside_a_table_are_reported_as_belonging_before_all_tables(
     ]
 
 
-@pytest.mark.parametrize(
-    ("toml", "place"),
-    [
-        ("log_level = 1", "h.toml:1: log_level"),
-        pytest.param(
-            "# log_level = 2\n\n  'log_level' = 1",
-            "h.toml:3: log_level",
-            id="behind-a-comment-that-looks-like-it",
-        ),
-        pytest.param(
-            'log_format = "json"\n"log_level"=1', "h.toml:2: log_level", id="in-the-second-line"
-        ),
-        pytest.param(
-            "routes = [\n  {prefix = 1, origin = 'memory:'},\n]",
-            "h.toml:1: routes[0].prefix",
-            id="a-route-in-an-inline-table",
-        ),
-        pytest.param("[cache]\nsize = 1", "h.toml:1: cache", id="a-table-of-another-file"),
-        ("cache.size = 1", "h.toml:1: cache"),
-    ],
-)
+PLACES = {
+    "log_level = 1": "h.toml:1: log_level",
+    "# log_level = 2\n\n  'log_level' = 1": "h.toml:3: log_level",
+    'log_format = "json"\n"log_level"=1': "h.toml:2: log_level",
+    "routes = [\n  {prefix = 1, origin = 'memory:'},\n]": "h.toml:1: routes[0].prefix",
+    "[cache]\nsize = 1": "h.toml:1: cache",
+    "cache.size = 1": "h.toml:1: cache",
+}
+
+
+@pytest.mark.parametrize(("toml", "place"), PLACES.items(), ids=map(ascii, PLACES))
 def test_a_mistake_in_a_file_is_reported_with_its_line(
     toml: str, place: str, tmp_path: Path
 ) -> None:
@@ -1489,29 +1459,17 @@ def test_auth_of_a_route_overrides_the_global_auth(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("said", "problem"),
-    [
-        pytest.param(
-            '"token"',
-            '"token", but must be none, or a list of tokens, jwt, read-tokens',
-            id="an-unknown-kind",
-        ),
-        ("3", "3, but must be none, or a list of tokens, jwt, read-tokens"),
-        ("[3]", "[3], but must be none, or a list of tokens, jwt, read-tokens"),
-        pytest.param(
-            '"origin"',
-            '"origin", but must be none, or a list of tokens, jwt, read-tokens',
-            id="origin-of-a-log",
-        ),
-        ('["jwt", "jwt"]', '["jwt", "jwt"], but must not name a kind of credential twice'),
-        pytest.param(
-            '["none", "jwt"]',
-            '["none", "jwt"], but must be none by itself, or name what is asked for',
-            id="none-beside-another-kind",
-        ),
-    ],
-)
+NO_AUTH = {
+    '"token"': '"token", but must be none, or a list of tokens, jwt, read-tokens',
+    "3": "3, but must be none, or a list of tokens, jwt, read-tokens",
+    "[3]": "[3], but must be none, or a list of tokens, jwt, read-tokens",
+    '"origin"': '"origin", but must be none, or a list of tokens, jwt, read-tokens',
+    '["jwt", "jwt"]': '["jwt", "jwt"], but must not name a kind of credential twice',
+    '["none", "jwt"]': '["none", "jwt"], but must be none by itself, or name what is asked for',
+}
+
+
+@pytest.mark.parametrize(("said", "problem"), NO_AUTH.items(), ids=NO_AUTH)
 def test_an_invalid_auth_is_reported(said: str, problem: str, tmp_path: Path) -> None:
     assert problems(f"auth = {said}", folder=tmp_path) == [f"h.toml:1: auth is {problem}."]
 

@@ -12,7 +12,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from admin.app import build
-from admin.cdn import LONGEST_CHOICE
 from cdn_configs.comparison import compared
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
@@ -164,16 +163,6 @@ async def test_hostile_cdn_options_are_shown_as_text_and_render_no_file(
     assert (await told(client, "/api/cdn/file", **query))[0] == 400
 
 
-@pytest.mark.parametrize(("length", "status"), [(LONGEST_CHOICE, 400), (LONGEST_CHOICE + 1, 400)])
-async def test_a_cdn_option_beyond_the_longest_length_is_refused_as_too_long(
-    length: int, status: int, client: TestClient[Any, Any]
-) -> None:
-    got, problem = await told(client, "/api/cdn/file", target="nginx", host="a" * length)
-    assert got == status
-    too_long = f"Expected `str` of length <= {LONGEST_CHOICE}" in problem["detail"]
-    assert too_long is (length > LONGEST_CHOICE)
-
-
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
@@ -197,20 +186,6 @@ async def test_a_cdn_option_of_a_wrong_kind_is_explained_on_the_page(
     query = {"target": "nginx", "host": HOST, field: value}
     async with client.get("/cdn", params=query, headers=PAGE) as answer:
         assert words in await answer.text()
-
-
-@pytest.mark.parametrize(("poll_s", "status"), [(50.0, 200), (50.5, 400)])
-async def test_a_long_poll_timeout_beyond_that_of_the_cdn_is_refused_with_the_reason(
-    poll_s: float, status: int
-) -> None:
-    app = build(Switchboard({"server": None}), setup(long_poll_timeout=poll_s))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        query = {"target": "fastly", "host": HOST, "upstream": "gateway.example.com:443"}
-        got, answer = await told(client, "/api/cdn/file", **query)
-        assert got == status
-        if status == 400:
-            assert answer["detail"].startswith("fastly cannot hold long-polls of 51 s: ")
-            assert answer["detail"].endswith("set long_poll_timeout to at most 50")
 
 
 async def test_an_unknown_cdn_target_gets_404(client: TestClient[Any, Any]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from admin.api.table import OPERATIONS
 from admin.pages.views import pages
 from tests.admin.browser.every_page import NO_PAGES, STATES, paths
+from tests.support.examples import cases
 from tests.support.http1 import Wire
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
@@ -219,9 +220,13 @@ KINDS = (
     *("file with all", "models", "Redis that is away", "Redis", "Redis of workers"),
 )
 
+TOGETHER = {"HTTP with subscriptions", "memory", "file with all", "Redis of workers"}
+
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", cases(KINDS, TOGETHER, "four kinds that together have each route, log and feature")
+)
 async def test_no_page_form_or_operation_of_the_console_fails_on_any_kind_of_server(
     kind: str, tmp_path: Path
 ) -> None:
@@ -233,7 +238,12 @@ async def test_no_page_form_or_operation_of_the_console_fails_on_any_kind_of_ser
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", ["HTTP", "file with all", "Redis of workers"])
+@pytest.mark.parametrize(
+    "kind",
+    cases(
+        ["HTTP", "file with all", "Redis of workers"], {"file with all"}, "a server that has all"
+    ),
+)
 async def test_no_page_form_or_operation_of_the_console_fails_while_a_server_stops(
     kind: str, tmp_path: Path
 ) -> None:

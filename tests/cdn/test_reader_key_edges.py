@@ -10,13 +10,14 @@ import pytest
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import target
+from tests.cdn.candidates import Candidate
 from tests.cdn.guarded_origin import BODY, PREFIX, GuardedOrigin, guarded_origin
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.examples import cases
 from tests.support.http1 import Client, Wire, ask, request
 from tests.support.ports import free_port
-from tests.support.proxy_engines import ENGINES, run_here, started
+from tests.support.proxy_engines import ENGINES, started
 from tests.support.unmodified_clients import read_with_typescript
 from tests.support.waiting import at_rest, until, wait_until
 
@@ -65,15 +66,7 @@ def edge(request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge
         with started(FastlysVarnish(), {"twin.vcl": twin}, port):
             yield Edge(name, port, origin)
         return
-    whole = run_here(name)
-    options = from_settings(
-        origin.settings,
-        upstream=f"127.0.0.1:{origin.port}",
-        listen=port,
-        credentials="reader-key",
-        standalone=whole.can_stand_alone,
-    )
-    files = {one.file_name: render(one, options) for one in (whole, *map(run_here, whole.beside))}
+    files = Candidate(name, "reader-key").files(port, origin)
     with started(ENGINES[name], files, port):
         yield Edge(name, port, origin)
 

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cdn_configs.options import from_settings
-from cdn_configs.render import render
 from cdn_configs.targets import target
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.streams import reader_of
+from tests.cdn.candidates import Candidate
 from tests.cdn.guarded_origin import PREFIX, WRITER, guarded_origin
 from tests.commands.deployments import POLL_S, examined, failures, finding
 from tests.commands.hop import Faults, hop
 from tests.support.ports import free_port
-from tests.support.proxy_engines import ENGINES, run_here, started
+from tests.support.proxy_engines import ENGINES, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,15 +34,8 @@ def edge(
     name: str, origin: GuardedOrigin, mode: CredentialMode, left_out: str = ""
 ) -> Iterator[str]:
     """The URL of a target before the origin, from whose file a text is left out."""
-    port, whole = free_port(), run_here(name)
-    options = from_settings(
-        origin.settings,
-        upstream=f"127.0.0.1:{origin.port}",
-        listen=port,
-        credentials=mode,
-        standalone=whole.can_stand_alone,
-    )
-    text = render(whole, options)
+    port = free_port()
+    text = Candidate(name, mode).files(port, origin)[target(name).file_name]
     assert left_out in text
     with started(ENGINES[name], {target(name).file_name: text.replace(left_out, "")}, port):
         yield f"http://127.0.0.1:{port}{PREFIX}"

@@ -80,101 +80,46 @@ def reply(**headers: str) -> ProbeReply:
     return ProbeReply(200, fields, b"", "doctor-1", 0.0)
 
 
-@pytest.mark.parametrize(
-    ("answer", "known"),
-    [
-        # The id decides, whatever caches say.
-        pytest.param(reply(X_Request_Id="doctor-1"), AnswerSource.OWN, id="its-own-request-id"),
-        pytest.param(
-            reply(X_Request_Id="doctor-1", X_Cache="HIT"),
-            AnswerSource.OWN,
-            id="its-own-request-id-and-a-hit",
-        ),
-        pytest.param(
-            reply(X_Request_Id="doctor-2"),
-            AnswerSource.SHARED,
-            id="the-request-id-of-another-request",
-        ),
-        pytest.param(
-            reply(X_Request_Id="doctor-2", X_Cache_Status="MISS"),
-            AnswerSource.SHARED,
-            id="the-request-id-of-another-request-and-a-miss",
-        ),
-        # That of a hop says nothing.
-        pytest.param(
-            reply(X_Request_Id="of-a-hop"), AnswerSource.UNKNOWN, id="a-foreign-request-id"
-        ),
-        pytest.param(
-            reply(X_Request_Id="of-a-hop", X_Cache="HIT"),
-            AnswerSource.SHARED,
-            id="a-foreign-request-id-and-a-hit",
-        ),
-        # Then a vendor's field.
-        pytest.param(reply(X_Cache_Status="HIT"), AnswerSource.SHARED, id="x-cache-status-hit"),
-        pytest.param(
-            reply(X_Cache_Status="MISS", X_Cache="HIT"),
-            AnswerSource.OWN,
-            id="x-cache-status-miss-before-x-cache-hit",
-        ),
-        pytest.param(reply(CF_Cache_Status="DYNAMIC"), AnswerSource.OWN, id="cloudflare-dynamic"),
-        pytest.param(
-            reply(CF_Cache_Status="REVALIDATED"), AnswerSource.SHARED, id="cloudflare-revalidated"
-        ),
-        # Then the hop that is nearest, by RFC 9211; the last Headgate may be the server.
-        pytest.param(
-            reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"),
-            AnswerSource.SHARED,
-            id="cache-status-with-a-hit-at-the-edge",
-        ),
-        pytest.param(
-            reply(Cache_Status="Edge; fwd=uri-miss; collapsed"),
-            AnswerSource.SHARED,
-            id="cache-status-collapsed",
-        ),
-        pytest.param(
-            reply(Cache_Status="Edge; fwd=stale"),
-            AnswerSource.OWN,
-            id="cache-status-forwarded-because-stale",
-        ),
-        pytest.param(
-            reply(Cache_Status="Headgate; hit, Edge; fwd=bypass", X_Cache="HIT"),
-            AnswerSource.OWN,
-            id="cache-status-bypass-before-x-cache-hit",
-        ),
-        pytest.param(
-            reply(Cache_Status="Headgate; hit", X_Cache="HIT"),
-            AnswerSource.UNKNOWN,
-            id="cache-status-of-the-gateway-alone",
-        ),
-        # Then the field that most caches use.
-        pytest.param(
-            reply(X_Cache="Hit from cloudfront"), AnswerSource.SHARED, id="cloudfront-hit"
-        ),
-        pytest.param(
-            reply(X_Cache="RefreshHit from cloudfront"),
-            AnswerSource.SHARED,
-            id="cloudfront-refresh-hit",
-        ),
-        pytest.param(reply(X_Cache="Miss from cloudfront"), AnswerSource.OWN, id="cloudfront-miss"),
-        pytest.param(
-            reply(X_Cache="MISS, HIT"), AnswerSource.SHARED, id="x-cache-with-a-miss-and-a-hit"
-        ),
-        # Then the age.
-        pytest.param(reply(Age="3"), AnswerSource.SHARED, id="an-age"),
-        pytest.param(
-            reply(Age="3", Cache_Status="Headgate; fwd=uri-miss", X_Cache="MISS"),
-            AnswerSource.SHARED,
-            id="an-age-before-x-cache-miss",
-        ),
-        pytest.param(reply(Age="0"), AnswerSource.UNKNOWN, id="an-age-of-zero"),
-        pytest.param(reply(Age="hit"), AnswerSource.UNKNOWN, id="an-age-that-is-no-number"),
-        pytest.param(reply(), AnswerSource.UNKNOWN, id="no-cache-header"),
-    ],
-)
+SOURCES = {
+    # The id decides, whatever caches say.
+    "X-Request-Id: doctor-1": AnswerSource.OWN,
+    "X-Request-Id: doctor-1 | X-Cache: HIT": AnswerSource.OWN,
+    "X-Request-Id: doctor-2": AnswerSource.SHARED,
+    "X-Request-Id: doctor-2 | X-Cache-Status: MISS": AnswerSource.SHARED,
+    # That of a hop says nothing.
+    "X-Request-Id: of-a-hop": AnswerSource.UNKNOWN,
+    "X-Request-Id: of-a-hop | X-Cache: HIT": AnswerSource.SHARED,
+    # Then a vendor's field.
+    "X-Cache-Status: HIT": AnswerSource.SHARED,
+    "X-Cache-Status: MISS | X-Cache: HIT": AnswerSource.OWN,
+    "CF-Cache-Status: DYNAMIC": AnswerSource.OWN,
+    "CF-Cache-Status: REVALIDATED": AnswerSource.SHARED,
+    # Then the hop that is nearest, by RFC 9211; the last Headgate may be the server.
+    "Cache-Status: Origin; fwd=uri-miss, Edge; hit": AnswerSource.SHARED,
+    "Cache-Status: Edge; fwd=uri-miss; collapsed": AnswerSource.SHARED,
+    "Cache-Status: Edge; fwd=stale": AnswerSource.OWN,
+    "Cache-Status: Headgate; hit, Edge; fwd=bypass | X-Cache: HIT": AnswerSource.OWN,
+    "Cache-Status: Headgate; hit | X-Cache: HIT": AnswerSource.UNKNOWN,
+    # Then the field that most caches use.
+    "X-Cache: Hit from cloudfront": AnswerSource.SHARED,
+    "X-Cache: RefreshHit from cloudfront": AnswerSource.SHARED,
+    "X-Cache: Miss from cloudfront": AnswerSource.OWN,
+    "X-Cache: MISS, HIT": AnswerSource.SHARED,
+    # Then the age.
+    "Age: 3": AnswerSource.SHARED,
+    "Age: 3 | Cache-Status: Headgate; fwd=uri-miss | X-Cache: MISS": AnswerSource.SHARED,
+    "Age: 0": AnswerSource.UNKNOWN,
+    "Age: hit": AnswerSource.UNKNOWN,
+    "": AnswerSource.UNKNOWN,
+}
+
+
+@pytest.mark.parametrize(("fields", "known"), SOURCES.items(), ids=SOURCES)
 def test_the_source_of_a_response_is_known_by_its_id_or_else_by_cache_headers(
-    answer: ProbeReply, known: AnswerSource
+    fields: str, known: AnswerSource
 ) -> None:
-    assert source(answer) is known
+    named = dict(line.split(": ", 1) for line in fields.split(" | ") if line)
+    assert source(ProbeReply(200, named, b"", "doctor-1", 0.0)) is known
 
 
 def test_cache_headers_are_quoted_as_one_short_printable_line() -> None:

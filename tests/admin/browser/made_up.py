@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspected.readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
     from gateway.telemetry.inspection import RunStatus, StreamOrder
 
+Shown = TypeVar("Shown", Overview, Writes)
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
 POINTS = 180
 STEP_S = 5.0
@@ -694,9 +695,7 @@ class MadeUp(Console):
             values[gap] = [None] * 4
             results.append(Line(name, tuple(values)))
         sse, polls = wave(31_000, 900), wave(16_000, 600, shift=40)
-        if not self.measured:
-            return await self._unmeasured(span)
-        return Overview(
+        overview = Overview(
             taken_at=NOW,
             span=span,
             instance=await self.instance(),
@@ -725,43 +724,7 @@ class MadeUp(Console):
             writes=_writes(),
             logs=LOGS,
         )
-
-    async def _unmeasured(self, span: Span) -> Overview:
-        nothing = Stat(None, (None,) * POINTS)
-        chart = Chart(NOW - 895, STEP_S, (Line("hit", (None,) * POINTS),))
-        return Overview(
-            taken_at=NOW,
-            span=span,
-            instance=await self.instance(),
-            attention=(),
-            without_origin=nothing,
-            reads=0,
-            collapse=nothing,
-            most_collapsed=None,
-            live_readers=nothing,
-            readers={},
-            delivery_p99=nothing,
-            requests=nothing,
-            appends=nothing,
-            by_result=chart,
-            ratio=chart,
-            by_transport=chart,
-            delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, (None,) * POINTS),
-            routes=(),
-            writes=Writes(
-                appends=nothing,
-                received=nothing,
-                refused=nothing,
-                failed=nothing,
-                p50=nothing,
-                p99=nothing,
-                commits=nothing,
-                appends_per_commit=nothing,
-                by_outcome=chart,
-                durations=chart,
-            ),
-            logs=(),
-        )
+        return overview if self.measured else _unmeasured(overview)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
         def figures(requests: float, ratio: float, collapse: float, sse: int) -> RouteFigures:
@@ -951,6 +914,24 @@ class MadeUp(Console):
             {"log in SQLite": "3", "log in Redis": "2"},
             {"open files": "1,024 of 524,288", "memory": "182 MB", "workers": "2"},
         )
+
+
+def _unmeasured(measured: Shown) -> Shown:
+    """Return the same without a figure, as before the first look."""
+    nothing: tuple[None, ...] = (None,) * POINTS
+    empty: dict[type, Any] = {
+        Stat: Stat(None, nothing),
+        Chart: Chart(NOW - 895, STEP_S, (Line("hit", nothing),)),
+        HeatMap: HeatMap(NOW - 895, STEP_S, BOUNDS, nothing),
+        tuple: (),
+        dict: {},
+        int: 0,
+    }
+    values = {name: getattr(measured, name) for name in measured.__struct_fields__}
+    found = {name: empty.get(type(value), value) for name, value in values.items()}
+    if isinstance(measured, Overview):
+        found |= {"most_collapsed": None, "writes": _unmeasured(measured.writes)}
+    return replace(measured, **found)
 
 
 def _delays(at: int) -> tuple[float, ...] | None:

@@ -182,24 +182,6 @@ async def test_an_operator_appends_to_closes_and_deletes_a_stream_on_its_page(
         assert await streams.ask("GET", "changed") == 404
 
 
-async def test_a_mistyped_confirmation_deletes_nothing_and_a_refused_append_keeps_its_text(
-    browser: Browser, streams: Streams
-) -> None:
-    await streams.ask("PUT", "kept")
-    async with looking(browser, streams, "kept", "change") as tab:
-        await tab.page.get_by_label("Delete it").fill("another")
-        await tab.page.get_by_role("button", name="Delete").click()
-        await tab.page.get_by_text("This is not the stream's name").wait_for()
-        assert await streams.ask("GET", "kept") == 200
-
-        await tab.page.get_by_label("One append").fill("{no json")
-        await tab.page.get_by_role("button", name="Append").click()
-        await tab.page.get_by_role("alert").wait_for()
-        assert await tab.page.get_by_label("One append").input_value() == "{no json"
-        # Chromium notes each answer of an error as one.
-        tab.wrong = [it for it in tab.wrong if "400 (Bad Request)" not in it]
-
-
 async def test_signed_in_users_see_the_tabs_of_their_role(
     browser: Browser, streams: Streams
 ) -> None:
