@@ -7,6 +7,7 @@ root folder is one of the test's, and its addresses are loopback ports; nothing 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from tests.docker.image_file import DOCKER
+from tests.docker.image_file import DOCKER, instructions
 from tests.support.http1 import ask
 from tests.support.ports import accepts, free_port
-from tests.support.processes import AT_ONCE
+from tests.support.processes import AT_ONCE, HEADGATE
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.docker.image import Image
 
 # What operators give it, as they do; the hash is nobody's.
 SECRETS = {
@@ -146,11 +145,16 @@ def redis_of(machine: Machine) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def gateway_of(machine: Machine, image: Image) -> Iterator[None]:
-    """Run the gateway as the image does, with what the compose file says beside it."""
-    environment = image.environment_here() | machine.environment("gateway")
+def gateway_of(machine: Machine) -> Iterator[None]:
+    """Run the gateway with what the image file and the compose file say.
+
+    It is that of this machine: that of the image is examined in test_image.py.
+    """
+    (told,) = instructions("ENV")
+    environment = dict(it.split("=", 1) for it in told.split() if it.startswith("HEADGATE_"))
     environment["HEADGATE_LISTEN"] = machine.here(environment["HEADGATE_LISTEN"])
-    with machine.running(image.words(), environment, "gateway", "admin"):
+    words = [str(HEADGATE), *json.loads(instructions("CMD")[0])]
+    with machine.running(words, environment | machine.environment("gateway"), "gateway", "admin"):
         yield
 
 

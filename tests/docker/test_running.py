@@ -15,10 +15,6 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.docker.image import Image
-
-pytestmark = pytest.mark.timeout(300)  # the first test waits for the image
-
 
 class Running(NamedTuple):
     """The machine, and what ends its Redis."""
@@ -45,12 +41,12 @@ class Running(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def running(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     machine = Machine(tmp_path_factory.mktemp("root"))
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(contextlib.ExitStack())
         redis.enter_context(redis_of(machine))
-        stack.enter_context(gateway_of(machine, image))
+        stack.enter_context(gateway_of(machine))
         stack.enter_context(nginx_of(machine))
         stack.enter_context(prometheus_of(machine))
         yield Running(machine, redis)
