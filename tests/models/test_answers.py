@@ -79,10 +79,19 @@ async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_p
             received: bytes = await answer.read()
             return received
 
+    async def joined() -> bool:
+        async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+            line = f'headgate_model_answers_joined_total{{route="{OPENAI}"}} 9.0'
+            return line in await metrics.text()
+
     async with providing() as provider:
+        provider.hold_heads()
         with gateway_before(provider) as gateway:
-            bodies = await asyncio.gather(*(body() for _ in range(10)))
-        assert set(bodies) == {bodies[0]}
+            asked = [asyncio.create_task(body()) for _ in range(10)]
+            await until(joined)
+            provider.allow_heads()
+            bodies = await asyncio.gather(*asked)
+        assert [chat_message(data_of(it)) for it in bodies] == [MESSAGE] * 10
         assert len(provider.requests) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.subscriptions.campaign import Campaign
 from tests.subscriptions.origins import before
-from tests.subscriptions.receivers import ends_of, log_at, receiver, subscribed
+from tests.subscriptions.receivers import ends_of, log_at, receiver, shared, subscribed
 from tests.subscriptions.test_kills import play
 from tests.subscriptions.wake_book import AWAY
 from tests.support.examples import IS_WHOLE
@@ -171,8 +171,9 @@ async def test_an_acknowledgement_that_a_failover_has_lost_is_asked_for_again(
 
 
 async def test_before_an_origin_a_link_that_a_failover_has_lost_is_made_again(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    is_lost = asyncio.Event()
     with SentinelGroup(tmp_path) as group:
         async with (
             serving() as origin,
@@ -181,11 +182,20 @@ async def test_before_an_origin_a_link_that_a_failover_has_lost_is_made_again(
         ):
             await gateway.webhook("s", at, pattern="e/*")
             await replicates_no_more(group)
+            lease = shared(gateway).lease
+            beat = lease.beat
+
+            async def beat_later() -> list[str]:
+                await is_lost.wait()  # a beat before the loss would confirm what is lost
+                return await beat()
+
+            monkeypatch.setattr(lease, "beat", beat_later)
             await gateway.create("e/a", body=b"[1]")
             lost = await at.wake()
             await asyncio.to_thread(lose_primary, group)
+            is_lost.set()
 
-            again = await at.wake(2)
-            assert again["streams"] == lost["streams"]
+            await until(lambda: len(at.wakes) > 1, within_s=SERVER_PATIENCE_S)
+            assert at.wakes[1]["streams"] == lost["streams"]
             status, told = await acknowledged_after(gateway, lost)
             assert (status, told["error"]["code"]) == (409, "FENCED")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import secrets
@@ -20,7 +19,7 @@ from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receive
 from tests.support.serving import PREFIX, request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Known(NamedTuple):
@@ -47,17 +46,9 @@ class Known(NamedTuple):
         changed = [birth, members.get("generation", generation), members.get("issued", issued)]
         return f"{_encoded(json.dumps(changed).encode())}.{self.mac}"
 
-    def signed(self, key: bytes, algorithm: str = "sha256", scope: str | None = None) -> str:
+    def signed(self, key: bytes) -> str:
         """Return the token with the MAC of another key."""
-        text = scope or self.scope
-        return f"{text}.{_encoded(hmac.digest(key, text.encode(), algorithm))}"
-
-    def jwt(self, algorithm: str, key: bytes) -> str:
-        """Return a JSON Web Token of the same scope, with the MAC of a key or none."""
-        head = _encoded(json.dumps({"alg": algorithm, "typ": "JWT"}).encode())
-        text = f"{head}.{self.scope}"
-        mac = "" if algorithm == "none" else _encoded(hmac.digest(key, text.encode(), "sha256"))
-        return f"{text}.{mac}"
+        return f"{self.scope}.{_encoded(hmac.digest(key, self.scope.encode(), 'sha256'))}"
 
 
 def _encoded(data: bytes) -> str:
@@ -88,56 +79,26 @@ FORGED: dict[str, Callable[[Known], str]] = {
     "the scope of another subscription": lambda it: f"{it.other.partition('.')[0]}.{it.mac}",
     "the MAC of another subscription": lambda it: f"{it.scope}.{it.other.partition('.')[2]}",
     "a later generation": lambda it: it.rescoped(generation=2),
-    "generation 0": lambda it: it.rescoped(generation=0),
-    "a generation below 0": lambda it: it.rescoped(generation=-1),
     "a later time": lambda it: it.rescoped(issued=4_000_000_000),
     "the same scope with blanks": lambda it: it.rescoped(),
     "signed with no key": lambda it: it.signed(b""),
-    "signed with zeros": lambda it: it.signed(bytes(32)),
     "signed with the public key": lambda it: it.signed(_decoded(it.public)),
-    "signed with the text of the public key": lambda it: it.signed(it.public.encode()),
     "signed with any key": lambda it: it.signed(secrets.token_bytes(32)),
-    "signed by SHA-512": lambda it: it.signed(bytes(32), "sha512"),
-    "signed by MD5": lambda it: it.signed(bytes(32), "md5"),
-    "a hash without a key": lambda it: (
-        f"{it.scope}.{_encoded(hashlib.sha256(it.scope.encode()).digest())}"
-    ),
-    "a JSON Web Token of no algorithm": lambda it: it.jwt("none", b""),
-    "a JSON Web Token by the public key": lambda it: it.jwt("HS256", _decoded(it.public)),
     "without its last letter": lambda it: it.token[:-1],
-    "without its last two letters": lambda it: it.token[:-2],
-    "half of the MAC": lambda it: it.token[:-21],
     "without a MAC": lambda it: f"{it.scope}.",
-    "without MAC and dot": lambda it: it.scope,
     "without a scope": lambda it: f".{it.mac}",
-    "the MAC alone": lambda it: it.mac,
     "a dot": lambda _: ".",
-    "two MACs": lambda it: f"{it.token}.{it.mac}",
     "twice": lambda it: f"{it.token}.{it.token}",
     "a letter more": lambda it: f"{it.token}A",
-    "a dot more": lambda it: f"{it.token}.",
     "the first letter of the scope changed": lambda it: f"{_changed(it.scope, 0)}.{it.mac}",
-    "the last letter of the scope changed": lambda it: f"{_changed(it.scope, -1)}.{it.mac}",
-    "the first letter of the MAC changed": lambda it: f"{it.scope}.{_changed(it.mac, 0)}",
-    "a letter in the MAC changed": lambda it: f"{it.scope}.{_changed(it.mac, 20)}",
     "the last letter of the MAC changed": lambda it: f"{it.scope}.{_changed(it.mac, -1)}",
     "bits that are no data": lambda it: f"{it.scope}.{_respelt(it.mac)}",
     "padded": lambda it: f"{it.token}=",
-    "in capitals": lambda it: it.token.upper(),
-    "backwards": lambda it: it.token[::-1],
-    "the MAC in hexadecimal": lambda it: f"{it.scope}.{_decoded(it.mac).hex()}",
-    "the scope as it is inside": lambda it: f"{_decoded(it.scope).decode()}.{it.mac}",
     "percent-encoded": lambda it: quote(it.token).replace(".", "%2E"),
     "in quotes": lambda it: f'"{it.token}"',
-    "behind another word": lambda it: f"Bearer {it.token}",
-    "two in a list": lambda it: f"{it.token}, {it.token}",
     "a blank inside": lambda it: it.token.replace(".", " . "),
-    "a tab before it": lambda it: f"\t{it.token}",
     "in full-width letters": lambda it: "".join(chr(ord(one) + 0xFEE0) for one in it.token),
     "empty": lambda _: "",
-    "blanks": lambda _: "   ",
-    "null": lambda _: "null",
-    "a path": lambda _: "../../headgate.subscriptions.key",
     "over the longest": lambda it: it.token * 9,
     "6 KiB": lambda it: f"{it.scope}.{'A' * 6_000}",
 }
@@ -194,29 +155,19 @@ async def _called(gateway: Subscribed, at: Receiver) -> tuple[dict[str, Any], Kn
     return wakes["s"], await _known(gateway, *tokens)
 
 
-@pytest.mark.parametrize("kind", FORGED)
-async def test_a_worker_with_a_forged_token_acknowledges_and_releases_nothing(kind: str) -> None:
-    async with subscribed() as gateway:
-        claimed, known = await _pulled(gateway)
-        line = f"Authorization: Bearer {FORGED[kind](known)}"
-        for action in ("ack", "release"):
-            status, told = await _sent(gateway, f"s/{action}", claimed, line)
-            assert (status, told["error"]["code"]) == (401, "TOKEN_INVALID")
-        assert await gateway.cursors("s") == {"e/a": "-1"}
-        right = f"Authorization: Bearer {known.token}"
-        assert (await _sent(gateway, "s/ack", claimed, right))[0] == 200
-
-
-@pytest.mark.parametrize("kind", FORGED)
-async def test_a_callback_with_a_forged_token_acknowledges_nothing(kind: str) -> None:
+@pytest.mark.parametrize("actions", [("ack", "release"), ("callback",)], ids=["worker", "webhook"])
+async def test_a_forged_token_acknowledges_and_releases_nothing(actions: Sequence[str]) -> None:
     async with subscribed() as gateway, receiver() as at:
-        wake, known = await _called(gateway, at)
-        line = f"Authorization: Bearer {FORGED[kind](known)}"
-        status, told = await _sent(gateway, "s/callback", wake, line)
-        assert (status, told["error"]["code"]) == (401, "TOKEN_INVALID")
+        is_pulled = "ack" in actions
+        wake, known = await (_pulled(gateway) if is_pulled else _called(gateway, at))
+        for kind, forge in FORGED.items():
+            line = f"Authorization: Bearer {forge(known)}"
+            for action in actions:
+                status, told = await _sent(gateway, f"s/{action}", wake, line)
+                assert (status, told["error"]["code"]) == (401, "TOKEN_INVALID"), kind
         assert await gateway.cursors("s") == {"e/a": "-1"}
         right = f"Authorization: Bearer {known.token}"
-        assert (await _sent(gateway, "s/callback", wake, right))[0] == 200
+        assert (await _sent(gateway, f"s/{actions[0]}", wake, right))[0] == 200
 
 
 @pytest.mark.parametrize(
