@@ -51,7 +51,10 @@ class DelayingProxy(Listener):
         try:
             data = b"."
             while data:
-                data = await source.read(_READ_BYTES)
+                try:
+                    data = await source.read(_READ_BYTES)
+                except ConnectionError:  # a reset ends this way as well
+                    data = b""
                 self.appends += is_up and data.count(b"POST /")
                 self.answered += 0 if is_up else len(data)
                 pieces.put_nowait((loop.time() + self._latency_s, data))

@@ -24,13 +24,15 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+    from headgate.runs import Answer
+
     from tests.support.origin_servers import Reference
     from tests.support.processes import Headgate
 
 COUNT = 10_000
 AT_ONCE = 500  # items, as of a fast model between two appends
 # What is read of the tail, with the heads of answers: all items have 59,000 bytes. How far the last
-# mark is from the tail depends on how many items were written at once.
+# mark is from the tail depends on how many items are written at once.
 LITTLE = 45_000
 FINISHED = RunState("finished")
 EVENT = re.compile(rb"id: ([^\n]*)\n(?:[^\n]+\n)*?data: ([^\n]*)\n\n")
@@ -68,17 +70,42 @@ async def numbers(count: int, first: int = 0) -> AsyncGenerator[int]:
             await asyncio.sleep(0.01)
 
 
-async def numbers_then_silence(count: int) -> AsyncGenerator[int]:
-    """Counts, and then gives nothing."""
-    async for number in numbers(count):
-        yield number
+async def then_silence(items: AsyncIterator[int]) -> AsyncGenerator[int]:
+    """Gives these, and then nothing."""
+    async for item in items:
+        yield item
     await asyncio.Event().wait()
 
 
-async def produced(runs: Runs, count: int = COUNT) -> None:
-    """A run that has ended, of so many items."""
-    await runs.start("a", numbers(count), format="sse")
-    await ended(runs)
+class Paced:
+    """A source that counts, and waits now and then until its reader has all that it gave.
+
+    So no append has many more items than AT_ONCE, however long each one takes.
+    """
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    async def numbers(self) -> AsyncGenerator[int]:
+        for number in range(COUNT):
+            yield number
+            if number % AT_ONCE == 0:
+                last = b"data: %d\n\n" % number
+                await until(lambda last=last: self.body.endswith(last))  # type: ignore[misc] # bound now
+
+    async def read(self, answer: Answer, last: bytes | None = None) -> None:
+        """Read to the end, or up to these bytes."""
+        async for piece in answer.body:
+            self.body += piece
+            if last is not None and self.body.endswith(last):
+                return
+
+
+async def produced(runs: Runs) -> bytes:
+    """Produce a run to its end, and return what was read of it."""
+    paced = Paced()
+    await paced.read(await runs.start("a", paced.numbers(), format="sse"))
+    return paced.body
 
 
 async def ended(runs: Runs) -> None:
@@ -150,8 +177,7 @@ async def test_state_and_last_items_of_a_long_run_are_read_from_its_tail(
 async def test_an_event_id_resumes_a_long_run_without_reading_earlier_items(
     runs: Runs, counted: Runs, way: DelayingProxy
 ) -> None:
-    live = await runs.start("a", numbers(COUNT), format="sse")
-    found = ids(await read(live))
+    found = ids(await produced(runs))
     assert found[:3] == ["1", "2", "3"]  # as they are near the beginning
     assert sum("." in id_ for id_ in found) > COUNT / 2
     for index in (0, EVERY_ITEMS, COUNT // 2, COUNT - 3):
@@ -220,8 +246,9 @@ async def test_a_long_run_of_the_previous_version_is_read_correctly(runs: Runs, 
 async def test_a_long_orphaned_run_is_ended_by_reading_only_its_tail(
     runs: Runs, counted: Runs, way: DelayingProxy
 ) -> None:
-    answer = await runs.start("a", numbers_then_silence(COUNT), format="sse")
-    await read_to(answer, b"data: %d\n\n" % (COUNT - 1))
+    paced = Paced()
+    answer = await runs.start("a", then_silence(paced.numbers()), format="sse")
+    await paced.read(answer, b"data: %d\n\n" % (COUNT - 1))
     for task in asyncio.all_tasks():
         if task.get_name() == "run a":
             task.cancel()
@@ -236,7 +263,7 @@ async def test_a_long_orphaned_run_is_ended_by_reading_only_its_tail(
 
 
 async def test_a_takeover_of_a_long_run_continues_its_item_numbers(runs: Runs, other: Runs) -> None:
-    answer = await runs.start("a", numbers_then_silence(EVERY_ITEMS + 10), format="sse")
+    answer = await runs.start("a", then_silence(numbers(EVERY_ITEMS + 10)), format="sse")
     await read_to(answer, b"data: %d\n\n" % (EVERY_ITEMS + 9))
     await other.start("a", numbers(COUNT - EVERY_ITEMS - 10, EVERY_ITEMS + 10), format="sse")
     await ended(other)
