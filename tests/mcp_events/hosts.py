@@ -16,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict
 
 from gateway.subscriptions.engine import RouteSubscriptions
+from tests.mcp_events.receivers import hook
 from tests.support.serving import PREFIX, post, put, request, serving
 from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import until
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.contract import Log
+    from tests.mcp_events.receivers import HookReceiver
     from tests.support.serving import Serving
 
 ON = {"mcp_events": True}
@@ -144,6 +146,23 @@ async def guarded(
     own = {"auth": ("tokens",), **(own or {})}
     async with offering(log, own, tokens_file=tokens_file(folder), **options) as gateway:
         yield gateway
+
+
+@contextlib.asynccontextmanager
+async def subscribing(
+    folder: Path,
+    name: str = "all",
+    mode: str = "legacy",
+    own: dict[str, object] | None = None,
+    **attributes: Any,
+) -> AsyncIterator[tuple[HookReceiver, Serving, Host]]:
+    """A receiver with attributes, a gateway with GRANTS, and a host with the token of a name."""
+    async with (
+        hook(**attributes) as at,
+        guarded(folder, own=own) as gateway,
+        host(gateway, mode, token(name)) as it,
+    ):
+        yield at, gateway, it
 
 
 def engine_of(gateway: Serving) -> RouteSubscriptions:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.mcp_events.hosts import AS_ALL, append, create, engine_of, guarded, host
-from tests.mcp_events.receivers import HookReceiver, hook
+from tests.mcp_events.hosts import AS_ALL, append, create, engine_of, subscribing
 from tests.mcp_events.test_webhooks import asked, pass_time, quiet
 from tests.support.serving import PREFIX, request
-from tests.support.tokens_files import token
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.mcp_events.hosts import Host
+    from tests.mcp_events.receivers import HookReceiver
     from tests.support.serving import Serving
 
 
@@ -30,11 +29,7 @@ async def send_a_part(gateway: Serving, at: HookReceiver, it: Host) -> dict[str,
 
 
 async def test_all_messages_of_the_new_stream_are_sent_behind_one_gap(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, gateway, it):
         await send_a_part(gateway, at, it)
         await gateway.route.lifecycle.delete("a/x", None)
         at.statuses = [200, 200, 500]
@@ -48,11 +43,7 @@ async def test_all_messages_of_the_new_stream_are_sent_behind_one_gap(tmp_path: 
 
 
 async def test_nothing_of_a_deleted_subscription_holds_for_the_next_one(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, gateway, it):
         made = await send_a_part(gateway, at, it)
         target = f"{PREFIX}/__ds/subscriptions/{made['id']}"
         assert (await gateway.ask(request("DELETE", target, AS_ALL))).status == 204
@@ -65,11 +56,7 @@ async def test_nothing_of_a_deleted_subscription_holds_for_the_next_one(tmp_path
 
 
 async def test_what_the_former_stream_had_moves_no_cursor_in_the_new_one(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, gateway, it):
         await create(gateway, "a/x")
         await it.ask("events/subscribe", **asked(at))
 

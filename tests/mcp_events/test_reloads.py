@@ -6,15 +6,18 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from gateway.__main__ import cli
 from tests.mcp_events.hosts import types_file
 from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
 from tests.support.http1 import Client, request
-from tests.support.processes import HEADGATE, run
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from click.testing import Result
 
 TYPE = '[[events]]\nname = "{}"\nstreams = "a/*"\n'
 LIST = b'{"jsonrpc": "2.0", "id": 1, "method": "events/list"}'
@@ -97,15 +100,20 @@ def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:
     config = tmp_path / "headgate.toml"
     route = f'[[routes]]\nprefix = "/s"\norigin = "memory:"\nmcp_events_file = "{file}"\n'
     config.write_text(route)
-    ended = run([HEADGATE, "check", "--config", config])
-    assert b"mcp_events_file has no effect without mcp_events" in ended.stderr
-    assert ended.returncode == 0
-    assert b"MCP Events" not in ended.stdout
+    ended = checked(config)
+    assert "mcp_events_file has no effect without mcp_events" in ended.stderr
+    assert ended.exit_code == 0
+    assert "MCP Events" not in ended.stdout
     config.write_text(f"{route}mcp_events = true\n")
-    assert run([HEADGATE, "check", "--config", config]).stdout.endswith(
-        b"Everybody may read and write.\n      MCP Events at /s/mcp\n"
+    assert checked(config).stdout.endswith(
+        "Everybody may read and write.\n      MCP Events at /s/mcp\n"
     )
     types_file(tmp_path, "[[events]]\n")
-    ended = run([HEADGATE, "check", "--config", config])
-    assert b"the event types are not valid" in ended.stderr
-    assert ended.returncode == 2
+    ended = checked(config)
+    assert "the event types are not valid" in ended.stderr
+    assert ended.exit_code == 2
+
+
+def checked(config: Path) -> Result:
+    """Return what the check of settings says."""
+    return CliRunner().invoke(cli, ["check", "--config", str(config)])

@@ -22,6 +22,7 @@ from tests.mcp_events.hosts import (
     engine_of,
     guarded,
     host,
+    subscribing,
     tokens_file,
     types_file,
 )
@@ -84,11 +85,7 @@ async def test_without_the_key_file_a_subscription_waits_for_its_renewal(tmp_pat
 async def test_a_revoked_credential_ends_its_subscription_and_the_receiver_hears_of_it(
     tmp_path: Path,
 ) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("other")) as it,
-    ):
+    async with subscribing(tmp_path, "other") as (at, gateway, it):
         await create(gateway, "a/x")
         await it.ask("events/subscribe", **asked(at))
         (subscription,) = engine_of(gateway).by_id.values()

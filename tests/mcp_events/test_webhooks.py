@@ -22,6 +22,7 @@ from tests.mcp_events.hosts import (
     guarded,
     host,
     offering,
+    subscribing,
     types_file,
     until_quiet,
 )
@@ -69,7 +70,7 @@ async def code_of(client: Host, method: str, params: dict[str, Any]) -> tuple[in
 
 @pytest.mark.parametrize("mode", VERSIONS)
 async def test_events_of_a_stream_come_signed_and_in_order(mode: str, tmp_path: Path) -> None:
-    async with hook() as at, guarded(tmp_path) as gateway, host(gateway, mode, token("all")) as it:
+    async with subscribing(tmp_path, mode=mode) as (at, gateway, it):
         (event,) = (await it.ask("events/list"))["events"]
         assert event["delivery"] == ["webhook", "push", "poll"]
         await create(gateway, "a/x", b'{"n":0}')
@@ -98,11 +99,7 @@ async def test_events_of_a_stream_come_signed_and_in_order(mode: str, tmp_path: 
 
 async def test_events_of_all_streams_that_match_come_also_of_later_ones(tmp_path: Path) -> None:
     file = types_file(tmp_path, '[[events]]\nname = "a"\nstreams = "a/*"\n')
-    async with (
-        hook() as at,
-        guarded(tmp_path, own=file) as gateway,
-        host(gateway, token=token("reader")) as it,
-    ):
+    async with subscribing(tmp_path, "reader", own=file) as (at, gateway, it):
         await create(gateway, "a/old", b'{"n":0}')
         made = await it.ask("events/subscribe", **{**asked(at, None), "name": "a"})
         assert made["cursor"] is None
@@ -117,11 +114,7 @@ async def test_events_of_all_streams_that_match_come_also_of_later_ones(tmp_path
 async def test_a_failed_event_is_repeated_with_its_id_and_holds_back_what_follows(
     tmp_path: Path,
 ) -> None:
-    async with (
-        hook(statuses=[500, 200, 302]) as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path, statuses=[500, 200, 302]) as (at, gateway, it):
         await create(gateway, "a/x")
         await it.ask("events/subscribe", **asked(at))
         await append(gateway, "a/x", [{"n": 1}, {"n": 2}])
@@ -142,11 +135,7 @@ async def test_a_failed_event_is_repeated_with_its_id_and_holds_back_what_follow
 
 @pytest.mark.parametrize("status", [410, 413])
 async def test_an_event_that_is_refused_for_good_is_left_out(status: int, tmp_path: Path) -> None:
-    async with (
-        hook(statuses=[status]) as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path, statuses=[status]) as (at, gateway, it):
         await create(gateway, "a/x")
         await it.ask("events/subscribe", **asked(at))
         await append(gateway, "a/x", [{"n": 1}, {"n": 2}])
@@ -166,11 +155,7 @@ async def test_an_event_that_is_refused_for_good_is_left_out(status: int, tmp_pa
 async def test_a_receiver_that_does_not_echo_the_challenge_gets_nothing(
     echo: bytes, reason: str, tmp_path: Path
 ) -> None:
-    async with (
-        hook(echo=echo) as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path, echo=echo) as (at, gateway, it):
         await create(gateway, "a/x")
         assert await code_of(it, "events/subscribe", asked(at)) == (-32015, {"reason": reason})
         await append(gateway, "a/x", {"n": 1})
@@ -187,11 +172,7 @@ async def test_a_receiver_that_cannot_be_reached_is_not_subscribed(tmp_path: Pat
 
 
 async def test_challenges_to_one_host_are_few(tmp_path: Path) -> None:
-    async with (
-        hook(echo=b"") as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path, echo=b"") as (at, gateway, it):
         codes = [(await code_of(it, "events/subscribe", asked(at)))[0] for _ in range(11)]
         assert codes == [-32015] * 10 + [-32013]
         assert at.challenges == 10
@@ -225,11 +206,7 @@ async def test_challenges_to_one_host_are_few(tmp_path: Path) -> None:
 async def test_receivers_and_secrets_that_are_not_valid_are_refused(
     delivery: dict[str, Any] | None, code: int, tmp_path: Path
 ) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, _gateway, it):
         usual = asked(at)["delivery"]
         changed = None if delivery is None else {**usual, **delivery} if delivery else {}
         refused = await code_of(it, "events/subscribe", asked(at, delivery=changed))
@@ -238,11 +215,7 @@ async def test_receivers_and_secrets_that_are_not_valid_are_refused(
 
 
 async def test_webhooks_need_a_credential_that_may_read_the_streams(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("reader")) as it,
-    ):
+    async with subscribing(tmp_path, "reader") as (at, gateway, it):
         assert (await code_of(it, "events/subscribe", asked(at, "b")))[0] == -32012
         assert (await code_of(it, "events/subscribe", asked(at, None)))[0] == -32012
         assert (await it.ask("events/subscribe", **asked(at)))["id"]
@@ -278,11 +251,7 @@ async def test_a_subscription_whose_end_cannot_be_stored_counts_as_there(
     async def refuse(*_: object) -> None:
         raise LogUnavailable("the disk is full")
 
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, _gateway, it):
         await it.ask("events/subscribe", **asked(at))
         with monkeypatch.context() as outage:
             outage.setattr(MemoryDocuments, "write", refuse)
@@ -305,11 +274,7 @@ async def test_a_subscription_whose_end_cannot_be_stored_counts_as_there(
 async def test_a_subscription_ends_when_it_is_not_renewed(
     ttl: dict[str, Any], seconds: int, tmp_path: Path
 ) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, gateway, it):
         await create(gateway, "a/x")
         made = await it.ask("events/subscribe", **asked(at, **ttl))
         pass_time(gateway, seconds - 1)
@@ -326,11 +291,7 @@ async def test_a_subscription_ends_when_it_is_not_renewed(
 
 
 async def test_a_subscription_is_not_granted_beyond_its_credential(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("brief")) as it,
-    ):
+    async with subscribing(tmp_path, "brief") as (at, _gateway, it):
         made = await it.ask("events/subscribe", **asked(at))
         assert made["refreshBefore"] == "2027-01-15T08:01:00.000Z"
         refused = await code_of(it, "events/subscribe", asked(at, ttlMs="long"))
@@ -338,11 +299,7 @@ async def test_a_subscription_is_not_granted_beyond_its_credential(tmp_path: Pat
 
 
 async def test_a_cursor_begins_a_new_subscription_within_an_append(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, gateway, it):
         await create(gateway, "a/x")
         first = (await it.poll("a/x"))["cursor"]
         await append(gateway, "a/x", [{"n": n} for n in range(4)])
@@ -353,11 +310,7 @@ async def test_a_cursor_begins_a_new_subscription_within_an_append(tmp_path: Pat
 
 
 async def test_a_new_secret_signs_at_once_and_the_former_one_for_an_hour(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, gateway, it):
         await create(gateway, "a/x")
         await it.ask("events/subscribe", **asked(at))
         changed = {"mode": "webhook", "url": at.url, "secret": OTHER_SECRET}
@@ -376,10 +329,10 @@ async def test_a_new_secret_signs_at_once_and_the_former_one_for_an_hour(tmp_pat
 
 
 async def test_a_trimmed_stream_is_told_as_a_gap(tmp_path: Path) -> None:
-    async with (
-        hook(statuses=[500]) as at,
-        guarded(tmp_path, own={"retention_messages": 2}) as gateway,
-        host(gateway, token=token("all")) as it,
+    async with subscribing(tmp_path, own={"retention_messages": 2}, statuses=[500]) as (
+        at,
+        gateway,
+        it,
     ):
         await create(gateway, "a/x")
         await it.ask("events/subscribe", **asked(at))
@@ -401,11 +354,7 @@ async def test_a_trimmed_stream_is_told_as_a_gap(tmp_path: Path) -> None:
 async def test_secrets_are_in_no_listing_log_or_stored_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with (
-        hook(statuses=[500] * 9) as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path, statuses=[500] * 9) as (at, gateway, it):
         await create(gateway, "a/x")
         made = await it.ask("events/subscribe", **asked(at))
         await append(gateway, "a/x", {"n": 1})
@@ -428,11 +377,7 @@ async def test_secrets_are_in_no_listing_log_or_stored_row(
 
 
 async def test_the_receiver_of_a_host_cannot_be_tested_by_operators(tmp_path: Path) -> None:
-    async with (
-        hook() as at,
-        guarded(tmp_path) as gateway,
-        host(gateway, token=token("all")) as it,
-    ):
+    async with subscribing(tmp_path) as (at, gateway, it):
         made = await it.ask("events/subscribe", **asked(at))
         question = SendTestDelivery(PREFIX, made["id"])
         refused = await answer(engine_of(gateway), question)
