@@ -19,7 +19,7 @@ from headgate.resumable.names import Names
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.client.resumable.sources import Tap, whole
-from tests.support import virtual_time
+from tests.support.virtual_time import in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,22 +71,25 @@ class Scene:
         return reader
 
 
-def test_a_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        scene.tap.give(*(CHUNK,) * 100)
-        await asyncio.sleep(20)
-        assert sum(len(part.text) for part in scene.broker.parts()) == WINDOW
-        for _ in range(8):  # half of it is taken, and so much more is asked for
-            assert await anext(reader) == CHUNK
-        await asyncio.sleep(0.1)
-        assert sum(len(part.text) for part in scene.broker.parts()) == WINDOW * 1.5
-        scene.tap.end()
-        assert await whole(reader) == CHUNK * 92
-        await scene.streams.aclose()
+async def opened(broker: FaultyBroker | None = None) -> tuple[Scene, Text]:
+    """Return a scene with a broker, and its reader."""
+    scene = Scene(broker or FaultyBroker())
+    return scene, await scene.open()
 
-    virtual_time.run(main())
+
+@in_virtual_time
+async def test_a_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
+    scene, reader = await opened()
+    scene.tap.give(*(CHUNK,) * 100)
+    await asyncio.sleep(20)
+    assert sum(len(part.text) for part in scene.broker.parts()) == WINDOW
+    for _ in range(8):  # half of it is taken, and so much more is asked for
+        assert await anext(reader) == CHUNK
+    await asyncio.sleep(0.1)
+    assert sum(len(part.text) for part in scene.broker.parts()) == WINDOW * 1.5
+    scene.tap.end()
+    assert await whole(reader) == CHUNK * 92
+    await scene.streams.aclose()
 
 
 def no_part(number: int) -> Callable[[str, int], int]:
@@ -94,117 +97,103 @@ def no_part(number: int) -> Callable[[str, int], int]:
 
 
 @pytest.mark.parametrize("number", range(1, 7))
-def test_a_lost_part_of_a_text_is_sent_again(number: int) -> None:
+@in_virtual_time
+async def test_a_lost_part_of_a_text_is_sent_again(number: int) -> None:
     """Also when it is the end, or the last of the text."""
 
-    async def main() -> None:
-        scene = Scene(FaultyBroker(no_part(number)))
-        reader = await scene.open()
-        chunks = [f"chunk {at} " for at in range(5)]
-        for chunk in chunks:
-            scene.tap.give(chunk)
-            await asyncio.sleep(0.01)  # so that each is a part of its own
-        scene.tap.end()
-        assert await whole(reader) == "".join(chunks)
-        assert await whole(scene.creator) == "".join(chunks)
-        await scene.ended[0]
-
-    virtual_time.run(main())
+    scene, reader = await opened(FaultyBroker(no_part(number)))
+    chunks = [f"chunk {at} " for at in range(5)]
+    for chunk in chunks:
+        scene.tap.give(chunk)
+        await asyncio.sleep(0.01)  # so that each is a part of its own
+    scene.tap.end()
+    assert await whole(reader) == "".join(chunks)
+    assert await whole(scene.creator) == "".join(chunks)
+    await scene.ended[0]
 
 
 @pytest.mark.parametrize("number", range(1, 4))
-def test_a_lost_part_of_a_text_that_ends_in_an_error_is_sent_again(number: int) -> None:
+@in_virtual_time
+async def test_a_lost_part_of_a_text_that_ends_in_an_error_is_sent_again(number: int) -> None:
     """Also when it is the error."""
 
-    async def main() -> None:
-        scene = Scene(FaultyBroker(no_part(number)))
-        reader = await scene.open()
-        for chunk in ("one ", "two "):
-            scene.tap.give(chunk)
-            await asyncio.sleep(0.01)  # so that each is a part of its own
-        scene.tap.end(ValueError("the model is away"))
-        got = ""
-        while len(got) < len("one two "):
-            got += await anext(reader)
-        assert got == "one two "
-        with pytest.raises(SourceFailed, match=r"^stream 'a' failed: ValueError$"):
-            await anext(reader)
-        await scene.ended[0]
-
-    virtual_time.run(main())
+    scene, reader = await opened(FaultyBroker(no_part(number)))
+    for chunk in ("one ", "two "):
+        scene.tap.give(chunk)
+        await asyncio.sleep(0.01)  # so that each is a part of its own
+    scene.tap.end(ValueError("the model is away"))
+    got = ""
+    while len(got) < len("one two "):
+        got += await anext(reader)
+    assert got == "one two "
+    with pytest.raises(SourceFailed, match=r"^stream 'a' failed: ValueError$"):
+        await anext(reader)
+    await scene.ended[0]
 
 
-def test_a_stopped_producer_ends_its_reader_at_once_although_a_part_was_lost() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker(no_part(2)))
-        reader = await scene.open()
-        for chunk in ("one ", "two "):
-            scene.tap.give(chunk)
-            await asyncio.sleep(0.01)
-        began = asyncio.get_running_loop().time()
-        await scene.streams.aclose()
-        assert await anext(reader) == "one "
-        with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
-            await anext(reader)
-        assert asyncio.get_running_loop().time() - began < 1.0
-
-    virtual_time.run(main())
+@in_virtual_time
+async def test_a_stopped_producer_ends_its_reader_at_once_although_a_part_was_lost() -> None:
+    scene, reader = await opened(FaultyBroker(no_part(2)))
+    for chunk in ("one ", "two "):
+        scene.tap.give(chunk)
+        await asyncio.sleep(0.01)
+    began = asyncio.get_running_loop().time()
+    await scene.streams.aclose()
+    assert await anext(reader) == "one "
+    with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+        await anext(reader)
+    assert asyncio.get_running_loop().time() - began < 1.0
 
 
-def test_a_sentinel_gets_its_lifetime_after_10_s_and_again_every_10_s() -> None:
+@in_virtual_time
+async def test_a_sentinel_gets_its_lifetime_after_10_s_and_again_every_10_s() -> None:
     """So that it goes though its process is killed, and comes back though the broker lost it.
 
     A short stream need not pay for it.
     """
 
-    async def main() -> None:
-        broker = FaultyBroker()
-        streams = ResumableStreams(Broker(broker, broker), sentinel_ttl=300.0)
-        await streams.create("a", Tap())
-        await asyncio.sleep(9)
-        assert broker.lifetimes == []
-        await asyncio.sleep(2)
-        assert broker.lifetimes == [300.0]
-        await asyncio.sleep(60)
-        assert broker.lifetimes == [300.0] * 7
-        await streams.aclose()
-
-    virtual_time.run(main())
+    broker = FaultyBroker()
+    streams = ResumableStreams(Broker(broker, broker), sentinel_ttl=300.0)
+    await streams.create("a", Tap())
+    await asyncio.sleep(9)
+    assert broker.lifetimes == []
+    await asyncio.sleep(2)
+    assert broker.lifetimes == [300.0]
+    await asyncio.sleep(60)
+    assert broker.lifetimes == [300.0] * 7
+    await streams.aclose()
 
 
-def test_a_reader_that_joins_a_stopping_producer_gets_stopped_like_all_others() -> None:
-    async def main() -> None:
-        def times(channel: str, number: int) -> int:
-            if ":text:" in channel and broker.parts()[-1].kind is Kind.STOPPED:
-                broker.channels[Names("a").requests](Ask("late", again=True).encode())
-            return 1
+@in_virtual_time
+async def test_a_reader_that_joins_a_stopping_producer_gets_stopped_like_all_others() -> None:
+    def times(channel: str, number: int) -> int:
+        if ":text:" in channel and broker.parts()[-1].kind is Kind.STOPPED:
+            broker.channels[Names("a").requests](Ask("late", again=True).encode())
+        return 1
 
-        broker = FaultyBroker(times)
-        scene = Scene(broker)
-        readers = [await scene.open(), await scene.streams.resume("a")]
-        await scene.streams.aclose()
-        for reader in readers:
-            assert reader is not None
-            with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
-                await anext(reader)
-        assert await scene.streams.state("a") == "done"
-
-    virtual_time.run(main())
+    broker = FaultyBroker(times)
+    scene = Scene(broker)
+    readers = [await scene.open(), await scene.streams.resume("a")]
+    await scene.streams.aclose()
+    for reader in readers:
+        assert reader is not None
+        with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+            await anext(reader)
+    assert await scene.streams.state("a") == "done"
 
 
-def test_a_slow_reader_gets_the_whole_text_although_its_producer_is_stopped_after_it() -> None:
+@in_virtual_time
+async def test_a_slow_reader_gets_the_whole_text_although_its_producer_is_stopped_after_it() -> (
+    None
+):
     """Though its reader is slow, and the producer is stopped meanwhile."""
 
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        scene.tap.give("text")
-        scene.tap.end()
-        await asyncio.sleep(0.01)
-        await scene.streams.aclose()
-        assert await whole(reader) == "text"
-
-    virtual_time.run(main())
+    scene, reader = await opened()
+    scene.tap.give("text")
+    scene.tap.end()
+    await asyncio.sleep(0.01)
+    await scene.streams.aclose()
+    assert await whole(reader) == "text"
 
 
 class LaggingBroker(FaultyBroker):
@@ -218,231 +207,194 @@ class LaggingBroker(FaultyBroker):
 @pytest.mark.parametrize(
     "error", [None, pytest.param(ValueError("the model is away"), id="after-an-error")]
 )
-def test_a_producer_stopped_after_its_source_ended_sends_readers_that_end(
+@in_virtual_time
+async def test_a_producer_stopped_after_its_source_ended_sends_readers_that_end(
     error: ValueError | None,
 ) -> None:
-    async def main() -> None:
-        scene = Scene(LaggingBroker())
-        reader = await scene.open()
-        scene.tap.give("text")
-        scene.tap.end(error)
-        with contextlib.suppress(SourceFailed):
-            assert await whole(scene.creator) == "text"
-        await scene.streams.aclose()
-        assert await anext(reader) == "text"
-        end = StopAsyncIteration if error is None else SourceFailed
-        with pytest.raises(end, match=None if error is None else "failed: ValueError"):
-            await anext(reader)
-
-    virtual_time.run(main())
+    scene = Scene(LaggingBroker())
+    reader = await scene.open()
+    scene.tap.give("text")
+    scene.tap.end(error)
+    with contextlib.suppress(SourceFailed):
+        assert await whole(scene.creator) == "text"
+    await scene.streams.aclose()
+    assert await anext(reader) == "text"
+    end = StopAsyncIteration if error is None else SourceFailed
+    with pytest.raises(end, match=None if error is None else "failed: ValueError"):
+        await anext(reader)
 
 
-def test_a_stopping_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
-    async def main() -> None:
-        scene = Scene(LaggingBroker())
-        reader = await scene.open()
-        scene.tap.give(*(CHUNK,) * 20)
-        scene.tap.end()
-        await whole(scene.creator)
-        await scene.streams.aclose()
-        sent = [len(part.text) for part in scene.broker.parts() if part.kind is Kind.TEXT]
-        assert sum(sent) == WINDOW
-        for _ in range(16):
-            assert await anext(reader) == CHUNK
-        with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
-            await anext(reader)
-
-    virtual_time.run(main())
+@in_virtual_time
+async def test_a_stopping_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
+    scene = Scene(LaggingBroker())
+    reader = await scene.open()
+    scene.tap.give(*(CHUNK,) * 20)
+    scene.tap.end()
+    await whole(scene.creator)
+    await scene.streams.aclose()
+    sent = [len(part.text) for part in scene.broker.parts() if part.kind is Kind.TEXT]
+    assert sum(sent) == WINDOW
+    for _ in range(16):
+        assert await anext(reader) == CHUNK
+    with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+        await anext(reader)
 
 
-def test_a_part_of_a_text_that_arrives_twice_is_read_once() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker(lambda channel, number: 2))
-        reader = await scene.open()
-        scene.tap.give("one ", "two ", "three")
-        scene.tap.end()
-        assert await whole(reader) == "one two three"
-        await scene.ended[0]
-
-    virtual_time.run(main())
+@in_virtual_time
+async def test_a_part_of_a_text_that_arrives_twice_is_read_once() -> None:
+    scene, reader = await opened(FaultyBroker(lambda channel, number: 2))
+    scene.tap.give("one ", "two ", "three")
+    scene.tap.end()
+    assert await whole(reader) == "one two three"
+    await scene.ended[0]
 
 
 def late(receive: Callable[[str], None], message: str) -> None:
     asyncio.get_running_loop().call_later(3.0, receive, message)
 
 
-def test_text_is_sent_once_although_messages_take_longer_than_renewals() -> None:
+@in_virtual_time
+async def test_text_is_sent_once_although_messages_take_longer_than_renewals() -> None:
     """Though a message takes three seconds, and readers say every five that they are there."""
 
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        for name, receive in list(scene.broker.channels.items()):
-            scene.broker.channels[name] = partial(late, receive)
-        reading = asyncio.create_task(whole(reader))
-        for _ in range(30):
-            scene.tap.give("text")
-            await asyncio.sleep(1)
-        scene.tap.end()
-        assert await reading == "text" * 30
-        assert "".join(part.text for part in scene.broker.parts()) == "text" * 30
-        await scene.streams.aclose()
-
-    virtual_time.run(main())
-
-
-def test_a_lost_request_of_a_reader_is_sent_again() -> None:
-    async def main() -> None:
-        # Not the first one, which resume waits for, but each of those that grant more room.
-        scene = Scene(
-            FaultyBroker(lambda channel, at: 0 if ":request:" in channel and at % 2 else 1)
-        )
-        reader = await scene.open()
-        scene.tap.give(*(CHUNK,) * 100)
-        scene.tap.end()
-        assert await whole(reader) == CHUNK * 100
-        await scene.streams.aclose()
-
-    virtual_time.run(main())
-
-
-def test_a_reader_of_a_dead_producer_raises_producer_lost_after_30_s() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
+    scene, reader = await opened()
+    for name, receive in list(scene.broker.channels.items()):
+        scene.broker.channels[name] = partial(late, receive)
+    reading = asyncio.create_task(whole(reader))
+    for _ in range(30):
         scene.tap.give("text")
-        assert await anext(reader) == "text"
-        scene.broker.channels.pop(Names("a").requests)  # as when its process dies
-        began = asyncio.get_running_loop().time()
-        with pytest.raises(
-            ProducerLost, match="stream 'a' has not been heard of for 30 s, at character 4"
-        ):
-            await anext(reader)
-        assert LOST_S <= asyncio.get_running_loop().time() - began < LOST_S + 1
-        assert await scene.streams.state("a") == "lost"
-        assert await scene.streams.resume("a") is None
-        assert not [name for name in scene.broker.channels if ":text:" in name]
-        await scene.streams.aclose()
-
-    virtual_time.run(main())
+        await asyncio.sleep(1)
+    scene.tap.end()
+    assert await reading == "text" * 30
+    assert "".join(part.text for part in scene.broker.parts()) == "text" * 30
+    await scene.streams.aclose()
 
 
-def test_a_stream_declared_lost_is_active_again_once_its_producer_answers() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        answering = scene.broker.channels.pop(Names("a").requests)
-        with pytest.raises(ProducerLost):
-            await anext(reader)
-        scene.broker.channels[Names("a").requests] = answering
-        resumed = await scene.streams.resume("a")
-        assert resumed is not None
-        assert await scene.streams.state("a") == "active"
-        scene.tap.give("text")
-        scene.tap.end()
-        assert await whole(resumed) == "text"
-        await scene.ended[0]
-        assert await scene.streams.state("a") == "done"
-
-    virtual_time.run(main())
+@in_virtual_time
+async def test_a_lost_request_of_a_reader_is_sent_again() -> None:
+    # Not the first one, which resume waits for, but each of those that grant more room.
+    scene, reader = await opened(
+        FaultyBroker(lambda channel, at: 0 if ":request:" in channel and at % 2 else 1)
+    )
+    scene.tap.give(*(CHUNK,) * 100)
+    scene.tap.end()
+    assert await whole(reader) == CHUNK * 100
+    await scene.streams.aclose()
 
 
-def test_a_reader_waits_for_a_producer_that_is_silent_for_less_than_the_limit() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        answering = scene.broker.channels.pop(Names("a").requests)
-        reading = asyncio.create_task(whole(reader))
-        await asyncio.sleep(LOST_S - 3)
-        scene.broker.channels[Names("a").requests] = answering
-        scene.tap.give("text")
-        scene.tap.end()
-        assert await reading == "text"
-        await scene.ended[0]
-
-    virtual_time.run(main())
-
-
-def test_a_producer_drops_a_reader_that_died_silently_within_30_s() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        scene.tap.give("text")
-        assert await anext(reader) == "text"
-        scene.broker.channels = {  # it hears nothing, and it says nothing
-            name: receive for name, receive in scene.broker.channels.items() if ":text:" not in name
-        }
-        scene.tap.end()
-        began = asyncio.get_running_loop().time()
-        await scene.ended[0]
-        assert asyncio.get_running_loop().time() - began <= LOST_S
-        assert await scene.streams.state("a") == "done"
-        assert not scene.broker.channels
-        await reader.aclose()
-
-    virtual_time.run(main())
+@in_virtual_time
+async def test_a_reader_of_a_dead_producer_raises_producer_lost_after_30_s() -> None:
+    scene, reader = await opened()
+    scene.tap.give("text")
+    assert await anext(reader) == "text"
+    scene.broker.channels.pop(Names("a").requests)  # as when its process dies
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(
+        ProducerLost, match="stream 'a' has not been heard of for 30 s, at character 4"
+    ):
+        await anext(reader)
+    assert LOST_S <= asyncio.get_running_loop().time() - began < LOST_S + 1
+    assert await scene.streams.state("a") == "lost"
+    assert await scene.streams.resume("a") is None
+    assert not [name for name in scene.broker.channels if ":text:" in name]
+    await scene.streams.aclose()
 
 
-def test_a_reader_that_pauses_longer_than_the_limit_reads_on() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        scene.tap.give("before ")
-        assert await anext(reader) == "before "
-        await asyncio.sleep(10 * LOST_S)
-        scene.tap.give("after")
-        assert await anext(reader) == "after"
-        scene.tap.end()
-        assert await whole(reader) == ""
-        await scene.ended[0]
-
-    virtual_time.run(main())
-
-
-def test_a_reader_back_from_a_pause_waits_for_its_producer_to_answer() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        answering = scene.broker.channels.pop(Names("a").requests)  # it is held up
-        await asyncio.sleep(10 * LOST_S)
-        reading = asyncio.create_task(whole(reader))
-        await asyncio.sleep(LOST_S / 2)
-        scene.broker.channels[Names("a").requests] = answering
-        scene.tap.give("text")
-        scene.tap.end()
-        assert await reading == "text"
-        await scene.ended[0]
-
-    virtual_time.run(main())
+@in_virtual_time
+async def test_a_stream_declared_lost_is_active_again_once_its_producer_answers() -> None:
+    scene, reader = await opened()
+    answering = scene.broker.channels.pop(Names("a").requests)
+    with pytest.raises(ProducerLost):
+        await anext(reader)
+    scene.broker.channels[Names("a").requests] = answering
+    resumed = await scene.streams.resume("a")
+    assert resumed is not None
+    assert await scene.streams.state("a") == "active"
+    scene.tap.give("text")
+    scene.tap.end()
+    assert await whole(resumed) == "text"
+    await scene.ended[0]
+    assert await scene.streams.state("a") == "done"
 
 
-def test_a_reader_that_pauses_too_long_after_the_end_gets_producer_lost() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        scene.tap.give(*(CHUNK,) * 40)
-        scene.tap.end()
-        await scene.ended[0]  # it was waited for, for half a minute
-        for _ in range(16):
-            assert await anext(reader) == CHUNK
-        with pytest.raises(ProducerLost, match=f"at character {WINDOW}"):
-            await anext(reader)
-
-    virtual_time.run(main())
+@in_virtual_time
+async def test_a_reader_waits_for_a_producer_that_is_silent_for_less_than_the_limit() -> None:
+    scene, reader = await opened()
+    answering = scene.broker.channels.pop(Names("a").requests)
+    reading = asyncio.create_task(whole(reader))
+    await asyncio.sleep(LOST_S - 3)
+    scene.broker.channels[Names("a").requests] = answering
+    scene.tap.give("text")
+    scene.tap.end()
+    assert await reading == "text"
+    await scene.ended[0]
 
 
-def test_readers_and_producers_ignore_foreign_messages_on_their_channels() -> None:
-    async def main() -> None:
-        scene = Scene(FaultyBroker())
-        reader = await scene.open()
-        for channel in list(scene.broker.channels):
-            for junk in ("", "junk", "[]", "[1, 2]", "{}", "a b c\ntext", "[" * 100):
-                await scene.broker.publish(channel, junk)
-            stranger = Part("another production", Kind.TEXT, 0, "not ours").encode()
-            await scene.broker.publish(channel, stranger)
-        scene.tap.give("text")
-        scene.tap.end()
-        assert await whole(reader) == "text"
-        await scene.ended[0]
+@in_virtual_time
+async def test_a_producer_drops_a_reader_that_died_silently_within_30_s() -> None:
+    scene, reader = await opened()
+    scene.tap.give("text")
+    assert await anext(reader) == "text"
+    scene.broker.channels = {  # it hears nothing, and it says nothing
+        name: receive for name, receive in scene.broker.channels.items() if ":text:" not in name
+    }
+    scene.tap.end()
+    began = asyncio.get_running_loop().time()
+    await scene.ended[0]
+    assert asyncio.get_running_loop().time() - began <= LOST_S
+    assert await scene.streams.state("a") == "done"
+    assert not scene.broker.channels
+    await reader.aclose()
 
-    virtual_time.run(main())
+
+@in_virtual_time
+async def test_a_reader_that_pauses_longer_than_the_limit_reads_on() -> None:
+    scene, reader = await opened()
+    scene.tap.give("before ")
+    assert await anext(reader) == "before "
+    await asyncio.sleep(10 * LOST_S)
+    scene.tap.give("after")
+    assert await anext(reader) == "after"
+    scene.tap.end()
+    assert await whole(reader) == ""
+    await scene.ended[0]
+
+
+@in_virtual_time
+async def test_a_reader_back_from_a_pause_waits_for_its_producer_to_answer() -> None:
+    scene, reader = await opened()
+    answering = scene.broker.channels.pop(Names("a").requests)  # it is held up
+    await asyncio.sleep(10 * LOST_S)
+    reading = asyncio.create_task(whole(reader))
+    await asyncio.sleep(LOST_S / 2)
+    scene.broker.channels[Names("a").requests] = answering
+    scene.tap.give("text")
+    scene.tap.end()
+    assert await reading == "text"
+    await scene.ended[0]
+
+
+@in_virtual_time
+async def test_a_reader_that_pauses_too_long_after_the_end_gets_producer_lost() -> None:
+    scene, reader = await opened()
+    scene.tap.give(*(CHUNK,) * 40)
+    scene.tap.end()
+    await scene.ended[0]  # it was waited for, for half a minute
+    for _ in range(16):
+        assert await anext(reader) == CHUNK
+    with pytest.raises(ProducerLost, match=f"at character {WINDOW}"):
+        await anext(reader)
+
+
+@in_virtual_time
+async def test_readers_and_producers_ignore_foreign_messages_on_their_channels() -> None:
+    scene, reader = await opened()
+    for channel in list(scene.broker.channels):
+        for junk in ("", "junk", "[]", "[1, 2]", "{}", "a b c\ntext", "[" * 100):
+            await scene.broker.publish(channel, junk)
+        stranger = Part("another production", Kind.TEXT, 0, "not ours").encode()
+        await scene.broker.publish(channel, stranger)
+    scene.tap.give("text")
+    scene.tap.end()
+    assert await whole(reader) == "text"
+    await scene.ended[0]
