@@ -5,56 +5,6 @@ import tracemalloc
 import pytest
 from headgate.sending.backlog import CHUNK_BYTES, Backlog, Limits
 
-LIMITS = Limits(
-    0.010, max_batch_bytes=10, max_batch_chunks=3, max_buffer_bytes=20 + 2 * CHUNK_BYTES
-)
-
-
-def filled(*chunks: bytes) -> Backlog:
-    backlog = Backlog(LIMITS)
-    for chunk in chunks:
-        backlog.take(chunk, lambda: 5.0)
-    return backlog
-
-
-@pytest.mark.parametrize(
-    ("chunks", "is_full"),
-    [
-        ((b"a", b"b"), False),
-        ((b"a", b"b", b"c"), True),
-        ((b"a" * 9,), False),
-        ((b"a" * 10,), True),
-        ((b"a" * 11,), True),
-    ],
-)
-def test_a_batch_is_full_at_its_limit_of_chunks_or_of_bytes(
-    chunks: tuple[bytes, ...], is_full: bool
-) -> None:
-    assert filled(*chunks).is_full is is_full
-
-
-@pytest.mark.parametrize(
-    ("chunks", "batches"),
-    [
-        ((b"a", b"b", b"c", b"d"), [[b"a", b"b", b"c"], [b"d"]]),
-        ((b"a" * 5, b"b" * 5, b"c"), [[b"a" * 5, b"b" * 5], [b"c"]]),
-        ((b"a" * 6, b"b" * 5), [[b"a" * 6], [b"b" * 5]]),
-        ((b"a" * 30, b"b"), [[b"a" * 30], [b"b"]]),
-    ],
-)
-def test_batches_stay_within_the_limits_except_for_a_single_long_chunk(
-    chunks: tuple[bytes, ...], batches: list[list[bytes]]
-) -> None:
-    backlog = filled(*chunks)
-    assert [backlog.next_batch() for _ in batches] == batches
-    assert backlog.is_empty
-
-
-def test_a_backlog_has_room_up_to_its_limit_and_for_any_chunk_when_empty() -> None:
-    assert filled().has_room(1000)
-    backlog = filled(b"a" * 15)
-    assert [backlog.has_room(size) for size in (4, 5, 6)] == [True, True, False]
-
 
 def test_a_backlog_of_tiny_chunks_uses_no_more_memory_than_its_limit() -> None:
     backlog = Backlog(Limits(0.010, 10, 3, max_buffer_bytes=1 << 16))
@@ -67,28 +17,6 @@ def test_a_backlog_of_tiny_chunks_uses_no_more_memory_than_its_limit() -> None:
         tracemalloc.stop()
     assert backlog.taken == (1 << 16) // (2 + CHUNK_BYTES)
     assert held <= 1 << 16
-
-
-def test_a_batch_occupies_the_backlog_until_acknowledged() -> None:
-    backlog = filled(b"a" * 15)
-    batch = backlog.next_batch()
-    assert not backlog.has_room(6)
-    backlog.acknowledge(batch)
-    assert backlog.has_room(1000)
-    assert (backlog.taken, backlog.acknowledged) == (1, 1)
-
-
-def test_a_batch_is_due_one_interval_after_its_first_chunk() -> None:
-    backlog = filled(b"a")
-    backlog.take(b"b", lambda: 5.009)
-    assert backlog.due_at == pytest.approx(5.010)
-
-
-def test_lowering_max_batch_chunks_makes_smaller_batches() -> None:
-    backlog = filled(b"a", b"b")
-    backlog.max_batch_chunks = 1
-    assert (backlog.is_full, backlog.next_batch()) == (True, [b"a"])
-    assert "pending=1" in repr(backlog)
 
 
 @pytest.mark.parametrize(

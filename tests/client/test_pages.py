@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import subprocess
 import sys
 
 import pytest
-from headgate.following import Batch
-from headgate.stream import Appended, Metadata, Stream
+from headgate.stream import Stream
 
 from tests.client.writing import is_closed, messages
 from tests.support.processes import ROOT
@@ -47,16 +45,6 @@ def test_the_documented_stream_programs_read_what_they_write(heading: str, print
             timeout=30,
         )
     assert done.stdout.decode() == printed
-
-
-@pytest.mark.parametrize("kind", [Metadata, Appended, Batch])
-def test_the_page_on_streams_names_every_field_of_its_result_classes(
-    kind: type[Metadata | Appended | Batch],
-) -> None:
-    page = (ROOT / "docs/client/streams.md").read_text()
-    told = set(re.findall(r"`(\w+)(?:\.\w+)?`", page))
-    internal = {"producer_seq"} if kind is Appended else set()
-    assert {field.name for field in dataclasses.fields(kind)} - internal <= told
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,10 @@ async def test_a_full_batch_is_sent_before_the_flush_interval(way: Way) -> None:
             await writer.write(number)
         await until(lambda: writer.acknowledged == 2)
     async with StreamWriter(by_bytes, flush_interval=LONG_S, max_batch_bytes=4) as writer:
-        for text in (b"10", b"20", b"3"):
+        for text in (b"10", b"20", b"300", b"40", b"5"):
             await writer.write(text)
-        await until(lambda: writer.acknowledged == 2)
-    assert way.batches == [[1, 2], [3], [10, 20], [3]]
+        await until(lambda: writer.acknowledged == 3)
+    assert way.batches == [[1, 2], [3], [10, 20], [300], [40, 5]]
 
 
 async def test_chunks_written_during_a_request_form_the_next_batch(way: Way) -> None:

@@ -95,15 +95,3 @@ async def test_a_used_or_outdated_epoch_raises_producer_fenced_on_the_reference_
         assert raised.value.epoch == 2
     await write(3)
     assert await messages(url) == [2, 3]
-
-
-async def test_writing_to_a_stream_closed_meanwhile_raises_stream_closed(server: Reference) -> None:
-    url = await made(server.url)
-
-    async def write() -> None:
-        async with StreamWriter(url) as writer, headgate.Stream(url) as stream:
-            await stream.close()
-            await writer.write("a")
-
-    with pytest.raises(headgate.StreamClosed):
-        await write()

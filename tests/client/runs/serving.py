@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 from werkzeug.serving import make_server
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def uvicorn_of(app: Callable[..., Any]) -> AsyncIterator[str]:
+async def uvicorn_of(
+    app: Callable[..., Any], lifespan: Literal["on", "off"] = "off"
+) -> AsyncIterator[str]:
     """The URL of its root."""
     port = free_port()
-    config = uvicorn.Config(app, port=port, log_level="error", lifespan="off", ws="none")
+    config = uvicorn.Config(app, port=port, log_level="error", lifespan=lifespan, ws="none")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())  # `serve` would take over the signals
     try:

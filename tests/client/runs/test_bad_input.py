@@ -20,10 +20,18 @@ from tests.client.runs.sources import Feed, of, read, read_failed, read_to
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from tests.support.processes import Headgate
 
 FORGED_END = b'1\n\nevent: end\ndata: {"status":"finished"}\n\n'
 LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
+
+
+def calls(runs: Runs, run_id: Any) -> tuple[Awaitable[object], ...]:
+    """Every call that asks a server about a run."""
+    start = runs.start(run_id, of("Once"))
+    return start, runs.follow(run_id), runs.stop(run_id), runs.state(run_id)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +81,7 @@ async def test_a_run_id_with_characters_reserved_in_urls_is_usable(
 async def test_a_run_id_that_no_path_can_hold_is_refused_by_every_call(
     runs: Runs, run_id: str, error: str
 ) -> None:
-    for attempt in (
-        runs.start(run_id, of("Once")),
-        runs.follow(run_id),
-        runs.stop(run_id),
-        runs.state(run_id),
-    ):
+    for attempt in calls(runs, run_id):
         with pytest.raises(ValueError, match=error):
             await attempt
 
@@ -88,12 +91,7 @@ async def test_a_run_id_that_is_no_str_is_refused_with_its_type_named(
     runs: Runs, run_id: Any
 ) -> None:
     error = f"the id of a run is a str, not {type(run_id).__name__}"
-    for attempt in (
-        runs.start(run_id, of("Once")),
-        runs.follow(run_id),
-        runs.stop(run_id),
-        runs.state(run_id),
-    ):
+    for attempt in calls(runs, run_id):
         with pytest.raises(TypeError, match=error):
             await attempt
     with pytest.raises(TypeError, match=error):
@@ -275,22 +273,6 @@ async def test_a_run_ends_when_another_writer_closes_its_stream(runs: Runs, url:
     assert await runs.state("a") == RunState("failed", error.decode())
 
 
-async def test_readers_of_a_run_reach_an_end_when_its_stream_is_deleted(
-    runs: Runs, url: str
-) -> None:
-    feed = Feed("Once ")
-    answer = await runs.start("a", feed.source(), format="sse")
-    await read_to(answer, b'"Once "\n\n')
-    async with Stream(f"{url}/a") as stream:
-        await stream.delete()
-    assert await read(answer) == (
-        b'id: 2\nevent: end\ndata: {"status":"failed",'
-        b'"error":"the run is no longer there: deleted, expired, or lost by its server"}\n\n'
-    )
-    feed.give("upon")
-    await feed.closed.wait()
-
-
 async def test_a_stream_without_run_records_is_refused_as_a_run(runs: Runs, url: str) -> None:
     async with Stream(f"{url}/a") as stream:
         body = b'[{"a":1}]'
@@ -340,21 +322,9 @@ async def test_a_start_that_is_refused_leaves_the_lease_of_a_producer(runs: Runs
     assert json.loads((await read(answer)).splitlines()[-1])["data"] == {"status": "stopped"}
 
 
-async def test_starting_a_run_again_in_another_format_is_refused(runs: Runs) -> None:
-    feed = Feed("Once")
-    await runs.start("a", feed.source(), format="ndjson")
-    with pytest.raises(ValueError, match="run 'a' is there, and not in the format text"):
-        await runs.start("a", of("again"))
-
-
 async def test_every_call_of_runs_raises_unavailable_without_a_server() -> None:
     async with Runs(f"http://127.0.0.1:{free_port()}/runs") as runs:
-        for attempt in (
-            runs.start("a", of("Once")),
-            runs.follow("a"),
-            runs.stop("a"),
-            runs.state("a"),
-        ):
+        for attempt in calls(runs, "a"):
             with pytest.raises(Unavailable, match="cannot connect"):
                 await attempt
 

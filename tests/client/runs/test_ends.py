@@ -55,13 +55,16 @@ async def rest(body: AsyncIterator[bytes]) -> bytes:
 async def test_a_reader_ends_when_the_stream_of_its_run_is_deleted(
     runs: Runs, other: Runs, url: str
 ) -> None:
-    await runs.start("a", Feed("Once ").source(), format="sse")
+    feed = Feed("Once ")
+    await runs.start("a", feed.source(), format="sse")
     answer = await other.follow("a")
     assert await read_to(answer, b"\n\n") == BEGUN
     async with Stream(f"{url}/a") as stream:
         await stream.delete()
     assert answer is not None
     assert await rest(answer.body) == GONE
+    feed.give("upon")
+    await feed.closed.wait()
 
 
 async def test_a_reader_ends_when_the_stream_of_its_run_expires(short: Runs) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import durable_streams
@@ -92,6 +91,4 @@ def test_stopping_a_run_ends_its_sync_takeover(going_on: sync.Runs) -> None:
         threading.Thread(target=going_on.stop, args=("a",)).start()
         assert stopped.wait(PATIENCE_S)
 
-    began = time.monotonic()
     assert going_on.take_over("a", source) == RunState("stopped")
-    assert time.monotonic() - began < 10
