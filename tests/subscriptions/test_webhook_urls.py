@@ -47,13 +47,13 @@ REFUSED = {name: url.replace("http:", "https:", 1) for name, url in URLS.items()
 }
 
 
-@pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
-async def test_an_unsafe_url_is_refused_when_the_subscription_is_created(url: str) -> None:
+async def test_an_unsafe_url_is_refused_when_the_subscription_is_created() -> None:
     async with subscribed() as gateway:
-        document = {"type": "webhook", "pattern": "a", "webhook": {"url": url}}
-        status, told = await gateway.ask("PUT", "s", document)
-        assert (status, told["error"]["code"]) == (400, "WEBHOOK_URL_REJECTED")
-        assert (await gateway.ask("GET", "s"))[0] == 404
+        for name, url in REFUSED.items():
+            document = {"type": "webhook", "pattern": "a", "webhook": {"url": url}}
+            status, told = await gateway.ask("PUT", "s", document)
+            assert (status, told["error"]["code"]) == (400, "WEBHOOK_URL_REJECTED"), name
+            assert (await gateway.ask("GET", "s"))[0] == 404
 
 
 @pytest.mark.parametrize("url", [None, "", 7, ["https://example.com/"], {"url": "x"}])
@@ -93,31 +93,6 @@ async def test_the_address_is_judged_at_each_connection_and_not_only_at_the_crea
         assert at.wakes == []
 
 
-# Addresses of a name as it is looked up for a connection, beside those that nobody connects to.
-FOUND_INSIDE = ADDRESSES | {
-    "loopback, not its first address": "127.8.9.10",
-    "loopback mapped into IPv6": "::ffff:127.0.0.1",
-    "unspecified": "0.0.0.0",
-    "unspecified in IPv6": "::",
-    "private of 10": "10.0.0.7",
-    "private of 172.16": "172.16.0.1",
-    "shared (CGNAT)": "100.64.0.1",
-    "link-local": "169.254.1.1",
-    "link-local in IPv6": "fe80::1",
-    "metadata in IPv6": "fd00:ec2::254",
-    "metadata in a shared network": "100.100.100.200",
-    "metadata at a public address": "168.63.129.16",
-    "6to4": "2002:a00:1::",
-    "Teredo": "2001:0:4136:e378:8000:63bf:3fff:fdd2",
-    "ISATAP of a private address": "2a00:1450::5efe:10.0.0.1",
-    "IPv4-compatible": "::10.0.0.1",
-    "documentation": "192.0.2.1",
-    "benchmarking": "198.18.0.1",
-    "broadcast": "255.255.255.255",
-    "site-local": "fec0::1",
-}
-
-
 class Names:
     """A resolver that has the next answer for each look-up; the last one stays."""
 
@@ -144,7 +119,7 @@ async def client_of(names: Names) -> AsyncIterator[WebhookClient]:
 
 
 @pytest.mark.parametrize("others", [[], ["8.8.8.8"]], ids=["alone", "behind-a-public-one"])
-@pytest.mark.parametrize("address", FOUND_INSIDE.values(), ids=FOUND_INSIDE)
+@pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
 async def test_a_name_that_leads_inside_is_not_called(address: str, others: list[str]) -> None:
     names = Names([*others, address])
     async with client_of(names) as client:
