@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
     from tests.support.serving import Serving
 
+VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 EVENTS = "text/event-stream"
 JSON = "application/json"
 

@@ -10,9 +10,8 @@ import pytest
 
 from tests.models.answers import chat_completion, event, message, response
 from tests.support.serving import get, serving
-from tests.views.reading import JSON, rendered, to_the_end, values, view_events, written
+from tests.views.reading import JSON, VIEWS, rendered, to_the_end, values, view_events, written
 
-VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 NO_EVENTS = {
     "no-json": b"data: {not json\n\ndata: [DONE]\n\ndata:\n\ndata\n\n: comment\n\n",
     "half-an-event": b'data: {"object": "chat.completion.chunk", "choi',

@@ -15,6 +15,7 @@ from tests.support.serving import get, offset, post, serving
 from tests.support.waiting import until
 from tests.views.reading import (
     EVENTS,
+    VIEWS,
     close,
     follow,
     rendered,
@@ -27,7 +28,6 @@ from tests.views.reading import (
 if TYPE_CHECKING:
     from tests.support.serving import Serving
 
-VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 WORDS = [f"word {number:03d} of many. " for number in range(200)]
 
 

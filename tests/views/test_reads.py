@@ -12,6 +12,7 @@ from tests.support.waiting import until
 from tests.views.reading import (
     EVENTS,
     JSON,
+    VIEWS,
     close,
     complete,
     follow,
@@ -22,7 +23,6 @@ from tests.views.reading import (
     written,
 )
 
-VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 ANSWERS = {"chat": chat_completion(), "responses": response(), "messages": message()}
 
 

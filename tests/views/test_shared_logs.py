@@ -9,14 +9,13 @@ import aiohttp
 from tests.models.answers import message
 from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
-from tests.views.reading import EVENTS, complete, rendered, view_events
+from tests.views.reading import EVENTS, VIEWS, complete, rendered, view_events
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.processes import Headgate
 
-VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
 TYPE = {"Content-Type": EVENTS}
 
 

@@ -27,8 +27,6 @@ from tests.views.reading import (
 if TYPE_CHECKING:
     from tests.support.serving import Serving
 
-VIEWS = ("sse", "ai-sdk", "ag-ui", "text")
-
 
 @pytest.mark.parametrize("view", ["sse", "ai-sdk", "ag-ui"])
 async def test_a_long_closed_stream_is_sent_while_it_is_rendered(
