@@ -6,11 +6,14 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Protocol
 
+from tests.models.provider import providing
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
+
+    from tests.models.provider import Provider
 
 
 OPENAI, ANTHROPIC = "/openai", "/anthropic"
@@ -47,6 +50,19 @@ def gateway_before(
         yield server.start()
     finally:
         server.close()
+
+
+@contextlib.asynccontextmanager
+async def answering(
+    folder: Path | None = None,
+    settings: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> AsyncIterator[tuple[Provider, Headgate]]:
+    """A provider double, and a gateway before it."""
+    async with providing() as provider:
+        with gateway_before(provider, folder, settings, environment, config) as gateway:
+            yield provider, gateway
 
 
 def models(provider: Serving, settings: Mapping[str, object] | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ import anthropic
 import openai
 import pytest
 
+from gateway.settings.loading import SettingsError, load
 from tests.models.answers import chat_completion, without_ids
 from tests.models.provider import providing
-from tests.models.serving import ANTHROPIC, OPENAI, gateway_before, models
+from tests.models.serving import ANTHROPIC, OPENAI, STREAMS, gateway_before
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -126,29 +128,6 @@ async def test_a_caller_without_a_token_is_told_to_send_it_as_api_key(tmp_path: 
                 assert "send it as api_key" in (await answer.json())["error"]["message"]
 
 
-async def test_two_principals_with_one_idempotency_key_never_share_an_answer(
-    tmp_path: Path,
-) -> None:
-    async with providing() as provider:
-        settings, environment = guarded(tmp_path, has_key=True), tokens_file(tmp_path)
-        with gateway_before(provider, settings=settings, environment=environment) as gateway:
-            urls = []
-            async with aiohttp.ClientSession() as http:
-                for name in ("caller", "other", "caller"):
-                    async with http.post(
-                        f"{gateway.url}{OPENAI}/v1/chat/completions",
-                        json={"stream": True},
-                        headers={
-                            "Authorization": f"Bearer {TOKENS[name]}",
-                            "Idempotency-Key": "one",
-                        },
-                    ) as answer:
-                        await answer.read()
-                        urls.append(answer.headers["Stream-URL"])
-        assert len(provider.requests) == 2
-        assert urls[0] == urls[2] != urls[1]
-
-
 async def test_a_reload_leaves_a_running_answer_as_it_is(tmp_path: Path) -> None:
     async with providing() as provider:
         provider.hold()
@@ -204,15 +183,10 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("settings", "sentence"), MISTAKES.values(), ids=MISTAKES)
-async def test_a_mistake_in_the_settings_is_named_at_the_start(
+def test_a_mistake_in_the_settings_is_named_at_the_start(
     settings: dict[str, object], sentence: str
 ) -> None:
-    async with providing() as provider:
-        common = json.loads(models(provider))[0]
-        environment = {"HEADGATE_MODELS": json.dumps([{**common, **settings}])}
-        with (
-            pytest.raises(AssertionError) as failure,
-            gateway_before(provider, environment=environment),
-        ):
-            pass
-        assert sentence in str(failure.value)
+    common = {"prefix": OPENAI, "dialect": "openai", "upstream": "http://127.0.0.1:9"}
+    table = json.dumps([{**common, "streams": STREAMS, **settings}])
+    with pytest.raises(SettingsError, match=re.escape(sentence)):
+        load(None, {"HEADGATE_MODELS": table}, {"origin": "memory:"}, look_at_files=True)

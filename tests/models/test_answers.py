@@ -13,7 +13,7 @@ from gateway.models.running import MOST_ACCEPTED, AnswerBounds, AnswerPlaces
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing
-from tests.models.serving import OPENAI, gateway_before
+from tests.models.serving import OPENAI, answering, gateway_before
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -39,36 +39,34 @@ def ask(http: aiohttp.ClientSession, gateway: Headgate, body: object = None, **f
 async def test_the_stream_has_the_bytes_of_the_provider_and_each_event_sent_has_an_id(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            async with ask(http, gateway) as answer:
-                body = await answer.read()
-                assert answer.headers["X-Provider-Id"] == "req_7"
-                assert answer.content_type == "text/event-stream"
-                url = answer.headers["Stream-URL"]
-                start = answer.headers["Stream-Next-Offset"]
-            assert without_ids(body) == WHOLE
-            assert len(ID_LINE.findall(body)) == len(chat_completion())
-            async with http.get(url, params={"offset": start}) as read:
-                assert await read.read() == WHOLE
-                assert read.headers["Stream-Closed"] == "true"
-                assert read.headers["Stream-Next-Offset"] == ID_LINE.findall(body)[-1].decode()
+    async with answering() as (_provider, gateway):
+        async with ask(http, gateway) as answer:
+            body = await answer.read()
+            assert answer.headers["X-Provider-Id"] == "req_7"
+            assert answer.content_type == "text/event-stream"
+            url = answer.headers["Stream-URL"]
+            start = answer.headers["Stream-Next-Offset"]
+        assert without_ids(body) == WHOLE
+        assert len(ID_LINE.findall(body)) == len(chat_completion())
+        async with http.get(url, params={"offset": start}) as read:
+            assert await read.read() == WHOLE
+            assert read.headers["Stream-Closed"] == "true"
+            assert read.headers["Stream-Next-Offset"] == ID_LINE.findall(body)[-1].decode()
 
 
 async def test_an_answer_goes_on_without_its_client_and_is_joined_from_its_beginning(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
+    async with answering() as (provider, gateway):
         provider.hold()
-        with gateway_before(provider) as gateway:
-            provider.allow(3)
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                assert await answer.content.readany()
-            async with ask(http, gateway, Idempotency_Key="one") as joined:
-                provider.allow()
-                assert chat_message(data_of(await joined.read())) == MESSAGE
-        assert len(provider.requests) == 1
-        assert provider.left == 0
+        provider.allow(3)
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            assert await answer.content.readany()
+        async with ask(http, gateway, Idempotency_Key="one") as joined:
+            provider.allow()
+            assert chat_message(data_of(await joined.read())) == MESSAGE
+    assert len(provider.requests) == 1
+    assert provider.left == 0
 
 
 async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_provider(
@@ -84,147 +82,138 @@ async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_p
             line = f'headgate_model_answers_joined_total{{route="{OPENAI}"}} 9.0'
             return line in await metrics.text()
 
-    async with providing() as provider:
+    async with answering() as (provider, gateway):
         provider.hold_heads()
-        with gateway_before(provider) as gateway:
-            asked = [asyncio.create_task(body()) for _ in range(10)]
-            await until(joined)
-            provider.allow_heads()
-            bodies = await asyncio.gather(*asked)
-        assert [chat_message(data_of(it)) for it in bodies] == [MESSAGE] * 10
-        assert len(provider.requests) == 1
+        asked = [asyncio.create_task(body()) for _ in range(10)]
+        await until(joined)
+        provider.allow_heads()
+        bodies = await asyncio.gather(*asked)
+    assert [chat_message(data_of(it)) for it in bodies] == [MESSAGE] * 10
+    assert len(provider.requests) == 1
 
 
 async def test_a_response_ends_behind_an_event_after_its_longest_time_and_the_next_goes_on(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
+    async with answering(settings={"max_response": 0.5}) as (provider, gateway):
         provider.hold()
         provider.allow(3)
-        with gateway_before(provider, settings={"max_response": 0.5}) as gateway:
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                body: bytes = await answer.read()
-            assert len(ID_LINE.findall(body)) == 3
-            assert WHOLE.startswith(without_ids(body))
-            last = ID_LINE.findall(body)[-1].decode()
-            async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as nothing:
-                assert nothing.headers["Stream-Next-Offset"] == last
-                assert await nothing.read() == b""
-            provider.allow()
-            async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as rest:
-                assert without_ids(body + await rest.read()) == WHOLE
-        assert len(provider.requests) == 1
-        assert provider.left == 0
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            body: bytes = await answer.read()
+        assert len(ID_LINE.findall(body)) == 3
+        assert WHOLE.startswith(without_ids(body))
+        last = ID_LINE.findall(body)[-1].decode()
+        async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as nothing:
+            assert nothing.headers["Stream-Next-Offset"] == last
+            assert await nothing.read() == b""
+        provider.allow()
+        async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as rest:
+            assert without_ids(body + await rest.read()) == WHOLE
+    assert len(provider.requests) == 1
+    assert provider.left == 0
 
 
 async def test_a_key_that_comes_with_another_request_is_refused(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                await answer.read()
-            other = {"model": "other", "stream": True}
-            async with ask(http, gateway, other, Idempotency_Key="one") as refused:
-                assert refused.status == 422
-                assert (await refused.json())["code"] == "idempotency_key_reused"
+    async with answering() as (_provider, gateway):
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            await answer.read()
+        other = {"model": "other", "stream": True}
+        async with ask(http, gateway, other, Idempotency_Key="one") as refused:
+            assert refused.status == 422
+            assert (await refused.json())["code"] == "idempotency_key_reused"
 
 
 @pytest.mark.parametrize(
     "last", ["0000000000000000_0000000000000999", "0000000000000001_0000000000000000"]
 )
 async def test_an_id_of_another_answer_is_refused(http: aiohttp.ClientSession, last: str) -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            provider.hold()
-            provider.allow(1)
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                await answer.content.readany()
-                async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as refused:
-                    assert refused.status == 410
+    async with answering() as (provider, gateway):
+        provider.hold()
+        provider.allow(1)
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            await answer.content.readany()
+            async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as refused:
+                assert refused.status == 410
 
 
 async def test_two_strangers_with_one_idempotency_key_get_an_answer_each(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            for key in ("sk-one", "sk-two"):
-                async with ask(
-                    http, gateway, Idempotency_Key="one", Authorization=f"Bearer {key}"
-                ) as answer:
-                    await answer.read()
-        sent = [request.headers["Authorization"] for request in provider.requests]
-        assert sent == ["Bearer sk-one", "Bearer sk-two"]
+    async with answering() as (provider, gateway):
+        for key in ("sk-one", "sk-two"):
+            async with ask(
+                http, gateway, Idempotency_Key="one", Authorization=f"Bearer {key}"
+            ) as answer:
+                await answer.read()
+    sent = [request.headers["Authorization"] for request in provider.requests]
+    assert sent == ["Bearer sk-one", "Bearer sk-two"]
 
 
 async def test_without_any_key_of_an_owner_nothing_is_joined(http: aiohttp.ClientSession) -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            for _ in range(2):
-                async with ask(http, gateway, Idempotency_Key="one", Authorization="") as answer:
-                    await answer.read()
-        assert len(provider.requests) == 2
+    async with answering() as (provider, gateway):
+        for _ in range(2):
+            async with ask(http, gateway, Idempotency_Key="one", Authorization="") as answer:
+                await answer.read()
+    assert len(provider.requests) == 2
 
 
 async def test_deleting_the_stream_stops_the_call_to_the_provider(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
+    async with answering() as (provider, gateway):
         provider.hold()
-        with gateway_before(provider) as gateway:
-            provider.allow(2)
-            async with ask(http, gateway) as answer:
-                await answer.content.readany()
-                async with http.delete(answer.headers["Stream-URL"]) as deleted:
-                    assert deleted.status == 204
-                await until(lambda: provider.left == 1)
+        provider.allow(2)
+        async with ask(http, gateway) as answer:
+            await answer.content.readany()
+            async with http.delete(answer.headers["Stream-URL"]) as deleted:
+                assert deleted.status == 204
+            await until(lambda: provider.left == 1)
 
 
 async def test_a_gateway_killed_amid_an_answer_ends_it_with_a_reason_at_its_next_start(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    async with providing() as provider:
+    async with answering(tmp_path) as (provider, gateway):
         provider.hold()
-        with gateway_before(provider, tmp_path) as gateway:
-            provider.allow(3)
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                begun = await answer.content.readany()
-                url = answer.headers["Stream-URL"]
-                gateway.kill()
-            gateway.start()
-            async with http.get(url, params={"offset": "-1", "live": "sse"}) as read:
-                events = (await read.read()).decode()
-            assert "the gateway stopped in the middle of the answer" in events
-            assert '"streamClosed":true' in events
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                ended = await answer.read()
-            assert chat_message(data_of(ended)[:-1]) == chat_message(data_of(begun))
-            async with http.get(f"{url}/record") as record:
-                assert (await record.json())[-1]["outcome"] == "failed"
-        assert len(provider.requests) == 1
+        provider.allow(3)
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            begun = await answer.content.readany()
+            url = answer.headers["Stream-URL"]
+            gateway.kill()
+        gateway.start()
+        async with http.get(url, params={"offset": "-1", "live": "sse"}) as read:
+            events = (await read.read()).decode()
+        assert "the gateway stopped in the middle of the answer" in events
+        assert '"streamClosed":true' in events
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            ended = await answer.read()
+        assert chat_message(data_of(ended)[:-1]) == chat_message(data_of(begun))
+        async with http.get(f"{url}/record") as record:
+            assert (await record.json())[-1]["outcome"] == "failed"
+    assert len(provider.requests) == 1
 
 
 async def test_a_stream_that_is_named_like_a_record_keeps_no_answer_from_its_end(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    async with providing() as provider:
+    async with answering(tmp_path) as (provider, gateway):
         provider.hold()
-        with gateway_before(provider, tmp_path) as gateway:
-            foreign = f"{gateway.streams}/answers/0/record"  # the first that is looked at
-            made = {"Content-Type": "application/json"}
-            async with http.put(foreign, data=b'[{"a": 1}]', headers=made) as created:
-                assert created.status == 201
-            provider.allow(3)
-            async with ask(http, gateway) as answer:
-                await answer.content.readany()
-                url = answer.headers["Stream-URL"]
-                gateway.kill()
-            gateway.start()
-            async with http.get(url, params={"offset": "-1", "live": "sse"}) as read:
-                assert b"the gateway stopped in the middle" in await read.read()
-            async with http.get(foreign) as read:
-                assert await read.json() == [{"a": 1}]
+        foreign = f"{gateway.streams}/answers/0/record"  # the first that is looked at
+        made = {"Content-Type": "application/json"}
+        async with http.put(foreign, data=b'[{"a": 1}]', headers=made) as created:
+            assert created.status == 201
+        provider.allow(3)
+        async with ask(http, gateway) as answer:
+            await answer.content.readany()
+            url = answer.headers["Stream-URL"]
+            gateway.kill()
+        gateway.start()
+        async with http.get(url, params={"offset": "-1", "live": "sse"}) as read:
+            assert b"the gateway stopped in the middle" in await read.read()
+        async with http.get(foreign) as read:
+            assert await read.json() == [{"a": 1}]
 
 
 async def test_a_gateway_that_stops_waits_for_answers_and_then_ends_them_with_a_reason(
@@ -376,44 +365,42 @@ async def test_answers_that_are_passed_on_are_bounded_until_they_end_or_lose_the
     async def is_free() -> bool:
         return await whole() == 200
 
-    async with providing() as provider:
-        with gateway_before(provider, settings={"max_client_answers": 1}) as gateway:
-            provider.lingers = asyncio.Event()
-            leaving = asyncio.create_task(whole())
-            await until(lambda: len(provider.requests) == 1)
-            assert await whole() == 429
-            leaving.cancel()
-            await until(lambda: provider.left == 1)
-            provider.lingers.set()
-            await until(is_free)
-            assert await whole() == 200
-            provider.statuses = [500]
-            assert await whole() == 500
-            assert await whole() == 200
+    async with answering(settings={"max_client_answers": 1}) as (provider, gateway):
+        provider.lingers = asyncio.Event()
+        leaving = asyncio.create_task(whole())
+        await until(lambda: len(provider.requests) == 1)
+        assert await whole() == 429
+        leaving.cancel()
+        await until(lambda: provider.left == 1)
+        provider.lingers.set()
+        await until(is_free)
+        assert await whole() == 200
+        provider.statuses = [500]
+        assert await whole() == 500
+        assert await whole() == 200
 
 
 async def test_usage_and_outcome_are_recorded_once_for_each_answer(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            urls = set()
-            for _ in range(3):
-                async with ask(http, gateway, Idempotency_Key="one") as answer:
-                    await answer.read()
-                    urls.add(answer.headers["Stream-URL"])
-            (url,) = urls
-            async with http.get(f"{url}/record") as record:
-                entries = await record.json()
-            assert [entry["entry"] for entry in entries] == ["request", "response", "end"]
-            assert entries[0]["model"] == "m"
-            assert entries[2]["usage"] == {"input_tokens": 9, "output_tokens": 12}
-            assert "content" not in json.dumps(entries[0])
-            async with http.get(f"{gateway.admin_url}/metrics") as metrics:
-                text = await metrics.text()
-            at = f'route="{OPENAI}"'
-            of = f'model="m",{at}'
-            assert f'headgate_model_answers_total{{outcome="complete",{at}}} 1.0' in text
-            assert f"headgate_model_answers_joined_total{{{at}}} 2.0" in text
-            assert f'headgate_model_tokens_total{{account="",kind="input",{of}}} 9.0' in text
-            assert f'headgate_model_tokens_total{{account="",kind="output",{of}}} 12.0' in text
+    async with answering() as (_provider, gateway):
+        urls = set()
+        for _ in range(3):
+            async with ask(http, gateway, Idempotency_Key="one") as answer:
+                await answer.read()
+                urls.add(answer.headers["Stream-URL"])
+        (url,) = urls
+        async with http.get(f"{url}/record") as record:
+            entries = await record.json()
+        assert [entry["entry"] for entry in entries] == ["request", "response", "end"]
+        assert entries[0]["model"] == "m"
+        assert entries[2]["usage"] == {"input_tokens": 9, "output_tokens": 12}
+        assert "content" not in json.dumps(entries[0])
+        async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+            text = await metrics.text()
+        at = f'route="{OPENAI}"'
+        of = f'model="m",{at}'
+        assert f'headgate_model_answers_total{{outcome="complete",{at}}} 1.0' in text
+        assert f"headgate_model_answers_joined_total{{{at}}} 2.0" in text
+        assert f'headgate_model_tokens_total{{account="",kind="input",{of}}} 9.0' in text
+        assert f'headgate_model_tokens_total{{account="",kind="output",{of}}} 12.0' in text

@@ -17,7 +17,7 @@ from gateway.models.streams import ClaimLost
 from tests.models.answers import response, without_ids
 from tests.models.in_process import model_route
 from tests.models.provider import RETRIEVED, Provider, providing
-from tests.models.serving import OPENAI, gateway_before, models
+from tests.models.serving import OPENAI, answering, gateway_before, models
 from tests.support.ports import free_port
 from tests.support.serving import serving
 from tests.support.waiting import until
@@ -147,28 +147,27 @@ async def test_after_a_restart_each_server_is_asked_for_the_rest_until_one_knows
 async def test_an_answer_waits_for_the_key_of_its_caller_and_goes_on_when_it_is_retrieved(
     http: aiohttp.ClientSession, tmp_path: Path, stop: str
 ) -> None:
-    async with providing() as provider:
+    async with answering(tmp_path, environment=GRACE) as (provider, gateway):
         provider.hold()
         provider.allow(SENT)
-        with gateway_before(provider, tmp_path, environment=GRACE) as gateway:
-            url = gateway.url + await begun(http, gateway)
-            await restarted(gateway, stop)
+        url = gateway.url + await begun(http, gateway)
+        await restarted(gateway, stop)
 
-            async def waits() -> bool:
-                return bool((await record_of(http, url))[-1]["entry"] == "wait")
+        async def waits() -> bool:
+            return bool((await record_of(http, url))[-1]["entry"] == "wait")
 
-            await until(waits)
-            async with http.get(f"{gateway.admin_url}/metrics") as metrics:
-                waiting = f'headgate_model_answers_waiting{{route="{OPENAI}"}} 1.0'
-                assert waiting in await metrics.text()
-            assert not retrievals(provider, "")
-            provider.allow()
-            async with http.get(
-                f"{gateway.url}{OPENAI}{RETRIEVED}?stream=true&starting_after=1", headers=KEY
-            ) as again:
-                assert without_ids(await again.read()) == b"".join(EVENTS[2:])
-            assert await followed(http, url) == WHOLE
-            assert (await record_of(http, url))[-1]["outcome"] == "complete"
+        await until(waits)
+        async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+            waiting = f'headgate_model_answers_waiting{{route="{OPENAI}"}} 1.0'
+            assert waiting in await metrics.text()
+        assert not retrievals(provider, "")
+        provider.allow()
+        async with http.get(
+            f"{gateway.url}{OPENAI}{RETRIEVED}?stream=true&starting_after=1", headers=KEY
+        ) as again:
+            assert without_ids(await again.read()) == b"".join(EVENTS[2:])
+        assert await followed(http, url) == WHOLE
+        assert (await record_of(http, url))[-1]["outcome"] == "complete"
     assert retrievals(provider, "sk-mine") == [f"stream=true&starting_after={SENT - 1}"]
     stored = b"".join(it.read_bytes() for it in tmp_path.rglob("*") if it.is_file())
     assert b"sk-mine" not in stored

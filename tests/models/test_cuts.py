@@ -9,7 +9,7 @@ import pytest
 
 from tests.models.accumulators import MESSAGE, data_of
 from tests.models.provider import PLAIN, TOOLS, providing
-from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
+from tests.models.serving import ANTHROPIC, OPENAI, answering, gateway_before
 
 if TYPE_CHECKING:
     import aiohttp
@@ -132,21 +132,20 @@ async def test_a_client_cut_behind_any_byte_goes_on_without_a_lost_or_doubled_ev
 async def test_a_client_that_is_cut_while_the_answer_comes_goes_on_alike(
     http: aiohttp.ClientSession, kind: str, path: str
 ) -> None:
-    async with providing() as provider:
+    async with answering() as (provider, gateway):
         provider.hold()
-        with gateway_before(provider) as gateway:
-            url = gateway.url + path
-            provider.allow(8)
-            async with ask(http, url, TOOLS) as first:
-                begun = b""
-                while len(ids_of(begun)) < 8:
-                    begun += await first.content.readany()
-                rests = {
-                    last: asyncio.create_task(received(http, url, TOOLS, last))
-                    for last in ids_of(begun)
-                }
-                provider.allow()
-                expected = events_of(begun + await first.read())
-            bodies = {last: await rest for last, rest in rests.items()}
-        assert len(provider.requests) == 1
+        url = gateway.url + path
+        provider.allow(8)
+        async with ask(http, url, TOOLS) as first:
+            begun = b""
+            while len(ids_of(begun)) < 8:
+                begun += await first.content.readany()
+            rests = {
+                last: asyncio.create_task(received(http, url, TOOLS, last))
+                for last in ids_of(begun)
+            }
+            provider.allow()
+            expected = events_of(begun + await first.read())
+        bodies = {last: await rest for last, rest in rests.items()}
+    assert len(provider.requests) == 1
     check(kind, begun, bodies, expected)

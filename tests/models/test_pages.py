@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.models.provider import providing
-from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
+from tests.models.serving import ANTHROPIC, OPENAI, answering, gateway_before
 from tests.models.test_access import TOKENS, guarded, tokens_file
 
 if TYPE_CHECKING:
@@ -37,16 +37,13 @@ async def preflight(http: aiohttp.ClientSession, url: str, *names: str) -> CIMul
 async def test_a_preflight_of_a_model_route_permits_the_fields_of_callers_and_sdks(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, environment=ENVIRONMENT) as gateway:
-            permitted = await preflight(
-                http, gateway.url + CHAT, *SDKS, "x-forwarded-host", "evil: x"
-            )
-        names = permitted["Access-Control-Allow-Headers"].lower().split(", ")
-        assert {name.lower() for name in (*OURS, *SDKS, "Authorization")} <= set(names)
-        assert "x-forwarded-host" not in names
-        assert not any("evil" in name for name in names)
-        assert not provider.requests
+    async with answering(environment=ENVIRONMENT) as (provider, gateway):
+        permitted = await preflight(http, gateway.url + CHAT, *SDKS, "x-forwarded-host", "evil: x")
+    names = permitted["Access-Control-Allow-Headers"].lower().split(", ")
+    assert {name.lower() for name in (*OURS, *SDKS, "Authorization")} <= set(names)
+    assert "x-forwarded-host" not in names
+    assert not any("evil" in name for name in names)
+    assert not provider.requests
 
 
 FIELDS = {

@@ -10,7 +10,7 @@ import pytest
 from tests.models.answers import chat_completion, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import providing
-from tests.models.serving import OPENAI, STREAMS, gateway_before
+from tests.models.serving import OPENAI, STREAMS, answering, gateway_before
 from tests.support.serving import get, serving
 from tests.support.waiting import until
 
@@ -51,63 +51,59 @@ async def status(http: aiohttp.ClientSession, url: str) -> int:
 async def test_prompts_are_not_stored_by_default(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, tmp_path) as gateway:
-            url = await url_of(http, gateway, Idempotency_Key="one")
-            assert await status(http, f"{url}/prompts") == 404
-            gateway.terminate()
-            files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
-            assert files
-            assert not any(b"secret wish" in file.read_bytes() for file in files)
+    async with answering(tmp_path) as (_provider, gateway):
+        url = await url_of(http, gateway, Idempotency_Key="one")
+        assert await status(http, f"{url}/prompts") == 404
+        gateway.terminate()
+        files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
+        assert files
+        assert not any(b"secret wish" in file.read_bytes() for file in files)
 
 
 async def test_prompts_are_stored_beside_the_answer_where_the_route_says_so(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"store_prompts": True}) as gateway:
-            url = await url_of(http, gateway)
-            async with http.get(f"{url}/prompts") as prompts:
-                assert await prompts.json() == [{"position": 0, "body": BODY}]
-                assert prompts.headers["Cache-Control"].startswith("private")
-            chat = [
-                await url_of(http, gateway, Headgate_Stream="chat", Idempotency_Key=key)
-                for key in "ab"
-            ]
-            assert chat[0] == chat[1]
-            async with http.get(f"{chat[0]}/prompts") as prompts:
-                assert [entry["body"] for entry in await prompts.json()] == [BODY, BODY]
-            provider.statuses = [400]
-            async with ask(http, gateway, Idempotency_Key="refused") as refused:
-                assert refused.status == 400
-            async with http.get(f"{gateway.admin_url}/api/streams?route=/v1/stream") as listed:
-                assert (await listed.text()).count('/prompts"') == 2
+    async with answering(settings={"store_prompts": True}) as (provider, gateway):
+        url = await url_of(http, gateway)
+        async with http.get(f"{url}/prompts") as prompts:
+            assert await prompts.json() == [{"position": 0, "body": BODY}]
+            assert prompts.headers["Cache-Control"].startswith("private")
+        chat = [
+            await url_of(http, gateway, Headgate_Stream="chat", Idempotency_Key=key) for key in "ab"
+        ]
+        assert chat[0] == chat[1]
+        async with http.get(f"{chat[0]}/prompts") as prompts:
+            assert [entry["body"] for entry in await prompts.json()] == [BODY, BODY]
+        provider.statuses = [400]
+        async with ask(http, gateway, Idempotency_Key="refused") as refused:
+            assert refused.status == 400
+        async with http.get(f"{gateway.admin_url}/api/streams?route=/v1/stream") as listed:
+            assert (await listed.text()).count('/prompts"') == 2
 
 
 @pytest.mark.parametrize("is_running", [False, True], ids=["that is over", "that runs"])
 async def test_an_answer_is_deleted_with_its_record_and_its_prompts(
     http: aiohttp.ClientSession, *, is_running: bool
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"store_prompts": True}) as gateway:
-            provider.hold()
-            provider.allow(2 if is_running else 1000)
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                url = answer.headers["Stream-URL"]
-                if not is_running:
-                    await answer.read()
-                assert await status(http, f"{url}/prompts") == 200
-                async with http.delete(url) as deleted:
-                    assert deleted.status == 204
+    async with answering(settings={"store_prompts": True}) as (provider, gateway):
+        provider.hold()
+        provider.allow(2 if is_running else 1000)
+        async with ask(http, gateway, Idempotency_Key="one") as answer:
+            url = answer.headers["Stream-URL"]
+            if not is_running:
+                await answer.read()
+            assert await status(http, f"{url}/prompts") == 200
+            async with http.delete(url) as deleted:
+                assert deleted.status == 204
 
-            async def is_gone() -> bool:
-                statuses = [await status(http, f"{url}/{it}") for it in ("record", "prompts")]
-                return statuses == [404, 404]
+        async def is_gone() -> bool:
+            statuses = [await status(http, f"{url}/{it}") for it in ("record", "prompts")]
+            return statuses == [404, 404]
 
-            await until(is_gone)
-            provider.allow()
-            assert await url_of(http, gateway, Idempotency_Key="one") == url
-        assert len(provider.requests) == 2
+        await until(is_gone)
+        provider.allow()
+        assert await url_of(http, gateway, Idempotency_Key="one") == url
+    assert len(provider.requests) == 2
 
 
 @pytest.mark.parametrize("public", [False, True])
@@ -115,17 +111,16 @@ async def test_an_answer_is_deleted_with_its_record_and_its_prompts(
 async def test_only_the_answers_of_a_public_route_may_be_stored_by_shared_caches(
     http: aiohttp.ClientSession, query: str, *, public: bool
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"public": public}) as gateway:
-            url = await url_of(http, gateway)
-            async with http.get(url + query) as read:
-                lifetime = read.headers["Cache-Control"]
-            assert ("private" in lifetime) == (not public)
-            made = {"Content-Type": "text/plain"}
-            async with http.put(f"{gateway.streams}/else", data=b"one", headers=made) as created:
-                assert created.status == 201
-            async with http.get(f"{gateway.streams}/else") as other:
-                assert "private" not in other.headers["Cache-Control"]
+    async with answering(settings={"public": public}) as (_provider, gateway):
+        url = await url_of(http, gateway)
+        async with http.get(url + query) as read:
+            lifetime = read.headers["Cache-Control"]
+        assert ("private" in lifetime) == (not public)
+        made = {"Content-Type": "text/plain"}
+        async with http.put(f"{gateway.streams}/else", data=b"one", headers=made) as created:
+            assert created.status == 201
+        async with http.get(f"{gateway.streams}/else") as other:
+            assert "private" not in other.headers["Cache-Control"]
 
 
 async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> None:

@@ -12,13 +12,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import anthropic
-import openai
 import pytest
 
 from tests.models.answers import WORDS
-from tests.models.provider import PLAIN, TOOLS, providing
-from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
+from tests.models.provider import PLAIN, TOOLS
+from tests.models.serving import ANTHROPIC, OPENAI, answering
+from tests.models.test_sdks import QUESTION, anthropic_at, openai_at
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
 
 NODE_CALLS = ROOT / "tests" / "node" / "model_sdks.mjs"
 TEXT = "".join(WORDS)
-MESSAGES: Any = [{"role": "user", "content": "How is the weather?"}]
-
-
-def openai_at(base: str) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="sk-mine", max_retries=0)
-
-
-def anthropic_at(base: str) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(base_url=base, api_key="sk-ant-mine", max_retries=0)
 
 
 def fields(value: Any) -> Any:
@@ -45,27 +35,27 @@ def fields(value: Any) -> Any:
 
 async def chat_events(base: str, model: str) -> Any:
     async with openai_at(base) as client:
-        stream = await client.chat.completions.create(model=model, messages=MESSAGES, stream=True)
+        stream = await client.chat.completions.create(model=model, messages=QUESTION, stream=True)
         return [fields(chunk) async for chunk in stream]
 
 
 async def chat_helper(base: str, model: str) -> Any:
     async with openai_at(base) as client:
-        async with client.chat.completions.stream(model=model, messages=MESSAGES) as stream:
+        async with client.chat.completions.stream(model=model, messages=QUESTION) as stream:
             events = [fields(event) async for event in stream]
         return events, fields(await stream.get_final_completion())
 
 
 async def chat_whole(base: str, model: str) -> Any:
     async with openai_at(base) as client:
-        raw = await client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES)
+        raw = await client.chat.completions.with_raw_response.create(model=model, messages=QUESTION)
         return raw.status_code, raw.headers["Content-Type"], fields(raw.parse())
 
 
 async def chat_lines(base: str, model: str) -> Any:
     async with openai_at(base) as client:
         completions = client.chat.completions.with_streaming_response
-        async with completions.create(model=model, messages=MESSAGES, stream=True) as answer:
+        async with completions.create(model=model, messages=QUESTION, stream=True) as answer:
             lines = [line async for line in answer.iter_lines()]
     return [line for line in lines if line and not line.startswith("id: ")]
 
@@ -100,7 +90,7 @@ async def response_whole(base: str, model: str) -> Any:
 async def message_events(base: str, model: str) -> Any:
     async with anthropic_at(base) as client:
         stream = await client.messages.create(
-            model=model, max_tokens=100, messages=MESSAGES, stream=True
+            model=model, max_tokens=100, messages=QUESTION, stream=True
         )
         return [fields(event) async for event in stream]
 
@@ -108,7 +98,7 @@ async def message_events(base: str, model: str) -> Any:
 async def message_helper(base: str, model: str) -> Any:
     async with (
         anthropic_at(base) as client,
-        client.messages.stream(model=model, max_tokens=100, messages=MESSAGES) as stream,
+        client.messages.stream(model=model, max_tokens=100, messages=QUESTION) as stream,
     ):
         events = [fields(event) async for event in stream]
         final = await stream.get_final_message()
@@ -117,7 +107,7 @@ async def message_helper(base: str, model: str) -> Any:
 
 async def message_whole(base: str, model: str) -> Any:
     async with anthropic_at(base) as client:
-        whole = await client.messages.create(model=model, max_tokens=100, messages=MESSAGES)
+        whole = await client.messages.create(model=model, max_tokens=100, messages=QUESTION)
         return fields(whole)
 
 
@@ -139,21 +129,22 @@ MODELS = (PLAIN, TOOLS)
 
 @pytest.mark.parametrize("whole", [False, True], ids=["passed on", "stored whole"])
 async def test_every_field_that_a_python_sdk_gives_is_that_of_the_provider(*, whole: bool) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"whole": whole}) as gateway:
-            for name, (call, prefix) in CALLS.items():
-                for model in MODELS:
-                    direct = await call(provider.url, model)
-                    assert direct, name
-                    assert await call(gateway.url + prefix, model) == direct, (name, model)
+    async with answering(settings={"whole": whole}) as (provider, gateway):
+        for name, (call, prefix) in CALLS.items():
+            for model in MODELS:
+                direct = await call(provider.url, model)
+                assert direct, name
+                assert await call(gateway.url + prefix, model) == direct, (name, model)
+    for direct, through in zip(provider.requests[::2], provider.requests[1::2], strict=True):
+        for field in ("Authorization", "X-Api-Key", "User-Agent", "Anthropic-Version"):
+            assert direct.headers.get(field) == through.headers.get(field)
 
 
 async def test_the_python_sdks_accumulate_tools_reasoning_and_usage() -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            _, chat = await chat_helper(gateway.url + OPENAI, TOOLS)
-            _, response = await response_helper(gateway.url + OPENAI, TOOLS)
-            _, message, _ = await message_helper(gateway.url + ANTHROPIC, TOOLS)
+    async with answering() as (_provider, gateway):
+        _, chat = await chat_helper(gateway.url + OPENAI, TOOLS)
+        _, response = await response_helper(gateway.url + OPENAI, TOOLS)
+        _, message, _ = await message_helper(gateway.url + ANTHROPIC, TOOLS)
     cities = ['{"city": "Köln"}', '{"city": "東京"}']
     tools = chat["choices"][0]["message"]["tool_calls"]
     assert [tool["function"]["arguments"] for tool in tools] == cities
@@ -183,10 +174,9 @@ async def of_node(*arguments: str) -> Any:
 
 @pytest.mark.parametrize("whole", [False, True], ids=["passed on", "stored whole"])
 async def test_every_field_that_a_node_sdk_gives_is_that_of_the_provider(*, whole: bool) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"whole": whole}) as gateway:
-            direct = await of_node(f"{provider.url}/v1", provider.url)
-            through = await of_node(f"{gateway.url}{OPENAI}/v1", gateway.url + ANTHROPIC)
+    async with answering(settings={"whole": whole}) as (provider, gateway):
+        direct = await of_node(f"{provider.url}/v1", provider.url)
+        through = await of_node(f"{gateway.url}{OPENAI}/v1", gateway.url + ANTHROPIC)
     assert len(direct) == 2 * 10
     assert not [name for name in direct if "error" in direct[name]]
     for name, got in direct.items():
@@ -199,8 +189,7 @@ PROGRAMS = {
     "Python": (sys.executable, "-m", "tests.models.sdk_program"),
     "Node.js": (str(NODE), str(NODE_CALLS), "text", "response"),
 }
-BEGINNINGS = {"chat": 3, "response": 6, "message": 9}  # events up to the second word
-BASES = {"chat": f"{OPENAI}/v1", "response": f"{OPENAI}/v1", "message": ANTHROPIC}
+BEGINNING = 6  # events up to the second word
 
 
 async def started(*command: str) -> asyncio.subprocess.Process:
@@ -216,35 +205,18 @@ async def started(*command: str) -> asyncio.subprocess.Process:
 async def test_a_program_that_is_killed_in_the_middle_joins_its_answer_at_its_second_start(
     program: str, tmp_path: Path
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, tmp_path) as gateway:
-            command = *PROGRAMS[program], gateway.url + BASES["response"], "one"
-            provider.hold()
-            provider.allow(BEGINNINGS["response"])
-            first = await started(*command)
-            assert first.stdout is not None
-            assert TEXT.encode().startswith(await first.stdout.readexactly(3))
-            first.kill()
-            await first.wait()
-            second = await started(*command)
-            provider.allow()
-            output, _ = await second.communicate()
-            assert output.decode() == TEXT
-        assert len(provider.requests) == 1
-        assert provider.left == 0
-
-
-@pytest.mark.parametrize(("call", "base"), BASES.items(), ids=BASES)
-async def test_a_node_sdk_raises_an_error_where_the_provider_breaks_off(
-    call: str, base: str
-) -> None:
-    async with providing() as provider:
-        provider.cuts_after = BEGINNINGS[call]
-        with gateway_before(provider) as gateway:
-            url = gateway.url + base
-            program = await started(str(NODE), str(NODE_CALLS), "text", call, url, "one")
-            output, _ = await program.communicate()
-        text, _, error = output.decode().partition("\n")
-        assert text == "".join(WORDS[:2])
-        assert "the connection to the provider broke off" in error
-        assert program.returncode == 1
+    async with answering(tmp_path) as (provider, gateway):
+        command = *PROGRAMS[program], f"{gateway.url}{OPENAI}/v1", "one"
+        provider.hold()
+        provider.allow(BEGINNING)
+        first = await started(*command)
+        assert first.stdout is not None
+        assert TEXT.encode().startswith(await first.stdout.readexactly(3))
+        first.kill()
+        await first.wait()
+        second = await started(*command)
+        provider.allow()
+        output, _ = await second.communicate()
+        assert output.decode() == TEXT
+    assert len(provider.requests) == 1
+    assert provider.left == 0

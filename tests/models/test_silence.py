@@ -11,7 +11,7 @@ import pytest
 
 from tests.models.answers import chat_completion, without_ids
 from tests.models.provider import providing
-from tests.models.serving import OPENAI, gateway_before
+from tests.models.serving import OPENAI, answering, gateway_before
 from tests.models.test_sdks import CALLS
 from tests.support.ports import free_port
 from tests.support.proxy_engines import program, running
@@ -80,16 +80,15 @@ async def test_the_first_and_a_joined_sdk_outlast_a_silence_that_nginx_does_not(
 
 async def test_a_comment_comes_between_whole_events_only(http: aiohttp.ClientSession) -> None:
     whole = b"".join(chat_completion())
-    async with providing() as provider:
+    async with answering(environment=BEAT) as (provider, gateway):
         provider.amid = asyncio.Event()
-        with gateway_before(provider, environment=BEAT) as gateway:
-            body = b""
-            async with http.post(
-                f"{gateway.url}{OPENAI}/v1/chat/completions", json={"model": "m", "stream": True}
-            ) as answer:
-                while not body.endswith(b"\n\n:\n:\n"):
-                    body += await answer.content.readany()
-                provider.amid.set()
-                body += await answer.content.read()
+        body = b""
+        async with http.post(
+            f"{gateway.url}{OPENAI}/v1/chat/completions", json={"model": "m", "stream": True}
+        ) as answer:
+            while not body.endswith(b"\n\n:\n:\n"):
+                body += await answer.content.readany()
+            provider.amid.set()
+            body += await answer.content.read()
     assert re.search(rb"\n\n(:\n){2,}data: ", body)
     assert without_ids(re.sub(rb"^:\n", b"", body, flags=re.MULTILINE)) == whole

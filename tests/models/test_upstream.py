@@ -12,7 +12,7 @@ import pytest
 from tests.models.answers import chat_completion, response, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import FLOOD_BYTES, providing
-from tests.models.serving import OPENAI, gateway_before
+from tests.models.serving import OPENAI, answering, gateway_before
 from tests.support.gated_log import GatedLog
 from tests.support.serving import serving
 from tests.support.waiting import at_rest, until
@@ -112,27 +112,25 @@ async def test_a_request_that_broke_off_before_its_head_is_never_sent_again(
 async def test_a_refused_request_is_sent_again_after_the_pause_that_the_provider_names(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
+    async with answering(settings={"retries": 2}) as (provider, gateway):
         provider.statuses, provider.refusal_fields = [429, 503], {"retry-after-ms": "200"}
-        with gateway_before(provider, settings={"retries": 2}) as gateway:
-            began = time.monotonic()
-            async with ask(http, gateway) as answer:
-                assert without_ids(await answer.read()) == WHOLE
-            assert time.monotonic() - began >= 0.4
-            assert len(provider.requests) == 3
-            provider.statuses = [429, 429, 429]
-            async with ask(http, gateway) as answer:
-                assert answer.status == 429
-            assert len(provider.requests) == 6
+        began = time.monotonic()
+        async with ask(http, gateway) as answer:
+            assert without_ids(await answer.read()) == WHOLE
+        assert time.monotonic() - began >= 0.4
+        assert len(provider.requests) == 3
+        provider.statuses = [429, 429, 429]
+        async with ask(http, gateway) as answer:
+            assert answer.status == 429
+        assert len(provider.requests) == 6
 
 
 async def test_a_pause_of_a_minute_or_more_is_the_client_s(http: aiohttp.ClientSession) -> None:
-    async with providing() as provider:
+    async with answering(settings={"retries": 2}) as (provider, gateway):
         provider.statuses, provider.refusal_fields = [429], {"Retry-After": "60"}
-        with gateway_before(provider, settings={"retries": 2}) as gateway:
-            async with ask(http, gateway) as answer:
-                assert (answer.status, answer.headers["Retry-After"]) == (429, "60")
-        assert len(provider.requests) == 1
+        async with ask(http, gateway) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "60")
+    assert len(provider.requests) == 1
 
 
 async def test_a_server_that_starts_late_is_reached_by_a_retry(
@@ -175,30 +173,11 @@ async def test_other_requests_go_to_the_next_server_only_if_nothing_was_sent(
 
 
 async def test_a_provider_without_a_head_in_time_is_a_504(http: aiohttp.ClientSession) -> None:
-    async with providing() as provider:
+    async with answering(settings={"head_timeout": 1.0}) as (provider, gateway):
         provider.hold_heads()
-        with gateway_before(provider, settings={"head_timeout": 0.2}) as gateway:
-            async with ask(http, gateway) as answer:
-                assert answer.status == 504
-        assert len(provider.requests) == 1
-
-
-async def test_a_provider_that_is_silent_ends_its_answer_with_an_error(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with providing() as provider:
-        provider.hold()
-        provider.allow(2)
-        settings = {"head_timeout": 60, "read_timeout": 0.3}
-        with gateway_before(provider, settings=settings) as gateway:
-            async with ask(http, gateway) as answer:
-                body = without_ids(await answer.read())
-                url = answer.headers["Stream-URL"]
-            begun = b"".join(chat_completion()[:2])
-            assert body.startswith(begun)
-            assert b"stopped in the middle" in body[len(begun) :]
-            async with http.head(url) as head:
-                assert head.headers["Stream-Closed"] == "true"
+        async with ask(http, gateway) as answer:
+            assert answer.status == 504
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.parametrize("missing", [0, 1], ids=["as many bytes", "one byte less"])
@@ -247,46 +226,43 @@ CUTS = list(itertools.accumulate(map(len, response())))[:-1]
 async def test_a_background_response_is_resumed_wherever_its_connection_is_lost(
     http: aiohttp.ClientSession, amid: int
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"resume": True}) as gateway:
-            for cut in CUTS[1:] if amid else CUTS:
-                provider.requests.clear()
-                provider.cuts = [cut + amid]
-                async with ask(http, gateway, RESPONSES, background=True) as answer:
-                    assert without_ids(await answer.read()) == RESPONSE
-                methods = [request.method for request in provider.requests]
-                assert methods == ["POST", "GET"]
-                assert "Content-Type" not in provider.requests[1].headers
-            async with http.get(f"{gateway.admin_url}/metrics") as metrics:
-                text = await metrics.text()
-        resumed = f'headgate_model_answers_resumed_total{{route="{OPENAI}"}}'
-        assert f"{resumed} {float(len(CUTS) - (1 if amid else 0))}" in text
+    async with answering(settings={"resume": True}) as (provider, gateway):
+        for cut in CUTS[1:] if amid else CUTS:
+            provider.requests.clear()
+            provider.cuts = [cut + amid]
+            async with ask(http, gateway, RESPONSES, background=True) as answer:
+                assert without_ids(await answer.read()) == RESPONSE
+            methods = [request.method for request in provider.requests]
+            assert methods == ["POST", "GET"]
+            assert "Content-Type" not in provider.requests[1].headers
+        async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+            text = await metrics.text()
+    resumed = f'headgate_model_answers_resumed_total{{route="{OPENAI}"}}'
+    assert f"{resumed} {float(len(CUTS) - (1 if amid else 0))}" in text
 
 
 async def test_a_background_response_that_is_cut_behind_every_event_is_one_answer(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"resume": True}) as gateway:
-            provider.cuts = [len(event) for event in response()]
-            async with ask(http, gateway, RESPONSES, background=True) as answer:
-                assert without_ids(await answer.read()) == RESPONSE
-        methods = [request.method for request in provider.requests]
-        assert methods == ["POST", *["GET"] * (len(response()) - 1)]
+    async with answering(settings={"resume": True}) as (provider, gateway):
+        provider.cuts = [len(event) for event in response()]
+        async with ask(http, gateway, RESPONSES, background=True) as answer:
+            assert without_ids(await answer.read()) == RESPONSE
+    methods = [request.method for request in provider.requests]
+    assert methods == ["POST", *["GET"] * (len(response()) - 1)]
 
 
 async def test_a_resumption_outlasts_refusals_of_the_provider(http: aiohttp.ClientSession) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings={"resume": True}) as gateway:
-            provider.hold()
-            provider.cuts = [CUTS[2]]
-            provider.refusal_fields = {"retry-after-ms": "1"}
-            provider.allow(1)
-            async with ask(http, gateway, RESPONSES, background=True) as answer:
-                provider.statuses = [503, 429]
-                provider.allow()
-                assert without_ids(await answer.read()) == RESPONSE
-        assert [request.method for request in provider.requests].count("POST") == 1
+    async with answering(settings={"resume": True}) as (provider, gateway):
+        provider.hold()
+        provider.cuts = [CUTS[2]]
+        provider.refusal_fields = {"retry-after-ms": "1"}
+        provider.allow(1)
+        async with ask(http, gateway, RESPONSES, background=True) as answer:
+            provider.statuses = [503, 429]
+            provider.allow()
+            assert without_ids(await answer.read()) == RESPONSE
+    assert [request.method for request in provider.requests].count("POST") == 1
 
 
 NOT_RESUMED = {
@@ -307,44 +283,41 @@ async def test_a_response_that_cannot_be_resumed_ends_with_an_error_and_is_reque
     cut: int,
     statuses: list[int],
 ) -> None:
-    async with providing() as provider:
-        with gateway_before(provider, settings=settings) as gateway:
-            provider.hold()
-            provider.cuts = [cut]
-            provider.allow(1)
-            async with ask(http, gateway, RESPONSES, **body) as answer:
-                provider.statuses = statuses
-                provider.allow()
-                received = without_ids(await answer.read())
-        begun = RESPONSE[: cut if cut in CUTS else 0]
-        assert received.startswith(begun + b"event: error\n")
-        assert b"broke off" in received[len(begun) :]
-        assert [request.method for request in provider.requests].count("POST") == 1
+    async with answering(settings=settings) as (provider, gateway):
+        provider.hold()
+        provider.cuts = [cut]
+        provider.allow(1)
+        async with ask(http, gateway, RESPONSES, **body) as answer:
+            provider.statuses = statuses
+            provider.allow()
+            received = without_ids(await answer.read())
+    begun = RESPONSE[: cut if cut in CUTS else 0]
+    assert received.startswith(begun + b"event: error\n")
+    assert b"broke off" in received[len(begun) :]
+    assert [request.method for request in provider.requests].count("POST") == 1
 
 
 async def test_a_response_that_the_provider_resumes_with_a_gap_ends_with_an_error(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
+    async with answering(settings={"resume": True}) as (provider, gateway):
         provider.skips = 1
-        with gateway_before(provider, settings={"resume": True}) as gateway:
-            provider.cuts = [CUTS[2]]
-            async with ask(http, gateway, RESPONSES, background=True) as answer:
-                received = without_ids(await answer.read())
-        begun = RESPONSE[: CUTS[2]]
-        assert received.startswith(begun + b"event: error\n")
-        assert b"resumed at 4 behind event 2" in received[len(begun) :]
+        provider.cuts = [CUTS[2]]
+        async with ask(http, gateway, RESPONSES, background=True) as answer:
+            received = without_ids(await answer.read())
+    begun = RESPONSE[: CUTS[2]]
+    assert received.startswith(begun + b"event: error\n")
+    assert b"resumed at 4 behind event 2" in received[len(begun) :]
 
 
 async def test_events_that_a_provider_repeats_when_it_resumes_are_dropped(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with providing() as provider:
+    async with answering(settings={"resume": True}) as (provider, gateway):
         provider.skips = -2
-        with gateway_before(provider, settings={"resume": True}) as gateway:
-            provider.cuts = [CUTS[4]]
-            async with ask(http, gateway, RESPONSES, background=True) as answer:
-                assert without_ids(await answer.read()) == RESPONSE
+        provider.cuts = [CUTS[4]]
+        async with ask(http, gateway, RESPONSES, background=True) as answer:
+            assert without_ids(await answer.read()) == RESPONSE
 
 
 # ---------------------------------------------------------------- a log that is slow

@@ -13,7 +13,7 @@ from gateway.models.counts.tokens import LONGEST_MODEL, OTHER, TokenCounts
 from gateway.models.dialects.contract import TokenUsage
 from tests.models.answers import response
 from tests.models.provider import providing
-from tests.models.serving import OPENAI, gateway_before
+from tests.models.serving import OPENAI, answering, gateway_before
 from tests.models.test_access import TOKENS, guarded, tokens_file
 
 if TYPE_CHECKING:
@@ -102,33 +102,32 @@ async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_pat
 
 
 async def test_the_console_lists_answers_with_model_and_tokens_and_a_link_to_each_stream() -> None:
-    async with providing() as provider:
-        with gateway_before(provider) as gateway:
-            await call(gateway, "sk-mine", **{"Headgate-Stream": "talk"})
-            provider.cuts_after = 3
-            with pytest.raises(openai.APIError, match="broke off"):
-                await call(gateway, "sk-mine")
-            provider.statuses = [429]
-            with pytest.raises(openai.RateLimitError):
-                await call(gateway, "sk-mine")
-            async with aiohttp.ClientSession(gateway.admin_url) as http:
-                async with http.get("/api/runs", params={"route": OPENAI}) as listed:
-                    assert listed.status == 200
-                    rows = (await listed.json())["runs"]
-                async with http.get("/runs", params={"route": OPENAI}) as page:
-                    text = await page.text()
-        by_status = {row["status"]: row for row in rows}
-        assert set(by_status) == {"finished", "failed"}
-        finished = by_status["finished"]
-        assert finished["name"] == "answers/chats/talk"
-        assert finished["answer"] == {
-            "route": "/v1/stream",
-            "model": "gpt-4o",
-            "input_tokens": 37,
-            "output_tokens": 11,
-        }
-        assert finished["items"] == len(response())
-        assert "broke off" in by_status["failed"]["error"]
-        assert by_status["failed"]["answer"]["input_tokens"] is None
-        assert "gpt-4o" in text
-        assert "/stream?route=%2Fv1%2Fstream&amp;name=answers%2Fchats%2Ftalk" in text
+    async with answering() as (provider, gateway):
+        await call(gateway, "sk-mine", **{"Headgate-Stream": "talk"})
+        provider.cuts_after = 3
+        with pytest.raises(openai.APIError, match="broke off"):
+            await call(gateway, "sk-mine")
+        provider.statuses = [429]
+        with pytest.raises(openai.RateLimitError):
+            await call(gateway, "sk-mine")
+        async with aiohttp.ClientSession(gateway.admin_url) as http:
+            async with http.get("/api/runs", params={"route": OPENAI}) as listed:
+                assert listed.status == 200
+                rows = (await listed.json())["runs"]
+            async with http.get("/runs", params={"route": OPENAI}) as page:
+                text = await page.text()
+    by_status = {row["status"]: row for row in rows}
+    assert set(by_status) == {"finished", "failed"}
+    finished = by_status["finished"]
+    assert finished["name"] == "answers/chats/talk"
+    assert finished["answer"] == {
+        "route": "/v1/stream",
+        "model": "gpt-4o",
+        "input_tokens": 37,
+        "output_tokens": 11,
+    }
+    assert finished["items"] == len(response())
+    assert "broke off" in by_status["failed"]["error"]
+    assert by_status["failed"]["answer"]["input_tokens"] is None
+    assert "gpt-4o" in text
+    assert "/stream?route=%2Fv1%2Fstream&amp;name=answers%2Fchats%2Ftalk" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,8 @@ async def cancelled(http: aiohttp.ClientSession, gateway: Headgate, _url: str) -
 
 
 async def stopped(_http: aiohttp.ClientSession, gateway: Headgate, _url: str) -> None:
-    assert gateway.process is not None, "it runs"
-    gateway.process.terminate()
+    assert await asyncio.to_thread(gateway.terminate) == 0
+    gateway.start()
 
 
 async def killed(http: aiohttp.ClientSession, gateway: Headgate, url: str) -> None:
@@ -69,7 +70,7 @@ async def killed(http: aiohttp.ClientSession, gateway: Headgate, url: str) -> No
 # How an answer is ended, the settings for that, and a word of the reason.
 WAYS: dict[str, tuple[Any, dict[str, object], str]] = {
     "cut": (nothing, {}, "broke off"),
-    "silent": (nothing, {"read_timeout": 0.3}, "stopped in the middle"),
+    "silent": (nothing, {"read_timeout": 2.0}, "stopped in the middle"),
     "too long": (nothing, {"max_answer_size": 0}, "max_answer_size"),
     "deleted": (deleted, {}, "was deleted"),
     "cancelled": (cancelled, {}, "was cancelled"),
@@ -95,9 +96,10 @@ async def ended_by(
         async with http.post(gateway.url + PATHS[kind], **request) as answer:
             body = b""
             while body.count(b"\n\n") < FIRST:
+                assert not answer.content.at_eof(), (way, body)
                 body += await answer.content.readany()
             await stop(http, gateway, answer.headers["Stream-URL"])
-            if way != "killed":
+            if way not in ("killed", "stopped"):  # which may cut the connection before it
                 return body + await answer.read()
         async with http.post(gateway.url + PATHS[kind], **request) as again:
             return await again.read()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from tests.models.answers import response, without_ids
@@ -11,9 +10,6 @@ from tests.models.shared.gateways import KEY, RESPONSES, ask, events_from, held_
 
 if TYPE_CHECKING:
     import aiohttp
-
-# On an idle machine it takes 10 ms.
-AT_ONCE_S = 1.0
 
 
 async def test_a_response_is_cancelled_at_another_gateway(
@@ -24,12 +20,10 @@ async def test_a_response_is_cancelled_at_another_gateway(
         ask(http, one, path=RESPONSES) as answer,
     ):
         begun = await events_from(answer, 3)
-        began = time.monotonic()
         url = f"{other.url}{RESPONSES}/resp_1/cancel"
         async with http.post(url, headers=KEY) as cancelled:
             assert (await cancelled.json())["status"] == "cancelled"
         await provider.has_left.wait()
-        assert time.monotonic() - began < AT_ONCE_S
         body = without_ids(begun + await answer.read())
         assert body.startswith(b"".join(response()[:3]))
         assert b"response.failed" in body or b"error" in body
@@ -59,11 +53,9 @@ async def test_the_stream_is_deleted_at_another_gateway_and_the_call_is_stopped(
         async with ask(http, one) as answer, ask(http, other) as joined:
             await read_to(joined, await events_from(answer, 3))
             url = answer.headers["Stream-URL"].replace(one.url, other.url)
-            began = time.monotonic()
             async with http.delete(url) as deleted:
                 assert deleted.status == 204
             await provider.has_left.wait()
-            assert time.monotonic() - began < AT_ONCE_S
             async with asyncio.timeout(5):
                 for body in await asyncio.gather(answer.read(), joined.read()):
                     assert b"answer_deleted" in body
