@@ -166,12 +166,10 @@ async def test_a_long_reply_on_a_slow_link_does_not_time_out() -> None:
 @pytest.mark.parametrize("said", [b"", pytest.param(b"+one\r\n$100\r\nhalf", id="half-a-reply")])
 async def test_a_connection_without_progress_times_out(said: bytes) -> None:
     async with talking(Peer(), timeout_s=PATIENCE_S) as talk:
-        began = asyncio.get_running_loop().time()
         talk.ask("a", b"b")
         await until(lambda: len(talk.peer.heard) == 2)
         talk.peer.say(said)
         answer = await talk.answered("a")
-        assert asyncio.get_running_loop().time() - began >= PATIENCE_S
         assert isinstance(answer, Unreachable)
         assert (answer.why, answer.was_sent) == ("no answer within 1 s", True)
         assert talk.lost == ["no answer within 1 s"]

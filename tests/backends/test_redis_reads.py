@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from gateway.backends.contract import Conflict
-from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
+from gateway.errors import RecordDamaged, StreamGone
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import Segment
-from tests.backends.contract import appended, commit_each, created, loaded, removed
+from tests.backends.contract import appended, commit_each, created, loaded
 from tests.streams.service import Service
 from tests.support.manual_clock import at
 
@@ -120,17 +120,6 @@ async def test_a_missing_record_of_the_source_is_refused_in_a_read_of_the_fork(
     assert (await log.read(fork.state, 5, 100)).records == (b"+",)
 
 
-@pytest.mark.parametrize("start", [*range(10)])
-async def test_a_read_of_a_removed_stream_at_any_offset_is_not_found(
-    log: RedisLog, start: int
-) -> None:
-    change = created(log, "s", *DATAS)
-    await log.commit([change])
-    await log.commit([removed(change.state)])
-    with pytest.raises(StreamNotFound):
-        await log.read(change.state, start, 100)
-
-
 # ---------------------------------------------------------------- what is due
 
 
@@ -181,17 +170,6 @@ async def test_the_earlier_of_deadline_and_trim_time_makes_a_stream_due(
     assert await log.expired(at(due), 10) == ["s"]
 
 
-@pytest.mark.parametrize("limit", [1, 4, 5, 6])
-async def test_the_number_of_expired_paths_returned_is_limited_as_requested(
-    log: RedisLog, limit: int
-) -> None:
-    paths = [f"s{number}" for number in range(5)]
-    await commit_each(log, *(created(log, path, deadline=1.0) for path in paths))
-    found = await log.expired(at(2.0), limit)
-    assert len(found) == len(set(found)) == min(limit, 5)
-    assert set(found) <= set(paths)
-
-
 # ---------------------------------------------------------------- retention
 
 
@@ -215,17 +193,6 @@ async def test_trimmed_records_are_deleted_from_redis_and_reads_of_them_are_refu
     with pytest.raises(StreamGone) as refusal:
         await log.read(state, state.first - 1000, state.tail)
     assert refusal.value.detail == "what follows offset is no longer kept"
-
-
-async def test_a_read_overtaken_by_a_trim_is_refused(log: RedisLog) -> None:
-    """Who reads goes by a state of before."""
-    state = await committed(log, "s")
-    await log.commit([appended(state, first=5)])
-    with pytest.raises(StreamGone):
-        await log.read(state, 0, 100)
-    with pytest.raises(StreamGone):
-        await log.read(state, 3, 100)
-    assert (await log.read(state, 5, 100)).records == (b"fghi",)
 
 
 async def test_a_source_is_trimmed_only_after_its_fork_is_deleted(

@@ -199,13 +199,6 @@ def test_an_empty_read_at_the_tail_is_cacheable_only_by_shared_caches(
     ]
 
 
-def test_surrogate_control_of_the_origin_is_shortened_at_the_tail() -> None:
-    fields, _ = mended(("Stream-Up-To-Date", "true"), ("Surrogate-Control", "max-age=60"))
-    assert lines(fields, "Surrogate-Control") == [("Surrogate-Control", "public, max-age=10")]
-    whole, _ = mended(("Surrogate-Control", "max-age=60"))
-    assert lines(whole, "Surrogate-Control") == [("Surrogate-Control", "max-age=60")]
-
-
 def test_a_read_of_now_is_no_store_and_has_no_tag() -> None:
     fields, repairs = mended(("Stream-Up-To-Date", "true"), body=b"", of=read("now"))
     assert lines(fields) == [("Cache-Control", "no-store")]

@@ -207,9 +207,7 @@ def test_a_partial_or_conditional_response_is_not_cached(
 
 def test_origin_that_never_answers_is_a_504(stage: Stage) -> None:
     path = stage.path(lambda exchange: None)
-    began = time.monotonic()
     _assert_failed(stage.read(path), 504)
-    assert time.monotonic() - began < 10 * WAIT_S
     assert stage.recover(path).body == RIGHT
 
 
