@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.protocol import tags
 from gateway.purge.purge_queue import Copies, PendingPurge, PurgeQueue
 
@@ -25,12 +23,6 @@ def test_copies_of_a_stream_or_route_have_a_tag_and_a_url_prefix() -> None:
     assert one("x").tag == tags.of_stream("/a/x")
     assert one("x").urls == "/a/x?"
     assert (Copies(A).tag, Copies(A).urls) == (tags.of_route(A), "/a/")
-
-
-def test_a_stream_purged_twice_waits_once_and_lives_as_long_as_the_later_purge() -> None:
-    waiting = queue(one("x"), one("y"), one("x"))
-    assert waiting.drop(1.5) == 1
-    assert waiting.start(9) == [one("x")]
 
 
 def test_a_requeued_purge_is_joined_with_the_second_purge_of_its_stream() -> None:
@@ -70,16 +62,6 @@ def test_a_failed_purge_waits_behind_the_others() -> None:
     assert waiting.start(9) == [one("y"), one("x")]
 
 
-@pytest.mark.parametrize(("count", "kept", "widened"), [(2, 2, 0), (3, 3, 0), (4, 1, 4)])
-def test_the_whole_route_is_purged_beyond_the_limit_of_waiting_purges(
-    count: int, kept: int, widened: int
-) -> None:
-    waiting = queue(*(one(str(number)) for number in range(count)))
-    assert (len(waiting), waiting.widened) == (kept, widened)
-    if widened:
-        assert waiting.start(9) == [Copies(A)]
-
-
 def test_a_purge_widened_to_its_route_leaves_other_routes_alone_and_covers_later_purges() -> None:
     waiting = queue(one("x", B), one("1"), one("2"), one("3"), one("4"))
     assert waiting.start(9) == [one("x", B), Copies(A)]
@@ -94,10 +76,3 @@ def test_a_purge_that_fails_stays_marked_as_failed_when_its_route_is_widened_mea
     waiting.requeue()
     assert waiting.failed == 1
     assert waiting.start(9) == [Copies(A)]
-
-
-@pytest.mark.parametrize(("before", "left"), [(1.0, 2), (1.5, 1), (9.0, 0)])
-def test_purges_older_than_the_limit_are_dropped(before: float, left: int) -> None:
-    waiting = queue(one("x"), one("y"), one("z"))
-    assert waiting.drop(before) == 3 - left
-    assert len(waiting) == left
