@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
-from tests.support.processes import HEADGATE
+from gateway.__main__ import cli
 from tests.support.serving import get, put, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EVENTS = [
     {"kind": "words", "at": 1, "body": {"words": "Hel"}},
@@ -58,14 +60,7 @@ def test_a_fold_that_cannot_be_imported_is_refused_by_check(
 ) -> None:
     settings = tmp_path / "headgate.toml"
     settings.write_text(f'[[routes]]\nprefix = "/s"\norigin = "memory:"\nfold = "{path}"\n')
-    done = subprocess.run(
-        [str(HEADGATE), "check", "--config", str(settings)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 2
+    done = CliRunner().invoke(cli, ["check", "--config", str(settings)])
+    assert done.exit_code == 2
     assert f"{settings}:4: routes[0].fold is" in done.stderr
     assert reason in done.stderr
