@@ -19,7 +19,9 @@ from tests.support.ports import free_port
 from tests.support.processes import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from click.testing import Result
 
     from tests.commands.conftest import CommandLine
     from tests.support.processes import Headgate
@@ -39,6 +41,12 @@ def invoke(*arguments: str) -> tuple[int, str]:
     """The exit status and everything that is said, without a process of its own."""
     result = CliRunner(env=AT_ONCE).invoke(command, arguments, prog_name="headgate")
     return result.exit_code, result.output
+
+
+def checked(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+    """What `headgate check` does, without a process of its own."""
+    runner = CliRunner(env=AT_ONCE | dict(environment or {}))
+    return runner.invoke(command, ["check", *arguments], prog_name="headgate")
 
 
 @pytest.mark.parametrize("arguments", [(), *((name,) for name in COMMANDS)])
@@ -122,7 +130,7 @@ def test_python_dash_m_gateway_runs_the_same_commands(cli: CommandLine) -> None:
 # ---------------------------------------------------------------- check
 
 
-def test_check_prints_every_route_with_its_access(cli: CommandLine, tmp_path: Path) -> None:
+def test_check_prints_every_route_with_its_access(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text(
         """
@@ -140,8 +148,8 @@ def test_check_prints_every_route_with_its_access(cli: CommandLine, tmp_path: Pa
     tokens = tmp_path / "tokens.toml"
     tokens.write_text("")
     settings = {"HEADGATE_TOKENS_FILE": str(tokens)}
-    done = cli("check", "--config", str(config), environment=settings)
-    assert done.stdout.decode() == (
+    done = checked("--config", str(config), environment=settings)
+    assert done.stdout == (
         "Valid: streams on [::1]:80, console on 127.0.0.1:4439.\n"
         f"  /a/deep  file:{Path.cwd()}/deep\n"
         "           To read or write, a client needs one of: a token of the tokens file. "
@@ -151,9 +159,7 @@ def test_check_prints_every_route_with_its_access(cli: CommandLine, tmp_path: Pa
     )
 
 
-def test_check_says_who_may_call_each_provider_and_with_whose_key(
-    cli: CommandLine, tmp_path: Path
-) -> None:
+def test_check_says_who_may_call_each_provider_and_with_whose_key(tmp_path: Path) -> None:
     (tmp_path / "house.key").write_text("sk-house")
     (tmp_path / "house.key").chmod(0o600)
     (tmp_path / "tokens.toml").write_text("")
@@ -176,8 +182,8 @@ def test_check_says_who_may_call_each_provider_and_with_whose_key(
         auth = "tokens"
         """
     )
-    done = cli("check", "--config", str(config))
-    assert done.stdout.decode().endswith(
+    done = checked("--config", str(config))
+    assert done.stdout.endswith(
         "  /open       answers of https://a.example in /v1/stream/answers\n"
         "              Everybody may call it.\n"
         "  /house      answers of https://a.example in /v1/stream/answers\n"
@@ -186,38 +192,30 @@ def test_check_says_who_may_call_each_provider_and_with_whose_key(
     )
 
 
-def test_check_names_a_key_file_that_the_server_would_refuse(
-    cli: CommandLine, tmp_path: Path
-) -> None:
+def test_check_names_a_key_file_that_the_server_would_refuse(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     model = 'prefix = "/m"\nupstream = "https://a.example"\ndialect = "openai"'
     config.write_text(f'[[models]]\n{model}\nstreams = "/v1/stream/a"\nkey_file = "no.key"\n')
-    done = cli("check", "--config", str(config))
-    assert done.returncode == 2
-    assert b"h.toml:6: models[0].key_file is" in done.stderr
-    assert b"but must be a file that can be read: No such file or directory" in done.stderr
+    done = checked("--config", str(config))
+    assert done.exit_code == 2
+    assert "h.toml:6: models[0].key_file is" in done.stderr
+    assert "but must be a file that can be read: No such file or directory" in done.stderr
 
 
-def test_check_reads_the_environment_and_the_config_file_named_there(
-    cli: CommandLine, tmp_path: Path
-) -> None:
+def test_check_reads_the_environment_and_the_config_file_named_there(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text('origin = "memory:"\n')
-    done = cli(
-        "check", environment={"HEADGATE_CONFIG": str(config), "HEADGATE_ADMIN": "localhost:1"}
-    )
-    assert (done.returncode, done.stdout.decode(), done.stderr) == (
+    done = checked(environment={"HEADGATE_CONFIG": str(config), "HEADGATE_ADMIN": "localhost:1"})
+    assert (done.exit_code, done.stdout, done.stderr) == (
         0,
         "Valid: streams on 127.0.0.1:4437, console on localhost:1.\n"
         "  /v1/stream  memory:\n"
         "              Everybody may read and write.\n",
-        b"",
+        "",
     )
 
 
-def test_check_names_the_front_and_which_listeners_speak_tls(
-    cli: CommandLine, tmp_path: Path
-) -> None:
+def test_check_names_the_front_and_which_listeners_speak_tls(tmp_path: Path) -> None:
     subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
     settings = {
         "HEADGATE_ORIGIN": "memory:",
@@ -227,16 +225,14 @@ def test_check_names_the_front_and_which_listeners_speak_tls(
         "HEADGATE_ADMIN_TLS_CERTIFICATE": str(tmp_path / "tls.pem"),
         "HEADGATE_ADMIN_TLS_KEY": str(tmp_path / "tls.key"),
     }
-    first = cli("check", environment=settings).stdout.decode().partition("\n")[0]
+    first = checked(environment=settings).stdout.partition("\n")[0]
     assert first == (
         "Valid: streams on 127.0.0.1:4437 and https://streams.example.com:8443, "
         "console on 127.0.0.1:4439 by TLS."
     )
 
 
-def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(
-    cli: CommandLine, tmp_path: Path
-) -> None:
+def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(tmp_path: Path) -> None:
     config, tokens = tmp_path / "h.toml", tmp_path / "tokens.toml"
     tokens.write_text(f'{BEN}[[revoked]]\nname = "ann"\n')
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
@@ -244,10 +240,10 @@ def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(
         "HEADGATE_ORIGIN": "redis://app:s3cret@h",
         "HEADGATE_ADMIN_TOKENS": f'[{{"name": "p", "role": "viewer", "token": "{"t" * 24}"}}]',
     }
-    done = cli("check", "--json", "--config", str(config), environment=environment)
+    done = checked("--json", "--config", str(config), environment=environment)
 
-    assert done.returncode == 0
-    assert b"s3cret" not in done.stdout + done.stderr
+    assert done.exit_code == 0
+    assert "s3cret" not in done.stdout + done.stderr
     found = json.loads(done.stdout)
     sources = {it["key"]: (it["value"], it["source"]) for it in found["settings"]}
     assert sources["tokens_file"] == (str(tokens), f"{config}:2")
