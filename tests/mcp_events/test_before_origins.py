@@ -6,8 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from mcp.shared.exceptions import MCPError
@@ -188,7 +187,7 @@ async def test_many_streams_of_events_are_one_long_poll_at_the_origin() -> None:
             async with contextlib.AsyncExitStack() as stack:
                 for _ in range(10):
                     await stack.enter_async_context(following(client))
-                await until(lambda: feed_of(it, "a").reader_count == 10)
+                await until(lambda: readers_of(it, "a") == 10)
                 asked = origin.counts() - before_them
                 assert asked.long_poll == 1
                 assert asked.catch_up <= 2
@@ -212,7 +211,7 @@ async def test_a_live_reader_and_a_stream_of_events_are_one_long_poll_at_the_ori
             for connection, asked, beginning in waiting if is_reader_first else waiting[::-1]:
                 connection.send(asked)
                 await connection.read_until(beginning)
-            await until(lambda: feed_of(it, "a").reader_count == 2)
+            await until(lambda: readers_of(it, "a") == 2)
             assert (origin.counts() - before_them).long_poll == 1
             await it.append("a", {"n": 1})
             for connection in (reader, events):
@@ -228,7 +227,7 @@ async def test_a_stream_of_events_holds_one_place_among_the_readers() -> None:
         connection.send(raw(ASKED, EDGE))
         await connection.read_until(b"active")
         for n in range(3):
-            await until(lambda: feed_of(it, "a").reader_count == 1)
+            await until(lambda: readers_of(it, "a") == 1)
             assert it.gateway.limits.live_readers == 1
             refused = await it.gateway.ask(raw(ASKED, EDGE))
             assert json.loads(refused.body)["error"]["code"] == -32013
@@ -245,23 +244,23 @@ async def test_open_streams_of_events_stay_when_there_may_be_fewer_readers() -> 
         for connection in connections:
             connection.send(raw(ASKED, EDGE))
             await connection.read_until(b"active")
-        await until(lambda: feed_of(it, "a").reader_count == 2)
+        await until(lambda: readers_of(it, "a") == 2)
         it.gateway.limits.max_live_readers = 1
         for n in range(3):
             await it.append("a", {"n": n})
             for connection in connections:
                 await connection.read_until(b'{"n": %d}' % n)
-            await until(lambda: feed_of(it, "a").reader_count == 2)
+            await until(lambda: readers_of(it, "a") == 2)
             assert it.gateway.limits.live_readers == 2
         for connection in connections:
             connection.abort()
         await until(lambda: it.gateway.limits.live_readers == 0)
 
 
-def feed_of(it: BeforeOrigin, name: str) -> Any:
-    """Return the feed of a stream; one without readers if it is not followed."""
+def readers_of(it: BeforeOrigin, name: str) -> int:
+    """Return the number of readers of a stream that is followed, or 0."""
     streams = it.gateway.edge.feeds.table.of_path(f"{EDGE}/{name}")
-    return streams[0].feed if streams else SimpleNamespace(reader_count=0)
+    return streams[0].feed.reader_count if streams else 0
 
 
 async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there(
@@ -281,7 +280,7 @@ async def test_streams_beyond_the_limit_of_followed_ones_are_looked_at_again_and
         for name in ("a", "b"):
             await it.create(name)
         async with following(client, "a"), following(client, "b"):
-            await until(lambda: feed_of(it, "a").reader_count == 1)
+            await until(lambda: readers_of(it, "a") == 1)
             await it.append("b", {"n": 1})
             await it.append("a", {"n": 2})
             await until(lambda: len(sent(client)) == 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,9 +109,7 @@ async def test_an_answer_of_a_killed_app_ends_as_orphaned_and_asking_again_is_an
     await expect(tab.page.get_by_role("status")).to_contain_text("Trying again")
     app.start()
     app.go_on()
-    began = time.monotonic()
     assert await tab.ended("orphaned") == BEGINNING
-    assert time.monotonic() - began < 3 * ORPHAN_AFTER_S
     await tab.page.get_by_role("button", name="Ask again").click()
     await expect(tab.answers).to_have_count(2, timeout=PATIENCE_MS)
     assert await tab.ended("finished") == ANSWER

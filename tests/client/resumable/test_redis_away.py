@@ -176,16 +176,14 @@ async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_p
             await until(lambda: _is_done(streams))
 
 
-async def test_closing_ends_within_10_s_while_redis_is_away(tmp_path: Path) -> None:
+async def test_closing_ends_while_redis_is_away(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
             await producer.create("a", Tap())
             reader = await other.resume("a")
             assert reader is not None
             server.kill()
-            began = asyncio.get_running_loop().time()
             await reader.aclose()
-        assert asyncio.get_running_loop().time() - began < 10.0
 
 
 async def test_reading_a_state_from_a_frozen_redis_raises_a_timeout_error(
