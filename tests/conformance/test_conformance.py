@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-NODE_TESTS = ROOT / "tests" / "node"
+SUITE = ROOT / "tests" / "conformance" / "suite"
 SUITE_TIMEOUT_S = 400
 ARGUMENTS = ("--long-poll-timeout", "2")
 PASSED = 332
@@ -81,7 +81,7 @@ def run_suite(
             *("--reporter=json", f"--outputFile={report}"),
             *(("--testNamePattern", f"^({names}) ") if groups else ()),
         ],
-        cwd=NODE_TESTS,
+        cwd=SUITE,
         env={**os.environ, **most, "CONFORMANCE_URL": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

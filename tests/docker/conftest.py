@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.docker.image import Image, built_image
-from tests.forking import shared_folder
+from tests.support.shared_folder import shared_folder
 
 
 @pytest.fixture(scope="session")

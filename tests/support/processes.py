@@ -113,11 +113,6 @@ def forked_command() -> Iterator[tuple[Path, dict[str, str], int]]:
         yield Path(folder), variables, server
 
 
-def have_forks() -> None:
-    """Start what forks the commands: the processes that are forked from this one share it then."""
-    _forks()
-
-
 @cache
 def _forks() -> Forks:
     return Forks(_OURS, ROOT)

@@ -1,0 +1,120 @@
+"""Which packages a test module needs, read from its imports before it is imported."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = {"tests": ROOT, "headgate": ROOT / "client"}
+# What they import as they are imported, is installed to run them.
+SOURCES = {"gateway", "admin", "cdn_configs"}
+LOCK = ROOT / "requirements" / "test.txt"
+
+
+def test_modules() -> Iterator[Path]:
+    """Yield the modules with tests."""
+    for folder, _, files in os.walk(ROOT / "tests"):
+        if "node_modules" not in folder:
+            yield from (
+                Path(folder, name)
+                for name in files
+                if name.startswith("test_") and name.endswith(".py")
+            )
+
+
+def lacking(modules: Iterable[Path], lock: Path = LOCK) -> dict[Path, set[str]]:
+    """Return the packages beyond a lock that modules need, of each that needs any."""
+    locked = frozenset(re.findall(r"^([a-z0-9._-]+)==", lock.read_text(), re.MULTILINE))
+    found = {
+        module: {name for name in _packages(module) if not _is_there(name, locked)}
+        for module in modules
+    }
+    return {module: names for module, names in found.items() if names}
+
+
+def _packages(module: Path) -> set[str]:
+    """Return the packages that a module needs, with those that our own helpers import for it.
+
+    Of the module itself these are also the imports of its functions, which its tests call.
+    """
+    names, files = _imports(module, whole=True)
+    found, seen, waiting = set(names), set(files), [*files]
+    while waiting:
+        names, files = _imports(waiting.pop())
+        found |= names
+        waiting += files - seen
+        seen |= files
+    return found
+
+
+@cache
+def _imports(path: Path, *, whole: bool = False) -> tuple[frozenset[str], frozenset[Path]]:
+    """Return the packages that a file imports, and the files of ours."""
+    packages: set[str] = set()
+    files: set[Path] = set()
+    for name in _imported_names(ast.parse(path.read_bytes()), whole=whole):
+        first = name.partition(".")[0]
+        if first in OURS:
+            files.update(_files(OURS[first], name))
+        elif first not in SOURCES:
+            packages.add(first)
+    return frozenset(packages), frozenset(files)
+
+
+def _imported_names(node: ast.AST, *, whole: bool) -> Iterator[str]:
+    """Yield what is imported as a module is imported, or anywhere in it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        elif isinstance(child, ast.stmt) and (
+            whole or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        ):
+            yield from _imported_names(child, whole=whole)
+
+
+@cache
+def _files(root: Path, name: str) -> tuple[Path, ...]:
+    """Return the files that are run when a name of ours is imported."""
+    folder, files = root, list[Path]()
+    for part in name.split("."):
+        file = folder / f"{part}.py"
+        folder /= part
+        files += [one for one in (file, folder / "__init__.py") if one.is_file()]
+    return tuple(files)
+
+
+@cache
+def _is_there(name: str, locked: frozenset[str]) -> bool:
+    return name in sys.stdlib_module_names or any(
+        re.sub(r"[-_.]+", "-", one).lower() in locked for one in _distributions().get(name, ())
+    )
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return {**metadata.packages_distributions()}
+
+
+def main() -> None:
+    """Print the test modules that `make test` collects, for the checker of types."""
+    modules = [*test_modules()]
+    left = lacking(modules)
+    print(*(one.relative_to(ROOT) for one in modules if one not in left))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

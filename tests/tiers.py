@@ -1,0 +1,195 @@
+"""What a test needs says what plays it: `make test`, or `make test-all` with all of the rest.
+
+`make test` collects the modules for which the packages of group `test` are enough. Of their tests
+it plays those that start no process. One that does asks for the fixture `processes`, else it fails;
+`make test` plays it as well if it is marked with `smoke`, for which it may start only what comes
+with packages of Python or is Node.js.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.examples import leave_to_torture
+from tests.support.imports import lacking, test_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+FIXTURE = "processes"
+STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
+MOST_FLAKY = 20  # a busy machine fails a test or two; more are no matter of chance
+# Programs of every machine, before the command that they run.
+PREFACES = {"env", "prlimit", "sh"}
+TOLD = "headgate_left"
+LACKING = pytest.StashKey[set[Path]]()
+LEFT = pytest.StashKey[int]()
+
+_playing: pytest.Item | None = None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the commands that play tests."""
+    group = parser.getgroup("tiers", "which tests are played")
+    group.addoption("--tier", choices=("test", "rest"), help="those of make test, or all others")
+    group.addoption(
+        "--flaky", action="store_true", help="call flaky what passes: it has just failed"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read what modules need, once for all workers, and watch what is started."""
+    told = getattr(config, "workerinput", {}).get(TOLD)
+    if told is not None:
+        config.stash[LACKING] = {Path(one) for one in told}
+    elif config.getoption("tier"):
+        config.stash[LACKING] = {*lacking(test_modules())}
+    sys.addaudithook(_on_event)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker."""
+    node.workerinput[TOLD] = [*map(str, node.config.stash.get(LACKING, ()))]
+
+
+# Collection
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the modules that `make test` has no packages for, which it could not import."""
+    is_left = config.getoption("tier") == "test" and collection_path in config.stash[LACKING]
+    return True if is_left else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of the other tier, and what only `make torture` plays."""
+    tier, left = config.getoption("tier"), 0
+    kept, others = leave_to_torture(items)
+    if tier:
+        of_tier = [item for item in kept if tier_of(item) == tier]
+        left = len(kept) - len(of_tier)
+        others += [item for item in kept if tier_of(item) != tier]
+        kept = of_tier
+    if config.getoption("flaky") and len(kept) > MOST_FLAKY:
+        told = f"{len(kept)} failed, and over {MOST_FLAKY} are no matter of chance"
+        raise pytest.UsageError(told)
+    config.stash[LEFT] = left
+    if others:
+        config.hook.pytest_deselected(items=others)
+    items[:] = kept
+
+
+def tier_of(item: pytest.Item) -> str:
+    """Return which tier a test is of."""
+    is_alone = FIXTURE not in _fixtures(item) or item.get_closest_marker("smoke") is not None
+    is_light = item.path not in item.config.stash[LACKING]
+    return "test" if is_alone and is_light else "rest"
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Refuse a module that leaves itself out, such as by `importorskip`."""
+    report = yield
+    return _unskipped(report, collector.nodeid)
+
+
+# Playing
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember which test is being played."""
+    global _playing
+    _playing = item
+    try:
+        return (yield)
+    finally:
+        _playing = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that skips itself: nobody would see that it is not played."""
+    report = yield
+    return report if hasattr(report, "wasxfail") else _unskipped(report, item.nodeid)
+
+
+def _unskipped(report: Any, name: str) -> Any:
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{name} skips itself: what a test needs is told by fixtures and imports"
+    return report
+
+
+def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in STARTS or _playing is None:
+        return
+    if FIXTURE not in _fixtures(_playing):
+        raise AssertionError(f"{_playing.nodeid} starts a process without the fixture {FIXTURE}")
+    is_smoke = _playing.get_closest_marker("smoke") is not None
+    if is_smoke and event != "os.fork" and not _comes_with_packages(os.fsdecode(arguments[0])):
+        raise AssertionError(
+            f"{_playing.nodeid} is marked with smoke and starts {arguments[0]}, "
+            "which comes with no package of Python"
+        )
+
+
+def _comes_with_packages(program: str) -> bool:
+    path = Path(shutil.which(program) or program)
+    return path.is_relative_to(sys.prefix) or path.name in PREFACES
+
+
+# What is told at the end
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the first process how many tests were left out."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[TOLD] = session.config.stash.get(LEFT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear it from a worker."""
+    node.config.stash[LEFT] = getattr(node, "workeroutput", {}).get(TOLD, 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what has passed alone after it had failed."""
+    if terminalreporter.config.getoption("flaky"):
+        terminalreporter.section("FLAKY")
+        terminalreporter.line("These failed once and passed alone; they do not fail the run.")
+        for report in terminalreporter.stats.get("passed", []):
+            terminalreporter.line(report.nodeid)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End with a line of counts, and with what plays the rest."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    tier = config.getoption("tier")
+    if reporter is None or not tier or hasattr(config, "workerinput"):
+        return
+    passed = "flaky" if config.getoption("flaky") else "passed"
+    counts = [(len(reporter.stats.get("passed", [])), passed)]
+    counts += [(len(reporter.stats.get(word, [])), word) for word in ("failed", "error")]
+    line = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing was played"
+    left, modules = config.stash.get(LEFT, 0), len(config.stash[LACKING])
+    if tier == "test":
+        line += f"; {left:,} tests and {modules} modules more are played by: make test-all"
+    reporter.write_line(line, bold=True)
