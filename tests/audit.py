@@ -1,4 +1,4 @@
-"""Known vulnerabilities of what is locked: `python -m tests.audit`, as `make lint` does.
+"""Known vulnerabilities of what is locked: `python -m tests.audit`, as `make test-all` does.
 
 It fails for one that is known, and never because nobody could be asked: then it says so.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 LOCKS = ("requirements/run.txt", "requirements/front.txt")  # what users install
-LONGEST_S = 15.0  # with which `make lint` can live where the network is slow or away
+LONGEST_S = 15.0  # with which a run can live where the network is slow or away
 COMMAND = (
     *(sys.executable, "-m", "pip_audit", "--require-hashes"),
     *(argument for lock in LOCKS for argument in ("--requirement", lock)),

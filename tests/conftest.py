@@ -19,6 +19,7 @@ from tests.support.row_ids import row_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
+
     from playwright.async_api import Browser
 
 # Other folders play the contract of logs, too, and may import it first.

@@ -1,4 +1,4 @@
-"""What `make lint` says of what pip-audit has found."""
+"""What `make test-all` says of what pip-audit has found."""
 
 from __future__ import annotations
 

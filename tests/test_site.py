@@ -17,8 +17,8 @@ from aiohttp.test_utils import TestServer
 from markdown_it import MarkdownIt
 from typing_extensions import override
 
-from tests.support.shared_folder import shared_folder
 from tests.support.processes import ROOT
+from tests.support.shared_folder import shared_folder
 from tests.test_architecture import modules
 from tests.test_docs import DOCUMENTS
 
@@ -76,7 +76,7 @@ PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not i
 
 
 def build(options: str) -> subprocess.CompletedProcess[str]:
-    """Run what `make lint` does, with other options behind it."""
+    """Run what `make site` does, with other options behind it."""
     command = subprocess.check_output(
         ["make", "-n", "--no-print-directory", "lint-docs"], cwd=ROOT, text=True
     )
@@ -91,7 +91,7 @@ def build(options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the site as `make docs` builds it; the first worker that asks builds it."""
     folder = shared_folder(tmp_path_factory) / "site"
     with folder.with_suffix(".lock").open("w") as lock:
@@ -113,6 +113,7 @@ def pages(site: Path) -> dict[str, BuiltPage]:
     }
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_link_or_an_anchor_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/index.md").write_text("# One\n\n[a](gone.md) [b](#two) [c](#one)\n")
@@ -168,6 +169,7 @@ def test_no_page_loads_anything_from_another_host(site: Path, pages: dict[str, B
     assert {address for address in loaded if re.match(r"([a-z]+:)?//", address)} == set()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_browser_finds_a_setting_by_the_search_and_asks_no_other_host(
     site: Path, browser: Browser

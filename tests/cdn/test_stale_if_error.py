@@ -26,7 +26,7 @@ AGEING = "/v1/ageing"
 """Whole chunks are fresh for a second, and may be served stale for half a minute."""
 LIFETIMES = {"chunk_max_age": 1, "stale_while_revalidate": 30}
 CHUNK = b"x" * 300_000  # more than one read returns
-# `make test` has one of each way to keep copies, `make torture` all.
+# `make test-all` has one of each way to keep copies, `make torture` all.
 USUAL = ("nginx", "varnish", "cloudflare-worker")
 HOW = [
     name for name in ENGINES if not target(name).no_stale_if_error and (IS_WHOLE or name in USUAL)

@@ -1,6 +1,6 @@
 """An application that uses the library, as both type checkers see it.
 
-`make lint` has mypy check it strictly, and tests/client/test_types.py has pyright do so. A mistake
+`make check` has mypy check it strictly, and tests/client/test_types.py has pyright do so. A mistake
 that they have to find is marked as ignored: a mark that ignores nothing is an error, too.
 """
 

@@ -1,4 +1,4 @@
-"""What `make test` plays of all the tests, and what only `make torture`, which plays everything.
+"""What is played on every change, and what only `make torture`, which plays everything.
 
 Of the examples of a property it is a quarter. A test, or a case of one, that is dear and finds
 what others find as well is marked with `torture`, which says what stands for it.
@@ -51,7 +51,7 @@ def leave_to_torture(
     for item in items:
         mark = item.get_closest_marker("torture")
         if mark is not None and not (mark.args and mark.args[0]):
-            told = f"{item.nodeid}: say in its mark `torture` what stands for it in `make test`"
+            told = f"{item.nodeid}: say in its mark `torture` what stands for it on every change"
             raise pytest.UsageError(told)
         (kept if mark is None or IS_WHOLE else left).append(item)
     return kept, left

@@ -1,0 +1,146 @@
+"""What a test needs decides which command plays it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.support.imports import ROOT, lacking
+
+SCENE = """
+import subprocess, sys
+from pathlib import Path
+import pytest
+
+START = [sys.executable, "-c", ""]
+
+@pytest.fixture
+def processes(): pass
+
+def test_without_a_process(): pass
+def test_that_asks(processes): subprocess.run(START, check=True)
+def test_that_does_not_ask(): subprocess.run(START, check=True)
+
+@pytest.mark.smoke
+def test_smoke(processes): subprocess.run(START, check=True)
+
+@pytest.mark.smoke
+def test_smoke_of_a_program_of_the_system(processes): subprocess.run(["true"], check=True)
+
+def test_that_skips_itself(): pytest.skip("today")
+
+def test_that_fails_once():
+    before = Path("before")
+    is_first = not before.exists()
+    before.touch()
+    assert not is_first
+"""
+REFUSED = ("that_does_not_ask", "smoke_of_a_program_of_the_system", "that_skips_itself")
+
+
+def play(folder: Path, *options: str) -> str:
+    """Return what pytest prints of the tests in a folder."""
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *options]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--rootdir", str(folder), str(folder)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=50,
+    )
+    return done.stdout.decode()
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_test_is_played_by_what_it_needs_and_may_not_do_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "test_scene.py").write_text(SCENE)
+    told = play(tmp_path, "--tier", "test")
+    failed = re.findall(r"^FAILED test_scene.py::test_(\w+)", told, re.MULTILINE)
+    assert sorted(failed) == sorted([*REFUSED, "that_fails_once"])
+    last = told.rstrip().splitlines()[-1]
+    assert last.startswith("2 passed, 4 failed; 1 tests and ")
+    assert last.endswith(" modules more are played by: make test-all")
+
+    again = play(tmp_path, "--tier", "test", "--last-failed", "--flaky")
+    flaky = again.partition("FLAKY")[2]
+    assert [name for name in failed if f"test_{name}\n" in flaky.split("short test")[0]] == [
+        "that_fails_once"
+    ]
+    assert again.rstrip().splitlines()[-1].startswith("1 flaky, 3 failed")
+    assert "2 passed" in play(tmp_path, "--tier", "rest", "--deselect", "test_scene.py::test_x")
+
+
+@pytest.mark.usefixtures("processes")
+def test_more_failures_than_a_busy_machine_has_are_not_played_again(tmp_path: Path) -> None:
+    file = tmp_path / "test_scene.py"
+    file.write_text("import pytest\n@pytest.mark.parametrize('n', range(21))\ndef test_x(n): 1 / 0")
+    assert "21 failed" in play(tmp_path, "--tier", "test")
+    told = play(tmp_path, "--tier", "test", "--last-failed", "--flaky")
+    assert "21 failed, and over 20 are no matter of chance" in told
+
+
+def test_a_module_lacks_what_it_and_its_helpers_import_beyond_the_lock(tmp_path: Path) -> None:
+    lock, module = tmp_path / "lock.txt", tmp_path / "test_x.py"
+    lock.write_text("pytest==1 \\\nredis==2 \\\n")
+    module.write_text(
+        "import json, pytest\nfrom typing import TYPE_CHECKING\nfrom tests.support import http1\n"
+        "from tests.support import redis_servers\n"
+        "if TYPE_CHECKING:\n    import flask\ndef test_x():\n    import httpx\n"
+    )
+    assert lacking([module], lock)[module] >= {"httpx"}
+    assert not lacking([module], lock)[module] & {"json", "pytest", "redis", "flask", "gateway"}
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(120)
+def test_the_page_of_promises_names_the_command_that_plays_each_test() -> None:
+    played: dict[str, set[str]] = defaultdict(set)
+    for tier, command in (("test", "`make test`"), ("rest", "`make test-all`")):
+        listed = subprocess.run(
+            [sys.executable, "-m", "pytest", "--collect-only", "-qq", "--tier", tier],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=100,
+        ).stdout.decode()
+        for line in listed.splitlines():
+            path = line.partition("::")[0].partition(":")[0]
+            for folder in (path, *map(str, Path(path).parents)):
+                played[folder].add(command)
+    wrong = []
+    for promise, tests, command in rows():
+        files = paths(tests)
+        commands = set().union(*(played[file] for file in files))
+        if files and command != " and ".join(sorted(commands)):
+            wrong.append((promise, files, commands))
+    assert not wrong
+
+
+def rows() -> list[list[str]]:
+    """Return the promises of the page, with their tests and what plays them."""
+    lines = (ROOT / "docs" / "promises.md").read_text().splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][2:]
+
+
+def paths(cell: str) -> list[str]:
+    """Return the test files and folders that a cell names; a bare name is beside the last one."""
+    found: list[str] = []
+    folder = Path("tests")
+    for name in re.findall(r"`([\w/]+(?:\.py)?)`", cell):
+        if name.startswith("tests/"):
+            path = Path(name)
+        elif name.startswith("test_"):
+            path = folder / name
+        else:
+            continue
+        folder = path.parent if path.suffix else path
+        found.append(str(path))
+    return [path for path in found if (ROOT / path).exists() and Path(path).name != "contract.py"]
