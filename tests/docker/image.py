@@ -34,7 +34,7 @@ from tests.support.processes import ROOT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WHEELS = Path(sys.prefix, "wheels")  # the lock's, which `make setup-test` fetches
+WHEELS = Path(sys.prefix, "wheels")  # the lock's, which `make setup-all` fetches
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 # Paths of an image: whatever else a step names is the same program or folder on this machine.

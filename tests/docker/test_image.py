@@ -225,7 +225,7 @@ def test_the_build_context_contains_only_installed_files(tmp_path: Path) -> None
     secrets = ["headgate-data/headgate.db", ".env", ".git/config", "client/.env", "tokens.toml"]
     wanted = ["LICENSE", "pyproject.toml", "gateway/app.py", "client/headgate/stream.py"]
     compiled = ["gateway/__pycache__/app.pyc", "client/headgate/__pycache__/stream.pyc"]
-    for name in [*secrets, *wanted, *compiled, "requirements/dev.txt", *LOCKED]:
+    for name in [*secrets, *wanted, *compiled, "requirements/ci.txt", *LOCKED]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).touch()
     (source / "gateway/page.md").symlink_to("../docs/page.md")

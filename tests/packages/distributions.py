@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 from tests.support.processes import ROOT
 
-WHEELS = Path(sys.prefix, "wheels")  # the lock's, which `make setup-test` fetches
+WHEELS = Path(sys.prefix, "wheels")  # the lock's, which `make setup-all` fetches
 UV = Path(sys.executable).with_name("uv")
 
 
