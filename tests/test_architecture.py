@@ -13,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -142,6 +144,7 @@ def layers() -> list[str]:
     return [name.strip() for row in rows for name in row.split("|")]
 
 
+@pytest.mark.usefixtures("processes")
 def test_importing_a_module_has_no_side_effects_and_no_pattern_that_old_pythons_misread(
     tmp_path: Path,
 ) -> None:

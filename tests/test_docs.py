@@ -190,7 +190,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(processes: None, tmp_path: Path) -> Iterator[Desk]:
     made = Desk(tmp_path)
     try:
         with made.first, made.second:
@@ -199,6 +199,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         made.server.close()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 def test_the_first_session_of_the_readme_runs_as_printed(desk: Desk) -> None:
     """The server is killed in it, and the tail goes on where it was."""
@@ -214,6 +215,7 @@ def test_the_first_session_of_the_readme_runs_as_printed(desk: Desk) -> None:
     assert desk.second.until(r"growing\.") == told
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 def test_the_http_session_of_the_readme_gives_the_documented_responses(desk: Desk) -> None:
     desk.server.start()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 PAGES = ROOT / "docs" / "moving-from"
 REFERENCE = ROOT / "tests" / "node" / "reference.mjs"
 

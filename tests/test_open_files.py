@@ -25,6 +25,7 @@ def test_only_an_open_file_limit_below_1024_is_logged_as_a_warning(
     assert [line["event"] for line in lines] == ["server.few_open_files"] * is_warned
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_with_too_few_open_files_allowed_does_not_start() -> None:
     for workers in ("1", "2"):
         command = ["prlimit", "--nofile=40", str(HEADGATE), "serve", "--workers", workers]
@@ -40,6 +41,7 @@ def test_a_server_with_too_few_open_files_allowed_does_not_start() -> None:
         assert said.count("\n") == 1
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_with_few_files_starts_and_warns() -> None:
     gateway = Headgate(preface=["prlimit", "--nofile=200"])
     try:

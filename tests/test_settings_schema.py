@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.settings import Settings, SettingsError, load
 from gateway.settings.documents.commented_file import commented_file
 from gateway.settings.documents.json_schema import json_schema
@@ -168,32 +170,38 @@ def examples() -> list[str]:
     return [it for it in blocks if tomllib.loads(it).keys() <= Settings.settings.keys()]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_schema_is_a_valid_one(tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(json_schema()))
     subprocess.run([CHECKER, "--check-metaschema", schema], check=True, capture_output=True)
 
 
+@pytest.mark.usefixtures("processes")
 def test_right_values_are_accepted_by_the_schema_and_by_the_reader(tmp_path: Path) -> None:
     assert refused_by_reader(RIGHT, tmp_path) == set()
     assert refused_by_schema(RIGHT, tmp_path) == set()
 
 
+@pytest.mark.usefixtures("processes")
 def test_wrong_values_are_refused_by_the_schema_and_by_the_reader(tmp_path: Path) -> None:
     assert refused_by_reader(WRONG, tmp_path) == {*WRONG}
     assert refused_by_schema(WRONG, tmp_path) == {*WRONG}
 
 
+@pytest.mark.usefixtures("processes")
 def test_values_that_conflict_with_others_are_refused_by_the_reader_alone(tmp_path: Path) -> None:
     assert refused_by_reader(ONLY_READER, tmp_path) == {*ONLY_READER}
     assert refused_by_schema(ONLY_READER, tmp_path) == set()
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_example_in_the_documents_is_accepted_by_the_schema(tmp_path: Path) -> None:
     assert len(examples()) > 10
     assert refused_by_schema(examples(), tmp_path) == set()
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_file_that_init_writes_is_accepted_by_the_schema(tmp_path: Path) -> None:
     text = commented_file("headgate.toml")
     top, tables, rest = text.partition("[[routes]]")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.models.provider import Provider
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 STREAMS, MODEL = "/v1/stream", "/openai"
 TOKEN, BENS, ADMIN = "token-of-ann", "token-of-ben", "o" * 32
 PROMISED_S = 1.0

@@ -41,7 +41,7 @@ def _entry(name: str, token: str, operations: str) -> str:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Headgate]:
+def gateway(processes: None, tmp_path: Path) -> Iterator[Headgate]:
     entries = [_entry(f"p{one}", _token(one), '"read"') for one in range(READERS)]
     file = tmp_path / "tokens.toml"
     file.write_text("".join([_entry("writer", WRITER, '"create"'), *entries]))

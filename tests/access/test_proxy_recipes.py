@@ -13,6 +13,8 @@ from tests.support.recipes import CADDY, NGINX, NGINX_CONF, Kitchen, recipe
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 DOCUMENT = ROOT / "docs" / "proxies.md"
 # The reader's response ends by the close, which comes once the reader has had an event.
 FOLLOW = """

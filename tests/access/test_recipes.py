@@ -49,12 +49,14 @@ def test_every_documented_access_recipe_is_tested() -> None:
     assert sorted(links) == sorted(tried)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("title", RECIPES)
 def test_each_documented_access_recipe_does_what_it_says(title: str, tmp_path: Path) -> None:
     with Kitchen(DOCUMENT, tmp_path, {}, {}) as kitchen:
         assert kitchen.follow(title) >= 4
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_recipe_for_users_of_an_identity_provider_does_what_it_says(tmp_path: Path) -> None:
     key = ECKey.generate_key("P-256", {"kid": "k1", "use": "sig", "alg": "ES256"})
     now = int(time.time())  # noqa: TID251 - as an issuer counts
@@ -69,6 +71,7 @@ def test_the_recipe_for_users_of_an_identity_provider_does_what_it_says(tmp_path
             assert kitchen.follow(OF_USERS) >= 5
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)  # a token has to expire, and three programs and a browser start
 def test_the_page_of_the_recipe_follows_a_stream_beyond_its_token_lifetime(tmp_path: Path) -> None:
     with (

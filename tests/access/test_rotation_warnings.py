@@ -221,6 +221,7 @@ def of(streams: str, names: str) -> str:
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_revocation_is_shown_by_log_check_and_console_until_keys_are_rotated(
     tmp_path: Path,
 ) -> None:
@@ -259,6 +260,7 @@ def test_a_revocation_is_shown_by_log_check_and_console_until_keys_are_rotated(
         wait_until(lambda: gateway.shown() == [(f"reader-keys: {third}", PREFIX)])
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_impossible_rotation_gets_an_error_and_leaves_the_tokens_file(tmp_path: Path) -> None:
     text = f'reader_keys = {{ "{PREFIX}/b" = 1 }}\n{TOKENS}'
     with guarded(tmp_path, text) as gateway:

@@ -14,6 +14,8 @@ from tests.access.forging import ED, jwks
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 START = """
 import json, sys
 from gateway.process.gateway import Gateway

@@ -251,6 +251,7 @@ async def test_the_log_of_sign_ins_contains_no_secret(
         assert secret not in printed
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_sign_out_ends_the_event_streams_of_its_session(
     client: TestClient[Any, Any],
 ) -> None:

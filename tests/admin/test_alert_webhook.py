@@ -542,6 +542,7 @@ def test_a_secret_has_24_to_64_bytes_and_is_not_shown(
     assert not text or text not in str(refused.value)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_gateway_does_not_start_without_the_file_of_its_secret(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     done = run(

@@ -455,6 +455,7 @@ async def test_an_event_stream_beyond_the_limit_of_listeners_gets_503(
             assert (other.status, other.content_type) == (503, "application/problem+json")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_stopping_the_server_ends_its_event_streams(console: Console) -> None:
     async with console.events("/api/overview/events") as one:
         await event(one)

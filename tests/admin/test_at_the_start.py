@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_overview_of_a_ready_server_shows_serving_and_not_starting() -> None:
     gateway = Headgate()
     try:

@@ -19,6 +19,8 @@ from tests.workers.several import several
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROUTE = "/v1/stream"
 OPERATOR, VIEWER = "o" * 32, "v" * 32
 TOKENS = json.dumps(

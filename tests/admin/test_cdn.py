@@ -83,6 +83,7 @@ async def test_api_page_and_download_contain_the_same_rendered_cdn_file(
     assert html.unescape(re.sub(r"</?span[^>]*>", "", shown[1])) == expected
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_command_shown_on_the_cdn_page_renders_the_same_file(
     client: TestClient[Any, Any], tmp_path: Path
 ) -> None:

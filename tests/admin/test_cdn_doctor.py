@@ -38,6 +38,7 @@ def told(server: Headgate, method: str, body: object = None, token: str = OPERAT
     return answer.status, json.loads(answer.body)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_doctor_examines_a_deployed_nginx_and_removes_its_streams() -> None:
     environment = {
         "HEADGATE_HOSTS": "127.0.0.1",
@@ -115,6 +116,7 @@ async def test_the_doctor_refuses_hosts_and_routes_outside_the_settings(
             assert (answer.status, said in (await answer.json())["detail"]) == (status, True)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_doctor_form_is_prefilled_with_the_last_examination() -> None:
     hosts = ("a.example", "127.0.0.1")
     app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))

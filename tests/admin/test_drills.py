@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SHORT = {"flooding client", "reader that does not read"}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("drill", [it for it in DRILLS if it.name in SHORT], ids=lambda it: it.name)
 def test_the_console_answers_what_is_wrong_within_some_looks(drill: Drill, tmp_path: Path) -> None:
     with drill.cause(tmp_path) as server:

@@ -9,6 +9,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, headgate
@@ -18,6 +20,8 @@ from tests.workers.several import several
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 def events(server: Headgate, **query: object) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 AWAY = f"http://127.0.0.1:{free_port()}"
 ROUTE, SECOND = "/v1/stream", "/v1/second"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

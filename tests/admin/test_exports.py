@@ -327,6 +327,7 @@ async def test_a_page_that_skips_an_endless_number_of_messages_skips_none(consol
     assert "the first" in await page(console, offset="-1", skip="9" * 5000)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_page_searches_without_scripts_and_links_to_what_follows(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path / "redis").start()
     yield server
     server.kill()
@@ -56,6 +56,7 @@ def asks_for_attention(at: Headgate) -> list[str]:
     return [it["sentence"] for it in found if "silent" in it["sentence"]]
 
 
+@pytest.mark.usefixtures("processes")
 def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
     redis: RedisServer,
 ) -> None:
@@ -113,6 +114,7 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
         assert [it["gateway"].startswith(stopped_name) for it in announced] == [True]
 
 
+@pytest.mark.usefixtures("processes")
 def test_gateways_are_not_called_silent_while_redis_is_away(redis: RedisServer) -> None:
     with ExitStack() as opened:
         servers = [Headgate(redis.url), Headgate(redis.url)]

@@ -10,6 +10,7 @@ import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
@@ -28,8 +29,6 @@ from tests.workers.several import several
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
-
-    import pytest
 
     from tests.workers.several import Several
 
@@ -315,6 +314,7 @@ def test_the_console_has_no_own_address_where_binding_it_fails(
 # ---------------------------------------------------------------- several workers
 
 
+@pytest.mark.usefixtures("processes")
 def test_each_worker_admits_the_console_also_one_started_later(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path / "redis", appendonly="yes") as redis,

@@ -74,6 +74,7 @@ def events(server: Headgate, name: str) -> list[dict[str, object]]:
     return [line for line in lines if line["event"] == name]
 
 
+@pytest.mark.usefixtures("processes")
 def test_unfinished_admin_requests_leave_descriptors_for_streams() -> None:
     with headgate(preface=FEW_FILES) as server:
         with connected(server.admin_port, 500):
@@ -99,6 +100,7 @@ def test_the_limit_of_admin_connections_is_a_small_share_of_open_files(
     assert most_connections(open_files) == most
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/readyz"])
 def test_an_admin_request_whose_fin_comes_with_it_is_answered(path: str) -> None:
     with headgate() as server, Wire(server.admin_port) as wire:
@@ -108,6 +110,7 @@ def test_an_admin_request_whose_fin_comes_with_it_is_answered(path: str) -> None
         assert wire.is_ended()
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_address_beyond_half_of_the_admin_connections_gets_429() -> None:
     with headgate(preface=FEW_FILES) as server:
         most = most_connections(FILES) // 2
@@ -123,6 +126,7 @@ def test_an_address_beyond_half_of_the_admin_connections_gets_429() -> None:
             )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("sent", "limit"),
     [
@@ -141,6 +145,7 @@ def test_an_admin_request_that_never_ends_is_timed_out_and_counted(sent: bytes, 
         wait_until(lambda: numbers(server)["connections"] == 1, "only the scraper is connected")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
@@ -184,6 +189,7 @@ def test_malformed_admin_requests_get_400_and_share_a_log_line(sent: bytes, reas
         assert "Traceback" not in server.output()
 
 
+@pytest.mark.usefixtures("processes")
 def test_admin_clients_that_disconnect_mid_body_share_a_log_line() -> None:
     with headgate(environment=IMPATIENT) as server:
         with connected(server.admin_port, 5, HALF_BODY):
@@ -195,6 +201,7 @@ def test_admin_clients_that_disconnect_mid_body_share_a_log_line() -> None:
         assert "Traceback" not in server.output()
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_chunked_admin_body_after_100_continue_is_accepted() -> None:
     with headgate() as server, Wire(server.admin_port) as wire:
         body = b'{"url": "/v1/stream/s"}'
@@ -218,6 +225,7 @@ def csrf_token(server: Headgate) -> bytes:
     return str(session["csrf"]).encode()
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_admin_body_beyond_the_bound_gets_413() -> None:
     with headgate() as server:
         body = b"x" * (1024 * 1024 + 1)
@@ -227,6 +235,7 @@ def test_an_admin_body_beyond_the_bound_gets_413() -> None:
         assert "1,048,576 bytes" in answer.json()["detail"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_admin_client_that_reads_no_responses_is_disconnected() -> None:
     with headgate(environment=IMPATIENT) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -38,6 +38,7 @@ def rows(server: Headgate) -> dict[str, Any]:
     return {row["name"]: row for row in told(server)["processes"]}
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_of_one_process_shows_its_figures_and_charts(tmp_path: Path) -> None:
     server = Headgate(f"file:{tmp_path}")
     try:
@@ -64,6 +65,7 @@ def test_a_server_of_one_process_shows_its_figures_and_charts(tmp_path: Path) ->
         server.close()
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_killed_worker_is_shown_with_its_successor_and_how_it_ended() -> None:
     server = Headgate("http://127.0.0.1:9", arguments=("--workers", "2"))
     try:

@@ -112,12 +112,13 @@ def waits(server: Headgate, count: int) -> None:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path / "redis").start()
     yield server
     server.kill()
 
 
+@pytest.mark.usefixtures("processes")
 def test_pages_of_two_workers_together_list_each_reader_once(redis: RedisServer) -> None:
     with several(redis.url, admin_tokens=ADMIN_TOKENS) as server:
         create(server, "s")
@@ -146,6 +147,7 @@ def test_pages_of_two_workers_together_list_each_reader_once(redis: RedisServer)
             waits(server, 8)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_ban_holds_on_every_worker_and_on_a_replaced_one(
     redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -188,6 +190,7 @@ def _ends(wire: Wire) -> bool:
 # ---------------------------------------------------------------- gateways on one log
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
     redis: RedisServer, tmp_path: Path
 ) -> None:
@@ -228,6 +231,7 @@ def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
         assert _statuses(second, "ann", 1) == {429}, "it stands without the one that decided"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_disconnection_leaves_a_ban_of_the_client_in_force() -> None:
     with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
         create(server, "s")
@@ -237,6 +241,7 @@ def test_a_disconnection_leaves_a_ban_of_the_client_in_force() -> None:
         assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 429
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_account_of_a_ban_begins_with_its_kind() -> None:
     with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
         wish = {"kind": "principal", "value": "ann", "seconds": 600}
@@ -247,6 +252,7 @@ def test_the_account_of_a_ban_begins_with_its_kind() -> None:
         )
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_ban_outlives_a_restart_where_the_log_has_a_folder(tmp_path: Path) -> None:
     server = Headgate(f"file:{tmp_path}/data", environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS})
     with ExitStack() as opened:
@@ -266,6 +272,7 @@ def test_a_ban_outlives_a_restart_where_the_log_has_a_folder(tmp_path: Path) -> 
 # ---------------------------------------------------------------- who may see and do what
 
 
+@pytest.mark.usefixtures("processes")
 def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: Path) -> None:
     with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
         create(server, "s")
@@ -341,6 +348,7 @@ def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
         assert "192.0.2.9" not in events(), "an address that was entered as a principal"
 
 
+@pytest.mark.usefixtures("processes")
 def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> None:
     with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
         create(server, "s")
@@ -371,6 +379,7 @@ def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> 
 # ---------------------------------------------------------------- pages without scripts
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
     with headgate() as server:
         create(server, "s")
@@ -429,6 +438,7 @@ def _submit(server: Headgate, path: str, csrf: str, **fields: str) -> str:
 # ---------------------------------------------------------------- figures by principal
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_use_of_principals_is_listed_and_measured_where_a_setting_asks_for_it(
     tmp_path: Path,
 ) -> None:

@@ -27,6 +27,7 @@ ADMITTED = [
 ]
 
 
+@pytest.mark.usefixtures("processes")
 def test_refusals_are_listed_with_the_sentence_that_the_client_got(
     tmp_path: Path,
 ) -> None:

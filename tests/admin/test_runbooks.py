@@ -66,6 +66,7 @@ def test_the_runbooks_use_only_markup_that_the_console_renders() -> None:
     assert re.findall(r"^(?:#{3}|```|\|)", text, re.MULTILINE) == []
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_page_of_alerts_shows_the_state_of_each_rule_to_a_viewer(
     guarded: TestClient[Any, Any],
 ) -> None:

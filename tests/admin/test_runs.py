@@ -145,7 +145,7 @@ def serving(origin: str, tokens: Path, **route: object) -> Headgate:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
+def server(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
     started = serving("memory:", tokens_file(tmp_path_factory.mktemp("tokens")))
     try:
         yield started.start()
@@ -245,6 +245,7 @@ async def test_index_marks_and_steps_are_not_counted_as_items_of_a_run(
     assert (await console.shows("long-appends", "finished"))["items"] == 3000
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
     at: tuple[Console, Runs], server: Headgate
 ) -> None:
@@ -370,6 +371,7 @@ async def test_stopping_an_ended_or_unknown_run_is_answered_with_the_reason(
 # ---------------------------------------------------------------- what the log tells
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_restarted_gateway_finds_runs_in_its_log(tmp_path: Path) -> None:
     server = serving(f"file:{tmp_path / 'data'}", tokens_file(tmp_path))
     try:
@@ -404,6 +406,7 @@ async def test_a_restarted_gateway_finds_runs_in_its_log(tmp_path: Path) -> None
         server.close()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 async def test_runs_seen_by_two_workers_are_listed_and_counted_once(tmp_path: Path) -> None:
     with (

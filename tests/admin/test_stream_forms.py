@@ -58,7 +58,7 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(processes: None) -> Iterator[Browser]:
     with headgate(environment={"HEADGATE_LOG_FORMAT": "json"}) as server:
         yield Browser(server)
 

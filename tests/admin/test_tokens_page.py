@@ -311,6 +311,7 @@ async def test_without_a_tokens_file_nothing_can_be_revoked() -> None:
 # ---------------------------------------------------------------- real processes
 
 
+@pytest.mark.usefixtures("processes")
 def test_workers_tell_when_a_token_was_used_and_refuse_it_once_it_is_revoked(
     tmp_path: Path, tokens: Path
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The server of every log in Redis; each has a prefix of its own there."""
     from tests.backends import contract
 

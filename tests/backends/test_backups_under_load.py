@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.backends.backups_under_load import play
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_backup_beside_appends_has_all_that_was_acknowledged_before_it(
     tmp_path: Path,
 ) -> None:

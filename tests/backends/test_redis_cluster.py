@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
+def cluster(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
     with ClusterServers(tmp_path_factory.mktemp("cluster")) as servers:
         yield servers
 
@@ -317,6 +317,7 @@ async def test_a_followed_stream_is_notified_from_the_node_its_slot_moved_to(
     gateways.log.sharing.unfollow(path)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_node_restarted_without_data_loses_only_its_own_streams(
     gateways: Gateways,
 ) -> None:
@@ -341,6 +342,7 @@ async def test_a_node_restarted_without_data_loses_only_its_own_streams(
     assert (await service.create(paths[1], b"new")).new
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_fork_never_gets_other_bytes_for_those_its_sources_node_lost(
     gateways: Gateways,
 ) -> None:

@@ -455,6 +455,7 @@ async def test_an_append_on_too_few_replicas_is_not_acknowledged(
         )
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_log_is_reached_through_a_unix_socket(tmp_path: Path) -> None:
     socket = tmp_path / "redis.sock"
     with redis_server(tmp_path / "data", unixsocket=str(socket)) as server:
@@ -466,6 +467,7 @@ async def test_a_log_is_reached_through_a_unix_socket(tmp_path: Path) -> None:
             assert await loaded(log, "s") == change.state
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_outage_of_redis_is_reported_and_ends_without_a_restart(tmp_path: Path) -> None:
     with redis_server(tmp_path, appendonly="yes", appendfsync="always") as server:
         async with connected(server.url) as log:

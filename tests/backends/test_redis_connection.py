@@ -71,6 +71,7 @@ async def test_commands_are_sent_in_order_and_short_ones_in_one_write() -> None:
     assert transport.written[1] is LONGER
 
 
+@pytest.mark.usefixtures("processes")
 async def test_connections_that_are_made_at_once_warn_once_of_a_redis_without_a_file(
     tmp_path: Path,
 ) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 META = "headgate:{s}"
 

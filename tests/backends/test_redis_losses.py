@@ -53,6 +53,7 @@ async def restart_as_planned(server: RedisServer) -> None:
     await asyncio.to_thread(server.start)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kept", [IN_A_FILE, IN_A_SNAPSHOT], ids=["file", "snapshot"])
 async def test_a_planned_restart_with_persistence_is_reported_as_no_loss(
     kept: dict[str, str], tmp_path: Path
@@ -62,6 +63,7 @@ async def test_a_planned_restart_with_persistence_is_reported_as_no_loss(
         assert await found(log) == ["no"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_append_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, change):
         async with crashing(server):
@@ -69,12 +71,14 @@ async def test_an_append_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
         assert await found(log) == ["yes"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, _):
         await asyncio.to_thread(server.restart)
         assert await found(log) == ["yes"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_crash_without_lost_data_reports_no_loss(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, change):
         await log.commit([appended(change.state, b"two")])
@@ -83,6 +87,7 @@ async def test_a_crash_without_lost_data_reports_no_loss(tmp_path: Path) -> None
         assert await found(log) == ["no"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_removal_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, change):
         async with crashing(server):
@@ -90,6 +95,7 @@ async def test_a_removal_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
         assert await found(log) == ["yes"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_removal_that_survives_a_restart_reports_no_loss(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path, **IN_A_FILE) as (server, log, change):
         await log.commit([removed(change.state)])
@@ -97,6 +103,7 @@ async def test_a_removal_that_survives_a_restart_reports_no_loss(tmp_path: Path)
         assert await found(log) == ["no"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(
     tmp_path: Path,
 ) -> None:
@@ -111,6 +118,7 @@ async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(
             assert (await found(log), await found(other)) == (["no"], ["no"])
 
 
+@pytest.mark.usefixtures("processes")
 async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(
     tmp_path: Path,
 ) -> None:
@@ -124,6 +132,7 @@ async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(
         assert await found(log) == ["yes"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_appends_after_a_restart_without_loss_do_not_change_the_report_of_no_loss(
     tmp_path: Path,
 ) -> None:
@@ -135,6 +144,7 @@ async def test_appends_after_a_restart_without_loss_do_not_change_the_report_of_
         assert await found(log) == ["no"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_gateway_that_stored_nothing_reports_unknown_losses(tmp_path: Path) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
         async with connected(server.url) as log, connected(server.url) as reader:
@@ -144,6 +154,7 @@ async def test_a_gateway_that_stored_nothing_reports_unknown_losses(tmp_path: Pa
             assert (await found(log), await found(reader)) == (["no"], ["unknown"])
 
 
+@pytest.mark.usefixtures("processes")
 async def test_each_restart_is_checked_against_commits_since_the_last_one(
     tmp_path: Path,
 ) -> None:

@@ -127,6 +127,7 @@ async def test_gateways_that_create_and_remove_one_stream_leave_a_correct_list(
         await until(lambda: server.command("ZCARD", names.paths) == len(stands))
 
 
+@pytest.mark.usefixtures("processes")
 async def test_streams_on_all_cluster_nodes_are_listed(
     tmp_path_factory: pytest.TempPathFactory, names: RedisNames
 ) -> None:

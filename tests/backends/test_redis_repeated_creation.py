@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.backends.contract import created, removed
 from tests.backends.redis_logs import commit_words, connected, lossy
 from tests.streams.service import Service
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_repeated_creation_does_not_restore_a_stream_removed_since(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:

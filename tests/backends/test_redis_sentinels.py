@@ -144,6 +144,7 @@ async def test_a_primary_is_used_if_one_of_the_latest_sentinels_sees_it() -> Non
         assert await ask(nodes) == NEW
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("first", [True, False], ids=["the first of the URL", "the last"])
 async def test_writers_continue_after_a_failover_while_a_sentinel_is_frozen(

@@ -54,6 +54,7 @@ def test_an_empty_info_reply_gives_empty_vitals() -> None:
     assert not read_info("role:slave\r\n", 0.5).is_primary
 
 
+@pytest.mark.usefixtures("processes")
 async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

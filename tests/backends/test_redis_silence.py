@@ -45,7 +45,7 @@ ASKS: dict[str, Callable[[RedisLog, StreamState], Awaitable[object]]] = {
 
 @pytest.fixture
 async def silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[RedisServer, RedisLog, StreamState]]:
     """A server that has just fallen silent, a log there, and a stream in it."""
     monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
@@ -83,6 +83,7 @@ async def test_a_request_to_a_silent_server_is_refused_within_the_timeout(
     assert ANSWER_S <= took < ANSWER_S + PATIENCE_S + SLACK_S
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_reply_that_came_while_the_process_stood_still_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def group(tmp_path: Path, patient: None) -> Iterator[SentinelGroup]:
+def group(processes: None, tmp_path: Path, patient: None) -> Iterator[SentinelGroup]:
     with SentinelGroup(tmp_path) as servers:
         yield servers
 

@@ -30,7 +30,7 @@ TIMEOUT_S = 240.0
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterServers]:
+def cluster(processes: None, tmp_path: Path) -> Iterator[ClusterServers]:
     with ClusterServers(tmp_path, replicas=1) as servers:
         yield servers
 
@@ -134,6 +134,7 @@ def _cut_replication(node: RedisServer, replica: RedisServer) -> None:
     )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(TIMEOUT_S)
 def test_data_lost_in_a_failover_are_not_served_from_another_gateways_cache(
     cluster: ClusterServers,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog
     from gateway.protocol.streams.state import StreamState
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 BASE = b"base a0 b0 "
 A1 = Stamp("a", 0, 1)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("more", "is_made"), [(-PAGE, False), (0, True), (PAGE, True)])
 def test_the_reserve_is_made_only_with_room_for_it_and_for_some_appends(
     more: int, is_made: bool, tmp_path: Path
@@ -30,6 +31,7 @@ def test_the_reserve_is_made_only_with_room_for_it_and_for_some_appends(
         assert list(place.iterdir()) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_reserve_left_by_a_crash_is_used_again(tmp_path: Path) -> None:
     with small_disk(tmp_path, str(RESERVE_BYTES + ROOM_BYTES)) as place:
         assert Reserve(place / "reserve").make()

@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.backends.sqlite.backups.source import SourceFile
 from gateway.backends.sqlite.backups.verification import SNAPSHOT_BYTES, FileVerification
 from tests.support.http1 import ask
@@ -21,6 +23,7 @@ RECORDS = 4
 DAMAGE = "data=cast('x' || substr(data, 2) as blob)"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_damage_is_reported_before_the_rest_is_read_and_outside_of_a_snapshot(
     tmp_path: Path,
 ) -> None:

@@ -33,6 +33,7 @@ def documented(of_npm: bool) -> dict[str, int]:
     return dict(zip(TOTALS, (int(figure.strip("*")) for figure in figures), strict=True))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(TIMEOUT_S + 60)
 def test_the_cache_tests_that_fail_are_exactly_those_documented() -> None:
     results = run(FOLDER, behind_headgate)

@@ -24,13 +24,13 @@ POLL_S = 3.0  # so long that on a busy machine, too, everybody waits before ther
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[HeadgateOrigin]:
+def origin(processes: None) -> Iterator[HeadgateOrigin]:
     with headgate_origin(POLL_S) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def edge(request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edge]:
+def edge(processes: None, request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edge]:
     """That of a candidate, which a test is parametrised with."""
     with started_edge(request.param, origin) as started:
         yield replace(started, viewers=VIEWERS if IS_WHOLE else FEW)

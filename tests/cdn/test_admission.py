@@ -66,13 +66,13 @@ class Edge(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[GuardedOrigin]:
+def origin(processes: None) -> Iterator[GuardedOrigin]:
     with guarded_origin(POLL_S) as started:
         yield started
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=lambda way: way.target)
-def edge(request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge]:
+def edge(processes: None, request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge]:
     way: Way = request.param
     port, whole = free_port(), run_here(way.target)
     options = from_settings(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
+def edge(processes: None, request: pytest.FixtureRequest) -> Iterator[Edge]:
     with started_edge(request.param, POLL_S) as started:
         yield started
 
@@ -38,12 +38,14 @@ async def test_the_suite_names_exactly_the_faults_of_each_naive_configuration(
     assert found.faults == found.looked_for & edge.known_faults, found.figures
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_suite_finds_long_polls_that_wait_for_each_other() -> None:
     with started_edge(LOCKED, POLL_S) as edge:
         found = await polls_without_news(edge)
     assert found.faults == LOCKED.faults, found.figures
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_suite_finds_responses_mixed_between_readers(origin: HeadgateOrigin) -> None:
     """A cookie is not in the usual key."""
     with telling_who() as server, before(PATIENTS[0], server) as port:

@@ -56,7 +56,7 @@ def test_the_digest_of_a_rendered_file_changes_with_its_options(name: str) -> No
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Headgate]:
+def gateway(processes: None) -> Iterator[Headgate]:
     quick = {"HEADGATE_SSE_HEARTBEAT": "1"}
     with headgate(arguments=["--long-poll-timeout", "2"], environment=quick) as server:
         assert ask(server.port, "PUT", STREAM, b"data", Content_Type="text/plain").status == 201
@@ -83,6 +83,7 @@ def rendered(name: str, gateway: Headgate, port: int, **options: object) -> str:
     return render(one, made)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "name", ["nginx", "varnish", "haproxy", "caddy", "cloudflare-worker", "vercel"]
 )
@@ -103,6 +104,7 @@ def test_every_response_through_a_deployed_file_has_its_digest(
     assert [one.get(DIGEST_HEADER.lower()) for one in answers] == [digest] * len(answers)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ["nginx", "varnish"])
 def test_the_sse_response_while_the_gateway_is_away_has_the_digest(name: str) -> None:
     port, nobody = free_port(), free_port()
@@ -121,6 +123,7 @@ def test_the_sse_response_while_the_gateway_is_away_has_the_digest(name: str) ->
 # ---------------------------------------------------------------- the doctor
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("change", "verdict", "said"),
     [
@@ -158,6 +161,7 @@ async def test_the_doctor_finds_that_a_deployed_nginx_file_has_drifted(
     assert "Render the file again" in hint("configuration", found.on_the_way)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_doctor_refuses_a_rendered_file_without_a_digest(tmp_path: Path) -> None:
     for text, why in (
         (

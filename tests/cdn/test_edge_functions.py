@@ -45,14 +45,14 @@ def serving(platform: str, origin: str) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module", params=PLATFORMS)
-def gateway(request: pytest.FixtureRequest) -> Iterator[tuple[int, Headgate]]:
+def gateway(processes: None, request: pytest.FixtureRequest) -> Iterator[tuple[int, Headgate]]:
     """The port of the functions of a platform, and the Headgate behind them."""
     with headgate() as server, serving(request.param, server.streams) as port:
         yield port, server
 
 
 @pytest.fixture(scope="module", params=PLATFORMS)
-def scripted(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+def scripted(processes: None, request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     """The port of the functions of a platform, and where they look for an origin."""
     origin = free_port()
     with serving(request.param, f"http://127.0.0.1:{origin}") as port:

@@ -56,7 +56,7 @@ def serving(
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     sites = json.dumps(["https://one.example", "https://two.example"])
     with headgate(environment={"HEADGATE_CORS_ORIGINS": sites}) as one:
         yield one
@@ -68,7 +68,7 @@ def server() -> Iterator[Headgate]:
         [*WORKERS, "vercel"], {"cloudflare-durable", "vercel"}, "the Worker that does more"
     ),
 )
-def edge(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
+def edge(processes: None, request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
     with serving(request.param, server.port) as port:
         yield port
 
@@ -76,7 +76,7 @@ def edge(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
 @pytest.fixture(
     scope="module", params=cases(WORKERS, {"cloudflare-durable"}, "the one that does more")
 )
-def worker(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
+def worker(processes: None, request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
     with serving(request.param, server.port) as port:
         yield port
 
@@ -84,7 +84,7 @@ def worker(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
 @pytest.fixture(
     scope="module", params=cases(WORKERS, {"cloudflare-durable"}, "the one that does more")
 )
-def scripted(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+def scripted(processes: None, request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     """The port of a Worker that keeps readers apart, and where it looks for an origin."""
     origin = free_port()
     values = {'"patience_s": 30': f'"patience_s": {PATIENCE_S}'}
@@ -150,6 +150,7 @@ def test_a_query_with_a_repeated_parameter_bypasses_the_worker_cache(
     assert ask(worker, "GET", f"{PATH}/twice?{query}").get("x-cache") == "BYPASS"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_worker_answers_502_while_its_origin_is_unreachable() -> None:
     for name in (*WORKERS, "vercel"):
         with serving(name, free_port()) as port:
@@ -230,6 +231,7 @@ async def test_a_worker_streams_a_response_of_unknown_length_without_sharing_it(
     assert head.get("x-cache") == "BYPASS"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("length", "how"), [(MOST_HELD, "MISS"), (MOST_HELD + 1, "BYPASS")])
 async def test_a_worker_does_not_share_a_response_beyond_its_memory_limit(
     length: int, how: str
@@ -241,6 +243,7 @@ async def test_a_worker_does_not_share_a_response_beyond_its_memory_limit(
     assert (read.get("x-cache"), len(read.body)) == (how, length)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_worker_shares_at_most_10000_reads_at_once() -> None:
     module = ROOT / "cdn_configs" / "cloudflare" / "shared_reads.js"
     script = f"""
@@ -282,6 +285,7 @@ async def test_a_worker_read_that_waits_too_long_for_another_sends_its_own_reque
 # ---------------------------------------------------------------- Vercel
 
 
+@pytest.mark.usefixtures("processes")
 def test_only_whole_chunks_for_anonymous_readers_are_cacheable_by_vercel() -> None:
     with headgate() as server, serving("vercel", server.port) as port:
         path = f"{PATH}/chunks"
@@ -304,6 +308,7 @@ def test_only_whole_chunks_for_anonymous_readers_are_cacheable_by_vercel() -> No
     assert kept == "public, max-age=60, stale-while-revalidate=300"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_vercel_function_ends_sse_before_the_time_limit_of_the_platform() -> None:
     values = {'"end_s": 240': '"end_s": 1'}
     with headgate() as server, serving("vercel", server.port, values=values) as port:

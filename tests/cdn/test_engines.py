@@ -93,6 +93,7 @@ async def test_each_collapsing_configuration_collapses_a_thousand_requests(
     assert not found.faults, found.figures
 
 
+@pytest.mark.usefixtures("processes")
 async def test_long_polls_beyond_the_default_wait_of_caches_are_held_by_each_configuration() -> (
     None
 ):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def edge(origin: HeadgateOrigin) -> Iterator[Edge]:
+def edge(processes: None, origin: HeadgateOrigin) -> Iterator[Edge]:
     options = from_settings(
         origin.settings, upstream="gateway.example.com:443", host="streams.example.com"
     )

@@ -16,6 +16,7 @@ OF_VENDORS = ("cloudflare-worker", "cloudflare-durable", "vercel")  # who write 
 MADE_UP = {"Forwarded": "for=192.0.2.1", "X_Forwarded_For": "192.0.2.2"}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ENGINES)
 async def test_each_proxy_removes_forged_forwarded_headers(
     name: str,

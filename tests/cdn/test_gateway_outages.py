@@ -60,7 +60,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LastingGateway
 
 
 @pytest.fixture(scope="module")
-def edges(gateway: LastingGateway) -> Iterator[dict[str, int]]:
+def edges(processes: None, gateway: LastingGateway) -> Iterator[dict[str, int]]:
     """Hold requests for so short a time that a test can wait for the end of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(render, "RULES", msgspec.structs.replace(RULES, hold_s=HOLD_S))
@@ -117,6 +117,7 @@ async def test_an_event_source_gets_a_retry_time_while_the_gateway_is_away(
     assert held == HOLDING, waited_s
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_sse_request_is_held_until_the_gateway_is_back(
     gateway: LastingGateway, edges: dict[str, int]
 ) -> None:
@@ -178,6 +179,7 @@ SOME: Sequence[Reader] = (
 )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("away_s", AWAY_S)
 async def test_no_reader_loses_or_repeats_a_message_across_an_outage_of_the_gateway(

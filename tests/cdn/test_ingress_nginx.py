@@ -60,7 +60,7 @@ def made(settings: Settings) -> str:
 
 
 @pytest.fixture(scope="module")
-def ports(origin: HeadgateOrigin) -> Iterator[Ports]:
+def ports(processes: None, origin: HeadgateOrigin) -> Iterator[Ports]:
     ports = Ports(free_port(), free_port(), free_port())
     annotated = ingress_nginx.annotations_of(made(origin.settings))
     impatient = {**annotated, "proxy-read-timeout": str(SHORT_S)}
@@ -120,6 +120,7 @@ def test_ingress_timeouts_exceed_long_polls_and_lost_heartbeats(
     assert annotated["proxy-read-timeout"] == annotated["proxy-send-timeout"] == seconds
 
 
+@pytest.mark.usefixtures("processes")
 async def test_ingress_nginx_streams_an_append_to_the_gateway_while_it_is_sent() -> None:
     seen, port = asyncio.Event(), free_port()
 
@@ -141,6 +142,7 @@ async def test_ingress_nginx_streams_an_append_to_the_gateway_while_it_is_sent()
             client.close()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_ingress_config_map_removes_a_forged_forwarded_header() -> None:
     resources, port = ingress_nginx.documents(made(Settings())), free_port()
     async with RawOrigin(answer(b"data", "Cache-Control: no-store")) as origin:

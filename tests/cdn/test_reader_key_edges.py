@@ -44,7 +44,7 @@ class Edge(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[GuardedOrigin]:
+def origin(processes: None) -> Iterator[GuardedOrigin]:
     with guarded_origin(POLL_S) as one:
         yield one
 
@@ -53,7 +53,7 @@ def origin() -> Iterator[GuardedOrigin]:
     scope="module",
     params=cases(TARGETS, {"nginx", "varnish", "cloudflare-worker"}, "one of each way to cache"),
 )
-def edge(request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge]:
+def edge(processes: None, request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge]:
     name, port = request.param, free_port()
     if name == "fastly":  # its rules, translated, in Varnish
         options = from_settings(

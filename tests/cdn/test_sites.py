@@ -27,13 +27,13 @@ SHARED = [Candidate(name) for name in ("nginx", "nginx-njs", "varnish")]
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[HeadgateOrigin]:
+def origin(processes: None) -> Iterator[HeadgateOrigin]:
     with headgate_origin(POLL_S, sites=SITES) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def edge(request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edge]:
+def edge(processes: None, request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edge]:
     with started_edge(request.param, origin) as started:
         yield started
 

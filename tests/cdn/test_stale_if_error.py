@@ -20,6 +20,8 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 STALE_S = 8  # longer than all that a test asks meanwhile
 EXPIRED_S = 2.1  # after a second, as caches count whole ones
 AGEING = "/v1/ageing"
@@ -42,7 +44,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LastingGateway
 
 
 @pytest.fixture(scope="module")
-def edges(gateway: LastingGateway) -> Iterator[Mapping[str, int]]:
+def edges(processes: None, gateway: LastingGateway) -> Iterator[Mapping[str, int]]:
     ports = {name: free_port() for name in HOW}
     with contextlib.ExitStack() as stack:
         for name, port in ports.items():

@@ -45,7 +45,7 @@ TWICE = """async (url) => {
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[HeadgateOrigin]:
+def origin(processes: None) -> Iterator[HeadgateOrigin]:
     routes = [
         {"prefix": NO_CACHE, "origin": "memory:"},
         {"prefix": MAX_AGE, "origin": "memory:", "tail_directive": "max-age=0"},
@@ -65,6 +65,7 @@ def tail_of(origin: HeadgateOrigin, prefix: str) -> str:
     return f"{path}?offset={made.next_offset}"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", TRIED)
 def test_stock_caches_store_tails_and_204s_by_the_directives_they_know(
     origin: HeadgateOrigin, name: str
@@ -83,6 +84,7 @@ def test_stock_caches_store_tails_and_204s_by_the_directives_they_know(
     assert found == expected
 
 
+@pytest.mark.usefixtures("processes")
 async def test_equal_long_polls_are_collapsed_by_a_cache_that_honours_s_maxage(
     origin: HeadgateOrigin,
 ) -> None:

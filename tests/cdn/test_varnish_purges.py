@@ -75,6 +75,7 @@ async def test_a_varnish_purge_relayed_by_a_proxy_gets_403(
     assert is_kept(edge, target)
 
 
+@pytest.mark.usefixtures("processes")
 @PURGING
 @pytest.mark.parametrize("proxy", ["haproxy", "caddy"])
 async def test_a_varnish_purge_through_a_proxy_on_the_same_machine_gets_405(

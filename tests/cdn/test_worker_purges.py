@@ -34,13 +34,14 @@ ONE_TAG = json.dumps({"tags": ["s-1"]}).encode()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate() as one:
         yield one
 
 
 @pytest.fixture(scope="module", params=["cloudflare-worker", "cloudflare-durable"])
 def worker(
+    processes: None,
     request: pytest.FixtureRequest,
     server: Headgate,
     tmp_path_factory: pytest.TempPathFactory,

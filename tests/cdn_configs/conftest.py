@@ -21,6 +21,6 @@ def origin() -> Iterator[Origin]:
 
 
 @pytest.fixture(scope="package")
-def nginx(origin: Origin) -> Iterator[int]:
+def nginx(processes: None, origin: Origin) -> Iterator[int]:
     with served(origin, "nginx", "bypass") as port:
         yield port

@@ -18,6 +18,7 @@ NGINX = TARGETS["nginx"]
 HERE = from_settings(Settings(), host="streams.example.com", purge=True)
 
 
+@pytest.mark.usefixtures("processes")
 def test_checking_an_unchanged_nginx_file_finds_nothing() -> None:
     report = check(render(NGINX, HERE), Settings())
     assert (report.target, report.difference, report.checker) == ("nginx", "", "nginx")
@@ -25,6 +26,7 @@ def test_checking_an_unchanged_nginx_file_finds_nothing() -> None:
     assert report.is_fine
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs", "haproxy", "caddy"])
 @pytest.mark.parametrize("standalone", [False, True], ids=["part", "standalone"])
 def test_the_checker_of_each_proxy_accepts_its_rendered_file(name: str, standalone: bool) -> None:
@@ -34,6 +36,7 @@ def test_the_checker_of_each_proxy_accepts_its_rendered_file(name: str, standalo
     assert (report.accepted, report.difference) == (True, ""), report.said
 
 
+@pytest.mark.usefixtures("processes")
 def test_checking_a_file_after_a_change_of_settings_shows_a_difference() -> None:
     report = check(render(NGINX, HERE), Settings(long_poll_timeout=40))
     assert "\n-    proxy_read_timeout 65s;" in report.difference
@@ -42,22 +45,26 @@ def test_checking_a_file_after_a_change_of_settings_shows_a_difference() -> None
     assert not report.is_fine
 
 
+@pytest.mark.usefixtures("processes")
 def test_checking_a_file_after_a_change_of_the_listen_port_shows_a_difference() -> None:
     report = check(render(NGINX, HERE), Settings(listen=Address("127.0.0.1", 5000)))
     assert "\n-    server 127.0.0.1:4437;" in report.difference
     assert "\n+    server 127.0.0.1:5000;" in report.difference
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_explicit_upstream_equal_to_the_default_is_kept_by_a_check() -> None:
     given = from_settings(Settings(), host="a.example", upstream="127.0.0.1:4437")
     moved = Settings(listen=Address("127.0.0.1", 5000))
     assert check(render(NGINX, given), moved).difference == ""
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_changed_setting_unused_by_the_file_is_no_difference() -> None:
     assert check(render(NGINX, HERE), Settings(sse_max_age=300)).difference == ""
 
 
+@pytest.mark.usefixtures("processes")
 def test_options_of_the_command_line_are_no_difference() -> None:
     chosen = from_settings(
         Settings(),
@@ -70,6 +77,7 @@ def test_options_of_the_command_line_are_no_difference() -> None:
     assert check(render(TARGETS["nginx-njs"], chosen), Settings()).difference == ""
 
 
+@pytest.mark.usefixtures("processes")
 def test_checking_an_edited_file_shows_the_difference_and_the_checker_error() -> None:
     text = render(NGINX, HERE).replace("proxy_cache_lock on;", "proxy_cache_lock maybe;", 1)
     report = check(text, Settings())
@@ -88,6 +96,7 @@ def test_every_target_that_can_change_headers_removes_a_forged_forwarded() -> No
     assert set(TARGETS) - set(CLEARING) == change_no_headers | parts_of_another
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", CLEARING)
 def test_checking_a_file_that_passes_on_a_forged_forwarded_warns(name: str) -> None:
     options = from_settings(Settings(), host="a.example", upstream="gateway.example.com:4437")
@@ -138,6 +147,7 @@ def test_checking_a_file_of_an_unknown_target_is_refused() -> None:
         check("# headgate cdn apache {}\n", Settings())
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_mark_of_a_json_file_is_found_at_any_depth() -> None:
     said = mark(NGINX, HERE)
     text = json.dumps({"rules": [{"enabled": True, "description": said}, None, 1]})

@@ -269,7 +269,7 @@ KEYS = ("Authorization", "Cookie", "X-Api-Key")
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+def keys(processes: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     """What the function puts into the key of each event, beside path and query."""
     cases = {**SHARED, **ALONE}
     source = file("cloudfront-function", identity_headers=KEYS)
@@ -294,6 +294,7 @@ def test_the_cloudfront_function_gives_unshared_requests_a_cache_key_of_their_ow
     assert keys[name] == REQUEST
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_cloudfront_function_sorts_the_query_of_shared_reads_without_loss(
     tmp_path: Path,
 ) -> None:
@@ -311,6 +312,7 @@ def test_the_cloudfront_function_sorts_the_query_of_shared_reads_without_loss(
     assert none["querystring"] == ""
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_cloudfront_function_overwrites_a_cache_key_header_of_the_client(
     tmp_path: Path,
 ) -> None:
@@ -321,6 +323,7 @@ def test_the_cloudfront_function_overwrites_a_cache_key_header_of_the_client(
     assert answers[1]["headers"]["x-headgate-alone"] == {"value": REQUEST}
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_cloudfront_function_changes_only_the_cache_key_header_of_a_post(
     tmp_path: Path,
 ) -> None:
@@ -331,6 +334,7 @@ def test_the_cloudfront_function_changes_only_the_cache_key_header_of_a_post(
     assert answer == expected
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_cloudfront_function_ignores_cookies_without_cookie_identity(
     tmp_path: Path,
 ) -> None:

@@ -44,6 +44,7 @@ def passes(file: Path) -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -67,6 +68,7 @@ def test_the_fastly_vcl_passes_its_linter_without_warnings(
     assert passes(file)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_naive_varnish_file_fails_the_fastly_linter() -> None:
     report = linted(NAIVE)
     assert (report["Errors"], report["Warnings"]) == (10, 2)

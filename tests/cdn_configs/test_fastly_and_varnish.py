@@ -140,7 +140,7 @@ def vcl(name: str, origin_port: int) -> str:
 
 
 @pytest.fixture(scope="module", params=["fastly", "varnish"])
-def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
+def edge(processes: None, request: pytest.FixtureRequest) -> Iterator[Edge]:
     answers = {f"/{name}": case.answer for name, case in CASES.items()}
     others = {f"/{name}": Answer(fields=says(CHUNK)) for name in (*PASSES, *OTHERS)}
     origin = Origin({**answers, **others, "/failing": AGEING, "/away": AGEING})

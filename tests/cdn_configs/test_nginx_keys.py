@@ -26,14 +26,14 @@ EDGES = ",-./09:@AZ[^_`az{}~"
 
 
 @pytest.fixture(scope="module")
-def named(origin: Origin) -> Iterator[int]:
+def named(processes: None, origin: Origin) -> Iterator[int]:
     """It is for one host."""
     with served(origin, "nginx", "bypass", NAME) as port:
         yield port
 
 
 @pytest.fixture(scope="module", params=TARGETS["nginx-njs"].credentials)
-def njs(origin: Origin, request: pytest.FixtureRequest) -> Iterator[int]:
+def njs(processes: None, origin: Origin, request: pytest.FixtureRequest) -> Iterator[int]:
     with served(origin, "nginx-njs", request.param) as port:
         yield port
 
@@ -93,6 +93,7 @@ def test_an_nginx_purge_evicts_the_response_of_its_url_and_no_other(
     assert results(nginx, url, {}) + results(nginx, other, {}) == ["MISS", "HIT"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_nginx_purge_from_its_own_machine_gets_403_with_a_remote_gateway() -> None:
     """A proxy in front of nginx may be on it, and everybody is behind that."""
     port = free_port()

@@ -22,7 +22,7 @@ A, B = {"Authorization": "Bearer A"}, {"Authorization": "Bearer B"}
 
 
 @pytest.fixture(scope="module")
-def readers_apart(origin: Origin) -> Iterator[int]:
+def readers_apart(processes: None, origin: Origin) -> Iterator[int]:
     with served(origin, "nginx-njs", "per-credential") as port:
         yield port
 

@@ -67,6 +67,7 @@ def traefik_resources(dynamic: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.usefixtures("processes")
 def test_ingress_and_gateway_api_files_match_the_published_schemas() -> None:
     names = ("ingress-nginx", "gateway-api")
     resources = [one for name in names for one in yaml.safe_load_all(made(name))]
@@ -78,6 +79,7 @@ def test_ingress_and_gateway_api_files_match_the_published_schemas() -> None:
     assert "timeouts/request must be string" in fault["wrong"]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("standalone", [False, True], ids=["part", "standalone"])
 def test_the_traefik_file_matches_the_published_schema(standalone: bool) -> None:
     dynamic = yaml.safe_load(made("traefik", standalone=standalone))

@@ -290,6 +290,7 @@ def test_the_mark_of_a_file_is_one_line_and_omits_default_options() -> None:
     )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs"])
 def test_nginx_accepts_its_file_with_each_mode_of_credentials_and_purge(
     name: str, tmp_path: Path

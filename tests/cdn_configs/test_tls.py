@@ -30,7 +30,7 @@ HTTP2_ON = (1, 25, 1)  # the first nginx that knows the directive
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a certificate lies, its key, and both in one file."""
     made = tmp_path_factory.mktemp("tls")
     files = ["-keyout", KEY, "-out", CHAIN]
@@ -87,6 +87,7 @@ def chosen(port: int, *offered: str) -> str | None:
         return tls.selected_alpn_protocol()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("name", "spoken"), [("nginx", of_nginx), ("haproxy", of_haproxy), ("caddy", of_caddy)]
 )

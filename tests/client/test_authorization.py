@@ -73,7 +73,7 @@ def issuer(tmp_path: Path) -> Issuer:
 
 
 @pytest.fixture
-def guarded(issuer: Issuer) -> Iterator[Headgate]:
+def guarded(processes: None, issuer: Issuer) -> Iterator[Headgate]:
     environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_TOKENS_FILE": str(issuer.path)}
     with headgate_server(environment=environment) as server:
         yield server
@@ -165,6 +165,7 @@ async def test_a_failing_authorization_function_raises_an_error_without_secrets(
     assert str(raised.value) == f"http://127.0.0.1:9/x: {sentence}"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_writer_retries_while_its_authorization_function_fails() -> None:
     failures: list[Exception] = [OSError(), OSError()]
 

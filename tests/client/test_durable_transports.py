@@ -21,6 +21,8 @@ from tests.support.unmodified_clients import run_script
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SEED = 4439
 TEXT = make_text(SEED, 8000)
 TOKENS = [token.decode() for token in cut_into_tokens(TEXT, SEED, 13)]

@@ -43,6 +43,7 @@ def test_the_library_declares_its_version_types_and_dependencies() -> None:
     assert sorted(brought) == ["aiohttp<4,>=3.11", "msgspec>=0.19", "typing-extensions>=4.4"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_importing_the_library_loads_neither_gateway_nor_aiohttp_nor_redis() -> None:
     loaded = "import sys, headgate; print({'aiohttp', 'gateway', 'redis'} & set(sys.modules))"
     done = subprocess.run(
@@ -51,6 +52,7 @@ def test_importing_the_library_loads_neither_gateway_nor_aiohttp_nor_redis() -> 
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_python_dash_m_headgate_runs_the_command_of_the_server() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "headgate", "--version"], capture_output=True, text=True, check=True

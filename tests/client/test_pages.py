@@ -15,6 +15,7 @@ from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_documented_writer_program_writes_its_story_and_closes_the_stream() -> None:
     page = (ROOT / "docs/client/writer.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -26,6 +27,7 @@ async def test_the_documented_writer_program_writes_its_story_and_closes_the_str
         assert await is_closed(url)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("heading", "printed"),
     [

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
 from tests.support.processes import ROOT, headgate
 
@@ -20,6 +21,7 @@ async def produce(question: str) -> AsyncIterator[str]:
         yield token
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_application_in_the_readme_streams_and_resumes_an_answer() -> None:
     (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {"produce": produce}

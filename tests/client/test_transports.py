@@ -19,6 +19,8 @@ from tests.support.waiting import SERVER_PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SEED = 4440
 TEXT = make_text(SEED, 8000)
 TOKENS = [token.decode() for token in cut_into_tokens(TEXT, SEED, 13)]

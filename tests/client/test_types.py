@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pyright
+import pytest
 from headgate import FormatName
 from headgate.runs.formats import FORMATS
 
@@ -17,6 +18,7 @@ from tests.support.processes import ROOT
 PYRIGHT = Path(pyright.__file__).with_name("dist") / "index.js"
 
 
+@pytest.mark.usefixtures("processes")
 def test_pyright_reports_only_the_marked_mistakes_of_the_typed_application() -> None:
     node = Path(sys.executable).with_name("node")
     done = subprocess.run(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Reference]:
+def server(processes: None) -> Iterator[Reference]:
     with reference() as server:
         yield server
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.asyncio(loop_scope="session")]
 
 PAGE = ROOT / "tests" / "clients" / "two_reads_page.html"
 MODULES = ROOT / "tests" / "node" / "node_modules"
@@ -30,7 +30,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def client(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The official client as one module, as pages have it."""
     bundle = tmp_path_factory.mktemp("client") / "client.js"
     source = MODULES / "@durable-streams" / "client" / "dist" / "index.js"
@@ -41,7 +41,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=cases(["file", "reference"], {"reference"}, "a log through a gateway"))
-def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def streams(processes: None, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         origin = f"file:{tmp_path}"
         if request.param == "reference":

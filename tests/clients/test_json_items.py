@@ -26,6 +26,7 @@ MIN_CUTS = 5
 FIRST_CUT_BYTES = 4 << 10
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
 @pytest.mark.parametrize("scheme", cases(["memory", "file"], {"file"}, "a file"))
 async def test_the_typescript_producer_stores_each_item_once_over_cut_connections(

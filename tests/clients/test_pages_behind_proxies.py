@@ -69,6 +69,7 @@ async def test_readme_and_http_page_show_the_same_event_source_example() -> None
     assert of_stream("README.md") == of_stream("docs/http.md")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_documented_event_source_examples_resume_after_a_502(
     tmp_path: Path, window: BrowserContext
 ) -> None:
@@ -108,6 +109,7 @@ async def test_the_documented_event_source_examples_resume_after_a_502(
                 await holds(page, f"opened.at(-1).readyState === {CLOSED}")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_documented_example_with_statuses_stops_after_a_404(
     window: BrowserContext,
 ) -> None:
@@ -145,6 +147,7 @@ async def serving(app: Any, port: int) -> AsyncIterator[None]:
             connection.transport.abort()  # as the end of its process would
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_documented_example_of_a_run_resumes_after_a_502(
     tmp_path: Path, window: BrowserContext
 ) -> None:

@@ -41,6 +41,7 @@ READERS: Sequence[tuple[Read, Mode]] = (
 )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 async def test_official_clients_resume_after_each_end_of_an_sse_response() -> None:
     tokens = cut_into_tokens(make_text(SEED, 1 << 20), SEED, 13)

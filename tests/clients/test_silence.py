@@ -64,6 +64,7 @@ def text(events: list[list[str]]) -> str:
     return "".join(data for name, data in events if name in {"message", "data"})
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("query", [LIVE, VIEW])
 async def test_no_client_sees_an_event_in_the_silence_of_a_stream(query: str) -> None:
     readers = f'headgate_live_readers{{mode="sse",route="/v1/stream"}} {READERS[query]}.0'

@@ -64,6 +64,7 @@ def serving(scheme: str, folder: Path) -> Iterator[tuple[Headgate, Headgate]]:
             yield log, gateway
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_every_official_client_gets_every_byte_once_over_cut_connections(

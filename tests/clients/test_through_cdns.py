@@ -42,13 +42,13 @@ MOST_S = 40.0  # a client that needs longer is stuck
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[HeadgateOrigin]:
+def origin(processes: None) -> Iterator[HeadgateOrigin]:
     with headgate_origin(POLL_S) as started:
         yield started
 
 
 @pytest.fixture(scope="module", params=EDGES)
-def edge(request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edge]:
+def edge(processes: None, request: pytest.FixtureRequest, origin: HeadgateOrigin) -> Iterator[Edge]:
     with started_edge(Candidate(request.param), origin) as started:
         yield started
 
@@ -57,6 +57,7 @@ def url(edge: Edge, path: str) -> str:
     return f"http://127.0.0.1:{edge.port}{path}"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_typescript_client_behind_a_cdn_gets_each_written_item(
     edge: Edge, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ async def test_two_stream_databases_behind_a_cdn_agree(edge: Edge) -> None:
         await asyncio.gather(*map(agree, LIVE))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("edge", IN_PART, indirect=True)
 async def test_an_ai_sdk_chat_behind_a_cdn_is_read_live_and_after_a_reload(edge: Edge) -> None:
     """The transport of the AI SDK: no word is written before the one before it was read."""
@@ -141,6 +143,7 @@ async def test_an_ai_sdk_chat_behind_a_cdn_is_read_live_and_after_a_reload(edge:
     assert "".join(deltas) == "".join(WORDS)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("edge", IN_PART, indirect=True)
 async def test_a_yjs_document_behind_a_cdn_opens_after_compaction(edge: Edge) -> None:
     """The server of Yjs keeps its documents behind the edge, and reads them through it."""

@@ -38,6 +38,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
         yield stack.enter_context(headgate(origin)).url
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(TIMEOUT_S + 30)
 @pytest.mark.parametrize("kind", cases(KINDS, {"file", "reference"}, "a file, and an origin"))
 def test_a_yjs_document_opens_after_compaction_on_every_log(kind: str, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class Stream:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     """A Headgate in memory, with long-polls of one second."""
     with headgate(arguments=["--long-poll-timeout", "1"]) as server:
         yield server

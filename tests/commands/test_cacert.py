@@ -6,6 +6,8 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.commands.conftest import CommandLine
 from tests.commands.nginx import nginx
 from tests.commands.test_cdn_doctor_times import CERTIFICATE, TLS
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.processes import Headgate
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 COMMANDS = (

@@ -63,6 +63,7 @@ def test_cdn_list_as_json_prints_an_object_for_each_target() -> None:
     ]
 
 
+@pytest.mark.usefixtures("processes")
 def test_cdn_check_as_json_prints_the_report_and_keeps_its_status(tmp_path: Path) -> None:
     file = tmp_path / "site.conf"
     assert headgate("render", "nginx", "--host", HOST, "-o", str(file))[0] == 0
@@ -108,6 +109,7 @@ def test_options_of_cdn_render_override_the_settings() -> None:
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_file_just_written_by_cdn_render_passes_cdn_check(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (0, "", DEFAULTS)
@@ -132,6 +134,7 @@ def test_cdn_render_overwrites_only_files_it_has_made(tmp_path: Path) -> None:
     assert f"server_name other.{HOST};" in file.read_text()
 
 
+@pytest.mark.usefixtures("processes")
 def test_cdn_render_writes_all_files_of_a_target_into_a_folder(tmp_path: Path) -> None:
     given = ("render", "cloudflare-durable", "--upstream", "gateway.example.com:443")
     names = {"worker.js", "wrangler.jsonc", "package.json"}
@@ -194,6 +197,7 @@ def test_cdn_render_into_a_missing_folder_prints_one_sentence(tmp_path: Path) ->
     assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (2, "", said)
 
 
+@pytest.mark.usefixtures("processes")
 def test_cdn_check_prints_the_differences_and_the_errors_of_the_checker(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     headgate("render", "nginx", "--host", HOST, "-o", str(file))

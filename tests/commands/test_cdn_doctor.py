@@ -42,7 +42,7 @@ MADE_WITH_CREDENTIALS = MADE + 1
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate(arguments=ARGUMENTS, environment=ENVIRONMENT) as server:
         yield server
 
@@ -53,6 +53,7 @@ def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_429_of_the_server_is_reported_with_the_limit_that_it_names() -> None:
     with headgate(environment={**ENVIRONMENT, "HEADGATE_MAX_CLIENT_APPENDS": "2"}) as limited:
         examination = await examined(limited.streams)
@@ -81,6 +82,7 @@ async def a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headga
     assert not any("secret" in one.saw or "hush" in one.saw for one in examination.findings)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_doctor_passes_a_headgate_without_a_proxy_in_front(
     server: Headgate, cli: CommandLine
 ) -> None:
@@ -110,6 +112,7 @@ async def test_the_doctor_passes_a_headgate_without_a_proxy_in_front(
     assert names_of_streams(server) == []
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
 )
@@ -125,6 +128,7 @@ def test_an_interrupted_doctor_removes_its_streams(
     assert names_of_streams(server) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_doctor_of_an_unreachable_server_exits_with_2(cli: CommandLine) -> None:
     at = f"http://127.0.0.1:{free_port()}/v1/stream"
     done = cli("doctor", at)
@@ -136,6 +140,7 @@ def test_the_doctor_of_an_unreachable_server_exits_with_2(cli: CommandLine) -> N
     assert (done.returncode, json.loads(done.stdout)) == (2, {"url": at, "error": why})
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_doctor_with_an_unusable_admin_url_exits_with_2(
     server: Headgate, cli: CommandLine
 ) -> None:

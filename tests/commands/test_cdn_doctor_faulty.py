@@ -198,6 +198,7 @@ def as_guides_say(engine: Engine, text: str, origin: HeadgateOrigin) -> Iterator
         yield port
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)
 async def test_the_doctor_names_exactly_the_fault_of_each_faulty_deployment(
     monkeypatch: pytest.MonkeyPatch,

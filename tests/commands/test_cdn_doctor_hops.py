@@ -90,7 +90,7 @@ async def behind(
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Headgate]:
+def gateway(processes: None) -> Iterator[Headgate]:
     with headgate(arguments=ARGUMENTS, environment=ENVIRONMENT) as gateway:
         yield gateway
 

@@ -104,6 +104,7 @@ SERVERS: dict[str, tuple[str, set[str]]] = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 async def test_the_doctor_names_exactly_the_faults_of_each_nginx_configuration(
     tmp_path: Path,

@@ -50,6 +50,7 @@ async def examine(url: str, token: str | None) -> Examination:
     return await examined(url, environment=environment, reader=reader)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 async def test_the_doctor_examines_shared_copies_of_readers_in_each_credentials_mode(
     monkeypatch: pytest.MonkeyPatch,

@@ -32,6 +32,7 @@ async def examine(edges: dict[str, Edge]) -> dict[str, Examination]:
     return dict(zip(edges, await asyncio.gather(*map(examined, at)), strict=True))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 async def test_the_doctor_finds_no_fault_in_configurations_made_by_headgate(
     monkeypatch: pytest.MonkeyPatch,

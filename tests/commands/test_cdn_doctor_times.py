@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from gateway.commands.cdn_doctor.examination import Examination
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 KEPT_S, LATER_S = 3.0, 4.0
 TLS = """
     listen 127.0.0.1:{port} ssl{protocol};

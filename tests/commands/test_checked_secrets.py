@@ -14,6 +14,8 @@ from tests.support.processes import AT_ONCE, HEADGATE, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 MODEL = {"prefix": "/m", "upstream": "https://a.example", "streams": "/v1/stream/a"}
 
 

@@ -14,6 +14,8 @@ from tests.support.processes import HEADGATE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture
 def closed_pipe() -> Iterator[int]:

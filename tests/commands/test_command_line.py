@@ -59,6 +59,7 @@ def test_dash_h_and_dash_dash_help_print_the_same_for_every_command(
     assert short[1].startswith(f"Usage: headgate {' '.join(arguments)}".rstrip())
 
 
+@pytest.mark.usefixtures("processes")
 def test_help_loads_no_network_library() -> None:
     program = (
         "import sys; from click import Context; from gateway.__main__ import cli;"
@@ -110,6 +111,7 @@ def test_a_wrong_command_line_is_explained_and_exits_with_2(typed: str, complain
     assert complaint in said
 
 
+@pytest.mark.usefixtures("processes")
 def test_version_prints_the_versions_of_the_packages(cli: CommandLine) -> None:
     versions = json.loads(cli.output("version", "--json"))
     assert sorted(versions) == [
@@ -120,6 +122,7 @@ def test_version_prints_the_versions_of_the_packages(cli: CommandLine) -> None:
     assert cli.output("--version") == cli.output("version")
 
 
+@pytest.mark.usefixtures("processes")
 def test_python_dash_m_gateway_runs_the_same_commands(cli: CommandLine) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "version"], capture_output=True, check=True, cwd=ROOT
@@ -130,6 +133,7 @@ def test_python_dash_m_gateway_runs_the_same_commands(cli: CommandLine) -> None:
 # ---------------------------------------------------------------- check
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_prints_every_route_with_its_access(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text(
@@ -159,6 +163,7 @@ def test_check_prints_every_route_with_its_access(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_says_who_may_call_each_provider_and_with_whose_key(tmp_path: Path) -> None:
     (tmp_path / "house.key").write_text("sk-house")
     (tmp_path / "house.key").chmod(0o600)
@@ -192,6 +197,7 @@ def test_check_says_who_may_call_each_provider_and_with_whose_key(tmp_path: Path
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_names_a_key_file_that_the_server_would_refuse(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     model = 'prefix = "/m"\nupstream = "https://a.example"\ndialect = "openai"'
@@ -202,6 +208,7 @@ def test_check_names_a_key_file_that_the_server_would_refuse(tmp_path: Path) -> 
     assert "but must be a file that can be read: No such file or directory" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_reads_the_environment_and_the_config_file_named_there(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
     config.write_text('origin = "memory:"\n')
@@ -215,6 +222,7 @@ def test_check_reads_the_environment_and_the_config_file_named_there(tmp_path: P
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_names_the_front_and_which_listeners_speak_tls(tmp_path: Path) -> None:
     subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
     settings = {
@@ -232,6 +240,7 @@ def test_check_names_the_front_and_which_listeners_speak_tls(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(tmp_path: Path) -> None:
     config, tokens = tmp_path / "h.toml", tmp_path / "tokens.toml"
     tokens.write_text(f'{BEN}[[revoked]]\nname = "ann"\n')
@@ -281,6 +290,7 @@ def test_check_warns_of_a_revoked_name_without_a_token(tmp_path: Path) -> None:
     assert second.startswith("Valid: ")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
 )
@@ -325,6 +335,7 @@ headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ["check", "serve"])
 def test_every_mistake_in_the_settings_is_one_sentence(
     name: str, cli: CommandLine, tmp_path: Path
@@ -339,6 +350,7 @@ def test_every_mistake_in_the_settings_is_one_sentence(
 # ---------------------------------------------------------------- serve
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_flag_of_serve_is_checked_as_a_setting(cli: CommandLine) -> None:
     arguments = ["--listen", "--admin", "--origin", "--workers", "--long-poll-timeout"]
     arguments += ["--log-level", "--log-format"]
@@ -348,6 +360,7 @@ def test_every_flag_of_serve_is_checked_as_a_setting(cli: CommandLine) -> None:
     assert sorted(named) == sorted(arguments)
 
 
+@pytest.mark.usefixtures("processes")
 def test_serve_on_a_port_in_use_prints_one_sentence(cli: CommandLine, server: Headgate) -> None:
     taken = f"127.0.0.1:{server.port}"
     done = cli(
@@ -363,6 +376,7 @@ def test_serve_on_a_port_in_use_prints_one_sentence(cli: CommandLine, server: He
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_serve_on_an_address_of_another_machine_prints_one_sentence(cli: CommandLine) -> None:
     ports = ["--listen", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}"]
     done = cli("serve", *ports, "--listen", "192.0.2.1:4437", "--auth=none", "--origin=memory:")
@@ -372,6 +386,7 @@ def test_serve_on_an_address_of_another_machine_prints_one_sentence(cli: Command
     assert "; choose an address of this machine, or 0.0.0.0 for every IPv4 address" in sentence
 
 
+@pytest.mark.usefixtures("processes")
 def test_serve_with_an_impossible_data_folder_prints_one_sentence(
     cli: CommandLine, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.commands.conftest import CommandLine
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,7 +36,7 @@ def test_bash_completes_with_the_printed_script(
 
 
 @pytest.fixture
-def with_contexts(cli: CommandLine, tmp_path: Path) -> CommandLine:
+def with_contexts(processes: None, cli: CommandLine, tmp_path: Path) -> CommandLine:
     """The command line with two contexts."""
     cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
     for name in ("prod", "preview"):

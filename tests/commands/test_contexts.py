@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.support.blocking_origin import Exchange
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NO_SERVER = "http://127.0.0.1:9/v1/stream"
 
 

@@ -69,6 +69,7 @@ async def state_of(place: str, path: str = "s") -> StreamState:
     return found.state
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("appends", [2, 40], ids=["within-the-copy", "past-the-copy"])
 async def test_retention_at_the_source_between_two_runs_moves_the_beginning_of_the_copy(
     appends: int, folders: Folders
@@ -96,6 +97,7 @@ async def test_retention_at_the_source_between_two_runs_moves_the_beginning_of_t
     folders.cli.output("verify", folders.target)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_copy_in_redis_that_begins_within_what_an_earlier_run_stored_is_whole(
     folders: Folders, tmp_path: Path
 ) -> None:
@@ -121,6 +123,7 @@ async def test_a_copy_in_redis_that_begins_within_what_an_earlier_run_stored_is_
         assert cut_within > 3
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_fork_becomes_a_stream_of_its_own_with_the_same_offsets(folders: Folders) -> None:
     async def fork(service: Service) -> None:
         await service.create("s", b"begins ")
@@ -138,6 +141,7 @@ async def test_a_fork_becomes_a_stream_of_its_own_with_the_same_offsets(folders:
     assert folders.copy()["changed"] == 0
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_idle_lifetime_goes_on_where_it_was_and_an_expired_stream_is_not_copied(
     folders: Folders,
 ) -> None:
@@ -156,6 +160,7 @@ async def test_an_idle_lifetime_goes_on_where_it_was_and_an_expired_stream_is_no
         assert (await log.load("over")).place.state is None
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("there", "why"),
     [
@@ -187,6 +192,7 @@ async def test_a_stream_that_is_no_beginning_of_its_source_is_refused_and_left(
     assert await exact(folders.target, ["s"]) == before
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_that_was_deleted_at_the_destination_is_refused_there(
     folders: Folders,
 ) -> None:
@@ -198,6 +204,7 @@ async def test_a_stream_that_was_deleted_at_the_destination_is_refused_there(
     assert b"the same offsets" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_copy_in_redis_that_a_killed_run_did_not_list_is_listed_by_the_next(
     folders: Folders, tmp_path: Path
 ) -> None:
@@ -283,6 +290,7 @@ async def test_streams_beyond_those_that_are_remembered_are_compared_again_and_c
     assert capfd.readouterr().err.count("FROM has more than 100,000 streams: ") == beyond
 
 
+@pytest.mark.usefixtures("processes")
 async def test_readers_and_producers_go_on_at_a_gateway_that_serves_the_copy(
     folders: Folders, tmp_path: Path
 ) -> None:
@@ -308,6 +316,7 @@ async def test_readers_and_producers_go_on_at_a_gateway_that_serves_the_copy(
             assert (read.status, read.body) == (200, b"two three")
 
 
+@pytest.mark.usefixtures("processes")
 def test_subscriptions_come_along_unless_streams_only_are_wanted(folders: Folders) -> None:
     document = {"type": "pull-wake", "pattern": "a/*", "wake_stream": "wakes"}
     with headgate(folders.source) as server:

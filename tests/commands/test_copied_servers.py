@@ -33,7 +33,7 @@ TEXT, JSON = "text/plain", "application/json"
 
 
 @pytest.fixture(scope="module")
-def other() -> Iterator[Headgate]:
+def other(processes: None) -> Iterator[Headgate]:
     """A second server."""
     with headgate() as server:
         yield server
@@ -67,6 +67,7 @@ def data(server: Headgate, name: str) -> bytes | None:
     return None if answer.status == 404 else answer.body
 
 
+@pytest.mark.usefixtures("processes")
 def test_new_appends_streams_and_closures_are_followed_until_ctrl_c(
     copier: CommandLine, server: Headgate, other: Headgate
 ) -> None:
@@ -88,6 +89,7 @@ def test_new_appends_streams_and_closures_are_followed_until_ctrl_c(
     )
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_append_of_a_killed_copy_that_arrives_late_is_not_stored_twice(
     copier: CommandLine, server: Headgate, other: Headgate, tmp_path: Path
 ) -> None:
@@ -118,6 +120,7 @@ def _producer_id(server: Headgate, name: str) -> str:
     return f"headgate-copy-{digest}"
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_map_has_offsets_of_both_sides_that_mean_the_same_place(
     copier: CommandLine, server: Headgate, other: Headgate, tmp_path: Path
 ) -> None:
@@ -131,6 +134,7 @@ def test_the_map_has_offsets_of_both_sides_that_mean_the_same_place(
     assert line["to"] == ask(other.port, "HEAD", path).next_offset
 
 
+@pytest.mark.usefixtures("processes")
 def test_long_text_is_cut_into_appends_between_characters(
     copier: CommandLine, server: Headgate, tmp_path: Path
 ) -> None:
@@ -149,6 +153,7 @@ def test_long_text_is_cut_into_appends_between_characters(
     assert made_again["bytes"] == 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_each_server_gets_its_own_authorization_alone(
     copier: CommandLine, server: Headgate, other: Headgate, tmp_path: Path
 ) -> None:
@@ -172,6 +177,7 @@ def test_each_server_gets_its_own_authorization_alone(
     assert b"cannot be read: No such file" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_401_ends_the_copy_with_what_to_do_about_the_authorization(
     cli: CommandLine, tmp_path: Path
 ) -> None:
@@ -189,6 +195,7 @@ def test_a_401_ends_the_copy_with_what_to_do_about_the_authorization(
     assert by_file.stderr.decode().endswith(f"; put another into {file}.\n")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_that_is_away_ends_the_copy_with_status_69(
     copier: CommandLine, server: Headgate, tmp_path: Path
 ) -> None:
@@ -198,6 +205,7 @@ def test_a_server_that_is_away_ends_the_copy_with_status_69(
     assert b"0 streams copied or compared" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_folder_that_cannot_be_made_ends_the_copy_with_a_sentence(
     copier: CommandLine, server: Headgate
 ) -> None:

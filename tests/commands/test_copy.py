@@ -26,6 +26,7 @@ def copier() -> Iterator[CommandLine]:
     made.kill()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_streams_are_equal_after_copies_of_every_pair_that_were_killed(
     tmp_path: Path,
 ) -> None:
@@ -35,6 +36,7 @@ async def test_streams_are_equal_after_copies_of_every_pair_that_were_killed(
     assert killed  # a run may end before it is killed on a busy machine
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_repeated_copy_changes_nothing_and_a_grown_stream_is_gone_on_with(
     copier: CommandLine, tmp_path: Path
 ) -> None:
@@ -54,6 +56,7 @@ async def test_a_repeated_copy_changes_nothing_and_a_grown_stream_is_gone_on_wit
     assert await exact(source, paths) == await exact(target, paths)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_append_of_a_copied_producer_is_a_duplicate_at_the_copy(
     copier: CommandLine, tmp_path: Path
 ) -> None:
@@ -71,6 +74,7 @@ async def test_an_append_of_a_copied_producer_is_a_duplicate_at_the_copy(
         assert await service.data("s") == b"once"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_with_other_content_is_refused_by_name_and_the_others_are_copied(
     copier: CommandLine, tmp_path: Path
 ) -> None:
@@ -91,6 +95,7 @@ async def test_a_stream_with_other_content_is_refused_by_name_and_the_others_are
         assert await Service(log).data("third") == b"of the source"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_only_streams_with_the_prefix_or_in_the_file_of_names_are_copied(
     copier: CommandLine, tmp_path: Path
 ) -> None:
@@ -114,6 +119,7 @@ async def test_only_streams_with_the_prefix_or_in_the_file_of_names_are_copied(
     assert [path for path, one in found.items() if one] == ["a/1", "a/2", "b%20c/1"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_folder_that_a_server_has_open_is_refused_in_words(
     copier: CommandLine, tmp_path: Path
 ) -> None:
@@ -126,6 +132,7 @@ def test_a_folder_that_a_server_has_open_is_refused_in_words(
     )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("source", "target", "status", "said"),
     [
@@ -163,6 +170,7 @@ def test_messages_are_the_same_if_javascript_reads_the_same(
     assert is_same_message(one, other) is is_same
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("is_source", [True, False], ids=["from", "to"])
 async def test_a_redis_that_cannot_be_reached_is_named_in_one_sentence(
     copier: CommandLine, tmp_path: Path, *, is_source: bool

@@ -171,6 +171,7 @@ def test_a_danger_is_named_with_the_place_of_the_setting(tmp_path: Path) -> None
     assert second.startswith(f"{config}:4: routes[0].origin: others can look into ")
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_warns_of_dangers_and_fails_only_if_it_is_strict(cli: CommandLine) -> None:
     environment = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_ORIGIN": "memory:"}
     warning = f"HEADGATE_LONG_POLL_TIMEOUT: long_poll_timeout is 60: {SILENT}"
@@ -188,6 +189,7 @@ def test_check_warns_of_dangers_and_fails_only_if_it_is_strict(cli: CommandLine)
     assert cli("check", "--strict", environment={"HEADGATE_ORIGIN": "memory:"}).returncode == 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_warns_of_a_redis_that_keeps_no_append_only_file(
     cli: CommandLine, tmp_path: Path
 ) -> None:
@@ -204,6 +206,7 @@ def test_check_warns_of_a_redis_that_keeps_no_append_only_file(
         assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_looks_at_a_redis_that_only_stores_subscriptions(
     cli: CommandLine, tmp_path: Path
 ) -> None:
@@ -221,6 +224,7 @@ def test_check_looks_at_a_redis_that_only_stores_subscriptions(
         assert "s3cret" not in (done.stdout + done.stderr).decode()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("group", [SentinelGroup, ClusterServers])
 def test_check_asks_every_primary_of_a_group_of_redis_servers(
     group: type[SentinelGroup | ClusterServers], tmp_path: Path
@@ -231,6 +235,7 @@ def test_check_asks_every_primary_of_a_group_of_redis_servers(
         assert len(servers_without_file(route)) == primaries
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_says_that_a_redis_cannot_be_asked_and_accepts_the_settings(
     cli: CommandLine,
 ) -> None:
@@ -242,6 +247,7 @@ def test_check_says_that_a_redis_cannot_be_asked_and_accepts_the_settings(
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_start_logs_a_redis_that_keeps_no_append_only_file_once(tmp_path: Path) -> None:
     with redis_server(tmp_path, appendonly="no") as redis, headgate(redis.url) as server:
         assert server.terminate() == 0
@@ -249,6 +255,7 @@ def test_a_start_logs_a_redis_that_keeps_no_append_only_file_once(tmp_path: Path
     assert [json.loads(line)["what"] for line in lines] == [WITHOUT_FILE]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_start_logs_each_danger_once() -> None:
     with headgate(arguments=["--long-poll-timeout", "60"]) as server:
         assert server.terminate() == 0

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support.http1 import Answer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TEXT = {"Content-Type": "text/plain"}
 
 

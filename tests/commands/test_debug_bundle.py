@@ -38,6 +38,7 @@ def unpacked(file: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 def test_a_bundle_of_a_server_on_this_machine_has_all_parts_and_no_planted_secret(
     tmp_path: Path,
@@ -84,6 +85,7 @@ def test_a_bundle_of_a_server_on_this_machine_has_all_parts_and_no_planted_secre
             assert secret.encode() not in part, (name, secret)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 def test_a_bundle_of_a_server_elsewhere_says_what_is_missing(tmp_path: Path) -> None:
     with headgate() as server:
@@ -98,6 +100,7 @@ def test_a_bundle_of_a_server_elsewhere_says_what_is_missing(tmp_path: Path) -> 
     assert "metrics-2.txt" in parts
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_bundle_without_a_server_is_a_failure(tmp_path: Path) -> None:
     cli = CommandLine("http://127.0.0.1:9/s")
     done = cli("debug", "bundle", str(tmp_path / "x"), "--admin", "http://127.0.0.1:9")
@@ -124,6 +127,7 @@ def test_what_looks_like_a_credential_is_masked(line: bytes, masked: bytes) -> N
     assert parts.files["log.txt"] == masked
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_last_lines_of_a_long_log_are_whole_and_bounded(tmp_path: Path) -> None:
     log = tmp_path / "log"
     lines = b"".join(b"%07d\n" % number for number in range(LAST_BYTES // 8 + 100))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.support.blocking_origin import Exchange
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 MANY = 600  # more than a page
 
 

@@ -28,7 +28,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "redis.md"
 
 
 @pytest.fixture(scope="module")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def _server(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with redis_server(tmp_path_factory.mktemp("redis")) as started:
         yield started
 
@@ -288,6 +288,7 @@ def load(server: RedisServer, *names: str) -> None:
 OTHERS = ("headgate_0123456789ab", "headgate_ba9876543210")
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_functions_a_gateway_loads_are_those_of_this_version(server: RedisServer) -> None:
     load(server, "headgate_tools", "other")
     with headgate(server.url):
@@ -296,6 +297,7 @@ def test_the_functions_a_gateway_loads_are_those_of_this_version(server: RedisSe
     assert [it for it in access(told) if it.about == "functions"] == []
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("others", [OTHERS[:1], OTHERS])
 def test_functions_of_other_versions_are_noted_with_working_delete_commands(
     server: RedisServer, others: tuple[str, ...]
@@ -378,6 +380,7 @@ def cli() -> Iterator[CommandLine]:
     made.kill()
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_prints_a_readable_report_in_100_columns(
     server: RedisServer, cli: CommandLine
 ) -> None:
@@ -393,6 +396,7 @@ def test_doctor_redis_prints_a_readable_report_in_100_columns(
     assert max(map(len, printed.splitlines())) <= 100
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_json_has_the_findings_of_the_report(
     server: RedisServer, cli: CommandLine
 ) -> None:
@@ -408,6 +412,7 @@ def test_doctor_redis_json_has_the_findings_of_the_report(
     }
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_examines_each_redis_route_of_the_settings(
     server: RedisServer, cli: CommandLine, tmp_path: Path
 ) -> None:
@@ -434,6 +439,7 @@ def test_doctor_redis_examines_each_redis_route_of_the_settings(
     assert "wait_replicas" not in json.dumps(second)
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_examines_a_redis_that_only_stores_subscriptions(
     server: RedisServer, cli: CommandLine
 ) -> None:
@@ -443,12 +449,14 @@ def test_doctor_redis_examines_a_redis_that_only_stores_subscriptions(
     assert found["origin"] == server.url
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_without_a_redis_route_exits_with_2(cli: CommandLine) -> None:
     done = cli("doctor", "redis", environment={"HEADGATE_ORIGIN": "memory:"})
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"no route has its streams in Redis" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_of_an_unreachable_redis_exits_with_69(cli: CommandLine) -> None:
     done = cli("doctor", "redis", f"redis://app:s3cret@127.0.0.1:{free_port()}")
     assert (done.returncode, done.stdout) == (69, b"")
@@ -456,6 +464,7 @@ def test_doctor_redis_of_an_unreachable_redis_exits_with_69(cli: CommandLine) ->
     assert b"Connection refused" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("login", "why"),
     [
@@ -479,6 +488,7 @@ def test_doctor_redis_says_that_a_server_may_speak_no_tls(server: RedisServer) -
         found(f"rediss://{server.address}", connect_timeout=0.2)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_single_url_for_a_cluster_node_is_an_error(tmp_path: Path) -> None:
     options = {"cluster_enabled": "yes", "cluster_port": str(free_port())}
     with redis_server(tmp_path, **options) as node:
@@ -487,6 +497,7 @@ def test_a_single_url_for_a_cluster_node_is_an_error(tmp_path: Path) -> None:
     assert "redis+cluster://" in told.advice
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_never_prints_a_password(server: RedisServer, cli: CommandLine) -> None:
     server.command("ACL", "SETUSER", "app", "reset", "on", ">s3cret", "~*", "&*", "+@all")
     for url in (
@@ -499,6 +510,7 @@ def test_doctor_redis_never_prints_a_password(server: RedisServer, cli: CommandL
             assert b"s3cret" not in done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_refuses_a_malformed_url_without_showing_its_password(
     cli: CommandLine,
 ) -> None:
@@ -520,6 +532,7 @@ def documented_rights() -> tuple[str, str]:
     return f"{rule} {listing}", more
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_documented_redis_rights_suffice_for_a_gateway_and_the_doctor(
     server: RedisServer,
 ) -> None:

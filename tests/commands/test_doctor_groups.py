@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
+def group(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
     with SentinelGroup(tmp_path_factory.mktemp("sentinel")) as started:
         yield started
 
@@ -81,6 +81,7 @@ def test_sentinels_without_a_quorum_are_an_error(group: SentinelGroup) -> None:
     assert only(told, "sentinels", "The URL names one sentinel").level == "note"
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_examines_each_primary_of_a_cluster_and_its_slots(tmp_path: Path) -> None:
     with ClusterServers(tmp_path, nodes=3) as nodes:
         parts = list(examine(ask(route_to(nodes.url))))
@@ -125,6 +126,7 @@ def test_doctor_redis_examines_each_primary_of_a_cluster_and_its_slots(tmp_path:
         assert [it.level for it in told if it.about == "rights"] == ["ok"] * 2
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_cluster_with_replicas_gets_no_warning_of_missing_replicas(tmp_path: Path) -> None:
     with ClusterServers(tmp_path, nodes=3, replicas=1) as nodes:
         wait_until(
@@ -144,12 +146,14 @@ def test_a_cluster_with_replicas_gets_no_warning_of_missing_replicas(tmp_path: P
 # ---------------------------------------------------------------- ways to reach it
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_reaches_a_redis_by_unix_socket(tmp_path: Path) -> None:
     with redis_server(tmp_path / "r", unixsocket=str(tmp_path / "s")):
         (part,) = examine(ask(route_to(f"redis+unix://{tmp_path}/s")))
         assert part.title == f"Redis at {tmp_path}/s"
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_redis_reaches_a_redis_by_tls(tmp_path: Path) -> None:
     subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
     certificate = str(tmp_path / "tls.pem")

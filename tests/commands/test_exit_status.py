@@ -23,6 +23,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("answered", "status"),
     [

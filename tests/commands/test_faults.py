@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Play = Callable[..., Awaitable["Outcome"]]
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 STREAM_HEAD = {"Content-Type": "text/plain", "Stream-Next-Offset": "0"}
 DEADLINE_S = 20.0
 
@@ -383,7 +385,7 @@ async def test_an_append_without_a_producer_is_not_retried(play: Play) -> None:
 
 
 @pytest.fixture
-def durable(tmp_path: Path) -> Iterator[Headgate]:
+def durable(processes: None, tmp_path: Path) -> Iterator[Headgate]:
     """A Headgate with a log on disk, to be killed and started again."""
     server = Headgate(f"file:{tmp_path}/data")
     try:
@@ -467,7 +469,7 @@ def test_an_append_with_a_producer_stores_each_line_once_across_a_restart(
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+def certificate(processes: None, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     """What a server of an unknown authority speaks TLS by."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(

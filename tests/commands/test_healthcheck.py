@@ -57,6 +57,7 @@ def check(admin: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.usefixtures("processes")
 def test_healthcheck_of_a_serving_server_exits_with_0(server: Headgate, cli: CommandLine) -> None:
     done = cli("healthcheck", environment={"HEADGATE_ADMIN": f"127.0.0.1:{server.admin_port}"})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 # Runs the command that follows, and says at its end what was imported.
 TELLING = (
     "import atexit, sys; del sys.argv[0];"

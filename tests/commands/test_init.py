@@ -27,6 +27,7 @@ def loaded(text: str, folder: Path) -> Settings:
     return load(config, {}, {})
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_written_file_is_valid_and_means_the_defaults(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "a b.toml"
     wrote = cli("init", str(file))
@@ -43,6 +44,7 @@ def test_the_written_file_is_valid_and_means_the_defaults(cli: CommandLine, tmp_
     assert settings.but(routes=()) == defaults
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_file_that_exists_is_left_as_it_is(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "headgate.toml"
     file.write_text("workers = 1\n")
@@ -52,6 +54,7 @@ def test_a_file_that_exists_is_left_as_it_is(cli: CommandLine, tmp_path: Path) -
     assert file.read_text() == "workers = 1\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_file_in_a_missing_folder_is_refused_with_its_reason(
     cli: CommandLine, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ADMIN_TOKEN = "admin-token-of-32-characters-0001"
 
 

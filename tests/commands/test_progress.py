@@ -10,13 +10,13 @@ import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.commands.shell import progress
 from gateway.commands.shell.progress import Progress
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.commands.conftest import CommandLine, Stream
     from tests.support.processes import Headgate
 
@@ -97,6 +97,7 @@ def test_progress_is_shown_from_a_second_on_and_then_five_times_a_second(
     assert written == b"\r1 s\x1b[K\r1.2 s\x1b[K" + ERASED
 
 
+@pytest.mark.usefixtures("processes")
 def test_append_lines_shows_how_many_are_appended_and_clears_that_at_its_end(
     cli: CommandLine, text: Stream
 ) -> None:
@@ -117,6 +118,7 @@ def test_append_lines_shows_how_many_are_appended_and_clears_that_at_its_end(
     assert after.startswith(f"Appended {written} lines; next offset ".encode())
 
 
+@pytest.mark.usefixtures("processes")
 def test_doctor_shows_how_many_checks_are_done_while_it_waits(
     cli: CommandLine, server: Headgate
 ) -> None:

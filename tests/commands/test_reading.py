@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.commands.conftest import CommandLine, Stream
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 BOTH = ("stdout", "stderr")
 
 # ---------------------------------------------------------------- read

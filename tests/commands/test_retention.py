@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NONE = {"retention_age": 0, "retention_size": 0, "retention_messages": 0, "own": []}
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @contextmanager
 def running(folder: Path, origin: str = "memory:", workers: int = 1) -> Iterator[Headgate]:

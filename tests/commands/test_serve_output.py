@@ -45,6 +45,7 @@ def test_the_start_prints_the_dashboard_url_of_the_admin_address() -> None:
     assert console_url(made) == "http://127.0.0.1:8081/"
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_urls_shown_at_the_start_work_for_commands_and_a_browser(
     tmp_path: Path,
 ) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 class Hook:
     """A receiver that is done with each wake, or answers with another status."""
@@ -60,7 +62,7 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture
-def line(server: Headgate) -> Iterator[CommandLine]:
+def line(processes: None, server: Headgate) -> Iterator[CommandLine]:
     """The command line, to which the admin listener is known; its subscriptions are deleted."""
     made = CommandLine(server.streams)
     made.environment |= {"STREAM_ADMIN_URL": server.admin_url}

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tests.commands.conftest import CommandLine, Stream
     from tests.support.processes import Process
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 LIVE = pytest.mark.parametrize("live", [[], ["--long-poll"]], ids=["sse", "long-poll"])
 
 

@@ -52,6 +52,7 @@ def agree(exchange: Exchange) -> None:
     exchange.answer(b"", *fields)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("play", [refuse, agree, mistype])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_text_of_a_server_is_printed_without_control_characters(
@@ -64,6 +65,7 @@ def test_text_of_a_server_is_printed_without_control_characters(
     assert done.stdout or done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_cdn_check_prints_differences_without_control_characters(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     ours = [str(HEADGATE), "cdn"]
@@ -97,6 +99,7 @@ def test_escaping_control_characters_keeps_json_equal() -> None:
 # ---------------------------------------------------------------- what else was a traceback
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("url", [r"http://a\@127.0.0.1:1/s", r"http://127.0.0.1:1\@x/s"])
 def test_a_url_with_a_backslash_before_its_path_is_refused(url: str, cli: CommandLine) -> None:
     commands = [("head", url), ("append", url, "--data", "x"), ("create", url), ("doctor", url)]
@@ -109,6 +112,7 @@ def test_a_url_with_a_backslash_before_its_path_is_refused(url: str, cli: Comman
     assert b"STREAM_URL must be a URL" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_append_refuses_a_content_type_of_the_server_with_control_characters(
     cli: CommandLine,
 ) -> None:

@@ -13,6 +13,8 @@ from tests.support.processes import HEADGATE
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 def refused(*words: str, folder: Path) -> str:
     """Return what a command says that ends with status 2, from a user who may not do anything."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tests.commands.conftest import CommandLine, Stream
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 # ---------------------------------------------------------------- create
 
 

@@ -35,6 +35,8 @@ PART = (
 PASSED_OF_PART = 134
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.smoke
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 @pytest.mark.parametrize("scheme", cases(["memory", "file"], {"file"}, "file"))
 def test_the_official_conformance_suite_passes_on_memory_and_file(

@@ -98,6 +98,7 @@ WORKERS_OF = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 @pytest.mark.parametrize("asked", cases(WORKERS_OF, {"one gateway"}, "one gateway of one worker"))
 def test_the_conformance_tests_failing_behind_gateways_are_those_documented(

@@ -66,6 +66,7 @@ def test_the_official_conformance_suite_passes_on_redis(tmp_path: Path) -> None:
     _assert_pass(results, len(results))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 @pytest.mark.parametrize(
     "started", cases([two_gateways, three_node_cluster], {two_gateways}, "one server of Redis")

@@ -9,6 +9,6 @@ from tests.support.shared_folder import shared_folder
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """Return the built image, shared with the other workers of the run."""
     return built_image(shared_folder(tmp_path_factory) / "image")

@@ -33,6 +33,7 @@ def assert_passes(tool: str, *arguments: str | Path) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_dockerfile_passes_its_linter() -> None:
     assert_passes("hadolint", DOCKER / "Dockerfile")
 
@@ -42,6 +43,7 @@ def test_the_image_and_the_debian_packages_leave_out_the_same_build_packages() -
     assert removed.split() == list(BUILD_PACKAGES)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_compose_file_matches_its_schema() -> None:
     schema = ("--builtin-schema", "vendor.compose-spec")
     assert_passes("check-jsonschema", *schema, DOCKER / "compose.yaml")
@@ -54,6 +56,7 @@ def test_the_compose_gateway_trusts_only_container_networks_as_proxies() -> None
     assert not any(port.endswith(":4437") for port in SERVICES["gateway"]["ports"])
 
 
+@pytest.mark.usefixtures("processes")
 def test_prometheus_accepts_its_compose_configuration(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.place("prometheus")

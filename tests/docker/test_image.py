@@ -78,6 +78,7 @@ def container(image: Image, tmp_path: Path) -> Container:
     return Container(image, tmp_path)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_image_serves_appends_and_reads_and_passes_its_health_check(
     container: Container,
 ) -> None:
@@ -96,6 +97,7 @@ def test_the_image_serves_appends_and_reads_and_passes_its_health_check(
         assert ask(port, "GET", f"{path}?offset={made.next_offset}").body == b"one"
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_image_serves_by_tls_with_a_front_whose_folder_is_in_its_volume(
     container: Container,
 ) -> None:
@@ -107,6 +109,7 @@ def test_the_image_serves_by_tls_with_a_front_whose_folder_is_in_its_volume(
         wait_until(lambda: serial_number("localhost", port, root, HERE) is not None, "it serves")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_running_image_writes_only_to_its_volume(container: Container) -> None:
     def files() -> set[str]:
         root = container.image.path("/")
@@ -124,6 +127,7 @@ def test_a_running_image_writes_only_to_its_volume(container: Container) -> None
     assert instructions("VOLUME") == ["/data"] == [container.image.folder]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_image_does_not_start_without_an_auth_setting(container: Container) -> None:
     del container.environment["HEADGATE_AUTH"]
     container.environment["HEADGATE_LISTEN"] = container.image.environment["HEADGATE_LISTEN"]
@@ -132,6 +136,7 @@ def test_the_image_does_not_start_without_an_auth_setting(container: Container) 
     assert b"auth" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_console_admits_a_user_whose_password_hash_the_image_made(
     container: Container,
 ) -> None:
@@ -148,6 +153,7 @@ def test_the_console_admits_a_user_whose_password_hash_the_image_made(
         assert ask(port, "GET", "/api/overview", Cookie=cookie).status == 200
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_documented_docker_commands_publish_a_console_on_this_machine_only(
     tmp_path: Path,
 ) -> None:

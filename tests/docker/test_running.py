@@ -41,7 +41,7 @@ class Running(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     machine = Machine(tmp_path_factory.mktemp("root"))
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(contextlib.ExitStack())
@@ -97,6 +97,7 @@ def firing(running: Running) -> set[tuple[str, str]]:
     }
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_log_down_alert_fires_while_compose_redis_is_away_and_resolves_after(
     running: Running,
 ) -> None:

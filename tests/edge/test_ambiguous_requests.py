@@ -42,7 +42,7 @@ class Alike(PlayedGateway):
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Alike]:
+def gateway(processes: None) -> Iterator[Alike]:
     def play(exchange: Exchange) -> None:
         exchange.answer(b"ok", "Content-Type: text/plain", "Cache-Control: no-store")
 

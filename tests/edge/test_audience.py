@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests.support.origin_servers import Reference
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 MESSAGES = 40
 VIEWERS = 1000 if IS_WHOLE else 300
 LATE = VIEWERS // 10
@@ -24,18 +26,18 @@ START = 10  # reads that viewers may cost who begin, whatever their number
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+def tools(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Tools:
     return Tools(tmp_path_factory.mktemp("tools"))
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[Reference]:
+def origin(processes: None) -> Iterator[Reference]:
     with reference() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def gateway(origin: Reference) -> Iterator[Headgate]:
+def gateway(processes: None, origin: Reference) -> Iterator[Headgate]:
     with edge(origin.url) as started:
         yield started
 

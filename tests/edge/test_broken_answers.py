@@ -74,7 +74,7 @@ def _then_close(data: bytes) -> Callable[[Exchange], None]:
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
+def stage(processes: None) -> Iterator[Stage]:
     with BlockingOrigin() as origin, edge(origin.url, impatient(WAIT_S)) as gateway:
         yield Stage(gateway, origin)
 
@@ -265,6 +265,7 @@ def test_a_write_that_the_origin_drops_is_a_5xx_and_is_not_repeated(
     assert stage.origin.paths().count(f"{method} {path}") == 1
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_unreachable_origin_is_a_502_or_503_with_retry_after() -> None:
     with BlockingOrigin() as origin:
         url = origin.url

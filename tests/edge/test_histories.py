@@ -8,6 +8,7 @@ from tests.edge.histories import play
 from tests.support.examples import IS_WHOLE
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["echoes", "file"])
 async def test_readers_get_only_content_that_existed_when_the_origin_loses_its_end(
     kind: str,

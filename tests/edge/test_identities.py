@@ -24,6 +24,7 @@ print(json.dumps([count.reads, count.wrong, count.missing]))
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(600)
 def test_responses_to_one_reader_have_nothing_of_another_in_a_simulation() -> None:
     command = [sys.executable, "-c", PLAY, str(READS), str(PAUSES_S)]

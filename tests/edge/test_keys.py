@@ -92,7 +92,7 @@ def _echo(exchange: Exchange) -> None:
 
 
 @pytest.fixture(scope="module")
-def echo() -> Iterator[Echo]:
+def echo(processes: None) -> Iterator[Echo]:
     with BlockingOrigin(_echo) as origin, headgate(origin.url) as gateway:
         yield Echo(gateway.port, origin)
 

@@ -65,6 +65,7 @@ def relay(port: int) -> Iterator[int]:
             loop.close()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("listen", "origin"),
     [
@@ -114,6 +115,7 @@ def test_an_origin_url_at_another_address_or_port_is_accepted(listen: str, origi
     assert load(None, given, {}, look_at_files=True).origin == origin
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_request_that_returns_to_its_gateway_through_a_relay_gets_508() -> None:
     port = free_port()
     with (
@@ -126,6 +128,7 @@ def test_a_request_that_returns_to_its_gateway_through_a_relay_gets_508() -> Non
         assert _requests(gateway) <= 2 * len(REQUESTS)
 
 
+@pytest.mark.usefixtures("processes")
 def test_gateways_that_are_each_others_origin_answer_508() -> None:
     first_port, second_port = free_port(), free_port()
     with (

@@ -151,6 +151,7 @@ async def test_a_plain_append_or_creation_causes_no_head_request() -> None:
         assert asked(raw) == ["POST", "PUT"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_readers_at_the_origin_and_the_gateway_get_the_messages_of_a_multi_append() -> None:
     with own_log() as origin, edge(origin.url) as gateway:
         path = "/v1/stream/s"
@@ -168,6 +169,7 @@ def test_readers_at_the_origin_and_the_gateway_get_the_messages_of_a_multi_appen
         again.assert_problem(400, "message 2 is cut")
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_reference_server_gets_no_multi_append() -> None:
     with reference() as origin, edge(origin.url) as gateway:
         path = "/v1/stream/s"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.origin_servers import Reference
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
 
 SEED = 4437
 TIMEOUT_S = 200.0
@@ -41,6 +41,7 @@ async def _append(port: int, path: str, piece: bytes, content_type: str) -> None
     assert answer.status in {200, 204}, answer
 
 
+@pytest.mark.smoke
 async def test_readers_continue_without_a_gap_after_the_origin_was_killed(tmp_path: Path) -> None:
     path, content_type = f"{PREFIX}/killed", "text/plain"
     pieces = _pieces(content_type, 60)

@@ -87,7 +87,7 @@ class Club(PlayedGateway):
 
 
 @pytest.fixture(scope="module")
-def club() -> Iterator[Club]:
+def club(processes: None) -> Iterator[Club]:
     # What the origin lets caches keep is kept for as long, though all of it has reached the tail.
     with BlockingOrigin() as origin, edge(origin.url, KEPT) as gateway:
         yield Club(gateway.port, origin)
@@ -146,6 +146,7 @@ def test_a_public_response_is_shared_among_readers_with_an_identity_header(
     assert [answer.headers["x-cache"] for answer in answers] == ["MISS", "HIT"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_header_named_in_identity_headers_separates_readers() -> None:
     with (
         BlockingOrigin() as origin,
@@ -162,6 +163,7 @@ def test_a_header_named_in_identity_headers_separates_readers() -> None:
         assert told == ["red", None, None, "blue"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_response_with_s_maxage_is_shared_among_readers_if_the_route_allows_it() -> None:
     with BlockingOrigin() as origin, edge(origin.url, {"s_maxage": "share", **KEPT}) as gateway:
         club = Club(gateway.port, origin)
@@ -173,6 +175,7 @@ def test_a_response_with_s_maxage_is_shared_among_readers_if_the_route_allows_it
         assert [answer.body for answer in answers] == [b"ann", b"bob", ANONYMOUS.encode()]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("dropped", "readers"), [("cookie", ("cat", "dan")), ("authorization", ("ann", "bob"))]
 )
@@ -210,6 +213,7 @@ def test_similar_credentials_share_no_response(club: Club, other: str) -> None:
     assert answer.headers["x-cache"] in {"MISS", "BYPASS"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_credentials_appear_in_no_log_response_or_admin_page() -> None:
     secret = "5ecret-t0ken"
     environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
@@ -277,6 +281,7 @@ def _first_event(club: Club, path: str, reader: str) -> str:
         return events.data().decode()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
 def test_requests_for_anonymous_live_readers_have_no_headers_of_a_reader(live: str) -> None:
     said = ("User-Agent: me", "X-Forwarded-For: 192.0.2.1", "Referer: http://me/", "X-Custom: me")
@@ -298,6 +303,7 @@ def test_requests_for_anonymous_live_readers_have_no_headers_of_a_reader(live: s
             assert "me" not in {value for _, value in asked.fields}
 
 
+@pytest.mark.usefixtures("processes")
 def test_waiting_polls_of_one_stream_get_only_their_own_responses() -> None:
     """Each identity has its own poll at the origin; they are answered in the reverse order."""
     target = "/v1/stream/a?offset=0_0&live=long-poll"
@@ -319,6 +325,7 @@ def test_waiting_polls_of_one_stream_get_only_their_own_responses() -> None:
     assert got == {name: name for name in READERS}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
 def test_a_404_to_an_anonymous_request_does_not_end_the_feed_of_another_reader(method: str) -> None:
     """Anybody can ask for a stream that is hidden from them, and be told that it is not there."""

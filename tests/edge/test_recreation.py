@@ -24,13 +24,13 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module", params=["reference", "headgate"])
-def origin(request: pytest.FixtureRequest) -> Iterator[str]:
+def origin(processes: None, request: pytest.FixtureRequest) -> Iterator[str]:
     with reference() if request.param == "reference" else own_log() as started:
         yield started.url
 
 
 @pytest.fixture(scope="module", params=["one gateway", "two in a row"])
-def port(request: pytest.FixtureRequest, origin: str) -> Iterator[int]:
+def port(processes: None, request: pytest.FixtureRequest, origin: str) -> Iterator[int]:
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(edge(origin))
         if request.param == "two in a row":

@@ -23,6 +23,7 @@ print(json.dumps([judge.answers, judge.wrong]))
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(300)
 def test_viewers_get_correct_data_in_a_simulated_run_of_a_faulty_origin() -> None:
     run = subprocess.run(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 READERS = 1000 if IS_WHOLE else 250
 APPEND_BYTES = 32 << 10
 APPENDS = 32
@@ -31,7 +33,7 @@ def _content() -> list[bytes]:
 
 
 @pytest.fixture(params=cases(["reference", "headgate"], {"headgate"}, "Headgate, with more chunks"))
-def origin(request: pytest.FixtureRequest) -> Iterator[Reference | OwnLog]:
+def origin(processes: None, request: pytest.FixtureRequest) -> Iterator[Reference | OwnLog]:
     with reference() if request.param == "reference" else own_log() as started:
         yield started
 

@@ -22,7 +22,7 @@ TEXT = "text/plain"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate(environment={"HEADGATE_MAX_APPEND": str(LIMIT)}) as started:
         yield started
 
@@ -105,6 +105,7 @@ def test_a_body_cut_off_by_the_client_is_not_stored(
     assert ask(wire.port, "GET", text).body == b"content more"
 
 
+@pytest.mark.usefixtures("processes")
 def test_nonsense_at_the_admin_listener_is_answered_4xx_without_a_traceback() -> None:
     with headgate() as server:
         for nonsense, status in ((b"nonsense\r\n\r\n", 400), (b"GET /" + b"x" * 20_000, 431)):
@@ -114,6 +115,7 @@ def test_nonsense_at_the_admin_listener_is_answered_4xx_without_a_traceback() ->
         assert "Traceback" not in server.output()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("framing", REFUSED.values(), ids=REFUSED)
 def test_ambiguous_framing_is_answered_400_and_ends_the_connection(
     text: str, wire: Wire, framing: bytes

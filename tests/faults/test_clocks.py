@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(120)]
 
 IN_DOUBT = "streams.expired_in_doubt"
 LONG, SHORT = "7200", "1"  # seconds of a TTL: over two days later, and over during a test

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 APPENDS = 30
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("seed", cases(range(5), {1, 2}, "other seeds"))
 def test_a_flipped_bit_on_disk_is_not_served_and_other_streams_stay_readable(
     tmp_path: Path, seed: int

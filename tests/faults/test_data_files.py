@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 DATA_FILE = "headgate.db"
 
 
@@ -52,6 +54,7 @@ def _folder(file: Path) -> None:
     file.mkdir()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "write", [_random_bytes, _short_file, _empty_file, _other_application, _newer_version, _folder]
 )

@@ -39,12 +39,12 @@ FAULTS = ("sync-fails", "write-fails")
 
 
 @pytest.fixture
-def faults(tmp_path: Path) -> FaultyDisk:
+def faults(processes: None, tmp_path: Path) -> FaultyDisk:
     return FaultyDisk(tmp_path)
 
 
 @pytest.fixture
-def server(tmp_path: Path, faults: FaultyDisk) -> Iterator[Headgate]:
+def server(processes: None, tmp_path: Path, faults: FaultyDisk) -> Iterator[Headgate]:
     origin = f"file:{tmp_path / 'data'}"
     with headgate(origin, environment=faults.environment) as started:
         yield started
@@ -71,6 +71,7 @@ def _append_until_refused(server: Headgate, stream: str) -> None:
     assert_refused([next(answer for answer in appends if answer.status != 204)])
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_full_disk_refuses_appends_until_there_is_room(tmp_path: Path) -> None:
     with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
         create(server, "log", b"first ")
@@ -92,6 +93,7 @@ def test_a_full_disk_refuses_appends_until_there_is_room(tmp_path: Path) -> None
         assert content(server, "log") == b"first second "
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_start_without_room_for_appends_is_logged_and_so_is_its_end(tmp_path: Path) -> None:
     with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
         server.kill()
@@ -107,6 +109,7 @@ def test_a_start_without_room_for_appends_is_logged_and_so_is_its_end(tmp_path: 
         assert _told(server) == [("log.failed", FULL), ("log.recovered", None)]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_full_disk_accepts_deletions_until_there_is_room(tmp_path: Path) -> None:
     streams = [f"s{number}" for number in range(60)]
     with disk.small_disk(tmp_path, "96m") as place, headgate(f"file:{place / 'data'}") as server:
@@ -134,6 +137,7 @@ def test_a_full_disk_accepts_deletions_until_there_is_room(tmp_path: Path) -> No
         assert content(server, streams[-1]) == b"x" * 500_000 + b"more"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_full_disk_accepts_the_deletion_of_every_small_stream(tmp_path: Path) -> None:
     """What they free is less than what they write: the reserve must not run out."""
     with disk.small_disk(tmp_path, "64m") as place, headgate(f"file:{place / 'data'}") as server:
@@ -149,6 +153,7 @@ def test_a_full_disk_accepts_the_deletion_of_every_small_stream(tmp_path: Path) 
         assert ask(server.admin_port, "GET", "/readyz").status == 200
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("has_reserve", [True, False])
 async def test_a_log_opens_on_a_full_disk_and_accepts_removals(
     has_reserve: bool, tmp_path: Path
@@ -179,6 +184,7 @@ async def test_a_log_opens_on_a_full_disk_and_accepts_removals(
         assert not (place / "data" / "headgate.reserve").exists()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_log_whose_folder_is_away_on_a_full_disk_refuses_commits_and_closes(
     tmp_path: Path,
 ) -> None:
@@ -199,6 +205,7 @@ async def test_a_log_whose_folder_is_away_on_a_full_disk_refuses_commits_and_clo
         await log.close()
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_full_disk_removes_expired_streams_until_there_is_room(tmp_path: Path) -> None:
     with disk.small_disk(tmp_path, "96m") as place, headgate(f"file:{place / 'data'}") as server:
         create(server, "log", b"first ")
@@ -218,6 +225,7 @@ def test_a_full_disk_removes_expired_streams_until_there_is_room(tmp_path: Path)
         assert content(server, "log").endswith(b"second ")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_failing_commit_refuses_its_whole_group(
     server: Headgate, faults: FaultyDisk, fault: str
@@ -237,6 +245,7 @@ def test_a_failing_commit_refuses_its_whole_group(
     assert ask(server.port, "GET", "/v1/stream/new").status == 404
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
 def test_a_crash_after_a_failed_commit_leaves_it_complete_or_absent(
     server: Headgate, faults: FaultyDisk, fault: str
@@ -253,6 +262,7 @@ def test_a_crash_after_a_failed_commit_leaves_it_complete_or_absent(
     assert content(server, "log") == kept + b"second "
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
 def test_an_orderly_stop_with_a_failing_disk_retains_acknowledged_appends(
     server: Headgate, faults: FaultyDisk, fault: str
@@ -265,6 +275,7 @@ def test_an_orderly_stop_with_a_failing_disk_retains_acknowledged_appends(
     assert content(server, "log") in {b"first ", b"first refused "}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("fault", "every"), [("sync-fails", 5), ("write-fails", 199)])
 def test_appends_repeated_after_disk_faults_are_each_stored_exactly_once(
     server: Headgate, faults: FaultyDisk, fault: str, every: int

@@ -18,7 +18,7 @@ from tests.support.processes import Headgate, headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
 
 ROUNDS = 3
 WRITERS = 32
@@ -86,6 +86,7 @@ def _control(answer: Answer) -> dict[str, object]:
     return found
 
 
+@pytest.mark.smoke
 def test_a_drain_under_load_retains_every_acknowledged_append(tmp_path: Path) -> None:
     for round_ in range(ROUNDS):
         with headgate(f"file:{tmp_path}") as server, ThreadPoolExecutor(WRITERS) as pool:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 FILE, WAL = "headgate.db", "headgate.db-wal"
 
 
@@ -102,6 +104,7 @@ def _replaced(file: Path) -> None:
     copy.rename(file)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", [FILE, WAL])
 @pytest.mark.parametrize("lose", [_moved_away, _replaced])
 def test_a_lost_data_file_is_noticed_at_the_next_commit_and_can_be_put_back(

@@ -15,6 +15,8 @@ from tests.support.processes import headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 LOAD = Load(400, 100, 8 << 20) if IS_WHOLE else Load(200, 50, 4 << 20)
 BOUND_BYTES = (30 << 20) + LOAD.readers * (20 << 10)
 """The cached content, the data file's page cache, what the console records, and 20 KiB a reader."""

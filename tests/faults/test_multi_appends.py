@@ -57,6 +57,7 @@ def places(kind: str, folder: Path) -> Iterator[str]:
             yield server.url
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["file", "redis"])
 def test_a_kill_leaves_each_multi_append_complete_or_absent(kind: str, tmp_path: Path) -> None:
     writers = [Writer(name) for name in range(WRITERS)]

@@ -33,6 +33,7 @@ def _key(stream: str) -> str:
     return f"headgate:{{{stream}}}"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_lost_cluster_node_refuses_only_its_own_streams(tmp_path: Path) -> None:
     with (
         ClusterServers(tmp_path, options=DURABLE) as cluster,
@@ -97,6 +98,7 @@ async def test_appends_while_cluster_slots_move_are_neither_lost_nor_stored_twic
         writers.check()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(TIMEOUT_S + 30)
 async def test_writers_continue_after_a_replica_takes_over(tmp_path: Path) -> None:
     with (

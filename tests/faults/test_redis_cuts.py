@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SEED = 4438
 TIMEOUT_S = 120.0
 PAUSE_S = 10.0

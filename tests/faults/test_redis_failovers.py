@@ -110,6 +110,7 @@ def test_the_checker_finds_an_offset_that_returns_two_contents(offset: str) -> N
     assert faults.total == (offset == "1_300"), faults
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(200 + 20 * LOSSES)
 def test_redis_restarts_with_an_older_snapshot_reuse_no_offset(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
@@ -203,6 +204,7 @@ async def _append(clients: aiohttp.ClientSession, url: str, text: bytes) -> str:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(240)
 async def test_a_server_that_is_primary_again_issues_no_offset_twice(tmp_path: Path) -> None:
     trio = _Trio(tmp_path)
@@ -240,6 +242,7 @@ async def _check_hand_overs(trio: _Trio, clients: aiohttp.ClientSession, url: st
         assert await answer.text() == "first,more,more,other"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(240)
 def test_a_repeated_append_is_acknowledged_only_after_a_replica_has_it(tmp_path: Path) -> None:
     with SentinelGroup(tmp_path) as group, edge(group.url, {"wait_replicas": 1}) as gateway:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
     from tests.support.redis_servers import RedisServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
 
 LOG = "/v1/stream/log"
 TTL_S = 3
@@ -34,7 +34,7 @@ KEPT_S = 6.0  # longer than a stream of that lifetime is found when nobody reads
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
     with redis_server(tmp_path / "redis") as server:
         yield server
 

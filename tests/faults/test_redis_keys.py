@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support.redis_servers import RedisServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 META = "headgate:{log}"
 RECORDS = f"{META}:records"
 RETIRED = f"{META}:retired"
@@ -31,7 +33,7 @@ WRONG_TYPES = {
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
     with redis_server(tmp_path / "redis") as server:
         yield server
 

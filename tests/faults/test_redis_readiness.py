@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ALL_RIGHTS = ("on", ">secret", "~headgate:*", "resetchannels", "&headgate:*", "+@all")
 LIMITS = {
     "no channel": (("resetchannels",), "publish"),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
 
 SECRET = "s3cret-words"
 WRITERS = 16
@@ -45,7 +45,7 @@ MOST_WAIT_S = 15.0
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
     options = {"busy_reply_threshold": "50", "enable_protected_configs": "yes"}
     with redis_server(tmp_path / "redis", **options) as server:
         yield server

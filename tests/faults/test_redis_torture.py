@@ -37,12 +37,14 @@ def _assert_clean(report: Report) -> None:
     assert report.gaps == 0, "\n".join([str(report), *report.faults.notes])
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_torture_checker_finds_a_redis_that_forgets(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         report = _run(server.url, [server], Kills(redis=1, gateways=0))
     assert not report.is_clean()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)
 def test_appends_through_kills_of_redis_and_gateway_are_neither_lost_nor_stored_twice(
     tmp_path: Path,

@@ -44,6 +44,7 @@ def in_one_go_ms() -> float:
     return (time.thread_time() - began) * 1000
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(300)
 # What a body is taken apart by is the same for every log, and most is to be done in a file.
 @pytest.mark.parametrize("kind", cases(KINDS, {"file", "http"}, "file, and http for heads"))

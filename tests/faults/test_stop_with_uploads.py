@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
 
 BODY = b"0123456789"
 TOLD_S = 20.0

@@ -20,6 +20,7 @@ READS = 2000
 PATH = "/v1/stream/log"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(240)
 def test_an_offset_that_a_reader_got_is_never_past_the_tail(tmp_path: Path) -> None:
     enough = threading.Event()

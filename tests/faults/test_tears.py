@@ -20,6 +20,7 @@ SMALL = b"*3\r\n$5\r\nLPUSH\r\n$3\r\nall\r\n$1\r\n1\r\n"
 EXEC = b"*1\r\n$4\r\nEXEC\r\n"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("number", "torn"),
     [

@@ -14,6 +14,8 @@ from tests.support.processes import Headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 KILLS = 5
 SEED = 20
 
@@ -27,6 +29,7 @@ def test_the_torture_checker_finds_a_log_that_forgets() -> None:
     assert report.faults.lost > 0
 
 
+@pytest.mark.smoke
 @pytest.mark.timeout(900)
 def test_acknowledged_appends_survive_repeated_kills_of_the_server(tmp_path: Path) -> None:
     server = Headgate(f"file:{tmp_path}", environment={"HEADGATE_LONG_POLL_TIMEOUT": "2"})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.front.acme import authority, serial_number
 from tests.support.processes import ANEW, headgate
 from tests.support.waiting import wait_until
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_front_gets_its_certificate_by_acme_and_keeps_it_over_a_restart(tmp_path: Path) -> None:
     """An ACME server asks at the ports 443 and 80 alone, so the host is an address of its own."""
     host = "127.{}.{}.{}".format(*(secrets.choice(range(1, 255)) for _ in range(3)))

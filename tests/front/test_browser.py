@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.front.fronted import HERE, HOST, Fronted, fronted
@@ -49,6 +50,7 @@ def open_sources(page: Page, base: str, least: int) -> int:
     return int(page.evaluate("window.live.size"))
 
 
+@pytest.mark.usefixtures("processes")
 def test_twenty_event_sources_of_a_page_are_live_by_the_front_and_six_without(
     tmp_path: Path,
 ) -> None:

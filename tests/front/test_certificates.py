@@ -6,6 +6,8 @@ import datetime
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from tests.front.fronted import HERE
 from tests.support.certificates import Authority
@@ -52,6 +54,7 @@ def test_a_failed_renewal_is_noted_as_one_until_the_certificate_expires(tmp_path
     assert missing.notes() == {"certificate for a.example": "refused"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_front_whose_authority_cannot_be_reached_needs_attention(tmp_path: Path) -> None:
     environment = {
         "HEADGATE_FRONT_DATA": str(tmp_path / "front"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronted]:
+def server(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronted]:
     arguments = ["--log-level", "debug"]
     with fronted(tmp_path_factory.mktemp("front"), arguments=arguments) as one:
         yield one
@@ -32,6 +32,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_stream_is_written_and_read_by_http_2_and_http_1(server: Fronted) -> None:
     assert server.put("both", "hello")[:2] == ("2", 201)
     assert server.ask("/v1/stream/both?offset=-1") == ("2", 200, "hello")
@@ -39,6 +40,7 @@ def test_a_stream_is_written_and_read_by_http_2_and_http_1(server: Fronted) -> N
     assert one == ("1.1", 200, "hello")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_request_by_the_front_is_logged_with_the_address_of_its_client(server: Fronted) -> None:
     """A stranger's X-Forwarded-For and Forwarded count for nothing."""
     made_up = ("-H", "X-Forwarded-For: 192.0.2.1", "-H", "Forwarded: for=192.0.2.2")
@@ -57,6 +59,7 @@ def test_only_the_user_of_the_server_may_enter_the_folder_of_the_front(server: F
     assert [line for line in environment if line.startswith(b"HEADGATE_")] == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_killed_caddy_is_back_with_its_certificate(server: Fronted) -> None:
     server.put("killed", "hello")
     before = server.caddy
@@ -67,6 +70,7 @@ def test_a_killed_caddy_is_back_with_its_certificate(server: Fronted) -> None:
     assert server.metrics()["headgate_front_restarts_total"] == 1
 
 
+@pytest.mark.usefixtures("processes")
 def test_caddy_ends_with_a_server_that_is_stopped(tmp_path: Path) -> None:
     with fronted(tmp_path) as server:
         caddy = server.caddy
@@ -83,6 +87,7 @@ def test_caddy_ends_with_a_server_that_is_stopped(tmp_path: Path) -> None:
         assert polled == [("2", 204, "")]
 
 
+@pytest.mark.usefixtures("processes")
 def test_caddy_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
     with fronted(tmp_path) as server:
         caddy = server.caddy
@@ -90,6 +95,7 @@ def test_caddy_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(caddy), "Caddy has ended")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_front_on_a_port_that_is_taken_is_refused_with_a_way_out(
     server: Fronted, tmp_path: Path
 ) -> None:
@@ -103,6 +109,7 @@ def test_a_front_on_a_port_that_is_taken_is_refused_with_a_way_out(
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_front_that_others_reach_is_refused_without_an_auth() -> None:
     refused = run([HEADGATE, "serve", "--front", "streams.example.com"])
     assert refused.returncode == 2

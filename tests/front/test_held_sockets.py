@@ -30,6 +30,7 @@ PASSES_SOCKETS = (
 )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_connections_to_held_sockets_wait_while_the_front_is_started_again(
     workers: int, tmp_path: Path

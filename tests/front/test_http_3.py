@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
+import pytest
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3_ALPN, H3Connection
@@ -58,6 +59,7 @@ class Http3(QuicConnectionProtocol):
             return await self._answer
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_is_read_by_http_3_which_answers_by_tcp_name(tmp_path: Path) -> None:
     configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=HOST)
     configuration.verify_mode = ssl.CERT_NONE

@@ -39,6 +39,7 @@ def is_ready(url: str) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 def test_the_commands_from_nothing_to_https_serve_what_they_say(tmp_path: Path) -> None:
     script, ended, rest = block("sh").partition(SERVE)

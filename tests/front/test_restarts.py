@@ -10,6 +10,8 @@ import ssl
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.front.fronted import HERE, HOST, Answer, Fronted, fronted
 from tests.front.test_front import is_running
 from tests.support.http1 import ask
@@ -17,6 +19,8 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 KILLS = 5  # of each server: the pauses before Caddy is started again double
 SERVERS = 2

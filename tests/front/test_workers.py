@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.front.fronted import Fronted, fronted
 from tests.support.processes import headgate
 from tests.support.waiting import wait_until
@@ -20,6 +22,7 @@ def workers(server: Fronted) -> list[int]:
     return [pid for pid, command in commands.items() if b"gateway.workers" in command]
 
 
+@pytest.mark.usefixtures("processes")
 def test_no_request_is_lost_while_a_worker_behind_the_front_is_killed_and_replaced(
     tmp_path: Path,
 ) -> None:

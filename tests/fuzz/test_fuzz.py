@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SECONDS = 8.0
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", ["file", "http", "spoilt", "admin", "headers"])
 async def test_a_gateway_withstands_fuzzed_requests_and_origin_responses(

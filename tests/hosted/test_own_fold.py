@@ -45,6 +45,7 @@ async def test_a_compact_read_joins_what_the_function_of_the_route_finds(
         assert json.loads(answer.body) == expected
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

@@ -29,7 +29,7 @@ OWN = ("memory", "file")  # logs without a clock of their own
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Return a server; each log has a prefix of its own there."""
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server

@@ -28,6 +28,7 @@ def counted(server: Headgate) -> dict[str, int]:
     }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("origin", ["memory:", "file:"])
 def test_each_creation_expiry_and_deletion_of_a_stream_is_counted_once(
     origin: str, tmp_path: Path

@@ -101,6 +101,7 @@ class Stage:
         return client.received
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(240)
 def test_appended_text_cannot_inject_events_into_an_event_stream(
     tell: Callable[[str], None],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.fuzz.every_kind import (
     ANTHROPIC,
     BESIDE,
@@ -86,6 +88,7 @@ async def answers(gateway: Headgate, line: str, *fields: str) -> list[Answer]:
     return found
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_byte_that_is_not_utf_8_is_400_in_a_field_that_is_read_and_nothing_elsewhere() -> (
     None
 ):

@@ -80,7 +80,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with started("file") as process:
         yield process
 

@@ -53,6 +53,7 @@ def _requests() -> list[bytes]:
     return [*asked, *NOT_HTTP]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("shape", ["json", "console"])
 def test_a_request_with_control_characters_is_one_printable_log_line(
     shape: str, tell: Callable[[str], None]

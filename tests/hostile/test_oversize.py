@@ -37,7 +37,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     settings = {"HEADGATE_MAX_APPEND": str(MAX_APPEND), "HEADGATE_BODY_TIMEOUT": "3"}
     with headgate(environment=settings) as process:
         path = _new(process)

@@ -23,7 +23,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def links(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+def links(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     with chain(tmp_path_factory.mktemp("origins")) as made:
         yield made
 

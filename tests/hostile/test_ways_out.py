@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 
 from tests.proxies.serving import proxies, written
 from tests.support.processes import Headgate
@@ -70,6 +71,7 @@ def gateway_before(origin: RawOrigin, folder: Path) -> Iterator[Headgate]:
         server.close()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_no_internal_field_of_a_client_leaves_the_gateway(tmp_path: Path) -> None:
     fields = {**INTERNAL, "Content-Type": "application/json", "Idempotency-Key": "k"}
     async with RawOrigin(play) as origin, aiohttp.ClientSession() as http:

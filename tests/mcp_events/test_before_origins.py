@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.mcp_events.origins import BeforeOrigin
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("mode", VERSIONS)
 async def test_polls_give_each_event_of_an_origin_once(mode: str) -> None:
     with reference() as origin:
@@ -158,6 +159,7 @@ async def test_text_is_cut_between_characters_and_bytes_are_base64() -> None:
                 assert b"".join(base64.b64decode(one["base64"]) for one in events) == body
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_of_events_outlasts_its_origin_and_goes_on_behind_its_last_event(
     tmp_path: Path,
 ) -> None:
@@ -179,6 +181,7 @@ async def test_a_stream_of_events_outlasts_its_origin_and_goes_on_behind_its_las
                 await until(lambda: sent(client) == [1, 2])
 
 
+@pytest.mark.usefixtures("processes")
 async def test_many_streams_of_events_are_one_long_poll_at_the_origin() -> None:
     with reference() as origin:
         async with before(f"{origin.url}/v1/stream") as it, it.host("2026-07-28") as client:
@@ -195,6 +198,7 @@ async def test_many_streams_of_events_are_one_long_poll_at_the_origin() -> None:
                 await until(lambda: sent(client) == [1] * 10)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("is_reader_first", [True, False])
 async def test_a_live_reader_and_a_stream_of_events_are_one_long_poll_at_the_origin(
     is_reader_first: bool,
@@ -312,6 +316,7 @@ async def test_requests_to_control_paths_are_admitted_also_when_they_repeat_thei
             assert made.status in {200, 201}
 
 
+@pytest.mark.usefixtures("processes")
 async def test_what_an_origin_has_lost_is_refused_while_it_may_lag_and_then_a_gap() -> None:
     with reference() as origin:
         async with before(f"{origin.url}/v1/stream") as it, it.host() as client:

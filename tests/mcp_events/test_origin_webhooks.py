@@ -39,6 +39,7 @@ def ids(at: HookReceiver) -> dict[Any, set[str]]:
     return found
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 async def test_webhooks_have_the_events_of_an_origin_in_order(mode: str, tmp_path: Path) -> None:
     with reference() as origin:
@@ -110,6 +111,7 @@ async def test_a_refused_event_is_repeated_with_its_id_though_more_is_read_by_th
         assert [len(it) for it in ids(at).values()] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_events_go_on_after_a_restart_of_the_gateway_with_the_same_ids(
     tmp_path: Path,
 ) -> None:
@@ -131,6 +133,7 @@ async def test_events_go_on_after_a_restart_of_the_gateway_with_the_same_ids(
         assert [len(it) for it in ids(at).values()] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_restart_within_a_long_read_repeats_only_what_was_not_accepted(
     tmp_path: Path,
 ) -> None:
@@ -173,6 +176,7 @@ async def test_a_long_read_that_must_not_be_stored_is_asked_for_once(tmp_path: P
         assert reads == ["-1"] * 2  # the first has shown that the cursor is valid
 
 
+@pytest.mark.usefixtures("processes")
 async def test_events_wait_while_their_origin_is_down(tmp_path: Path) -> None:
     with own_log(f"file:{tmp_path / 'log'}") as origin:
         async with (
@@ -290,6 +294,7 @@ async def test_a_gap_up_to_the_tail_leaves_nothing_pending(tmp_path: Path) -> No
         await at.has(2)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", [reference, own_log])
 def test_a_gateway_that_is_killed_before_an_origin_sends_each_event(

@@ -95,6 +95,7 @@ async def test_a_reload_turns_a_path_that_was_read_before_into_the_endpoint_and_
             assert await read() == [200, 200]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:
     file = types_file(tmp_path, TYPE.format("one"))["mcp_events_file"]
     config = tmp_path / "headgate.toml"

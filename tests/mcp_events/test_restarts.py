@@ -128,6 +128,7 @@ async def test_a_type_that_is_taken_from_the_file_ends_its_subscriptions(tmp_pat
             assert len(engine_of(gateway).by_id) == 1
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(600)
 def test_a_gateway_that_is_killed_again_and_again_sends_each_event(tmp_path: Path) -> None:
     server = Headgate(environment={"HEADGATE_TOKENS_FILE": tokens_file(tmp_path)})

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """The server of the logs."""
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server

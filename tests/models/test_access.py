@@ -22,6 +22,8 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TOKENS = {"caller": "token-of-the-caller", "other": "token-of-another", "reader": "of-a-reader"}
 
 

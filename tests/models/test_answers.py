@@ -36,6 +36,7 @@ def ask(http: aiohttp.ClientSession, gateway: Headgate, body: object = None, **f
     return http.post(gateway.url + PATH, json=asked, headers=headers)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_stream_has_the_bytes_of_the_provider_and_each_event_sent_has_an_id(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -54,6 +55,7 @@ async def test_the_stream_has_the_bytes_of_the_provider_and_each_event_sent_has_
             assert read.headers["Stream-Next-Offset"] == ID_LINE.findall(body)[-1].decode()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_answer_goes_on_without_its_client_and_is_joined_from_its_beginning(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -69,6 +71,7 @@ async def test_an_answer_goes_on_without_its_client_and_is_joined_from_its_begin
     assert provider.left == 0
 
 
+@pytest.mark.usefixtures("processes")
 async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_provider(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -92,6 +95,7 @@ async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_p
     assert len(provider.requests) == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_response_ends_behind_an_event_after_its_longest_time_and_the_next_goes_on(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -113,6 +117,7 @@ async def test_a_response_ends_behind_an_event_after_its_longest_time_and_the_ne
     assert provider.left == 0
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_key_that_comes_with_another_request_is_refused(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -125,6 +130,7 @@ async def test_a_key_that_comes_with_another_request_is_refused(
             assert (await refused.json())["code"] == "idempotency_key_reused"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "last", ["0000000000000000_0000000000000999", "0000000000000001_0000000000000000"]
 )
@@ -138,6 +144,7 @@ async def test_an_id_of_another_answer_is_refused(http: aiohttp.ClientSession, l
                 assert refused.status == 410
 
 
+@pytest.mark.usefixtures("processes")
 async def test_two_strangers_with_one_idempotency_key_get_an_answer_each(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -151,6 +158,7 @@ async def test_two_strangers_with_one_idempotency_key_get_an_answer_each(
     assert sent == ["Bearer sk-one", "Bearer sk-two"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_without_any_key_of_an_owner_nothing_is_joined(http: aiohttp.ClientSession) -> None:
     async with answering() as (provider, gateway):
         for _ in range(2):
@@ -159,6 +167,7 @@ async def test_without_any_key_of_an_owner_nothing_is_joined(http: aiohttp.Clien
     assert len(provider.requests) == 2
 
 
+@pytest.mark.usefixtures("processes")
 async def test_deleting_the_stream_stops_the_call_to_the_provider(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -172,6 +181,7 @@ async def test_deleting_the_stream_stops_the_call_to_the_provider(
             await until(lambda: provider.left == 1)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_gateway_killed_amid_an_answer_ends_it_with_a_reason_at_its_next_start(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -195,6 +205,7 @@ async def test_a_gateway_killed_amid_an_answer_ends_it_with_a_reason_at_its_next
     assert len(provider.requests) == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_that_is_named_like_a_record_keeps_no_answer_from_its_end(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -216,6 +227,7 @@ async def test_a_stream_that_is_named_like_a_record_keeps_no_answer_from_its_end
             assert await read.json() == [{"a": 1}]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_gateway_that_stops_waits_for_answers_and_then_ends_them_with_a_reason(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -233,6 +245,7 @@ async def test_a_gateway_that_stops_waits_for_answers_and_then_ends_them_with_a_
         assert len(provider.requests) == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_second_upstream_is_called_where_the_first_cannot_be_reached(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -243,6 +256,7 @@ async def test_a_second_upstream_is_called_where_the_first_cannot_be_reached(
                 assert without_ids(await answer.read()) == WHOLE
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_provider_that_cannot_be_reached_is_named_in_a_502_and_the_next_try_begins_anew(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -257,6 +271,7 @@ async def test_a_provider_that_cannot_be_reached_is_named_in_a_502_and_the_next_
                 assert read.status == 404
 
 
+@pytest.mark.usefixtures("processes")
 async def test_answers_that_run_are_bounded_in_all_and_for_each_owner(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -283,6 +298,7 @@ async def test_answers_that_run_are_bounded_in_all_and_for_each_owner(
             assert f'headgate_model_answers_refused_total{{route="{OPENAI}"}} 1.0' in text
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("streams", [True, False], ids=["stored", "passed on"])
 async def test_keys_that_the_provider_has_not_accepted_leave_half_of_the_places_to_others(
     streams: bool, http: aiohttp.ClientSession
@@ -354,6 +370,7 @@ def test_the_keys_that_are_remembered_as_accepted_are_bounded() -> None:
     places.acquire(b"key:1", "192.0.2.1")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_answers_that_are_passed_on_are_bounded_until_they_end_or_lose_their_client(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -380,6 +397,7 @@ async def test_answers_that_are_passed_on_are_bounded_until_they_end_or_lose_the
         assert await whole() == 200
 
 
+@pytest.mark.usefixtures("processes")
 async def test_usage_and_outcome_are_recorded_once_for_each_answer(
     http: aiohttp.ClientSession,
 ) -> None:

@@ -96,6 +96,8 @@ def retrievals(provider: Provider, key: str) -> list[str]:
     return [it.query_string for it in found]
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.smoke
 @pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
 async def test_an_answer_goes_on_after_a_restart_with_the_key_of_the_gateway(
     http: aiohttp.ClientSession, tmp_path: Path, stop: str
@@ -114,6 +116,7 @@ async def test_an_answer_goes_on_after_a_restart_with_the_key_of_the_gateway(
     assert retrievals(provider, OWN_KEY) == [f"stream=true&starting_after={SENT - 1}"]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "other",
     [[], [404], [429, 404], [500, 404]],
@@ -143,6 +146,7 @@ async def test_after_a_restart_each_server_is_asked_for_the_rest_until_one_knows
     assert len(first.requests) == len(other)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
 async def test_an_answer_waits_for_the_key_of_its_caller_and_goes_on_when_it_is_retrieved(
     http: aiohttp.ClientSession, tmp_path: Path, stop: str

@@ -21,6 +21,7 @@ ANSWERS, KILLS, CUTS = (200, 50, 500) if IS_WHOLE else (24, 4, 40)
 SEED = 1
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(600 if IS_WHOLE else 90)
 @pytest.mark.parametrize("log", ["file", "redis"])
 async def test_every_reader_ends_with_all_that_it_was_sent_whatever_is_killed_or_cut(

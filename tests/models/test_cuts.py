@@ -14,6 +14,8 @@ from tests.models.serving import ANTHROPIC, OPENAI, answering, gateway_before
 if TYPE_CHECKING:
     import aiohttp
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ANSWERS = {
     "chat completion": f"{OPENAI}/v1/chat/completions",
     "response": f"{OPENAI}/v1/responses",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 CHAT, RESPONSE, MESSAGE = "chat completion", "response", "message"
 PATHS = {
     CHAT: f"{OPENAI}/v1/chat/completions",
@@ -172,6 +174,7 @@ async def test_a_key_in_a_named_stream_is_free_after_an_answer_without_its_end(
     assert [json.loads(it[5:])["outcome"] for it in outcomes] == ["failed", "complete"]
 
 
+@pytest.mark.smoke
 async def test_a_reader_that_was_cut_off_gets_the_rest_of_an_answer_without_its_end(
     http: aiohttp.ClientSession,
 ) -> None:

@@ -13,6 +13,8 @@ from tests.models.serving import OPENAI, gateway_before
 if TYPE_CHECKING:
     import aiohttp
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 TYPE = b"Content-Type: text/event-stream\r\n"
 EVENTS = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\ndata: [DONE]\n\n'
 BODY = {"model": "m", "stream": True, "messages": []}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 WHOLE = b"".join(chat_completion())
 MESSAGE = chat_message(data_of(WHOLE))
 PARTING = (

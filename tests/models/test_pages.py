@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import aiohttp
     from multidict import CIMultiDictProxy
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 PAGE = "https://app.test"
 CHAT, MESSAGES = f"{OPENAI}/v1/chat/completions", f"{ANTHROPIC}/v1/messages"
 ENVIRONMENT = {"HEADGATE_CORS_ORIGINS": PAGE}

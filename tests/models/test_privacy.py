@@ -48,6 +48,7 @@ async def status(http: aiohttp.ClientSession, url: str) -> int:
         return read.status
 
 
+@pytest.mark.usefixtures("processes")
 async def test_prompts_are_not_stored_by_default(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ async def test_prompts_are_not_stored_by_default(
         assert not any(b"secret wish" in file.read_bytes() for file in files)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_prompts_are_stored_beside_the_answer_where_the_route_says_so(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -81,6 +83,7 @@ async def test_prompts_are_stored_beside_the_answer_where_the_route_says_so(
             assert (await listed.text()).count('/prompts"') == 2
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("is_running", [False, True], ids=["that is over", "that runs"])
 async def test_an_answer_is_deleted_with_its_record_and_its_prompts(
     http: aiohttp.ClientSession, *, is_running: bool
@@ -106,6 +109,7 @@ async def test_an_answer_is_deleted_with_its_record_and_its_prompts(
     assert len(provider.requests) == 2
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("public", [False, True])
 @pytest.mark.parametrize("query", ["", "?offset=-1&live=sse"], ids=["read", "followed"])
 async def test_only_the_answers_of_a_public_route_may_be_stored_by_shared_caches(
@@ -123,6 +127,7 @@ async def test_only_the_answers_of_a_public_route_may_be_stored_by_shared_caches
             assert "private" not in other.headers["Cache-Control"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> None:
     async with providing() as provider:
         table = json.dumps([{"prefix": "/v1/stream", "origin": "memory:", "max_ttl": 60}])

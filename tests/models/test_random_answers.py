@@ -80,6 +80,7 @@ async def _compare(
     return faults
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(1200 if IS_WHOLE else 180)
 async def test_random_answers_are_the_same_through_a_route_for_every_sdk() -> None:
     turns = asyncio.Semaphore(AT_ONCE)

@@ -114,6 +114,7 @@ async def output(process: Process) -> str:
     return printed.decode()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("title", PROGRAMS)
 async def test_a_documented_program_that_is_killed_and_started_again_prints_the_whole_answer(
     title: str, tmp_path: Path
@@ -151,6 +152,7 @@ def test_every_program_of_the_page_is_run() -> None:
     assert set(re.findall(r"^### (.*)$", changing, re.MULTILINE)) == {*PROGRAMS, *OTHERS}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("title", ["OpenAI", "Anthropic"])
 async def test_the_documented_page_and_command_read_an_answer_at_its_stream_url(
     title: str, tmp_path: Path

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ID = "resp_1"  # of the provider's response
 LAST = len(response()) - 1
 

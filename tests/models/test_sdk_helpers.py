@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NODE_CALLS = ROOT / "tests" / "node" / "model_sdks.mjs"
 TEXT = "".join(WORDS)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 QUESTION: Any = [{"role": "user", "content": "How is the weather?"}]
 
 

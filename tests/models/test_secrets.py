@@ -57,6 +57,7 @@ def request(token: str, **fields: str) -> dict[str, Any]:
     return {"json": BODY, "headers": {"Authorization": f"Bearer {token}", **named}}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("has_key", [False, True], ids=["the caller's key", "the house's key"])
 async def test_keys_tokens_and_prompts_are_in_no_stream_log_metric_trace_page_or_file(
     tmp_path: Path, *, has_key: bool

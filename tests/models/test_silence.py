@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 HEARTBEAT_S, NGINX_S = 0.3, 1.5
 BEAT = {"HEADGATE_SSE_HEARTBEAT": str(HEARTBEAT_S)}
 NGINX = """daemon off;

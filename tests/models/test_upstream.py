@@ -32,6 +32,7 @@ def ask(http: aiohttp.ClientSession, gateway: Headgate, path: str = CHAT, **body
     return http.post(gateway.url + path, json=asked, headers={"Authorization": "Bearer sk-mine"})
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_second_server_is_called_for_an_answer_that_is_passed_on(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -44,6 +45,7 @@ async def test_a_second_server_is_called_for_an_answer_that_is_passed_on(
         assert len(first.requests) == len(second.requests) == 1
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
 async def test_a_second_server_is_called_where_the_first_refuses(
     http: aiohttp.ClientSession, status: int
@@ -60,6 +62,7 @@ async def test_a_second_server_is_called_where_the_first_refuses(
         assert len(first.requests) == len(second.requests) == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_last_refusal_comes_as_it_is_where_all_servers_refuse(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -81,6 +84,7 @@ KEPT = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("status", "fields"), KEPT.values(), ids=KEPT)
 async def test_other_refusals_go_to_no_other_server(
     http: aiohttp.ClientSession, status: int, fields: dict[str, str]
@@ -95,6 +99,7 @@ async def test_other_refusals_go_to_no_other_server(
         assert not second.requests
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_request_that_broke_off_before_its_head_is_never_sent_again(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -109,6 +114,7 @@ async def test_a_request_that_broke_off_before_its_head_is_never_sent_again(
         assert not second.requests
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_refused_request_is_sent_again_after_the_pause_that_the_provider_names(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -125,6 +131,7 @@ async def test_a_refused_request_is_sent_again_after_the_pause_that_the_provider
         assert len(provider.requests) == 6
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_pause_of_a_minute_or_more_is_the_client_s(http: aiohttp.ClientSession) -> None:
     async with answering(settings={"retries": 2}) as (provider, gateway):
         provider.statuses, provider.refusal_fields = [429], {"Retry-After": "60"}
@@ -133,6 +140,7 @@ async def test_a_pause_of_a_minute_or_more_is_the_client_s(http: aiohttp.ClientS
     assert len(provider.requests) == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_server_that_starts_late_is_reached_by_a_retry(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -146,6 +154,7 @@ async def test_a_server_that_starts_late_is_reached_by_a_retry(
             assert time.monotonic() - began >= 0.25
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_provider_that_cannot_be_reached_is_named_with_the_reason(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -160,6 +169,7 @@ async def test_a_provider_that_cannot_be_reached_is_named_with_the_reason(
     assert f"; {speaks_no_tls} does not speak TLS as we do" in sentence
 
 
+@pytest.mark.usefixtures("processes")
 async def test_other_requests_go_to_the_next_server_only_if_nothing_was_sent(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -172,6 +182,7 @@ async def test_other_requests_go_to_the_next_server_only_if_nothing_was_sent(
         assert not second.requests
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_provider_without_a_head_in_time_is_a_504(http: aiohttp.ClientSession) -> None:
     async with answering(settings={"head_timeout": 1.0}) as (provider, gateway):
         provider.hold_heads()
@@ -180,6 +191,7 @@ async def test_a_provider_without_a_head_in_time_is_a_504(http: aiohttp.ClientSe
     assert len(provider.requests) == 1
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("missing", [0, 1], ids=["as many bytes", "one byte less"])
 async def test_an_answer_ends_with_an_error_behind_the_last_event_that_fits(
     http: aiohttp.ClientSession, missing: int
@@ -202,6 +214,7 @@ async def test_an_answer_ends_with_an_error_behind_the_last_event_that_fits(
         assert "max_answer_size" in end["reason"]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("missing", [0, 1], ids=["as many bytes", "one byte less"])
 async def test_an_answer_that_does_not_stream_is_refused_if_it_is_too_long(
     http: aiohttp.ClientSession, missing: int
@@ -222,6 +235,7 @@ async def test_an_answer_that_does_not_stream_is_refused_if_it_is_too_long(
 CUTS = list(itertools.accumulate(map(len, response())))[:-1]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("amid", [0, -3], ids=["behind an event", "amid an event"])
 async def test_a_background_response_is_resumed_wherever_its_connection_is_lost(
     http: aiohttp.ClientSession, amid: int
@@ -241,6 +255,7 @@ async def test_a_background_response_is_resumed_wherever_its_connection_is_lost(
     assert f"{resumed} {float(len(CUTS) - (1 if amid else 0))}" in text
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_background_response_that_is_cut_behind_every_event_is_one_answer(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -252,6 +267,7 @@ async def test_a_background_response_that_is_cut_behind_every_event_is_one_answe
     assert methods == ["POST", *["GET"] * (len(response()) - 1)]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_resumption_outlasts_refusals_of_the_provider(http: aiohttp.ClientSession) -> None:
     async with answering(settings={"resume": True}) as (provider, gateway):
         provider.hold()
@@ -273,6 +289,7 @@ NOT_RESUMED = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("settings", "body", "cut", "statuses"), NOT_RESUMED.values(), ids=NOT_RESUMED
 )
@@ -297,6 +314,7 @@ async def test_a_response_that_cannot_be_resumed_ends_with_an_error_and_is_reque
     assert [request.method for request in provider.requests].count("POST") == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_response_that_the_provider_resumes_with_a_gap_ends_with_an_error(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -310,6 +328,7 @@ async def test_a_response_that_the_provider_resumes_with_a_gap_ends_with_an_erro
     assert b"resumed at 4 behind event 2" in received[len(begun) :]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_events_that_a_provider_repeats_when_it_resumes_are_dropped(
     http: aiohttp.ClientSession,
 ) -> None:

@@ -81,6 +81,7 @@ async def call(gateway: Headgate, token: str, **options: Any) -> None:
         assert [event async for event in stream]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_path: Path) -> None:
     async with providing() as provider:
         settings = guarded(tmp_path, has_key=True)
@@ -101,6 +102,7 @@ async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_pat
         assert not any(token in text for token in TOKENS.values())
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_console_lists_answers_with_model_and_tokens_and_a_link_to_each_stream() -> None:
     async with answering() as (provider, gateway):
         await call(gateway, "sk-mine", **{"Headgate-Stream": "talk"})

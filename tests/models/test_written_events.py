@@ -120,6 +120,7 @@ def check_types(kind: str, event: bytes, number: int) -> str:
     return found.message
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", PATHS)
 async def test_events_that_end_an_answer_are_valid_for_every_sdk(

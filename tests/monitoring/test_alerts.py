@@ -656,6 +656,7 @@ def test_every_declared_alert_has_a_test_case() -> None:
     assert {case.name for case in CASES} == declared
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("settings", [EVERYTHING, WORKERS], ids=["everything", "workers"])
 def test_each_alert_fires_exactly_under_its_conditions(settings: Settings, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
@@ -697,6 +698,7 @@ def made_with(*options: str) -> Result:
     return CliRunner().invoke(cli, ["alerts", *options], prog_name="headgate")
 
 
+@pytest.mark.usefixtures("processes")
 def test_alerts_link_to_the_given_runbooks_url() -> None:
     own = "https://wiki.test/headgate?view=all"
     made = made_with("--runbooks", own).stdout
@@ -704,6 +706,7 @@ def test_alerts_link_to_the_given_runbooks_url() -> None:
     assert {link.partition("#")[0] for link in links(made)} == {own}
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_error_budget_alerts_follow_the_given_objective() -> None:
     made = made_with("--objective", "99").stdout
     assert [made.count(f"ratio_rate1h > {bound} and") for bound in (0.144, 0.0144)] == [1, 0]
@@ -727,6 +730,7 @@ def test_an_invalid_runbooks_url_or_objective_is_refused(option: str, value: str
     assert (done.exit_code, option in done.stderr) == (2, True)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_disk_alert_does_not_fire_on_a_roomy_disk_after_the_first_scrape(
     tmp_path: Path,
 ) -> None:

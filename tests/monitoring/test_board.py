@@ -87,6 +87,7 @@ def test_each_configuration_gets_only_board_queries_for_its_parts() -> None:
     assert not [name for name in origin["States"] if name.startswith("log")]
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_board_query_is_valid_promql_and_uses_the_chosen_job_and_instance(
     tmp_path: Path,
 ) -> None:

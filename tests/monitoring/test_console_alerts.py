@@ -35,6 +35,7 @@ def of_case(case: Case, series: dict[str, str]) -> Judged:
     return Judged(case.name, series, case.settings, 60, steps)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("settings", [EVERYTHING, WORKERS], ids=["everything", "workers"])
 def test_the_console_has_the_alerts_of_prometheus_in_every_case(
@@ -105,6 +106,7 @@ EDGES: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("interval_s", [5, 60])  # 15 s are those of changing troubles
 def test_the_console_has_the_alerts_of_prometheus_at_edges(interval_s: int, tmp_path: Path) -> None:
     histories = [
@@ -146,6 +148,7 @@ def walk(random: Random, restarts: set[int], most: int) -> str:
     return " ".join(numbers)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)
 def test_the_console_has_the_alerts_of_prometheus_over_an_hour_of_changing_troubles(
     tmp_path: Path,

@@ -66,7 +66,7 @@ class Drill(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+def drill(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
     folder = tmp_path_factory.mktemp("drill")
     with contextlib.ExitStack() as stack:
         durable = {"appendonly": "yes", "appendfsync": "always"}

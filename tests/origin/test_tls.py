@@ -43,7 +43,7 @@ def openssl(folder: Path, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def authority(folder: Path) -> str:
+def authority(processes: None, folder: Path) -> str:
     """The certificate of an authority of our own, as the path of a PEM file."""
     use = ("-addext", "keyUsage=critical,keyCertSign")
     openssl(
@@ -85,6 +85,7 @@ def server_tls(folder: Path, authority: str) -> Server:
     return made
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_server_with_a_trusted_certificate_is_used(
     server_tls: Server, authority: str
 ) -> None:
@@ -97,6 +98,7 @@ async def test_a_server_with_a_trusted_certificate_is_used(
         assert server.heard[0].fields == [f"Host: localhost:{server.port}"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_origin_certificate_of_an_unknown_authority_is_refused_and_nothing_is_sent(
     server_tls: Server,
 ) -> None:
@@ -109,6 +111,7 @@ async def test_an_origin_certificate_of_an_unknown_authority_is_refused_and_noth
         assert server.heard == []
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_origin_certificate_for_another_host_is_refused_and_nothing_is_sent(
     server_tls: Server, authority: str
 ) -> None:
@@ -119,6 +122,7 @@ async def test_an_origin_certificate_for_another_host_is_refused_and_nothing_is_
         assert server.heard == []
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_route_without_verification_accepts_any_certificate(server_tls: Server) -> None:
     server = RawOrigin(answer(b"unsafe"), tls=server_tls("other.example"))
     async with server, opened(server, tls_verify=False) as origin:
@@ -135,6 +139,7 @@ async def test_a_server_that_speaks_no_tls_is_reported() -> None:
             await ask(origin)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_connection_check_verifies_the_certificate(
     server_tls: Server, authority: str
 ) -> None:
@@ -146,6 +151,7 @@ async def test_a_connection_check_verifies_the_certificate(
         assert await try_connection("localhost", server.port, ours, PATIENCE_S) is None
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_recovered_server_behind_tls_is_used_again(
     server_tls: Server, authority: str
 ) -> None:
@@ -179,6 +185,7 @@ async def test_a_tls_ca_file_without_a_certificate_ends_the_start_with_its_reaso
             pass
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_server_started_with_ssl_cert_file_trusts_its_authorities(
     server_tls: Server, authority: str
 ) -> None:
@@ -192,6 +199,7 @@ async def test_a_server_started_with_ssl_cert_file_trusts_its_authorities(
     assert (told.status, told.body) == (200, b"safe")
 
 
+@pytest.mark.usefixtures("processes")
 def test_aiohttp_loads_no_authorities_and_the_environment_stays_unchanged(authority: str) -> None:
     program = (
         "import os; from gateway import trust\n"

@@ -33,15 +33,16 @@ SERVER_FILES = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
+def server(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Distribution:
     return build(ROOT, tmp_path_factory.mktemp("server"))
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
+def library(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Distribution:
     return build(ROOT / "client", tmp_path_factory.mktemp("library"))
 
 
+@pytest.mark.usefixtures("processes")
 def test_twine_finds_nothing_wrong_with_the_distributions(
     server: Distribution, library: Distribution
 ) -> None:
@@ -81,6 +82,7 @@ def test_the_source_archives_have_no_wheels_tests_or_built_files(
     assert [name for name in files if name.endswith((".whl", ".pyc", ".gz"))] == []
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("which", ["server", "library"])
 def test_the_wheel_that_is_built_from_the_source_archive_is_the_same(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -94,6 +96,7 @@ def test_the_wheel_that_is_built_from_the_source_archive_is_the_same(
     assert again.metadata_files() == built.metadata_files()
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_server_serves_from_its_wheels_in_a_clean_environment_elsewhere(
     server: Distribution, library: Distribution, tmp_path: Path
 ) -> None:
@@ -128,6 +131,7 @@ def test_the_server_serves_from_its_wheels_in_a_clean_environment_elsewhere(
         started.close()
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_library_is_imported_without_the_server_in_a_clean_environment(
     library: Distribution, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.front.acme import serial_number
 from tests.front.test_front import is_running
 from tests.packages.test_systemd_unit import DROP_IN, SERVICE_USER, reach, setting
@@ -16,6 +18,7 @@ from tests.support.processes import ANEW, HEADGATE
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_command_of_the_unit_serves_at_port_443_as_another_user_and_leaves_no_caddy(
     tmp_path: Path,
 ) -> None:

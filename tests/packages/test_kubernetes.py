@@ -104,7 +104,7 @@ def test_the_grace_period_is_longer_than_a_drain(manifest: Manifest) -> None:
 
 
 @pytest.fixture
-def served(manifest: Manifest, tmp_path: Path) -> Iterator[int]:
+def served(processes: None, manifest: Manifest, tmp_path: Path) -> Iterator[int]:
     """The command of the container, with its files in a folder of the test's; yields its port."""
     port, admin = free_port(), free_port()
     hashed = run([HEADGATE, "token", "hash"], TOKEN.encode()).stdout.decode().strip()

@@ -80,6 +80,7 @@ def now_us() -> int:
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_tells_that_it_serves_reloads_refuses_a_reload_and_drains(
     any_manager: Manager, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_server_tells_that_it_serves_reloads_refuses_a_reload_and_drains(
         assert any_manager.next() == "STOPPING=1\nSTATUS=Draining"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_that_cannot_start_never_tells_that_it_serves(
     manager: Manager, tmp_path: Path
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_server_that_cannot_start_never_tells_that_it_serves(
         manager.next(within_s=0.1)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_watchdog_is_notified_twice_in_its_time(manager: Manager) -> None:
     with headgate(environment=manager.environment(WATCHDOG_S)) as server:
         manager.next_of("READY=1")
@@ -131,6 +134,7 @@ def test_the_watchdog_is_notified_twice_in_its_time(manager: Manager) -> None:
         manager.next_of("STOPPING=1")
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_that_its_watchdog_ends_prints_the_stack_it_hung_in(manager: Manager) -> None:
     environment = {**manager.environment(WATCHDOG_S), "PYTHONFAULTHANDLER": "1"}
     with headgate(environment=environment, preface=ANEW) as server:
@@ -149,6 +153,7 @@ def test_a_server_that_its_watchdog_ends_prints_the_stack_it_hung_in(manager: Ma
         assert "gateway/serve.py" in server.output()
 
 
+@pytest.mark.usefixtures("processes")
 def test_workers_notify_together_while_one_answers_and_not_when_none_does(
     manager: Manager,
 ) -> None:
@@ -195,6 +200,7 @@ def stopped(*pids: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_manager_that_is_gone_is_logged_and_the_server_serves_on(
     manager: Manager, tmp_path: Path
 ) -> None:

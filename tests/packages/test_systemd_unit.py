@@ -41,6 +41,7 @@ def analyzed(word: str, *options: str, unit: Path) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("drop_in", ["", DROP_IN], ids=["alone", "with-a-front"])
 def test_systemd_analyze_finds_no_mistake_in_the_unit_and_a_low_exposure(
     drop_in: str, tmp_path: Path
@@ -68,6 +69,7 @@ def test_the_unit_restarts_the_service_except_after_status_2() -> None:
     assert setting("RestartPreventExitStatus") == "2"
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_command_of_the_unit_serves_as_its_user_with_its_own_folder(
     tmp_path: Path,
 ) -> None:
@@ -132,6 +134,7 @@ def reach(folder: Path) -> None:
             path.chmod(path.stat().st_mode | stat.S_IXOTH)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_a_new_data_folder_and_its_files_are_private_whatever_the_umask(
     umask: int, tmp_path: Path
@@ -156,6 +159,7 @@ def test_a_new_data_folder_and_its_files_are_private_whatever_the_umask(
         process.wait()
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_data_folder_open_to_others_keeps_its_mode_and_a_warning_is_logged(
     tmp_path: Path,
 ) -> None:

@@ -23,6 +23,7 @@ OURS = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_shell_command_computes_the_tag_of_a_path() -> None:
     command = f"printf %s '{PATH}' | sha256sum | cut -c1-{tags.DIGITS}"
     printed = subprocess.run(["bash", "-c", command], capture_output=True, check=True, text=True)

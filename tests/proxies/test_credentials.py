@@ -50,6 +50,7 @@ FORGED = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
 async def test_a_forged_signature_neither_reads_nor_aborts(
     http: ClientSession, upstream: Upstream, gateway: Headgate, forge: object
@@ -69,6 +70,7 @@ async def refusal(http: ClientSession, method: str, url: str, **headers: str) ->
         return answer.status, (await answer.json())["error"]["code"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_expired_signature_neither_reads_nor_aborts(
     http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_signature_permits_until_its_second_has_come() -> None:
         signatures.until(path, query, 1060.0)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_live_read_ends_when_its_signature_expires(
     http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -99,6 +102,7 @@ async def test_a_live_read_ends_when_its_signature_expires(
         assert await refusal(http, "GET", url) == (401, "SIGNATURE_EXPIRED")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
 async def test_a_signed_url_permits_no_other_action(
     http: ClientSession, upstream: Upstream, gateway: Headgate, method: str
@@ -119,6 +123,7 @@ NO_TOKENS = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("headers", "query", "expected"), NO_TOKENS.values(), ids=NO_TOKENS)
 async def test_a_stream_is_created_and_deleted_with_a_token_that_permits_it_alone(
     http: ClientSession,
@@ -135,6 +140,7 @@ async def test_a_stream_is_created_and_deleted_with_a_token_that_permits_it_alon
     assert not upstream.requests
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("token", [TOKEN, READER], ids=["the service", "a reader"])
 async def test_a_token_reads_and_describes_every_stream_and_aborts_none(
     http: ClientSession, upstream: Upstream, gateway: Headgate, token: str
@@ -148,6 +154,7 @@ async def test_a_token_reads_and_describes_every_stream_and_aborts_none(
     assert found == (401, "MISSING_SIGNATURE")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_token_in_the_query_is_as_good_as_in_authorization(
     http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
@@ -161,6 +168,7 @@ async def test_the_token_in_the_query_is_as_good_as_in_authorization(
             assert answer.status == status
 
 
+@pytest.mark.usefixtures("processes")
 async def test_no_secret_is_in_logs_metrics_streams_or_the_console(
     http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
@@ -198,6 +206,7 @@ async def test_no_secret_is_in_logs_metrics_streams_or_the_console(
     assert [text for text in shown if ended in text]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("mode", "text", "sentence"),
     [
@@ -232,6 +241,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("settings", "sentence"), MISTAKES.values(), ids=MISTAKES)
 async def test_a_mistake_in_the_settings_is_named_at_the_start(
     tmp_path: Path, settings: dict[str, object], sentence: str
@@ -243,6 +253,7 @@ async def test_a_mistake_in_the_settings_is_named_at_the_start(
         pass
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_reload_of_the_secret_ends_the_signatures_of_the_former_one(
     http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.proxies.upstream import Upstream
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 URL = ("Upstream-URL", "http://127.0.0.1:9/v1")
 GET, POST = ("Upstream-Method", "GET"), ("Upstream-Method", "POST")
 MISTAKES: dict[str, tuple[list[tuple[str, str]], str]] = {

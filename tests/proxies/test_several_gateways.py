@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.proxies.serving import SERVICE, created, gateway_with_proxy
 from tests.proxies.test_streams import ended, head, stored, unsigned, until_stored
 from tests.proxies.upstream import serving
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import aiohttp
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 async def test_a_response_is_read_and_aborted_at_another_gateway_than_the_one_that_writes_it(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.proxies.upstream import Upstream
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 

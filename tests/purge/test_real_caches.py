@@ -6,6 +6,8 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.http1 import Answer
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 PREFIX = "/v1/stream"
 # A closed stream's data at an offset of its own may be kept for a minute.

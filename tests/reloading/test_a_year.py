@@ -148,6 +148,7 @@ class LongPoller:
         self._query = f"?offset={offset}&live=long-poll&cursor={cursor}"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(300)
 def test_no_request_fails_in_a_year_of_renewals_expiries_and_rotations(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("is_refused", [False, True], ids=["in force", "refused"])
 def test_a_worker_killed_behind_its_preparation_leaves_all_on_one_configuration(
     tmp_path: Path, *, is_refused: bool

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ORIGIN = "http://127.0.0.1:9"  # which nothing is asked of
 TRIES = 20  # requests, each on a connection of its own: both workers get some
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.mark.parametrize("restarts", cases([2, 20], {2}, "two restarts"))
 async def test_restarts_refuse_no_connection_and_lose_no_append(

@@ -99,6 +99,7 @@ async def test_tls_begins_and_ends_by_a_restart_alone(tmp_path: Path, prefix: st
         assert await at.reload(STREAMS) == ()
 
 
+@pytest.mark.usefixtures("processes")
 def test_all_workers_serve_the_certificate_at_another_path(tmp_path: Path) -> None:
     authority = Authority.of(tmp_path)
     pairs = [authority.issue() for _ in range(2)]

@@ -24,7 +24,7 @@ ON_SEVERAL_LOGS = (
 
 
 @pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """The server of the logs in Redis; each has a prefix of its own there."""
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
@@ -37,7 +37,7 @@ def redis_url(redis: RedisServer) -> str:
 
 
 @pytest.fixture(autouse=True)
-def kind_of_log(request: pytest.FixtureRequest) -> Iterator[None]:
+def kind_of_log(processes: None, request: pytest.FixtureRequest) -> Iterator[None]:
     """The kind of the logs of gateways that name none."""
     if getattr(request, "param", "memory") == "memory":
         yield

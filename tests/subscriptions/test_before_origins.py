@@ -222,6 +222,7 @@ async def test_a_stream_that_is_created_again_through_the_gateway_begins_a_new_c
         assert (again["recreated"], again["acked_offset"]) == (True, "-1")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.usefixtures("quick_checks")
 async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_lasts() -> None:
     with reference() as server:
@@ -239,6 +240,7 @@ async def test_a_stream_that_ends_earlier_than_known_is_another_one_once_that_la
             assert (again["recreated"], again["acked_offset"]) == (True, "-1")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.usefixtures("quick_checks")
 async def test_a_stream_that_is_there_after_its_removal_is_another_one_once_that_lasts() -> None:
     with reference() as server:

@@ -36,7 +36,7 @@ COUNTS = [
     pytest.param(2, id="two-gateways"),
 ]
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(1800)]
 
 
 def failovers_of(group: SentinelGroup) -> Disturbance:

@@ -39,6 +39,8 @@ def play(campaign: Campaign, kills: int) -> None:
     assert "Traceback" not in "".join(server.output() for server in campaign.servers)
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.smoke
 def test_every_append_is_acknowledged_by_a_later_wake_though_the_gateway_is_killed(
     tmp_path: Path,
 ) -> None:
@@ -65,6 +67,7 @@ def test_every_append_is_acknowledged_by_a_later_wake_though_the_clock_jumps(
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_append_is_acknowledged_though_two_gateways_and_their_redis_are_killed(
     tmp_path: Path,
 ) -> None:
@@ -73,6 +76,7 @@ def test_every_append_is_acknowledged_though_two_gateways_and_their_redis_are_ki
         play(Campaign(servers, SEED, [kills_of(redis)]), KILLS)
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_append_is_acknowledged_though_gateways_of_a_cluster_and_its_nodes_are_killed(
     tmp_path: Path,
 ) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SEED = 23
 
 
@@ -81,6 +83,7 @@ async def unanswered(way: LosingWay, gateway: Headgate, method: str) -> asyncio.
     return writing
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 async def test_a_kill_between_the_answer_of_the_origin_and_the_note_of_it_loses_no_wake(
     method: str, tmp_path: Path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared.beat_failures import BeatFailures
 from tests.subscriptions.receivers import log_at, shared, subscribed
@@ -13,7 +15,6 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 FAILED = "log.failed"
 
@@ -26,6 +27,7 @@ def fail(failures: BeatFailures, error: Exception) -> None:
         failures.note(raised)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_owner_whose_redis_is_away_logs_the_reason_once_and_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,6 +52,7 @@ async def test_an_owner_whose_redis_is_away_logs_the_reason_once_and_no_tracebac
             assert "Traceback" not in text
 
 
+@pytest.mark.usefixtures("processes")
 async def test_requests_while_redis_is_away_are_told_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

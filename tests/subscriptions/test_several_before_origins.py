@@ -339,6 +339,7 @@ async def test_reports_in_any_order_end_with_the_stream_that_the_origin_has(
 # Without a Redis, or with less of it
 
 
+@pytest.mark.usefixtures("processes")
 async def test_writes_to_new_streams_are_refused_while_redis_is_away_and_others_pass(
     tmp_path: Path,
 ) -> None:
@@ -392,6 +393,7 @@ async def test_what_is_written_through_a_gateway_that_has_lost_redis_wakes_a_new
         assert ends_of(await at.wake()) == [("e/a", tail)]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_gateway_starts_without_its_redis_and_delivers_once_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,6 +310,7 @@ async def test_requests_get_503_while_no_gateway_can_deliver(
 # In processes of their own
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 async def test_another_gateway_takes_over_within_seconds_and_finds_what_was_appended(
     number: signal.Signals, tmp_path: Path

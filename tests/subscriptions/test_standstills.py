@@ -30,6 +30,7 @@ LATE_S = 3.0  # after the last gateway goes on, beside other work; 1 s on a quie
 TAKE_OVER_S = 8.0
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "is_before_origins",

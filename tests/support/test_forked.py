@@ -18,6 +18,8 @@ from tests.support.ports import free_port
 from tests.support.processes import ANEW, AT_ONCE, HEADGATE, ROOT, Headgate, headgate, run, start
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 NOWHERE = "http://127.0.0.1:1/v1/stream"
 # Arguments with which a command soon ends; one that is not here only tells of itself.
 ENDING: dict[str, tuple[str, ...]] = {

@@ -218,6 +218,7 @@ def test_closing_the_log_output_does_not_wait_forever_for_a_reader(
     output.close()
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_whose_log_is_not_read_still_answers_requests() -> None:
     outlet, inlet = os.pipe()
     fcntl.fcntl(inlet, fcntl.F_SETPIPE_SZ, ROOM)

@@ -47,6 +47,7 @@ def logged(program: str) -> list[dict[str, Any]]:
     return events
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_request_is_logged_as_one_line_with_its_fields() -> None:
     assert logged('logs.configure("info", "json"); request("info")') == [
         {
@@ -67,6 +68,7 @@ def test_a_request_is_logged_as_one_line_with_its_fields() -> None:
     ]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("shape", ["json", "console"])
 def test_a_request_line_is_equal_in_both_ways_of_writing_lines(shape: str) -> None:
     """They are written in two ways, which differ in nothing but the time that they take."""
@@ -117,6 +119,7 @@ def test_the_timestamp_of_a_log_line_is_exact_to_the_microsecond(moment: float, 
     assert logs._Stamp().at(moment) == shown
 
 
+@pytest.mark.usefixtures("processes")
 def test_request_and_error_lines_keep_their_order_also_when_the_process_exits() -> None:
     program = """
 import asyncio
@@ -132,6 +135,7 @@ asyncio.run(serve())
     assert [event["event"] for event in logged(program)] == ["request", "one", "request", "request"]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_request_is_completed_although_stderr_is_closed() -> None:
     program = 'import os; logs.configure("info", "json"); os.close(2); request("info"); print("on")'
     done = subprocess.run(
@@ -140,6 +144,7 @@ def test_a_request_is_completed_although_stderr_is_closed() -> None:
     assert done.stdout == "on\n"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("length", [200, 201])
 def test_the_forwarded_for_value_is_logged_beside_the_client_and_cut_at_200_characters(
     length: int,
@@ -150,6 +155,7 @@ def test_the_forwarded_for_value_is_logged_beside_the_client_and_cut_at_200_char
     assert (event["client"], event["forwarded_for"]) == ("192.0.2.1", "9" * 200)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("log_level", "request_level", "lines"),
     [("info", "debug", 0), ("info", "info", 1), ("debug", "debug", 1), ("debug", "off", 0)],
@@ -165,6 +171,7 @@ assert logs.requests_logged("{request_level}") is {bool(lines)}
     assert len(stderr_of(program)) == lines
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("shape", ["json", "console", "auto"])
 def test_control_characters_in_a_request_path_stay_on_one_log_line(shape: str) -> None:
     hostile = "/a\\nlevel=error\\r\\x1b[31m\\u2028\\x85\\u202eb"
@@ -173,6 +180,7 @@ def test_control_characters_in_a_request_path_stay_on_one_log_line(shape: str) -
     assert lines[0].isprintable()
 
 
+@pytest.mark.usefixtures("processes")
 def test_log_format_auto_is_json_unless_stderr_is_a_terminal() -> None:
     program = 'logs.configure("info", "auto"); request("info")'
     (event,) = logged(program)
@@ -187,6 +195,7 @@ def test_log_format_auto_is_json_unless_stderr_is_a_terminal() -> None:
     assert not shown.startswith("{")
 
 
+@pytest.mark.usefixtures("processes")
 def test_library_log_lines_and_warnings_are_logged_as_json() -> None:
     events = logged(
         """
@@ -199,11 +208,13 @@ warnings.warn("old")
     assert (events[1]["logger"], events[1]["level"]) == ("py.warnings", "warning")
 
 
+@pytest.mark.usefixtures("processes")
 def test_aiohttps_access_log_writes_no_lines() -> None:
     program = 'logging.getLogger("aiohttp.access").error("GET /?token=1")'
     assert stderr_of(f'logs.configure("debug", "json"); {program}') == []
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("logger", ["logs.log", 'logging.getLogger("aiohttp.server")'])
 def test_an_exception_stays_in_its_json_line(logger: str) -> None:
     (event,) = logged(

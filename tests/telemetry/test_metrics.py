@@ -177,6 +177,7 @@ def test_the_operating_page_lists_exactly_the_declared_metrics_with_their_kinds(
 # ---------------------------------------------------------------- a server's
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_with_a_file_log_reports_its_cache_and_log_metrics(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         ask(server.port, "PUT", "/v1/stream/s", b"one", content_type="text/plain")
@@ -194,6 +195,7 @@ def test_a_server_with_a_file_log_reports_its_cache_and_log_metrics(tmp_path: Pa
     assert numbers["headgate_worker_restarts_total"] == 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_error_counters_are_exported_as_zero_before_the_first_error() -> None:
     """Otherwise the first error would be the first sample, and `increase` would not see it."""
     with headgate("http://127.0.0.1:9") as server:
@@ -210,6 +212,7 @@ def names_told(server: Headgate) -> set[str]:
     return {name.partition("{")[0].removesuffix("_bucket") for name in scraped(server)}
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_path: Path) -> None:
     names = set()
     secret = tmp_path / "webhook-secret"

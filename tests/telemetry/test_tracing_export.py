@@ -99,6 +99,7 @@ def python(program: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.usefixtures("processes")
 def test_tracing_libraries_are_not_imported_unless_the_environment_asks_for_tracing() -> None:
     program = """if True:
         import asyncio, sys
@@ -113,6 +114,7 @@ def test_tracing_libraries_are_not_imported_unless_the_environment_asks_for_trac
     assert python(program) == "[]"
 
 
+@pytest.mark.usefixtures("processes")
 def test_tracing_without_opentelemetry_installed_raises_a_start_error_in_one_sentence() -> None:
     program = """if True:
         import os, sys
@@ -130,6 +132,7 @@ def test_tracing_without_opentelemetry_installed_raises_a_start_error_in_one_sen
     )
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_with_an_unknown_traces_exporter_does_not_start() -> None:
     arguments = ("--listen", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}")
     done = subprocess.run(
@@ -162,6 +165,7 @@ async def test_spans_carry_service_name_and_instance_id_of_their_process(
     assert len({span.resource["service.instance.id"] for span in (one, other)}) == 2
 
 
+@pytest.mark.usefixtures("processes")
 async def test_each_worker_is_an_instance_of_its_own_and_exports_remaining_spans_at_its_stop(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

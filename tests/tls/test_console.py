@@ -24,7 +24,7 @@ MESSAGES = "/api/stream/messages?route=/v1/stream&name=a&offset=-1"
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[SecureHeadgate]:
+def served(processes: None, tmp_path: Path) -> Iterator[SecureHeadgate]:
     with secure_headgate(tmp_path, has_secure_admin=True) as server:
         yield server
 
@@ -66,6 +66,7 @@ def reload(served: SecureHeadgate, *options: str) -> subprocess.CompletedProcess
     return run([HEADGATE, "reload", *options], environment=environment)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_reload_by_the_settings_trusts_the_certificate_that_they_name(
     served: SecureHeadgate, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_reload_by_the_settings_trusts_the_certificate_that_they_name(
     assert "by --cacert FILE" in said
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_reload_names_an_option_whose_file_has_no_certificate(
     served: SecureHeadgate, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_reload_names_an_option_whose_file_has_no_certificate(
     assert b"(--cacert): no certificate in it" in refused.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_session_cookie_of_a_console_behind_tls_is_secure(tmp_path: Path) -> None:
     hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("password")
     user = {"name": "ann", "role": "operator", "password_hash": hashed}

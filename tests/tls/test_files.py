@@ -75,6 +75,7 @@ def test_settings_of_tls_that_lack_another_one_are_refused(
     assert mistake.place == (fault,)
 
 
+@pytest.mark.usefixtures("processes")
 def test_check_refuses_the_key_of_another_certificate(tmp_path: Path) -> None:
     authority = Authority.of(tmp_path)
     one, other = (authority.issue().write(tmp_path, name) for name in ("one", "other"))
@@ -86,6 +87,7 @@ def test_check_refuses_the_key_of_another_certificate(tmp_path: Path) -> None:
     assert f"must go with its certificate: {why}" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path) -> None:
     with secure_headgate(tmp_path) as server:
         assert "tls.key_open" not in server.server.output()

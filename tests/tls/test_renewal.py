@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.support.certificates import Pair
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 OK = 'headgate_tls_files_ok{setting="tls_certificate"}'
 
 

@@ -25,7 +25,7 @@ LONG = bytes(range(256)) * 16_384  # 4 MiB: more than all buffers of a connectio
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureHeadgate]:
+def served(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureHeadgate]:
     folder = tmp_path_factory.mktemp("tls")
     with secure_headgate(folder, {"HEADGATE_HEADER_TIMEOUT": "1"}) as server:
         yield server
@@ -72,6 +72,7 @@ def _echo(exchange: Exchange) -> None:
     exchange.answer(exchange.head, "Content-Type: text/plain")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_origin_reads_the_scheme_of_a_listener_with_tls(tmp_path: Path, method: str) -> None:
     with (
@@ -104,6 +105,7 @@ def test_plain_http_at_a_port_of_tls_gets_400_that_says_https(
     assert served.failures("plain_http") == before + 1
 
 
+@pytest.mark.usefixtures("processes")
 def test_plain_http_at_the_admin_port_of_tls_gets_400(tmp_path: Path) -> None:
     with secure_headgate(tmp_path, has_secure_admin=True) as server:
         answer = plain_answer(server.server.admin_port, "GET /healthz HTTP/1.1\r\n\r\n")
@@ -147,6 +149,7 @@ def test_a_malformed_request_gets_400_and_its_connection_ends(served: SecureHead
         assert received_until_closed(secured).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.usefixtures("processes")
 def test_curl_and_openssl_are_served(served: SecureHeadgate) -> None:
     served.ask("PUT", STREAM, b"known", TEXT)
     url = f"https://{HERE}:{served.server.port}{STREAM}?offset=-1"
@@ -161,6 +164,7 @@ def test_curl_and_openssl_are_served(served: SecureHeadgate) -> None:
     assert b"Protocol version: TLSv1.3" in told
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_version_below_the_minimum_is_refused(tmp_path: Path) -> None:
     with secure_headgate(tmp_path, {"HEADGATE_TLS_MINIMUM_VERSION": "1.3"}) as server:
         context = server.authority.client()
@@ -171,6 +175,7 @@ def test_a_version_below_the_minimum_is_refused(tmp_path: Path) -> None:
         assert server.failures("version") == 1
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_client_needs_a_certificate_of_the_authority_for_clients(tmp_path: Path) -> None:
     clients, strangers = (Authority.of(tmp_path, name) for name in ("clients", "strangers"))
     known, unknown = (
@@ -188,6 +193,7 @@ def test_a_client_needs_a_certificate_of_the_authority_for_clients(tmp_path: Pat
         wait_until(lambda: server.failures("client_certificate") == 2, "both are counted")
 
 
+@pytest.mark.usefixtures("processes")
 def test_handshakes_take_places_among_the_connections(tmp_path: Path) -> None:
     settings = {"HEADGATE_MAX_CONNECTIONS": "2", "HEADGATE_MAX_CLIENT_CONNECTIONS": "2"}
     with secure_headgate(tmp_path, settings) as server:
@@ -209,6 +215,7 @@ def is_served(server: SecureHeadgate) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("processes")
 def test_workers_serve_one_port_by_tls(tmp_path: Path) -> None:
     with headgate() as origin:
         settings = {"HEADGATE_WORKERS": "2"}

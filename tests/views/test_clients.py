@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.clients.pages import chromium, examples
 from tests.models.answers import WORDS, chat_completion
 from tests.support.processes import NODE, ROOT
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.serving import Serving
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 PROGRAM = ROOT / "tests" / "node" / "view_clients.mjs"
 TEXT = "".join(WORDS)

@@ -7,6 +7,8 @@ import random
 import subprocess
 from typing import Any
 
+import pytest
+
 from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.folding import fold
 from gateway.turns import at_once
@@ -52,6 +54,7 @@ def messages_of(streams: list[tuple[list[bytes], list[bytes]]]) -> list[Any]:
     return [{**one, "types": None} for one in json.loads(done.stdout)]
 
 
+@pytest.mark.usefixtures("processes")
 def test_clients_make_the_same_messages_of_folded_and_followed_events_as_of_all() -> None:
     chance = random.Random(17)
     whole = [

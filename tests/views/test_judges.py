@@ -94,12 +94,14 @@ def texts(messages: list[dict[str, Any]]) -> str:
     return "".join(said)
 
 
+@pytest.mark.usefixtures("processes")
 def test_every_stream_is_valid_for_both_clients() -> None:
     found = judged()
     assert len(found) > 160
     assert {name: one["failed"] for name, one in found.items() if "failed" in one} == {}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ANSWERS)
 def test_both_clients_read_the_text_of_an_answer(name: str) -> None:
     one = judged()[name]
@@ -109,6 +111,7 @@ def test_both_clients_read_the_text_of_an_answer(name: str) -> None:
     assert (one["types"][0], one["types"][-1]) == ("RUN_STARTED", "RUN_FINISHED")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ["chat", "messages"])
 def test_both_clients_read_the_call_of_a_tool(name: str) -> None:
     one = judged()[name]
@@ -120,6 +123,7 @@ def test_both_clients_read_the_call_of_a_tool(name: str) -> None:
     assert json.loads(called["function"]["arguments"]) == {"city": "Köln"}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_failed_answer_is_an_error_to_both_clients_behind_what_it_has_said(name: str) -> None:
     one = judged()[f"{name}-failed"]
@@ -132,12 +136,14 @@ def test_a_failed_answer_is_an_error_to_both_clients_behind_what_it_has_said(nam
     assert TEXT.startswith(said)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_stopped_run_is_cancelled_for_an_agent() -> None:
     one = judged()["json-stopped"]
     assert one["types"][-2:] == ["TEXT_MESSAGE_END", "RUN_FINISHED"]
     assert texts(one["messages"]) == "Once"
 
 
+@pytest.mark.usefixtures("processes")
 def test_each_answer_of_a_chat_is_a_run_and_a_message_of_its_own() -> None:
     types = judged()["a-chat"]["types"]
     ends = [it for it in types if it in {"RUN_STARTED", "RUN_FINISHED", "RUN_ERROR"}]

@@ -15,6 +15,8 @@ from tests.views.reading import complete, values, view_events
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 PATHS = {
     "chat": f"{OPENAI}/v1/chat/completions",
     "responses": f"{OPENAI}/v1/responses",

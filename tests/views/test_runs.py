@@ -22,7 +22,7 @@ TEXT = "Once upona time é."
 
 
 @pytest.fixture
-async def runs() -> AsyncIterator[Runs]:
+async def runs(processes: None) -> AsyncIterator[Runs]:
     with headgate() as server:
         runs = Runs(server.streams, orphan_after=1)
         yield runs

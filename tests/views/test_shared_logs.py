@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 
 from tests.models.answers import message
 from tests.support.processes import headgate
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.processes import Headgate
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 TYPE = {"Content-Type": EVENTS}
 

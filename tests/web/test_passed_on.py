@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import aiohttp
+import pytest
 
 from tests.models.provider import providing
 from tests.models.serving import gateway_before
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 async def test_the_front_page_does_not_take_a_model_route_for_a_place_of_streams() -> None:

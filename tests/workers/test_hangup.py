@@ -21,6 +21,8 @@ from tests.workers.several import Several
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ORIGIN = "http://127.0.0.1:9"  # which nothing is asked of
 # Makes its stdin the terminal of its session, and runs the command that follows.
 IN_TERMINAL = (

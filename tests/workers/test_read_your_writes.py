@@ -33,6 +33,7 @@ MISSED = "headgate_missed_writes_total"
 _numbers = count()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", cases(ORIGINS, {"file", "reference"}, "a file, and an origin"))
 def test_reads_right_after_an_append_return_the_append_while_workers_are_stopped_and_resumed(
     kind: str, tmp_path: Path
@@ -47,7 +48,7 @@ def test_reads_right_after_an_append_return_the_append_while_workers_are_stopped
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Several]:
+def server(processes: None) -> Iterator[Several]:
     with edge("memory:", KEPT) as origin, several(origin.url, route=KEPT) as started:
         yield started
 
@@ -196,12 +197,13 @@ class SlowToTell:
 
 
 @pytest.fixture(scope="module")
-def silent_workers() -> Iterator[Several]:
+def silent_workers(processes: None) -> Iterator[Several]:
     """Run workers that learn of a write only from each other."""
     with BlockingOrigin(SlowToTell().play) as origin, several(origin.url) as started:
         yield started
 
 
+@pytest.mark.smoke
 def test_a_feed_does_not_answer_with_its_old_tail_after_a_write_through_another_worker(
     silent_workers: Several,
 ) -> None:

@@ -32,13 +32,13 @@ CHUNK = b"x" * 300_000  # is a whole one, and more
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
     with redis_server(tmp_path / "redis", appendonly="yes", appendfsync="always") as started:
         yield started
 
 
 @pytest.fixture
-def server(redis: RedisServer) -> Iterator[Several]:
+def server(processes: None, redis: RedisServer) -> Iterator[Several]:
     with several(redis.url) as started:
         answer = ask(started.port, "PUT", STREAM, b"0,", content_type="text/plain")
         assert answer.status == 201
@@ -66,6 +66,7 @@ def test_an_append_through_one_worker_is_read_through_the_other(server: Several)
     assert {ask(server.port, "GET", READ).body for _ in range(MANY)} == {content(range(MANY))}
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_stream_deleted_through_one_worker_is_not_read_through_the_other(
     redis: RedisServer,
 ) -> None:
@@ -109,6 +110,7 @@ def test_killed_workers_lose_no_acknowledged_append_in_redis(server: Several) ->
     wait_until(lambda: server.metrics()["headgate_worker_restarts_total"] == 4, "all are counted")
 
 
+@pytest.mark.usefixtures("processes")
 def test_readiness_and_metrics_report_that_no_worker_reaches_redis(
     redis: RedisServer, server: Several
 ) -> None:
@@ -125,6 +127,7 @@ def test_readiness_and_metrics_report_that_no_worker_reaches_redis(
     assert ask(server.port, "GET", READ).body == b"0,"
 
 
+@pytest.mark.usefixtures("processes")
 def test_workers_that_wait_for_a_silent_redis_end_at_a_stop_signal(redis: RedisServer) -> None:
     """Before its first answer, or the time to wait for it is over, nothing is served."""
     redis.pause()

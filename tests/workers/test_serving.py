@@ -36,7 +36,7 @@ ENTRIES = 'headgate_cache_entries{route="/v1/stream"}'
 
 
 @pytest.fixture(scope="module")
-def log() -> Iterator[Headgate]:
+def log(processes: None) -> Iterator[Headgate]:
     """An origin for all tests that leave it as it is."""
     with headgate() as started:
         yield started
@@ -51,14 +51,14 @@ def origin(log: Headgate) -> Iterator[Headgate]:
 
 
 @pytest.fixture(scope="module")
-def lasting(log: Headgate) -> Iterator[Several]:
+def lasting(processes: None, log: Headgate) -> Iterator[Several]:
     """Workers for all tests that leave them as they are."""
     with several(log.url, body_timeout="30") as started:
         yield started
 
 
 @pytest.fixture
-def server(origin: Headgate) -> Iterator[Several]:
+def server(processes: None, origin: Headgate) -> Iterator[Several]:
     # On a busy machine, more than the second may pass for which a tail is kept otherwise.
     with several(origin.url, route={"tail_max_age": 60}) as started:
         yield started
@@ -141,6 +141,7 @@ def test_log_lines_of_started_workers_name_worker_and_process(lasting: Several) 
     assert {line["worker"]: line["pid"] for line in started} == lasting.workers()
 
 
+@pytest.mark.usefixtures("processes")
 def test_readiness_names_the_workers_whose_origin_is_down() -> None:
     with headgate() as origin, several(origin.url) as server:
         assert server.readyz().json()["checks"] == {
@@ -162,22 +163,26 @@ def test_readiness_names_the_workers_whose_origin_is_down() -> None:
 # ---------------------------------------------------------------- start
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_listen_port_in_use_is_reported_in_one_sentence(log: Headgate) -> None:
     sentence = refusal(f"--origin={NOBODY}", listen=log.port)
     taken = f"headgate: cannot listen on 127.0.0.1:{log.port} (listen): address already in use; "
     assert sentence.casefold().startswith(taken)
 
 
+@pytest.mark.usefixtures("processes")
 def test_workers_refuse_a_listen_port_that_another_headgate_uses(lasting: Several) -> None:
     sentence = refusal(f"--origin={NOBODY}", listen=lasting.port)
     assert " (listen): address already in use; end what listens there" in sentence.casefold()
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_admin_port_in_use_is_reported_in_one_sentence(lasting: Several) -> None:
     sentence = refusal(f"--origin={lasting.url}", admin=lasting.admin_port)
     assert " (admin): address already in use; end what listens there" in sentence.casefold()
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_error_at_the_start_of_a_worker_ends_the_server_with_that_error(
     origin: Headgate, tmp_path: Path
 ) -> None:
@@ -189,6 +194,7 @@ def test_an_error_at_the_start_of_a_worker_ends_the_server_with_that_error(
     assert f"{tmp_path}/none.pem" in refusal("--config", str(config))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["memory:", "file:"])
 def test_two_workers_for_a_memory_or_file_log_are_refused(kind: str, tmp_path: Path) -> None:
     origin = f"--origin={kind}{tmp_path if kind == 'file:' else ''}"
@@ -198,6 +204,7 @@ def test_two_workers_for_a_memory_or_file_log_are_refused(kind: str, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_workers_share_a_port_chosen_by_the_kernel(origin: Headgate) -> None:
     with several(origin.url, listen="127.0.0.1:0") as server:
         (line,) = server.told("server.started")
@@ -260,6 +267,7 @@ def test_a_killed_worker_is_replaced_while_the_other_one_serves(server: Several)
     assert after[HITS] >= before[HITS] + READS - 2
 
 
+@pytest.mark.smoke
 def test_a_worker_that_gets_sigterm_is_replaced(server: Several) -> None:
     pids = server.workers()
     os.kill(pids[2], signal.SIGTERM)
@@ -322,6 +330,7 @@ def is_cut(server: Several) -> bool:
     return bool(server.events("server.cut"))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("workers", [2, 1])
 def test_a_second_signal_well_after_the_first_ends_the_server_at_once(
     origin: Headgate, workers: int
@@ -334,6 +343,7 @@ def test_a_second_signal_well_after_the_first_ends_the_server_at_once(
         assert [pid for pid in pids.values() if is_alive(pid)] == []
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("workers", [2, 1])
 @pytest.mark.parametrize(
     "signals",
@@ -358,6 +368,7 @@ def test_several_stop_signals_in_one_moment_count_as_one(
         assert server.exit_status(30) == 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_under_nohup_keeps_serving_after_sighup() -> None:
     with contextlib.closing(Headgate(preface=["nohup"])) as server:
         server.start()
@@ -368,6 +379,7 @@ def test_a_server_under_nohup_keeps_serving_after_sighup() -> None:
         assert server.terminate() == 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_worker_that_hangs_is_killed_at_a_stop_and_the_others_end(origin: Headgate) -> None:
     with several(origin.url, shutdown_grace="0.1") as server:
         pids = server.workers()

@@ -96,6 +96,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
         await channel.close()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("most", [1, 3])
 async def test_a_serving_worker_that_does_not_answer_is_killed_at_the_limit(
     monkeypatch: pytest.MonkeyPatch, most: int
@@ -111,6 +112,7 @@ async def test_a_serving_worker_that_does_not_answer_is_killed_at_the_limit(
     ]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_worker_that_answers_late_each_time_is_not_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -124,6 +126,7 @@ async def test_a_worker_that_answers_late_each_time_is_not_killed(
         assert worker.slot.hangs == 0
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_pause_of_the_whole_process_counts_as_one_missed_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -136,6 +139,7 @@ async def test_a_pause_of_the_whole_process_counts_as_one_missed_answer(
         assert worker.slot.hangs == 0
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_worker_that_does_not_serve_yet_is_not_killed_for_missing_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -147,6 +151,7 @@ async def test_a_worker_that_does_not_serve_yet_is_not_killed_for_missing_answer
         assert worker.slot.hangs == 0
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def made(name: str) -> str:
     return render(TARGETS[name], from_settings(Settings(), host=HOST, upstream=GATEWAY))
 
 
+@pytest.mark.usefixtures("processes")
 async def test_choosing_a_cdn_target_shows_copies_and_saves_its_file(
     browser: Browser, site: str
 ) -> None:

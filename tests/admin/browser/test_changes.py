@@ -182,6 +182,7 @@ async def test_an_operator_appends_to_closes_and_deletes_a_stream_on_its_page(
         assert await streams.ask("GET", "changed") == 404
 
 
+@pytest.mark.usefixtures("processes")
 async def test_signed_in_users_see_the_tabs_of_their_role(
     browser: Browser, streams: Streams
 ) -> None:

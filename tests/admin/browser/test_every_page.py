@@ -70,6 +70,7 @@ async def test_every_page_of_the_site_is_among_those_that_are_examined() -> None
     assert set(STATES) | KNOWN <= set(PATHS)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("path", cases(PAGES, set(PAGES) - ALIKE, "other tabs of the same page"))
 async def test_each_page_is_accessible_by_day_and_fits_every_width(tab: Tab, path: str) -> None:
     await tab.take_wrong()  # of the page before
@@ -97,6 +98,7 @@ async def test_each_page_is_accessible_in_the_dark_on_a_phone(tab: Tab, path: st
     assert await tab.take_wrong() == []
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     "path", cases(PAGES, set(PAGES) - WITH_OTHERS_PARTS, "pages with the same parts")
 )
@@ -119,6 +121,7 @@ async def test_the_tab_key_reaches_every_control_in_reading_order_with_a_visible
     assert count > 10
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("path", PAGES)
 async def test_each_page_works_without_scripts(plain_tab: Tab, path: str) -> None:
     answer = await plain_tab.page.goto(plain_tab.base + path)

@@ -184,6 +184,7 @@ async def test_a_page_without_updates_shows_that_it_is_not_live(browser: Browser
     await tab.context.close()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_page_shows_an_unreachable_log_and_recovers_by_itself(browser: Browser) -> None:
     console = MadeUp()
     console.trouble = NotTold(503, "the log cannot be reached")

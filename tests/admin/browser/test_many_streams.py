@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def create(server: Headgate, *names: str) -> None:

@@ -58,6 +58,7 @@ async def test_an_operator_pauses_tests_replays_and_deletes_a_subscription(
     ]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_test_that_fails_says_what_to_do_and_how_long_it_took(browser: Browser) -> None:
     async with looking(browser, MadeUp(), path("orders")) as tab:
         await tab.page.get_by_role("button", name="Send a test").click()

@@ -55,6 +55,7 @@ async def test_tokens_are_issued_and_revoked_and_settings_reloaded_without_scrip
     ]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_an_issued_token_is_shown_accessibly_and_can_be_copied_on_a_telephone(
     browser: Browser, scheme: Literal["light", "dark"]

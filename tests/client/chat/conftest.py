@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
+def gateway(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
     with headgate(f"file:{tmp_path_factory.mktemp('streams')}") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def started_app(gateway: Headgate) -> Iterator[Program]:
+def started_app(processes: None, gateway: Headgate) -> Iterator[Program]:
     with chat_app(gateway.streams) as app:
         yield app
 

@@ -75,6 +75,7 @@ async def test_a_question_of_one_tab_is_shown_in_a_second_tab_which_can_stop_its
     assert await first.ended("stopped") == BEGINNING
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_answer_is_finished_after_a_crash_of_headgate(
     gateway: Headgate, app: Program, tabs: BrowserContext
 ) -> None:
@@ -101,6 +102,7 @@ async def test_an_answer_is_finished_in_old_and_new_tabs_while_the_app_restarts(
     assert old.wait(PATIENCE_MS / 1000) == -signal.SIGTERM
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_answer_of_a_killed_app_ends_as_orphaned_and_asking_again_is_answered(
     app: Program, tabs: BrowserContext
 ) -> None:

@@ -31,14 +31,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.fixture
-def provider() -> Iterator[Program]:
+def provider(processes: None) -> Iterator[Program]:
     """The provider, whose model is held in the middle of an answer."""
     with program("provider.py", {}) as made:
         yield made
 
 
 @pytest.fixture
-def routing_gateway(provider: Program, tmp_path: Path) -> Iterator[Headgate]:
+def routing_gateway(processes: None, provider: Program, tmp_path: Path) -> Iterator[Headgate]:
     """A gateway with the settings of the example."""
     settings = (FOLDER / "headgate.toml").read_text().replace(PROVIDER_URL, provider.url)
     config = tmp_path / "headgate.toml"
@@ -52,7 +52,7 @@ def routing_gateway(provider: Program, tmp_path: Path) -> Iterator[Headgate]:
 
 
 @pytest.fixture
-def routed_app(routing_gateway: Headgate) -> Iterator[Program]:
+def routed_app(processes: None, routing_gateway: Headgate) -> Iterator[Program]:
     environment = {
         "CHAT_STREAMS": f"{routing_gateway.streams}/chat",
         "CHAT_MODEL_ROUTE": f"{routing_gateway.url}/openai/v1",
@@ -62,6 +62,7 @@ def routed_app(routing_gateway: Headgate) -> Iterator[Program]:
         yield made
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_answer_over_a_model_route_goes_on_in_all_tabs_after_a_kill_of_the_app(
     provider: Program, routed_app: Program, tabs: BrowserContext
 ) -> None:
@@ -80,6 +81,7 @@ async def test_an_answer_over_a_model_route_goes_on_in_all_tabs_after_a_kill_of_
     assert provider.output().count(ASKED) == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_tab_opened_while_an_answer_waits_for_the_next_process_shows_no_end_of_it(
     routing_gateway: Headgate, provider: Program, routed_app: Program, tabs: BrowserContext
 ) -> None:
@@ -107,6 +109,7 @@ async def test_a_tab_opened_while_an_answer_waits_for_the_next_process_shows_no_
     assert provider.output().count(ASKED) == 1
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_answer_over_a_model_route_fails_after_a_kill_of_headgate_and_is_asked_again(
     routing_gateway: Headgate, provider: Program, routed_app: Program, tabs: BrowserContext
 ) -> None:

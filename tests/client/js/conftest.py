@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate() as started:
         yield started
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def window() -> AsyncIterator[BrowserContext]:
+async def window(processes: None) -> AsyncIterator[BrowserContext]:
     async with chromium() as opened:
         yield opened
 

@@ -76,6 +76,7 @@ SCENES = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("version", [3, 4])
 async def test_use_chat_reads_on_after_cut_connections_and_its_stop_stops_the_run(
     server: Headgate, version: int

@@ -46,7 +46,7 @@ def ran(folder: Path, script: Path | str, *arguments: str | Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package in it, and a project's own packages."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "package.json").write_text('{"private": true}')
@@ -76,6 +76,7 @@ def test_the_installed_npm_package_contains_only_the_published_files(project: Pa
     assert kinds == {".js", ".d.ts", ".json"}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["mjs", "cjs"])
 def test_esm_and_commonjs_programs_load_each_entry_with_all_its_functions(
     project: Path, kind: str
@@ -116,6 +117,7 @@ def test_the_page_on_browser_code_lists_every_option_of_the_npm_package(
     assert set(options) <= set(named)
 
 
+@pytest.mark.usefixtures("processes")
 def test_rendering_use_run_on_a_server_shows_the_initial_value_and_status(project: Path) -> None:
     program = project / "server.mjs"
     program.write_text("""
@@ -132,6 +134,7 @@ def test_rendering_use_run_on_a_server_shows_the_initial_value_and_status(projec
     assert ran(project, program) == "nothing, active\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_an_event_beyond_16_mi_characters_is_an_error_and_one_at_the_bound_is_read(
     project: Path,
 ) -> None:
@@ -158,6 +161,7 @@ def test_an_event_beyond_16_mi_characters_is_an_error_and_one_at_the_bound_is_re
 
 
 # Each in one go, since a compiler takes a second; what the AI SDK declares is not checked.
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("names", "options"),
     [

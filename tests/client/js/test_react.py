@@ -27,7 +27,9 @@ VERSIONS = ("18", "19")
 
 
 @pytest_asyncio.fixture(params=VERSIONS, scope="module", loop_scope="session")
-async def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+async def app(
+    processes: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The application of react_app.mjs as one script."""
     script = ROOT / "tests" / "node" / "react_app.mjs"
     made = tmp_path_factory.mktemp("app") / "app.js"
@@ -75,6 +77,7 @@ def answer(items: list[str], status: str) -> str:
     return json.dumps([items, status, None], separators=(",", ":"))
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_component_follows_a_run_while_mounted_and_disconnects_when_unmounted(
     app: Path, site: Site, tabs: BrowserContext
 ) -> None:

@@ -108,6 +108,7 @@ async def test_a_reloaded_tab_with_remember_reads_only_items_behind_its_last_one
     assert (await tab.told(), len(site.requests)) == ([], asked)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_documented_example_for_pages_shows_a_run_to_its_end(
     site: Site, tabs: BrowserContext
 ) -> None:

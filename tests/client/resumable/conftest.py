@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -56,7 +56,7 @@ async def in_memory() -> AsyncIterator[MakeStreams]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate() as server:
         yield server
 
@@ -76,14 +76,14 @@ async def on_log(server: Headgate) -> AsyncIterator[MakeStreams]:
 
 
 @pytest.fixture(params=["on_redis", "in_memory", "on_log"])
-def replicas(request: pytest.FixtureRequest) -> MakeStreams:
+def replicas(processes: None, request: pytest.FixtureRequest) -> MakeStreams:
     """Each backplane in turn."""
     make: MakeStreams = request.getfixturevalue(request.param)
     return make
 
 
 @pytest.fixture(params=["on_redis", "in_memory"])
-def passed_on(request: pytest.FixtureRequest) -> MakeStreams:
+def passed_on(processes: None, request: pytest.FixtureRequest) -> MakeStreams:
     """Each backplane that keeps the text in the process of its producer."""
     make: MakeStreams = request.getfixturevalue(request.param)
     return make

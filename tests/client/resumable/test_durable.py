@@ -69,6 +69,7 @@ async def test_resumable_text_is_stored_as_a_plain_text_stream_with_its_ttl(
     assert (body.decode(), found.is_closed) == (TEXT, True)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_text_of_a_killed_producer_stays_readable_and_ends_with_producer_lost(
     server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +183,8 @@ async def test_creating_a_stream_while_its_server_is_away_raises_an_error(operat
             await getattr(streams, operation)("a", *arguments)
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.smoke
 async def test_nothing_is_lost_or_doubled_though_the_server_is_restarted(tmp_path: Path) -> None:
     server = Headgate(f"file:{tmp_path}").start()
     try:

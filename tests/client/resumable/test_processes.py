@@ -55,6 +55,7 @@ def say(process: subprocess.Popen[str], *lines: str) -> None:
         process.stdin.write(line + "\n")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_is_resumed_in_another_process(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
@@ -72,6 +73,7 @@ async def test_a_stream_is_resumed_in_another_process(
     assert await streams.state("a") == "done"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_error_of_a_source_is_seen_in_another_process(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
@@ -86,6 +88,7 @@ async def test_the_error_of_a_source_is_seen_in_another_process(
         await until(lambda: _is_done(streams))
 
 
+@pytest.mark.usefixtures("processes")
 async def test_readers_of_an_interrupted_producer_process_get_an_error_that_says_so(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
@@ -102,6 +105,7 @@ async def test_readers_of_an_interrupted_producer_process_get_an_error_that_says
     assert await streams.state("a") == "done"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_resuming_a_stream_whose_process_was_killed_returns_none(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:

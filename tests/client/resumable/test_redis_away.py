@@ -43,6 +43,7 @@ async def test_creating_a_stream_while_redis_is_away_raises_an_error(operation: 
             await OPERATIONS[operation](streams)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_is_created_once_redis_has_started_later(tmp_path: Path) -> None:
     port = free_port()
     async with ResumableStreams(f"redis://{HOST}:{port}") as streams:
@@ -56,6 +57,7 @@ async def test_a_stream_is_created_once_redis_has_started_later(tmp_path: Path) 
             server.kill()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_password_is_in_no_error(tmp_path: Path) -> None:
     with redis_server(tmp_path, requirepass="another") as server:
         async with ResumableStreams(f"redis://:hunter2@{server.address}") as streams:
@@ -103,6 +105,7 @@ async def test_the_id_of_a_stream_that_was_not_created_is_free(
         assert await streams.state("a") is None
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_reader_in_another_replica_gets_all_text_across_a_restart_of_redis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +146,7 @@ async def test_readers_get_all_text_although_redis_kills_their_pubsub_connection
         assert await whole(reader) == "0 1 2 3 4 "
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_emptied_redis_gets_the_sentinel_of_an_active_stream_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +167,7 @@ async def test_an_emptied_redis_gets_the_sentinel_of_an_active_stream_again(
             assert await whole(reader) == "before after"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as streams:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 STREAMS, SECONDS, INTERVAL_S = 10, 10 if IS_WHOLE else 4, 0.3
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)
 async def test_memory_returns_to_its_level_once_streams_and_readers_are_gone(
     redis: RedisServer,

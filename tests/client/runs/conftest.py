@@ -27,7 +27,7 @@ def streams_of(server: Headgate | Reference) -> str:
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate(environment={"HEADGATE_MAX_APPEND": str(MAX_APPEND)}) as started:
         yield started
 
@@ -36,7 +36,7 @@ def server() -> Iterator[Headgate]:
     scope="package",
     params=cases(["Headgate", "reference"], {"Headgate"}, "and the other in test_ends.py"),
 )
-def any_server(request: pytest.FixtureRequest) -> Iterator[Headgate | Reference]:
+def any_server(processes: None, request: pytest.FixtureRequest) -> Iterator[Headgate | Reference]:
     """A Headgate, and the protocol's reference server: a run promises the same on each."""
     with headgate() if request.param == "Headgate" else reference() as started:
         yield started

@@ -109,6 +109,7 @@ def forget_decisions(held: dict[str, Any]) -> None:
         part.pop("approval", None)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("version", "serve"), PAIRS)
 async def test_a_chat_with_tools_shows_the_same_as_behind_the_server_of_the_ai_sdk(
     url: str, monkeypatch: pytest.MonkeyPatch, version: int, serve: Any

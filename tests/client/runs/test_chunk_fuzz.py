@@ -7,6 +7,7 @@ import pytest
 from tests.client.runs.chunk_fuzz import SHORT, Case, complaints, play
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)  # Headgate and Node start
 async def test_a_chat_keeps_the_messages_that_the_ai_sdk_makes_of_random_chunks() -> None:
     assert await play(range(SHORT)) == []

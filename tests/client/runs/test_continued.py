@@ -63,6 +63,7 @@ PARTS: list[dict[str, Any]] = [
 MESSAGE = {"id": "m 1", "role": "assistant", "parts": PARTS}
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_reloaded_page_rebuilds_the_whole_message_of_a_continued_run(runs: Runs) -> None:
     await read(await runs.start("a", of("upon"), format="ai-sdk", message_id="m 1"))
     body = await read(continued(await runs.follow("a"), MESSAGE))

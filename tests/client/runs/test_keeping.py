@@ -26,7 +26,9 @@ SILENT_S = 2 * TTL_S
 
 
 @pytest.fixture(params=["memory", "file", "redis", "reference", "gateway"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Headgate | Reference]:
+def server(
+    processes: None, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Headgate | Reference]:
     with contextlib.ExitStack() as servers:
         if request.param == "reference":
             yield servers.enter_context(reference())
@@ -52,6 +54,7 @@ async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
         assert await read(await runs.follow("a")) == b"Once upon"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_silent_run_reads_its_stream_once_per_third_of_its_ttl_at_most() -> None:
     with reference() as server:
         async with Runs(f"{server.url}/runs", orphan_after=TTL_S, ttl=TTL_S) as runs:

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
+def server(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
     folder: Path = tmp_path_factory.mktemp("log")
     with headgate(f"file:{folder}") as started:
         yield started
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.smoke
 async def test_a_run_goes_on_once_its_server_is_back(runs: Runs, server: Headgate) -> None:
     feed = Feed("0 ")
     answer = await runs.start("a", feed.source())
@@ -45,6 +47,7 @@ async def test_a_run_goes_on_once_its_server_is_back(runs: Runs, server: Headgat
     assert await runs.state("a") == RunState("finished")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_run_ends_when_its_server_is_away_for_too_long(url: str, server: Headgate) -> None:
     feed = Feed("Once ")
     async with Runs(url, orphan_after=1, retry_for=0.2) as runs:

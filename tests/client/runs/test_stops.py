@@ -102,6 +102,7 @@ LOOKS: dict[str, Callable[[Runs], Awaitable[object]]] = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("look", LOOKS)
 async def test_whoever_looks_next_carries_out_a_stop_that_its_maker_did_not_live_to_see(
     url: str, look: str
@@ -284,6 +285,7 @@ async def test_a_stop_that_comes_as_a_turn_ends_is_not_lost(url: str) -> None:
             await runs.take_over("a", lambda _: of("upon"), only_orphaned=False)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_nobody_ends_or_takes_a_run_whose_lease_expired_while_the_server_was_away(
     tmp_path: Path,
 ) -> None:
@@ -313,12 +315,14 @@ async def test_nobody_ends_or_takes_a_run_whose_lease_expired_while_the_server_w
             assert await other.state("a") == RunState("finished")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)  # several processes start
 async def test_after_kills_and_stops_everybody_is_told_the_end_and_no_stop_is_lost() -> None:
     size = stop_campaign.SHORT
     assert stop_campaign.broken(await stop_campaign.play(size), size) == []
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)
 async def test_no_run_whose_producer_lives_is_ended_by_outages_of_its_server() -> None:
     size = outage_campaign.SHORT

@@ -98,6 +98,7 @@ def again(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(200)  # what the processes import takes seconds
 async def test_a_killed_langgraph_worker_is_continued_from_its_checkpoint_without_repeats(
     url: str, tmp_path: Path, subtests: pytest.Subtests
@@ -168,6 +169,7 @@ def temporal() -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(200)
 async def test_a_killed_temporal_worker_is_continued_at_its_activity_without_repeats(
     url: str, tmp_path: Path, subtests: pytest.Subtests

@@ -10,6 +10,7 @@ import importlib
 import pytest
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(200)  # the SDKs build the types of their events, which takes seconds
 async def test_runs_build_the_same_messages_as_the_ai_sdk_from_recorded_bytes(
     url: str, subtests: pytest.Subtests

@@ -57,6 +57,7 @@ def changed(chunk: dict[str, Any]) -> list[dict[str, Any]]:
     return [chunk, *missing, *({**chunk, name: other} for name in names for other in OTHERS)]
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_ai_sdk_clients_accept_exactly_the_chunks_that_runs_accept() -> None:
     chunks = [each for chunk in WHOLE for each in changed(chunk)]
     done = subprocess.run(

@@ -19,7 +19,7 @@ ORPHAN_AFTER_S = 1  # the shortest
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate() as started:
         yield started
 

@@ -28,6 +28,7 @@ PAGE = (ROOT / "docs/client/sync.md").read_text()
 FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_first_documented_sync_program_reads_the_run_it_started(url: str) -> None:
     assert RUNS in FIRST
     program = FIRST.replace(RUNS, url)

@@ -26,10 +26,12 @@ def ran(name: str, url: str, *by: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_forked_children_use_runs_of_their_own_and_leave_the_run_of_their_parent(url: str) -> None:
     assert ran("forked under way", url) == "RunState(status='finished', error=None)\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_forked_children_verify_webhooks_by_the_receiver_of_their_parent(url: str) -> None:
     assert ran("forked receiver", url) == "refused\n"
 
@@ -54,5 +56,6 @@ def test_a_program_that_exits_ends_its_active_run(
         assert runs.state("a") == state
 
 
+@pytest.mark.usefixtures("processes")
 def test_sync_runs_work_in_greenlets_of_gevent(url: str) -> None:
     assert ran("many at once", url, "gevent.monkey", "--module") == "['finished']\n"

@@ -61,6 +61,7 @@ def ends(status: str) -> str:
     return f'event: end\ndata: {{"status":"{status}","error":null}}\n\n'
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("made", [django_asgi, django_wsgi])
 def test_the_documented_django_project_answers_resumes_stops_and_shuts_down(
     tmp_path: Path, url: str, made: Callable[[Path, str], tuple[str, ...]]

@@ -48,7 +48,7 @@ ENQUEUE: Mapping[str, Callable[[Any, str], object]] = {
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with redis_server(tmp_path_factory.mktemp("redis")) as started:
         yield started
 
@@ -100,6 +100,7 @@ def children(pid: int) -> list[int]:
     return [*map(int, found.split())]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["Celery", "RQ"])
 def test_documented_workers_answer_stop_and_leave_an_orphaned_end_when_killed(
     web: Any, tmp_path: Path, kind: str, redis: RedisServer

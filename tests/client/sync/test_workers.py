@@ -61,7 +61,7 @@ class Work:
 
 
 @pytest.fixture(scope="module")
-def own_server() -> Iterator[Headgate]:
+def own_server(processes: None) -> Iterator[Headgate]:
     with headgate() as started:
         yield started
 
@@ -166,6 +166,7 @@ with Worker(sys.argv[1], sys.argv[2]) as worker:
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_program_with_a_worker_ends_by_sigterm_while_it_waits(work: Work) -> None:
     work.append("one")
     with subprocess.Popen(

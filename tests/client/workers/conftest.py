@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Headgate]:
+def server(processes: None) -> Iterator[Headgate]:
     with headgate() as started:
         yield started
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Headgate]:
+def guarded(processes: None, tmp_path: Path) -> Iterator[Headgate]:
     file = tmp_path / "tokens.toml"
     permitted = {"worker": OPERATIONS, "other": OPERATIONS, "reader": '["read"]'}
     file.write_text("".join(entry(name, them) for name, them in permitted.items()))

@@ -86,6 +86,7 @@ class Campaign:
         return (await self.work.cursor(name) or "") >= (self.tails[name] or "")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(600)
 async def test_each_message_is_handled_and_acknowledged_though_everything_is_killed(
     tmp_path: Path,

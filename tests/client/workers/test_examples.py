@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 EXAMPLE = ROOT / "docs/examples/webhook"
 PRINTED = "orders/anna: your order of tea has arrived"
 RECEIVERS = [
@@ -34,7 +36,7 @@ RECEIVERS = [
 
 
 @pytest.fixture
-def own_server() -> Iterator[Headgate]:
+def own_server(processes: None) -> Iterator[Headgate]:
     with headgate() as started:
         yield started
 

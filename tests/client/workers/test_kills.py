@@ -48,7 +48,7 @@ def noted(path: Path) -> list[Any]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Headgate]:
+def own_server(processes: None, tmp_path: Path) -> Iterator[Headgate]:
     server = Headgate(f"file:{tmp_path / 'streams'}")
     try:
         yield server.start()
@@ -56,6 +56,7 @@ def own_server(tmp_path: Path) -> Iterator[Headgate]:
         server.close()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_work_of_a_worker_that_is_killed_in_a_job_goes_to_another_one(
     work: Pool, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ async def test_the_work_of_a_worker_that_is_killed_in_a_job_goes_to_another_one(
     assert noted(notes) == [1, 2, 1, 2, 3]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_worker_ends_by_sigterm_once_its_job_is_done(work: Pool, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     end = (await work.append("a", 1)).next_offset
@@ -81,6 +83,7 @@ async def test_a_worker_ends_by_sigterm_once_its_job_is_done(work: Pool, tmp_pat
     assert noted(notes) == [1]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_job_goes_on_although_the_gateway_is_killed_and_started_in_the_middle(
     own_server: Headgate,
 ) -> None:
@@ -105,6 +108,7 @@ async def test_a_job_goes_on_although_the_gateway_is_killed_and_started_in_the_m
     assert generations == [1]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_worker_that_waits_survives_kills_of_the_gateway_and_misses_no_event(
     own_server: Headgate,
 ) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PAGE = (ROOT / "docs/client/worker.md").read_text()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(
     server: Headgate, work: Pool
 ) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from headgate import Job
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 REFUSED = 2  # of each kind
 # Longer than the leases of a second, as Headgate asks for one to three seconds.
 AGAIN = {"Retry-After": "3"}

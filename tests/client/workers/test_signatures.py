@@ -142,6 +142,7 @@ def test_a_receiver_without_cryptography_is_refused_when_it_is_made(
         kind("http://127.0.0.1:4437/v1/stream", "s")
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_cryptography_the_error_names_the_extra_that_brings_it() -> None:
     program = (
         "import sys; sys.modules['cryptography'] = None\n"

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGKILL", "SIGSTOP"])
 async def test_another_gateway_goes_on_with_an_answer_with_the_key_of_the_gateways(

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 async def read(http: aiohttp.ClientSession, gateway: Headgate, key: str, **fields: str) -> object:
     async with ask(http, gateway, key, **fields) as answer:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture
 async def patient() -> AsyncIterator[aiohttp.ClientSession]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
     from tests.support.redis_servers import RedisServer
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 async def live_body(http: aiohttp.ClientSession, url: str) -> bytes:
     """Return what a reader of the stream gets until it is closed."""

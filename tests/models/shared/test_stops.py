@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.models.answers import response, without_ids
 from tests.models.shared.gateways import KEY, RESPONSES, ask, events_from, held_gateways, read_to
 
 if TYPE_CHECKING:
     import aiohttp
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 async def test_a_response_is_cancelled_at_another_gateway(
