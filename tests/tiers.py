@@ -64,8 +64,10 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the modules that `make test` has no packages for, which it could not import."""
-    is_left = config.getoption("tier") == "test" and collection_path in config.stash[LACKING]
-    return True if is_left else None
+    if config.getoption("tier") != "test":
+        return None
+    paths = {collection_path, collection_path / "conftest.py"}
+    return True if paths & config.stash[LACKING] else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -189,7 +191,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     counts = [(len(reporter.stats.get("passed", [])), passed)]
     counts += [(len(reporter.stats.get(word, [])), word) for word in ("failed", "error")]
     line = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing was played"
-    left, modules = config.stash.get(LEFT, 0), len(config.stash[LACKING])
+    left = config.stash.get(LEFT, 0)
+    modules = sum(path.name != "conftest.py" for path in config.stash[LACKING])
     if tier == "test":
         line += f"; {left:,} tests and {modules} modules more are played by: make test-all"
     reporter.write_line(line, bold=True)

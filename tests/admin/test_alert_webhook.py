@@ -474,6 +474,7 @@ def first_message(server: Headgate, threaded: OtherProcess) -> Received:
     return threaded.got.get()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(180)  # an alert needs two looks of the console after ten errors
 def test_one_process_of_a_gateway_tells_of_an_alert_and_again_after_a_restart(
     secret: str, threaded: OtherProcess

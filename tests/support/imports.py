@@ -15,25 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"tests": ROOT, "headgate": ROOT / "client"}
+OURS = {
+    **dict.fromkeys(("tests", "benchmarks", "campaigns", "scripts"), ROOT),
+    "headgate": ROOT / "client",
+}
 # What they import as they are imported, is installed to run them.
 SOURCES = {"gateway", "admin", "cdn_configs"}
 LOCK = ROOT / "requirements" / "test.txt"
 
 
 def test_modules() -> Iterator[Path]:
-    """Yield the modules with tests."""
+    """Yield the modules with tests, or with what all tests of a folder share."""
     for folder, _, files in os.walk(ROOT / "tests"):
         if "node_modules" not in folder:
             yield from (
                 Path(folder, name)
                 for name in files
-                if name.startswith("test_") and name.endswith(".py")
+                if name == "conftest.py" or (name.startswith("test_") and name.endswith(".py"))
             )
 
 
 def lacking(modules: Iterable[Path], lock: Path = LOCK) -> dict[Path, set[str]]:
-    """Return the packages beyond a lock that modules need, of each that needs any."""
+    """Return the packages beyond a lock that modules need, of each that needs any.
+
+    What a `conftest.py` needs, all modules of its folder need.
+    """
     locked = frozenset(re.findall(r"^([a-z0-9._-]+)==", lock.read_text(), re.MULTILINE))
     found = {
         module: {name for name in _packages(module) if not _is_there(name, locked)}
@@ -47,14 +53,19 @@ def _packages(module: Path) -> set[str]:
 
     Of the module itself these are also the imports of its functions, which its tests call.
     """
-    names, files = _imports(module, whole=True)
-    found, seen, waiting = set(names), set(files), [*files]
+    names, files = _imports(module, whole=module.name != "conftest.py")
+    found, seen = set(names), {*files, *_conftests(module)}
+    waiting = [*seen]
     while waiting:
         names, files = _imports(waiting.pop())
         found |= names
         waiting += files - seen
         seen |= files
     return found
+
+
+def _conftests(module: Path) -> list[Path]:
+    return [one for folder in module.parents if (one := folder / "conftest.py").is_file()]
 
 
 @cache
@@ -72,18 +83,22 @@ def _imports(path: Path, *, whole: bool = False) -> tuple[frozenset[str], frozen
 
 
 def _imported_names(node: ast.AST, *, whole: bool) -> Iterator[str]:
-    """Yield what is imported as a module is imported, or anywhere in it."""
+    """Yield what is imported as a module is imported, or anywhere in it, late or by its name."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
+        if whole and isinstance(child, ast.Call) and _name(child.func) == "import_module":
+            yield from (one.value for one in child.args if isinstance(one, ast.Constant))
+        elif isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
         elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             continue
-        elif isinstance(child, ast.stmt) and (
-            whole or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-        ):
+        elif whole or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
             yield from _imported_names(child, whole=whole)
+
+
+def _name(function: ast.expr) -> str:
+    return getattr(function, "attr", None) or getattr(function, "id", "")
 
 
 @cache

@@ -181,6 +181,7 @@ async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_p
             await until(lambda: _is_done(streams))
 
 
+@pytest.mark.usefixtures("processes")
 async def test_closing_ends_while_redis_is_away(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
