@@ -100,7 +100,7 @@ def test_a_module_lacks_what_it_and_its_helpers_import_beyond_the_lock(tmp_path:
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(420)
 def test_the_page_of_promises_names_the_command_that_plays_each_test() -> None:
     played: dict[str, set[str]] = defaultdict(set)
     for tier, command in (("test", "`make test`"), ("rest", "`make test-all`")):
@@ -109,7 +109,7 @@ def test_the_page_of_promises_names_the_command_that_plays_each_test() -> None:
             cwd=ROOT,
             stdout=subprocess.PIPE,
             check=True,
-            timeout=100,
+            timeout=200,
         ).stdout.decode()
         for line in listed.splitlines():
             path = line.partition("::")[0].partition(":")[0]
