@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
 # Of two cores: tests that start servers wait most of the time, the others never.
-JOBS ?= 6
-TEST_JOBS ?= 2
+JOBS ?= 8
+TEST_JOBS ?= 4
 SOURCES := gateway admin cdn_configs client docs/examples scripts benchmarks campaigns tests
 ARGS ?=
 

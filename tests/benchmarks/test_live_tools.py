@@ -21,7 +21,7 @@ STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def built_tools() -> None:
+def built_tools(processes: None) -> None:
     tools.build()
 
 

@@ -83,6 +83,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return notes
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", peers.PEERS)
 def test_a_bench_peer_runs_on_its_port_and_folder_with_long_timeouts(
     kind: type[peers.Peer], tmp_path: Path, notes: Path
@@ -96,6 +97,7 @@ def test_a_bench_peer_runs_on_its_port_and_folder_with_long_timeouts(
         assert data not in notes.read_text()
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_caddy_peer_runs_with_gomaxprocs_1(notes: Path) -> None:
     with Caddy():
         assert notes.read_text().endswith("GOMAXPROCS=1")

@@ -26,7 +26,7 @@ UP_TO_DATE = "Stream-Up-To-Date: true"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def built_tools() -> None:
+def built_tools(processes: None) -> None:
     tools.build()
 
 
