@@ -30,9 +30,9 @@ class WholeEvents:
 
     __slots__ = ("_longest", "_rest")
 
-    def __init__(self, longest: int | None = None) -> None:
-        """Refuse events of more than `longest` bytes, by default LONGEST_EVENT."""
-        self._longest = LONGEST_EVENT if longest is None else longest
+    def __init__(self, longest: int = LONGEST_EVENT) -> None:
+        """Refuse events of more than `longest` bytes."""
+        self._longest = longest
         self._rest = bytearray()  # grows without a copy for each part
 
     def feed(self, part: bytes) -> list[bytes]:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.errors import OriginBroken
 from gateway.models.sse_events import WholeEvents
-from gateway.protocol.bodies.content import (
-    EVENTS_TYPE,
-    is_json,
-    is_text,
-    media_type,
-    messages_of,
-)
+from gateway.protocol.bodies.content import is_events, is_json, is_text, messages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,9 +168,9 @@ def splitter_of(content_type: str, on_left_out: Callable[[int], object]) -> Spli
     """Return a splitter of a stream of this type, which says how long a left out event was."""
     if is_json(content_type):
         return JsonSplitter()
-    if not is_text(content_type):
-        return ByteSplitter()
-    return SseSplitter(on_left_out) if media_type(content_type) == EVENTS_TYPE else TextSplitter()
+    if is_events(content_type):
+        return SseSplitter(on_left_out)
+    return TextSplitter() if is_text(content_type) else ByteSplitter()
 
 
 class SseFields(NamedTuple):

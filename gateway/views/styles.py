@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from typing_extensions import override
 
-from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, is_text, media_type
+from gateway.protocol.bodies.content import is_events, is_json, is_text
 from gateway.protocol.bodies.json_limits import LONGEST_DECODED, has_more_values
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 from gateway.views.ag_ui import AgUiEvents
@@ -55,7 +55,7 @@ class SseStyle:
 
     def __init__(self, content_type: str, _thread: str) -> None:
         self._is_text = is_text(content_type)
-        self._is_events = self._is_text and media_type(content_type) == EVENTS_TYPE
+        self._is_events = is_events(content_type)
 
     def takes_long(self, data: bytes) -> bool:
         """Return whether an event would be too long, or have too many lines."""
@@ -91,7 +91,7 @@ class _AnswerStyle(Style):
 
     def __init__(self, content_type: str, thread: str) -> None:
         self._chunks = AnswerChunks(thread)
-        self._is_events = media_type(content_type) == EVENTS_TYPE
+        self._is_events = is_events(content_type)
         self._is_json = is_json(content_type)
 
     @override

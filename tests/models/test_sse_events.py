@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
 from gateway.errors import OriginBroken
-from gateway.models import sse_events
 from gateway.models.sse_events import (
     WholeEvents,
     event_fields,
@@ -68,9 +67,8 @@ def test_an_event_that_ends_with_cr_is_whole_once_nothing_follows(sent: bytes, l
     assert splitter.rest() == (b"" if last else sent)
 
 
-def test_an_event_longer_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse_events, "LONGEST_EVENT", 10)
-    splitter = WholeEvents()
+def test_an_event_longer_than_the_bound_is_refused() -> None:
+    splitter = WholeEvents(10)
     splitter.feed(b"data: 4567")
     with pytest.raises(OriginBroken, match="over 10 bytes"):
         splitter.feed(b"8")

@@ -75,6 +75,11 @@ def is_text(content_type: str) -> bool:
     return charset is None or (charset[1] or charset[2] or "").strip().lower() in _UTF8
 
 
+def is_events(content_type: str) -> bool:
+    """Return whether a stream of this type is one of server-sent events, which are UTF-8."""
+    return media_type(content_type) == EVENTS_TYPE and is_text(content_type)
+
+
 def event_ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
     """Yield the positions behind the ends of server-sent events. Most servers send no CR."""
     if data.find(b"\r", position) >= 0:
