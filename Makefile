@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
-# Of two cores: tests that start servers wait most of the time, the others never.
+# Of two cores: tests that start servers wait most of the time, the others half of it.
 JOBS ?= 8
 TEST_JOBS ?= 4
 SOURCES := gateway admin cdn_configs client docs/examples scripts benchmarks campaigns tests
@@ -134,7 +134,8 @@ check: $(LINT_READY)  ## Formatting, rules, types of the sources and of what `ma
 	@$(MAKE) --no-print-directory --output-sync --keep-going -j 2 $(CHECKS)
 
 # What fails is played again, alone: a machine that is busy, or a test that is at fault.
-play = $(BIN)/pytest --tier $(1) -n $(2) --dist worksteal $(ARGS) || { [ $$? -eq 1 ] && \
+PYTEST := $(BIN)/pytest --dist worksteal
+play = $(PYTEST) --tier $(1) -n $(2) $(ARGS) || { [ $$? -eq 1 ] && \
 	$(BIN)/pytest --tier $(1) --last-failed --last-failed-no-failures none --flaky $(ARGS); }
 
 test: setup-test  ## Play every test that starts no process, and one for each promise that does
@@ -173,7 +174,7 @@ js: $(JS_READY)
 site:
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs: $(CI_READY) site  ## Build the documentation as a site, in build/site
+docs: $(LINT_READY) site  ## Build the documentation as a site, in build/site
 
 man: setup  ## Make man pages from the help of the commands, in build/man
 	@$(BIN)/python scripts/man_pages.py build/man
@@ -213,7 +214,7 @@ torture: setup-all  ## Every test whole, 1,000 kills, 5,000 slow clients and vie
 	$(BIN)/python -m campaigns.edge viewers
 	$(BIN)/python -m campaigns.edge zipf
 	$(BIN)/python -m campaigns.edge histories
-	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests
+	EXAMPLES=whole $(PYTEST) -n $(JOBS) tests
 	$(BIN)/python -m campaigns.cardinality
 	$(BIN)/python -m campaigns.redis_simulation --seeds 5000
 	$(BIN)/python -m campaigns.edge_simulation --seeds 5000 --seconds 1800
@@ -257,7 +258,7 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
 
 clean:  ## Remove everything that make made
-	rm -rf $(VENV) tests/node/node_modules client/js/node_modules client/js/dist benchmarks/bin build dist
+	rm -rf $(VENV) tests/conformance/suite/node_modules tests/node/node_modules client/js/node_modules client/js/dist benchmarks/bin build dist test-failures
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

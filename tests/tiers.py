@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.examples import leave_to_torture
-from tests.support.imports import lacking, test_modules
+from tests.support.imports import lacking, modules_of_tests
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if told is not None:
         config.stash[LACKING] = {Path(one) for one in told}
     elif config.getoption("tier"):
-        config.stash[LACKING] = {*lacking(test_modules())}
+        config.stash[LACKING] = {*lacking(modules_of_tests())}
     sys.addaudithook(_on_event)
 
 
@@ -66,8 +66,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out the modules that `make test` has no packages for, which it could not import."""
     if config.getoption("tier") != "test":
         return None
-    paths = {collection_path, collection_path / "conftest.py"}
-    return True if paths & config.stash[LACKING] else None
+    left = config.stash[LACKING]
+    is_left = collection_path in left or collection_path / "conftest.py" in left
+    return True if is_left else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -75,10 +76,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     tier, left = config.getoption("tier"), 0
     kept, others = leave_to_torture(items)
     if tier:
-        of_tier = [item for item in kept if tier_of(item) == tier]
-        left = len(kept) - len(of_tier)
-        others += [item for item in kept if tier_of(item) != tier]
-        kept = of_tier
+        all_kept, kept = kept, []
+        for item in all_kept:
+            (kept if tier_of(item) == tier else others).append(item)
+        left = len(all_kept) - len(kept)
     if config.getoption("flaky") and len(kept) > MOST_FLAKY:
         told = f"{len(kept)} failed, and over {MOST_FLAKY} are no matter of chance"
         raise pytest.UsageError(told)
@@ -105,7 +106,8 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Refuse a module that leaves itself out, such as by `importorskip`."""
     report = yield
-    return _unskipped(report, collector.nodeid)
+    _refuse_skip(report, collector.nodeid)
+    return report
 
 
 # Playing
@@ -128,14 +130,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a test that skips itself: nobody would see that it is not played."""
     report = yield
-    return report if hasattr(report, "wasxfail") else _unskipped(report, item.nodeid)
+    if not hasattr(report, "wasxfail"):
+        _refuse_skip(report, item.nodeid)
+    return report
 
 
-def _unskipped(report: Any, name: str) -> Any:
+def _refuse_skip(report: pytest.CollectReport | pytest.TestReport, name: str) -> None:
     if report.skipped:
         report.outcome = "failed"
         report.longrepr = f"{name} skips itself: what a test needs is told by fixtures and imports"
-    return report
 
 
 def _on_event(event: str, arguments: tuple[Any, ...]) -> None:

@@ -24,15 +24,19 @@ SOURCES = {"gateway", "admin", "cdn_configs"}
 LOCK = ROOT / "requirements" / "test.txt"
 
 
-def test_modules() -> Iterator[Path]:
+def modules_of_tests() -> Iterator[Path]:
     """Yield the modules with tests, or with what all tests of a folder share."""
-    for folder, _, files in os.walk(ROOT / "tests"):
-        if "node_modules" not in folder:
-            yield from (
-                Path(folder, name)
-                for name in files
-                if name == "conftest.py" or (name.startswith("test_") and name.endswith(".py"))
-            )
+    return (
+        path
+        for path in _python_files()
+        if path.name == "conftest.py" or path.name.startswith("test_")
+    )
+
+
+def _python_files() -> Iterator[Path]:
+    for folder, folders, names in os.walk(ROOT / "tests"):
+        folders[:] = [one for one in folders if one != "node_modules"]
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
 
 
 def lacking(modules: Iterable[Path], lock: Path = LOCK) -> dict[Path, set[str]]:
@@ -86,7 +90,11 @@ def _imported_names(node: ast.AST, *, whole: bool) -> Iterator[str]:
     """Yield what is imported as a module is imported, or anywhere in it, late or by its name."""
     for child in ast.iter_child_nodes(node):
         if whole and isinstance(child, ast.Call) and _name(child.func) == "import_module":
-            yield from (one.value for one in child.args if isinstance(one, ast.Constant))
+            yield from (
+                one.value
+                for one in child.args
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )
         elif isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
@@ -98,7 +106,9 @@ def _imported_names(node: ast.AST, *, whole: bool) -> Iterator[str]:
 
 
 def _name(function: ast.expr) -> str:
-    return getattr(function, "attr", None) or getattr(function, "id", "")
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 @cache
@@ -119,16 +129,14 @@ def _is_there(name: str, locked: frozenset[str]) -> bool:
     )
 
 
-@cache
-def _distributions() -> dict[str, list[str]]:
-    return {**metadata.packages_distributions()}
+_distributions = cache(metadata.packages_distributions)
 
 
 def main() -> None:
-    """Print the test modules that `make test` collects, for the checker of types."""
-    modules = [*test_modules()]
-    left = lacking(modules)
-    print(*(one.relative_to(ROOT) for one in modules if one not in left))  # noqa: T201
+    """Print the files whose types can be checked with what `make test` installs."""
+    files = [*_python_files()]
+    left = lacking(files)
+    print(*(one.relative_to(ROOT) for one in files if one not in left))  # noqa: T201
 
 
 if __name__ == "__main__":

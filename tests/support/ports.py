@@ -18,14 +18,6 @@ _claims: deque[int] = deque()  # descriptors
 _last = secrets.randbelow(_SPAN)  # `random` gives the same to every process of a test run
 
 
-def _begin_elsewhere() -> None:
-    global _last
-    _last = secrets.randbelow(_SPAN)
-
-
-os.register_at_fork(after_in_child=_begin_elsewhere)
-
-
 def accepts(port: int) -> bool:
     """Whether something listens on it."""
     with socket.socket() as probe:
