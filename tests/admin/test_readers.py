@@ -333,6 +333,7 @@ WRONG: tuple[tuple[str, str, object, int], ...] = (
 )
 
 
+@pytest.mark.usefixtures("processes")
 def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
     with headgate(environment={"HEADGATE_ADMIN_TOKENS": ADMIN_TOKENS}) as server:
         for method, path, wrong, status in WRONG:

@@ -1,18 +1,13 @@
-"""The messages that the SDKs of OpenAI and Anthropic make of streams of events."""
+"""The messages that the SDKs of OpenAI and Anthropic make of streams of events.
+
+The SDKs are imported by the first call: that takes three seconds, and most of the processes that
+play tests make none.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-
-from anthropic.lib.streaming._messages import accumulate_event
-from anthropic.types import RawMessageStreamEvent
-from openai import Omit
-from openai._models import construct_type
-from openai.lib.streaming.chat import ChatCompletionStreamState
-from openai.lib.streaming.responses._responses import ResponseStreamState
-from openai.types.chat import ChatCompletionChunk
-from openai.types.responses import ResponseStreamEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +21,9 @@ def data_of(body: bytes) -> list[Any]:
 
 def chat_message(chunks: Iterable[Any]) -> Any:
     """Return the completion that OpenAI's SDK makes of chunks."""
+    from openai.lib.streaming.chat import ChatCompletionStreamState
+    from openai.types.chat import ChatCompletionChunk
+
     state: Any = ChatCompletionStreamState()
     for chunk in chunks:
         state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
@@ -34,6 +32,11 @@ def chat_message(chunks: Iterable[Any]) -> Any:
 
 def response_message(events: Iterable[Any]) -> Any:
     """Return the response that OpenAI's SDK makes of all events but the last, which has it all."""
+    from openai import Omit
+    from openai._models import construct_type
+    from openai.lib.streaming.responses._responses import ResponseStreamState
+    from openai.types.responses import ResponseStreamEvent
+
     state: Any = ResponseStreamState(input_tools=Omit(), text_format=Omit())
     for event in events:
         if event["type"] not in {"response.completed", "error"}:
@@ -43,6 +46,10 @@ def response_message(events: Iterable[Any]) -> Any:
 
 def anthropic_message(events: Iterable[Any]) -> Any:
     """Return the message that Anthropic's SDK makes of events."""
+    from anthropic.lib.streaming._messages import accumulate_event
+    from anthropic.types import RawMessageStreamEvent
+    from openai._models import construct_type
+
     snapshot: Any = None
     buffers: dict[int, bytes] = {}
     for event in events:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import signal
@@ -17,40 +16,13 @@ from gateway.settings.loading import SettingsError, load
 from tests.models.answers import chat_completion, without_ids
 from tests.models.provider import providing
 from tests.models.serving import ANTHROPIC, OPENAI, STREAMS, gateway_before
+from tests.models.tokens import TOKENS, guarded, tokens_file
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("processes")
-
-TOKENS = {"caller": "token-of-the-caller", "other": "token-of-another", "reader": "of-a-reader"}
-
-
-def guarded(folder: Path, *, has_key: bool) -> dict[str, object]:
-    """Return the settings of routes for callers with tokens, with a provider's key in a file."""
-    if not has_key:
-        return {"auth": ["tokens"]}
-    key = folder / "provider.key"
-    key.write_text("sk-of-the-house\n")
-    key.chmod(0o600)
-    return {"auth": ["tokens"], "key_file": str(key)}
-
-
-def tokens_file(folder: Path) -> dict[str, str]:
-    """Write a file of tokens for callers and a reader; return the environment that names it."""
-    path = folder / "tokens.toml"
-    text = ""
-    for name, token in TOKENS.items():
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        operation = "read" if name == "reader" else "append"
-        grants = ", ".join(
-            f'{{ streams = "{prefix}/*", operations = ["{operation}"] }}'
-            for prefix in (OPENAI, ANTHROPIC)
-        )
-        text += f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'
-    path.write_text(text)
-    return {"HEADGATE_TOKENS_FILE": str(path)}
 
 
 async def test_a_token_as_api_key_calls_with_the_key_of_the_house(tmp_path: Path) -> None:

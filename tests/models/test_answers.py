@@ -13,6 +13,7 @@ from gateway.models.running import MOST_ACCEPTED, AnswerBounds, AnswerPlaces
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing
+from tests.models.scripted import ended, scripted
 from tests.models.serving import OPENAI, answering, gateway_before
 from tests.support.waiting import until
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 PATH = f"{OPENAI}/v1/chat/completions"
 KEY = {"Authorization": "Bearer sk-mine"}
 WHOLE = b"".join(chat_completion())
-MESSAGE = chat_message(data_of(WHOLE))
+
+
+def message(body: bytes = WHOLE) -> Any:
+    """Return what an SDK makes of an answer."""
+    return chat_message(data_of(body))
 
 
 def ask(http: aiohttp.ClientSession, gateway: Headgate, body: object = None, **fields: str) -> Any:
@@ -66,7 +71,7 @@ async def test_an_answer_goes_on_without_its_client_and_is_joined_from_its_begin
             assert await answer.content.readany()
         async with ask(http, gateway, Idempotency_Key="one") as joined:
             provider.allow()
-            assert chat_message(data_of(await joined.read())) == MESSAGE
+            assert message(await joined.read()) == message()
     assert len(provider.requests) == 1
     assert provider.left == 0
 
@@ -91,7 +96,7 @@ async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_p
         await until(joined)
         provider.allow_heads()
         bodies = await asyncio.gather(*asked)
-    assert [chat_message(data_of(it)) for it in bodies] == [MESSAGE] * 10
+    assert [message(it) for it in bodies] == [message()] * 10
     assert len(provider.requests) == 1
 
 
@@ -198,8 +203,8 @@ async def test_a_gateway_killed_amid_an_answer_ends_it_with_a_reason_at_its_next
         assert "the gateway stopped in the middle of the answer" in events
         assert '"streamClosed":true' in events
         async with ask(http, gateway, Idempotency_Key="one") as answer:
-            ended = await answer.read()
-        assert chat_message(data_of(ended)[:-1]) == chat_message(data_of(begun))
+            rest = await answer.read()
+        assert chat_message(data_of(rest)[:-1]) == chat_message(data_of(begun))
         async with http.get(f"{url}/record") as record:
             assert (await record.json())[-1]["outcome"] == "failed"
     assert len(provider.requests) == 1
@@ -422,3 +427,20 @@ async def test_usage_and_outcome_are_recorded_once_for_each_answer(
         assert f"headgate_model_answers_joined_total{{{at}}} 2.0" in text
         assert f'headgate_model_tokens_total{{account="",kind="input",{of}}} 9.0' in text
         assert f'headgate_model_tokens_total{{account="",kind="output",{of}}} 12.0' in text
+
+
+@pytest.mark.smoke
+@pytest.mark.usefixtures("processes")
+async def test_a_reader_that_was_cut_off_gets_the_rest_of_an_answer_without_its_end(
+    http: aiohttp.ClientSession,
+) -> None:
+    request: dict[str, Any] = {"json": {"stream": True}}
+    fields = {"Authorization": "Bearer sk-mine", "Idempotency-Key": "one"}
+    async with scripted(ended(b"".join(chat_completion()[:4]))) as provider:
+        with gateway_before(provider) as gateway:
+            async with http.post(gateway.url + PATH, headers=fields, **request) as answer:
+                first, _, rest = (await answer.read()).partition(b"\n\n")
+            last = {"Last-Event-ID": first.rpartition(b"id: ")[2].decode()}
+            async with http.post(gateway.url + PATH, headers=fields | last, **request) as again:
+                assert await again.read() == rest
+            assert provider.calls == 1

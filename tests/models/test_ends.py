@@ -174,23 +174,6 @@ async def test_a_key_in_a_named_stream_is_free_after_an_answer_without_its_end(
     assert [json.loads(it[5:])["outcome"] for it in outcomes] == ["failed", "complete"]
 
 
-@pytest.mark.smoke
-async def test_a_reader_that_was_cut_off_gets_the_rest_of_an_answer_without_its_end(
-    http: aiohttp.ClientSession,
-) -> None:
-    request: dict[str, Any] = {"json": {"stream": True}}
-    fields = {"Authorization": "Bearer sk-mine", "Idempotency-Key": "one"}
-    async with scripted(ENDS["a chat without its end"].response) as provider:
-        with gateway_before(provider) as gateway:
-            url = gateway.url + PATHS[CHAT]
-            async with http.post(url, headers=fields, **request) as answer:
-                first, _, rest = (await answer.read()).partition(b"\n\n")
-            last = {"Last-Event-ID": first.rpartition(b"id: ")[2].decode()}
-            async with http.post(url, headers=fields | last, **request) as again:
-                assert await again.read() == rest
-            assert provider.calls == 1
-
-
 LAST = {
     "[DONE]": (CHAT, EVENTS[CHAT]),
     "response.completed": (RESPONSE, EVENTS[RESPONSE]),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.models.provider import providing
 from tests.models.serving import ANTHROPIC, OPENAI, answering, gateway_before
-from tests.models.test_access import TOKENS, guarded, tokens_file
+from tests.models.tokens import TOKENS, guarded, tokens_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, STREAMS, gateway_before
-from tests.models.test_access import TOKENS, guarded, tokens_file
+from tests.models.tokens import TOKENS, guarded, tokens_file
 from tests.support.waiting import until
 from tests.telemetry.collector import collecting
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai._streaming import SSEDecoder
 
 from gateway.errors import OriginBroken
 from gateway.models.sse_events import (
@@ -113,6 +112,8 @@ def test_a_block_with_data_alone_gets_an_id_and_the_blank_line_after_it(
 def test_openai_s_decoder_gets_from_numbered_events_the_data_that_parsers_get(
     blocks: list[bytes],
 ) -> None:
+    from openai._streaming import SSEDecoder  # a second, which most processes can do without
+
     sent = b"".join(blocks)
     expected = [data for _, data in map(event_fields, events_of(sent)) if data is not None]
     body = with_ids(sent, 0, str)

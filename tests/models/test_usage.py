@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import openai
 import pytest
 
 from gateway.models.counts import tokens
@@ -14,7 +13,7 @@ from gateway.models.dialects.contract import TokenUsage
 from tests.models.answers import response
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering, gateway_before
-from tests.models.test_access import TOKENS, guarded, tokens_file
+from tests.models.tokens import TOKENS, guarded, tokens_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +71,8 @@ def test_pairs_beyond_the_bound_are_counted_together(monkeypatch: pytest.MonkeyP
 
 
 async def call(gateway: Headgate, token: str, **options: Any) -> None:
+    import openai  # that takes a second, which most of the processes that play tests can do without
+
     async with openai.AsyncOpenAI(
         base_url=f"{gateway.url}{OPENAI}/v1", api_key=token, max_retries=0
     ) as client:
@@ -104,6 +105,8 @@ async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_pat
 
 @pytest.mark.usefixtures("processes")
 async def test_the_console_lists_answers_with_model_and_tokens_and_a_link_to_each_stream() -> None:
+    import openai
+
     async with answering() as (provider, gateway):
         await call(gateway, "sk-mine", **{"Headgate-Stream": "talk"})
         provider.cuts_after = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import sys
@@ -10,6 +9,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.support.sources import source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,19 +25,25 @@ SOURCES = {"gateway", "admin", "cdn_configs"}
 LOCK = ROOT / "requirements" / "test.txt"
 
 
-def modules_of_tests() -> Iterator[Path]:
-    """Yield the modules with tests, or with what all tests of a folder share."""
-    return (
-        path
-        for path in _python_files()
-        if path.name == "conftest.py" or path.name.startswith("test_")
-    )
+def modules_of_tests(asked: Iterable[str] = ("tests",)) -> Iterator[Path]:
+    """Yield the modules with tests, or with what all tests of a folder share.
+
+    They are those of the files and folders that the arguments of pytest name.
+    """
+    for one in asked:
+        path = ROOT / one.partition("::")[0]
+        yield from (
+            file
+            for file in ([path] if path.is_file() else python_files(path))
+            if file.name == "conftest.py" or file.name.startswith("test_")
+        )
 
 
-def _python_files() -> Iterator[Path]:
-    for folder, folders, names in os.walk(ROOT / "tests"):
+def python_files(folder: Path = ROOT / "tests") -> Iterator[Path]:
+    """Yield the modules of a folder, and of those in it."""
+    for inner, folders, names in os.walk(folder):
         folders[:] = [one for one in folders if one != "node_modules"]
-        yield from (Path(folder, name) for name in names if name.endswith(".py"))
+        yield from (Path(inner, name) for name in names if name.endswith(".py"))
 
 
 def lacking(modules: Iterable[Path], lock: Path = LOCK) -> dict[Path, set[str]]:
@@ -58,7 +65,7 @@ def _packages(module: Path) -> set[str]:
     Of the module itself these are also the imports of its functions, which its tests call.
     """
     names, files = _imports(module, whole=module.name != "conftest.py")
-    found, seen = set(names), {*files, *_conftests(module)}
+    found, seen = set(names), {*files, *conftests(module)}
     waiting = [*seen]
     while waiting:
         names, files = _imports(waiting.pop())
@@ -68,7 +75,8 @@ def _packages(module: Path) -> set[str]:
     return found
 
 
-def _conftests(module: Path) -> list[Path]:
+def conftests(module: Path) -> list[Path]:
+    """Return what a module shares with others, from its own folder on."""
     return [one for folder in module.parents if (one := folder / "conftest.py").is_file()]
 
 
@@ -77,38 +85,14 @@ def _imports(path: Path, *, whole: bool = False) -> tuple[frozenset[str], frozen
     """Return the packages that a file imports, and the files of ours."""
     packages: set[str] = set()
     files: set[Path] = set()
-    for name in _imported_names(ast.parse(path.read_bytes()), whole=whole):
+    read = source(path)
+    for name in read.at_once | read.late if whole else read.at_once:
         first = name.partition(".")[0]
         if first in OURS:
             files.update(_files(OURS[first], name))
         elif first not in SOURCES:
             packages.add(first)
     return frozenset(packages), frozenset(files)
-
-
-def _imported_names(node: ast.AST, *, whole: bool) -> Iterator[str]:
-    """Yield what is imported as a module is imported, or anywhere in it, late or by its name."""
-    for child in ast.iter_child_nodes(node):
-        if whole and isinstance(child, ast.Call) and _name(child.func) == "import_module":
-            yield from (
-                one.value
-                for one in child.args
-                if isinstance(one, ast.Constant) and isinstance(one.value, str)
-            )
-        elif isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            yield from (f"{child.module}.{alias.name}" for alias in child.names)
-        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            continue
-        elif whole or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
-            yield from _imported_names(child, whole=whole)
-
-
-def _name(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
 
 
 @cache
@@ -134,7 +118,7 @@ _distributions = cache(metadata.packages_distributions)
 
 def main() -> None:
     """Print the files whose types can be checked with what `make test` installs."""
-    files = [*_python_files()]
+    files = [*python_files()]
     left = lacking(files)
     print(*(one.relative_to(ROOT) for one in files if one not in left))  # noqa: T201
 

@@ -56,6 +56,8 @@ def start(
     """
     words = [str(word) for word in command]
     if words[0] == str(HEADGATE) and _early(environment) == _early(_OURS):
+        # Whoever watches what is started hears of this one as well.
+        sys.audit("subprocess.Popen", words[0], words, folder, environment)
         return Forked(
             _forks(),
             words,

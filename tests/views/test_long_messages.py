@@ -24,23 +24,24 @@ if TYPE_CHECKING:
 SIZE, LARGEST = 1 << 20, 16 << 20
 JSON, EVENTS, PLAIN = "application/json", "text/event-stream", "text/plain"
 LONGEST_STEP_S = 0.1  # on a busy machine: copies of 16 MiB take some milliseconds
-LONG = {
-    "many messages": (JSON, b"1," * 60_000 + b"1"),
-    "a message of many values": (JSON, b"[" + b"[]," * (SIZE // 3) + b"[]]"),
-    "a long text": (JSON, b'{"type":"text-delta","id":"1","delta":"' + b"x" * SIZE + b'"}'),
-    "an event of many values": (EVENTS, b"data: [" + b"[]," * (SIZE // 3) + b"[]]\n\n"),
-    "an event of many lines": (EVENTS, b"data: 1\n" * (SIZE // 8) + b"\n"),
-    "a text of many lines": (PLAIN, b"\n" * SIZE),
-    "no UTF-8": (PLAIN, b"\xff" * SIZE),
-    "line ends in a text": (JSON, b'"%b"' % (b"\\n" * (LARGEST // 2))),
-    "a text in an event": (EVENTS, b'data: "%b"\n\n' % (b"x" * (LARGEST - 20))),
-    "a whole text": (PLAIN, b"x" * LARGEST),
+# Each is made by its test: together they are 100 MiB.
+LONG: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "many messages": (JSON, lambda: b"1," * 60_000 + b"1"),
+    "a message of many values": (JSON, lambda: b"[" + b"[]," * (SIZE // 3) + b"[]]"),
+    "a long text": (JSON, lambda: b'{"type":"text-delta","id":"1","delta":"' + b"x" * SIZE + b'"}'),
+    "an event of many values": (EVENTS, lambda: b"data: [" + b"[]," * (SIZE // 3) + b"[]]\n\n"),
+    "an event of many lines": (EVENTS, lambda: b"data: 1\n" * (SIZE // 8) + b"\n"),
+    "a text of many lines": (PLAIN, lambda: b"\n" * SIZE),
+    "no UTF-8": (PLAIN, lambda: b"\xff" * SIZE),
+    "line ends in a text": (JSON, lambda: b'"%b"' % (b"\\n" * (LARGEST // 2))),
+    "a text in an event": (EVENTS, lambda: b'data: "%b"\n\n' % (b"x" * (LARGEST - 20))),
+    "a whole text": (PLAIN, lambda: b"x" * LARGEST),
 }
 # What only the end of a stream completes.
-OPEN_ENDS = {
-    "lines": (EVENTS, b"data: x\r" * (LARGEST // 8)),
-    "one line": (EVENTS, b"data: " + b"x" * (LARGEST - 20)),
-    "bytes of no character": (PLAIN, b"\xff" * (SIZE - 1) + b"\xe2"),
+OPEN_ENDS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "lines": (EVENTS, lambda: b"data: x\r" * (LARGEST // 8)),
+    "one line": (EVENTS, lambda: b"data: " + b"x" * (LARGEST - 20)),
+    "bytes of no character": (PLAIN, lambda: b"\xff" * (SIZE - 1) + b"\xe2"),
 }
 
 
@@ -61,7 +62,8 @@ def longest_step(steps: Generator[object, None, object]) -> float:
 @pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize("view", [SSE, AI_SDK, AG_UI, TEXT])
 def test_a_long_message_is_rendered_in_short_steps(view: str, name: str) -> None:
-    content_type, record = LONG[name]
+    content_type, made = LONG[name]
+    record = made()
     renderer = ViewRenderer(view, content_type, "s", list[int]().append)
     assert longest_step(renderer.groups(record, len(record), str)) < LONGEST_STEP_S
 
@@ -69,7 +71,8 @@ def test_a_long_message_is_rendered_in_short_steps(view: str, name: str) -> None
 @pytest.mark.parametrize("name", OPEN_ENDS)
 @pytest.mark.parametrize("view", [SSE, AI_SDK, AG_UI, TEXT])
 def test_the_end_of_a_stream_completes_a_long_message_at_once(view: str, name: str) -> None:
-    content_type, record = OPEN_ENDS[name]
+    content_type, made = OPEN_ENDS[name]
+    record = made()
     renderer = ViewRenderer(view, content_type, "s", list[int]().append)
     for _ in renderer.groups(record, len(record), str):
         pass
@@ -80,7 +83,8 @@ def test_the_end_of_a_stream_completes_a_long_message_at_once(view: str, name: s
 
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_message_is_folded_in_short_steps(name: str) -> None:
-    content_type, record = LONG[name]
+    content_type, made = LONG[name]
+    record = made()
     assert longest_step(fold(content_type, 0, [record], find_delta)) < LONGEST_STEP_S
 
 

@@ -11,14 +11,12 @@ import asyncio
 import dataclasses
 import json
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anthropic
 import openai
 from aiohttp import web
 from headgate.runs import Runs
-from headgate.runs.adapters.plain import plain
 from headgate.runs.aiohttp import send
 from headgate.runs.ui_assembly import read_message
 
@@ -27,29 +25,11 @@ from tests.support.processes import NODE, ROOT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from tests.client.runs.cases import Case
+
 PROGRAM = ROOT / "tests" / "node" / "ui_messages.mjs"
 PATIENCE_S = 150.0
 ASKED = [{"role": "user", "content": "Tell."}]
-
-
-@dataclass
-class Case:
-    """What a provider sends, one body for each call of the model, or what a graph has streamed."""
-
-    name: str
-    api: str
-    bodies: Sequence[bytes] = ()
-    events: Sequence[object] = ()
-    outputs: dict[str, Any] = field(default_factory=dict)  # of the application's tools, by call
-    functions: tuple[str, ...] = ("weather",)
-    asked_with: str = ""  # a helper of the SDK, whose events are more than those that were sent
-
-    def told(self) -> dict[str, Any]:
-        """The case as the program reads it."""
-        about = {"name": self.name, "api": self.api, "calls": len(self.bodies)}
-        events = plain(self.events) if self.events else None
-        more = {"functions": self.functions, "outputs": self.outputs or None, "events": events}
-        return {**about, **more}
 
 
 class Models:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.client.runs.judged import Case
+from tests.client.runs.cases import Case
 from tests.client.runs.provider_bytes import CITY, Anthropic, Responses, chat, chat_call
 
 WORDS = ("Once ", "upon ", "a time é.")

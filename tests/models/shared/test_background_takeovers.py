@@ -13,7 +13,6 @@ from tests.models.answers import without_ids
 from tests.models.provider import RETRIEVED, providing
 from tests.models.serving import OPENAI
 from tests.models.shared.gateways import KEY, RESPONSES, ask, events_from, two_gateways
-from tests.models.test_access import TOKENS, guarded, tokens_file
 from tests.models.test_background_restarts import (
     BODY,
     EVENTS,
@@ -26,6 +25,7 @@ from tests.models.test_background_restarts import (
     record_of,
     retrievals,
 )
+from tests.models.tokens import TOKENS, guarded, tokens_file
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
