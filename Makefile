@@ -141,10 +141,10 @@ play = $(PYTEST) --tier $(1) -n $(2) $(ARGS) || { [ $$? -eq 1 ] && \
 test: setup-test  ## Play every test that starts no process, and one for each promise that does
 	@$(call play,test,$(TEST_JOBS))
 
-# Types and the site are made before the tests: they would disturb those that measure time.
+# Types are checked before the tests: that would disturb those that measure time.
 test-all: setup-all  ## Play all of the rest: servers, proxies, browsers, SDKs, kills
 	@status=0; \
-	$(MAKE) --no-print-directory --output-sync --keep-going -j 2 types js site audit || status=$$?; \
+	$(MAKE) --no-print-directory --output-sync --keep-going -j 2 types js audit || status=$$?; \
 	$(call play,rest,$(JOBS)) || status=$$?; \
 	exit $$status
 

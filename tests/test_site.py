@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
+# To build it takes half a minute of a core, which others may need as well.
+pytestmark = pytest.mark.timeout(240)
+
 # The descriptions of the two packages, for their indexes.
 NOT_IN_THE_SITE = {"client/README.md", "client/js/README.md", "admin/pages/alerts.md"}
 REFERENCE = "client/reference"

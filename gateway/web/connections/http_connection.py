@@ -220,10 +220,15 @@ class HttpConnection(PacedConnection):
             self.refuse(error, to_head=request.method == "HEAD")
         elif error is not None:
             log_failure(error)
-        if reply is not None and (has_more or not reply.keep_alive):
-            self._end_behind(request, reply, has_more=has_more)
-        else:
-            self._go_on_behind(reply)
+        try:
+            if reply is not None and (has_more or not reply.keep_alive):
+                self._end_behind(request, reply, has_more=has_more)
+            else:
+                self._go_on_behind(reply)
+        except Exception as failure:  # noqa: BLE001 - its connection ends
+            log_failure(failure)
+            self.request = self._step = None
+            self.force_close()
 
     def _end_behind(self, request: Request, reply: WritableReply, *, has_more: bool) -> None:
         """End the connection or read the rest of the body, so that the client gets its response."""

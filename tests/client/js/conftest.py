@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 
+CLOSING_S = 10.0
+
+
 @pytest.fixture(scope="package")
 def server(processes: None) -> Iterator[Headgate]:
     with headgate() as started:
@@ -38,7 +42,8 @@ async def tabs(window: BrowserContext) -> AsyncIterator[BrowserContext]:
     """The tabs of one browser: they share its storage, its locks and its six connections."""
     yield window
     for page in window.pages:
-        await page.close()
+        async with asyncio.timeout(CLOSING_S):  # one that should have crashed may never answer
+            await page.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
