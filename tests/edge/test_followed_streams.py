@@ -229,17 +229,27 @@ TROUBLES: dict[str, tuple[bytes | Play, int, str]] = {
 
 
 @pytest.mark.parametrize(("trouble", "status", "again_s"), TROUBLES.values(), ids=TROUBLES)
-async def test_a_failing_origin_is_an_error_for_polls_while_viewers_wait(
+async def test_a_failing_origin_is_an_error_for_polls(
     trouble: bytes | Play, status: int, again_s: str
 ) -> None:
     async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
         waiter = await polling(gateway, "0001")
         await origin.polled(1)
         origin.instead = trouble
         origin.tell()
         got = await waiter.answer()
         assert (got.status, got.get("Retry-After")) == (status, again_s)
+
+
+@pytest.mark.parametrize("trouble", ["closes", "503 with Retry-After"])
+async def test_viewers_get_what_comes_after_the_trouble_of_an_origin(trouble: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        waiter = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.instead, status, _ = TROUBLES[trouble]
+        origin.tell()
+        assert (await waiter.answer()).status == status
         origin.instead = None
         origin.append(b"b")
         assert await up_to(viewer, "0002") == "b"
