@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks import peers
-from benchmarks.machine import Unprepared
-from benchmarks.peers import Caddy, Electric
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,36 +23,6 @@ def test_a_bench_peer_without_its_variable_is_reported_as_not_measured(tmp_path:
     assert peers.at_hand() == []
     assert peers.on_disk(lambda: tmp_path) == []
     assert set(peers.facts().values()) == {"not measured: the variable names no program"}
-
-
-def test_a_bench_peer_variable_that_names_no_program_raises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(Caddy.variable, str(tmp_path / "caddy"))
-    with pytest.raises(Unprepared, match=r"BENCH_CADDY names .*caddy, which is no program"):
-        peers.at_hand()
-
-
-def test_a_named_bench_peer_is_measured_in_memory_and_in_fresh_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(Electric.variable, sys.executable)
-    asked: list[Path] = []
-
-    def fresh() -> Path:
-        asked.append(tmp_path / str(len(asked)))
-        return asked[-1]
-
-    (plain,), (durable,) = peers.at_hand(), peers.on_disk(fresh)
-    assert [make().label for make in (plain, durable, durable)] == [
-        "electric",
-        "electric, wal",
-        "electric, wal",
-    ]
-    assert len(asked) == 2
-    told = peers.facts()
-    assert told["electric (BENCH_ELECTRIC)"].startswith("sha256 ")
-    assert told["caddy (BENCH_CADDY)"].startswith("not measured")
 
 
 # What a peer's program is told, by a program that writes it down and listens as a server does.
@@ -95,9 +63,3 @@ def test_a_bench_peer_runs_on_its_port_and_folder_with_long_timeouts(
     with kind() as server:
         server.restart()
         assert data not in notes.read_text()
-
-
-@pytest.mark.usefixtures("processes")
-def test_the_caddy_peer_runs_with_gomaxprocs_1(notes: Path) -> None:
-    with Caddy():
-        assert notes.read_text().endswith("GOMAXPROCS=1")

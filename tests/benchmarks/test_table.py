@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks import table
-from benchmarks.report import CORES, Column, Section, against, at_least, at_most, write_json
+from benchmarks.report import CORES, Column, Section, at_least, at_most, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,27 +68,6 @@ def test_the_bench_tables_contain_every_verdict_and_figure(
     ]
 
 
-def test_several_bench_files_make_one_report_in_which_the_last_figure_wins(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = wrote(tmp_path / "a.json", longpoll=POLLS, catchup=READS)
-    again = Section("reads", READS.columns, {"headgate": {"all": {"per_s": 10}}}, [])
-    second = wrote(tmp_path / "b.json", catchup=again)
-    _, output, _ = printed(capsys, first, second)
-    assert output.count("### `catchup`") == output.count("### `longpoll`") == 1
-    assert "| all | 10 |" in output
-    assert "| all | 9 |" not in output
-
-
-def test_bench_files_of_different_machines_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = [wrote(tmp_path / f"{name}.json", {"cpu": name}, catchup=READS) for name in ("a", "b")]
-    status, output, errors = printed(capsys, *files)
-    assert (status, output) == (2, "")
-    assert "different machines" in errors
-
-
 def test_new_bench_figures_replace_the_old_ones_in_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,21 +80,3 @@ def test_new_bench_figures_replace_the_old_ones_in_a_page(
         assert begin == f"before\n{table.BEGIN}\n"
         assert end.endswith(f"| all | 9 |\n{table.END}\nafter\n")
         assert "old" not in end
-
-
-def test_a_page_without_markers_for_bench_figures_is_refused_unchanged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results, page = wrote(tmp_path / "a.json", catchup=READS), tmp_path / "page.md"
-    page.write_text("mine\n")
-    status, _, errors = printed(capsys, results, "--into", str(page))
-    assert (status, page.read_text()) == (2, "mine\n")
-    assert "no place for figures" in errors
-
-
-def test_an_unmeasured_server_gets_no_bench_verdict() -> None:
-    found = {name: {"reads": {"per_s": rate}} for name, rate in (("ours", 6.0), ("theirs", 2.0))}
-    required = {"theirs": 4, "absent": 1}
-    (verdict,) = against(at_least, found, "ours", "reads", ("rate", "per_s"), required)
-    assert (verdict.claim, verdict.found) == ("reads: rate, headgate / theirs", 3)
-    assert not verdict.holds

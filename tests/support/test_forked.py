@@ -49,11 +49,6 @@ def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def kinds_of_files(server: Headgate) -> list[str]:
-    links = [link.readlink().name for link in Path(f"/proc/{server.pid}/fd").iterdir()]
-    return sorted(name.partition(":")[0] for name in links if not name.endswith(".log"))
-
-
 @pytest.mark.parametrize("name", cases(NAMES, ONE_THAT, "one of each kind"))
 def test_each_forked_command_prints_and_exits_like_a_fresh_one(name: str) -> None:
     command = [str(HEADGATE), name, *ENDING.get(name, ("--help",))]
@@ -84,12 +79,6 @@ def test_a_signal_ends_forked_and_fresh_servers_with_the_same_status(
     assert statuses[0] == statuses[1] == (-9 if number == signal.SIGKILL else 0)
 
 
-def test_a_forked_server_has_the_same_open_files_as_a_fresh_one() -> None:
-    with headgate() as forked, headgate(preface=ANEW) as anew:
-        # The connection by which each was found to be ready may not be closed yet.
-        wait_until(lambda: kinds_of_files(forked) == kinds_of_files(anew))
-
-
 def test_a_forked_command_uses_the_given_folder_and_environment(tmp_path: Path) -> None:
     process = start(
         [HEADGATE, "check"],
@@ -101,21 +90,6 @@ def test_a_forked_command_uses_the_given_folder_and_environment(tmp_path: Path) 
     output, _ = process.communicate(timeout=20)
     assert f"file:{tmp_path}/here" in output.decode()
     assert "HEADGATE_ORIGIN" not in os.environ
-
-
-def test_variables_read_at_import_cause_a_fresh_start_instead_of_a_fork() -> None:
-    for name in ("PYTHONHASHSEED", "SSL_CERT_FILE", "LD_PRELOAD"):
-        process = start([HEADGATE, "version"], environment={**os.environ, **AT_ONCE, name: "1"})
-        process.communicate(timeout=20)
-        assert isinstance(process, subprocess.Popen), name
-
-
-def test_waiting_too_short_for_a_forked_process_raises_timeout_expired() -> None:
-    with headgate() as server:
-        assert server.process is not None
-        with pytest.raises(subprocess.TimeoutExpired):
-            server.process.wait(0.01)
-        assert server.process.poll() is None
 
 
 def test_forked_processes_end_with_the_process_that_started_them() -> None:

@@ -33,10 +33,3 @@ def test_a_short_value_is_its_own_id() -> None:
     assert row_id(("a", 1), "body") == "('a', 1)"
     assert row_id([1] * MOST_ITEMS, "body") == "[1, 1, 1, 1]"
     assert row_id(HTTPMethod.GET, "body") == "get"
-
-
-def test_a_number_or_switch_is_shown_with_the_name_of_its_parameter() -> None:
-    assert row_id(3, "readers") == "readers=3"
-    assert row_id(value=False, name="closed") == "closed=False"
-    assert row_id(None, "limit") == "limit=None"
-    assert row_id("", "body") == "empty-body"

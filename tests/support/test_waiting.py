@@ -9,37 +9,12 @@ from tests.support.waiting import until, wait_until
 IN_VAIN = r"waited 0\.\d s in vain: the end of the world"
 
 
-async def test_a_wait_ends_when_its_condition_is_true() -> None:
-    seen = iter([False, False, True])
-    await until(lambda: next(seen))
-
-
-async def test_a_wait_accepts_an_asynchronous_condition() -> None:
-    seen = iter([False, True])
-
-    async def is_so() -> bool:
-        return next(seen)
-
-    await until(is_so)
-
-
 async def test_a_wait_that_times_out_says_for_what_and_how_long() -> None:
     with pytest.raises(AssertionError, match=IN_VAIN):
         await until(lambda: False, "the end of the world", within_s=0.01)
     never: list[int] = []
     with pytest.raises(AssertionError, match=r"in vain: await until\(lambda: len\(never\) == 1"):
         await until(lambda: len(never) == 1, within_s=0.01)
-
-
-def test_a_wait_for_a_server_ignores_refused_connections() -> None:
-    seen = iter([ConnectionRefusedError(), None])
-
-    def answers() -> bool:
-        if (refused := next(seen)) is not None:
-            raise refused
-        return True
-
-    wait_until(answers)
 
 
 def test_a_wait_for_a_server_that_times_out_shows_its_log() -> None:
