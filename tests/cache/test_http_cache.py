@@ -394,24 +394,6 @@ async def test_stale_if_error_of_the_origin_applies_to_a_tail_response(
 # ---------------------------------------------------------------- collapsing
 
 
-async def test_equal_misses_share_one_request() -> None:
-    steps = Steps(b"", answer(b"data", MINUTE))
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
-        readers = [asyncio.create_task(stage.given()) for _ in range(5)]
-        await until(lambda: steps.sent == 1)
-        steps.go()
-        first, *others = await asyncio.gather(*readers)
-        assert first.cache.startswith(b"Age: 0\r\nX-Cache: MISS\r\n")
-        for other in others:
-            assert other.cached.body == b"data"
-            assert other.cache == (
-                b"Age: 0\r\nX-Cache: COLLAPSED\r\nX-Cache-Hits: 0\r\n"
-                b"Cache-Status: Headgate; fwd=uri-miss; fwd-status=200; collapsed; stored\r\n"
-            )
-        assert len(raw.heard) == 1
-        assert (stage.cache.fetched, stage.cache.collapsed) == (1, 4)
-
-
 async def test_readers_do_not_wait_for_each_other_for_a_while_after_a_private_response() -> None:
     cached = Steps(b"", answer(b"1", "Cache-Control: private"))
     async with (
@@ -558,13 +540,6 @@ async def test_a_response_marked_public_is_served_to_all_readers(
     async with RawOrigin(answer(b"data", OFFSET, public)) as raw, staged(raw) as stage:
         await stage.get("offset=1", credential)
         assert (await stage.get("offset=1")).x_cache == "HIT"
-
-
-async def test_a_response_with_a_cookie_is_not_cached() -> None:
-    setting = answer(b"data", OFFSET, "Set-Cookie: session=1")
-    async with RawOrigin(setting) as raw, staged(raw) as stage:
-        for _ in range(2):
-            assert (await stage.get("offset=1")).x_cache == "MISS"
 
 
 # ---------------------------------------------------------------- writes
@@ -736,19 +711,6 @@ async def test_a_complete_read_over_the_size_limit_is_refused() -> None:
     ):
         with pytest.raises(OriginBroken):
             await stage.cache.read(stage.request("offset=1"), 100_000)
-
-
-async def test_the_bytes_of_cached_responses_are_bounded() -> None:
-    async with (
-        RawOrigin(answer(b"x" * 50_000, MINUTE)) as raw,
-        staged(raw, store_bytes=1 << 20) as stage,
-    ):
-        for number in range(40):
-            await stage.get(f"n={number}")
-            assert stage.store.bytes <= 1 << 20
-        assert stage.traffic.cache_share.evictions > 0
-        assert (await stage.get("n=39")).x_cache == "HIT"
-        assert (await stage.get("n=0")).x_cache == "MISS"
 
 
 async def test_closing_the_cache_fails_fetches_under_way() -> None:

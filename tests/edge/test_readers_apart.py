@@ -304,28 +304,6 @@ def test_requests_for_anonymous_live_readers_have_no_headers_of_a_reader(live: s
 
 
 @pytest.mark.usefixtures("processes")
-def test_waiting_polls_of_one_stream_get_only_their_own_responses() -> None:
-    """Each identity has its own poll at the origin; they are answered in the reverse order."""
-    target = "/v1/stream/a?offset=0_0&live=long-poll"
-    with BlockingOrigin() as origin, headgate(origin.url) as gateway:
-        wires = {name: Wire(gateway.port) for name in READERS}
-        for name, wire in wires.items():
-            lines = [f"GET {target} HTTP/1.1", "Host: a", *READERS[name], "", ""]
-            wire.send("\r\n".join(lines).encode())
-        polls = [origin.next() for _ in READERS]
-        for poll in reversed(polls):
-            poll.answer(
-                _name(poll).encode(),
-                *("Content-Type: text/plain", "Stream-Next-Offset: 1_0", "Stream-Cursor: 1"),
-                "Stream-Up-To-Date: true",
-            )
-        got = {name: wire.answer().body.decode() for name, wire in wires.items()}
-        for wire in wires.values():
-            wire.socket.close()
-    assert got == {name: name for name in READERS}
-
-
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
 def test_a_404_to_an_anonymous_request_does_not_end_the_feed_of_another_reader(method: str) -> None:
     """Anybody can ask for a stream that is hidden from them, and be told that it is not there."""

@@ -213,7 +213,6 @@ class Refusal(msgspec.Struct, frozen=True):
     error: HeadgateError
     status: int
     code: str
-    title: str
     detail: str = "why"
     lines: tuple[str, ...] = ()
     when: str = ""  # tells errors of one code apart in a list of failures
@@ -223,49 +222,29 @@ AGAIN_S = 2
 LATER = (f"Retry-After: {AGAIN_S}",)
 ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 REFUSALS = [
-    Refusal(
-        errors.OriginUnreachable("why"),
-        502,
-        "origin_unreachable",
-        "Origin unreachable",
-        lines=LATER,
-    ),
+    Refusal(errors.OriginUnreachable("why"), 502, "origin_unreachable", lines=LATER),
     Refusal(
         errors.AnswerTooLong(9),
         502,
         "answer_too_long",
-        "Answer too long",
         "the answer is over 9 bytes: see max_answer_size",
     ),
-    Refusal(errors.OriginBroken("why"), 502, "origin_broken", "Origin broken", lines=LATER),
-    Refusal(errors.OriginBehind("why"), 503, "origin_behind", "Origin behind", lines=LATER),
-    Refusal(errors.OriginBusy("why"), 503, "origin_busy", "Origin busy", lines=LATER),
+    Refusal(errors.OriginBroken("why"), 502, "origin_broken", lines=LATER),
+    Refusal(errors.OriginBehind("why"), 503, "origin_behind", lines=LATER),
+    Refusal(errors.OriginBusy("why"), 503, "origin_busy", lines=LATER),
+    Refusal(errors.OriginTimeout("why"), 504, "origin_timeout", lines=LATER),
+    Refusal(errors.NotCached("why"), 504, "not_cached"),
+    Refusal(errors.LogFull("why"), 507, "log_full", lines=("Retry-After: 62",)),
+    Refusal(errors.LoopDetected("why"), 508, "loop_detected"),
+    Refusal(errors.BadRequest("why"), 400, "bad_request"),
     Refusal(
-        errors.OriginTimeout("why"),
-        504,
-        "origin_timeout",
-        "Origin timeout",
-        lines=LATER,
+        errors.Unauthenticated("why"), 401, "unauthenticated", lines=("WWW-Authenticate: Bearer",)
     ),
-    Refusal(errors.NotCached("why"), 504, "not_cached", "Not cached"),
-    Refusal(errors.LogFull("why"), 507, "log_full", "Log full", lines=("Retry-After: 62",)),
-    Refusal(errors.LoopDetected("why"), 508, "loop_detected", "Loop detected"),
-    Refusal(errors.BadRequest("why"), 400, "bad_request", "Bad request"),
-    Refusal(
-        errors.Unauthenticated("why"),
-        401,
-        "unauthenticated",
-        "Unauthenticated",
-        lines=("WWW-Authenticate: Bearer",),
-    ),
-    Refusal(
-        errors.KeysUnavailable("why"), 503, "keys_unavailable", "Keys unavailable", lines=LATER
-    ),
+    Refusal(errors.KeysUnavailable("why"), 503, "keys_unavailable", lines=LATER),
     Refusal(
         errors.Unauthenticated("why", is_refused=True),
         401,
         "unauthenticated",
-        "Unauthenticated",
         lines=('WWW-Authenticate: Bearer error="invalid_token"',),
         when=" with refused credentials",
     ),
@@ -273,16 +252,14 @@ REFUSALS = [
         errors.SignatureRefused("SIGNATURE_EXPIRED", "why"),
         401,
         "signature_refused",
-        "Signature refused",
         lines=('WWW-Authenticate: Bearer error="invalid_token"',),
     ),
-    Refusal(errors.DestinationRefused("why"), 403, "destination_refused", "Destination refused"),
-    Refusal(errors.Forbidden("why"), 403, "forbidden", "Forbidden"),
+    Refusal(errors.DestinationRefused("why"), 403, "destination_refused"),
+    Refusal(errors.Forbidden("why"), 403, "forbidden"),
     Refusal(
         errors.ProducerFenced(4),
         403,
         "stale_epoch",
-        "Stale epoch",
         "the producer was fenced: epoch 4 is in force",
         ("Producer-Epoch: 4",),
     ),
@@ -290,7 +267,6 @@ REFUSALS = [
         errors.WebOriginRefused("https://evil.test"),
         403,
         "origin_not_allowed",
-        "Origin not allowed",
         "pages of https://evil.test may not write here: "
         "write_origins names the web origins that may, and a token in Authorization lets others",
     ),
@@ -298,7 +274,6 @@ REFUSALS = [
         errors.WebOriginRefused("https://evil.test", is_guarded=False),
         403,
         "origin_not_allowed",
-        "Origin not allowed",
         "pages of https://evil.test may not write here: "
         "write_origins names the web origins that may",
         when=" on a route without auth",
@@ -307,91 +282,68 @@ REFUSALS = [
         errors.WebOriginRefused("https://evil.test", has_token=True),
         403,
         "origin_not_allowed",
-        "Origin not allowed",
         "pages of https://evil.test may not write here: "
         "with a token in Authorization, cors_origins names the web origins that may",
         when=" with a token",
     ),
-    Refusal(errors.StreamNotFound("why"), 404, "stream_not_found", "Stream not found"),
-    Refusal(
-        errors.MethodNotAllowed("why"),
-        405,
-        "method_not_allowed",
-        "Method not allowed",
-        lines=(f"Allow: {ALLOW}",),
-    ),
-    Refusal(errors.RequestTimeout("why"), 408, "request_timeout", "Request timeout"),
-    Refusal(
-        errors.ConfigurationConflict("why"), 409, "configuration_conflict", "Configuration conflict"
-    ),
-    Refusal(
-        errors.ContentTypeMismatch("why"), 409, "content_type_mismatch", "Content type mismatch"
-    ),
+    Refusal(errors.StreamNotFound("why"), 404, "stream_not_found"),
+    Refusal(errors.MethodNotAllowed("why"), 405, "method_not_allowed", lines=(f"Allow: {ALLOW}",)),
+    Refusal(errors.RequestTimeout("why"), 408, "request_timeout"),
+    Refusal(errors.ConfigurationConflict("why"), 409, "configuration_conflict"),
+    Refusal(errors.ContentTypeMismatch("why"), 409, "content_type_mismatch"),
     Refusal(
         errors.SequenceGap(5, 7),
         409,
         "sequence_gap",
-        "Sequence gap",
         "Producer-Seq 7 came where 5 was expected",
         ("Producer-Expected-Seq: 5", "Producer-Received-Seq: 7"),
     ),
-    Refusal(errors.SequenceRegression("why"), 409, "sequence_regression", "Sequence regression"),
+    Refusal(errors.SequenceRegression("why"), 409, "sequence_regression"),
     Refusal(
         errors.StreamClosed(TAIL),
         409,
         "stream_closed",
-        "Stream closed",
         "the stream is closed: it takes no further appends",
         (ENDED, NEXT),
     ),
-    Refusal(errors.StreamGone("why"), 410, "gone", "Gone"),
-    Refusal(errors.StreamLimit("why", "fork_depth"), 409, "stream_limit", "Stream limit"),
-    Refusal(
-        errors.BodyTooLarge(9),
-        413,
-        "body_too_large",
-        "Body too large",
-        "the body is over max_append, 9 bytes",
-    ),
+    Refusal(errors.StreamGone("why"), 410, "gone"),
+    Refusal(errors.StreamLimit("why", "fork_depth"), 409, "stream_limit"),
+    Refusal(errors.BodyTooLarge(9), 413, "body_too_large", "the body is over max_append, 9 bytes"),
     Refusal(
         errors.CodingNotSupported("why"),
         415,
         "content_coding_not_supported",
-        "Content coding not supported",
         lines=("Accept-Encoding: identity",),
     ),
-    Refusal(errors.HeadTooLarge("why"), 431, "header_too_large", "Header too large"),
-    Refusal(errors.RecordDamaged("why"), 500, "record_damaged", "Record damaged"),
+    Refusal(errors.HeadTooLarge("why"), 431, "header_too_large"),
+    Refusal(errors.RecordDamaged("why"), 500, "record_damaged"),
     Refusal(
         errors.RangeNotSatisfiable(5),
         416,
         "range_not_satisfiable",
-        "Range not satisfiable",
         "the answer has 5 bytes, and the range begins behind them",
         ("Content-Range: bytes */5",),
     ),
-    Refusal(
-        errors.IdempotencyKeyReused("why"), 422, "idempotency_key_reused", "Idempotency key reused"
-    ),
-    Refusal(errors.StreamBusy("why"), 409, "stream_busy", "Stream busy"),
-    Refusal(errors.MisdirectedRequest("why"), 421, "misdirected_request", "Misdirected request"),
-    Refusal(errors.NotOffered("why"), 501, "not_implemented", "Not implemented"),
-    Refusal(errors.LimitReached("why"), 503, "limit_reached", "Limit reached", lines=LATER),
+    Refusal(errors.IdempotencyKeyReused("why"), 422, "idempotency_key_reused"),
+    Refusal(errors.StreamBusy("why"), 409, "stream_busy"),
+    Refusal(errors.MisdirectedRequest("why"), 421, "misdirected_request"),
+    Refusal(errors.NotOffered("why"), 501, "not_implemented"),
+    Refusal(errors.LimitReached("why"), 503, "limit_reached", lines=LATER),
     Refusal(
         errors.ClientLimitReached("why", again_s=40),
         429,
         "client_limit_reached",
-        "Client limit reached",
         lines=(f"Retry-After: {39 + AGAIN_S}",),
     ),
-    Refusal(errors.LogUnavailable("why"), 503, "log_unavailable", "Log unavailable", lines=LATER),
-    Refusal(errors.ServerStopping("why"), 503, "stopping", "Stopping", lines=LATER),
+    Refusal(errors.LogUnavailable("why"), 503, "log_unavailable", lines=LATER),
+    Refusal(errors.ServerStopping("why"), 503, "stopping", lines=LATER),
 ]
 
 
 def problem(refusal: Refusal) -> Response:
+    title = refusal.code.replace("_", " ").capitalize()
     body = (
-        f'{{"type":"about:blank","title":"{refusal.title}","status":{refusal.status},'
+        f'{{"type":"about:blank","title":"{title}","status":{refusal.status},'
         f'"code":"{refusal.code}","detail":"{refusal.detail}"}}'
     )
     return answer(

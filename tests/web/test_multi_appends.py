@@ -48,18 +48,6 @@ async def test_messages_of_a_multi_append_are_stored_as_one_append() -> None:
             id="two-values-behind-a-long-message",
         ),
         pytest.param(
-            framed([b"1"]),
-            (MULTI, MULTI),
-            "X-Stream-Multi is given more than once",
-            id="the-header-twice",
-        ),
-        pytest.param(
-            framed([b"1"]),
-            (MULTI, "x-stream-multi: false"),
-            "X-Stream-Multi is given more than once",
-            id="the-header-twice-with-other-values",
-        ),
-        pytest.param(
             framed([b"1"] * (MAX_MESSAGES + 1)),
             (MULTI,),
             "may have 4,096 messages",
