@@ -65,7 +65,6 @@ def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None
             '"https://***@id.example.com/", but must be an',
         ),
         ({"jwks": '"https://id.example.com/#x"'}, "but must be an https URL"),
-        ({"jwks": '"ftp://id.example.com/"'}, "but must be an https URL"),
         pytest.param(
             {"algorithms": ""},
             "jwt_issuers[0].algorithms is missing; it must be a list of sign",
@@ -77,7 +76,6 @@ def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None
             id="an-empty-list-of-algorithms",
         ),
         ({"algorithms": '["HS256"]'}, 'jwt_issuers[0].algorithms is ["HS256"], but must be'),
-        ({"algorithms": '["none"]'}, 'jwt_issuers[0].algorithms is ["none"], but must be'),
         pytest.param(
             {"leeway": "301"},
             "jwt_issuers[0].leeway is 301, but must be a whole number of seconds",
@@ -98,16 +96,6 @@ def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None
             {"grants": '[{ streams = "/s/*/x", operations = ["read"] }]'},
             "it has a * before its end.",
             id="a-star-amid-a-path",
-        ),
-        pytest.param(
-            {"grants": '[{ streams = "/s/../x", operations = ["read"] }]'},
-            "the path has a dot segment.",
-            id="a-dot-segment-in-a-grant",
-        ),
-        pytest.param(
-            {"grants": '[{ streams = "/s/%7Ex", operations = ["read"] }]'},
-            "written /s/~x.",
-            id="a-path-that-is-not-canonical",
         ),
         pytest.param(
             {"grants": '[{ streams = "/s", operations = ["write"] }]'},
@@ -155,11 +143,6 @@ LEFT_OUT = "must be left out while no credential is asked for: say by which cred
             f'{ROUTE}conceal = "on"',
             f'routes[0].conceal is "on", but {LEFT_OUT}',
             id="conceal-without-auth",
-        ),
-        pytest.param(
-            f'auth = "none"\n{ROUTE}conceal = "on"',
-            f'routes[0].conceal is "on", but {LEFT_OUT}',
-            id="conceal-with-auth-none",
         ),
         pytest.param(
             f'{ROUTE}visibility = "private"',

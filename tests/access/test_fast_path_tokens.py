@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.requests import request_block
 from gateway.web.requests.request_block import LONGEST_WITH_TOKEN
 from tests.edge.both_ways import trust
 from tests.support.guarded_gateway import CANARY, bearer, revoke, token, tokens_file
@@ -171,30 +170,6 @@ async def test_a_read_whose_token_ends_while_it_waits_gets_401_without_data(
         told = await client.answer()
         assert (told.status, b"data" in told.wire) == (401, False)
         assert len(origin.heard) == 1
-
-
-async def test_a_missing_origin_stream_and_a_concealed_one_get_the_same_404(tmp_path: Path) -> None:
-    missing = answer(b"no such stream here", status="404 Not Found")
-    async with warm(tmp_path, missing, conceal="on") as (_, gateway):
-        absent = await gateway.ask(get(f"{EDGE}/a/none", bearer("ann")))
-        hidden = await gateway.ask(get(f"{EDGE}/b/s", bearer("ann")))
-    assert (absent.status, absent.body) == (hidden.status, hidden.body) == (404, hidden.body)
-    own = {"date", "x-request-id"}
-    seen = [[one for one in told.fields if one[0] not in own] for told in (absent, hidden)]
-    assert seen[0] == seen[1]
-
-
-async def test_the_cache_of_request_fields_with_tokens_is_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(request_block, "MAX_BLOCKS", 3)
-    async with warm(tmp_path, APPENDED) as (_, gateway):
-        most = 0
-        for number in range(6):
-            line = f"X-Number: {number}"
-            await gateway.ask(post(f"{EDGE}/a/s", b"x", bearer("all"), line))
-            most = max(most, len(gateway.fast.blocks))
-        assert most == 3
 
 
 @pytest.mark.parametrize("more", [0, 1])

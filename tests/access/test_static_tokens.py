@@ -251,11 +251,6 @@ async def test_a_tokens_file_caught_between_two_writes_ends_no_reader(watched: W
     assert watched.verifier.known(TOKEN, NOW) is ann
 
 
-def test_a_gateway_without_its_tokens_file_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"tokens\.toml cannot be read: No such file"):
-        Authorities(Settings(tokens_file=str(tmp_path / "tokens.toml")), lambda: NOW)
-
-
 @pytest.mark.parametrize(
     ("setting", "lines"),
     [

@@ -9,7 +9,6 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.cache.decision import (
-    LATELY_S,
     Decision,
     Fetch,
     Pass,
@@ -18,7 +17,6 @@ from gateway.cache.decision import (
     ServeTail,
     StandIn,
     StandInRecent,
-    UncachedRefusal,
     Validate,
     decide,
     fresh,
@@ -115,59 +113,6 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     ("variant", "stream", "offset", "wishes", "decision"), FOLLOWED.values(), ids=FOLLOWED
 )
 def test_recent_data_of_a_followed_stream_are_used_unless_a_cached_response_is_fresh(
-    variant: Variant | None,
-    stream: Known | None,
-    offset: str,
-    wishes: str,
-    decision: Decision,
-) -> None:
-    assert decided(variant, stream, offset, wishes) == decision
-
-
-AWAY = Known(is_current=False, rests_until=NOW - LATELY_S + 0.1)
-
-
-STAND_INS: dict[str, tuple[object, ...]] = {
-    "recent-data-and-no-cached-response": (
-        None,
-        AWAY,
-        "5",
-        "",
-        StandInRecent(OLD.cached, None, AWAY.rests_until),
-    ),
-    "recent-data-and-a-stale-response": (
-        OLD,
-        AWAY,
-        "5",
-        "",
-        StandInRecent(OLD.cached, OLD, AWAY.rests_until),
-    ),
-    "a-fresh-response-is-preferred": (FRESH, AWAY, "5", "", ServeCached(FRESH)),
-    "an-older-offset-without-a-cached-response": (None, AWAY, "4", "", Fetch()),
-    "an-older-offset-with-a-stale-response": (OLD, AWAY, "4", "", Validate(OLD)),
-    "the-tail": (None, AWAY, "9", "", Fetch()),
-    "after-the-rest-time": (
-        None,
-        msgspec.structs.replace(AWAY, rests_until=NOW - LATELY_S),
-        "5",
-        "",
-        Fetch(),
-    ),
-    "stale-use-forbidden": (
-        None,
-        msgspec.structs.replace(AWAY, may_stand_in=False),
-        "5",
-        "",
-        Fetch(),
-    ),
-    "only-if-cached": (None, AWAY, "5", "Cache-Control: only-if-cached", UncachedRefusal()),
-}
-
-
-@pytest.mark.parametrize(
-    ("variant", "stream", "offset", "wishes", "decision"), STAND_INS.values(), ids=STAND_INS
-)
-def test_recent_data_of_a_followed_stream_stand_in_while_its_origin_fails(
     variant: Variant | None,
     stream: Known | None,
     offset: str,

@@ -230,18 +230,9 @@ def test_the_validators_of_a_response_become_conditions_for_the_origin(
         ('ETag: "a"', f"Last-Modified: {HOUR_AGO}", True),
         pytest.param(
             f'ETag: "a" | Last-Modified: {HOUR_AGO}',
-            f"Last-Modified: {DATE}",
-            False,
-            id="another-date-without-the-etag",
-        ),
-        pytest.param(
-            f'ETag: "a" | Last-Modified: {HOUR_AGO}',
             f'ETag: "a" | Last-Modified: {DATE}',
             True,
             id="the-same-etag-with-another-date",
-        ),
-        pytest.param(
-            f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {HOUR_AGO}", True, id="the-same-date"
         ),
         (f"Last-Modified: {HOUR_AGO}", "Last-Modified: Sun Nov  6 07:49:37 1994", True),
         pytest.param(
@@ -330,7 +321,6 @@ def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
         ('ETag: "a"', 'If-None-Match: "a"', True),
         ('ETag: "a"', 'If-None-Match: W/"a"', True),
         ('ETag: W/"a"', 'If-None-Match: "a"', True),
-        ('ETag: W/"a"', 'If-None-Match: W/"a"', True),
         ('ETag: "a"', 'If-None-Match: "b", "a"', True),
         ('ETag: "a"', 'If-None-Match: "b" | If-None-Match: "a"', True),
         ('ETag: "a"', 'If-None-Match: "b", "c"', False),
@@ -343,22 +333,10 @@ def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
         ("", "If-None-Match: *", True),
         ("", 'If-None-Match: "a"', False),
         pytest.param(
-            f'ETag: "a" | Last-Modified: {DATE}',
-            'If-None-Match: "a" |' + HOUR_AGO,
-            True,
-            id="the-same-etag-beside-a-malformed-header",
-        ),
-        pytest.param(
             f'ETag: "a" | Last-Modified: {HOUR_AGO}',
             f'If-None-Match: "b" | If-Modified-Since: {DATE}',
             False,
             id="another-etag-although-not-modified-since",
-        ),
-        pytest.param(
-            f'ETag: "a" | Last-Modified: {DATE}',
-            f'If-None-Match: "a" | If-Modified-Since: {HOUR_AGO}',
-            True,
-            id="the-same-etag-although-modified-since",
         ),
         pytest.param(
             f"Last-Modified: {HOUR_AGO}",
@@ -367,22 +345,10 @@ def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
             id="not-modified-since-the-same-date",
         ),
         pytest.param(
-            f"Last-Modified: {HOUR_AGO}",
-            f"If-Modified-Since: {DATE}",
-            True,
-            id="not-modified-since-a-later-date",
-        ),
-        pytest.param(
             f"Last-Modified: {DATE}",
             f"If-Modified-Since: {HOUR_AGO}",
             False,
             id="modified-since-an-earlier-date",
-        ),
-        pytest.param(
-            f"Last-Modified: {DATE}",
-            "If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT",
-            True,
-            id="the-same-date-in-another-format",
         ),
         (f"Last-Modified: {HOUR_AGO}", "If-Modified-Since: tomorrow", False),
         # A stream may grow twice in a second.
@@ -424,9 +390,6 @@ def test_a_range_of_an_empty_response_is_ignored(text: str) -> None:
             f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", MINUTE_AGO, True, id="the-same-date"
         ),
         pytest.param(f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", DATE, False, id="a-later-date"),
-        pytest.param(
-            f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", HOUR_AGO, False, id="an-earlier-date"
-        ),
         pytest.param(
             f"Date: {DATE} | Last-Modified: {DATE}",
             DATE,

@@ -136,13 +136,6 @@ def test_the_window_returns_the_rest_of_a_piece_to_a_reader_within_it(content_ty
     assert window.since(offset(9)) is None
 
 
-def test_a_read_from_the_beginning_is_in_the_window_for_later_readers() -> None:
-    window = RecentWindow("text/plain", offset(3), WindowBudget(PLENTY))
-    window.learn(offset(0), offset(3), body("text/plain", 0, 3))
-    window.append(span("text/plain", 3, 4))
-    assert window.since(offset(0)) == span("text/plain", 0, 4)
-
-
 @pytest.mark.parametrize(("size", "there"), [(0, True), (1, False)])
 def test_the_oldest_pieces_are_dropped_at_the_window_bound(size: int, there: bool) -> None:
     window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
@@ -160,13 +153,6 @@ def test_only_a_piece_that_fits_into_the_recent_window_is_cached(size: int, ther
     assert (window.since("a") is not None) is there
     window.append(Span("b", "c", b"x"))
     assert window.since("b") == Span("b", "c", b"x")
-
-
-def test_an_offset_within_a_piece_is_learned_from_a_read_that_starts_there() -> None:
-    window = RecentWindow("text/plain", "a", WindowBudget(PLENTY))
-    window.append(Span("a", "c", b"xyz"))
-    window.learn("b", "c", b"yz")
-    assert window.since("b") == Span("b", "c", b"yz")
 
 
 def test_a_malformed_json_piece_counts_as_one_message() -> None:

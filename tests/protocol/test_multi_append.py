@@ -55,11 +55,6 @@ def test_framed_messages_are_parsed_back_unchanged(messages: list[bytes]) -> Non
             id="one-byte-of-a-length",
         ),
         pytest.param(
-            b"\0\0\0",
-            "3 bytes follow the last message, too few for a length",
-            id="three-bytes-of-a-length",
-        ),
-        pytest.param(
             b"\0\0\0\0", "message 1 is empty: each must have a byte", id="a-length-of-zero"
         ),
         pytest.param(
@@ -68,19 +63,9 @@ def test_framed_messages_are_parsed_back_unchanged(messages: list[bytes]) -> Non
             id="a-length-without-a-message",
         ),
         pytest.param(
-            b"\0\0\0\5abcd",
-            "message 1 is cut: its length is 5, and 4 bytes follow",
-            id="a-message-shorter-than-its-length",
-        ),
-        pytest.param(
             b"\xff\xff\xff\xffabcd",
             "message 1 is cut: its length is 4,294,967,295, and 4 bytes follow",
             id="the-highest-length",
-        ),
-        pytest.param(
-            framed([b"ab"]) + b"c",
-            "1 bytes follow the last message, too few for a length",
-            id="a-byte-behind-the-last-message",
         ),
         pytest.param(
             framed([b"ab", b"c"])[:-1],
@@ -91,16 +76,6 @@ def test_framed_messages_are_parsed_back_unchanged(messages: list[bytes]) -> Non
             framed([b"ab", b"", b"c"]),
             "message 2 is empty: each must have a byte",
             id="an-empty-message-between-two",
-        ),
-        pytest.param(
-            framed([b"ab", b""]),
-            "message 2 is empty: each must have a byte",
-            id="an-empty-last-message",
-        ),
-        pytest.param(
-            b'{"no": "frame"}',
-            "message 1 is cut: its length is 2,065,854,063, and 11 bytes follow",
-            id="json-instead-of-a-frame",
         ),
     ],
 )
@@ -268,11 +243,6 @@ def test_a_multi_append_is_accepted_only_if_each_message_alone_is_json(messages:
     ("messages", "detail"),
     [
         pytest.param(
-            [b"1", b"2,3"],
-            "message 2 is not usable JSON: JSON is malformed: trailing characters",
-            id="two-values-in-the-second",
-        ),
-        pytest.param(
             [MUCH, MUCH[:-1]],
             "message 2 is not usable JSON: Input data was truncated",
             id="a-long-second-that-is-cut",
@@ -286,11 +256,6 @@ def test_a_multi_append_is_accepted_only_if_each_message_alone_is_json(messages:
             [MUCH, b"[" * 70 + b"]" * 70],
             "message 2 is not usable JSON: it is nested more than 64",
             id="nesting-behind-a-long-message",
-        ),
-        pytest.param(
-            [MUCH + b"," + MUCH],
-            "message 1 is not usable JSON: JSON is malformed: trailing characters",
-            id="two-long-values-in-the-first",
         ),
     ],
 )

@@ -162,21 +162,9 @@ def test_a_post_is_parsed_as_an_append_or_a_close(
             "the body is empty: append at least one byte, or send Stream-Closed: true",
             id="an-empty-body",
         ),
-        pytest.param(
-            {"Stream-Closed": "false"},
-            b"",
-            "the body is empty: append at least one byte, or send Stream-Closed: true",
-            id="an-empty-body-with-stream-closed-false",
-        ),
         ({}, b"a", "Content-Type is missing: send the content type of the stream"),
         pytest.param(
             {"Content-Type": TEXT, "Producer-Id": "p"}, b"a", NO_PRODUCER, id="a-producer-id-alone"
-        ),
-        pytest.param(
-            {"Content-Type": TEXT, "Producer-Epoch": "0"},
-            b"a",
-            NO_PRODUCER,
-            id="a-producer-epoch-alone",
         ),
         pytest.param(
             {"Content-Type": TEXT, "Producer-Seq": "0"},
@@ -273,9 +261,13 @@ def test_a_put_is_parsed_as_a_creation(headers: dict[str, str], create: CreateRe
     assert parse_create(CIMultiDict(headers), b"") == create
 
 
-TTL = "Stream-TTL must be a whole number of seconds, without leading zeros"
-TIMESTAMP = "Stream-Expires-At must be an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"
-SUB_OFFSET = "Stream-Fork-Sub-Offset must be a whole number, without leading zeros"
+MUST_BE = {
+    "Stream-TTL": "Stream-TTL must be a whole number of seconds, without leading zeros",
+    "Stream-Expires-At": "Stream-Expires-At must be an RFC 3339 timestamp such as "
+    "2030-01-31T12:00:00Z",
+    "Stream-Fork-Sub-Offset": "Stream-Fork-Sub-Offset must be a whole number, "
+    "without leading zeros",
+}
 
 
 @pytest.mark.parametrize(
@@ -291,40 +283,6 @@ SUB_OFFSET = "Stream-Fork-Sub-Offset must be a whole number, without leading zer
             "Stream-TTL and Stream-Expires-At exclude each other: send one",
             id="a-ttl-and-an-expiry",
         ),
-        pytest.param({"Stream-TTL": ""}, TTL, id="an-empty-ttl"),
-        pytest.param({"Stream-TTL": "01"}, TTL, id="a-ttl-with-a-leading-zero"),
-        pytest.param({"Stream-TTL": "+1"}, TTL, id="a-ttl-with-a-plus"),
-        pytest.param({"Stream-TTL": "-1"}, TTL, id="a-negative-ttl"),
-        pytest.param({"Stream-TTL": "1.0"}, TTL, id="a-ttl-with-a-fraction"),
-        pytest.param({"Stream-TTL": "1e3"}, TTL, id="a-ttl-with-an-exponent"),
-        pytest.param({"Stream-TTL": "٣"}, TTL, id="a-ttl-in-arabic-digits"),
-        pytest.param({"Stream-TTL": str(MAX_TTL_S + 1)}, TTL, id="a-ttl-over-the-limit"),
-        pytest.param({"Stream-TTL": "9" * 5000}, TTL, id="a-ttl-of-five-thousand-digits"),
-        pytest.param({"Stream-Expires-At": ""}, TIMESTAMP, id="an-empty-expiry"),
-        pytest.param({"Stream-Expires-At": "2030-01-31"}, TIMESTAMP, id="an-expiry-without-a-time"),
-        pytest.param(
-            {"Stream-Expires-At": "2030-01-31T12:00:00"},
-            TIMESTAMP,
-            id="an-expiry-without-a-time-zone",
-        ),
-        pytest.param(
-            {"Stream-Expires-At": "2030-01-31 12:00:00Z"},
-            TIMESTAMP,
-            id="an-expiry-with-a-blank-before-its-time",
-        ),
-        pytest.param(
-            {"Stream-Expires-At": "2030-02-30T12:00:00Z"}, TIMESTAMP, id="an-expiry-on-february-30"
-        ),
-        pytest.param(
-            {"Stream-Expires-At": "2030-01-31T12:00:00+99:00"},
-            TIMESTAMP,
-            id="an-expiry-with-an-impossible-time-zone",
-        ),
-        pytest.param(
-            {"Stream-Expires-At": "0001-01-01T00:00:00+23:59"},
-            TIMESTAMP,
-            id="an-expiry-before-the-year-one",
-        ),
         pytest.param(
             {"Stream-Fork-Offset": OFFSET},
             "Stream-Fork-Offset needs Stream-Forked-From",
@@ -336,27 +294,31 @@ SUB_OFFSET = "Stream-Fork-Sub-Offset must be a whole number, without leading zer
             "Stream-Fork-Offset is malformed: give back a Stream-Next-Offset value unchanged",
             id="a-fork-offset-of-now",
         ),
-        pytest.param(
-            {"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "01"},
-            SUB_OFFSET,
-            id="a-sub-offset-with-a-leading-zero",
-        ),
-        pytest.param(
-            {"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "-1"},
-            SUB_OFFSET,
-            id="a-negative-sub-offset",
-        ),
-        pytest.param(
-            {"Stream-Forked-From": "/s", "Stream-Fork-Sub-Offset": "1" * 17},
-            SUB_OFFSET,
-            id="a-sub-offset-of-seventeen-digits",
-        ),
     ],
 )
 def test_a_malformed_put_is_refused_with_the_reason(headers: dict[str, str], detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_create(CIMultiDict(headers), b"")
     assert refusal.value.detail == detail
+
+
+MALFORMED_VALUES = {
+    "Stream-TTL": ("", "01", "+1", "-1", "1.0", "1e3", "٣", str(MAX_TTL_S + 1), "9" * 5000),
+    "Stream-Expires-At": (
+        *("", "2030-01-31", "2030-01-31T12:00:00", "2030-01-31 12:00:00Z"),
+        *("2030-02-30T12:00:00Z", "2030-01-31T12:00:00+99:00", "0001-01-01T00:00:00+23:59"),
+    ),
+    "Stream-Fork-Sub-Offset": ("01", "-1", "1" * 17),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_VALUES)
+def test_a_malformed_number_or_time_in_a_put_is_refused_with_the_reason(name: str) -> None:
+    for value in MALFORMED_VALUES[name]:
+        headers = CIMultiDict({"Stream-Forked-From": "/s", name: value})
+        with pytest.raises(BadRequest) as refusal:
+            parse_create(headers, b"")
+        assert refusal.value.detail == MUST_BE[name], value
 
 
 @given(
