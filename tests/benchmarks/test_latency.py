@@ -5,23 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import latency
-from benchmarks.latency import MOST_ADDED_MS, MOST_OVER_MS, Pace, Row
+from benchmarks.latency import Pace
 from tests.client.writing import JSON
 from tests.support.serving import serving
-
-
-@pytest.mark.parametrize(
-    ("over_ms", "p99_ms", "is_met"),
-    [
-        (MOST_OVER_MS, MOST_ADDED_MS, True),
-        (MOST_OVER_MS + 0.1, MOST_ADDED_MS, False),
-        (MOST_OVER_MS, MOST_ADDED_MS + 0.1, False),
-    ],
-)
-def test_a_latency_row_is_met_only_up_to_both_bounds(
-    over_ms: float, p99_ms: float, is_met: bool
-) -> None:
-    assert Row("a way", 1, over_ms, 0.0, p99_ms).is_met is is_met
 
 
 @pytest.mark.parametrize("way", [latency.written_in_batches, latency.posted_one_by_one])

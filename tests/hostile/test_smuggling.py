@@ -11,7 +11,7 @@ import aiohttp.http_parser
 import pytest
 
 from tests.hostile.origins import KINDS, Arrived, Chain, chain
-from tests.support.framings import CHUNKED, ONCE, REFUSED
+from tests.support.framings import CHUNKED, REFUSED
 from tests.support.http1 import Wire, ask, request
 
 if TYPE_CHECKING:
@@ -63,21 +63,6 @@ def test_an_ambiguous_request_is_refused_with_400_and_does_not_reach_the_origin(
         assert (first.status, others) == (400, []), name
         assert _arrived(links, kind, path) == [], name
     tell(f"{len(REFUSED)} requests through {kind}")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_odd_but_unambiguous_request_reaches_the_origin_once(
-    links: Chain, kind: str, tell: Callable[[str], None]
-) -> None:
-    for name, rest in ONCE.items():
-        path = _path(kind)
-        with Wire(links.gateway.port) as wire:
-            wire.send(_post(path, rest))
-            answer = wire.answer()
-            answer = wire.answer() if answer.status == 100 else answer
-        assert answer.body.decode() == f"POST {path}", name
-        assert _arrived(links, kind, path) == [Arrived("POST", path, b"more")], name
-    tell(f"{len(ONCE)} requests through {kind}")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PATCH"])

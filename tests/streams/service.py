@@ -16,6 +16,7 @@ from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
+from tests.streams.shared_log import SharedLog
 from tests.support.gated_log import GatedLog
 from tests.support.manual_clock import PAST, ManualClock
 
@@ -143,3 +144,12 @@ class Service:
         if not state.tail:
             return b""
         return b"".join((await self.log.read(state, 0, state.tail)).records)
+
+
+def two(*, apart: bool = False) -> tuple[Service, SharedLog, Service]:
+    """A process with its view of a log, and another process."""
+    log = SharedLog()
+    service = Service(log)
+    other = SharedLog(log)
+    log.apart = other.apart = apart
+    return service, log, Service(other, service.clock)

@@ -16,16 +16,8 @@ from gateway.errors import (
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import ProducerState, Stamp
 from tests.streams.readers import Readers
-from tests.streams.service import Service
-from tests.streams.shared_log import SharedLog
+from tests.streams.service import Service, two
 from tests.support.gated_log import turns
-
-
-def two() -> tuple[Service, SharedLog, Service]:
-    """A process with its view of a log, and another process."""
-    log = SharedLog()
-    service = Service(log)
-    return service, log, Service(SharedLog(log), service.clock)
 
 
 async def recreate(service: Service, path: str) -> None:

@@ -10,20 +10,11 @@ from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
 from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import Lifetime
-from tests.streams.service import Service
+from tests.streams.service import Service, two
 from tests.streams.shared_log import SharedLog
 from tests.support.gated_log import turns
 
 MINUTE = Lifetime(ttl_s=60)
-
-
-def two(*, apart: bool = False) -> tuple[Service, SharedLog, Service]:
-    """A process with its view of a log, and another process."""
-    log = SharedLog()
-    service = Service(log)
-    other = SharedLog(log)
-    log.apart = other.apart = apart
-    return service, log, Service(other, service.clock)
 
 
 def commits(log: SharedLog) -> list[list[str]]:

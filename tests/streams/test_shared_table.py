@@ -15,8 +15,7 @@ from gateway.streams.following import LINGER_S
 from gateway.streams.reload_queue import RELOAD_S
 from tests.backends.contract import appended, created, removed
 from tests.streams.readers import Readers
-from tests.streams.service import Service
-from tests.streams.shared_log import SharedLog
+from tests.streams.service import Service, two
 from tests.support import virtual_time
 from tests.support.gated_log import turns
 from tests.support.waiting import until
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
 
 replace = msgspec.structs.replace
 RESTARTED = 1_900_000_000_000_000  # a history later than any clock of these tests
-
-
-def two() -> tuple[Service, SharedLog, Service]:
-    """A process with its view of a log, and another process."""
-    log = SharedLog()
-    service = Service(log)
-    return service, log, Service(SharedLog(log), service.clock)
 
 
 async def stood(service: Service, path: str) -> StreamState:

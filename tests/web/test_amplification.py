@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from gateway.protocol import appends, lifecycle
 from gateway.telemetry.traffic import HIT
 from tests.support.serving import PREFIX, Serving, get, post, put, serving
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
 MANY = 300
 MOST = 50
@@ -77,14 +76,3 @@ async def test_polls_with_distinct_cursors_do_not_evict_a_popular_response() -> 
         hits = gateway.route.traffic.result_count(HIT)
         await statuses(gateway, [popular])
         assert gateway.route.traffic.result_count(HIT) == hits + 1  # it was not pushed out
-
-
-@pytest.mark.parametrize("size", [33 * 1024, 1 << 20])
-async def test_endless_request_heads_are_refused_with_431(size: int) -> None:
-    async with serving() as gateway:
-        for _ in range(3):
-            client = await gateway.connect()
-            client.send(b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * (size // 8))
-            assert (await client.answer()).status == 431
-        await until(lambda: gateway.limits.connections == 0)
-        assert gateway.limits.refused["head_size"] == 3

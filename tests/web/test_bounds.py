@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
-from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.telemetry.traffic import HIT, MISS
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.incoming import AT_ONCE
@@ -153,34 +151,6 @@ async def test_a_creation_body_counts_towards_the_bytes_being_received() -> None
         client.abort()
         await until(lambda: gateway.limits.receiving_bytes == 0)
         assert (await gateway.ask(put("t", body=b"n"))).status == 201
-
-
-def some_limits() -> ServerLimits:
-    bounds = Bounds(
-        max_connections=1,
-        max_client_connections=1,
-        max_live_readers=1,
-        max_feeds=1,
-        max_append=1,
-        max_pending_appends=10,
-    )
-    return ServerLimits(bounds)
-
-
-@pytest.mark.parametrize(
-    ("held", "part"),
-    [
-        pytest.param(0, 11, id="the-first-part"),
-        pytest.param(9, 2, id="a-second-part"),
-        pytest.param(10, 1, id="a-byte-behind-the-bound"),
-    ],
-)
-def test_a_body_part_over_the_bound_is_refused_and_not_counted(held: int, part: int) -> None:
-    limits = some_limits()
-    limits.receive(held)
-    with pytest.raises(LimitReached, match="max_pending_appends is reached"):
-        limits.receive(part)
-    assert limits.receiving_bytes == held
 
 
 # ---------------------------------------------------------------- requests behind each other
