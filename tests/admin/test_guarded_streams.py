@@ -66,7 +66,7 @@ class Running(NamedTuple):
 
     @property
     def secret(self) -> str:
-        return self.gateway.console._secret
+        return self.gateway.console._secret  # nobody may be told it: the tests look for it
 
     async def console(
         self, method: str, path: str, json: object = None, token: str = OPERATOR, **query: str
@@ -168,7 +168,8 @@ async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
         headers = {"Authorization": f"Bearer {VIEWER}"}
         async with at.http.get(url, params=query, headers=headers) as events:
             assert await next_texts(events.content) == ["one"]
-            # A change of the file judges everybody again: the console is not in it.
+            # A change of the file judges everybody again: the console is not in it. The gateway
+            # looks at the file once in a while only.
             at.gateway._configuration.authorities.judge_again()
             for text in ("two", "three"):
                 assert await at.stream("POST", f"{PREFIX}/a/s", text.encode(), **WRITER) == 204
@@ -201,6 +202,7 @@ async def test_the_console_token_reaches_neither_origins_nor_logs_nor_metrics(
             assert await at.messages("/edge") == (200, "data")
             for path in ("overview", "configuration", "about", "streams?route=/edge"):
                 await at.console("GET", path)
+            # `_console` for its repr, which a line of the log may have.
             told = [await at.gateway.measure(), await at.gateway.health(), at.gateway._console]
             secret = at.secret
             asked = at.origin.asked
@@ -287,7 +289,7 @@ async def test_exhausted_client_limits_of_127_0_0_1_do_not_lock_out_the_console(
         assert appends == [204, 429]
         assert (await at.console("POST", "stream/append", appended))[0] == 200
         assert (await at.console("POST", "stream/append", {**appended, "route": PREFIX}))[0] == 200
-        limits = at.gateway._shared.limits
+        limits = at.gateway._shared.limits  # the console has connections, too: metrics add them
         port = at.settings.listen.port
         held = []
         while limits.connections_of.get("127.0.0.1", 0) < 2:

@@ -70,7 +70,7 @@ def test_the_runbooks_use_only_markup_that_the_console_renders() -> None:
 async def test_the_page_of_alerts_shows_the_state_of_each_rule_to_a_viewer(
     guarded: TestClient[Any, Any],
 ) -> None:
-    recorder = guarded.app[CONSOLE]._recorder
+    recorder = guarded.app[CONSOLE]._recorder  # whose next look is seconds away
     await recorder.look()
     authorization = {"Authorization": f"Bearer {TOKEN}"}
     page = await (await guarded.get("/alerts", headers={**PAGE, **authorization})).text()

@@ -79,6 +79,7 @@ async def test_no_client_sees_an_event_in_the_silence_of_a_stream(query: str) ->
 
             async with http.put(stream, data=b"one ", headers=TEXT) as created:
                 assert created.status == 201
+            # The decoders of the SDKs have no public names; their clients read no stream of a URL.
             async with asyncio.TaskGroup() as tasks:
                 reads = [
                     tasks.create_task(httpx_events(url)),

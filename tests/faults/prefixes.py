@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -15,28 +16,27 @@ class Trace:
     """A stream from its beginning as a digest, the same however its content was cut."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._is_json = ledger.is_json
-        self._hash = hashlib.sha256()
+        self.is_json = ledger.is_json
+        self.hash = hashlib.sha256()
 
     def add(self, content: bytes) -> None:
         """The content of one answer, which follows what came before."""
-        if self._is_json:
+        if self.is_json:
             content = content[1:-1] + b"," if len(content) > 2 else b""
-        self._hash.update(content)
+        self.hash.update(content)
 
     def add_message(self, message: bytes) -> None:
         """One message of those that the ledger splits content into."""
-        self._hash.update(message + (b"," if self._is_json else b"\n"))
+        self.hash.update(message + (b"," if self.is_json else b"\n"))
 
     def copy(self) -> Trace:
-        twin = object.__new__(Trace)
-        twin._is_json = self._is_json
-        twin._hash = self._hash.copy()
+        twin = copy.copy(self)
+        twin.hash = self.hash.copy()
         return twin
 
     @property
     def digest(self) -> bytes:
-        return self._hash.digest()
+        return self.hash.digest()
 
 
 def traces(ledger: Ledger, messages: Sequence[bytes]) -> Iterator[Trace]:

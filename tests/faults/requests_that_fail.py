@@ -151,7 +151,7 @@ def _listening() -> Iterator[list[str]]:
 
 def _log_each(line: OutageLine, **said: str) -> None:
     """Log each failure, where a gateway logs some of those that follow each other."""
-    log.warning(line._event, **said)
+    log.warning(line._event, **said)  # whose name no caller needs
 
 
 def _is_ours(task: asyncio.Task[object]) -> bool:

@@ -41,6 +41,7 @@ def response_message(events: Iterable[Any]) -> Any:
     for event in events:
         if event["type"] not in {"response.completed", "error"}:
             state.handle_event(construct_type(type_=ResponseStreamEvent, value=event))
+    # What has accumulated is public only with the last event, which has everything itself.
     return state._ResponseStreamState__current_snapshot.model_dump(warnings=False)
 
 

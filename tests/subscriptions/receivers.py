@@ -24,7 +24,7 @@ from tests.support.waiting import until
 from tests.support.web_servers import web_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from gateway.backends.contract import Log
     from gateway.runtime.route import StreamRoute
@@ -265,6 +265,18 @@ def shared(gateway: Subscribed) -> SharedSubscriptions:
     """Return the subscriptions of a gateway, which may be another one's to deliver."""
     assert isinstance(gateway.subscriptions, SharedSubscriptions)
     return gateway.subscriptions
+
+
+@contextlib.contextmanager
+def deaf(gateway: Subscribed) -> Iterator[None]:
+    """Have no message of other gateways reach a gateway until the block ends."""
+    log, name = gateway.gateway.log, shared(gateway).lease.name
+    assert isinstance(log, RedisLog)
+    log.sharing.mailboxes.close(name)
+    try:
+        yield
+    finally:
+        log.sharing.mailboxes.open(name, lambda _: None)  # the end of the gateway closes it
 
 
 def ends_of(wake: dict[str, Any]) -> list[tuple[str, str]]:

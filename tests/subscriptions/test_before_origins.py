@@ -424,6 +424,7 @@ async def test_a_first_write_is_not_passed_on_while_its_link_cannot_be_stored(
 ) -> None:
     async with proxied() as gateway, receiver(answer=DONE) as at:
         await gateway.webhook("s", at, pattern="e/*")
+        # The rows have their log from the beginning, and no log can be told to fail.
         monkeypatch.setattr(gateway.engine.rows, "_documents", FailingDocuments())
         assert (await gateway.create("e/a", body=b"[1]")).status == 503
         assert (await gateway.around("GET", "e/a")).status == 404
@@ -445,6 +446,7 @@ async def test_no_write_is_passed_on_as_long_as_its_links_cannot_be_stored(
     async with proxied() as gateway, receiver(answer=DONE) as at:
         await gateway.webhook("s", at, pattern="e/*")
         with monkeypatch.context() as outage:
+            # As above: no log can be told to fail.
             outage.setattr(gateway.engine.rows, "_documents", UnreachableDocuments())
             for _ in range(3):
                 assert (await gateway.create("e/a", body=b"[1]")).status == 503

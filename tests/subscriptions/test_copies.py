@@ -326,6 +326,7 @@ async def test_a_copy_begins_again_while_a_gateway_changes_the_target_and_gives_
     monkeypatch.setattr(copying, "MAX_LOST_RACES", 3)
     async with subscribed(SqliteLog(tmp_path / "a")) as gateway:
         await gateway.pull("s", pattern="e/*")
+    # Between reading and writing there is no other place for another writer to come in.
     find_changes, tries = SubscriptionCopy._changes, 0
 
     async def overtaken(self: SubscriptionCopy, *sides: Any) -> Any:

@@ -252,7 +252,8 @@ async def test_a_token_is_not_valid_once_the_secret_is_another() -> None:
     async with subscribed() as gateway:
         claimed, known = await _pulled(gateway)
         await needed(gateway.gateway.log.documents).write({DOCUMENT: None})
-        gateway.engine.keys._content = None  # as after a start without it
+        # As after a start without it, which would forget the claim, too.
+        gateway.engine.keys._content = None
         line = f"Authorization: Bearer {known.token}"
         status, told = await _sent(gateway, "s/ack", claimed, line)
         assert (status, told["error"]["code"]) == (401, "TOKEN_INVALID")

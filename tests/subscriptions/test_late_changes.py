@@ -50,7 +50,8 @@ async def settled(gateway: Subscribed) -> None:
 async def test_a_stream_of_many_subscriptions_wakes_all_of_them(late: int) -> None:
     async with subscribed() as gateway:
         names = await subscribe(gateway, late)
-        async with gateway.engine.streams.turns._lock:  # both come before the first turn
+        # Only who holds the lock sees that both come before the first turn.
+        async with gateway.engine.streams.turns._lock:
             await gateway.create("e/1", body=b'{"n":1}')
             await gateway.append("e/1", b'{"n":2}')
         await settled(gateway)
@@ -101,7 +102,7 @@ async def test_a_stream_that_always_changes_lets_others_have_their_turns(
     async with subscribed() as gateway:
         await subscribe(gateway, late)
         found = gateway.engine.membership
-        consider = found._consider
+        consider = found._consider  # which a change in the middle of a turn has to interrupt
 
         def consider_and_append(subscription: DurableSubscription) -> None:
             consider(subscription)
@@ -110,7 +111,7 @@ async def test_a_stream_that_always_changes_lets_others_have_their_turns(
 
         with monkeypatch.context() as patched:
             patched.setattr(found, "_consider", consider_and_append)
-            async with gateway.engine.streams.turns._lock:
+            async with gateway.engine.streams.turns._lock:  # so that both wait for one turn
                 await gateway.create("e/busy")  # with nothing pending, so each append counts
                 await gateway.create("e/1", body=b'{"n":1}')
             async with asyncio.timeout(5):
@@ -149,6 +150,7 @@ async def test_a_stream_for_which_there_is_room_during_its_turns_is_matched_agai
         for name in names:
             await gateway.pull(name, pattern="e/1")
         found = gateway.engine.membership
+        # A change in the middle of a turn has to interrupt it.
         consider, considered = found._consider, []
 
         def consider_and_append(subscription: DurableSubscription) -> None:

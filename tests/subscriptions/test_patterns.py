@@ -50,7 +50,7 @@ def test_a_name_is_matched_by_exactly_the_patterns_that_fit(
     for number, segments in enumerate(patterns):
         index.remove(pattern_of("/".join(segments)), number)
     assert index.match(name) == []
-    assert index._root.is_empty
+    assert index._root.is_empty  # no answer tells what removed patterns leave in memory
 
 
 @pytest.mark.parametrize(

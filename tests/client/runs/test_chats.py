@@ -365,7 +365,7 @@ async def test_a_message_sent_while_its_chat_is_deleted_begins_a_new_chat(
 ) -> None:
     for number in range(3):
         await read(await chats.send("c", user(str(number)), Model("Once")))
-    claim = chats._claim
+    claim = chats._claim  # no request of another client can be put behind the read before it
 
     async def claim_late(*about: Any) -> int | None:
         monkeypatch.undo()

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx_sse._decoders
+import httpx
+import httpx_sse
 import openai._streaming
 import pytest
 from headgate.runs import RunState
@@ -38,14 +39,14 @@ def data_of(body: bytes) -> list[str]:
 
 def seen_by_httpx_sse(body: bytes) -> Iterator[str]:
     """Yield what httpx-sse takes for events: with an id it needs no data for one."""
-    decoder = httpx_sse._decoders.SSEDecoder()
-    for line in body.decode().splitlines():
-        if (event := decoder.decode(line)) is not None:
-            yield event.data
+    response = httpx.Response(200, content=body, headers={"Content-Type": "text/event-stream"})
+    for event in httpx_sse.EventSource(response).iter_sse():
+        yield event.data
 
 
 def seen_by_openai(body: bytes) -> Iterator[str]:
     """Yield what the SDK takes for events: with an id it needs no data for one."""
+    # The decoder has no public name.
     for event in openai._streaming.SSEDecoder().iter_bytes(iter([body])):
         yield event.data
 

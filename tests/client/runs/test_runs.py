@@ -258,7 +258,7 @@ async def test_runs_left_unclosed_are_closed_with_a_warning_without_the_password
     secret = url.replace("http://", "http://ann:s3cret@")
     forgotten = Runs(secret)
     assert await forgotten.state("a") is None
-    session = forgotten._own_session
+    session = forgotten._own_session  # that it is closed shows nowhere else
     assert session is not None
     with pytest.warns(ResourceWarning) as warned:
         del forgotten

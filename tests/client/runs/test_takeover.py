@@ -100,11 +100,13 @@ async def test_taking_over_an_unknown_run_starts_it(runs: Runs) -> None:
     assert await _all(runs, "a") == b"Once"
 
 
-async def test_a_step_is_written_before_the_source_is_asked_for_its_next_item(runs: Runs) -> None:
+async def test_a_step_is_written_before_the_source_is_asked_for_its_next_item(
+    runs: Runs, url: str
+) -> None:
     async def source() -> AsyncIterator[object]:
         yield "Once "
         yield Step("1", items=["upon ", "a "])
-        async with aiohttp.ClientSession() as session, session.get(f"{runs._url}/a") as answer:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/a") as answer:
             items = [item for item in await answer.json() if isinstance(item, str)]
         yield json.dumps(items)
 
