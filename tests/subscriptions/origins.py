@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
-from tests.subscriptions.receivers import Subscribed, check_owner
+from tests.subscriptions.receivers import Receiver, Subscribed, check_owner, receiver
 from tests.support.listener import Listener
 from tests.support.serving import PREFIX, Serving, edge_serving, request, serving
 
@@ -77,6 +77,17 @@ async def two_before(
     async with before(origin, url, **options) as owner, before(origin, url, **options) as other:
         check_owner(owner, other)
         yield owner, other
+
+
+@contextlib.asynccontextmanager
+async def woken(url: str) -> AsyncIterator[tuple[Proxied, Proxied, Receiver]]:
+    """Two gateways before an origin, as above, and a receiver that is always done."""
+    async with (
+        serving() as origin,
+        two_before(url, origin) as (owner, other),
+        receiver(answer={"done": True}) as at,
+    ):
+        yield owner, other, at
 
 
 class LosingWay(Listener):

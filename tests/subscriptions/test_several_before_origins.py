@@ -15,7 +15,7 @@ from gateway.edge.subscribed.shared_origin import SharedOriginSubscriptions
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.shared.stream_notes import WriteReport, merge_notes
 from tests.backends.test_redis_rights import documented
-from tests.subscriptions.origins import LosingWay, before, two_before
+from tests.subscriptions.origins import LosingWay, before, two_before, woken
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_kills import DURABLE
 from tests.subscriptions.test_several_gateways import TAKE_OVER_S
@@ -35,11 +35,7 @@ DONE = {"done": True}
 async def test_what_is_written_through_either_gateway_wakes_by_the_one_that_delivers(
     redis_url: str,
 ) -> None:
-    async with (
-        serving() as origin,
-        two_before(redis_url, origin) as (owner, other),
-        receiver(answer=DONE) as at,
-    ):
+    async with woken(redis_url) as (owner, other, at):
         await other.webhook("s", at, pattern="e/**")
         for number, gateway in enumerate((owner, other) * 2, 1):
             tail = (await gateway.create(f"e/{number}", body=b'{"n":1}')).next_offset
@@ -58,11 +54,7 @@ async def test_what_is_written_through_either_gateway_wakes_by_the_one_that_deli
 async def test_an_empty_creation_through_another_gateway_wakes_nobody_and_an_append_does(
     body: bytes, redis_url: str
 ) -> None:
-    async with (
-        serving() as origin,
-        two_before(redis_url, origin) as (owner, other),
-        receiver(answer=DONE) as at,
-    ):
+    async with woken(redis_url) as (owner, other, at):
         await owner.webhook("s", at, pattern="e/*")
         await other.create("e/a", body=body)
         assert await owner.cursors("s") == {"e/a": "-1"}
@@ -76,11 +68,7 @@ async def test_an_empty_creation_through_another_gateway_wakes_nobody_and_an_app
 async def test_a_stream_of_before_is_linked_at_its_tail_by_a_write_through_another_gateway(
     redis_url: str,
 ) -> None:
-    async with (
-        serving() as origin,
-        two_before(redis_url, origin) as (owner, other),
-        receiver(answer=DONE) as at,
-    ):
+    async with woken(redis_url) as (owner, other, at):
         old = (await owner.around("PUT", "e/a", b'{"old":1}')).next_offset
         await owner.webhook("s", at, pattern="e/*")
         await other.append("e/a")
@@ -90,11 +78,7 @@ async def test_a_stream_of_before_is_linked_at_its_tail_by_a_write_through_anoth
 async def test_a_name_is_asked_for_once_and_again_when_there_is_another_subscription(
     redis_url: str,
 ) -> None:
-    async with (
-        serving() as origin,
-        two_before(redis_url, origin) as (owner, other),
-        receiver(answer=DONE) as at,
-    ):
+    async with woken(redis_url) as (owner, other, at):
         counts = shared(other).relay.counts
         await other.create("e/a", body=b'{"n":1}')
         await other.create("e/b", body=b'{"n":1}')
@@ -159,11 +143,7 @@ async def test_a_stream_whose_head_fails_delays_no_first_write_to_another(
 async def test_a_stream_that_is_created_again_through_another_gateway_begins_a_new_cursor(
     redis_url: str, *, is_owner: bool
 ) -> None:
-    async with (
-        serving() as origin,
-        two_before(redis_url, origin) as (owner, other),
-        receiver(answer=DONE) as at,
-    ):
+    async with woken(redis_url) as (owner, other, at):
         await owner.webhook("s", at, pattern="e/*")
         await other.create("e/a", body=b'{"n":1}')
         await at.wake()
@@ -226,11 +206,7 @@ async def test_a_claim_through_another_gateway_finds_what_was_appended_there_jus
 async def test_a_read_through_another_gateway_shows_what_was_appended_around_it(
     redis_url: str,
 ) -> None:
-    async with (
-        serving() as origin,
-        two_before(redis_url, origin) as (owner, other),
-        receiver(answer=DONE) as at,
-    ):
+    async with woken(redis_url) as (owner, other, at):
         await owner.webhook("s", at, streams=["a"])
         await owner.create("a")
         await owner.around("POST", "a", b'{"n":1}')
