@@ -141,12 +141,24 @@ play = $(PYTEST) --tier $(1) -n $(2) $(ARGS) || { [ $$? -eq 1 ] && \
 test: setup-test  ## Play every test that starts no process, and one for each promise that does
 	@$(call play,test,$(TEST_JOBS))
 
-# Types are checked before the tests: that would disturb those that measure time.
-test-all: setup-all  ## Play all of the rest: servers, proxies, browsers, SDKs, kills
+# Types are checked before the tests: that would disturb those that measure time. With COVERAGE=1
+# the tests of `make test` are played as well, all processes are traced (it takes some three times
+# as long), and the lines that none has executed are counted by package.
+test-all: setup-all  ## Play all of the rest: servers, proxies, browsers, SDKs, kills (COVERAGE=1: count lines)
 	@status=0; \
-	$(MAKE) --no-print-directory --output-sync --keep-going -j 2 types js audit || status=$$?; \
-	$(call play,rest,$(JOBS)) || status=$$?; \
+	$(if $(COVERAGE),$(traced),$(untraced)) || status=$$?; \
 	exit $$status
+
+define untraced
+{ $(MAKE) --no-print-directory --output-sync --keep-going -j 2 types js audit || status=$$?; \
+	$(call play,rest,$(JOBS)); }
+endef
+
+define traced
+{ rm -rf build/coverage; \
+	$(BIN)/coverage run -m pytest --dist worksteal --timeout 300 -n $(JOBS) $(ARGS) || status=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/python scripts/never_executed.py; }
+endef
 
 check-types:
 	@$(BIN)/mypy --num-workers 2 gateway admin cdn_configs client docs/examples scripts $$($(BIN)/python -m tests.support.imports)
