@@ -8,8 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from gateway.subscriptions import requests
-from tests.subscriptions.receivers import receiver, stream_of, subscribed
-from tests.support.serving import PREFIX, get
+from tests.subscriptions.receivers import subscribed
+from tests.support.serving import PREFIX
 
 
 async def types(gateway: object, name: str = "s") -> dict[str, str]:
@@ -52,33 +52,6 @@ async def test_an_encoded_star_removes_the_link_of_the_name_that_is_linked() -> 
         assert (await gateway.ask("DELETE", "s/streams/a%2F%2A"))[0] == 204
         assert (await types(gateway)).keys() == {"b"}
         assert (await gateway.ask("DELETE", "s/streams/__ds/x"))[0] == 400
-
-
-async def test_explicit_takes_precedence_and_the_link_of_the_pattern_stays() -> None:
-    async with subscribed() as gateway:
-        await gateway.create("events/a", body=b'{"n":1}')
-        await gateway.pull("s", pattern="events/*")
-        before = await gateway.cursors("s")
-        await gateway.ask("POST", "s/streams", {"streams": ["events/a"]})
-        assert await types(gateway) == {"events/a": "explicit"}
-        await gateway.ask("DELETE", "s/streams/events/a")
-        assert await types(gateway) == {"events/a": "glob"}
-        assert await gateway.cursors("s") == before
-
-
-async def test_a_stream_is_linked_at_its_tail_and_an_already_linked_one_stays_where_it_is() -> None:
-    async with subscribed() as gateway, receiver(answer={"done": True}) as at:
-        await gateway.create("a", body=b'{"n":1}')
-        await gateway.webhook("s", at, streams=["b"])
-        await gateway.ask("POST", "s/streams", {"streams": ["a"]})
-        tail = (await gateway.gateway.ask(get(f"{PREFIX}/a"))).next_offset
-        assert (await gateway.cursors("s"))["a"] == tail
-        await gateway.append("a")
-        assert stream_of(await at.wake(), "a")["acked_offset"] == tail
-        await gateway.quiet()
-        moved = (await gateway.cursors("s"))["a"]
-        await gateway.ask("POST", "s/streams", {"streams": ["a"]})
-        assert (await gateway.cursors("s"))["a"] == moved
 
 
 @pytest.mark.parametrize("call", ["matching", "reading"])

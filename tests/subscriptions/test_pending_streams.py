@@ -8,42 +8,6 @@ from gateway.protocol.streams.state import Change, StreamState
 from tests.subscriptions.receivers import ends_of, subscribed
 
 
-async def test_an_append_wakes_whoever_has_acknowledged_while_others_have_not() -> None:
-    async with subscribed() as gateway:
-        await gateway.pull("idle", pattern="*")
-        await gateway.pull("s", pattern="*")
-        await gateway.create("a", body=b'{"n":1}')
-        for _ in range(3):
-            _, claimed = await gateway.claim()
-            assert (await gateway.ack(claimed, *ends_of(claimed)))[0] == 200
-            assert (await gateway.claim())[0] == 409
-            await gateway.append("a")
-        assert (await gateway.claim())[0] == 200
-
-
-async def test_a_link_to_a_stream_that_is_pending_for_others_begins_at_its_tail() -> None:
-    async with subscribed() as gateway:
-        await gateway.pull("idle", pattern="*")
-        await gateway.create("a", body=b'{"n":1}')
-        await gateway.append("a")
-        await gateway.pull("s", streams=["a"])
-        assert (await gateway.claim())[0] == 409
-        await gateway.append("a")
-        assert (await gateway.claim())[0] == 200
-
-
-async def test_a_stream_that_was_created_again_is_pending_from_its_beginning() -> None:
-    async with subscribed() as gateway:
-        await gateway.pull("s", pattern="*")
-        await gateway.create("a", body=b'{"n":1}')
-        await gateway.delete("a")
-        assert (await gateway.claim())[0] == 409
-        await gateway.create("a")
-        assert (await gateway.claim())[0] == 409
-        await gateway.append("a")
-        assert (await gateway.claim())[0] == 200
-
-
 @pytest.mark.parametrize(
     ("body", "line"), [(b'{"n":2}', "X-None: 1"), (b"", "Stream-Closed: true")]
 )

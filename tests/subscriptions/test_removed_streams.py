@@ -115,18 +115,6 @@ async def test_what_was_linked_at_its_tail_counts_as_acknowledged() -> None:
             await gateway.callback(wake, *ends_of(wake))
 
 
-async def test_a_deleted_stream_is_a_link_of_its_name_and_none_of_the_pattern() -> None:
-    async with subscribed() as gateway:
-        for name in ("a", "b"):
-            await gateway.create(name, body=b'{"n":1}')
-        await gateway.pull("s", pattern="*", streams=["b"])
-        for name in ("a", "b"):
-            await gateway.delete(name)
-        assert await gateway.cursors("s") == {"b": "-1"}
-        await gateway.ask("DELETE", "s/streams/b")
-        assert await gateway.cursors("s") == {}
-
-
 async def test_the_beginning_of_a_stream_that_was_created_meanwhile_may_be_acknowledged() -> None:
     async with subscribed() as gateway, receiver() as at:
         await gateway.webhook("s", at, pattern="a", streams=["later"])
@@ -174,12 +162,3 @@ async def test_pending_work_keeps_no_stream_alive() -> None:
             gateway.pass_time(number * 2.6)
         await gateway.gateway.route.sweeper.round()
         assert (await gateway.gateway.ask(get(f"{PREFIX}/a"))).status == 404
-
-
-async def test_the_own_wake_stream_is_refused_among_the_streams_of_a_creation() -> None:
-    async with subscribed() as gateway:
-        for streams in (["wakes"], ["a", "/wakes/"]):
-            status, told = await gateway.put(
-                "s", type="pull-wake", streams=streams, wake_stream="wakes"
-            )
-            assert (status, told["error"]["code"]) == (400, "INVALID_REQUEST")

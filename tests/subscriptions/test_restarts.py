@@ -13,7 +13,6 @@ from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.subscriptions.state import patterns
 from gateway.subscriptions.storage.rows import SubscriptionRows
-from gateway.turns import at_once
 from tests.subscriptions.receivers import (
     Receiver,
     Subscribed,
@@ -149,17 +148,6 @@ async def test_a_stream_that_was_created_again_while_nobody_looked_is_told_as_su
             await gateway.create("a", body=b'{"n":22}')
         async with started(tmp_path):
             assert stream_of(await at.wake(2), "a")["recreated"] is True
-
-
-async def test_a_deleted_subscription_stays_deleted(tmp_path: Path) -> None:
-    async with receiver(answer=DONE) as at:
-        async with started(tmp_path) as gateway:
-            await woken(gateway, at)
-            await gateway.ask("DELETE", "s")
-        async with started(tmp_path) as gateway:
-            assert (await gateway.ask("GET", "s"))[0] == 404
-            assert at_once(gateway.engine.rows.decode(await gateway.engine.rows.read())) == {}
-            assert gateway.gateway.route.table.observer is None
 
 
 class BusyDocuments(MemoryDocuments):

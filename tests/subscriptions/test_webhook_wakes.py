@@ -7,7 +7,6 @@ import json
 import pytest
 from aiohttp import web
 
-from gateway.backends.memory import MemoryLog
 from tests.subscriptions.receivers import (
     Subscribed,
     ends_of,
@@ -17,7 +16,6 @@ from tests.subscriptions.receivers import (
     subscribed,
 )
 from tests.support.serving import PREFIX, get, offset
-from tests.support.waiting import until
 
 DONE = {"done": True}
 
@@ -115,13 +113,6 @@ async def test_existing_streams_are_linked_at_their_tails() -> None:
         await gateway.append("b")
         wake = await at.wake()
         assert [it["path"] for it in wake["streams"] if it["has_pending"]] == ["b"]
-
-
-async def test_a_named_stream_that_is_created_later_wakes_from_its_beginning() -> None:
-    async with subscribed() as gateway, receiver(answer=DONE) as at:
-        await gateway.webhook("s", at, streams=["later"])
-        await gateway.create("later", body=b'{"n":1}')
-        assert stream_of(await at.wake(), "later")["link_type"] == "explicit"
 
 
 async def test_a_callback_without_done_moves_cursors_and_extends_the_lease() -> None:
@@ -240,16 +231,6 @@ async def test_an_offset_of_a_deleted_stream_acknowledges_nothing_of_the_next_on
         assert (status, told["error"]["code"]) == (409, "INVALID_OFFSET")
 
 
-async def test_a_deleted_stream_ends_its_pending_work() -> None:
-    async with subscribed() as gateway, receiver() as at:
-        await gateway.webhook("s", at, pattern="*")
-        await gateway.create("a", body=b'{"n":1}')
-        wake = await at.wake()
-        await gateway.delete("a")
-        assert await gateway.callback(wake) == (200, {"ok": True, "next_wake": False})
-        assert await gateway.cursors("s") == {}
-
-
 async def test_a_stream_that_is_trimmed_beyond_its_cursor_says_where_it_begins() -> None:
     async with subscribed(own={"retention_messages": 1}) as gateway, receiver() as at:
         await gateway.webhook("s", at, pattern="*")
@@ -263,31 +244,6 @@ async def test_a_stream_that_is_trimmed_beyond_its_cursor_says_where_it_begins()
         assert told["trimmed"] is True
         found = await gateway.gateway.ask(get(f"{PREFIX}/a?offset={told['first_offset']}"))
         assert found.status == 200
-
-
-async def test_a_fork_wakes_by_its_own_content_and_not_by_what_it_inherits() -> None:
-    async with subscribed() as gateway, receiver(answer=DONE) as at:
-        source = await gateway.create("source", body=b'{"n":1}')
-        await gateway.webhook("s", at, pattern="forks/*")
-        await gateway.create("forks/a", f"Stream-Forked-From: {PREFIX}/source")
-        await gateway.create("forks/b", f"Stream-Forked-From: {PREFIX}/source", body=b'{"n":2}')
-        wake = await at.wake()
-        assert stream_of(wake, "forks/a")["has_pending"] is False
-        told = stream_of(wake, "forks/b")
-        assert told["has_pending"] is True
-        assert told["acked_offset"] == source.next_offset
-
-
-async def test_a_stream_that_expires_ends_its_pending_work() -> None:
-    async with subscribed(MemoryLog()) as gateway, receiver() as at:
-        await gateway.webhook("s", at, pattern="*")
-        await gateway.create("a", "Stream-TTL: 5", body=b'{"n":1}')
-        await at.wake()
-        await gateway.quiet()
-        gateway.gateway.clock.advance(6.0)
-        await gateway.gateway.route.sweeper.round()
-        await until(lambda: not gateway.engine.by_id["s"].pending)
-        assert await gateway.cursors("s") == {}
 
 
 async def _tail(gateway: Subscribed, name: str) -> str:
