@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pkgutil
 import queue
 import re
 import subprocess
@@ -15,17 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.cache.rules import reads
-from gateway.edge.route import END_OF_APPEND
 from gateway.errors import SequenceGap
 from gateway.protocol import appends, cache_headers, cursors, lifecycle, responses
 from gateway.protocol.http import paths
 from gateway.protocol.streams import chunks
 from gateway.running_servers import running_servers
-from gateway.runtime.limits import LIMITS
-from gateway.settings import ModelSettings, PurgedCache, Route, Settings, load
+from gateway.settings import Settings, load
 from gateway.settings.reading.units import MINUTE_S
-from gateway.telemetry.traffic import OPERATIONS
 from tests.support.processes import Headgate
 from tests.support.serving import get, put, serving
 from tests.support.waiting import wait_until
@@ -378,53 +373,6 @@ def test_events_metrics_and_codes_of_the_troubleshooting_page_are_those_of_the_r
 # ---------------------------------------------------------------- settings, links and names
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "http.md",
-        "operating.md",
-        "architecture.md",
-        "promises.md",
-        "origins.md",
-        "tiers.md",
-        "redis.md",
-    ],
-)
-def test_every_word_in_a_document_that_looks_like_a_setting_is_a_known_name(name: str) -> None:
-    codes = {kind.code for kind in responses.STATUS} | {"internal_error"}
-    words = {word.partition(" = ")[0] for word in quoted(document(name))}
-    named = {word for word in words if re.fullmatch(r"[a-z]+(_[a-z]+)+", word)}
-    named = {word for word in named if not word.startswith(("headgate_", "process_"))}  # metrics
-    told = {
-        *OPERATIONS,
-        *reads.repairs(),
-        END_OF_APPEND,
-        *LIMITS,
-        "request_id",
-        "duration_us",
-        "forwarded_for",
-        "lasted_s",
-        "saved_wal",
-        "user_agent",
-        "batch_ms",
-        "passed_on",
-    }  # labels, fields, parameters
-    told |= set(layers())
-    keys = set().union(*(it.settings for it in (Settings, Route, ModelSettings, PurgedCache)))
-    assert named - told - codes - keys == set()
-
-
-def test_default_seconds_named_in_documents_are_those_of_the_settings() -> None:
-    route = Route(prefix="/r", origin="memory:")
-    defaults = {**route.plain(), **Settings().plain()}
-    told = []
-    for path in DOCUMENTS:
-        found = re.findall(r"`(\w+)`\s+\((\d+) s\)", (ROOT / path).read_text())
-        told += [(key, float(number)) for key, number in found]
-    assert len(told) >= 4
-    assert [(key, number) for key, number in told if defaults[key] != number] == []
-
-
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_every_relative_link_in_a_document_has_a_target(path: Path) -> None:
     text = (ROOT / path).read_text()
@@ -450,16 +398,3 @@ def test_the_table_of_layers_lists_all_layers_from_top_to_bottom() -> None:
     assert set(layers()) == set(named)
     order = [layers().index(name) for name in named]
     assert order == sorted(order)
-
-
-def test_the_dotted_names_in_the_architecture_document_can_be_imported() -> None:
-    """A dotted name is below `gateway` unless it says so; those of the picture count too."""
-    text = document("architecture.md")
-    (picture,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
-    words = [*quoted(text), *picture.split()]
-    dotted = [word for word in words if re.fullmatch(r"\w+(\.\w+)+", word)]
-    names = {word for word in dotted if not word.endswith((".md", ".py", ".toml"))}
-    assert len(names) > 10
-    for name in names:
-        is_whole = name.startswith(("gateway", "cdn_configs", "headgate"))
-        assert pkgutil.resolve_name(name if is_whole else f"gateway.{name}")

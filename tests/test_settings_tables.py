@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from gateway.settings.reading.tables import Table, ValueContext, checks, setting
+from gateway.settings.reading.tables import Table, setting
 from gateway.settings.reading.values import (
     Converter,
     Mistake,
@@ -39,30 +39,11 @@ class Chair(Table):
     key: Secret = setting(Secret(""))
     marks: dict[Annotated[str, Validator(_shout)], int] = setting({})
 
-    @checks("price", "owner")
-    @classmethod
-    def _fits(cls, value: object, context: ValueContext) -> object:
-        if context.values.get("kind") == "stool" and value in {9, "king"}:
-            raise ValueError(f"must suit a stool, as {context.key} in {context.look}")
-        return value
-
-    def check_whole(self) -> None:
-        if self.price == 0 and self.key:
-            raise ValueError("must have no key while it costs nothing")
-
 
 def mistakes(values: object) -> list[Mistake]:
     with pytest.raises(Mistaken) as refusal:
         Chair.of(values, "the shop")
     return list(refusal.value.mistakes)
-
-
-def test_a_table_has_the_given_values_and_its_defaults() -> None:
-    chair = Chair.of({"kind": "stool", "price": "seven", "legs": [{"name": "a", "length": 2}]})
-    assert (chair.kind, chair.price, chair.owner, chair.marks) == ("stool", 7, None, {})
-    assert chair.legs == (Leg(name="a", length=2.0),)
-    assert chair.legs[0].name == "A"
-    assert chair.explicit_keys == {"kind", "price", "legs"}
 
 
 def test_mistakes_in_a_table_are_reported_in_the_order_of_its_declaration() -> None:
@@ -91,25 +72,6 @@ def test_mistakes_in_a_table_are_reported_in_the_order_of_its_declaration() -> N
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("kind", "sofa"),
-        ("kind", ["stool"]),
-        ("price", 10),
-        ("price", -1),
-        ("price", 1.0),
-        ("price", "1"),
-        ("legs", "ab"),
-        ("legs", [{"name": "a"}] * 3),
-        ("key", b"x"),
-        ("marks", []),
-    ],
-)
-def test_a_value_of_the_wrong_type_or_out_of_range_is_a_mistake(key: str, value: object) -> None:
-    assert [it.place for it in mistakes({"kind": "stool", key: value})] == [(key,)]
-
-
-@pytest.mark.parametrize(
     "length",
     [True, "1", 0.49, 2.01, float("nan"), float("inf"), pytest.param(10**400, id="beyond-a-float")],
 )
@@ -119,24 +81,6 @@ def test_a_number_that_is_infinite_or_text_is_a_mistake(length: object) -> None:
     ]
     with pytest.raises(Mistaken):
         Leg(name="a", length=length)
-
-
-@pytest.mark.parametrize("bound", ["ge", "le"])
-def test_a_setting_with_only_one_bound_is_refused(bound: str) -> None:
-    with pytest.raises(AssertionError):
-        setting(1, **{bound: 1})  # type: ignore[arg-type] # a number
-
-
-def test_a_check_of_a_value_sees_the_values_declared_before() -> None:
-    (found,) = mistakes({"kind": "stool", "price": 9})
-    assert found.must == "must suit a stool, as price in the shop"
-    assert Chair.of({"kind": "throne", "price": 9}).price == 9
-    assert [it.place for it in mistakes({"kind": "sofa", "price": 9})] == [("kind",)]
-
-
-def test_a_table_is_checked_as_a_whole_after_its_values() -> None:
-    with pytest.raises(ValueError, match=r"^must have no key while it costs nothing$"):
-        Chair.of({"kind": "stool", "price": 0, "key": "k"})
 
 
 def test_a_secret_is_shown_only_when_asked_for() -> None:
