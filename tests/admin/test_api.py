@@ -542,9 +542,6 @@ async def test_an_unknown_query_parameter_of_the_api_gets_400(console: Console) 
 # ---------------------------------------------------------------- figures
 
 
-# ---------------------------------------------------------------- figures
-
-
 async def test_api_and_page_report_exactly_the_requests_made_to_streams(
     console: Console,
 ) -> None:

@@ -77,38 +77,22 @@ async def test_the_card_of_a_private_route_states_once_what_shared_caches_may_st
 
 
 @pytest.mark.parametrize(
-    ("origins", "words"),
+    ("origins", "delivery", "tile", "is_judged"),
     [
-        (["memory:", "redis://h"], "from commit to the reader's socket"),
-        (["http://h"], "from arrival here to the reader's socket"),
-        (["memory:", "http://h"], "from commit or arrival here to the reader's socket"),
+        (["memory:", "redis://h"], "from commit to", "Served from memory", False),
+        (["http://h"], "from arrival here to", "Served without the origin", True),
+        (["memory:", "http://h"], "from commit or arrival here to", "Served from the cache", True),
     ],
 )
-async def test_the_delivery_chart_names_the_event_that_it_is_measured_from(
-    origins: list[str], words: str
+async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
+    origins: list[str], delivery: str, tile: str, is_judged: bool
 ) -> None:
     """What was appended is news here once it is committed, or the origin has told of it."""
     routes = tuple(Route(prefix=f"/{number}", origin=it) for number, it in enumerate(origins))
     async with TestClient(TestServer(build(Switchboard(), setup(routes=routes)))) as client:
         page = await (await client.get("/", headers=PAGE)).text()
-    assert f"<p>{words}</p>" in page
-
-
-@pytest.mark.parametrize(
-    ("origins", "words", "is_judged"),
-    [
-        (["memory:", "redis://h"], "Served from memory", False),
-        (["http://h"], "Served without the origin", True),
-        (["memory:", "http://h"], "Served from the cache", True),
-    ],
-)
-async def test_the_first_tile_is_named_by_where_the_streams_of_the_routes_live(
-    origins: list[str], words: str, is_judged: bool
-) -> None:
-    routes = tuple(Route(prefix=f"/{number}", origin=it) for number, it in enumerate(origins))
-    async with TestClient(TestServer(build(Switchboard(), setup(routes=routes)))) as client:
-        page = await (await client.get("/", headers=PAGE)).text()
-    assert f"<h2>{words}</h2>" in page
+    assert f"<p>{delivery} the reader's socket</p>" in page
+    assert f"<h2>{tile}</h2>" in page
     assert ("target 85" in page) is is_judged
 
 
@@ -226,19 +210,6 @@ def test_viewers_of_the_same_page_share_each_rendering() -> None:
         assert told.rendered == 4
 
     virtual_time.run(look())
-
-
-async def test_a_page_requested_as_an_event_stream_sends_its_regions(
-    client: TestClient[Any, Any],
-) -> None:
-    async with client.get("/", headers=EVENTS) as answer:
-        assert answer.content_type == "text/event-stream"
-        assert await answer.content.readline() == b"event: regions\n"
-        regions = msgspec.json.decode((await answer.content.readline())[6:])
-    assert set(regions) == {
-        *("instance", "attention", "stats", "charts", "marked"),
-        *("writes", "write_charts", "logs", "routes"),
-    }
 
 
 async def test_links_on_a_page_use_the_host_of_its_request() -> None:

@@ -305,9 +305,6 @@ async def test_without_a_tokens_file_nothing_can_be_revoked() -> None:
         assert "The settings have no <code>tokens_file</code>" in (await client.get())[1]
 
 
-# ---------------------------------------------------------------- who may
-
-
 # ---------------------------------------------------------------- real processes
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from headgate.sending import multi_append
 from headgate.sending.framing import JsonFraming, PlainFraming, framing_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,22 +49,6 @@ def test_the_content_type_and_multi_append_support_decide_how_a_batch_is_framed(
 ) -> None:
     framing = framing_of(content_type, takes_multi=takes_multi)
     assert framing.batch(chunks) == (body, headers)
-
-
-def test_non_json_streams_get_batches_only_with_multi_append_support() -> None:
-    assert framing_of("text/plain", takes_multi=False).max_chunks == 1
-    assert framing_of("text/plain", takes_multi=True).max_chunks is None
-    assert framing_of("application/json", takes_multi=False).max_chunks is None
-
-
-@given(st.lists(st.binary(min_size=1)))
-def test_multi_append_puts_the_length_before_each_chunk(chunks: list[bytes]) -> None:
-    rest, found = multi_append.encode(chunks), []
-    while rest:
-        end = 4 + int.from_bytes(rest[:4], "big")
-        found.append(rest[4:end])
-        rest = rest[end:]
-    assert found == chunks
 
 
 @given(st.lists(VALUES, min_size=1))

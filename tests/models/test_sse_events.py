@@ -48,12 +48,6 @@ def test_no_byte_is_changed_or_lost(parts: list[bytes]) -> None:
     assert [*given_out, *events_of(splitter.rest())] == [*events_of(data)]
 
 
-def test_an_event_without_an_end_is_the_rest() -> None:
-    splitter = WholeEvents()
-    assert splitter.feed(b"data: a\n\ndata: b\n") == [b"data: a\n\n"]
-    assert splitter.rest() == b"data: b\n"
-
-
 @pytest.mark.parametrize(
     ("sent", "last"),
     [(b"data: a\r\r", b"data: a\r\r"), (b"data: a\r", b""), (b"", b"")],

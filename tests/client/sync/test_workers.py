@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import LeaseLost, StreamNotFound
+from headgate import LeaseLost
 from headgate.sync import Job, Worker
 
 from tests.support.processes import ROOT, headgate
@@ -143,13 +143,6 @@ def test_a_job_that_lost_its_lease_gets_no_more_messages(work: Work) -> None:
                     next(messages)
                 with pytest.raises(LeaseLost):
                     job.ack()
-
-
-def test_a_worker_of_a_subscription_that_does_not_exist_raises_stream_not_found(
-    work: Work,
-) -> None:
-    with pytest.raises(StreamNotFound):
-        next(iter(Worker(work.streams, "none")))
 
 
 PROGRAM = """
