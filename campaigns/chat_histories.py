@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-import time
 
+from campaigns.seeds import seeded
 from tests.client.runs.chat_histories import play
 
 FULL_S = 300.0
@@ -18,10 +18,8 @@ FULL_S = 300.0
 def main() -> int:
     """Play it, and say what came of it; a promise that is not kept is an error."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
     parser.add_argument("--seconds", type=float, default=FULL_S)
-    options = parser.parse_args()
-    sys.stdout.write(f"seed {options.seed}\n")
+    options = seeded(parser)
     seen = asyncio.run(play(options.seed, for_s=options.seconds))
     sys.stdout.write(f"{dict(seen)}\n")
     return 0

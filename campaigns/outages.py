@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import sys
-import time
 from dataclasses import replace
 
 from headgate.notes import ORPHAN_AFTER_S
 
+from campaigns import seeds
 from tests.client.runs.outage_campaign import Size, broken, play
 
 FULL = Size(outages=200, servers=8, runs=25)
@@ -22,12 +21,9 @@ FULL = Size(outages=200, servers=8, runs=25)
 def main() -> int:
     """Play it and say what was found; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
     parser.add_argument("--outages", type=int, default=FULL.outages, help="a multiple of 8")
     parser.add_argument("--orphan-after", type=int, default=ORPHAN_AFTER_S)
-    options = parser.parse_args()
-    random.seed(options.seed)
-    sys.stdout.write(f"seed {options.seed}\n")
+    options = seeds.seeded(parser)
     size = replace(FULL, outages=options.outages, orphan_after=options.orphan_after)
     found = asyncio.run(play(size))
     lost = len(found.ends) - found.ends.count("finished")
@@ -36,9 +32,7 @@ def main() -> int:
         f"{lost} of {len(found.ends)} runs ended by others\n"
         f"leases are held again after {max(found.back_s):.1f} s at most\n"
     )
-    complaints = broken(found, size)
-    sys.stdout.writelines(f"BROKEN: {complaint}\n" for complaint in complaints)
-    return 1 if complaints else 0
+    return seeds.told(broken(found, size))
 
 
 if __name__ == "__main__":

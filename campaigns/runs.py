@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import sys
 import time
 from dataclasses import replace
 
+from campaigns import seeds
 from tests.client.runs.campaign import SERVERS, Size, broken, percentile, play
 
 # A kill takes its process's start and the time until its runs are orphaned, about 15 s together.
@@ -24,7 +24,6 @@ STATE_WITHIN_S = 0.01  # the median of a long run, on the same
 def main() -> int:
     """Play it and say what was found; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns())
     parser.add_argument(
         "--rounds",
         type=int,
@@ -32,9 +31,7 @@ def main() -> int:
         help=f"of {FULL.processes} kills, and 10 cuts for each",
     )
     parser.add_argument("--server", choices=SERVERS, help="one of the two, else both")
-    options = parser.parse_args()
-    random.seed(options.seed)
-    sys.stdout.write(f"seed {options.seed}\n")
+    options = seeds.seeded(parser)
     kills = options.rounds * FULL.processes
     size = replace(FULL, kills=kills, cuts=10 * kills)
     servers = SERVERS if options.server is None else (options.server,)
@@ -55,9 +52,7 @@ def tell(server: str, size: Size) -> int:
         f"stops are known after {median:.1f} ms, p99 {worst:.1f} ms\n"
         f"{time.monotonic() - began:.0f} s\n"
     )
-    complaints = broken(found, size, STOPPED_WITHIN_S, STATE_WITHIN_S)
-    sys.stdout.writelines(f"BROKEN: {complaint}\n" for complaint in complaints)
-    return 1 if complaints else 0
+    return seeds.told(broken(found, size, STOPPED_WITHIN_S, STATE_WITHIN_S))
 
 
 if __name__ == "__main__":

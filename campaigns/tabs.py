@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from headgate.runs import Runs
 
+from campaigns.seeds import seeded
 from tests.client.js.site import Site, Tab
 from tests.client.js.window import chromium
 from tests.support.processes import headgate
@@ -151,11 +152,8 @@ async def play(seconds: float) -> int:
 def main() -> int:
     """Play it; 1 when an item was lost or came twice."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=time.time_ns())
     parser.add_argument("--seconds", type=float, default=120)
-    options = parser.parse_args()
-    random.seed(options.seed)
-    sys.stdout.write(f"seed {options.seed}\n")
+    options = seeded(parser)
     return int(asyncio.run(play(options.seconds)) > 0)
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
-import secrets
 import sys
 
+from campaigns.seeds import seeded
 from tests.client.runs.takeover_campaign import check, killed_again_and_again
 from tests.support.processes import headgate
 
@@ -29,10 +28,7 @@ def main() -> None:
     """Play it, and print how many steps were begun anew."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=secrets.randbits(32))
-    told = parser.parse_args()
-    random.seed(told.seed)
-    sys.stdout.write(f"seed {told.seed}\n")
+    told = seeded(parser)
     with headgate() as server:
         begun_anew = asyncio.run(campaign(f"{server.streams}/takeovers", told.kills))
     sys.stdout.write(f"{told.kills} kills: each step whole, {begun_anew} begun anew\n")

@@ -51,34 +51,6 @@ def test_a_read_that_ends_earlier_is_noted_if_another_server_has_shown_more(
     assert [one.end for one in reads.of(KEY)] == ends
 
 
-@pytest.mark.parametrize(
-    ("server", "in_doubt", "later_s", "body", "kept"),
-    [
-        ("a", False, 1.0, b"y", "a"),  # the latest of one server
-        ("a", True, 1.0, b"y", None),
-        ("b", False, 1.0, b"y", None),
-        ("b", False, 1.0, b"x", "b"),  # which has the same
-        ("b", False, 59.9, b"y", None),
-        ("b", False, 60.0, b"y", "b"),  # who was sent it must have come back
-        ("b", True, 60.0, b"y", None),
-    ],
-)
-def test_a_read_at_a_noted_offset_replaces_it_only_if_it_is_of_the_same_stream(
-    server: str, in_doubt: bool, later_s: float, body: bytes, kept: str | None
-) -> None:
-    now = 100.0
-    reads = NewestReads(lambda: now)
-    reads.note(REQUEST, answered("02"), "a", in_doubt=False)
-    (before,) = reads.of(KEY)
-    now += later_s
-    reads.note(REQUEST, answered("02", body), server, in_doubt=in_doubt)
-    (after,) = reads.of(KEY)
-    if kept is None:
-        assert after is before
-    else:
-        assert (after.server, after is before) == (kept, False)
-
-
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_read_is_noted_up_to_a_length_limit(more: int) -> None:
     reads = NewestReads(lambda: 0.0)
@@ -112,32 +84,6 @@ def test_the_streams_with_noted_reads_are_bounded(more: int) -> None:
     assert len(reads) == MAX_STREAMS
     assert len(reads.keys_of("/0")) == 1 - more
     assert reads.forgotten == Counter(reads=more)
-
-
-@pytest.mark.parametrize(
-    ("start", "server", "found"),
-    [("02", "a", None), ("02", "b", "02"), ("01", "b", "04"), ("05", "b", None), ("03", "a", "04")],
-)
-def test_a_noted_read_of_another_server_is_found_at_or_past_an_offset(
-    start: str, server: str, found: str | None
-) -> None:
-    reads = NewestReads(lambda: 0.0)
-    for end, told_by in (("02", "a"), ("04", "c")):
-        reads.add(KEY, read(end, told_by))
-    unlike = reads.unlike(KEY, start, server)
-    assert (None if unlike is None else unlike.end) == found
-
-
-def test_a_server_confirmed_for_reads_of_another_is_noted_for_those_reads_alone() -> None:
-    reads = NewestReads(lambda: 0.0)
-    for end, server in (("02", "a"), ("03", "b"), ("05", "a")):
-        reads.add(KEY, read(end, server))
-    reads.confirm(KEY, "04", "a", "c")
-    assert [(one.end, one.server) for one in reads.of(KEY)] == [
-        ("02", "c"),
-        ("03", "b"),
-        ("05", "a"),
-    ]
 
 
 def test_reads_before_a_new_stream_was_created_count_for_no_server() -> None:

@@ -23,7 +23,16 @@ from gateway.purge import purges
 from gateway.subscriptions import metrics as subscription_metrics
 from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.exposition import registry
-from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
+from gateway.telemetry.metrics import (
+    Metric,
+    Sample,
+    counter,
+    counters,
+    gauge,
+    least,
+    most,
+    together,
+)
 from gateway.telemetry.traffic import OPERATIONS
 from gateway.tls import certificate_files, handshakes
 from gateway.views import metrics as view_metrics
@@ -118,11 +127,15 @@ def test_samples_with_equal_metric_and_labels_are_summed() -> None:
     )
 
 
-@pytest.mark.parametrize(("ups", "whole"), [((1, 1), 1), ((1, 0), 0), ((0, 1), 0), ((0, 0), 0)])
-def test_an_up_metric_is_1_only_if_every_process_reports_1(
-    ups: tuple[int, int], whole: int
+@pytest.mark.parametrize(
+    ("metric", "told", "whole"),
+    [(UP, (1, 0), 0), (UP, (0, 1), 0), (BEHIND, (1, 5), 5)],
+    ids=["last", "first", "lag"],
+)
+def test_up_and_lag_metrics_of_several_processes_are_those_of_the_worst(
+    metric: Metric, told: tuple[int, int], whole: int
 ) -> None:
-    (sample,) = together((Sample(UP, (), up),) for up in ups)
+    (sample,) = together((Sample(metric, (), number),) for number in told)
     assert sample.number == whole
 
 
@@ -254,11 +267,3 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
     told = {metric.name for metric in DECLARED} - {metric.name for metric in OF_SOME_ORIGINS}
     told -= of_answers
     assert told - names == set()
-
-
-@pytest.mark.parametrize(("lags", "whole"), [((1, 5), 5), ((5, 1), 5), ((0, 0), 0)])
-def test_a_lag_metric_of_several_processes_is_their_maximum(
-    lags: tuple[int, int], whole: int
-) -> None:
-    (sample,) = together((Sample(BEHIND, (), lag),) for lag in lags)
-    assert sample.number == whole
