@@ -142,21 +142,3 @@ async def test_a_refused_multi_append_stores_nothing_and_uses_no_sequence_number
         state = await service.present("s")
         assert (state.tail, state.closed) == (4, True)
         assert await records(log, state) == [b"a", b"b"] * 2
-
-
-@pytest.mark.parametrize("kind", FACTORIES)
-async def test_json_messages_of_a_multi_append_are_stored_as_sent(
-    kind: str, tmp_path: Path
-) -> None:
-    async with opened(kind, tmp_path) as log:
-        service = Service(log)
-        json = "application/json"
-        await service.create("s", content_type=json)
-        body = framed([b"[1, 2]", b' {"a": 1} ', b"[]"])
-        stored = await service.submit("s", body, content_type=json, is_multi=True)
-        assert told(stored).stored == 3
-        bad = await service.submit("s", framed([b"1", b"2,3"]), content_type=json, is_multi=True)
-        assert isinstance(bad, BadRequest)
-        assert bad.detail.startswith("message 2 is not usable JSON")
-        found = await records(log, await service.present("s"))
-        assert found == [b"[1, 2]", b'{"a": 1}', b"[]"]

@@ -18,7 +18,7 @@ from gateway.protocol.appends import MAX_PRODUCERS
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Lifetime, ProducerState, Stamp
+from gateway.protocol.streams.state import Lifetime, ProducerState
 from gateway.streams.appender import MAX_BATCH
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.backends.redis_logs import connected, lossy
@@ -395,30 +395,6 @@ async def test_a_probe_ended_by_the_gateway_leaves_the_log_healthy(log: RedisLog
         await looking
         assert (await log.load("s")).place.state is None
         assert log.why_unhealthy() is None
-
-
-@pytest.mark.parametrize("key", ["meta", "records"])
-async def test_a_key_of_a_wrong_type_refuses_its_own_stream_only(
-    server: RedisServer, log: RedisLog, names: RedisNames, key: str
-) -> None:
-    change = created(log, "s", b"one")
-    await log.commit([change])
-    meta, records, _ = names.keys("s")
-    name = {"meta": meta, "records": records}[key]
-    server.command("SET", name, "something else")
-    with pytest.raises(LogUnavailable) as refusal:
-        await log.commit([appended(change.state, b"two", closed_by=Stamp("p", 0, 0))])
-    assert "holds something else" in refusal.value.detail
-    ask = log.read(change.state, 0, 9) if key == "records" else log.load("s")
-    with pytest.raises(LogUnavailable) as refusal:
-        await ask
-    assert "holds something else" in refusal.value.detail
-    beside = created(log, "beside", b"one")
-    await log.commit([beside])
-    assert await loaded(log, "beside") == beside.state
-    assert log.why_unhealthy() is None
-    server.command("DEL", meta, records)
-    await log.commit([created(log, "s", b"new")])
 
 
 async def test_a_deadline_index_of_a_wrong_type_does_not_refuse_appends(

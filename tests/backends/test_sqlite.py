@@ -265,20 +265,6 @@ async def test_the_data_folder_has_one_data_file_after_a_clean_stop(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["headgate.db", "headgate.lock"]
 
 
-async def test_a_data_folder_in_use_by_another_process_is_refused(tmp_path: Path) -> None:
-    async with opened("sqlite", tmp_path):
-        second = SqliteLog(tmp_path)
-        with pytest.raises(StartError) as refusal:
-            await second.open()
-        assert refusal.value.detail == (
-            f"the data folder {tmp_path} is in use by another Headgate process ({os.getpid()}):"
-            " end that one, or give this one another folder as its origin"
-        )
-        await second.close()
-    async with opened("sqlite", tmp_path) as log:
-        assert log.why_unhealthy() is None
-
-
 async def test_an_unwritable_data_folder_is_reported_with_the_user_id() -> None:
     log = SqliteLog(Path("/sys/headgate"))  # where root may not either
     with pytest.raises(StartError) as refusal:
@@ -309,19 +295,11 @@ def newer(folder: Path) -> None:
         (foreign, "is a SQLite file of another application: it was left as it is"),
         (newer, f"is of format {SCHEMA_VERSION + 1}, newer than this Headgate knows"),
         (
-            lambda folder: (folder / "headgate.db").write_bytes(b"hello" * 100),
-            "is not a Headgate data file: it was left as it is",
-        ),
-        (
             lambda folder: (folder / "headgate.db").write_bytes(b"SQLite format 3\0"),
             "is not a Headgate data file: it was left as it is",
         ),
-        (
-            lambda folder: (folder / "headgate.db").write_bytes(b""),
-            "is not a Headgate data file: it was left as it is",
-        ),
     ],
-    ids=["foreign", "newer", "text", "short", "empty"],
+    ids=["foreign", "newer", "short"],
 )
 async def test_a_foreign_data_file_is_refused_and_not_changed(
     make: object, reason: str, tmp_path: Path

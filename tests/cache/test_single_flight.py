@@ -41,15 +41,6 @@ async def begun(
     return tasks
 
 
-async def test_simultaneous_equal_reads_are_one_read() -> None:
-    collapse: SingleFlight[int] = SingleFlight()
-    reads = Reads()
-    waiting = await begun(collapse, reads, ["a"] * 100)
-    assert (reads.count, collapse.started, collapse.joined) == (1, 1, 99)
-    reads.gate.set()
-    assert await asyncio.gather(*waiting) == [1] * 100
-
-
 async def test_reads_with_different_keys_are_separate() -> None:
     collapse: SingleFlight[int] = SingleFlight()
     reads = Reads()

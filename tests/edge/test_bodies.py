@@ -58,20 +58,6 @@ async def test_response_chunks_are_passed_on_while_the_origin_sends() -> None:
         assert (await client.ask(get(f"{S}2"))).body == b"next"
 
 
-async def test_a_chunked_response_is_cached_with_its_content_length() -> None:
-    body = b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
-    head = f"HTTP/1.1 200 OK\r\n{MINUTE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    async with RawOrigin(head + body) as raw, edge_serving(raw) as gateway:
-        for x_cache in ("MISS", "HIT"):
-            got = await gateway.ask(get(S))
-            assert (got.body, got.get("Content-Length"), got.get("X-Cache")) == (
-                b"abcd",
-                "4",
-                x_cache,
-            )
-        assert len(raw.heard) == 1
-
-
 async def test_an_upload_is_passed_on_piece_by_piece_while_the_client_sends() -> None:
     received: list[bytes] = []
 

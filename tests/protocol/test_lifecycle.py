@@ -13,11 +13,10 @@ from gateway.errors import (
     ContentTypeMismatch,
     HeadgateError,
     StreamGone,
-    StreamLimit,
     StreamNotFound,
 )
 from gateway.protocol import lifecycle
-from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, CreationOutcome, PathState
+from gateway.protocol.lifecycle import Branch, CreationOutcome, PathState
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.generations import NEVER, position_of
 from gateway.protocol.streams.offsets import Offset
@@ -464,25 +463,6 @@ def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     for source, wish, request in others:
         with pytest.raises(ConfigurationConflict):
             fork(source, request, wish, place=place)
-
-
-@pytest.mark.parametrize(
-    ("levels", "accepted"),
-    [(MAX_FORK_DEPTH - 2, True), (MAX_FORK_DEPTH - 1, True), (MAX_FORK_DEPTH, False)],
-)
-def test_a_chain_of_forks_is_accepted_only_up_to_the_depth_limit(
-    levels: int, accepted: bool
-) -> None:
-    lineage = tuple(Segment(level, level + 1) for level in range(levels))
-    source = replace(SOURCE, tail=levels + 1, lineage=lineage)
-    asked = ForkRequest("/r", None, 0)
-    if accepted:
-        created, _ = fork(source, create(fork=asked), asked)
-        assert len(created.state.lineage) == levels + 1
-    else:
-        with pytest.raises(StreamLimit) as refusal:
-            fork(source, create(fork=asked), asked)
-        assert refusal.value.detail == f"a fork chain may be {MAX_FORK_DEPTH} deep"
 
 
 STATE = replace(PLAIN, version=4, tail=9, deadline=NOW + 5)

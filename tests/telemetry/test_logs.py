@@ -172,15 +172,6 @@ assert logs.requests_logged("{request_level}") is {bool(lines)}
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("shape", ["json", "console", "auto"])
-def test_control_characters_in_a_request_path_stay_on_one_log_line(shape: str) -> None:
-    hostile = "/a\\nlevel=error\\r\\x1b[31m\\u2028\\x85\\u202eb"
-    lines = stderr_of(f'logs.configure("info", "{shape}"); request("info", "{hostile}")')
-    assert len(lines) == 1
-    assert lines[0].isprintable()
-
-
-@pytest.mark.usefixtures("processes")
 def test_log_format_auto_is_json_unless_stderr_is_a_terminal() -> None:
     program = 'logs.configure("info", "auto"); request("info")'
     (event,) = logged(program)
