@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.streams.following import LINGER_S
-from tests.streams.test_shared_table import change_of, two
+from tests.streams.service import two
+from tests.streams.test_shared_table import change_of
 from tests.support import virtual_time
 from tests.support.gated_log import turns
 
