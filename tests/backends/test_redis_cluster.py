@@ -174,27 +174,6 @@ async def test_a_chain_of_forks_across_all_nodes_reads_each_level(gateways: Gate
         assert gateways.owner(path).command("EXISTS", gateways.names.records(path)) == 0
 
 
-async def test_simultaneous_forks_across_cluster_nodes_are_all_counted_as_references(
-    gateways: Gateways,
-) -> None:
-    services = [Service(gateways.log), Service(gateways.other)]
-    source, *_ = gateways.on_each_node()
-    await services[0].create(source, b"past")
-    names = [f"fork{number}" for number in range(8)]
-    await asyncio.gather(
-        *[services[number % 2].fork(name, source) for number, name in enumerate(names)]
-    )
-    state = await loaded(gateways.log, source)
-    assert state is not None
-    assert state.references == len(names)
-    await asyncio.gather(
-        *[services[number % 2].lifecycle.delete(name) for number, name in enumerate(names)]
-    )
-    state = await loaded(gateways.log, source)
-    assert state is not None
-    assert state.references == 0
-
-
 async def test_streams_on_every_cluster_node_are_removed_when_they_expire(
     gateways: Gateways,
 ) -> None:

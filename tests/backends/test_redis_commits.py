@@ -239,19 +239,6 @@ async def test_a_commit_sent_twice_is_stored_once(
             assert data.endswith(b"".join(record.data for record in change.records))
 
 
-async def test_two_hundred_commits_over_connections_that_are_lost_are_all_stored(
-    server: RedisServer, names: RedisNames
-) -> None:
-    async with lossy(server, names) as (proxy, log):
-        changes = [created(log, f"s{number}", b"%d" % number) for number in range(200)]
-        for after in (True, False, True):
-            proxy.lose_next(b"headgate_commit", after=after)
-        await asyncio.gather(*[log.commit([change]) for change in changes])
-        assert proxy.lost == 3
-        for change in changes:
-            assert await loaded(log, change.state.path) == change.state
-
-
 async def test_a_resent_commit_overtaken_by_another_gateway_is_not_stored_twice(
     server: RedisServer, names: RedisNames
 ) -> None:

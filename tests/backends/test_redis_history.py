@@ -15,7 +15,6 @@ from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
 from tests.backends.contract import appended, commit_each, created
 from tests.backends.redis_logs import Hearing, connected, stood, with_a_stream
-from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
 
@@ -120,23 +119,6 @@ async def test_offsets_of_lost_data_are_refused_and_differ_from_those_of_later_d
         with pytest.raises(StreamGone):
             await log.read(lost.state, 7, 100)
         assert (await log.read(kept.state, 3, 100)).records == (b"else",)
-
-
-async def test_gateways_continue_after_a_restart_without_losses(tmp_path: Path) -> None:
-    with redis_server(tmp_path, **DURABLE) as server:
-        async with connected(server.url) as log, connected(server.url) as other:
-            services = [Service(log), Service(other)]
-            await services[0].create("s")
-            offsets = []
-            for number in range(3):
-                for service in services:
-                    offsets.append((await service.append("s", b"%d" % number)).next_offset)
-                await asyncio.to_thread(server.restart)
-                await until(lambda: log.why_unhealthy() is None and other.why_unhealthy() is None)
-            assert await services[1].data("s") == b"001122"
-            state = await services[0].present("s")
-            places = [position_of(state, parse_offset(one, "offset")) for one in offsets]
-            assert places == [1, 2, 3, 4, 5, 6]
 
 
 # ---------------------------------------------------------------- a history that comes back

@@ -134,14 +134,6 @@ async def test_simultaneous_changes_of_followed_streams_are_each_notified(pair: 
     assert pair.subscriptions.changes == [changes[0], changes[2]]
 
 
-async def test_changes_of_an_unfollowed_stream_are_not_notified(pair: Pair) -> None:
-    states = {path: await pair.create(path) for path in ("followed", "other")}
-    await pair.follow("followed")
-    await pair.other.commit([appended(states["other"], b"x")])
-    await pair.tell(appended(states["followed"], b"x"))
-    assert [change.state.path for change in pair.subscriptions.changes] == ["followed"]
-
-
 async def test_changes_are_not_notified_after_a_stream_is_unfollowed(pair: Pair) -> None:
     states = {path: await pair.create(path) for path in ("stays", "goes")}
     await pair.follow("stays", "goes")
@@ -264,33 +256,6 @@ async def test_a_log_is_closed_at_once_while_its_connection_is_being_made() -> N
         await turns(passes)
         async with asyncio.timeout(PATIENCE_S):
             await log.close()
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"",
-        b"hello",
-        pytest.param(b"\x81", id="a-byte-that-is-no-utf-8"),
-        pytest.param(b"\x00" * 100, id="a-hundred-nuls"),
-        b'{"state":{}}',
-    ],
-)
-async def test_a_foreign_message_on_a_channel_does_not_end_the_notifications(
-    pair: Pair, message: bytes
-) -> None:
-    state = await pair.create("s")
-    await pair.follow("s")
-    (channel,) = [
-        name for name in pair.server.command("PUBSUB", "SHARDCHANNELS") if name.endswith(b"{s}")
-    ]
-    pair.server.command("SPUBLISH", channel, message)
-    change = appended(state, b"x")
-    await pair.other.commit([change])
-    # As news, or as something that was missed with the connection.
-    await until(lambda: pair.subscriptions.changes == [change] or "s" in pair.subscriptions.missing)
-    await asyncio.sleep(0)
-    assert (await pair.log.load("s")).place.state == change.state
 
 
 @pytest.mark.parametrize("passes", range(4))

@@ -267,34 +267,6 @@ async def test_a_reader_ahead_of_the_rounds_gets_the_tail_or_end_once_the_rounds
         assert text(events) == "onetwo"
 
 
-async def test_readers_that_come_and_go_during_many_appends_miss_no_data() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
-        total = 150
-
-        async def write() -> None:
-            writer = await gateway.connect()
-            for number in range(total):
-                answer = await writer.ask(post("s", b"%04d" % number))
-                assert answer.status == 204
-
-        async def read(delay: int) -> None:
-            await turns(delay)
-            data = ""
-            while len(data) < 4 * total:
-                client = await follow(gateway, f"s?offset={offset(len(data))}&live=sse")
-                events = await client.events_until(
-                    lambda found: text(found) != "" and found[-1].name == "control"
-                )
-                client.close()
-                data += text(events)
-                assert controls(events)[-1]["streamNextOffset"] == offset(len(data))
-            assert data == "".join(f"{number:04d}" for number in range(total))
-
-        async with asyncio.timeout(30):
-            await asyncio.gather(write(), *[read(7 * number) for number in range(4)])
-
-
 # ---------------------------------------------------------------- long-poll
 
 
