@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.imports import ROOT, lacking
+from tests.support.asked import asking, not_asking
+from tests.support.imports import ROOT, lacking, modules_of_tests
 
 SCENE = """
 import subprocess, sys
@@ -50,9 +51,14 @@ import pytest
 class Listing:
     found = set()
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config):
+        from tests.tiers import IGNORED  # of a plugin, which pytest has to import first
+        config.stash[IGNORED] = set()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config, items):
-        from tests.tiers import tier_of  # a plugin, which pytest has to import first
+        from tests.tiers import tier_of
         for item in items:
             if item.get_closest_marker("torture") is None:
                 self.found.add((tier_of(item), item.nodeid.partition("::")[0]))
@@ -120,7 +126,7 @@ def test_a_module_lacks_what_it_and_its_helpers_import_beyond_the_lock(tmp_path:
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(220)  # to collect everything takes a minute of a core
-def test_the_page_of_promises_names_the_command_that_plays_each_test() -> None:
+def test_sources_and_the_page_of_promises_tell_which_command_plays_a_test() -> None:
     listed = subprocess.run(
         [sys.executable, "-c", LIST],
         cwd=ROOT,
@@ -134,6 +140,13 @@ def test_the_page_of_promises_names_the_command_that_plays_each_test() -> None:
         for folder in (path, *map(str, Path(path).parents)):
             played[folder].add(COMMANDS[tier])
     assert len(played) > len(COMMANDS)
+    modules = [*modules_of_tests()]
+    for command, left in (
+        ("test", asking(modules, "processes", unless="pytest.mark.smoke")),
+        ("rest", {*not_asking(modules, "processes")} - lacking(modules).keys()),
+    ):
+        files = [str(one.relative_to(ROOT)) for one in left]
+        assert [file for file in files if COMMANDS[command] in played[file]] == []
     wrong = []
     for promise, tests, command in rows():
         files = paths(tests)

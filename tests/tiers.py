@@ -3,7 +3,8 @@
 `make test` collects the modules for which the packages of group `test` are enough. Of their tests
 it plays those that start no process. One that does asks for the fixture `processes`, else it fails;
 `make test` plays it as well if it is marked with `smoke`, for which it may start only what comes
-with packages of Python or is Node.js. A module whose tests all ask is not even imported.
+with packages of Python or is Node.js. A module of which one of the two plays nothing is not even
+imported by it, if its source shows that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.asked import asking
+from tests.support.asked import asking, not_asking
 from tests.support.examples import leave_to_torture
 from tests.support.imports import lacking, modules_of_tests
 
@@ -30,7 +31,8 @@ MOST_FLAKY = 20  # a busy machine fails a test or two; more are no matter of cha
 # Programs of every machine, before the command that they run.
 PREFACES = {"env", "prlimit", "sh"}
 TOLD = "headgate_left"
-REST = pytest.StashKey[set[Path]]()  # modules of which `make test` plays no test
+LACKING = pytest.StashKey[set[Path]]()  # modules that `make test` has no packages for
+IGNORED = pytest.StashKey[set[Path]]()  # modules of which nothing is played
 LEFT = pytest.StashKey[int]()
 
 _playing: pytest.Item | None = None
@@ -49,29 +51,34 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read what modules need, once for all workers, and watch what is started."""
     told = getattr(config, "workerinput", {}).get(TOLD)
     if told is not None:
-        config.stash[REST] = {Path(one) for one in told}
+        config.stash[LACKING], config.stash[IGNORED] = ({*map(Path, one)} for one in told)
     elif config.getoption("tier"):
         modules = [*modules_of_tests(config.args)]
-        config.stash[REST] = {*lacking(modules), *asking(modules, FIXTURE, unless=SMOKE)}
+        lacks = {*lacking(modules)}
+        config.stash[LACKING] = lacks
+        config.stash[IGNORED] = (
+            {*lacks, *asking(modules, FIXTURE, unless=SMOKE)}
+            if config.getoption("tier") == "test"
+            else {*not_asking(modules, FIXTURE)} - lacks
+        )
     sys.addaudithook(_on_event)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker."""
-    node.workerinput[TOLD] = [*map(str, node.config.stash.get(REST, ()))]
+    stash = node.config.stash
+    node.workerinput[TOLD] = [[*map(str, stash.get(key, ()))] for key in (LACKING, IGNORED)]
 
 
 # Collection
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the modules of which `make test` plays nothing, or which it could not import."""
-    if config.getoption("tier") != "test":
-        return None
-    rest = config.stash[REST]
-    is_of_rest = collection_path in rest or collection_path / "conftest.py" in rest
-    return True if is_of_rest else None
+    """Leave out the modules of which nothing is played, which perhaps could not be imported."""
+    ignored = config.stash.get(IGNORED, ())
+    is_ignored = collection_path in ignored or collection_path / "conftest.py" in ignored
+    return True if is_ignored else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -95,8 +102,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def tier_of(item: pytest.Item) -> str:
     """Return which tier a test is of."""
     is_alone = FIXTURE not in _fixtures(item) or item.get_closest_marker("smoke") is not None
-    is_known = item.path in item.config.stash[REST]
-    return "test" if is_alone and not is_known else "rest"
+    is_light = item.path not in item.config.stash[LACKING]
+    return "test" if is_alone and is_light else "rest"
 
 
 def _fixtures(item: pytest.Item) -> Sequence[str]:
@@ -198,7 +205,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     counts += [(len(reporter.stats.get(word, [])), word) for word in ("failed", "error")]
     line = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing was played"
     left = config.stash.get(LEFT, 0)
-    modules = sum(path.name != "conftest.py" for path in config.stash[REST])
+    modules = sum(path.name != "conftest.py" for path in config.stash[IGNORED])
     if tier == "test":
         line += f"; {left:,} tests and {modules} modules more are played by: make test-all"
     reporter.write_line(line, bold=True)

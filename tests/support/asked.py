@@ -1,11 +1,11 @@
-"""Which modules have no test that does without a fixture, read from their source."""
+"""Whether all tests of a module ask for a fixture, or none does, read from their source."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.support.imports import conftests, python_files
+from tests.support.imports import ROOT, conftests
 from tests.support.sources import source
 
 if TYPE_CHECKING:
@@ -20,11 +20,24 @@ def asking(modules: Iterable[Path], fixture: str, unless: str) -> Iterator[Path]
     `usefixtures` and fixtures: to import one of these costs time and changes nothing.
     """
     for module in modules:
-        read = source(module)
-        if read.tests and unless not in read.marks:
-            for_all = set().union(*(source(one).for_all for one in (module, *conftests(module))))
-            if all(_ask(tests | for_all, fixture, module) for tests in read.tests):
+        if unless not in source(module).marks:
+            asked = _asked(module, fixture)
+            if asked and all(asked):
                 yield module
+
+
+def not_asking(modules: Iterable[Path], fixture: str) -> Iterator[Path]:
+    """Yield the modules of which no test asks for a fixture."""
+    for module in modules:
+        asked = _asked(module, fixture)
+        if asked and not any(asked):
+            yield module
+
+
+def _asked(module: Path, fixture: str) -> list[bool]:
+    """Return for each test of a module whether it asks."""
+    for_all = set().union(*(_for_all(one) for one in (module, *conftests(module))))
+    return [_ask(names | for_all, fixture, module) for names in source(module).tests]
 
 
 def _ask(names: Iterable[str], fixture: str, module: Path) -> bool:
@@ -34,18 +47,30 @@ def _ask(names: Iterable[str], fixture: str, module: Path) -> bool:
 @cache
 def _asks(name: str, fixture: str, module: Path) -> bool:
     """Return whether what a module knows by a name asks for a fixture, perhaps through others."""
-    near = (one for one in (module, *conftests(module)) if name in source(one).fixtures)
-    # One that a conftest imports: its name says which, if all that are called so ask for it.
-    known = [*near][:1] or _helpers().get(name, [])
-    asked = [source(one).fixtures[name] - {name} for one in known]
-    return bool(asked) and all(_ask(names, fixture, module) for names in asked)
+    for one in (module, *conftests(module)):
+        if name in _fixtures(one):
+            return _ask(_fixtures(one)[name] - {name}, fixture, module)
+    return False
 
 
 @cache
-def _helpers() -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in python_files():
-        if not path.name.startswith("test_") and path.name != "conftest.py":
-            for name in source(path).fixtures:
-                found.setdefault(name, []).append(path)
-    return found
+def _fixtures(path: Path) -> dict[str, set[str]]:
+    """Return the fixtures of a module, and those that it imports, each with what it asks for."""
+    imported = {name: source(file).fixtures[name] for file, name in _imported(path)}
+    return {**imported, **source(path).fixtures}
+
+
+@cache
+def _for_all(path: Path) -> set[str]:
+    """Return those of them that no test has to ask for."""
+    imported = {name for file, name in _imported(path) if name in source(file).for_all}
+    return imported | source(path).for_all
+
+
+def _imported(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the fixtures that a module imports, each with the module that it is from."""
+    for one in source(path).at_once:
+        module, _, name = one.rpartition(".")
+        file = ROOT / f"{module.replace('.', '/')}.py"
+        if one.startswith("tests.") and file.is_file() and name in source(file).fixtures:
+            yield file, name
