@@ -227,25 +227,6 @@ async def test_an_error_reaches_every_waiting_reader_once_and_is_not_cached(
         assert (await stage.get()).body == b"data"
 
 
-async def test_a_body_that_is_cut_is_complete_for_no_reader() -> None:
-    steps = Steps(head(8, MINUTE) + b"data", then=close)
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
-        leader = asyncio.create_task(stage.given())
-        await until(lambda: steps.sent == 1)
-        others = [asyncio.create_task(stage.get()) for _ in range(3)]
-        source = (await leader).source
-        assert source is not None
-        parts = source.parts()
-        assert await anext(parts) == b"data"
-        steps.go()
-        with pytest.raises(OriginBroken):
-            await anext(parts)
-        errors = await asyncio.gather(*others, return_exceptions=True)
-        assert [type(error) for error in errors] == [OriginBroken] * 3
-        assert stage.find() is None
-        assert len(raw.heard) == 1
-
-
 async def test_a_body_delimited_by_the_connection_end_is_not_cached() -> None:
     async def ends(wire: Wire) -> None:
         await wire.send(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\n\r\ndata".encode())

@@ -204,17 +204,6 @@ async def test_a_malformed_age_is_replaced_by_a_valid_one(age: str, method: str)
 # ---------------------------------------------------------------- HEAD
 
 
-async def test_a_head_request_without_a_cached_response_goes_to_the_origin() -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nStream-Next-Offset: 9\r\n\r\n"
-    async with RawOrigin(head) as raw, edge_serving(raw) as gateway:
-        client = await gateway.connect()
-        for _ in range(2):
-            got = await client.ask(request("HEAD", S))
-            assert (got.status, got.get("Content-Length")) == (200, "9")
-            check_cache_lines(got, "BYPASS", fwd="method", fwd_status=200)
-        assert raw.lines() == [f"HEAD {S}"] * 2
-
-
 async def test_a_head_request_is_answered_from_a_cached_get_outside_streams() -> None:
     async with RawOrigin(answer(b"data", MINUTE, 'ETag: "a"')) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))

@@ -122,20 +122,6 @@ async def test_a_shared_read_continues_until_its_last_reader_disconnects() -> No
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
 
 
-async def test_pipelined_reads_are_answered_in_order() -> None:
-    log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        log.reads.clear()
-        client = await gateway.connect()
-        client.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.reads.answers.started == 1)
-        client.send(get(f"s?offset={offset(3)}"))
-        await turns(20)
-        log.reads.set()
-        assert [(await client.answer()).body for _ in range(2)] == [b"one", b""]
-
-
 class DamagedLog(GatedLog):
     """Its records cannot be read."""
 

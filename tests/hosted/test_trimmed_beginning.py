@@ -71,9 +71,10 @@ both = pytest.mark.parametrize("to", ["four", "one "])
 
 
 @both
-async def test_a_read_from_a_moved_beginning_gets_the_present_data(to: str) -> None:
+@pytest.mark.parametrize("mode", ["", "&live=long-poll"])
+async def test_a_read_from_a_moved_beginning_gets_the_present_data(to: str, mode: str) -> None:
     async with moving(to) as (gateway, _):
-        answer = await gateway.ask(get("s?offset=-1"))
+        answer = await gateway.ask(get(f"s?offset=-1{mode}"))
         assert (answer.status, answer.body) == (200, to.encode())
 
 
@@ -83,13 +84,6 @@ async def test_an_event_stream_from_a_moved_beginning_gets_the_present_data(to: 
         client = await follow(gateway, "s?offset=-1&live=sse")
         events = await client.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
         assert text(events) == to
-
-
-@both
-async def test_a_poll_from_a_moved_beginning_gets_the_present_data(to: str) -> None:
-    async with moving(to) as (gateway, _):
-        answer = await gateway.ask(get("s?offset=-1&live=long-poll"))
-        assert (answer.status, answer.body) == (200, to.encode())
 
 
 @both

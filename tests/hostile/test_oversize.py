@@ -135,25 +135,6 @@ def test_a_chunked_body_beyond_max_append_is_refused_with_413_as_it_arrives(
     assert ask(server.port, "GET", path).body == b""
 
 
-ENDLESS = {
-    "a chunk's extension": b"4;" + b"a" * 1_000_000,
-    "a chunk's size": b"0" * 1_000_000,
-    "trailers": b"4\r\nmore\r\n0\r\n" + b"X: a\r\n" * 100_000,
-    "a trailer": b"4\r\nmore\r\n0\r\nX: " + b"a" * 1_000_000,
-}
-
-
-@pytest.mark.parametrize("name", ENDLESS)
-def test_endless_lines_between_chunks_are_cut_off_with_4xx(server: Headgate, name: str) -> None:
-    path = _new(server)
-    head = _head("POST", path, "Content-Type: text/plain", "Transfer-Encoding: chunked")
-    memory = server.resident_bytes()
-    # Whatever comes there is no part of the body, whose next part has its time.
-    assert _told(server, head + ENDLESS[name]).status in {400, 408, 431}
-    assert server.resident_bytes() - memory < GROWTH
-    assert ask(server.port, "GET", path).body == b""
-
-
 LINES = 128  # with Host
 
 

@@ -26,17 +26,6 @@ async def test_sweeps_do_not_extend_the_ttl_of_an_unused_stream(kept: int) -> No
     assert (await service.log.load("s")).place.state is None
 
 
-async def test_restarts_do_not_extend_the_ttl_of_an_unused_stream() -> None:
-    log = MemoryLog()
-    service = Service(log)
-    await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
-    for _ in range(10 * TTL_S):
-        service = Service(log, service.clock)
-        service.clock.advance(1)
-        await service.sweeper.round()
-    assert (await log.load("s")).place.state is None
-
-
 async def test_a_fork_does_not_extend_the_ttl_of_its_unused_source() -> None:
     """A reference is written down with the source's deadline, and nothing is added to that."""
     log = MemoryLog()

@@ -164,13 +164,6 @@ def test_readiness_names_the_workers_whose_origin_is_down() -> None:
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_listen_port_in_use_is_reported_in_one_sentence(log: Headgate) -> None:
-    sentence = refusal(f"--origin={NOBODY}", listen=log.port)
-    taken = f"headgate: cannot listen on 127.0.0.1:{log.port} (listen): address already in use; "
-    assert sentence.casefold().startswith(taken)
-
-
-@pytest.mark.usefixtures("processes")
 def test_workers_refuse_a_listen_port_that_another_headgate_uses(lasting: Several) -> None:
     sentence = refusal(f"--origin={NOBODY}", listen=lasting.port)
     assert " (listen): address already in use; end what listens there" in sentence.casefold()
