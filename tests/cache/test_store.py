@@ -255,17 +255,6 @@ def test_a_response_over_an_eighth_of_its_share_is_not_cached() -> None:
     assert store.put(entry("b", 2 * EMPTY + 1, owner=CacheShare()))
 
 
-def test_responses_of_one_route_do_not_evict_those_of_another() -> None:
-    store = store_of(40 * EMPTY)
-    flooded, quiet = sized(50), sized(50)
-    for number in range(15):
-        store.put(entry(f"q{number}", owner=quiet))
-    for number in range(100_000):
-        store.put(entry(f"f{number}", owner=flooded))
-    assert (quiet.entries, quiet.evictions) == (15, 0)
-    assert (flooded.entries, store.bytes) == (20, 35 * EMPTY)
-
-
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz"), st.booleans())))
 def test_shares_hold_for_any_order_of_puts_reads_and_drops(
     steps: list[tuple[str, str, bool]],

@@ -552,23 +552,6 @@ async def test_a_stream_of_a_private_log_is_not_followed() -> None:
     assert (active.followed, active.idle) == (False, True)
 
 
-def test_a_stream_is_followed_for_the_linger_time_after_its_last_reader() -> None:
-    async def main() -> None:
-        service, log, _ = two()
-        await service.create("s")
-        active = service.table.get("s")
-        service.table.following.follow(active)
-        service.table.following.unfollow(active)
-        await asyncio.sleep(LINGER_S - 0.1)
-        assert (log.followed, active.idle) == (["+s"], False)
-        await asyncio.sleep(0.2)
-        assert (log.followed, active.idle) == (["+s", "-s"], True)
-        service.table.following.follow(active)
-        assert log.followed == ["+s", "-s", "+s"]
-
-    virtual_time.run(main())
-
-
 def test_a_stream_that_gets_a_reader_within_the_linger_time_stays_followed() -> None:
     async def main() -> None:
         service, log, _ = two()
