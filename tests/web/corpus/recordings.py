@@ -15,7 +15,16 @@ from unittest.mock import patch
 import uvloop
 
 from tests.web.corpus import groups
-from tests.web.corpus.plays import MODES, QUIET, cost_of_asking_on, play
+from tests.web.corpus.plays import (
+    LOGGED,
+    LOGGED_AGAIN,
+    MODES,
+    QUIET,
+    TRACED,
+    TRACED_AGAIN,
+    cost_of_asking_on,
+    play,
+)
 from tests.web.corpus.printed import lines_of
 
 if TYPE_CHECKING:
@@ -37,6 +46,8 @@ TURNS = (
 )
 Sections = dict[str, list[str]]  # what each mode shows, by its name
 _MARKS = {f"[{mode.name}]": mode.name for mode in MODES}
+# What a log or spans change the second time, where that is not what they change the first time.
+_AS_FIRST = {LOGGED_AGAIN.name: LOGGED.name, TRACED_AGAIN.name: TRACED.name}
 
 
 def group_names() -> list[str]:
@@ -134,7 +145,7 @@ def recorded(group: str) -> dict[str, Sections]:
     path = RECORDED / f"{group}.txt"
     if not path.exists():
         return {}
-    found = {}
+    found, exchanges = {}, exchanges_of(group)
     for part in path.read_text().split(f"\n{TITLE}")[1:]:
         name, *lines = part.rstrip("\n").split("\n")
         sections = found[name] = {QUIET.name: list[str]()}
@@ -144,6 +155,9 @@ def recorded(group: str) -> dict[str, Sections]:
                 current = sections[_MARKS[line]] = []
             else:
                 current.append(line)
+        if name in exchanges and exchanges[name].plays_again:
+            for mode, first in _AS_FIRST.items():
+                sections.setdefault(mode, sections.get(first, []))
     return found
 
 
@@ -152,9 +166,10 @@ def write(group: str, exchanges: Mapping[str, Sections]) -> None:
     lines = [HEADER]
     for name, sections in exchanges.items():
         lines += [f"{TITLE}{name}", *sections[QUIET.name]]
-        for mode, changes in sections.items():
-            if mode != QUIET.name:
-                lines += [f"[{mode}]", *changes]
+        for mode in MODES[1:]:
+            changes = sections.get(mode.name, [])
+            if changes != sections.get(_AS_FIRST.get(mode.name, ""), []):
+                lines += [f"[{mode.name}]", *changes]
         lines.append("")
     (RECORDED / f"{group}.txt").write_text("\n".join(lines))
 
@@ -177,4 +192,5 @@ its body after |), and what the origin was asked (origin>). In brackets stands w
 are missing. Then what is counted, logged and traced other than `rule.py` says. All of it first from
 a gateway without access log; then what changes with a log, with tracing, and where all steps are
 played a second time: there a response to a read that could be cached is expected from the cache.
+What a log or tracing changes the second time is left out where that is the same as the first time.
 """
