@@ -1,7 +1,8 @@
 """What a test needs says what plays it: `make test`, or `make test-all` with all of the rest.
 
 `make test` collects the modules for which the packages of group `test` are enough. Of their tests
-it plays those that start no process. One that does asks for the fixture `processes`, else it fails;
+it plays those that start no process. One that does asks for the fixture `processes`, else it fails
+(a value of a parameter, for which alone it does, is marked with `processes`);
 `make test` plays it as well if it is marked with `smoke`, for which it may start only what comes
 with packages of Python or is Node.js. A module of which one of the two plays nothing is not even
 imported by it, if its source shows that.
@@ -22,7 +23,7 @@ from tests.support.examples import leave_to_torture
 from tests.support.imports import lacking, modules_of_tests
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
 FIXTURE = "processes"
 SMOKE = "pytest.mark.smoke"
@@ -101,13 +102,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def tier_of(item: pytest.Item) -> str:
     """Return which tier a test is of."""
-    is_alone = FIXTURE not in _fixtures(item) or item.get_closest_marker("smoke") is not None
+    is_alone = not _asks(item) or item.get_closest_marker("smoke") is not None
     is_light = item.path not in item.config.stash[LACKING]
     return "test" if is_alone and is_light else "rest"
 
 
-def _fixtures(item: pytest.Item) -> Sequence[str]:
-    return getattr(item, "fixturenames", ())
+def _asks(item: pytest.Item) -> bool:
+    """Return whether a test asks for the fixture, or a value of its parameters for processes."""
+    is_marked = item.get_closest_marker(FIXTURE) is not None
+    return is_marked or FIXTURE in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -154,7 +157,7 @@ def _refuse_skip(report: pytest.CollectReport | pytest.TestReport, name: str) ->
 def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
     if event not in STARTS or _playing is None:
         return
-    if FIXTURE not in _fixtures(_playing):
+    if not _asks(_playing):
         raise AssertionError(f"{_playing.nodeid} starts a process without the fixture {FIXTURE}")
     is_smoke = _playing.get_closest_marker("smoke") is not None
     if is_smoke and event != "os.fork" and not _comes_with_packages(os.fsdecode(arguments[0])):

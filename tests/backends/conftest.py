@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture(scope="session")
+def server(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """The server of every log in Redis; each has a prefix of its own there."""
     from tests.backends import contract
 
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        contract.REDIS.append(server)
-        yield
+    with redis_server(tmp_path_factory.mktemp("redis")) as started:
+        contract.REDIS.append(started)
+        yield started
         contract.REDIS.clear()
 
 
@@ -32,13 +32,6 @@ def _redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def names() -> RedisNames:
     """Those of a log of the test's own."""
     return RedisNames(uuid.uuid4().hex)
-
-
-@pytest.fixture
-def server() -> RedisServer:
-    from tests.backends import contract
-
-    return contract.REDIS[0]
 
 
 @pytest.fixture

@@ -38,8 +38,10 @@ from tests.support.manual_clock import at
 from tests.support.toy_log import ToyLog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from pathlib import Path
+
+    from _pytest.mark import ParameterSet
 
     from gateway.backends.contract import Log
     from tests.support.redis_servers import RedisServer
@@ -78,9 +80,17 @@ async def opened(kind: str, folder: Path, max_retired: int = MANY) -> AsyncItera
         await log.close()
 
 
-@pytest.fixture(params=FACTORIES)
+def kinds(names: Iterable[str]) -> list[ParameterSet]:
+    """Return parameters for `kind`: only a log in Redis starts a process."""
+    started = pytest.mark.processes
+    return [pytest.param(name, marks=[started] if name == "redis" else []) for name in names]
+
+
+@pytest.fixture(params=kinds(FACTORIES))
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
+    if name == "redis":
+        request.getfixturevalue("server")
     return name
 
 

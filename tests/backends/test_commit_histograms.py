@@ -10,7 +10,8 @@ import pytest
 from gateway.backends.commit_histograms import APPENDS
 from gateway.backends.contract import Conflict
 from tests.backends.abilities import needed
-from tests.backends.contract import appended, created, opened, reclaimed, removed
+from tests.backends.contract import appended, created, kinds, opened, reclaimed, removed
+from tests.backends.contract import kind as kind
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def observed(log: Log) -> dict[str, int]:
     return {name: sum(it.counts) for name, it in needed(log.counts).histograms().items()}
 
 
-@pytest.mark.parametrize("kind", PHASES)
+@pytest.mark.parametrize("kind", kinds(PHASES), indirect=True)
 async def test_each_commit_is_observed_once_in_each_phase_of_its_log(
     kind: str, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from gateway.backends.sqlite.backups.verification import FileVerification
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from tests.backends.abilities import needed
-from tests.backends.contract import created
+from tests.backends.contract import created, kinds
 from tests.backends.redis_logs import connected
 from tests.support.waiting import until
 
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 
-@pytest.fixture(params=["memory", "file", "redis"])
+@pytest.fixture(params=kinds(["memory", "file", "redis"]))
 async def log(
-    request: pytest.FixtureRequest, tmp_path: Path, server: RedisServer, names: RedisNames
+    request: pytest.FixtureRequest, tmp_path: Path, names: RedisNames
 ) -> AsyncIterator[Log]:
     if request.param == "redis":
+        server = request.getfixturevalue("server")
         async with connected(f"{server.url}?prefix={names.prefix}") as shared:
             yield shared
         return

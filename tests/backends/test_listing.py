@@ -11,30 +11,21 @@ import pytest
 from gateway.backends.contract import Conflict
 from tests.backends.abilities import needed
 from tests.backends.contract import (
-    FACTORIES,
     appended,
     created,
-    opened,
     removed,
     replace,
 )
+from tests.backends.contract import kind as kind
+from tests.backends.contract import log as log
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from gateway.backends.contract import Log
     from gateway.protocol.streams.state import StreamState
 
 STREAMS = 5_000
 SEGMENTS = ["a", "b", "ab", "B", "z~", "%C3%A9", "a-", "a.b", "0"]
-
-
-@pytest.fixture(params=FACTORIES)
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
-    async with opened(request.param, tmp_path) as one:
-        yield one
 
 
 async def everything(log: Log, begins: str = "", limit: int = 500) -> list[str]:

@@ -12,7 +12,8 @@ from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import Stamp
 from tests.backends.abilities import needed
-from tests.backends.contract import FACTORIES, opened
+from tests.backends.contract import kind as kind
+from tests.backends.contract import opened
 from tests.streams.service import Service
 from tests.support.multi_append import framed
 
@@ -72,7 +73,6 @@ async def records(log: Log, state: StreamState) -> Sequence[bytes]:
     return found
 
 
-@pytest.mark.parametrize("kind", FACTORIES)
 async def test_multi_appends_of_many_writers_are_stored_contiguously_and_in_order(
     kind: str, tmp_path: Path
 ) -> None:
@@ -95,7 +95,6 @@ async def test_multi_appends_of_many_writers_are_stored_contiguously_and_in_orde
         assert needed(log.counts).histograms()["appends"].sum == requests
 
 
-@pytest.mark.parametrize("kind", FACTORIES)
 async def test_each_message_of_a_multi_append_has_its_own_end_offset(
     kind: str, tmp_path: Path
 ) -> None:
@@ -116,7 +115,6 @@ async def test_each_message_of_a_multi_append_has_its_own_end_offset(
             await service.fork("g", "s", position=4)
 
 
-@pytest.mark.parametrize("kind", FACTORIES)
 async def test_a_refused_multi_append_stores_nothing_and_uses_no_sequence_number(
     kind: str, tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.redis.names import RedisNames
-from tests.backends import contract
 from tests.backends.contract import created, removed
 from tests.backends.redis_logs import connected
 from tests.support.manual_clock import at
@@ -22,11 +21,6 @@ STRANGERS = {
     "a key of another type": ("SET", "{key}", "hello"),
     "a state that is no JSON": ("HSET", "{key}", "v", "1.0", "s", "no JSON"),
 }
-
-
-@pytest.fixture
-def server() -> RedisServer:
-    return contract.REDIS[0]
 
 
 @pytest.mark.parametrize("command", STRANGERS.values(), ids=STRANGERS.keys())

@@ -19,7 +19,6 @@ from gateway.backends.redis.servers.topology import Topology
 from gateway.protocol.http.trace_context import TraceContext
 from gateway.protocol.streams.state import Change, ProducerState
 from gateway.settings.log_kinds.redis import parse_redis
-from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
 from tests.backends.redis_logs import Hearing, connected
 from tests.support import virtual_time
@@ -75,8 +74,8 @@ def told(change: Change, heard: Change) -> bool:
 
 
 @pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
-    server, subscriptions = contract.REDIS[0], Hearing()
+async def pair(server: RedisServer) -> AsyncIterator[Pair]:
+    subscriptions = Hearing()
     url = f"{server.url}?prefix={uuid.uuid4().hex}"
     async with connected(url, subscriptions) as log, connected(url) as other:
         await until(lambda: subscriptions.histories == 1)  # removals are told from here on
@@ -248,6 +247,7 @@ async def test_changes_during_a_lost_connection_are_found_by_the_load_after_it(p
         assert found == state
 
 
+@pytest.mark.usefixtures("server")
 async def test_a_log_is_closed_at_once_while_its_connection_is_being_made() -> None:
     """Between any two passes of the loop."""
     for passes in range(0, 60, 2):

@@ -37,7 +37,7 @@ def redis_url(redis: RedisServer) -> str:
 
 
 @pytest.fixture(autouse=True)
-def kind_of_log(processes: None, request: pytest.FixtureRequest) -> Iterator[None]:
+def kind_of_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """The kind of the logs of gateways that name none."""
     if getattr(request, "param", "memory") == "memory":
         yield
@@ -52,4 +52,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every asynchronous test of some modules on several kinds of logs."""
     module = metafunc.module.__name__.rpartition(".")[2]
     if module in ON_SEVERAL_LOGS and metafunc.definition.get_closest_marker("asyncio"):
-        metafunc.parametrize("kind_of_log", ["memory", "redis"], indirect=True)
+        redis = pytest.param("redis", marks=pytest.mark.processes)
+        metafunc.parametrize("kind_of_log", ["memory", redis], indirect=True)

@@ -27,11 +27,16 @@ def asking(modules: Iterable[Path], fixture: str, unless: str) -> Iterator[Path]
 
 
 def not_asking(modules: Iterable[Path], fixture: str) -> Iterator[Path]:
-    """Yield the modules of which no test asks for a fixture."""
+    """Yield the modules of which no test asks for a fixture, nor a value of a parameter."""
     for module in modules:
         asked = _asked(module, fixture)
-        if asked and not any(asked):
+        if asked and not any(asked) and not _has_marked_values(module):
             yield module
+
+
+def _has_marked_values(module: Path) -> bool:
+    imported = (file for file, _ in _imports(module))
+    return any(source(one).has_marked_values for one in (module, *conftests(module), *imported))
 
 
 def _asked(module: Path, fixture: str) -> list[bool]:
@@ -69,8 +74,13 @@ def _for_all(path: Path) -> set[str]:
 
 def _imported(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the fixtures that a module imports, each with the module that it is from."""
+    return ((file, name) for file, name in _imports(path) if name in source(file).fixtures)
+
+
+def _imports(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what a module imports from other modules of tests."""
     for one in source(path).at_once:
         module, _, name = one.rpartition(".")
         file = ROOT / f"{module.replace('.', '/')}.py"
-        if one.startswith("tests.") and file.is_file() and name in source(file).fixtures:
+        if one.startswith("tests.") and file.is_file():
             yield file, name

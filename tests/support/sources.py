@@ -34,6 +34,8 @@ class Source:
     """The fixtures that each of its tests asks for."""
     marks: set[str] = field(default_factory=set)
     """The names of all decorators of its tests, such as `pytest.mark.smoke`."""
+    has_marked_values: bool = False
+    """Whether tests start processes for single values of their parameters."""
 
 
 @cache
@@ -44,6 +46,7 @@ def source(path: Path) -> Source:
     found = Source()
     for node in tree.body:
         _read(node, found)
+    found.has_marked_values = b"mark.processes" in text
     if b"import_module(" in text:
         found.late.update(_imported_by_name(tree))
     return found
