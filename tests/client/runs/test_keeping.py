@@ -54,6 +54,7 @@ async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
         assert await read(await runs.follow("a")) == b"Once upon"
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("processes")
 async def test_a_silent_run_reads_its_stream_once_per_third_of_its_ttl_at_most() -> None:
     with reference() as server:

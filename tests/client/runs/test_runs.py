@@ -24,6 +24,7 @@ async def test_a_run_is_readable_again_from_another_replica(runs: Runs, other: R
     assert await other.state("a") == RunState("finished")
 
 
+@pytest.mark.smoke
 async def test_a_run_goes_on_when_nobody_reads(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source())
@@ -89,6 +90,7 @@ async def test_following_an_ended_run_after_its_last_item_returns_none(runs: Run
     assert await runs.follow("a", 2) is None
 
 
+@pytest.mark.smoke
 async def test_a_stop_from_another_replica_closes_the_source(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source())
