@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pstats
-import re
 import subprocess
 import sys
 import tempfile
 import threading
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.machine import SERVER_CORE, TOOL_CORE, busy_seconds, cpu_seconds, resident_bytes
+from benchmarks.machine import TOOL_CORE, busy_seconds, cpu_seconds, resident_bytes
 from benchmarks.report import CORES, Column, Section, at_most
 from benchmarks.rounds import await_quiet, medians, tell
 from benchmarks.servers import HeadgateServer, Process, on_core
 from benchmarks.tools import ToolFailed
 from tests.support.ports import free_port
-from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +34,6 @@ ANSWERS, AT_ONCE, TOKENS = 10_000, 20, 20
 LONG_BYTES, EVENT_BYTES = 1_000_000_000, 4096
 FLAT_MB = 30.0  # by which memory may grow, whatever the number and the length of answers
 LOAD_TIMEOUT_S = 1800.0
-FUNCTIONS = 14  # of the profile
 LOGS = ("memory:", "file:")
 # Milliseconds until a provider's head. Those of real models are hundreds, in which Headgate has
 # time to create the streams.
@@ -48,16 +43,12 @@ FIRST_LOADS: dict[str, dict[str, object]] = {
     "the same, a head after 50 ms": {"wait_ms": 50, "is_as_sent": True},
 }
 ANSWERS_TTL_S = 3600
-# Imports and what they do.
-_OF_THE_START = re.compile(
-    r"importlib|builtins\.(compile|exec|__build_class__)|marshal|/re/|typing\.py"
-)
 
 
 class ModelGateway(HeadgateServer):
     """Headgate before a double of a provider, on the core of the tools."""
 
-    def __init__(self, log: str, *, profile: Path | None = None) -> None:
+    def __init__(self, log: str) -> None:
         self._provider_port = free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="headgate-bench-")
         origin = log if log == "memory:" else f"{log}{self._folder.name}/data"
@@ -71,11 +62,8 @@ class ModelGateway(HeadgateServer):
             "max_client_answers": 10 * MOST_ANSWERS,
             "max_answer_size": 2 * LONG_BYTES,
         }
-        preface = on_core(SERVER_CORE)
-        if profile is not None:
-            preface += (sys.executable, "-m", "cProfile", "-o", str(profile))
         environment = {"HEADGATE_MODELS": json.dumps([model]), "HEADGATE_LOG_REQUESTS": "info"}
-        super().__init__(origin, environment=environment, preface=preface)
+        super().__init__(origin, environment=environment)
         self.label = f"headgate {log}"
         self._provider: Process | None = None
 
@@ -90,10 +78,6 @@ class ModelGateway(HeadgateServer):
         if self._provider is not None:
             self._provider.stop()
         self._folder.cleanup()
-
-    def end(self) -> None:
-        """Let Headgate end by itself, so that a profile is written."""
-        self._headgate.terminate()
 
     @property
     def direct(self) -> tuple[int, str]:
@@ -153,12 +137,11 @@ def bench_first(plan: Plan) -> Section:
 
 
 def bench_at_once(plan: Plan) -> Section:
-    """Find the number of answers at once at which tokens get late, and profile that load."""
+    """Find the number of answers at once at which tokens get late."""
     found: dict[str, Measured] = {}
     for log in LOGS:
         with ModelGateway(log) as server:
             found[server.label] = _ramp(server, plan)
-        _profile(log, max(int(it["answers"]) for it in found[f"headgate {log}"].values()))
     return Section(
         title=f"answers at once of {PER_SECOND} tokens/s, on one core",
         columns=(
@@ -208,34 +191,6 @@ def _at_once(server: ModelGateway, answers: int, plan: Plan) -> Figures:
         "direct_p99_ms": direct["p99_ms"],
         "added_p99_ms": added,
     }
-
-
-def _profile(log: str, answers: int) -> None:
-    """Print the functions of Headgate that take the most time with so many answers at once."""
-    with tempfile.NamedTemporaryFile(suffix=".prof") as file:
-        with ModelGateway(log, profile=Path(file.name)) as server:
-            asked = {"answers": max(1, answers // 4), "per_second": PER_SECOND, "seconds": 5}
-            server.load("at once", [server.through], **asked)  # the profile makes all slower
-            server.end()
-        tell(f"--- {log} functions by their own time, with {asked['answers']} answers at once")
-        for share, calls, name in _functions(Path(file.name))[:FUNCTIONS]:
-            tell(f"{share:6.1%} {calls:>9,} calls  {name}")
-
-
-def _functions(profile: Path) -> list[tuple[float, int, str]]:
-    """Return shares of the time, calls and names of functions, without those of the start.
-
-    The loop's own time has the waiting in it.
-    """
-    stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]]
-    stats = vars(pstats.Stats(str(profile)))["stats"]
-    found = [
-        (own, calls, f"{file.removeprefix(f'{ROOT}/')}:{line} {name}")
-        for (file, line, name), (_, calls, own, _, _) in stats.items()
-        if not _OF_THE_START.search(f"{file} {name}") and name != "run"
-    ]
-    in_all = sum(own for own, _, _ in found)
-    return sorted(((own / in_all, calls, name) for own, calls, name in found), reverse=True)
 
 
 def bench_memory(plan: Plan) -> Section:

@@ -25,7 +25,6 @@ from benchmarks import (
     as_sent,
     catchup,
     edge_passed,
-    half_heads,
     longpoll,
     machine,
     many_streams,
@@ -149,14 +148,6 @@ def _origin_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Fi
     return _reads(stack, stack.enter_context(HeadgateProxy(program=program)))
 
 
-def _half_heads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
-    log = HeadgateServer("memory:", preface=on_core(machine.TOOL_CORE))
-    server = stack.enter_context(HeadgateProxy(program=program, origin=log))
-    server.create("doc", "text/plain", edge_passed.READ)
-    load = (server.port, edge_passed.CONNECTIONS, MILLISECONDS, server.pid)
-    return partial(half_heads.run, *load, "/v1/stream/doc?offset=-1")
-
-
 def _misses(stack: contextlib.ExitStack, server: Server) -> Callable[[], Figures]:
     """Return reads of which no two have the same query."""
     body = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "body"
@@ -237,7 +228,6 @@ LOADS: dict[str, Load] = {
     "reads": _own_reads,
     "logged-reads": _logged_reads,
     "origin-reads": _origin_reads,
-    "half-heads": _half_heads,
     "origin-misses": _origin_misses,
     "own-misses": _own_misses,
     "memory-appends": partial(_appends, "memory:", 8),
