@@ -16,7 +16,6 @@ import apsw
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
-    from types import TracebackType
 
 SECTOR = 512  # disks write a sector whole or not at all
 _numbers = itertools.count()
@@ -96,12 +95,7 @@ class PowerLossVFS(apsw.VFS):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.unregister()
 
     def excepthook(self, *_: object) -> bool:

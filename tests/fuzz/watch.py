@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.support.http1 import Answer, ConnectionEnded, Wire, ask, request
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from tests.support.processes import Headgate
@@ -65,12 +64,7 @@ class Watch:
         self._pulse.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._pulse.join()
 

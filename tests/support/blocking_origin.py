@@ -19,7 +19,6 @@ from tests.support.resets import reset_on_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import BinaryIO, Self
 
 
@@ -127,12 +126,7 @@ class BlockingOrigin:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             serving = [*self._open.values()]
         self.leave()
