@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.streams.state import Change
+    from gateway.web.connections.http_connection import HttpConnection
     from tests.support.http1 import Client
 
 FRESH_S = 1.0  # for so long a reader keeps its answer while the server drains
@@ -62,6 +63,15 @@ async def park(gateway: Serving, position: int, *lines: str) -> Client:
     return client
 
 
+async def connected(gateway: Serving) -> tuple[Client, HttpConnection]:
+    """Return a new client, and the gateway's end of its connection."""
+    known = set(gateway.server.connections)
+    client = await gateway.connect()
+    await until(lambda: bool(set(gateway.server.connections) - known))
+    (connection,) = set(gateway.server.connections) - known
+    return client, connection
+
+
 # ---------------------------------------------------------------- a round is due
 
 
@@ -81,10 +91,7 @@ async def test_a_reader_that_joins_around_a_round_gets_all_data_once(
         writer.send(post("s", b"two"))
         await until(lambda: gateway.route.appender.outcomes.pending == 1)
         await turns(20)
-        known = set(gateway.server.connections)
-        client = await gateway.connect()
-        await until(lambda: bool(set(gateway.server.connections) - known))
-        (connection,) = set(gateway.server.connections) - known
+        client, connection = await connected(gateway)
         where = "-1" if start < 0 else offset(start)
         connection.data_received(get(f"s?offset={where}&live=sse"))
         await turns(passes)
@@ -106,10 +113,7 @@ async def test_a_close_that_arrives_around_a_round_is_sent_to_every_reader(passe
         client = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(client, 3)
         (feed,) = gateway.route.feeds._feeds
-        known = set(gateway.server.connections)
-        poll = await gateway.connect()
-        await until(lambda: bool(set(gateway.server.connections) - known))
-        (connection,) = set(gateway.server.connections) - known
+        poll, connection = await connected(gateway)
 
         def publish() -> None:
             connection.data_received(get(f"s?offset={offset(6)}&live=long-poll"))
@@ -133,10 +137,7 @@ async def test_a_long_poll_between_an_append_and_its_round_waits_for_the_next_ro
     async with serving(log) as gateway:
         await gateway.ask(put("s", body=b"one"))
         first = await park(gateway, 3)
-        known = set(gateway.server.connections)
-        second = await gateway.connect()
-        await until(lambda: bool(set(gateway.server.connections) - known))
-        (connection,) = set(gateway.server.connections) - known
+        second, connection = await connected(gateway)
         readers = []
 
         def arrive() -> None:
@@ -173,10 +174,7 @@ async def test_a_long_poll_that_times_out_gets_no_data_from_before_its_request()
     async with serving(log, long_poll_timeout=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
         first = await park(gateway, 3)
-        known = set(gateway.server.connections)
-        second = await gateway.connect()
-        await until(lambda: bool(set(gateway.server.connections) - known))
-        (connection,) = set(gateway.server.connections) - known
+        second, connection = await connected(gateway)
 
         def arrive_and_wait() -> None:
             connection.data_received(get(f"s?offset={offset(6)}&live=long-poll"))

@@ -60,32 +60,23 @@ async def test_another_path_is_served_to_new_connections_and_open_ones_stay(
 
 
 @pytest.mark.parametrize("prefix", LISTENERS.values(), ids=LISTENERS)
-async def test_a_pair_that_does_not_belong_together_is_refused_with_all_else(
-    tmp_path: Path, prefix: str
+@pytest.mark.parametrize("is_mixed", [True, False], ids=["a mixed pair", "another setting"])
+async def test_a_reload_that_is_refused_leaves_the_certificate_and_all_else(
+    tmp_path: Path, is_mixed: bool, prefix: str
 ) -> None:
     authority = Authority.of(tmp_path)
     old, new = authority.issue(), authority.issue()
     before, after = old.write(tmp_path, "old"), new.write(tmp_path, "new")
-    mixed = after._replace(key=before.key)
+    reason = "expiry_grace cannot be changed by a reload"
+    more = {"expiry_grace": 1}
+    if is_mixed:
+        after, more = after._replace(key=before.key), {"max_live_readers": 1}
+        reason = f"{before.key} is not the key of the certificate in {after.certificate}"
     async with reloadable(tmp_path, **tls(prefix, before)) as at:
         in_force = at.gateway._configuration
-        (problem,) = await at.reload(STREAMS, max_live_readers=1, **tls(prefix, mixed))
-        assert f"{before.key} is not the key of the certificate in {after.certificate}" in problem
+        (problem,) = await at.reload(STREAMS, **more, **tls(prefix, after))
+        assert reason in problem
         assert at.gateway._configuration is in_force
-        port = at.admin_port if prefix else at.port
-        assert await asyncio.to_thread(serial, authority, port) == old.serial
-
-
-@pytest.mark.parametrize("prefix", LISTENERS.values(), ids=LISTENERS)
-async def test_a_reload_that_is_refused_for_another_setting_leaves_the_certificate(
-    tmp_path: Path, prefix: str
-) -> None:
-    authority = Authority.of(tmp_path)
-    old, new = authority.issue(), authority.issue()
-    before, after = old.write(tmp_path, "old"), new.write(tmp_path, "new")
-    async with reloadable(tmp_path, **tls(prefix, before)) as at:
-        (problem,) = await at.reload(STREAMS, expiry_grace=1, **tls(prefix, after))
-        assert "expiry_grace cannot be changed by a reload" in problem
         port = at.admin_port if prefix else at.port
         assert await asyncio.to_thread(serial, authority, port) == old.serial
 

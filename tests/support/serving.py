@@ -81,33 +81,11 @@ class Options(NamedTuple):
 
 def settings_of(options: Options) -> Settings:
     """As they are, also where an operator could not choose so."""
-    return DEFAULTS.but(
-        long_poll_timeout=options.long_poll_timeout,
-        sse_heartbeat=options.heartbeat,
-        sse_max_age=options.sse_max_age,
-        max_connections=options.max_connections,
-        max_client_connections=options.max_client_connections or options.max_connections,
-        max_client_appends=options.max_client_appends,
-        max_client_append_bytes=options.max_client_append_bytes,
-        max_client_creations=options.max_client_creations,
-        trusted_proxies=tuple(options.trusted_proxies),
-        hosts=tuple(options.hosts),
-        max_loop_lag=options.max_loop_lag,
-        max_live_readers=options.max_live_readers,
-        max_feeds=options.max_feeds,
-        max_append=options.max_append,
-        max_pending_appends=options.max_pending_appends,
-        cache_size=options.cache_size,
-        header_timeout=options.header_timeout,
-        body_timeout=options.body_timeout,
-        min_body_rate=options.min_body_rate,
-        keepalive_timeout=options.keepalive_timeout,
-        cors_origins=tuple(options.cors_origins),
-        write_origins=tuple(options.write_origins),
-        log_requests=options.log_requests,
-        tokens_file=options.tokens_file,
-        keys_file=options.keys_file,
-    )
+    given = {name: it for name, it in options._asdict().items() if name in Settings.settings}
+    for name in ("trusted_proxies", "hosts", "cors_origins", "write_origins"):
+        given[name] = tuple(given[name])
+    given["max_client_connections"] = options.max_client_connections or options.max_connections
+    return DEFAULTS.but(sse_heartbeat=options.heartbeat, **given)
 
 
 class Serving:
