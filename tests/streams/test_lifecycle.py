@@ -9,7 +9,6 @@ import pytest
 from gateway.backends.contract import Conflict
 from gateway.errors import (
     BadRequest,
-    ConfigurationConflict,
     LogUnavailable,
     StreamGone,
     StreamNotFound,
@@ -48,20 +47,6 @@ async def test_a_creation_is_completed_although_its_client_disconnects() -> None
     assert await service.data("s") == b"a"
 
 
-async def test_a_path_can_be_created_again_after_a_deletion() -> None:
-    service = Service()
-    first = (await service.create("s", b"old")).state
-    await service.lifecycle.delete("s")
-    with pytest.raises(StreamNotFound):
-        await service.data("s")
-    with pytest.raises(StreamNotFound):
-        await service.lifecycle.delete("s")
-    again = (await service.create("s", b"new")).state
-    assert again.generation == first.generation + 1
-    assert again.stream_id != first.stream_id
-    assert await service.data("s") == b"new"
-
-
 async def test_an_expired_stream_can_be_created_again_at_once() -> None:
     service = Service()
     await service.create("s", b"old", lifetime=MINUTE)
@@ -71,40 +56,6 @@ async def test_an_expired_stream_can_be_created_again_at_once() -> None:
     again = await service.create("s", b"new")
     assert (again.new, again.state.generation) == (True, 1)
     assert await service.data("s") == b"new"
-
-
-async def test_appends_to_a_fork_and_to_its_source_stay_apart() -> None:
-    service = Service()
-    await service.create("s", b"one")
-    await service.append("s", b"two")
-    await service.fork("f", "s", b"!", position=3)
-    await service.append("s", b"three")
-    await service.append("f", b"?")
-    assert await service.data("s") == b"onetwothree"
-    assert await service.data("f") == b"one!?"
-
-
-@pytest.mark.parametrize(
-    ("position", "sub_offset", "data"),
-    [
-        (0, 0, b""),
-        (0, 2, b"on"),
-        (0, 3, b"one"),
-        (3, 0, b"one"),
-        (3, 1, b"onet"),
-        (6, 0, b"onetwo"),
-    ],
-)
-async def test_a_fork_inside_a_record_holds_the_source_up_to_that_byte(
-    position: int, sub_offset: int, data: bytes
-) -> None:
-    service = Service()
-    await service.create("s", b"one")
-    await service.append("s", b"two")
-    await service.fork("f", "s", position=position, sub_offset=sub_offset)
-    assert await service.data("f") == data
-    await service.append("f", b"+")
-    assert await service.data("f") == data + b"+"
 
 
 @pytest.mark.parametrize(
@@ -134,49 +85,6 @@ async def test_a_fork_during_an_append_has_one_consistent_state_of_its_source() 
     source = (await other.log.load("s")).place.state
     assert source is not None
     assert (source.references, await other.data("s")) == (2, b"abc")
-
-
-async def test_a_deleted_source_stays_until_its_last_fork_is_deleted() -> None:
-    service = Service()
-    await service.create("s", b"past")
-    await service.fork("f", "s")
-    await service.fork("g", "s")
-    await service.lifecycle.delete("s")
-    with pytest.raises(StreamGone):
-        await service.present("s")
-    with pytest.raises(ConfigurationConflict):
-        await service.create("s")
-    with pytest.raises(ConfigurationConflict):
-        await service.fork("h", "s")
-    await service.lifecycle.delete("f")
-    assert await service.data("g") == b"past"
-    await service.lifecycle.delete("g")
-    assert [(await service.log.load(path)).place.state for path in "sfg"] == [None] * 3
-    assert (await service.create("s")).state.generation == 1
-
-
-async def test_deleting_the_last_of_a_chain_of_forks_removes_the_whole_chain() -> None:
-    service = Service()
-    await service.create("s0", b"0")
-    for level in range(1, 6):
-        await service.fork(f"s{level}", f"s{level - 1}", b"%d" % level)
-    for level in range(5):
-        await service.lifecycle.delete(f"s{level}")
-    assert await service.data("s5") == b"012345"
-    await service.lifecycle.delete("s5")
-    states = [(await service.log.load(f"s{level}")).place.state for level in range(6)]
-    assert states == [None] * 6
-
-
-async def test_deleting_a_fork_of_a_live_source_only_drops_a_reference() -> None:
-    service = Service()
-    await service.create("s", b"past")
-    await service.fork("f", "s")
-    await service.lifecycle.delete("f")
-    state = await service.present("s")
-    assert (state.references, state.soft_deleted) == (0, False)
-    await service.lifecycle.delete("s")
-    assert (await service.log.load("s")).place.state is None
 
 
 async def test_an_expired_source_stays_until_its_fork_is_deleted() -> None:

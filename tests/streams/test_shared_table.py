@@ -13,7 +13,7 @@ from gateway.protocol.streams.state import Change, Lifetime, StreamState
 from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
 from gateway.streams.following import LINGER_S
 from gateway.streams.reload_queue import RELOAD_S
-from tests.backends.contract import appended, created, removed
+from tests.backends.contract import appended, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service, two
 from tests.support import virtual_time
@@ -434,14 +434,6 @@ async def test_a_notification_of_a_trim_drops_all_cached_chunks_of_the_stream() 
     assert service.dropped == [(state.stream_id, True)]
 
 
-async def test_notifications_for_a_stream_not_in_use_are_ignored() -> None:
-    service, log, _ = two()
-    log.news.on_change(created(log, "s", b"a", history=log.server.history))
-    log.news.on_missed_changes("s")
-    await turns()
-    assert (len(service.table), service.dropped, log.loaded) == (0, [], 0)
-
-
 # ---------------------------------------------------------------- what was missed
 
 
@@ -542,14 +534,6 @@ async def test_following_a_stream_three_times_subscribes_once() -> None:
     for _ in range(3):
         service.table.following.follow(active)
     assert (log.followed, active.idle) == (["+s"], False)
-
-
-async def test_a_stream_of_a_private_log_is_not_followed() -> None:
-    service = Service()
-    await service.create("s")
-    active = service.table.get("s")
-    service.table.following.follow(active)
-    assert (active.followed, active.idle) == (False, True)
 
 
 def test_a_stream_that_gets_a_reader_within_the_linger_time_stays_followed() -> None:
