@@ -92,23 +92,13 @@ def test_a_path_over_the_limit_is_refused(first: str) -> None:
     assert refusal.value.detail == f"the path is over {MAX_PATH_BYTES} bytes"
 
 
-def test_the_canonical_form_of_an_accepted_path_is_accepted() -> None:
-    """Location names a new stream by its canonical path, and clients read from there."""
-    raw = "/" + "é" * 1000
-    try:
-        path = canonical_path(raw)
-    except BadRequest:
-        return
-    assert canonical_path(path) == path
-
-
 PIECES = st.sampled_from(
     ["/", ".", "..", "%2e", "%2F", "%00", "%", "%c3%a9", "é", "\udcff", "a", "?", "\x00", "\n"]
 ) | st.text(max_size=3)
 
 
 @given(st.lists(PIECES, max_size=12).map("".join))
-@example("/" + "é" * 500)
+@example("/" + "é" * 1000)  # which is longer as it stands in Location
 def test_an_accepted_path_becomes_canonical_and_has_no_dot_segments(text: str) -> None:
     raw = f"/{text}"
     try:
