@@ -125,14 +125,14 @@ def test_a_module_lacks_what_it_and_its_helpers_import_beyond_the_lock(tmp_path:
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(220)  # to collect everything takes a minute of a core
+@pytest.mark.timeout(600)  # to collect everything takes half a minute of a core
 def test_sources_and_the_page_of_promises_tell_which_command_plays_a_test() -> None:
     listed = subprocess.run(
         [sys.executable, "-c", LIST],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,
-        timeout=200,
+        timeout=580,
     ).stdout.decode()
     played: dict[str, set[str]] = defaultdict(set)
     for line in listed.partition(f"{BEGIN}\n")[2].splitlines():
