@@ -23,11 +23,32 @@ _PAGES = (
 )
 _ANSWERS = tuple(it.path.removeprefix("/api/") for it in OPERATIONS if it.method == "GET")
 _VALUES = (
-    *("", PREFIX, "/none", "a", "-1", "0", "active", "0:9:a", "15m", "nginx", "%", "\u00e9"),
-    *("x" * 300, "9" * 30),
+    "",
+    PREFIX,
+    "/none",
+    "a",
+    "-1",
+    "0",
+    "active",
+    "0:9:a",
+    "15m",
+    "nginx",
+    "%",
+    "\u00e9",
+    "x" * 300,
+    "9" * 30,
 )
 _KEYS = (
-    *("route", "name", "offset", "skip", "limit", "span", "order", "after", "begins", "target"),
+    "route",
+    "name",
+    "offset",
+    "skip",
+    "limit",
+    "span",
+    "order",
+    "after",
+    "begins",
+    "target",
     "status",
 )
 _FIELDS = (

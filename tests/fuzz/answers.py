@@ -17,11 +17,35 @@ PROBE = f"{corpus.PREFIX}/probe"
 RIGHT = b"what the origin has always had"
 _HOLD_S = 0.5
 _STATUSES = (
-    *("200 OK", "200 OK", "200 OK", "200 OK", "200", "201 Created", "204 No Content"),
-    "206 Partial",
-    *("301 Moved", "302 Found", "304 Not Modified", "400 Bad", "404 None", "409 Conflict"),
-    "410 Gone",
-    *("412 No", "416 No", "429 Later", "503 Away", "599 x", "99 x", "1000 x", "+200 x"),
+    *(
+        "200 OK",
+        "200 OK",
+        "200 OK",
+        "200 OK",
+        "200",
+        "201 Created",
+        "204 No Content",
+        "206 Partial",
+    ),
+    *(
+        "301 Moved",
+        "302 Found",
+        "304 Not Modified",
+        "400 Bad",
+        "404 None",
+        "409 Conflict",
+        "410 Gone",
+    ),
+    *(
+        "412 No",
+        "416 No",
+        "429 Later",
+        "503 Away",
+        "599 x",
+        "99 x",
+        "1000 x",
+        "+200 x",
+    ),
     *("101 Switching", "103 Early", "200 \xff\xfe", "-1 x", "2e2 x"),
 )
 _FIELDS = (
@@ -52,8 +76,14 @@ _FIELDS = (
     ),
     *("Cache-Control: private, =,", 'Cache-Control: max-age="1', "Cache-Control: immutable"),
     *("Age: -1", f"Age: {'9' * 30}", "Age: x", "Date: then", "Expires: 0", "Last-Modified: x"),
-    *('ETag: "a"', "ETag: a", 'ETag: W/"', 'ETag: "\xff"', "Location: http://["),
-    "Location: /x\x7f",
+    *(
+        'ETag: "a"',
+        "ETag: a",
+        'ETag: W/"',
+        'ETag: "\xff"',
+        "Location: http://[",
+        "Location: /x\x7f",
+    ),
     *("Retry-After: x", f"Retry-After: {'9' * 30}", "Connection: close", "Connection: ,,"),
     *(
         "Transfer-Encoding: chunked",
@@ -65,7 +95,13 @@ _FIELDS = (
     *("Via: 1.1 x", "Keep-Alive: timeout=x", "Producer-Epoch: x", "Producer-Seq: 9", "Link: <"),
 )
 _BODIES = (
-    *(b"", b"some data", b"[1,2]", b'[{"a": 1}', b"{", b"\xff\xfe", b"event: data\ndata: x\n\n"),
+    b"",
+    b"some data",
+    b"[1,2]",
+    b'[{"a": 1}',
+    b"{",
+    b"\xff\xfe",
+    b"event: data\ndata: x\n\n",
 )
 
 

@@ -32,8 +32,15 @@ PARSER = ROOT / "tests" / "node" / "parse_events.mjs"
 INJECTED = (
     *("\r", "\n", "\r\n", "\n\n", "\r\r", "\r\n\r\n", "\n\r", "\u2028", "\u2029", "\x85", "\x0b"),
     *("data:", "data: x", "event: control", "id: 7", "retry: 1", ":", ": comment", "\ufeff"),
-    *('data: {"streamClosed":true}', "event: control\ndata: {}\n\n", "a", " ", "  ", "\0"),
-    "\u00e9",
+    *(
+        'data: {"streamClosed":true}',
+        "event: control\ndata: {}\n\n",
+        "a",
+        " ",
+        "  ",
+        "\0",
+        "\u00e9",
+    ),
 )
 TEXT = st.lists(st.sampled_from(INJECTED), min_size=1, max_size=8).map("".join)
 KINDS = st.sampled_from(["text/plain", "application/json", "application/octet-stream"])

@@ -22,7 +22,13 @@ INJECTED = (
     *("\u0085", '"}', '","level":"error', "\\n", "\\u000a", "\\", "{}", "%22%7d%0a%7b", "\xff"),
 )
 RAW = (
-    *(b"\x1b[31m", b"\x9b31m", b"\xe2\x80\xae", b"\xe2\x80\xa8", b"\xff\xfe", b'"}', b"\\"),
+    b"\x1b[31m",
+    b"\x9b31m",
+    b"\xe2\x80\xae",
+    b"\xe2\x80\xa8",
+    b"\xff\xfe",
+    b'"}',
+    b"\\",
     b"\x85",
 )
 FIELDS = ("User-Agent", "X-Forwarded-For", "Forwarded", "X-Request-Id", "Origin", "Referer")

@@ -41,10 +41,22 @@ TEXTS = (b"x", b"hello", b"two\nlines")
 JSONS = (b"7", b'[1, 2,"3"]', b'{"a": [1]}')
 WRONG = (b"", b"[]", b"[1")
 HAPPENINGS = (
-    *("AppendOutcome", "BadRequest", "ConfigurationConflict", "ContentTypeMismatch"),
-    *("CreationOutcome", "ProducerFenced", "SequenceGap", "SequenceRegression", "StreamClosed"),
-    *("StreamGone", "StreamNotFound", "expired", "forks of forks", "later generations"),
-    *("references", "soft-deleted"),
+    "AppendOutcome",
+    "BadRequest",
+    "ConfigurationConflict",
+    "ContentTypeMismatch",
+    "CreationOutcome",
+    "ProducerFenced",
+    "SequenceGap",
+    "SequenceRegression",
+    "StreamClosed",
+    "StreamGone",
+    "StreamNotFound",
+    "expired",
+    "forks of forks",
+    "later generations",
+    "references",
+    "soft-deleted",
 )
 replace = msgspec.structs.replace
 

@@ -25,13 +25,25 @@ from typing import NamedTuple
 
 # What the commands and the kinds of origins import, also as late as when they are used.
 PRELOADED = (
-    *("admin.app", "admin.pages.site", "admin.api.openapi", "gateway.serve"),
-    *("gateway.edge_parts", "gateway.workers.supervisor", "gateway.workers.worker"),
-    *("gateway.backends.redis.log", "gateway.backends.sqlite.log"),
-    *("gateway.commands.one_stream.append", "gateway.commands.cdn", "gateway.commands.doctor"),
-    *("gateway.commands.healthcheck", "gateway.commands.token"),
-    *("gateway.commands.cdn_doctor.report", "headgate.following"),
-    *("gateway.commands.redis_doctor.report", "gateway.monitoring.grafana", "encodings.idna"),
+    "admin.app",
+    "admin.pages.site",
+    "admin.api.openapi",
+    "gateway.serve",
+    "gateway.edge_parts",
+    "gateway.workers.supervisor",
+    "gateway.workers.worker",
+    "gateway.backends.redis.log",
+    "gateway.backends.sqlite.log",
+    "gateway.commands.one_stream.append",
+    "gateway.commands.cdn",
+    "gateway.commands.doctor",
+    "gateway.commands.healthcheck",
+    "gateway.commands.token",
+    "gateway.commands.cdn_doctor.report",
+    "headgate.following",
+    "gateway.commands.redis_doctor.report",
+    "gateway.monitoring.grafana",
+    "encodings.idna",
 )
 STREAMS = 3  # stdin, stdout and stderr
 MOST_DESCRIPTORS = 16

@@ -124,8 +124,17 @@ HEADS = [
     *(
         _made(f"Host {host or 'that is empty'}", _head(f"Host: {host}"))
         for host in (
-            *("", "a b", "a,b", "u:p@headgate.test", "headgate.test:99999", "headgate.test:"),
-            *("[::1]", "[::1", "[1]", "HEADGATE.test:80", "\u00e9"),
+            "",
+            "a b",
+            "a,b",
+            "u:p@headgate.test",
+            "headgate.test:99999",
+            "headgate.test:",
+            "[::1]",
+            "[::1",
+            "[1]",
+            "HEADGATE.test:80",
+            "\u00e9",
         )
     ),
     _made(
