@@ -6,6 +6,7 @@ The fields are those that the services send, with those that no SDK reads.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 CITY = '{"city":"Rome"}'
@@ -111,8 +112,8 @@ class Responses:
             about = {"item_id": item["id"], "output_index": self._index, "summary_index": index}
             empty = {"type": "summary_text", "text": ""}
             self._add("reasoning_summary_part.added", **about, part=empty)
-            for word in summary.split(" "):
-                self._add("reasoning_summary_text.delta", **about, delta=f"{word} ")
+            for word in re.findall(r"\S+ ?", summary):
+                self._add("reasoning_summary_text.delta", **about, delta=word)
             self._add("reasoning_summary_text.done", **about, text=summary)
             self._add("reasoning_summary_part.done", **about, part={**empty, "text": summary})
         told = [{"type": "summary_text", "text": summary} for summary in summaries]

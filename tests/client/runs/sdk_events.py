@@ -5,6 +5,7 @@ To import them takes seconds: a test does so when it runs, not while tests are c
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anthropic.types
@@ -15,184 +16,49 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from pydantic import TypeAdapter
 
-ANTHROPIC: TypeAdapter[Any] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
-RESPONSES: TypeAdapter[Any] = TypeAdapter(openai.types.responses.ResponseStreamEvent)
+from tests.client.runs.provider_bytes import Anthropic, Responses, chat, chat_call
+
+ANTHROPIC_TYPES: TypeAdapter[Any] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
+RESPONSES_TYPES: TypeAdapter[Any] = TypeAdapter(openai.types.responses.ResponseStreamEvent)
+CITY = ('{"city":', '"Rome"}')
 
 
-def chat(delta: dict[str, Any], finish: str | None = None) -> openai.types.chat.ChatCompletionChunk:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-    return openai.types.chat.ChatCompletionChunk.model_validate(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion.chunk",
-            "created": 1,
-            "model": "m",
-            "choices": [choice],
-        }
-    )
+def sent(body: bytes) -> list[dict[str, Any]]:
+    """Return the data of the events of an answer, but for those that the SDKs read over."""
+    lines = (line[6:] for line in body.splitlines() if line.startswith(b"data: {"))
+    return [event for event in map(json.loads, lines) if event.get("type") != "ping"]
 
 
-def tool_piece(arguments: str, **first: object) -> dict[str, Any]:
-    function = {"arguments": arguments} | ({"name": "weather"} if first else {})
-    return {"tool_calls": [{"index": 0, "function": function, **first}]}
+def response_event(kind: str, **fields: object) -> Any:
+    return RESPONSES_TYPES.validate_python({"type": kind, "sequence_number": 0, **fields})
 
 
 CHAT = [
-    chat({"role": "assistant", "content": ""}),
-    chat({"content": "Once "}),
-    chat({"content": "upon"}),
-    chat(tool_piece("", id="call_1", type="function")),
-    chat(tool_piece('{"city":')),
-    chat(tool_piece('"Rome"}')),
-    chat({}, "tool_calls"),
-    openai.types.chat.ChatCompletionChunk.model_validate(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion.chunk",
-            "created": 1,
-            "model": "m",
-            "choices": [],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-        }
-    ),
+    openai.types.chat.ChatCompletionChunk.model_validate(chunk)
+    for chunk in sent(
+        chat(
+            {"content": ""},
+            {"content": "Once "},
+            {"content": "upon"},
+            chat_call(0, "", "call_1"),
+            *(chat_call(0, piece) for piece in CITY),
+            finish="tool_calls",
+        )
+    )
 ]
-
-
-def response(status: str, error: object = None) -> dict[str, Any]:
-    return {
-        "id": "resp_1",
-        "object": "response",
-        "created_at": 1,
-        "model": "m",
-        "status": status,
-        "error": error,
-        "output": [],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "incomplete_details": None,
-        "instructions": None,
-        "metadata": {},
-        "temperature": 1,
-        "top_p": 1,
-    }
-
-
-def responses(*events: dict[str, Any]) -> list[Any]:
-    return [
-        RESPONSES.validate_python({"sequence_number": number, **event})
-        for number, event in enumerate(events)
-    ]
-
-
-MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "content": []}
-CALL = {
-    "type": "function_call",
-    "id": "fc_1",
-    "call_id": "call_1",
-    "name": "weather",
-    "arguments": "",
-}
-TEXT = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
-RESPONSES_EVENTS = responses(
-    {"type": "response.created", "response": response("in_progress")},
-    {
-        "type": "response.output_item.added",
-        "output_index": 0,
-        "item": {"type": "reasoning", "id": "rs_1", "summary": []},
-    },
-    {
-        "type": "response.reasoning_summary_text.delta",
-        "item_id": "rs_1",
-        "output_index": 0,
-        "summary_index": 0,
-        "delta": "Hm.",
-    },
-    {
-        "type": "response.output_item.done",
-        "output_index": 0,
-        "item": {"type": "reasoning", "id": "rs_1", "summary": []},
-    },
-    {
-        "type": "response.output_item.added",
-        "output_index": 1,
-        "item": {**MESSAGE, "status": "in_progress"},
-    },
-    {"type": "response.output_text.delta", **TEXT, "delta": "Once ", "logprobs": []},
-    {"type": "response.output_text.delta", **TEXT, "delta": "upon", "logprobs": []},
-    {"type": "response.output_text.done", **TEXT, "text": "Once upon", "logprobs": []},
-    {
-        "type": "response.output_item.done",
-        "output_index": 1,
-        "item": {**MESSAGE, "status": "completed"},
-    },
-    {"type": "response.output_item.added", "output_index": 2, "item": CALL},
-    *(
-        {
-            "type": "response.function_call_arguments.delta",
-            "item_id": "fc_1",
-            "output_index": 2,
-            "delta": delta,
-        }
-        for delta in ('{"city":', '"Rome"}')
-    ),
-    {
-        "type": "response.output_item.done",
-        "output_index": 2,
-        "item": {**CALL, "arguments": '{"city":"Rome"}'},
-    },
-    {"type": "response.completed", "response": response("completed")},
-)
-
-
-def block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"type": "content_block_start", "index": index, "content_block": start},
-        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
-        {"type": "content_block_stop", "index": index},
-    ]
-
-
-USAGE = {"input_tokens": 1, "output_tokens": 1}
-STARTED: dict[str, Any] = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "content": [],
-    "model": "m",
-    "stop_reason": None,
-    "stop_sequence": None,
-    "usage": USAGE,
-}
-ANTHROPIC_EVENTS: list[Any] = [
-    ANTHROPIC.validate_python(event)
-    for event in [
-        {"type": "message_start", "message": STARTED},
-        *block(
-            0,
-            {"type": "thinking", "thinking": "", "signature": ""},
-            {"type": "thinking_delta", "thinking": "Hm."},
-            {"type": "signature_delta", "signature": "s"},
-        ),
-        *block(
-            1,
-            {"type": "text", "text": ""},
-            {"type": "text_delta", "text": "Once "},
-            {"type": "text_delta", "text": "upon"},
-        ),
-        *block(
-            2,
-            {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}},
-            {"type": "input_json_delta", "partial_json": '{"city":'},
-            {"type": "input_json_delta", "partial_json": '"Rome"}'},
-        ),
-        {
-            "type": "message_delta",
-            "delta": {"stop_reason": "tool_use", "stop_sequence": None},
-            "usage": {"output_tokens": 9},
-        },
-        {"type": "message_stop"},
-    ]
+RESPONSES = sent(Responses().reasoning("Hm.").message("Once ", "upon").call("call_1", *CITY).end())
+# Which the type of the SDK requires, and the service leaves out.
+RESPONSES[-1]["response"]["usage"]["input_tokens_details"]["cache_write_tokens"] = 0
+RESPONSES_EVENTS = [RESPONSES_TYPES.validate_python(event) for event in RESPONSES]
+ANTHROPIC_EVENTS = [
+    ANTHROPIC_TYPES.validate_python(event)
+    for event in sent(
+        Anthropic()
+        .thinking("Hm.")
+        .text("Once ", "upon")
+        .call("call_1", *CITY)
+        .end("tool_use", output_tokens=9)
+    )
 ]
 # What the helper of the SDK gives beside the events themselves.
 DERIVED: list[Any] = [
@@ -238,14 +104,11 @@ LANGCHAIN_EVENTS = [
 ]
 LANGGRAPH = [(chunk, {"langgraph_node": "agent"}) for chunk in LANGCHAIN]
 
-FAILURES = {
-    "openai": responses({"type": "error", "code": "x", "message": "Overloaded", "param": None}),
-    "openai-failed": responses(
-        {
-            "type": "response.failed",
-            "response": response("failed", {"code": "server_error", "message": "Overloaded"}),
-        }
-    ),
+OVERLOADED = {"code": "server_error", "message": "Overloaded"}
+FAILED = {**RESPONSES[-1]["response"], "status": "failed", "error": OVERLOADED}
+FAILURES: dict[str, list[Any]] = {
+    "openai": [response_event("error", **OVERLOADED, param=None)],
+    "openai-failed": [response_event("response.failed", response=FAILED)],
     "anthropic": [
         {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     ],
