@@ -21,7 +21,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["QUESTION", "SECRET", "Command", "Model", "graph"]
+__all__ = ["QUESTION", "SECRET", "Command", "Model", "StreamingModel", "graph"]
 SECRET = "what the state of the graph holds"
 QUESTION = {"messages": [("system", SECRET), ("user", "Is it sunny in Rome?")]}
 
@@ -39,13 +39,8 @@ def broken(city: str) -> str:
     raise ValueError(f"no weather in {city}")
 
 
-class Model(BaseChatModel):
-    """Calls the tool, and then says what it has answered; or says the pieces of a script.
-
-    The script has the pieces of each message, of which it says the one behind the last answers.
-    """
-
-    script: list[list[dict[str, Any]]] = Field(default_factory=list)
+class StreamingModel(BaseChatModel):
+    """Answers with what its subclass streams."""
 
     @property
     def _llm_type(self) -> str:
@@ -58,6 +53,15 @@ class Model(BaseChatModel):
         self, messages: list[BaseMessage], *args: object, **kwargs: object
     ) -> ChatResult:
         return await agenerate_from_stream(self._astream(messages))
+
+
+class Model(StreamingModel):
+    """Calls the tool, and then says what it has answered; or says the pieces of a script.
+
+    The script has the pieces of each message, of which it says the one behind the last answers.
+    """
+
+    script: list[list[dict[str, Any]]] = Field(default_factory=list)
 
     async def _astream(
         self, messages: list[BaseMessage], *args: object, **kwargs: object

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from headgate.runs import Runs, RunState, Step, langgraph
-from langchain_core.language_models.chat_models import BaseChatModel, agenerate_from_stream
 from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 
+from tests.client.runs.graph import StreamingModel
 from tests.client.runs.killed import Moment, note
 
 if TYPE_CHECKING:
@@ -33,24 +33,12 @@ SAID = {
 AGAIN = "(again) "
 
 
-class Model(BaseChatModel):
+class Model(StreamingModel):
     """Says the words of a step."""
 
     step: str
     attempt: int
     moment: Any = None
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def _generate(self, *args: object, **kwargs: object) -> ChatResult:
-        raise NotImplementedError
-
-    async def _agenerate(
-        self, messages: list[BaseMessage], *args: object, **kwargs: object
-    ) -> ChatResult:
-        return await agenerate_from_stream(self._astream(messages))
 
     async def _astream(
         self, messages: list[BaseMessage], *args: object, **kwargs: object
