@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
 from click.testing import CliRunner
@@ -52,6 +52,10 @@ CONSOLE = "http://127.0.0.1:4439/alerts"
 PROCESS = 'job="headgate", instance="a:1"'
 ROUTE = f'{PROCESS}, route="/r"'
 DAY_S = 86_400
+BY_PROCESS = {"job": "headgate", "instance": "a:1"}
+BY_ROUTE = {**BY_PROCESS, "route": "/r"}
+BY_ROUTE_OF_ALL = {"job": "headgate", "route": "/r"}
+Pair: TypeAlias = tuple[dict[str, str], dict[str, str]]
 
 
 class Case(NamedTuple):
@@ -64,15 +68,10 @@ class Case(NamedTuple):
     series: dict[str, str]
     quiet: dict[str, str]
     minute: int
-    labels: dict[str, str]
     summary: str
+    labels: dict[str, str] = BY_ROUTE
     settings: Settings = EVERYTHING
     every: int = 1  # minutes between two evaluations
-
-
-BY_PROCESS = {"job": "headgate", "instance": "a:1"}
-BY_ROUTE = {**BY_PROCESS, "route": "/r"}
-BY_ROUTE_OF_ALL = {"job": "headgate", "route": "/r"}
 
 
 def buckets(metric: str, labels: str, within: dict[str, int]) -> dict[str, str]:
@@ -93,6 +92,11 @@ def certificate(expiry_s: int, lifetime_s: int) -> dict[str, str]:
 
 def gauge(name: str, labels: str, value: float) -> dict[str, str]:
     return {f"{name}{{{labels}}}": f"{value:.12g}x60"}
+
+
+def gauges(name: str, labels: str, fires: float, quiet: float) -> Pair:
+    """Return a gauge at which an alert fires, and one at which it does not yet."""
+    return gauge(name, labels, fires), gauge(name, labels, quiet)
 
 
 def wakes(*, failed: int, delivered: int) -> dict[str, str]:
@@ -227,16 +231,16 @@ CASES = [
         {f"up{{{PROCESS}}}": "1x4 0x60", BUILD: "1x4 stale"},
         {'up{job="node", instance="b:1"}': "0x60"},
         6,
-        BY_PROCESS,
         "a:1 cannot be scraped.",
+        labels=BY_PROCESS,
     ),
     Case(
         "HeadgateFewHits",
         reads(hits=69, misses=31),
         reads(hits=70, misses=30),
         14,  # there is one read a second from the fourth minute on
-        BY_ROUTE_OF_ALL,
         "/r serves 69% without the origin.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateFewHits",
@@ -246,31 +250,30 @@ CASES = [
             f'headgate_cache_results_total{{{PROCESS}, route="none", result="bypass"}}': "0+999x60",
         },
         15,
-        BY_ROUTE_OF_ALL,
         "/r serves 0% without the origin.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateReadersApart",
         readers_of_feeds(shared=1, readers=101),
         readers_of_feeds(shared=1, readers=100),
         11,
-        BY_ROUTE_OF_ALL,
         "Only 1 readers of /r share a fetch.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateReadersApart",
         readers_of_feeds(shared=1, readers=1000),
         readers_of_feeds(shared=2, readers=1000),
         11,
-        BY_ROUTE_OF_ALL,
         "Only 1 readers of /r share a fetch.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateSlowDelivery",
         buckets(DELIVERY, ROUTE, {"1": 98, "2.5": 100, "+Inf": 100}),
         buckets(DELIVERY, ROUTE, {"1": 99, "2.5": 100, "+Inf": 100}),
         11,
-        BY_ROUTE,
         "a:1 delivers new data of /r after 1.75s (p99).",
     ),
     Case(
@@ -278,40 +281,40 @@ CASES = [
         slow_readers(11),
         slow_readers(10),
         10,
-        BY_ROUTE_OF_ALL,
         "11% of the SSE readers of /r do not keep up.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateSlowReaders",
         slow_readers(3, readers=20),
         slow_readers(3, readers=19),
         10,
-        BY_ROUTE_OF_ALL,
         "15% of the SSE readers of /r do not keep up.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateEventLoopStalls",
         buckets(LAG, PROCESS, {"0.25": 98, "0.5": 100, "+Inf": 100}),
         buckets(LAG, PROCESS, {"0.25": 99, "0.5": 100, "+Inf": 100}),
         6,
-        BY_PROCESS,
         "The event loop of a:1 stalls for 375ms (p99).",
+        labels=BY_PROCESS,
     ),
     Case(
         "HeadgateFewFilesLeft",
         files(801),
         files(800),
         5,
-        BY_PROCESS,
         "a:1 uses 80.1% of its open-file limit.",
+        labels=BY_PROCESS,
     ),
     Case(
         "HeadgateServerErrors",
         answers((60, 51), all_told=1000),
         answers((60, 50), all_told=1000),
         3,
-        BY_ROUTE_OF_ALL,
         "5.1% of the requests to /r get 5xx.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     # After six good hours 2 % is 1.5 % of an hour in 45 minutes, and 1.4 % never 1.44 %.
     Case(
@@ -319,8 +322,8 @@ CASES = [
         answers((360, 0), (60, 200)),
         answers((360, 0), (60, 140)),
         405,
-        BY_ROUTE_OF_ALL,
         "1.5% of the requests to /r get 5xx.",
+        labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
     Case(
@@ -328,8 +331,8 @@ CASES = [
         answers((120, 61)),
         answers((120, 59)),
         15,
-        BY_ROUTE_OF_ALL,
         "0.61% of the requests to /r get 5xx.",
+        labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
     # Of one request a minute, ten have to fail.
@@ -338,8 +341,8 @@ CASES = [
         answers((60, 1), all_told=1),
         answers((9, 1), (60, 0), all_told=1),
         15,
-        BY_ROUTE_OF_ALL,
         "100% of the requests to /r get 5xx.",
+        labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
     Case(
@@ -347,8 +350,8 @@ CASES = [
         answers((60, 11)),
         answers((60, 9)),
         15,
-        BY_ROUTE_OF_ALL,
         "0.11% of the requests to /r get 5xx: more than the objective allows.",
+        labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
     Case(
@@ -356,79 +359,74 @@ CASES = [
         appends(failures=11),
         appends(failures=10),
         3,
-        BY_ROUTE,
         "1.1% of the appends to /r fail on a:1.",
     ),
     Case(
         "HeadgateAccessFileRefused",
-        gauge("headgate_access_file_ok", f'{PROCESS}, setting="tokens_file"', 0),
-        gauge("headgate_access_file_ok", f'{PROCESS}, setting="tokens_file"', 1),
+        *gauges("headgate_access_file_ok", f'{PROCESS}, setting="tokens_file"', 0, 1),
         1,
-        {**BY_PROCESS, "setting": "tokens_file"},
         "a:1 cannot use the present file of tokens_file.",
+        labels={**BY_PROCESS, "setting": "tokens_file"},
     ),
     Case(
         "HeadgateCertificateFilesRefused",
-        gauge("headgate_tls_files_ok", f'{PROCESS}, setting="tls_certificate"', 0),
-        gauge("headgate_tls_files_ok", f'{PROCESS}, setting="tls_certificate"', 1),
+        *gauges("headgate_tls_files_ok", f'{PROCESS}, setting="tls_certificate"', 0, 1),
         1,
-        {**BY_PROCESS, "setting": "tls_certificate"},
         "a:1 cannot use the present files of tls_certificate.",
+        labels={**BY_PROCESS, "setting": "tls_certificate"},
     ),
     Case(
         "HeadgateCertificateExpiresSoon",
         certificate(expiry_s=14 * DAY_S - 60, lifetime_s=90 * DAY_S),
         certificate(expiry_s=14 * DAY_S + 59 * 60, lifetime_s=90 * DAY_S),
         10,
-        {**BY_PROCESS, "setting": "tls_certificate"},
         "The certificate of tls_certificate on a:1 expires in 13d 23h 49m 0s.",
+        labels={**BY_PROCESS, "setting": "tls_certificate"},
     ),
     Case(
         "HeadgateCertificateExpires",
         certificate(expiry_s=7 * 3600, lifetime_s=6 * DAY_S),
         certificate(expiry_s=9 * 3600, lifetime_s=6 * DAY_S),
         10,
-        {**BY_PROCESS, "setting": "tls_certificate"},
         "The certificate of tls_certificate on a:1 expires in 6h 50m 0s.",
+        labels={**BY_PROCESS, "setting": "tls_certificate"},
     ),
     Case(
         "HeadgateRefuses",
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+1x60"},
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "7x60"},
         6,
-        {**BY_PROCESS, "limit": "max_feeds"},
         "a:1 refuses requests beyond the limit max_feeds.",
+        labels={**BY_PROCESS, "limit": "max_feeds"},
     ),
     Case(
         "HeadgateReadsRepeat",
         {f"headgate_repeated_reads_total{{{PROCESS}}}": "0+1x60"},
         {f"headgate_repeated_reads_total{{{PROCESS}}}": "7x60"},
         11,
-        BY_PROCESS,
         "Clients of a:1 repeat the same read in a loop.",
+        labels=BY_PROCESS,
     ),
     Case(
         "HeadgatePurgesFail",
         {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="failed"}}': "0+1x60"},
         {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="done"}}': "0+9x60"},
         11,
-        {**BY_PROCESS, "cache": "fastly"},
         "a:1 cannot purge fastly.",
+        labels={**BY_PROCESS, "cache": "fastly"},
     ),
     Case(
         "HeadgateSubscriptionStuck",
         gauge("headgate_subscriptions", f'{ROUTE}, state="stuck"', 2),
         gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', 2),
         5,
-        {**BY_PROCESS, "route": "/r", "state": "stuck"},
         "2 subscriptions of /r have failed for over a day.",
+        labels={**BY_PROCESS, "route": "/r", "state": "stuck"},
     ),
     Case(
         "HeadgateSubscriptionLags",
-        gauge("headgate_subscription_oldest_seconds", ROUTE, 3660),
-        gauge("headgate_subscription_oldest_seconds", ROUTE, 3540),
+        *gauges("headgate_subscription_oldest_seconds", ROUTE, 3660, 3540),
         10,
-        BY_ROUTE,
         "Events of /r have waited for 1h 1m 0s for their acknowledgement.",
     ),
     Case(
@@ -436,7 +434,6 @@ CASES = [
         wakes(failed=2, delivered=1),
         wakes(failed=2, delivered=3),
         21,  # eleven have failed in the sixth minute, as far as a rate tells
-        BY_ROUTE,
         "66.67% of the attempts to wake workers of /r fail on a:1.",
     ),
     Case(
@@ -444,41 +441,37 @@ CASES = [
         {f'headgate_subscriptions{{{ROUTE}, state="paused"}}': "1x150"},
         {f'headgate_subscriptions{{{ROUTE}, state="active"}}': "1x150"},
         120,
-        {**BY_PROCESS, "route": "/r", "state": "paused"},
         "1 subscriptions of /r have been paused for two hours.",
+        labels={**BY_PROCESS, "route": "/r", "state": "paused"},
     ),
     Case(
         "HeadgateSubscriptionFull",
         {REFUSED_LINKS: "0x4 1x60"},
         {REFUSED_LINKS: "7x60"},
         5,
-        BY_ROUTE,
         "Subscriptions of /r on a:1 lack streams.",
     ),
     Case(
         "HeadgateWorkersSilent",
-        gauge("headgate_workers_silent", PROCESS, 1),
-        gauge("headgate_workers_silent", PROCESS, 0),
+        *gauges("headgate_workers_silent", PROCESS, 1, 0),
         2,
-        BY_PROCESS,
         "1 workers of a:1 do not answer.",
-        WORKERS,
+        labels=BY_PROCESS,
+        settings=WORKERS,
     ),
     Case(
         "HeadgateWorkersRestart",
         {f"headgate_worker_restarts_total{{{PROCESS}}}": "0x5 3x60"},
         {f"headgate_worker_restarts_total{{{PROCESS}}}": "0x5 1x60"},
         6,
-        BY_PROCESS,
         "Workers of a:1 were replaced more than twice in a quarter of an hour.",
-        WORKERS,
+        labels=BY_PROCESS,
+        settings=WORKERS,
     ),
     Case(
         "HeadgateLogDown",
-        gauge("headgate_log_up", ROUTE, 0),
-        gauge("headgate_log_up", ROUTE, 1),
+        *gauges("headgate_log_up", ROUTE, 0, 1),
         1,
-        BY_ROUTE,
         "The log of /r takes no appends on a:1.",
     ),
     Case(
@@ -486,15 +479,12 @@ CASES = [
         buckets(APPENDS, ROUTE, {"0.5": 98, "1": 100, "+Inf": 100}),
         buckets(APPENDS, ROUTE, {"0.5": 99, "1": 100, "+Inf": 100}),
         11,
-        BY_ROUTE,
         "Appends to /r take 750ms (p99) on a:1.",
     ),
     Case(
         "HeadgateDiskNearlyFull",
-        gauge("headgate_log_free_bytes", ROUTE, 1023 * MIB),
-        gauge("headgate_log_free_bytes", ROUTE, 1025 * MIB),
+        *gauges("headgate_log_free_bytes", ROUTE, 1023 * MIB, 1025 * MIB),
         5,
-        BY_ROUTE,
         "a:1 has 1023MiB left for /r.",
     ),
     Case(
@@ -504,7 +494,6 @@ CASES = [
         gauge("headgate_log_used_bytes", ROUTE, 90 * MIB)
         | gauge("headgate_log_max_bytes", ROUTE, 100 * MIB),
         5,
-        BY_ROUTE,
         "/r on a:1 uses 91% of max_log_size.",
     ),
     # As fast as it would be full in 23 hours; it is known three hours after the first scrape.
@@ -513,7 +502,6 @@ CASES = [
         free(69 * 1024, 51),
         free(69 * 1024, 40),
         195,
-        BY_ROUTE,
         "At this pace the disk of /r on a:1 is full within a day.",
         every=15,
     ),
@@ -523,16 +511,13 @@ CASES = [
         free(69 * 1024, 336),
         {f"headgate_log_free_bytes{{{ROUTE}}}": f"{69 * GIB}-{6 * GIB}x3 {50 * GIB}x60"},
         45,
-        BY_ROUTE,
         "At this pace the disk of /r on a:1 is full within a day.",
         every=15,
     ),
     Case(
         "HeadgateWalDamaged",
-        gauge("headgate_log_damaged_wals", ROUTE, 1),
-        gauge("headgate_log_damaged_wals", ROUTE, 0),
+        *gauges("headgate_log_damaged_wals", ROUTE, 1, 0),
         0,
-        BY_ROUTE,
         "Acknowledged appends to /r are lost on a:1.",
     ),
     Case(
@@ -540,32 +525,29 @@ CASES = [
         histories(yes="0x5 1x60"),
         histories(yes="1x60", no="0x5 1x60", unknown="0x5 1x60"),
         6,
-        BY_ROUTE_OF_ALL,
         "The Redis of /r has lost acknowledged writes.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateHistoryChanged",
         histories(unknown="0x5 1x60"),
         histories(no="0x5 1x60", unknown="0x5 3x60"),
         6,
-        BY_ROUTE_OF_ALL,
         "The Redis of /r has restarted or failed over, and no gateway can tell whether"
         " writes are lost.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateRedisAofFails",
         aof(ok=0, enabled=1),
         aof(ok=0, enabled=0),
         1,
-        BY_ROUTE,
         "The Redis of /r cannot write its append-only file.",
     ),
     Case(
         "HeadgateRedisReplicaLags",
-        gauge("headgate_redis_replica_lag_bytes", ROUTE, 17 * MIB),
-        gauge("headgate_redis_replica_lag_bytes", ROUTE, 16 * MIB),
+        *gauges("headgate_redis_replica_lag_bytes", ROUTE, 17 * MIB, 16 * MIB),
         5,
-        BY_ROUTE,
         "A replica of the Redis of /r is 17MiB behind.",
     ),
     Case(
@@ -573,31 +555,30 @@ CASES = [
         replicas(2, 0),
         replicas(2, 1),
         1,
-        {**BY_PROCESS, "route": "/redis/one"},
         "The Redis of /redis/one has 0 replicas, and appends wait for more.",
+        labels={**BY_PROCESS, "route": "/redis/one"},
     ),
     Case(
         "HeadgateRedisReplicasMissing",
         replicas(1, 1),
         replicas(3, 1),
         1,
-        {**BY_PROCESS, "route": "/redis"},
         "The Redis of /redis has 1 replicas, and appends wait for more.",
+        labels={**BY_PROCESS, "route": "/redis"},
     ),
     Case(
         "HeadgateOriginServerDown",
         servers(1, 0),
         servers(1, 1),
         5,
-        {**BY_ROUTE, "server": "y:1"},
         "a:1 cannot reach y:1, an origin of /r.",
+        labels={**BY_ROUTE, "server": "y:1"},
     ),
     Case(
         "HeadgateOriginDown",
         servers(0, 0),
         servers(1, 0),
         1,
-        BY_ROUTE,
         "a:1 cannot reach any server of the origin of /r.",
     ),
     Case(
@@ -605,16 +586,16 @@ CASES = [
         origin_answers(failures=51),
         origin_answers(failures=50),
         6,
-        BY_ROUTE_OF_ALL,
         "5.1% of the requests to the origin of /r fail.",
+        labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateOriginErrors",
         origin_answers(failures=1, all_told=8),
         origin_answers(failures=1, all_told=6),
         9,  # there is one request in ten seconds from the fourth minute on
-        BY_ROUTE_OF_ALL,
         "12.5% of the requests to the origin of /r fail.",
+        labels=BY_ROUTE_OF_ALL,
     ),
 ]
 
