@@ -49,6 +49,11 @@ class Switchboard:
 
 
 NOW = 1_800_000_000.0
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+ADMITTED = (
+    {"name": "shop", "role": "operator", "token": OPERATOR},
+    {"name": "wall", "role": "viewer", "token": VIEWER},
+)
 
 
 async def _nothing(_settings: Settings) -> None:

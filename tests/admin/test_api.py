@@ -21,7 +21,7 @@ from admin.app import build
 from admin.streams import client
 from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
-from tests.admin.consoles import Switchboard, setup
+from tests.admin.consoles import ADMITTED, OPERATOR, Switchboard, setup
 from tests.support.log_level import kept_level
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 
 ROUTE = "/v1/stream"
 HOSTILE = "%3Cb%3E%22'&%20%E2%80%AE"  # <b>"'& and a mark that turns the text around
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = [
-    {"name": "deploy", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-]
 
 
 class Console:
@@ -223,7 +218,7 @@ async def test_an_operator_appends_to_closes_and_deletes_a_stream_by_the_api(
     assert (await console.ask("GET", "/api/stream/messages", **stream))[0] == 404
     lines = [line for line in "".join(capsys.readouterr()).splitlines() if "admin.changed" in line]
     assert ["append" in lines[0], "close" in lines[1], "delete" in lines[2]] == [True] * 3
-    assert all("deploy" in line for line in lines)
+    assert all("shop" in line for line in lines)
 
 
 async def test_an_operator_sets_limits_of_one_stream_and_takes_them_back(
@@ -243,7 +238,7 @@ async def test_an_operator_sets_limits_of_one_stream_and_takes_them_back(
     assert (await console.ask("PATCH", "/api/stream", dict.fromkeys(wish), **stream))[0] == 200
     assert (await console.get("/api/stream", **stream))["limits"] == limits
     lines = [line for line in "".join(capsys.readouterr()).splitlines() if "admin.changed" in line]
-    assert ["limit" in line and "deploy" in line for line in lines] == [True, True]
+    assert ["limit" in line and "shop" in line for line in lines] == [True, True]
     assert ["100" in line and "3600" in line for line in lines] == [True, False]
 
 
@@ -296,7 +291,7 @@ async def test_a_refused_or_interrupted_change_is_logged_as_failed(
     refused, unknown = (
         line for line in "".join(capsys.readouterr()).splitlines() if "change_failed" in line
     )
-    assert ["delete" in line and "deploy" in line for line in (refused, unknown)] == [True] * 2
+    assert ["delete" in line and "shop" in line for line in (refused, unknown)] == [True] * 2
     assert ("404" in refused, "502" in unknown) == (True, True)
 
 

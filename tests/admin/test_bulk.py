@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from admin.model.bulk import MOST_SELECTED
+from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
@@ -22,13 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("processes")
 
 ROUTE = "/v1/stream"
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-TOKENS = json.dumps(
-    [
-        {"name": "shop", "role": "operator", "token": OPERATOR},
-        {"name": "wall", "role": "viewer", "token": VIEWER},
-    ]
-)
+TOKENS = json.dumps(ADMITTED)
 # In URLs, as the gateway writes them: markup, the characters of globs, an encoded slash.
 HOSTILE = ["%3Cb%3E&'", "a*b", "a%5Bx%5D", "a%3Fb", "a%2Fb", "..%2Fx", "%25", "%F0%9F%92%A5"]
 

@@ -12,7 +12,7 @@ from admin.app import build
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
-from tests.admin.consoles import Switchboard, setup
+from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
@@ -22,11 +22,6 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = [
-    {"name": "shop", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-]
 PATH = "/api/cdn/doctor"
 LONGEST_S = 120.0  # of an examination of a gateway with short polls, on a busy machine
 

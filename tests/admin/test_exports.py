@@ -19,7 +19,8 @@ from admin.streams import scans
 from admin.streams.client import StreamClient
 from admin.streams.scans import MOST_EXPORTS, StreamContents
 from gateway.access.console import ConsoleToken
-from tests.admin.test_api import ROUTE, VIEWER, Console, opened
+from tests.admin.consoles import VIEWER
+from tests.admin.test_api import ROUTE, Console, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from admin.streams import client
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
+from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.guarded_gateway import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
 from tests.support.ports import free_port
@@ -32,11 +33,6 @@ if TYPE_CHECKING:
 
     from tests.workers.several import Several
 
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = (
-    {"name": "shop", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-)
 WRITER = dict([bearer("all").split(": ")])
 TEXT = {"Content-Type": "text/plain"}
 TAILS = 12  # connections, which two workers share: all at one of them is 1 in 2,048

@@ -15,13 +15,12 @@ from admin.configuration.pending import IDENTITIES, changes
 from admin.configuration.reloads import MOST_CHANGES
 from gateway.process.reloader import Reloader
 from gateway.settings import Settings, load
-from tests.admin.consoles import Clock, Switchboard, setup
+from tests.admin.consoles import OPERATOR, VIEWER, Clock, Switchboard, setup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-OPERATOR, VIEWER = "o" * 32, "v" * 32
 CSRF = re.compile(r'name="csrf" value="([^"]*)"')
 ADMITTED = f"""
 [[admin_tokens]]

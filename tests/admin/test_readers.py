@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from gateway.telemetry.inspected.readers import MOST_ENDED, MOST_READERS
+from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.http1 import Wire, ask, request
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import RedisServer
@@ -25,13 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROUTE = "/v1/stream"
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMIN_TOKENS = json.dumps(
-    [
-        {"name": "shop", "role": "operator", "token": OPERATOR},
-        {"name": "wall", "role": "viewer", "token": VIEWER},
-    ]
-)
+ADMIN_TOKENS = json.dumps(ADMITTED)
 JSON = "application/json"
 AGENT = "canary-agent/1.0"
 

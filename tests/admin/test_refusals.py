@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from admin.app import build
 from gateway.telemetry.inspection import ListRefusals, RefusalList, RefusedRequest
-from tests.admin.consoles import Switchboard, setup
+from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.telemetry.inspection import Answer, Question
-
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = [
-    {"name": "shop", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-]
 
 
 @pytest.mark.usefixtures("processes")

@@ -19,6 +19,7 @@ from gateway.hosted.run_pages import run_list, run_table
 from gateway.hosted.stream_list import StreamList
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
+from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.guarded_gateway import token, tokens_file
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
 
 ROUTE = "/v1/stream"
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = [
-    {"name": "shop", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-]
 WRITER = f"Bearer {token('all')}"
 ORPHAN_AFTER_S = 1  # the shortest
 HELD_S = 20  # of runs whose producer lives: a busy machine may keep its heartbeats back

@@ -19,7 +19,7 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionQuestion,
 )
 from gateway.telemetry.inspection import AnswerFailure
-from tests.admin.consoles import NOW, Switchboard, setup
+from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.serving import PREFIX
 
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
     from tests.subscriptions.receivers import Subscribed
 
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = [
-    {"name": "shop", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-]
 SECRET = "/hook?token=a-password"
 
 

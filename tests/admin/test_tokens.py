@@ -14,18 +14,13 @@ from admin.app import build
 from gateway.access.operations import READ, Need
 from gateway.access.signed import keys_file
 from gateway.access.signed.read_tokens import verified
-from tests.admin.consoles import NOW, Switchboard, setup
+from tests.admin.consoles import ADMITTED, NOW, OPERATOR, Switchboard, setup
 from tests.support.keys_files import new_keys_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = [
-    {"name": "shop", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-]
 WISH = {"subject": "ann", "streams": "/v1/stream/chat"}
 
 

@@ -23,7 +23,7 @@ from gateway.telemetry.inspection import (
     TokenPage,
     TokenUse,
 )
-from tests.admin.consoles import NOW, Switchboard, setup
+from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.http1 import ask
 from tests.support.keys_files import new_keys_file
 from tests.support.processes import HEADGATE, run
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.inspection import Answer, Question
 
-OPERATOR, VIEWER = "o" * 32, "v" * 32
-ADMITTED = [
-    {"name": "shop", "role": "operator", "token": OPERATOR},
-    {"name": "wall", "role": "viewer", "token": VIEWER},
-]
 TOKEN = "billing-token-0123456789"
 FILE = f"""\
 # who may read
