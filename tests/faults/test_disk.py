@@ -24,7 +24,7 @@ from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 APPENDS = 40
@@ -247,32 +247,20 @@ def test_a_failing_commit_refuses_its_whole_group(
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
-def test_a_crash_after_a_failed_commit_leaves_it_complete_or_absent(
-    server: Headgate, faults: FaultyDisk, fault: str
+@pytest.mark.parametrize("end", [Headgate.kill, Headgate.terminate], ids=["killed", "stopped"])
+def test_a_server_ended_after_a_failed_commit_has_it_complete_or_not_at_all(
+    server: Headgate, faults: FaultyDisk, fault: str, end: Callable[[Headgate], object]
 ) -> None:
     create(server, "log", b"first ")
     with faults.failing(fault):
         assert_refused([append(server, "log", b"refused ")])
-        server.kill()
+        end(server)
     server.start()
     kept = content(server, "log")
     assert kept in {b"first ", b"first refused "}
     assert append(server, "log", b"second ").status == 204
     _restart(server)
     assert content(server, "log") == kept + b"second "
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
-def test_an_orderly_stop_with_a_failing_disk_retains_acknowledged_appends(
-    server: Headgate, faults: FaultyDisk, fault: str
-) -> None:
-    create(server, "log", b"first ")
-    with faults.failing(fault):
-        assert_refused([append(server, "log", b"refused ")])
-        server.terminate()
-    server.start()
-    assert content(server, "log") in {b"first ", b"first refused "}
 
 
 @pytest.mark.usefixtures("processes")
