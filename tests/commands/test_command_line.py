@@ -84,6 +84,8 @@ WRONG = {
     "create chat --fork-offset 1": "--fork-offset needs --fork-from.",
     "create chat --fork-sub-offset 1": "--fork-sub-offset needs --fork-offset.",
     "create chat --fork-from http://other/x": "must be on the same server",
+    "create chat --fork-from http://127.0.0.1:4438/v1/stream/x": "must be on the same server",
+    "create chat --fork-from https://127.0.0.1:4437/v1/stream/x": "must be on the same server",
     "append chat --lines --data x": "excludes --data",
     "append chat --lines --seq x": "excludes --lines",
     "append chat --epoch 1": "--epoch needs --producer.",
@@ -276,20 +278,6 @@ def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> N
     )
 
 
-def test_check_warns_of_a_revoked_name_without_a_token(tmp_path: Path) -> None:
-    tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
-    tokens.write_text(f'{BEN}[[revoked]]\nname = "ann"\n')
-    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\norigin = "memory:"\n')
-    status, said = invoke("check", "--config", str(config))
-    first, second, *_ = said.splitlines()
-    assert (status, first) == (
-        0,
-        f"headgate: warning: {tokens}: revoked has the name ann, which no token of the file has: "
-        "it ends nothing.",
-    )
-    assert second.startswith("Valid: ")
-
-
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
@@ -433,36 +421,3 @@ def test_docs_commands_names_no_option_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     known = {option for _, declared in commands_of(command) for option in spellings(declared)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | {"--help"}
-
-
-# Commands without --json, with the reason.
-WITHOUT_JSON = {
-    "alerts": "prints a file for Prometheus",
-    "cdn explain": "prints prose for people",
-    "cdn render": "prints a file for a CDN or proxy",
-    "completion": "prints a script for a shell",
-    "context add": "prints no result",
-    "context remove": "prints no result",
-    "context use": "prints no result",
-    "debug bundle": "writes a file",
-    "grafana": "prints a dashboard, which is JSON",
-    "hash-password": "prints one value",
-    "healthcheck": "its result is its exit status",
-    "init": "writes a file of settings",
-    "serve": "runs until it is stopped, and logs JSON by --log-format",
-    "token hash": "prints one value",
-    "token keys": "writes a file, or prints JSON by --public",
-    "token revoke": "changes a file",
-    "token rotate": "changes a file",
-    "token sign": "prints one value",
-}
-
-
-def test_every_command_has_json_or_a_reason_to_have_none() -> None:
-    ends = {
-        name.removeprefix("headgate").strip(): declared
-        for name, declared in commands_of(command)
-        if not isinstance(declared, click.Group)
-    }
-    without = {name for name, declared in ends.items() if "--json" not in spellings(declared)}
-    assert without == WITHOUT_JSON.keys()

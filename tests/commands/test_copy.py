@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.commands.copying.content import is_same_message
-from gateway.protocol.streams.state import Stamp
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import carried, exact, fill, opened
 from tests.streams.service import Service
@@ -54,24 +53,6 @@ async def test_a_repeated_copy_changes_nothing_and_a_grown_stream_is_gone_on_wit
     assert (third["changed"], third["bytes"]) == (1, 4)
     paths.append("grown")
     assert await exact(source, paths) == await exact(target, paths)
-
-
-@pytest.mark.usefixtures("processes")
-async def test_an_append_of_a_copied_producer_is_a_duplicate_at_the_copy(
-    copier: CommandLine, tmp_path: Path
-) -> None:
-    source, target = f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}"
-    stamp = Stamp("writer", 2, 0)
-    async with opened(source) as log:
-        service = Service(log)
-        await service.create("s")
-        await service.append("s", b"once", producer=stamp)
-    copier.output("copy", source, target)
-    async with opened(target) as log:
-        service = Service(log)
-        outcome = await service.append("s", b"once", producer=stamp)
-        assert outcome.stored == 0
-        assert await service.data("s") == b"once"
 
 
 @pytest.mark.usefixtures("processes")

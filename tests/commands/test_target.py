@@ -160,18 +160,3 @@ def test_a_401_is_reported_with_what_to_change_about_stream_auth(
     target = resolve("http://host/s/chat", environment)
     told = in_words(refusal("http://host/s/chat", "who? (401)", 401, {}), target)
     assert told == f"http://host/s/chat: who? (401); {said}"
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "beside"),
-    [
-        ("a", "b", True),
-        ("a", f"{BASE}/b", True),
-        ("a", "http://127.0.0.1:4438/v1/stream/b", False),
-        ("a", "https://127.0.0.1:4437/v1/stream/b", False),
-    ],
-)
-def test_two_targets_are_beside_each_other_only_on_the_same_server(
-    one: str, other: str, beside: bool
-) -> None:
-    assert resolve(one, {}).is_beside(resolve(other, {})) is beside
