@@ -308,17 +308,6 @@ def test_an_invalid_producer_id_or_epoch_is_refused(wrong: str) -> None:
 # ---------------------------------------------------------------- chunks that are refused
 
 
-async def test_a_batch_refused_as_too_long_is_sent_in_parts(way: Way) -> None:
-    url = await made(way.url)
-    texts = [letter * 300 for letter in "abcdefgh"]
-    async with StreamWriter(url, flush_interval=LONG_S) as writer:
-        for text in texts:
-            await writer.write(text)
-        await writer.end()
-    assert await messages(url) == texts
-    assert await is_closed(url)
-
-
 async def test_a_chunk_refused_as_too_long_is_named_and_earlier_chunks_are_stored(way: Way) -> None:
     url = await made(way.url)
     writer = StreamWriter(url, flush_interval=LONG_S)

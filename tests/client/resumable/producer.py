@@ -1,7 +1,4 @@
-"""`python -m tests.client.resumable.producer URL ID`: makes a stream of the lines on its stdin.
-
-A line that reads FAIL is an error of the source.
-"""
+"""`python -m tests.client.resumable.producer URL ID`: makes a stream of the lines on its stdin."""
 
 from __future__ import annotations
 
@@ -22,8 +19,6 @@ async def lines() -> AsyncIterator[str]:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        if line == b"FAIL\n":
-            raise ValueError("the model is away")
         yield line.decode()
 
 

@@ -16,7 +16,6 @@ from headgate.resumable import (
     durable,
     log_streams,
 )
-from headgate.resumable.log_streams import LogStreams
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.client.resumable.test_processes import producer, say
@@ -254,12 +253,3 @@ async def test_concurrent_creations_of_a_stream_that_ends_at_once_return_it_or_r
         assert refused <= {StreamExists}
         assert len(texts) >= len(replicas)
         assert await asyncio.gather(*map(whole, texts)) == ["text"] * len(texts)
-
-
-async def test_claiming_a_stream_that_is_claimed_or_closed_returns_none(server: Headgate) -> None:
-    async with Stream(f"{server.streams}/ended") as text:
-        streams = LogStreams("ended", text, ttl_s=60)
-        assert await streams.claim() is not None
-        assert await streams.claim() is None
-        await text.close()
-        assert await streams.claim() is None

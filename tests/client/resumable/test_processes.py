@@ -19,7 +19,6 @@ from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.processes import ROOT
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,21 +70,6 @@ async def test_a_stream_is_resumed_in_another_process(
         assert await whole(reader) == "more\n"
         assert process.wait() == 0
     assert await streams.state("a") == "done"
-
-
-@pytest.mark.usefixtures("processes")
-async def test_the_error_of_a_source_is_seen_in_another_process(
-    redis: RedisServer, on_redis: MakeStreams
-) -> None:
-    streams = on_redis(resume_timeout=ANSWERED_WITHIN_S)
-    with producer(redis.url) as process:
-        reader = await streams.resume("a")
-        say(process, "text", "FAIL")
-        assert reader is not None
-        assert await anext(reader) == "text\n"
-        with pytest.raises(SourceFailed, match=r"^stream 'a' failed: ValueError$"):
-            await anext(reader)
-        await until(lambda: _is_done(streams))
 
 
 @pytest.mark.usefixtures("processes")
@@ -178,7 +162,3 @@ def test_a_given_redis_client_serves_only_its_own_event_loop(redis: RedisServer)
             assert await client.get("is open") is None
 
     asyncio.run(main())
-
-
-async def _is_done(streams: ResumableStreams) -> bool:
-    return await streams.state("a") == "done"

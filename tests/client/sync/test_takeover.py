@@ -10,7 +10,7 @@ import pytest
 from headgate import RunState, StreamClosed, sync
 from headgate.runs import Step, Written
 
-from tests.client.sync.feeds import Feed, read, read_to
+from tests.client.sync.feeds import read
 from tests.support.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
@@ -42,15 +42,6 @@ def test_a_sync_takeover_continues_after_the_steps_that_are_done(going_on: sync.
     assert read(going_on.follow("a")) == b"plan write "
     with pytest.raises(StreamClosed):
         going_on.take_over("a", source)
-
-
-def test_a_sync_takeover_of_a_run_that_has_a_producer_returns_none(going_on: sync.Runs) -> None:
-    feed = Feed("Once ")
-    answer = going_on.start("a", feed.source())
-    read_to(answer, b"Once ")
-    assert going_on.take_over("a", lambda _: ["never"]) is None
-    feed.end()
-    assert read(answer) == b""
 
 
 def test_an_exception_in_the_source_of_a_sync_takeover_fails_the_run(going_on: sync.Runs) -> None:
