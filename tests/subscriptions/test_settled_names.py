@@ -54,19 +54,6 @@ async def test_an_answer_is_remembered_until_it_is_forgotten() -> None:
     await names.close()
 
 
-async def test_nothing_is_asked_while_there_is_no_subscription() -> None:
-    at = Deliverer()
-    names = SettledNames(at.ask)
-    (task,) = await started(names, "a")
-    at.answers[0].set_result(AwaitedNames(has_no_subscriptions=True))
-    await task
-    await names.settle("b")
-    assert not names.may_be_awaited("b")
-    names.forget_all()
-    assert names.may_be_awaited("b")
-    assert at.asked == [["a"]]
-
-
 async def test_an_answer_that_was_outdated_on_its_way_counts_for_those_who_waited_only() -> None:
     at = Deliverer()
     names = SettledNames(at.ask)
