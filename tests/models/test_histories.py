@@ -19,7 +19,7 @@ SEED = 1
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("log", cases(LOGS, ["file"], "the same history on a file: log"))
+@pytest.mark.parametrize("log", cases(LOGS, ["file", "redis"], "the same history on a file: log"))
 async def test_every_client_of_a_history_gets_what_the_pages_promise(
     log: str, tmp_path: Path
 ) -> None:

@@ -82,10 +82,10 @@ def gateways(log: str, provider: str, folder: Path) -> Iterator[list[Headgate]]:
         yield found
 
 
-async def disturb(world: World, servers: list[Headgate], log: str) -> None:
-    """Kill, stop and pause gateways from time to time."""
+async def disturb(world: World, servers: list[Headgate], log: str, longest_s: float) -> None:
+    """Kill, stop and pause gateways, after at most so long each time."""
     while True:
-        await asyncio.sleep(world.rng.uniform(1, 12))
+        await asyncio.sleep(world.rng.uniform(1, longest_s))
         server = world.rng.choice(servers)
         kinds = ["pause"] if log == "memory" else ["kill", "kill", "term", "pause", "pause"]
         kind = world.rng.choice([*kinds, "freeze"] if log == "redis" else kinds)
@@ -273,7 +273,7 @@ async def campaign(log: str, seconds: float, seed: int, folder: Path) -> list[st
         connector = aiohttp.TCPConnector(limit=0, force_close=False)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
             world = World([server.url for server in servers], session, random.Random(seed))
-            chaos = asyncio.create_task(disturb(world, servers, log))
+            chaos = asyncio.create_task(disturb(world, servers, log, min(12, 2 * seconds)))
             until_s = time.monotonic() + seconds
             await asyncio.gather(
                 *(worker(world, number, provider, until_s) for number in range(AT_ONCE))
