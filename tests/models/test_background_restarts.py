@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.models.answer_route import AnswerRoute
     from tests.support.processes import Headgate
+    from tests.support.serving import Serving
 
 EVENTS = response()
 WHOLE = b"".join(EVENTS)
@@ -37,6 +38,7 @@ BODY = {"model": "m", "stream": True, "background": True}
 KEY = {"Authorization": "Bearer sk-mine"}
 OWN_KEY = "sk-of-the-gateway"
 STOPS = {"SIGTERM": "terminate", "SIGKILL": "kill"}
+PATH = "/v1/responses"
 GRACE = {"HEADGATE_SHUTDOWN_GRACE": "0.2"}
 
 
@@ -66,6 +68,18 @@ async def record_of(http: aiohttp.ClientSession, url: str) -> list[dict[str, Any
     async with http.get(f"{url}/record") as record:
         entries: list[dict[str, Any]] = await record.json()
         return entries
+
+
+async def left(provider: Provider, gateway: Serving) -> str:
+    """Begin a background response by a route that goes away amid it; return its name."""
+    fields, body = CIMultiDict[str](), b'{"stream":true}'
+    request = AnswerRequest(b"owner", "one", PATH, PATH, fields, body, "m", True)
+    provider.hold()
+    provider.allow(SENT)
+    async with model_route(provider, gateway) as route:
+        answer = await route.answers.answer_to(request)
+        await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
+    return answer.name
 
 
 async def until_it_waits(route: AnswerRoute, name: str) -> None:
@@ -181,24 +195,16 @@ async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_kn
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sweep, "LOOK_S", 0.05)
-    path = "/v1/responses"
-    request = AnswerRequest(
-        b"owner", "one", path, path, CIMultiDict(), b'{"stream":true}', "m", True
-    )
     async with providing() as provider, serving() as gateway:
-        provider.hold()
-        provider.allow(SENT)
+        name = await left(provider, gateway)
         async with model_route(provider, gateway) as route:
-            answer = await route.answers.answer_to(request)
-            await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
-        async with model_route(provider, gateway) as route:
-            await until(lambda: answer.name in route.answers.left.names)
+            await until(lambda: name in route.answers.left.names)
             gateway.clock.advance(BACKGROUND_S - 1)
             await asyncio.sleep(0.2)  # some looks
-            assert answer.name in route.answers.left.names
+            assert name in route.answers.left.names
             gateway.clock.advance(1)
             await until(lambda: route.answers.outcomes["unknown"] == 1)
-            found = await route.answers.find(answer.name)
+            found = await route.answers.find(name)
             assert found is not None
             assert (found.outcome, route.answers.outcomes["failed"]) == ("unknown", 0)
             assert not route.answers.left.names
@@ -206,11 +212,9 @@ async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_kn
 
 
 async def test_an_answer_in_a_chat_goes_on_by_the_route_alone_that_began_it() -> None:
-    path = "/v1/responses"
-
     def request(key: str, *, in_background: bool = True) -> AnswerRequest:
         fields, body = CIMultiDict[str](), b'{"stream":true}'
-        return AnswerRequest(b"o", key, path, path, fields, body, "m", in_background, "chat")
+        return AnswerRequest(b"o", key, PATH, PATH, fields, body, "m", in_background, "chat")
 
     async with providing() as provider, serving() as gateway:
         provider.hold()
@@ -240,23 +244,15 @@ async def test_an_answer_in_a_chat_goes_on_by_the_route_alone_that_began_it() ->
 
 
 async def test_an_answer_that_another_gateway_goes_on_with_is_left_to_it() -> None:
-    path = "/v1/responses"
-    request = AnswerRequest(
-        b"owner", "one", path, path, CIMultiDict(), b'{"stream":true}', "m", True
-    )
     async with providing() as provider, serving() as gateway:
-        provider.hold()
-        provider.allow(SENT)
-        async with model_route(provider, gateway) as route:
-            answer = await route.answers.answer_to(request)
-            await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
+        name = await left(provider, gateway)
         async with model_route(provider, gateway) as route:
             entry = record.encoded(record.ResumeEntry("other"))
-            await route.streams.add(record.record_name(answer.name), record.CONTENT_TYPE, entry)
-            found = await record.read_record(route.streams, answer.name)
-            caller = AnswerOwner(b"owner", request.fields)
+            await route.streams.add(record.record_name(name), record.CONTENT_TYPE, entry)
+            found = await record.read_record(route.streams, name)
+            caller = AnswerOwner(b"owner", CIMultiDict())
             with pytest.raises(ClaimLost):
-                await route.answers.left.go_on(answer.name, found, caller)
+                await route.answers.left.go_on(name, found, caller)
         assert not retrievals(provider, "")
 
 
@@ -267,10 +263,6 @@ async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_no
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(sweep, "LOOK_S", 0.05)
-    path = "/v1/responses"
-    request = AnswerRequest(
-        b"owner", "one", path, path, CIMultiDict(), b'{"stream":true}', "m", True
-    )
     failed: list[str] = []
 
     async def fail(_streams: object, name: str) -> NoReturn:
@@ -278,16 +270,12 @@ async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_no
         raise error
 
     async with providing() as provider, serving() as gateway:
-        provider.hold()
-        provider.allow(SENT)
-        async with model_route(provider, gateway) as route:
-            answer = await route.answers.answer_to(request)
-            await answer.wait_beyond(sum(map(len, EVENTS[: SENT - 1])))
+        name = await left(provider, gateway)
         with monkeypatch.context() as patched:
             patched.setattr(record, "read_record", fail)
             async with model_route(provider, gateway) as route:
                 await until(lambda: len(failed) > 2)  # at the start, and at two looks
                 patched.undo()
-                await until_it_waits(route, answer.name)
+                await until_it_waits(route, name)
                 gateway.clock.advance(BACKGROUND_S)
                 await until(lambda: route.answers.outcomes["unknown"] == 1)
