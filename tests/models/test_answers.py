@@ -136,20 +136,6 @@ async def test_a_key_that_comes_with_another_request_is_refused(
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize(
-    "last", ["0000000000000000_0000000000000999", "0000000000000001_0000000000000000"]
-)
-async def test_an_id_of_another_answer_is_refused(http: aiohttp.ClientSession, last: str) -> None:
-    async with answering() as (provider, gateway):
-        provider.hold()
-        provider.allow(1)
-        async with ask(http, gateway, Idempotency_Key="one") as answer:
-            await answer.content.readany()
-            async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as refused:
-                assert refused.status == 410
-
-
-@pytest.mark.usefixtures("processes")
 async def test_two_strangers_with_one_idempotency_key_get_an_answer_each(
     http: aiohttp.ClientSession,
 ) -> None:
@@ -170,20 +156,6 @@ async def test_without_any_key_of_an_owner_nothing_is_joined(http: aiohttp.Clien
             async with ask(http, gateway, Idempotency_Key="one", Authorization="") as answer:
                 await answer.read()
     assert len(provider.requests) == 2
-
-
-@pytest.mark.usefixtures("processes")
-async def test_deleting_the_stream_stops_the_call_to_the_provider(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with answering() as (provider, gateway):
-        provider.hold()
-        provider.allow(2)
-        async with ask(http, gateway) as answer:
-            await answer.content.readany()
-            async with http.delete(answer.headers["Stream-URL"]) as deleted:
-                assert deleted.status == 204
-            await until(lambda: provider.left == 1)
 
 
 @pytest.mark.usefixtures("processes")
@@ -230,24 +202,6 @@ async def test_a_stream_that_is_named_like_a_record_keeps_no_answer_from_its_end
             assert b"the gateway stopped in the middle" in await read.read()
         async with http.get(foreign) as read:
             assert await read.json() == [{"a": 1}]
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_gateway_that_stops_waits_for_answers_and_then_ends_them_with_a_reason(
-    http: aiohttp.ClientSession, tmp_path: Path
-) -> None:
-    async with providing() as provider:
-        provider.hold()
-        settings = {"HEADGATE_SHUTDOWN_GRACE": "0.5"}
-        with gateway_before(provider, tmp_path, environment=settings) as gateway:
-            provider.allow(3)
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                assert await answer.content.readany()
-                assert await asyncio.to_thread(gateway.terminate) == 0
-            gateway.start()
-            async with ask(http, gateway, Idempotency_Key="one") as answer:
-                assert b"the gateway stopped" in await answer.read()
-        assert len(provider.requests) == 1
 
 
 @pytest.mark.usefixtures("processes")

@@ -11,7 +11,6 @@ import anthropic
 import openai
 import pytest
 
-from tests.models.accumulators import MESSAGE
 from tests.models.provider import providing
 from tests.models.serving import ANTHROPIC, OPENAI, answering, gateway_before
 from tests.support.waiting import until
@@ -60,27 +59,6 @@ CALLS = {
     "response": (response, OPENAI),
     "message": (message, ANTHROPIC),
 }
-
-
-@pytest.mark.parametrize("kind", CALLS)
-async def test_a_second_call_with_the_same_key_gets_the_same_answer_without_another_request(
-    kind: str,
-) -> None:
-    call, prefix = CALLS[kind]
-    async with answering() as (provider, gateway):
-        key = {"Idempotency-Key": "one"}
-        first = await call(gateway.url, prefix, extra_headers=key)
-        second = await call(gateway.url, prefix, extra_headers=key)
-        assert len(second) < len(first)
-        assert MESSAGE[kind](second) == MESSAGE[kind](first)
-    assert len(provider.requests) == 1
-
-
-async def test_an_answer_that_does_not_stream_is_passed_on() -> None:
-    async with answering() as (_provider, gateway), openai_at(gateway.url + OPENAI) as client:
-        whole = await client.chat.completions.create(model="m", messages=QUESTION)
-        assert whole.choices[0].message.content == "Hello!"
-        assert [model async for model in client.models.list()] == []
 
 
 async def test_a_stored_answer_that_does_not_stream_is_joined_also_after_a_restart(
