@@ -142,7 +142,7 @@ def test_sources_and_the_page_of_promises_tell_which_command_plays_a_test() -> N
     assert len(played) > len(COMMANDS)
     modules = [*modules_of_tests()]
     for command, left in (
-        ("test", asking(modules, "processes", unless="pytest.mark.smoke")),
+        ("test", asking(modules, "processes", unless="smoke")),
         ("rest", {*not_asking(modules, "processes")} - lacking(modules).keys()),
     ):
         files = [str(one.relative_to(ROOT)) for one in left]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 FIXTURE = "processes"
-SMOKE = "pytest.mark.smoke"
+SMOKE = "smoke"
 STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
 MOST_FLAKY = 20  # a busy machine fails a test or two; more are no matter of chance
 # Programs of every machine, before the command that they run.
@@ -102,7 +102,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def tier_of(item: pytest.Item) -> str:
     """Return which tier a test is of."""
-    is_alone = not _asks(item) or item.get_closest_marker("smoke") is not None
+    is_alone = not _asks(item) or item.get_closest_marker(SMOKE) is not None
     is_light = item.path not in item.config.stash[LACKING]
     return "test" if is_alone and is_light else "rest"
 
@@ -159,7 +159,7 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if not _asks(_playing):
         raise AssertionError(f"{_playing.nodeid} starts a process without the fixture {FIXTURE}")
-    is_smoke = _playing.get_closest_marker("smoke") is not None
+    is_smoke = _playing.get_closest_marker(SMOKE) is not None
     if is_smoke and event != "os.fork" and not _comes_with_packages(os.fsdecode(arguments[0])):
         raise AssertionError(
             f"{_playing.nodeid} is marked with smoke and starts {arguments[0]}, "

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def asking(modules: Iterable[Path], fixture: str, unless: str) -> Iterator[Path]:
-    """Yield the modules of which every test asks for a fixture, and none has this decorator.
+    """Yield the modules of which every test asks for a fixture, and nothing has this mark.
 
     It misses modules whose tests are inherited, or ask in other ways than by their arguments,
     `usefixtures` and fixtures: to import one of these costs time and changes nothing.
@@ -27,16 +27,19 @@ def asking(modules: Iterable[Path], fixture: str, unless: str) -> Iterator[Path]
 
 
 def not_asking(modules: Iterable[Path], fixture: str) -> Iterator[Path]:
-    """Yield the modules of which no test asks for a fixture, nor a value of a parameter."""
+    """Yield the modules of which no test asks for a fixture.
+
+    A value of a parameter may ask for it by a mark of its name, also in what is imported.
+    """
     for module in modules:
         asked = _asked(module, fixture)
-        if asked and not any(asked) and not _has_marked_values(module):
+        if asked and not any(asked) and not _may_have(fixture, module):
             yield module
 
 
-def _has_marked_values(module: Path) -> bool:
+def _may_have(mark: str, module: Path) -> bool:
     imported = (file for file, _ in _imports(module))
-    return any(source(one).has_marked_values for one in (module, *conftests(module), *imported))
+    return any(mark in source(one).marks for one in (module, *conftests(module), *imported))
 
 
 def _asked(module: Path, fixture: str) -> list[bool]:

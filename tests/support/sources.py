@@ -7,6 +7,7 @@ are most of a module.
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
@@ -33,9 +34,7 @@ class Source:
     tests: list[set[str]] = field(default_factory=list)
     """The fixtures that each of its tests asks for."""
     marks: set[str] = field(default_factory=set)
-    """The names of all decorators of its tests, such as `pytest.mark.smoke`."""
-    has_marked_values: bool = False
-    """Whether tests start processes for single values of their parameters."""
+    """The marks that it has anywhere, on tests or on single values of their parameters."""
 
 
 @cache
@@ -46,7 +45,7 @@ def source(path: Path) -> Source:
     found = Source()
     for node in tree.body:
         _read(node, found)
-    found.has_marked_values = b"mark.processes" in text
+    found.marks.update(re.findall(r"\bmark\.(\w+)", text.decode()))
     if b"import_module(" in text:
         found.late.update(_imported_by_name(tree))
     return found
@@ -57,7 +56,6 @@ def _read(node: ast.stmt, found: Source) -> None:
     waiting: list[ast.AST] = [node]
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
         marks = node.value.elts if isinstance(node.value, ast.List) else [node.value]
-        found.marks |= {_name(mark) for mark in marks}
         found.for_all |= _used(marks)
     elif isinstance(node, Function):
         _read_function(node, found)
@@ -96,7 +94,6 @@ def _read_function(node: Function, found: Source) -> None:
         if any("autouse=True" in ast.unparse(decorator) for decorator in node.decorator_list):
             found.for_all.add(node.name)
     elif node.name.startswith("test_"):
-        found.marks |= names
         found.tests.append(asked)
 
 

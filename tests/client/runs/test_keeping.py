@@ -25,7 +25,10 @@ TTL_S = 2  # of shorter ones a busy machine misses each third
 SILENT_S = 2 * TTL_S
 
 
-@pytest.fixture(params=["memory", "file", "redis", "reference", "gateway"])
+KEPT_IN_A_FILE = pytest.param("file", marks=pytest.mark.smoke)
+
+
+@pytest.fixture(params=["memory", KEPT_IN_A_FILE, "redis", "reference", "gateway"])
 def server(
     processes: None, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Headgate | Reference]:
@@ -54,7 +57,6 @@ async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
         assert await read(await runs.follow("a")) == b"Once upon"
 
 
-@pytest.mark.smoke
 @pytest.mark.usefixtures("processes")
 async def test_a_silent_run_reads_its_stream_once_per_third_of_its_ttl_at_most() -> None:
     with reference() as server:
