@@ -1,10 +1,9 @@
-"""What answers a read: the recent data of a followed stream, the cache, or the origin."""
+"""Which variant of a response answers a read, and what does where the origin cannot be asked."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 from multidict import CIMultiDict
 
@@ -13,11 +12,8 @@ from gateway.cache.decision import (
     Fetch,
     Pass,
     ServeCached,
-    ServeRecent,
     ServeTail,
-    StandIn,
     StandInRecent,
-    Validate,
     decide,
     fresh,
 )
@@ -25,7 +21,6 @@ from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
 from gateway.cache.variants import Variants
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.origins.followed import Snapshot, Span
-from gateway.protocol.origins.repair import stream_read
 from gateway.protocol.streams.state import Lifetime
 from tests.cache.responses import NOW, fields, in_store, kept
 from tests.cache.stage import PATH, staged
@@ -35,125 +30,74 @@ if TYPE_CHECKING:
     from gateway.cache.variants import Variant
     from tests.cache.stage import Stage
 
-FRESH = in_store(kept("Cache-Control: max-age=60"))
 OLD = in_store(kept('Cache-Control: max-age=0 | ETag: "a"'))
-OF_A_STREAM = in_store(FRESH.stored, facts=stream_read(200, fields("Stream-Next-Offset: 9"), b""))
-SNAPSHOT = Snapshot(PATH, "text/plain", "9", closed=False, caught_up=True)
-RECENT = Span("5", "9", b"news")
 
 
-class Known(msgspec.Struct, frozen=True):
-    """A stream that is followed and ends at 9, of which is known what lies after 5."""
+class Outdated:
+    """A followed stream whose end is not known, and whose recent data may stand in."""
 
-    snapshot: Snapshot = SNAPSHOT
-    is_current: bool = True
-    has_recent_directives: bool = True
-    rests_until: float = 0
-    may_stand_in: bool = True
+    snapshot = Snapshot(PATH, "text/plain", "9", closed=False, caught_up=True)
+    is_current = False
+    has_recent_directives = True
+    rests_until = 0.0
 
     @property
-    def state(self) -> Known:
+    def state(self) -> Outdated:
         return self
 
     def knows_tail(self, offset: str) -> bool:
-        return self.is_current and offset == "9"
+        return False
 
     def since(self, offset: str) -> Span | None:
-        return RECENT if offset == "5" else None
+        return None
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
-        return OLD.cached if self.may_stand_in and request.start == "5" else None
+        return OLD.cached
+
+
+class AtTail(Outdated):
+    """One that is known to end where a read begins."""
+
+    def knows_tail(self, offset: str) -> bool:
+        return True
+
+
+OUTDATED = Outdated()
 
 
 def decided(
-    variant: Variant | None,
-    stream: Known | None,
-    offset: str,
     wishes: str = "",
-    *,
+    *variants: Variant,
     method: str = "GET",
-    is_hit_for_pass: bool = False,
-    is_down: bool = False,
+    stream: Outdated = OUTDATED,
+    **it: bool,
 ) -> Decision:
-    read = parse_edge_target(f"{PATH}?offset={offset}", ())
+    read = parse_edge_target(f"{PATH}?offset=5", ())
     assert isinstance(read, EdgeCatchUp)
-    headers = fields(wishes)
-    request = CacheRequest("headgate.test", read, headers, CIMultiDict(), "", "", Lifetime())
-    variants = [] if variant is None else [variant]
-    return decide(
-        method, request, variants, stream, NOW, is_hit_for_pass=is_hit_for_pass, is_down=is_down
-    )
+    asked = CacheRequest("headgate.test", read, fields(wishes), CIMultiDict(), "", "", Lifetime())
+    known = {"is_hit_for_pass": False, "is_down": False, **it}
+    return decide(method, asked, variants, stream, NOW, **known)
 
 
-FOLLOWED: dict[str, tuple[object, ...]] = {
-    "not-followed-and-nothing-cached": (None, None, "5", "", Fetch()),
-    "not-followed-and-fresh": (FRESH, None, "5", "", ServeCached(FRESH)),
-    "not-followed-and-stale": (OLD, None, "5", "", Validate(OLD)),
-    "the-tail-and-fresh": (FRESH, Known(), "9", "", ServeCached(FRESH)),
-    "the-tail-and-stale": (OLD, Known(), "9", "", ServeTail(SNAPSHOT)),
-    "the-tail-and-a-condition": (None, Known(), "9", 'If-None-Match: "a"', ServeTail(SNAPSHOT)),
-    "the-tail-of-an-outdated-feed": (None, Known(is_current=False), "9", "", Fetch()),
-    "recent-data-and-fresh": (FRESH, Known(), "5", "", ServeCached(FRESH)),
-    "recent-data-and-stale": (OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
-    "recent-data-and-a-condition": (FRESH, Known(), "5", 'If-None-Match: "a"', ServeCached(FRESH)),
-    "an-outdated-feed-and-fresh": (FRESH, Known(is_current=False), "5", "", ServeCached(FRESH)),
-    "recent-data-without-directives-and-fresh": (
-        FRESH,
-        Known(has_recent_directives=False),
-        "5",
-        "",
-        ServeCached(FRESH),
-    ),
-    "an-older-offset-and-fresh": (FRESH, Known(), "4", "", ServeCached(FRESH)),
-    "an-older-offset-and-nothing-cached": (None, Known(), "4", "", Fetch()),
-}
+def test_a_fresh_response_is_used_before_the_known_tail_of_a_followed_stream() -> None:
+    fresh_one = in_store(kept("Cache-Control: max-age=60"))
+    assert decided("", fresh_one, stream=AtTail()) == ServeCached(fresh_one)
+    assert decided("", OLD, stream=AtTail()) == ServeTail(OUTDATED.snapshot)
 
 
-@pytest.mark.parametrize(
-    ("variant", "stream", "offset", "wishes", "decision"), FOLLOWED.values(), ids=FOLLOWED
-)
-def test_recent_data_of_a_followed_stream_are_used_unless_a_cached_response_is_fresh(
-    variant: Variant | None,
-    stream: Known | None,
-    offset: str,
-    wishes: str,
-    decision: Decision,
-) -> None:
-    assert decided(variant, stream, offset, wishes) == decision
-
-
-def test_a_stale_response_is_used_at_once_if_the_origin_is_known_to_be_down() -> None:
-    stream = Known(is_current=False)
-    assert decided(None, stream, "5", is_down=True) == StandInRecent(OLD.cached, None, 0)
-    assert decided(None, None, "5", is_down=True) == Fetch()
-    assert decided(OLD, None, "5", is_down=True) == Validate(OLD)
-    allowed = in_store(kept("Cache-Control: max-age=1, stale-if-error=60 | Age: 30"))
-    assert decided(allowed, None, "5", is_down=True) == StandIn(allowed)
-    assert decided(allowed, None, "5") == Validate(allowed)
+def test_recent_data_stand_in_at_once_if_the_origin_is_known_to_be_down() -> None:
+    assert decided(is_down=True) == StandInRecent(OLD.cached, None, 0)
+    assert decided() == Fetch()
 
 
 def test_a_range_of_an_uncacheable_response_is_passed_to_the_origin() -> None:
-    part = "Range: bytes=0-1"
-    assert decided(None, Known(), "9", part, is_hit_for_pass=True) == Pass()
-    assert decided(None, Known(), "9", part) == ServeTail(SNAPSHOT)
-    assert decided(None, None, "5", is_hit_for_pass=True) == Fetch()
+    assert decided("Range: bytes=0-1", is_hit_for_pass=True) == Pass()
+    assert decided("Range: bytes=0-1") == decided(is_hit_for_pass=True) == Fetch()
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [
-        None,
-        pytest.param(FRESH, id="a-fresh-response"),
-        pytest.param(OLD, id="a-stale-response"),
-        pytest.param(OF_A_STREAM, id="a-response-of-a-stream"),
-    ],
-)
 @pytest.mark.parametrize("wishes", ["", "Cache-Control: only-if-cached"])
-def test_a_head_request_is_answered_only_from_a_fresh_response_outside_streams(
-    variant: Variant | None, wishes: str
-) -> None:
-    found = decided(variant, Known(), "9", wishes, method="HEAD")
-    assert found == (ServeCached(variant) if variant is FRESH else Pass())
+def test_a_head_request_is_not_answered_from_a_stale_response(wishes: str) -> None:
+    assert decided(wishes, OLD, method="HEAD") == decided(wishes, method="HEAD") == Pass()
 
 
 def on_the_fast_path(stage: Stage, *wishes: tuple[str, str]) -> Variant | None:
