@@ -25,13 +25,13 @@ SOURCES = {"gateway", "admin", "cdn_configs"}
 LOCK = ROOT / "requirements" / "test.txt"
 
 
-def modules_of_tests(asked: Iterable[str] = ("tests",)) -> Iterator[Path]:
+def modules_of_tests(asked: Iterable[str] = (str(ROOT / "tests"),)) -> Iterator[Path]:
     """Yield the modules with tests, or with what all tests of a folder share.
 
     They are those of the files and folders that the arguments of pytest name.
     """
     for one in asked:
-        path = ROOT / one.partition("::")[0]
+        path = Path(one.partition("::")[0]).absolute()
         yield from (
             file
             for file in ([path] if path.is_file() else python_files(path))
