@@ -159,8 +159,9 @@ define traced
 	$(BIN)/coverage combine --quiet && $(BIN)/python scripts/never_executed.py; }
 endef
 
+# Some modules name types of packages that only `make test-all` installs, which checks them.
 check-types:
-	@$(BIN)/mypy --num-workers 2 gateway admin cdn_configs client docs/examples scripts $$($(BIN)/python -m tests.support.imports)
+	@$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client docs/examples scripts $$($(BIN)/python -m tests.support.imports)
 
 types:
 	$(BIN)/mypy --num-workers 2 $(SOURCES)
