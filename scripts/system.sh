@@ -55,7 +55,8 @@ need_python() {
 
 need_test_tools() {
     local missing=()
-    have chromium || missing+=(chromium)
+    # Not everywhere is there a package of its own for the part that shows no windows.
+    have chromium-headless-shell || have chromium || missing+=(chromium-headless-shell)
     have curl || missing+=(curl)
     have openssl || missing+=(openssl)
     have faketime || missing+=(faketime)
