@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.sources import statements
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -126,7 +128,8 @@ def sources(*tops: str) -> Iterator[Path]:
     for top in tops:
         for folder, folders, files in os.walk(ROOT / top):
             folders[:] = [name for name in folders if name not in NOT_SOURCES]
-            yield from (Path(folder, name).relative_to(ROOT) for name in files)
+            here = Path(folder).relative_to(ROOT)
+            yield from (here / name for name in files)
 
 
 def modules() -> list[str]:
@@ -221,7 +224,7 @@ class Found:
         tree = ast.parse(text)
         if path.name == "__init__.py" and ast.get_docstring(tree) is None:
             self.broken.append(f"{path} has no docstring")
-        for node in ast.walk(tree):
+        for node in within(tree):
             if isinstance(node, Documented):
                 place = f"{path}: {getattr(node, 'name', 'the module')}"
                 self._check_docstring(place, node)
@@ -251,6 +254,21 @@ class Found:
             self.broken.append(f"{place} has a docstring that does not stand alone: {text[:40]}")
 
 
+def within(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and the statements in it, without their expressions, which are most of a module."""
+    yield node
+    for inner in statements(node):
+        yield from within(inner)
+
+
+def assigned(node: ast.AST) -> Iterator[ast.AST]:
+    """What a statement assigns to."""
+    items = (item.optional_vars for item in getattr(node, "items", ()))
+    for target in (*getattr(node, "targets", ()), getattr(node, "target", None), *items):
+        if target is not None:
+            yield from ast.walk(target)
+
+
 def attributes(found: ast.ClassDef) -> set[str]:
     """The attributes of an instance: those that are declared, and those assigned to self."""
     declared = {
@@ -260,7 +278,8 @@ def attributes(found: ast.ClassDef) -> set[str]:
     }
     return declared | {
         node.attr
-        for node in ast.walk(found)
+        for statement in within(found)
+        for node in assigned(statement)
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Store)
         and isinstance(node.value, ast.Name)

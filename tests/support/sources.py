@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
@@ -69,7 +70,22 @@ def _read(node: ast.stmt, found: Source) -> None:
         elif isinstance(one, Function):
             found.late.update(_imports_of(one.body))
         elif not (isinstance(one, ast.If) and ast.unparse(one.test) == "TYPE_CHECKING"):
-            waiting += _statements(one)
+            waiting += statements(one)
+
+
+def nodes_near(text: str, pattern: re.Pattern[str]) -> Iterator[ast.AST]:
+    """Return all nodes of a module but those of statements in whose lines a pattern is not."""
+    matches = [text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)]
+    waiting: list[ast.AST] = [*ast.parse(text).body] if matches else []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.stmt):
+            begin = min(it.lineno for it in (node, *getattr(node, "decorator_list", ())))
+            at = bisect_left(matches, begin)
+            if at == len(matches) or matches[at] > (node.end_lineno or 0):
+                continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
 
 
 def _imports_of(body: list[ast.stmt]) -> set[str]:
@@ -79,7 +95,8 @@ def _imports_of(body: list[ast.stmt]) -> set[str]:
     return inner.at_once | inner.late
 
 
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Return the statements of the bodies of a node; handlers and cases have bodies in turn."""
     for name in ("body", "handlers", "orelse", "finalbody", "cases"):
         children = getattr(node, name, ())
         yield from children if isinstance(children, list) else ()

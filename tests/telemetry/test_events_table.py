@@ -6,11 +6,13 @@ import ast
 import re
 
 from tests.support.processes import ROOT
+from tests.support.sources import nodes_near
 from tests.test_architecture import sources
 from tests.test_docs import document
 
 LEVELS = frozenset({"debug", "info", "warning", "error", "exception"})
 RARE_LINES = frozenset({"RareLine", "OutageLine"})  # made with the names of their events
+LOGS = re.compile(r"\blog\.[a-z]|RareLine|OutageLine")
 IN_TEXT = frozenset({"request"})  # which has a table of its own, by field
 EVENT = re.compile(r"[a-z_]+\.[a-z_]+")
 
@@ -20,7 +22,7 @@ def logged_events() -> dict[bool, set[str]]:
     found: dict[bool, set[str]] = {False: set(), True: set()}
     for path in sources("gateway", "admin"):
         if path.suffix == ".py":
-            for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            for node in nodes_near((ROOT / path).read_text(), LOGS):
                 if isinstance(node, ast.Call):
                     has_traceback, events = events_of(node)
                     found[has_traceback] |= events
