@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 from functools import cache
@@ -41,7 +42,8 @@ def versions() -> dict[str, str]:
     found = {name: version(name) for name in ("headgate", *sorted(packages))}
     found["sqlite"] = found["apsw"].rpartition(".")[0]  # which apsw brings
     found["python"] = platform.python_version()
-    found["system"] = platform.platform()
+    host = os.uname()  # `platform.platform` would start a program
+    found["system"] = " ".join((host.sysname, host.release, host.machine, *platform.libc_ver()))
     return found
 
 
