@@ -47,9 +47,9 @@ def response_message(events: Iterable[Any]) -> Any:
 
 def anthropic_message(events: Iterable[Any]) -> Any:
     """Return the message that Anthropic's SDK makes of events."""
+    from anthropic._models import construct_type
     from anthropic.lib.streaming._messages import accumulate_event
     from anthropic.types import RawMessageStreamEvent
-    from openai._models import construct_type
 
     snapshot: Any = None
     buffers: dict[int, bytes] = {}

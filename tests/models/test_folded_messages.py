@@ -14,6 +14,7 @@ from gateway.protocol.bodies.folding import fold
 from gateway.turns import at_once
 from tests.models import answers
 from tests.models.accumulators import MESSAGE, data_of
+from tests.support.examples import cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,11 @@ def folded(records: Sequence[bytes], start: int) -> bytes:
     return b"".join(event.data for event in found)
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+# To import Anthropic's SDK takes three seconds of a core.
+@pytest.mark.parametrize(
+    "kind",
+    cases(ANSWERS, {"chat completion", "response"}, "test_cuts: folded answers, by the same SDK"),
+)
 @given(words=words, data=st.data())
 def test_a_message_folded_to_any_event_and_then_followed_is_the_same(
     kind: str, words: list[str], data: Any

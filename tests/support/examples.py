@@ -42,6 +42,14 @@ def cases(
     return [pytest.param(one, marks=() if one in always else rest) for one in values]
 
 
+def spread(product: Iterable[Value], one_of: int) -> list[Value]:
+    """Return all of a product in `make torture`, and else one of so many.
+
+    A number that divides the size of no factor leaves each value of each factor among them.
+    """
+    return [*product][:: 1 if IS_WHOLE else one_of]
+
+
 def leave_to_torture(
     items: Sequence[pytest.Item],
 ) -> tuple[list[pytest.Item], list[pytest.Item]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.serving import Serving
 
-WORDS = [f" wört{number}" for number in range(4000)]
+WORDS = [f" wört{number}" * 25 for number in range(1000)]
 RECORDS = chat_completion(WORDS)
 SO_FAR = len(RECORDS) * 9 // 10
 views = pytest.mark.parametrize("view", ["ai-sdk", "ag-ui"])
