@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from gateway import later
 from gateway.later import TURN_S, Later
 from gateway.stepped import Step, in_task
+from tests.support.examples import examples
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -308,13 +309,13 @@ async def test_a_step_that_another_step_wakes_is_resumed_after_the_ready_ones() 
 
 
 async def test_a_long_chain_of_steps_does_not_recurse() -> None:
-    laters: list[Later[None]] = [Later() for _ in range(5001)]
+    laters: list[Later[None]] = [Later() for _ in range(2001)]
 
     async def link(number: int) -> None:
         await laters[number]
         laters[number + 1].set_result(None)
 
-    runs = [await started(link(number)) for number in range(5000)]
+    runs = [await started(link(number)) for number in range(2000)]
     await outside(laters[0].set_result, None)
     await until(laters[-1].done)
     assert all(run.ends == [(None, None)] for run in runs)
@@ -703,7 +704,7 @@ class World:
     programs=st.lists(st.lists(_MOVE, max_size=6), min_size=STEPS, max_size=STEPS),
     deeds=st.lists(st.tuples(st.booleans(), _DEED), max_size=15),
 )
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_step_of_a_random_program_ends_once_and_in_order(
     run: Callable[[Coroutine[Any, Any, None]], None],
     programs: list[list[tuple[str, int]]],

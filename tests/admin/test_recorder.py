@@ -36,6 +36,7 @@ from tests.admin.consoles import (
     setup,
 )
 from tests.support import virtual_time
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -291,7 +292,7 @@ class Unsteady(Switchboard):
 
 @given(phase_s=st.floats(0, FINEST_S - 0.001))
 @example(phase_s=FINEST_S - 0.01)
-@settings(max_examples=20)
+@settings(max_examples=20 if IS_WHOLE else 5)
 def test_every_step_gets_a_sample_whatever_the_phase_of_the_first(phase_s: float) -> None:
     async def record() -> list[float]:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.examples import examples
+from tests.support.examples import cases, examples
 from tests.support.serving import PREFIX, get, request, serving
 from tests.support.waiting import until
 
@@ -140,29 +140,26 @@ async def play(side: Side, writes: list[Write], *, ahead: bool) -> list[object]:
     return seen
 
 
+CORS = {"cors_origins": ("https://a.example",), "write_origins": ("https://a.example",)}
+LIMITS = {"max_client_creations": 3, "max_client_appends": 3, "max_append": 299}
+OPTIONS: dict[str, dict[str, object]] = {
+    f"{name}{order}": {**options}
+    for name, options in (("plain", {}), ("CORS", CORS), ("limits", LIMITS))
+    for order in ("", ", ahead")
+}
+
+
 def forget(*_: object) -> None:
     """Remember nothing."""
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        pytest.param(
-            {"cors_origins": ("https://a.example",), "write_origins": ("https://a.example",)},
-            id="cors-origins",
-        ),
-        pytest.param(
-            {"max_client_creations": 3, "max_client_appends": 3, "max_append": 299},
-            id="limits-of-a-client",
-        ),
-    ],
+    "case",
+    cases(OPTIONS, {"plain, ahead", "CORS", "limits, ahead"}, "the same options, or both orders"),
 )
-def test_any_write_has_the_same_result_with_and_without_cached_fields(
-    options: dict[str, object], ahead: bool
-) -> None:
+def test_any_write_has_the_same_result_with_and_without_cached_fields(case: str) -> None:
+    options, ahead = OPTIONS[case], case.endswith(", ahead")
     statuses: set[int] = set()
     short = 0
 

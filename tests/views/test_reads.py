@@ -235,11 +235,11 @@ async def test_head_does_not_depend_on_the_view() -> None:
         assert (await gateway.ask(request("HEAD", "s?view=text"))).same == plain.same
 
 
-async def test_a_thousand_readers_of_a_view_have_it_rendered_once() -> None:
+async def test_many_readers_of_a_view_have_it_rendered_once() -> None:
     records = chat_completion()
-    async with serving(max_connections=1100, max_live_readers=1100) as gateway:
+    async with serving(max_connections=110) as gateway:
         await written(gateway, records[:5], closed=False)
-        clients = [await gateway.connect() for _ in range(1000)]
+        clients = [await gateway.connect() for _ in range(100)]
         for client in clients:
             client.send(get("s?view=ai-sdk"))
         for client in clients:
