@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gateway.backends.memory import MemoryDocuments
 from gateway.edge.subscribed import origin_streams, tail_checks
+from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
 from gateway.edge.subscribed.stream_requests import StreamRequests
 from gateway.errors import (
     HeadgateError,
@@ -336,6 +337,26 @@ async def test_stored_cursors_count_and_appends_while_the_gateway_was_down_wake(
             assert stream_of(wake, "e/a")["acked_offset"] == old
             await until(lambda: not gateway.engine.by_id["s"].unseen)
             assert "e/empty" not in gateway.engine.by_id["s"].pending
+
+
+async def test_a_stream_that_is_checked_before_all_are_compared_counts_as_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_changes = OriginSubscriptions.find_changes
+
+    async def after_a_check(engine: OriginSubscriptions) -> None:
+        await until(lambda: engine.membership.state_of("e/a") is not None)
+        await find_changes(engine)
+
+    place = f"file:{tmp_path / 'subscriptions'}"
+    async with serving() as server:
+        async with before(server, place) as gateway:
+            await gateway.pull("s", pattern="e/*")
+            await gateway.create("e/a")
+        monkeypatch.setattr(OriginSubscriptions, "find_changes", after_a_check)
+        async with before(server, place) as gateway:
+            await gateway.quiet()
+            assert not gateway.engine.by_id["s"].unseen
 
 
 async def test_the_link_of_the_pattern_stays_without_the_name_after_a_restart(

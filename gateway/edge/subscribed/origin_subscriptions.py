@@ -68,7 +68,8 @@ class OriginSubscriptions(RouteSubscriptions):
         stored = {it: it.delivery.wake for it in self.by_id.values()}
         for subscription in stored:
             for path, link in subscription.links.items():
-                subscription.note_unseen(path, stored_view(link))
+                if link.stream.state is None:  # checks in turn have begun, and may have seen some
+                    subscription.note_unseen(path, stored_view(link))
             subscription.activate()
         compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
         compared.add_done_callback(partial(self._go_on, stored))
