@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serving
 
 # Of each property that both ways are played in; each is several exchanges with real sockets.
-EXAMPLES = 1000 if IS_WHOLE else 20
+EXAMPLES = 1000 if IS_WHOLE else 8
 # What differs between two answers to one request: refusals take turns in when to come again.
 OWN = ("date", "x-request-id", "retry-after")
 

@@ -6,6 +6,9 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
+from gateway.edge.polls import poll_loop
 from gateway.protocol.cursors import current_cursor
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import EDGE, Serving, edge_serving, get
@@ -80,11 +83,17 @@ def news(got: Answer) -> tuple[int, bytes, str | None, str | None]:
 
 
 async def confirmed(gateway: Serving, tail: str = "0001", *lines: str) -> None:
-    """Wait until the feed itself knows the tail: then the origin is not asked for it."""
+    """Let the feed itself know the tail: then the origin is not asked for it.
+
+    It counts at once that the origin holds the polls, not after a second.
+    """
     at_tail = get(f"{S}?offset={tail}", *lines)
 
     async def is_known() -> bool:
         gateway.clock.advance(2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(poll_loop, "HOLDS_S", 0.0)
+            gateway.edge.feeds.poll_timer._look()
         return (await gateway.ask(at_tail)).get("X-Cache") == "COLLAPSED"
 
     await until(is_known, f"the feed to know {tail}")

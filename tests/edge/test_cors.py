@@ -98,6 +98,7 @@ async def test_cors_headers_of_the_feed_follow_a_change_at_the_origin() -> None:
         assert said(await waiting.answer()) == OURS
 
 
+@pytest.mark.usefixtures("quick_retries")
 async def test_error_responses_have_the_cors_headers_of_the_gateway() -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001")

@@ -228,6 +228,7 @@ TROUBLES: dict[str, tuple[bytes | Play, int, str]] = {
 }
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize(("trouble", "status", "again_s"), TROUBLES.values(), ids=TROUBLES)
 async def test_a_failing_origin_is_an_error_for_polls(
     trouble: bytes | Play, status: int, again_s: str
@@ -241,6 +242,7 @@ async def test_a_failing_origin_is_an_error_for_polls(
         assert (got.status, got.get("Retry-After")) == (status, again_s)
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("trouble", ["closes", "503 with Retry-After"])
 async def test_viewers_get_what_comes_after_the_trouble_of_an_origin(trouble: str) -> None:
     async with live(b"a") as (origin, gateway):
@@ -269,6 +271,7 @@ async def test_one_failed_poll_of_the_origin_is_hidden_from_readers() -> None:
         assert news(await waiter.answer()) == (200, b"b", "0002", "true")
 
 
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_poll_response_without_protocol_headers_is_a_502() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001")
@@ -673,6 +676,7 @@ async def test_draining_answers_all_polls_and_ends_all_viewers() -> None:
         assert (await gateway.ask(get(at("0001")))).status == 503
 
 
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_compressed_poll_response_is_a_502() -> None:
     async with live(b"a") as (origin, gateway):
         waiter = await polling(gateway, "0001", "Accept-Encoding: gzip")

@@ -83,6 +83,7 @@ async def test_a_stream_that_a_read_no_longer_finds_is_logged_without_its_query(
         assert losses(lines) == [loss(reason)]
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Oops"])
 async def test_a_403_or_500_of_the_origin_is_not_logged_as_a_loss(status: str) -> None:
     async with live(b"a") as (origin, gateway):

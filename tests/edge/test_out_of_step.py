@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.origin.in_step import REST_S
+from tests.support.examples import IS_WHOLE
 from tests.support.serving import EDGE, edge_serving, get, post, request
 from tests.support.surplus_origin import FORGED, SPOILING, SURPLUS, SurplusOrigin, name_of
 from tests.support.waiting import until
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
     from tests.support.serving import Serving
 
-SURPLUSES = 25
+SURPLUSES = 25 if IS_WHOLE else 8
 READERS = 4
 
 

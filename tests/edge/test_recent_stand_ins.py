@@ -199,6 +199,7 @@ async def test_a_failing_origin_is_requested_again_while_readers_get_recent_data
         assert got.get("X-Cache") != "STALE"
 
 
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_poll_at_the_tail_is_a_502_and_not_answered_from_recent_data() -> None:
     async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
         await followed(origin, gateway)

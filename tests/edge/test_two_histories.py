@@ -217,6 +217,7 @@ async def test_a_read_at_another_server_than_the_feeds_is_not_joined_uncompared(
             assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"".join(NEW)
 
 
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_read_beyond_the_feed_is_a_503_while_its_origin_fails() -> None:
     """A read has gone past the feed; its end is lost, and grown over, before the feed asks."""
     async with live(*OLD) as (origin, gateway):

@@ -28,6 +28,7 @@ E_ACUTE = "é".encode()
 # ---------------------------------------------------------------- followed all the same
 
 
+@pytest.mark.usefixtures("quick_retries")
 async def test_a_204_without_an_offset_means_the_offset_of_its_poll() -> None:
     """It is where the poll waited."""
     async with live(b"a") as (origin, gateway):
@@ -46,6 +47,7 @@ async def test_a_204_without_an_offset_means_the_offset_of_its_poll() -> None:
         assert len(origin.catch_ups) == 1
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("body", [b'{"b":2}', b"[1", b"1]", b"null"])
 async def test_json_that_is_no_array_is_a_502_for_polls(body: bytes) -> None:
     async with live(b"1", content_type="application/json") as (origin, gateway):
