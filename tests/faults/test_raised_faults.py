@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.requests_that_fail import KINDS, faults_in, wrong_after
 
-SAMPLE = 5  # of each kind; `make torture` has all of them
+SAMPLE = 3  # of each kind; `make torture` has all of them
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -58,6 +58,13 @@ EXCHANGES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _others_are_frozen() -> None:
+    """Look through nothing that other tests have left, again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 async def _origin(wire: Wire) -> None:
     if "/broken" in wire.heard.target:
         await reset(wire)
