@@ -832,7 +832,7 @@ async def test_reads_during_commits_see_an_unbroken_prefix_of_the_records(log: L
 
     async def watch() -> None:
         seen = 0
-        while seen < 200:
+        while seen < 60:
             chunk = await log.read(state, 0, 10**9)
             numbers = [int(record) for record in chunk.records]
             assert numbers == list(range(len(numbers)))
@@ -846,7 +846,7 @@ async def test_reads_during_commits_see_an_unbroken_prefix_of_the_records(log: L
 
     async def write() -> None:
         latest = state
-        for number in range(1, 200):
+        for number in range(1, 60):
             step = appended(latest, b"%08d" % number)
             await log.commit([step])
             latest = step.state

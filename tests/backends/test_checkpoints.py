@@ -11,13 +11,14 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from tests.backends.contract import created, removed
 from tests.backends.test_power_loss import PAIR, SEED, Campaign, Cut, lost
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.protocol.streams.state import Change
 
-SEEDS = 3
+SEEDS = 3 if IS_WHOLE else 1
 CUTS = 10
 WAL_BYTES = 1000 * 4096  # at which a commit of ours goes on to a checkpoint
 PASSING_BYTES = 200_000  # of streams that come and go: the WAL grows, and the file does not

@@ -137,14 +137,15 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
 
 def places(crash: Crash) -> Iterator[int]:
     """All of the header, the heads of frames in a middle and the last commit, or two more."""
-    yield from range(HEADER)
+    apart = 1 if IS_WHOLE else 3  # bytes: each field is of four
+    yield from range(0, HEADER, apart)
     chance = random.Random(3)
     commits = (0, COMMITS // 2, COMMITS - 2, COMMITS - 1)
     for number in commits if IS_WHOLE else commits[1::2]:
         first = crash.ends[number - 1] if number else 0
         for frame in sorted({first, (first + crash.ends[number]) // 2, crash.ends[number] - 1}):
             at = HEADER + frame * FRAME
-            yield from range(at, at + HEAD)
+            yield from range(at, at + HEAD, apart)
             yield from (at + HEAD + chance.randrange(PAGE) for _ in range(3))
 
 
@@ -189,7 +190,7 @@ async def test_a_torn_last_transaction_in_the_wal_is_reported_as_no_loss(
     first = HEADER + crash.ends[-2] * FRAME
     wal = crash.wal
     sectors = range(first, len(wal), 512)
-    for number in range(60):
+    for number in range(60 if IS_WHOLE else 20):
         torn = bytearray(wal)
         for at in sectors if number == 0 else chance.sample(sectors, chance.randint(1, 9)):
             size = min(512, len(wal) - at)

@@ -13,7 +13,7 @@ from tests.support.examples import cases
 if TYPE_CHECKING:
     from pathlib import Path
 
-WRITING = Writing(streams=10, appends=2, size=50_000)  # a megabyte an hour
+WRITING = Writing(streams=5, appends=1, size=200_000)  # a megabyte an hour
 OF_A_DAY = 24 * WRITING.appends
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.protocol.streams.state import StreamState
 
-STREAMS = 5_000
+STREAMS = 1_500  # some pages
 SEGMENTS = ["a", "b", "ab", "B", "z~", "%C3%A9", "a-", "a.b", "0"]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CUTS = 2400 if IS_WHOLE else 72
+CUTS = 2400 if IS_WHOLE else 24
 CUTS_IN_A_RUN = 24
 SEED = int(os.environ.get("POWER_SEED", "1"))
 PAIR = ("left", "right")

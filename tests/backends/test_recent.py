@@ -160,7 +160,7 @@ async def test_recent_records_are_bounded_and_none_is_lost(few_rows: int, tmp_pa
         latest = {it.state.path: it for it in (created(log, f"s{n}", b"-") for n in range(30))}
         assert await committed_apart(log, *latest.values()) == [None] * len(latest)
         bodies = dict.fromkeys(latest, b"-")
-        for number in range(200):
+        for number in range(100):
             changes: list[Change] = []
             for path in chance.sample(sorted(latest), chance.randint(1, 5)):
                 data = b"%d." % number
@@ -212,7 +212,7 @@ async def test_the_table_is_bounded_although_every_stream_is_closed_before_much_
         await log.commit([quiet])
         quiet = appended(quiet.state, b"q")  # which waits while others come and go
         await log.commit([quiet])
-        for number in range(60):
+        for number in range(30):
             change = created(log, f"s{number}", b"-")
             await log.commit([change])
             for _ in range(4):

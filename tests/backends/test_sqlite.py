@@ -15,7 +15,7 @@ from gateway.backends.contract import Conflict, LoadedStream
 from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
 from gateway.backends.sqlite.load_queue import MAX_LOADS
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.backends.sqlite.writing.writer import MAX_KNOWN
+from gateway.backends.sqlite.writing import writer
 from gateway.backends.sqlite.writing.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError
 from gateway.protocol.lifecycle import PathState
@@ -179,10 +179,11 @@ async def test_separate_commits_are_one_group_up_to_its_bound(tmp_path: Path, mo
 
 @pytest.mark.parametrize("more", [0, 1])
 async def test_commits_succeed_with_more_streams_than_the_row_cache_holds(
-    tmp_path: Path, more: int
+    tmp_path: Path, more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "MAX_KNOWN", 1_000)
     async with opened("sqlite", tmp_path) as log:
-        changes = [created(log, f"s{number}", b"1") for number in range(MAX_KNOWN + more)]
+        changes = [created(log, f"s{number}", b"1") for number in range(1_000 + more)]
         for add in (b"2", b"3"):
             assert await committed_apart(log, *changes) == [None] * len(changes)
             changes = [appended(change.state, add) for change in changes]

@@ -8,12 +8,15 @@ import apsw
 import msgspec
 
 from gateway.backends.sqlite.recent import LONGEST
-from gateway.backends.sqlite.writing.reclaiming import RECLAIM_ROWS, RECLAIM_STREAMS
+from gateway.backends.sqlite.writing import reclaiming
+from gateway.backends.sqlite.writing.reclaiming import RECLAIM_STREAMS
 from tests.backends.abilities import needed
 from tests.backends.contract import appended, created, opened, reclaimed, removed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from gateway.backends.contract import Log
     from gateway.protocol.streams.state import StreamState
@@ -59,9 +62,12 @@ async def test_the_rows_before_the_beginning_are_freed_and_no_others(tmp_path: P
         assert ends(tmp_path) == [50]
 
 
-async def test_more_rows_than_one_step_frees_are_freed_in_several(tmp_path: Path) -> None:
+async def test_more_rows_than_one_step_frees_are_freed_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reclaiming, "RECLAIM_ROWS", 100)
     async with opened("sqlite", tmp_path) as log:
-        state = await with_rows(log, RECLAIM_ROWS + 1, b"x" * (LONGEST + 1))  # not merged
+        state = await with_rows(log, 100 + 1, b"x" * (LONGEST + 1))  # not merged
         await trim(log, state, state.tail)
         upkeep = needed(log.upkeep)
         assert await upkeep.reclaim()
