@@ -92,7 +92,7 @@ async def test_an_upload_in_chunks_is_passed_on_in_chunks() -> None:
 
 
 async def test_a_long_upload_takes_little_memory() -> None:
-    size = 50 * MB
+    size = 24 * MB
 
     async def play(wire: Wire) -> None:
         left = size
@@ -133,7 +133,7 @@ class Long:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_long_download_takes_little_memory(method: str) -> None:
-    size = 50 * MB
+    size = 24 * MB
     async with RawOrigin(Long(size)) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
         tracemalloc.start()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS, ByLength, InChunks
 from tests.origin import by_aiohttp
-from tests.support.examples import examples
+from tests.support.examples import IS_WHOLE
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -54,7 +54,7 @@ def parsed(data: bytes) -> bytes | None:
     return None if answer is None else answer.body
 
 
-@settings(max_examples=examples(400))
+@settings(max_examples=400 if IS_WHOLE else 50)
 @given(CHUNKS, st.permutations(FORMS), st.lists(st.integers(0, 300), max_size=6))
 def test_chunks_are_decoded_however_they_are_split(
     chunks: list[bytes], forms: list[bytes], places: list[int]
@@ -65,7 +65,7 @@ def test_chunks_are_decoded_however_they_are_split(
     assert parsed(data) == b"".join(chunks)
 
 
-@settings(max_examples=examples(1500))
+@settings(max_examples=1500 if IS_WHOLE else 100)
 @given(
     CHUNKS,
     st.lists(

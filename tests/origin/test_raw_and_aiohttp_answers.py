@@ -18,7 +18,7 @@ from tests.origin import opening
 from tests.origin.by_aiohttp import unframed
 from tests.origin.opening import GENERAL, LIMIT, RAW, opened, send
 from tests.origin.test_plain_bodies import CHUNKS, FORMS, ODD, cut, framed
-from tests.support.examples import at_least, examples
+from tests.support.examples import IS_WHOLE, at_least
 from tests.support.raw_origin import RawOrigin
 from tests.support.waiting import until
 
@@ -128,7 +128,7 @@ def test_any_response_has_the_same_outcome_with_both_clients() -> None:
         server = runner.run(stack.enter_async_context(RawOrigin(play)))
         origin = runner.run(stack.enter_async_context(opened(server)))
 
-        @settings(max_examples=examples(400))
+        @settings(max_examples=400 if IS_WHOLE else 40)
         @given(
             st.sampled_from(["GET", "GET", "GET", "POST", "HEAD"]),
             *(HEADS, CODINGS, BODIES, st.lists(st.integers(0, 500), max_size=4)),

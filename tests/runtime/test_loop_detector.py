@@ -283,12 +283,13 @@ async def test_a_running_server_detects_a_client_loop_and_counts_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loop_detector, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(loop_detector, "LOOK_S", 0.05)
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
         async with asyncio.timeout(PATIENCE_S * 3):
             while not gateway.shared.loop_detector.noticed:
-                for _ in range(100):
+                for _ in range(20):
                     await client.ask(get("s?offset=-1"))
         client.close()
         samples = snapshot(gateway.shared, Router([gateway.route]))

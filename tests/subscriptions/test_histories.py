@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEPS, PARTS = 80, 4  # of a history; between two parts, the gateway is started again
-SEEDS, RESTARTED_SEEDS = (200, 100) if IS_WHOLE else (6, 3)
+SEEDS, RESTARTED_SEEDS = (200, 100) if IS_WHOLE else (3, 2)
 
 pytestmark = pytest.mark.timeout(1200)
 

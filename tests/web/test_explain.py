@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.inspection import AnswerFailure, ExplainRequest, Explanation
+from tests.support.examples import IS_WHOLE
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import Wire
     from tests.support.serving import Serving
 
+EXAMPLES = 25 if IS_WHOLE else 10
 HOST = ("Host", "headgate.test")
 SECRET = "Bearer s3cr3t-canary"
 
@@ -108,7 +110,7 @@ async def walk(way: Walk, clocks: list[Serving], steps: list[tuple[str, object, 
             await way.read(kind, what, *lines)  # type: ignore[arg-type, misc] # as drawn
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(steps=st.lists(STEPS, min_size=5, max_size=25))
 def test_a_log_responds_as_explain_says_in_any_order_of_requests(
     steps: list[tuple[str, object, object]],
@@ -120,7 +122,7 @@ def test_a_log_responds_as_explain_says_in_any_order_of_requests(
     uvloop.run(run())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(steps=st.lists(STEPS, min_size=5, max_size=25))
 def test_a_gateway_before_an_origin_responds_as_explain_says_in_any_order_of_requests(
     steps: list[tuple[str, object, object]],

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.web.connections import fast_path
-from tests.support.examples import at_least, examples
+from tests.support.examples import IS_WHOLE, at_least
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, offset, post, put, serving
@@ -111,7 +111,7 @@ def test_a_hit_is_the_same_on_both_paths_for_any_response_and_request() -> None:
         raw = runner.run(stack.enter_async_context(RawOrigin(answer())))
         gateway = runner.run(stack.enter_async_context(edge_serving(raw)))
 
-        @settings(max_examples=examples(200))
+        @settings(max_examples=200 if IS_WHOLE else 20)
         @given(STATUSES, BODIES, SAID, ASKED, ASKED)
         @example("404 Not Found", b"body", [MINUTE], [], ["Accept-Encoding: identity"])
         @example("200 OK", b"", [MINUTE, 'ETag: W/"weak"'], [], [])

@@ -11,7 +11,6 @@ import pytest
 from gateway.live.reader_states import reader_states
 from gateway.protocol.http1 import LAST_CHUNK
 from gateway.telemetry.inspected.readers import (
-    MOST_READERS,
     ApplyBans,
     Ban,
     EndedReaderCount,
@@ -28,6 +27,7 @@ from gateway.telemetry.inspected.readers import (
     rank,
 )
 from gateway.telemetry.inspection import AnswerFailure
+from gateway.web.handlers import reader_lists
 from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail
 from tests.support.serving import EDGE, PREFIX, get, post, put, serving
 from tests.support.waiting import until
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 AGENT = "User-Agent: curl/8.5"
 HOUR_S = 3600.0
+MOST = 20  # readers of a page
 
 
 def chosen(**conditions: Any) -> ReaderQuery:
@@ -181,11 +182,14 @@ async def test_an_after_that_no_page_had_is_refused(after: str) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "rows"),
-    [(0, 1), (-3, 1), (10**9, MOST_READERS)],
+    [(0, 1), (-3, 1), (10**9, MOST)],
     ids=["none", "negative", "beyond the bound"],
 )
-async def test_a_page_has_at_least_one_reader_and_at_most_the_bound(limit: int, rows: int) -> None:
-    most = MOST_READERS + 1
+async def test_a_page_has_at_least_one_reader_and_at_most_the_bound(
+    limit: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_lists, "MOST_READERS", MOST)
+    most = MOST + 1
     async with serving(max_live_readers=most, max_connections=most + 9) as gateway:
         await gateway.ask(put("s"))
         for _ in range(most):

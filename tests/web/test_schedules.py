@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-EXAMPLES = 10_000 if IS_WHOLE else 60
+EXAMPLES = 10_000 if IS_WHOLE else 30
 
 
 def moves(what: str, *how: object) -> SearchStrategy[Move]:
