@@ -212,12 +212,13 @@ def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _SourcedValue]
         return {}
     import tomllib  # imported only if there is a file
 
+    file = TomlFile(path, text)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
-        problems.append(_Problem(*TomlFile(path, text).no_toml(str(cause))))
+        problems.append(_Problem(*file.no_toml(str(cause))))
         return {}
-    return {key: _SourcedValue(value, TomlFile(path, text)) for key, value in values.items()}
+    return {key: _SourcedValue(value, file) for key, value in values.items()}
 
 
 def _from_environment(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
 HIGHEST_VERSION = 2**31 - 1
-MOST_TOLD = 20  # mistakes in a message: to find the line of each takes a pass over the file
+MOST_TOLD = 20  # mistakes in a message, which somebody reads
 # What a value of another type must be, by its key.
 _KINDS = {
     **dict.fromkeys(("roles", "tokens", "revoked", "grants"), "an array of tables"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 TWICE = ("Cannot overwrite a value", "Cannot declare")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TomlFile:
     """A TOML file whose keys are looked up by line."""
 
@@ -29,13 +30,18 @@ class TomlFile:
 
     def line(self, path: tuple[str | int, ...]) -> int | None:
         """Return the line of a key or of the nearest table around it."""
-        spots = tuple(self._spots())
         # A missing key is reported at the line of its table.
-        for length in range(len(path), 0, -1):
-            for spot, line in spots:
-                if spot[:length] == path[:length]:
-                    return line
-        return None
+        tables = (path[:length] for length in range(len(path), 0, -1))
+        return next((self._lines[it] for it in tables if it in self._lines), None)
+
+    @cached_property  # a file may have thousands of keys, each with its line
+    def _lines(self) -> dict[tuple[str | int, ...], int]:
+        """The first line of each key and table."""
+        lines: dict[tuple[str | int, ...], int] = {}
+        for spot, line in self._spots():
+            for length in range(1, len(spot) + 1):
+                lines.setdefault(spot[:length], line)
+        return lines
 
     def no_toml(self, message: str) -> tuple[int, str]:
         """Return the line of a syntax error, and a sentence with the parser's words.
