@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
 from admin.app import build
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+# They change nothing: one application is for all.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = {"Accept": "text/html"}
 ROW = r'<th scope="row"><a [^>]*>([^<]*)</a></th>\n(.*?)</tr>'
 CELL = r"<td>(.*?)</td>"
@@ -40,7 +43,7 @@ HOSTILE = (
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client() -> AsyncIterator[TestClient[Any, Any]]:
     app = build(Switchboard({"server": None}), setup())
     async with TestClient(TestServer(app, host="127.0.0.1")) as opened:
