@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.access.operations import READ, Need
@@ -38,6 +39,13 @@ class EventRoute(Protocol):
         """The subscriptions, where a log stores some."""
 
 
+@cache  # it is read from files
+def _own_version() -> str:
+    from importlib.metadata import version  # 2 MB, for those who speak MCP
+
+    return version("headgate")
+
+
 class RouteEvents:
     """The events of one route."""
 
@@ -63,9 +71,7 @@ class RouteEvents:
             subscriptions = subscriptions.engine
         if isinstance(subscriptions, RouteSubscriptions):
             self._attach(subscriptions)
-        from importlib.metadata import version  # 2 MB, for those who speak MCP
-
-        self.server_info = {"name": "headgate", "title": "Headgate", "version": version("headgate")}
+        self.server_info = {"name": "headgate", "title": "Headgate", "version": _own_version()}
 
     def _attach(self, engine: RouteSubscriptions) -> None:
         """Have events sent to webhooks by the subscriptions of this gateway."""

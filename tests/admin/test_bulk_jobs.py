@@ -64,8 +64,9 @@ class Streams:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow one another without a wait."""
+    """Attempts follow one another without a wait, and a close waits shortly for requests."""
     monkeypatch.setattr(open_job, "RETRY_AFTER_S", (0.0,) * 3)
+    monkeypatch.setattr("admin.streams.bulk.jobs.CLOSE_S", 0.2)
 
 
 def jobs_of(streams: Streams, folder: Path | None = None) -> BulkJobs:

@@ -65,8 +65,8 @@ SERVERS: dict[str, tuple[bytes | Play, str]] = {
     "endless body": (endless_body, "the answer is longer than 256 KiB"),
     "endless head": (endless_head, "what it answered is not valid HTTP"),
     "long line": (long_line, "what it answered is not valid HTTP"),
-    "silence": (silence, "no answer within 3 s"),
-    "drip": (drip, "no answer within 3 s"),
+    "silence": (silence, "no answer within 2 s"),
+    "drip": (drip, "no answer within 2 s"),
 }
 
 # Of these, no stream can have come.
@@ -84,8 +84,8 @@ async def refusal_of(script: bytes | Play) -> tuple[str, list[str]]:
 async def test_the_doctor_refuses_other_servers_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(probe_sender, "ANSWER_S", 3.0)
-    monkeypatch.setattr(streams, "REMOVAL_S", 2.0)
+    monkeypatch.setattr(probe_sender, "ANSWER_S", 2.0)
+    monkeypatch.setattr(streams, "REMOVAL_S", 0.5)
     outcomes = await asyncio.gather(*(refusal_of(script) for script, _ in SERVERS.values()))
     for (name, (_, words)), (said, methods) in zip(SERVERS.items(), outcomes, strict=True):
         assert words in said, name

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.hosted.chunk_reader import ChunkReader
 from gateway.live import live_turns, rounds
 from tests.live.test_feed import follow, text, up_to
 from tests.support.serving import Serving, get, offset, post, put, request, serving
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
 
 READERS = 48  # a turn outlasts some appends, also where the machine is busy
-LONG = b"x" * 200_000  # three of these are longer than what is made into events at once
+LONG = b"x" * 20_000
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,10 @@ async def test_a_round_that_every_reader_got_is_not_kept() -> None:
         assert turns._rounds._rounds == []
 
 
-async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the_log() -> None:
+async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ChunkReader, "longest_round", 3 * len(LONG) - 1)
     async with serving() as gateway:
         readers = await living(gateway)
         writer = await gateway.connect()
