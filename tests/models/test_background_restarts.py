@@ -111,8 +111,13 @@ def retrievals(provider: Provider, key: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.smoke
-@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param("terminate", id="SIGTERM"),
+        pytest.param("kill", id="SIGKILL", marks=pytest.mark.smoke),
+    ],
+)
 async def test_an_answer_goes_on_after_a_restart_with_the_key_of_the_gateway(
     http: aiohttp.ClientSession, tmp_path: Path, stop: str
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.protocol.http.client_address import TrustedProxies, counted_as
+from tests.support.examples import IS_WHOLE
 
 PEER = "10.0.0.1"
 OURS = TrustedProxies(["10.0.0.0/8", "2001:db8:ffff::/48"])
@@ -117,9 +118,9 @@ def test_a_trusted_proxy_is_recognised_by_ipv4_mapped_and_ipv6_addresses() -> No
 
 
 def test_forwarding_values_that_a_client_sends_do_not_change_its_address() -> None:
-    """20,000 headers in which a client writes what it likes before what its proxy adds."""
+    """Headers in which a client writes what it likes before what its proxy adds."""
     chance = random.Random(1)
-    for number in range(20_000):
+    for number in range(20_000 if IS_WHOLE else 4_000):
         name, added = (X, "192.0.2.7") if number % 2 else (F, "for=192.0.2.7")
         made_up = "".join(chance.choices('for=,;:"\\[] 1029.ab_', k=chance.randrange(24)))
         as_one = CIMultiDict([(name, f"{made_up}, {added}")])
