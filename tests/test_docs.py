@@ -395,6 +395,7 @@ def test_every_file_named_in_a_document_exists(path: Path) -> None:
 def test_the_table_of_layers_lists_all_layers_from_top_to_bottom() -> None:
     table = rows(section(document("architecture.md"), "Layers"))
     named = [name for cells in table for name in quoted(cells[0])]
-    assert set(layers()) == set(named)
-    order = [layers().index(name) for name in named]
+    all_layers = layers()
+    assert set(all_layers) == set(named)
+    order = [all_layers.index(name) for name in named]
     assert order == sorted(order)

@@ -18,7 +18,7 @@ from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.http.target import canonical_target, split
 from gateway.web.router import Router
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
-from tests.support.examples import at_least, examples
+from tests.support.examples import IS_WHOLE, at_least, examples
 from tests.support.guarded_gateway import tokens_file
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, handlers_of
@@ -121,7 +121,7 @@ def test_a_route_to_an_origin_uses_one_canonical_target_for_all_parts(
 ) -> None:
     tried, taken = [0], [0]
 
-    @settings(max_examples=examples(250), deadline=None)
+    @settings(max_examples=250 if IS_WHOLE else 25, deadline=None)
     @given(fronts, names, queries, hosts)
     @example("", "a/%61", "?a=2&offset=1", "a.example:80")
     @example("http://{host}", "...", "", "A.Example")

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     Act = Callable[[Service], Awaitable[object]]
 
-SEED = int(os.environ.get("AGREE_SEED", "3"))
-SEEDS = 100 if IS_WHOLE else 3
+SEED = int(os.environ.get("AGREE_SEED", "5"))
+SEEDS = 100 if IS_WHOLE else 2
 STEPS = 200
 PATHS = ("a", "b", "c", "d", "e")
 ALL = 1 << 40

@@ -7,7 +7,7 @@ import pytest
 from tests.streams.simulation.run import run
 from tests.support.examples import cases
 
-BATCH = 4  # `make torture` takes 5,000
+BATCH = 2  # `make torture` takes 5,000
 
 
 @pytest.mark.parametrize("first", cases(range(40, 52, BATCH), {44}, "other seeds"))

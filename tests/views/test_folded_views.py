@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.serving import Serving
 
-WORDS = [f" wört{number}" * 25 for number in range(1000)]
+WORDS = [f" wört{number}" * 50 for number in range(500)]
 RECORDS = chat_completion(WORDS)
 SO_FAR = len(RECORDS) * 9 // 10
 views = pytest.mark.parametrize("view", ["ai-sdk", "ag-ui"])
@@ -93,15 +93,15 @@ async def test_a_long_view_is_folded_once_for_readers_that_come_together() -> No
 @views
 async def test_a_closed_view_has_the_same_bytes_whoever_has_read_it_before(view: str) -> None:
     async with serving() as gateway:
-        await write(gateway, RECORDS[:500])
+        await write(gateway, RECORDS[:400])
         client = await follow(gateway, f"s?view={view}")
         await client.chunk()
-        for record in RECORDS[500:600]:
+        for record in RECORDS[400:480]:
             await gateway.ask(post("s", record, content_type=EVENTS))
         await close(gateway)
         await to_the_end(client)
         read_before = (await gateway.ask(get(f"s?view={view}"))).body
     async with serving() as gateway:
-        await write(gateway, RECORDS[:600])
+        await write(gateway, RECORDS[:480])
         await close(gateway)
         assert (await gateway.ask(get(f"s?view={view}"))).body == read_before
