@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.asked import asking, not_asking
-from tests.support.imports import ROOT, lacking, modules_of_tests
+from tests.support.imports import ROOT, lacking
 
 SCENE = """
 import subprocess, sys
@@ -44,16 +44,21 @@ def test_that_fails_once():
 REFUSED = ("that_does_not_ask", "smoke_of_a_program_of_the_system", "that_skips_itself")
 COMMANDS = {"test": "`make test`", "rest": "`make test-all`"}
 BEGIN = "tiers of files"
-# Prints which tiers each file has tests of; those that only `make torture` plays have none.
+# Prints which tiers each file has tests of, and which files their commands are to leave out.
+# Tests that only `make torture` plays have no tier.
 LIST = f"""
-import pytest
+import json, pytest
 
 class Listing:
-    found = set()
+    found, left = set(), {{}}
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config):
-        from tests.tiers import IGNORED  # of a plugin, which pytest has to import first
+        from tests.support.asked import asking  # what a plugin imports, pytest has to import first
+        from tests.support.imports import modules_of_tests
+        from tests.tiers import FIXTURE, IGNORED, SMOKE
+        self.left["rest"] = [*map(str, config.stash[IGNORED])]
+        self.left["test"] = [*map(str, asking(modules_of_tests(), FIXTURE, unless=SMOKE))]
         config.stash[IGNORED] = set()
 
     @pytest.hookimpl(tryfirst=True)
@@ -64,7 +69,7 @@ class Listing:
                 self.found.add((tier_of(item), item.nodeid.partition("::")[0]))
 
 pytest.main(["--collect-only", "-qqq", "--tier", "rest"], plugins=[Listing()])
-print("{BEGIN}", *(" ".join(one) for one in Listing.found), sep="\\n")
+print("{BEGIN}", json.dumps([[*Listing.found], Listing.left]), sep="\\n")
 """
 
 
@@ -134,19 +139,16 @@ def test_sources_and_the_page_of_promises_tell_which_command_plays_a_test() -> N
         check=True,
         timeout=580,
     ).stdout.decode()
+    found, left = json.loads(listed.partition(f"{BEGIN}\n")[2])
     played: dict[str, set[str]] = defaultdict(set)
-    for line in listed.partition(f"{BEGIN}\n")[2].splitlines():
-        tier, _, path = line.partition(" ")
+    for tier, path in found:
         for folder in (path, *map(str, Path(path).parents)):
             played[folder].add(COMMANDS[tier])
     assert len(played) > len(COMMANDS)
-    modules = [*modules_of_tests()]
-    for command, left in (
-        ("test", asking(modules, "processes", unless="smoke")),
-        ("rest", {*not_asking(modules, "processes")} - lacking(modules).keys()),
-    ):
-        files = [str(one.relative_to(ROOT)) for one in left]
-        assert [file for file in files if COMMANDS[command] in played[file]] == []
+    for tier, command in COMMANDS.items():
+        files = [str(Path(one).relative_to(ROOT)) for one in left[tier]]
+        assert files
+        assert [file for file in files if command in played[file]] == []
     wrong = []
     for promise, tests, command in rows():
         files = paths(tests)

@@ -75,9 +75,16 @@ def _packages(module: Path) -> set[str]:
     return found
 
 
-def conftests(module: Path) -> list[Path]:
+def conftests(module: Path) -> tuple[Path, ...]:
     """Return what a module shares with others, from its own folder on."""
-    return [one for folder in module.parents if (one := folder / "conftest.py").is_file()]
+    return _conftests(module.parent)
+
+
+@cache
+def _conftests(folder: Path) -> tuple[Path, ...]:
+    file = folder / "conftest.py"
+    above = () if folder.parent == folder else _conftests(folder.parent)
+    return (file, *above) if file.is_file() else above
 
 
 @cache
@@ -108,7 +115,10 @@ def _files(root: Path, name: str) -> tuple[Path, ...]:
 
 @cache
 def _is_there(name: str, locked: frozenset[str]) -> bool:
-    return name in sys.stdlib_module_names or any(
+    if name in sys.stdlib_module_names or name in locked:
+        return True
+    # To ask what is installed takes most of a second, and few names differ from their packages'.
+    return any(
         re.sub(r"[-_.]+", "-", one).lower() in locked for one in _distributions().get(name, ())
     )
 
