@@ -8,6 +8,8 @@ MAKEFLAGS += --no-builtin-rules
 unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
+# The same for Node.js, which else keeps nothing.
+export NODE_COMPILE_CACHE ?= $(CURDIR)/$(VENV)/node-compile-cache
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
