@@ -256,9 +256,11 @@ class Found:
 
 def within(node: ast.AST) -> Iterator[ast.AST]:
     """A node and the statements in it, without their expressions, which are most of a module."""
-    yield node
-    for inner in statements(node):
-        yield from within(inner)
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += statements(node)
 
 
 def assigned(node: ast.AST) -> Iterator[ast.AST]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+BODIES = frozenset({"body", "handlers", "orelse", "finalbody", "cases"})
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -97,8 +98,8 @@ def _imports_of(body: list[ast.stmt]) -> set[str]:
 
 def statements(node: ast.AST) -> Iterator[ast.AST]:
     """Return the statements of the bodies of a node; handlers and cases have bodies in turn."""
-    for name in ("body", "handlers", "orelse", "finalbody", "cases"):
-        children = getattr(node, name, ())
+    for name in BODIES.intersection(node._fields):
+        children = getattr(node, name)
         yield from children if isinstance(children, list) else ()
 
 

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from tests.models.answers import chat_completion, event, message, response
-from tests.support.examples import spread
+from tests.support.examples import cases, spread
 from tests.support.serving import get, serving
 from tests.views.reading import JSON, VIEWS, rendered, to_the_end, values, view_events, written
 
@@ -108,7 +108,7 @@ async def test_what_is_no_answer_ends_every_view_properly(view: str, content: st
             assert answer.body == ends.get(view, b"")
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", cases(range(60), range(15), "other seeds"))
 def test_events_with_values_of_wrong_types_make_valid_views(seed: int) -> None:
     chance = random.Random(seed)
     records = []
@@ -142,7 +142,7 @@ def chunks_of_any_shape(seed: int) -> list[bytes]:
     return records
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", cases(range(20), range(6), "other seeds"))
 def test_json_messages_of_any_shape_make_valid_views(seed: int) -> None:
     for view in VIEWS:
         body = rendered(view, chunks_of_any_shape(seed), JSON)

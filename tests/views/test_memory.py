@@ -28,7 +28,7 @@ from tests.views.reading import (
 if TYPE_CHECKING:
     from tests.support.serving import Serving
 
-WORDS = [f"word {number:03d} of many. " for number in range(200)]
+WORDS = [f"word {number:03d} of many. " * 3 for number in range(100)]
 
 
 def store_of(gateway: Serving, max_bytes: int) -> RenderingStore:
