@@ -10,8 +10,8 @@ import pytest
 from headgate.resumable import Broker, ResumableStreams
 
 from tests.client.resumable.memory_broker import MemoryBroker
-from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.threaded import Threaded, threaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -56,13 +56,13 @@ async def in_memory() -> AsyncIterator[MakeStreams]:
 
 
 @pytest.fixture(scope="module")
-def server(processes: None) -> Iterator[Headgate]:
-    with headgate() as server:
+def server() -> Iterator[Threaded]:
+    with threaded() as server:
         yield server
 
 
 @pytest.fixture
-async def on_log(server: Headgate) -> AsyncIterator[MakeStreams]:
+async def on_log(server: Threaded) -> AsyncIterator[MakeStreams]:
     """Makes one more replica of an application, whose streams are kept in a log."""
     folder = f"{server.streams}/{secrets.token_hex(8)}"
     async with contextlib.AsyncExitStack() as stack:
@@ -75,15 +75,18 @@ async def on_log(server: Headgate) -> AsyncIterator[MakeStreams]:
         yield make
 
 
-@pytest.fixture(params=["on_redis", "in_memory", "on_log"])
-def replicas(processes: None, request: pytest.FixtureRequest) -> MakeStreams:
+ON_REDIS = pytest.param("on_redis", marks=pytest.mark.processes)
+
+
+@pytest.fixture(params=[ON_REDIS, "in_memory", "on_log"])
+def replicas(request: pytest.FixtureRequest) -> MakeStreams:
     """Each backplane in turn."""
     make: MakeStreams = request.getfixturevalue(request.param)
     return make
 
 
-@pytest.fixture(params=["on_redis", "in_memory"])
-def passed_on(processes: None, request: pytest.FixtureRequest) -> MakeStreams:
+@pytest.fixture(params=[ON_REDIS, "in_memory"])
+def passed_on(request: pytest.FixtureRequest) -> MakeStreams:
     """Each backplane that keeps the text in the process of its producer."""
     make: MakeStreams = request.getfixturevalue(request.param)
     return make

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.client.resumable.conftest import MakeStreams
+    from tests.support.threaded import Threaded
 
 TEXT = "naïve 🙂👩\u200d🚀 e\u0301nd"
 SHORT_TTL_S = 3  # of the sign of a producer that is dead here: it is waited for in vain
@@ -56,7 +57,7 @@ async def test_each_resume_of_a_failed_stream_raises_its_error_again(on_log: Mak
 
 
 async def test_resumable_text_is_stored_as_a_plain_text_stream_with_its_ttl(
-    server: Headgate,
+    server: Threaded,
 ) -> None:
     folder = f"{server.streams}/plain"
     async with ResumableStreams(folder, sentinel_ttl=90) as streams:
@@ -70,7 +71,7 @@ async def test_resumable_text_is_stored_as_a_plain_text_stream_with_its_ttl(
 
 @pytest.mark.usefixtures("processes")
 async def test_text_of_a_killed_producer_stays_readable_and_ends_with_producer_lost(
-    server: Headgate, monkeypatch: pytest.MonkeyPatch
+    server: Threaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And who looks finds out that it is gone, and ends the stream for everybody."""
     folder = f"{server.streams}/killed"
@@ -97,7 +98,7 @@ async def test_text_of_a_killed_producer_stays_readable_and_ends_with_producer_l
 
 
 async def test_a_producer_that_readers_declared_lost_writes_no_more(
-    server: Headgate, monkeypatch: pytest.MonkeyPatch
+    server: Threaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_streams, "PRODUCER_TTL_S", SHORT_TTL_S)
     folder, tap = f"{server.streams}/taken-for-dead", Tap()
@@ -117,7 +118,7 @@ async def test_a_producer_that_readers_declared_lost_writes_no_more(
 
 
 async def test_a_producer_whose_sign_of_life_expired_may_give_it_again_before_its_text_is_ended(
-    server: Headgate, monkeypatch: pytest.MonkeyPatch
+    server: Threaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the server was away for longer than a sign lasts."""
     monkeypatch.setattr(durable, "BEAT_S", 1.0)
@@ -131,7 +132,7 @@ async def test_a_producer_whose_sign_of_life_expired_may_give_it_again_before_it
 
 
 async def test_a_producer_without_text_renews_its_sign_of_life(
-    server: Headgate, monkeypatch: pytest.MonkeyPatch
+    server: Threaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More often than a sign lasts, and for longer than one lasts."""
     monkeypatch.setattr(log_streams, "PRODUCER_TTL_S", 1)
@@ -160,7 +161,7 @@ async def test_a_producer_without_text_renews_its_sign_of_life(
     ],
 )
 async def test_error_records_of_the_previous_version_raise_the_right_errors(
-    server: Headgate, record: bytes, error: type[Exception]
+    server: Threaded, record: bytes, error: type[Exception]
 ) -> None:
     folder = f"{server.streams}/before-{error.__name__}"
     for url, body in ((f"{folder}/a", b"text"), (f"{folder}/a/error", record)):
@@ -204,7 +205,7 @@ async def test_nothing_is_lost_or_doubled_though_the_server_is_restarted(tmp_pat
 
 
 async def test_using_a_json_stream_as_a_resumable_one_raises_a_protocol_error(
-    server: Headgate,
+    server: Threaded,
 ) -> None:
     folder = f"{server.streams}/others"
     async with Stream(f"{folder}/a") as stream:

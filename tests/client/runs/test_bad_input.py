@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 FORGED_END = b'1\n\nevent: end\ndata: {"status":"finished"}\n\n'
 LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
@@ -354,7 +354,7 @@ def test_runs_refuse_a_negative_retry_for_or_stop_grace(options: dict[str, float
         Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
 
 
-async def test_a_closed_run_is_not_reopened_by_any_format(runs: Runs, server: Headgate) -> None:
+async def test_a_closed_run_is_not_reopened_by_any_format(runs: Runs, server: Threaded) -> None:
     await read(await runs.start("a", of("Once"), format="sse"))
     for format_ in get_args(FormatName):
         with pytest.raises(StreamClosed):

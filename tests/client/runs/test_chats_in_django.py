@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 SIGNED_IN = f"{__name__}.signed_in"
@@ -44,7 +44,7 @@ def signed_in(
 
 
 async def test_the_documented_django_program_answers_stops_and_rereads_chats(
-    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
+    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = (ROOT / "docs/client/chats.md").read_text().split("\n## In Django\n")[1]
     (program,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from tests.support.origin_servers import Reference
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 # What a reader takes at most to find out, after the silence that it waits for.
 WITHIN_S = 10.0
@@ -31,7 +31,11 @@ GONE = (
 ORPHANED = b'id: 2\nevent: end\ndata: {"status":"orphaned","error":"its producer is gone"}\n\n'
 
 
-pytestmark = pytest.mark.parametrize("any_server", ["Headgate", "reference"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "any_server",
+    ["Headgate", pytest.param("reference", marks=pytest.mark.processes)],
+    indirect=True,
+)
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ async def test_a_reader_ends_when_the_stream_of_its_run_expires(short: Runs) -> 
 
 
 async def test_a_reader_whose_connection_hangs_reads_on_over_a_new_connection(
-    runs: Runs, url: str, any_server: Headgate | Reference
+    runs: Runs, url: str, any_server: Threaded | Reference
 ) -> None:
     """As behind a proxy that has lost its server and does not say so."""
     live_reads, over = 0, asyncio.Event()

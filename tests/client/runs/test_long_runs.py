@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from headgate.runs import Answer
 
     from tests.support.origin_servers import Reference
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 COUNT = 10_000
 AT_ONCE = 500  # items, as of a fast model between two appends
@@ -48,7 +48,7 @@ def url(any_url: str) -> str:
 
 
 @pytest.fixture
-async def way(any_server: Headgate | Reference) -> AsyncIterator[DelayingProxy]:
+async def way(any_server: Threaded | Reference) -> AsyncIterator[DelayingProxy]:
     """A way to the server that counts what comes back."""
     async with DelayingProxy(any_server.port, latency_s=0) as way:
         yield way
@@ -270,7 +270,7 @@ async def test_a_takeover_of_a_long_run_continues_its_item_numbers(runs: Runs, o
     await check_all_is_found(runs)
 
 
-async def test_a_refused_item_of_a_long_run_is_reported_with_its_number(server: Headgate) -> None:
+async def test_a_refused_item_of_a_long_run_is_reported_with_its_number(server: Threaded) -> None:
     async with Runs(f"{server.streams}/{uuid.uuid4().hex}") as runs:
         answer = await runs.start(
             "a", of(*range(2 * EVERY_ITEMS), "x" * MAX_APPEND), format="ndjson"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from headgate.runs import Runs
 
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 PAGE = (ROOT / "docs/client/stream-from-a-model.md").read_text()
 RUNS = "http://127.0.0.1:4437/v1/stream/runs"  # as the page has it
@@ -78,7 +78,7 @@ BOTH = pytest.mark.parametrize("served", [application, aiohttp_application])
 
 @BOTH
 async def test_the_documented_run_applications_answer_errors_with_fitting_statuses(
-    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch, served: Any
+    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch, served: Any
 ) -> None:
     async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
         async with client.post("/runs/1?question=Once") as answer:
@@ -101,7 +101,7 @@ async def test_the_documented_run_applications_answer_errors_with_fitting_status
 
 @BOTH
 async def test_last_event_id_takes_precedence_over_after_in_the_documented_applications(
-    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch, served: Any
+    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch, served: Any
 ) -> None:
     async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
         async with client.post("/runs/1?question=Once+upon+a+time") as answer:
@@ -133,7 +133,7 @@ async def test_the_documented_wrapper_saves_the_answers_of_finished_and_stopped_
 
 @BOTH
 async def test_the_documented_run_applications_answer_resume_and_stop(
-    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch, served: Any
+    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch, served: Any
 ) -> None:
     async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
         async with client.post("/runs/1?question=Once+upon+a+time") as answer:
@@ -152,7 +152,7 @@ async def test_the_documented_run_applications_answer_resume_and_stop(
 
 
 async def test_the_documented_chat_application_answers_each_regeneration(
-    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
+    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
     question = {"id": "chat-1", "messages": [said]}
@@ -177,7 +177,7 @@ async def test_the_documented_chat_application_answers_each_regeneration(
 
 
 async def test_the_documented_chat_server_stores_questions_and_answers(
-    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
+    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs/client/chats.md").read_text()
     program, _of_django = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -19,7 +19,7 @@ from tests.support.waiting import at_rest, until
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 
 async def test_the_states_of_runs_come_in_the_order_of_their_ids(runs: Runs) -> None:
@@ -35,7 +35,7 @@ async def test_the_states_of_runs_come_in_the_order_of_their_ids(runs: Runs) -> 
     assert await runs.states([]) == {}
 
 
-async def test_concurrent_state_requests_are_limited(server: Headgate) -> None:
+async def test_concurrent_state_requests_are_limited(server: Threaded) -> None:
     waiting, gate = 0, asyncio.Event()
 
     async def decide(_: web.Request) -> Fate:

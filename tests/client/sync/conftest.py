@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate import sync
 
-from tests.support.processes import headgate
+from tests.support.threaded import Threaded, threaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.support.processes import Headgate
 
 ORPHAN_AFTER_S = 1  # the shortest
 
 
 @pytest.fixture(scope="package")
-def server(processes: None) -> Iterator[Headgate]:
-    with headgate() as started:
+def server() -> Iterator[Threaded]:
+    with threaded() as started:
         yield started
 
 
 @pytest.fixture
-def url(server: Headgate) -> str:
+def url(server: Threaded) -> str:
     return f"{server.streams}/{uuid.uuid4().hex}"
 
 

@@ -22,7 +22,7 @@ from tests.client.sync.feeds import read, read_to
 from tests.support.processes import AT_ONCE, ROOT
 
 if TYPE_CHECKING:
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 PAGE = (ROOT / "docs/client/sync.md").read_text()
 FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -49,7 +49,7 @@ def test_the_documented_sync_source_ends_when_its_run_is_stopped(runs: sync.Runs
     assert runs.state("a") == RunState("stopped")
 
 
-def test_the_official_client_reads_what_the_documented_sync_writer_writes(server: Headgate) -> None:
+def test_the_official_client_reads_what_the_documented_sync_writer_writes(server: Threaded) -> None:
     create, reads = PLAIN.split("with stream(")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):

@@ -36,6 +36,7 @@ def test_forked_children_verify_webhooks_by_the_receiver_of_their_parent(url: st
     assert ran("forked receiver", url) == "refused\n"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("program", "log", "state"),
     [

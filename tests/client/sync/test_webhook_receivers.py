@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 (VIEW,) = re.findall(
     r"```python\n(receiver = headgate\.sync.*?)```",
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Hooks:
     """The application of the page, as it is served; it notes requests and messages."""
 
-    def __init__(self, server: Headgate) -> None:
+    def __init__(self, server: Threaded) -> None:
         self.requests: list[tuple[bytes, dict[str, str]]] = []
         self.messages: list[object] = []
         self.threads: set[int] = set()
@@ -61,7 +61,7 @@ class Hooks:
 
 
 @pytest.fixture(scope="module")
-def hooks(server: Headgate) -> Iterator[Hooks]:
+def hooks(server: Threaded) -> Iterator[Hooks]:
     """The application behind a subscription that has had its first order."""
     made = Hooks(server)
     served = make_server("127.0.0.1", 0, made.app, threaded=True)

@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.client.workers.pools import Pool, pool
-from tests.support.processes import headgate
+from tests.support.threaded import Threaded, threaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.support.processes import Headgate
-
 
 @pytest.fixture(scope="package")
-def server(processes: None) -> Iterator[Headgate]:
-    with headgate() as started:
+def server() -> Iterator[Threaded]:
+    with threaded() as started:
         yield started
 
 
 @pytest.fixture
-async def work(server: Headgate) -> AsyncIterator[Pool]:
+async def work(server: Threaded) -> AsyncIterator[Pool]:
     """A subscription with leases of a second."""
     async with pool(server.streams, lease_ttl_ms=1000) as made:
         yield made
