@@ -13,7 +13,7 @@ from tests.subscriptions.copied import copied
 from tests.subscriptions.histories import History
 from tests.subscriptions.receivers import log_at, receiver, subscribed
 from tests.subscriptions.test_histories import told
-from tests.support.examples import examples
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from gateway.backends.contract import Log
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 STEPS = 25  # in each log
-SEEDS = examples(40) // 2
+SEEDS = 20 if IS_WHOLE else 5
 
 pytestmark = pytest.mark.timeout(1200)
 
