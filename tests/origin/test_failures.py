@@ -12,7 +12,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_writer import StreamWriter
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
-from gateway.origin import servers
+from gateway.origin import client, servers
 from gateway.origin.connections import nothing_written
 from gateway.origin.health import FIRST_WAIT_S, HealthChecks
 from gateway.origin.servers import OriginServer
@@ -329,7 +329,10 @@ async def test_two_timeouts_in_a_row_mark_a_server_down(
         assert len(server.heard) == 4
 
 
-async def test_a_silent_server_is_up_again_only_after_a_response() -> None:
+async def test_a_silent_server_is_up_again_only_after_a_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "PROBE_TIMEOUT_S", 0.3)
     times = {"response_timeout": 0.05, "connect_timeout": 0.5}
     async with RawOrigin(silence) as server, opened(server, **times) as origin:
         server.probe_script = silence
@@ -402,8 +405,11 @@ async def test_a_server_beside_another_one_is_probed_all_the_time() -> None:
             await until(lambda: stands_by.up)  # any answer will do
 
 
-async def test_requests_go_to_the_servers_as_ever_while_all_of_several_are_down() -> None:
+async def test_requests_go_to_the_servers_as_ever_while_all_of_several_are_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What finds all of them down may be a fault of its own: none counts as down then."""
+    monkeypatch.setattr(client, "PROBE_TIMEOUT_S", 0.3)
     async with RawOrigin(answer(b"second")) as second:
         second.probe_script = silence
         async with opened(nobody(), second, health_interval=60) as origin:
