@@ -63,7 +63,7 @@ async def test_an_sse_reader_whose_poll_hangs_is_not_up_to_date_once_another_has
 async def test_an_sse_reader_is_not_up_to_date_in_an_outage_once_another_feed_has_newer_data() -> (
     None
 ):
-    async with live(b"a", sse_max_age=1.2) as (origin, gateway):
+    async with live(b"a", sse_max_age=2.0) as (origin, gateway):
         viewer = await following(gateway, "0001")
         assert await up_to(viewer, "0001") == ""
         await origin.polled(1)

@@ -1,3 +1,14 @@
 """These tests run on the event loop that serves in production."""
 
+from __future__ import annotations
+
+import pytest
+
+from gateway.web.connections import socket_acceptor
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
+
+
+@pytest.fixture
+def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for slow clients often."""
+    monkeypatch.setattr(socket_acceptor, "SWEEP_S", 0.05)

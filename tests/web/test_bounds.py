@@ -204,6 +204,7 @@ async def test_a_client_that_pipelines_many_misses_yields_to_others_sooner() -> 
 # ---------------------------------------------------------------- answers that are not taken
 
 
+@pytest.mark.usefixtures("quick_sweeps")
 async def test_a_client_that_reads_nothing_of_its_response_is_disconnected() -> None:
     async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
         await gateway.ask(put("big", body=BIG_ANSWER))
@@ -216,6 +217,7 @@ async def test_a_client_that_reads_nothing_of_its_response_is_disconnected() -> 
         assert gateway.limits.refused["body_timeout"] == 2
 
 
+@pytest.mark.usefixtures("quick_sweeps")
 async def test_a_closing_connection_is_cut_if_its_client_reads_nothing() -> None:
     async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
         await gateway.ask(put("big", body=BIG_ANSWER))

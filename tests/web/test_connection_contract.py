@@ -299,6 +299,7 @@ async def test_a_request_sent_byte_by_byte_is_answered(data: bytes, status: int)
 # ---------------------------------------------------------------- bounds
 
 
+@pytest.mark.usefixtures("quick_sweeps")
 async def test_a_head_that_is_not_completed_in_time_ends_the_connection() -> None:
     async with serving(header_timeout=1.0) as gateway:
         silent, slow = await gateway.connect(), await gateway.connect()
@@ -310,6 +311,7 @@ async def test_a_head_that_is_not_completed_in_time_ends_the_connection() -> Non
         assert gateway.limits.refused["header_timeout"] == 3
 
 
+@pytest.mark.usefixtures("quick_sweeps")
 async def test_an_idle_connection_is_closed_after_the_keepalive_timeout() -> None:
     async with serving(keepalive_timeout=2.0, header_timeout=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))

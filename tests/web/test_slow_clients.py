@@ -38,6 +38,7 @@ async def trickle(clients: list[Client], gateway: Serving) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.usefixtures("quick_sweeps")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_slow_client_is_disconnected_in_time_while_others_are_served(kind: str) -> None:
     begins, trickles = KINDS[kind]
