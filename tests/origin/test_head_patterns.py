@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.origin import head_patterns
 from gateway.origin.head_patterns import LONGEST_PATTERN, MOST_PATTERNS, WORTH_A_PATTERN
 from gateway.origin.plain_head import PlainHeads
-from tests.support.examples import examples
+from tests.support.examples import IS_WHOLE
 from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def head_of(lines: list[tuple[str, str, str]], status: str, framing: str) -> byt
 FRAMINGS = st.sampled_from(["Content-Length: 2", "Content-Length: 012", CHUNKED, "A: b"])
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=300 if IS_WHOLE else 25)
 @given(LINES, STATUSES, FRAMINGS, st.lists(st.sampled_from(VALUES), min_size=4, max_size=4))
 def test_a_response_head_is_parsed_independently_of_earlier_heads(
     lines: list[tuple[str, str, str]], status: str, framing: str, values: list[str]

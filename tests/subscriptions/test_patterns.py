@@ -112,10 +112,10 @@ def test_a_pattern_of_the_most_segments_is_taken_and_a_longer_one_refused(
 
 def hardest_patterns(number: int, segments: str = "aab*") -> list[str]:
     """Return patterns of the most segments, all of which have to be compared with a name."""
-    choose = random.Random(1).choice
+    chance = random.Random(1)
     found: dict[str, None] = {}
     while len(found) < number:
-        chosen = [choose(segments) for _ in range(28)]
+        chosen = chance.choices(segments, k=28)
         for at in (24, 16, 8, 0):
             chosen.insert(at, "**")
         found["/".join(chosen)] = None
