@@ -30,7 +30,7 @@ def main() -> None:
             listed.append(f"{path}: {where}\n")
     LISTED.write_text("".join(listed))
     print(f"{'never executed':>14} {'lines':>8}")  # noqa: T201
-    for one, count in sorted({**lines, "all": lines.total()}.items()):
+    for one, count in [*sorted(lines.items()), ("all", lines.total())]:
         never = missed.total() if one == "all" else missed[one]
         print(f"{never:>14,} {count:>8,}  {one}")  # noqa: T201
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FIXTURE = "processes"
 SMOKE = "smoke"
-STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
+STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn", "os.system"}
 MOST_FLAKY = 20  # a busy machine fails a test or two; more are no matter of chance
 # Programs of every machine, before the command that they run.
 PREFACES = {"env", "prlimit", "sh"}
@@ -91,13 +91,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in all_kept:
             (kept if tier_of(item) == tier else others).append(item)
         left = len(all_kept) - len(kept)
-    if config.getoption("flaky") and len(kept) > MOST_FLAKY:
-        told = f"{len(kept)} failed, and over {MOST_FLAKY} are no matter of chance"
-        raise pytest.UsageError(told)
     config.stash[LEFT] = left
     if others:
         config.hook.pytest_deselected(items=others)
     items[:] = kept
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to play again more than a busy machine fails, now that those that failed are known."""
+    count = len(session.items)
+    if session.config.getoption("flaky") and count > MOST_FLAKY:
+        message = f"{count} failed, and over {MOST_FLAKY} are no matter of chance"
+        raise pytest.UsageError(message)
 
 
 def tier_of(item: pytest.Item) -> str:
@@ -185,15 +190,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Hear it from a worker."""
-    node.config.stash[LEFT] = getattr(node, "workeroutput", {}).get(TOLD, 0)
+    if TOLD in getattr(node, "workeroutput", {}):  # one that has died tells nothing
+        node.config.stash[LEFT] = node.workeroutput[TOLD]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List what has passed alone after it had failed."""
-    if terminalreporter.config.getoption("flaky"):
+    passed = terminalreporter.stats.get("passed", [])
+    if passed and terminalreporter.config.getoption("flaky"):
         terminalreporter.section("FLAKY")
         terminalreporter.line("These failed once and passed alone; they do not fail the run.")
-        for report in terminalreporter.stats.get("passed", []):
+        for report in passed:
             terminalreporter.line(report.nodeid)
 
 

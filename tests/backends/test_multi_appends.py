@@ -15,6 +15,7 @@ from tests.backends.abilities import needed
 from tests.backends.contract import kind as kind
 from tests.backends.contract import opened
 from tests.streams.service import Service
+from tests.support.examples import IS_WHOLE
 from tests.support.multi_append import framed
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.protocol.streams.state import StreamState
 
-WRITERS, MESSAGES, MOST = 50, 400, 100  # a writer's messages, and the most of a request
+WRITERS = 50
+MESSAGES = 2000 if IS_WHOLE else 400  # of a writer
+MOST = 100  # messages of a request
 ROOM = 64 << 20
 REPEATED = 0.2  # of all requests, sent once more at the same moment
 

@@ -1,13 +1,19 @@
-"""The library's types as an application sees them, by the checkers that applications use."""
+"""The library's types as an application sees them, by the checkers that applications use.
+
+With its errors, of which some are beside what it offers to frameworks.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
 
+import headgate
 import pyright
 import pytest
 from headgate import FormatName
@@ -34,3 +40,14 @@ def test_pyright_reports_only_the_marked_mistakes_of_the_typed_application() -> 
 
 def test_the_format_type_lists_every_run_format() -> None:
     assert get_args(FormatName) == tuple(FORMATS)
+
+
+def test_every_error_of_the_library_can_be_imported_from_its_top() -> None:
+    for module in pkgutil.walk_packages(headgate.__path__, "headgate."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds = [headgate.StreamError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    own = {kind.__name__ for kind in kinds if kind.__module__.startswith("headgate")}
+    assert {"TooLarge", "SourceFailed"} <= own <= set(headgate.__all__)

@@ -17,7 +17,6 @@ from gateway.telemetry.inspection import (
     StreamDescription,
     StreamPage,
 )
-from tests.support.examples import IS_WHOLE
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get
@@ -43,7 +42,7 @@ async def description(gateway: Serving, name: str) -> StreamDescription:
     return told
 
 
-@settings(max_examples=20 if IS_WHOLE else 8)
+@settings(max_examples=20)
 @given(
     names=st.sets(st.text("ab/é", min_size=1, max_size=4).filter(lambda it: it.strip("/") == it)),
     begins=st.sampled_from(["", "a", "b/", "%C3%A9", "zz"]),

@@ -7,6 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.mcp_events.hosts import offering
 from tests.support.processes import ROOT
 from tests.support.serving import PREFIX, post, put
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.smoke
 async def test_the_program_of_the_page_prints_events_as_they_come(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/mcp-events.md").read_text(), re.S)
     (tmp_path / "poll.py").write_text(

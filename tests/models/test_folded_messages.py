@@ -34,9 +34,7 @@ def folded(records: Sequence[bytes], start: int) -> bytes:
 
 
 # To import the SDKs takes seconds of a core.
-@pytest.mark.parametrize(
-    "kind", cases(ANSWERS, {"chat completion"}, "test_cuts: folded answers, by the same SDKs")
-)
+@pytest.mark.parametrize("kind", cases(ANSWERS, {"chat completion", "response"}, "test_cuts"))
 @given(words=words, data=st.data())
 def test_a_message_folded_to_any_event_and_then_followed_is_the_same(
     kind: str, words: list[str], data: Any

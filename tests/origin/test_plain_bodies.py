@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS, ByLength, InChunks
 from tests.origin import by_aiohttp
-from tests.support.examples import IS_WHOLE
+from tests.support.examples import IS_WHOLE, examples
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -65,7 +65,8 @@ def test_chunks_are_decoded_however_they_are_split(
     assert parsed(data) == b"".join(chunks)
 
 
-@settings(max_examples=1500 if IS_WHOLE else 100)
+@settings(max_examples=examples(1500))
+@example([b"abc"], [(6, 2, b"xx")], [])  # what is no CRLF behind a chunk
 @given(
     CHUNKS,
     st.lists(

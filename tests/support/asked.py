@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.support.imports import ROOT, conftests
+from tests.support.imports import conftests, file_of, imports
 from tests.support.sources import source
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def not_asking(modules: Iterable[Path], fixture: str) -> Iterator[Path]:
 
 
 def _may_have(mark: str, module: Path) -> bool:
-    imported = (file for file, _ in _imports(module))
+    _, imported = imports(module)
     return any(mark in source(one).marks for one in (module, *conftests(module), *imported))
 
 
@@ -77,13 +77,8 @@ def _for_all(path: Path) -> set[str]:
 
 def _imported(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the fixtures that a module imports, each with the module that it is from."""
-    return ((file, name) for file, name in _imports(path) if name in source(file).fixtures)
-
-
-def _imports(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield what a module imports from other modules of tests."""
     for one in source(path).at_once:
         module, _, name = one.rpartition(".")
-        file = ROOT / f"{module.replace('.', '/')}.py"
-        if one.startswith("tests.") and file.is_file():
+        file = file_of(module)
+        if file is not None and name in source(file).fixtures:
             yield file, name

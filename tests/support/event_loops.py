@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -11,5 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+class AuditedLoop(uvloop.Loop):
+    """The loop of production, which tells audit hooks of the programs that it starts."""
+
+    async def subprocess_exec(
+        self, protocol_factory: Callable[[], Any], *args: Any, **options: Any
+    ) -> Any:
+        """Start a program."""
+        sys.audit("subprocess.Popen", args[0], args, None, None)  # libuv does not
+        return await super().subprocess_exec(protocol_factory, *args, **options)
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": AuditedLoop}

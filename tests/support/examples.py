@@ -45,8 +45,7 @@ def cases(
 def spread(product: Iterable[Value], one_of: int) -> list[Value]:
     """Return all of a product in `make torture`, and else one of so many.
 
-    Each value of each factor is among them if the number is below the product of the sizes of the
-    factors behind the first, and has no divisor in common with it.
+    A test that uses it asserts that each value of each factor is among them.
     """
     return [*product][:: 1 if IS_WHOLE else one_of]
 

@@ -64,11 +64,11 @@ def _packages(module: Path) -> set[str]:
 
     Of the module itself these are also the imports of its functions, which its tests call.
     """
-    names, files = _imports(module, whole=module.name != "conftest.py")
+    names, files = imports(module, whole=module.name != "conftest.py")
     found, seen = set(names), {*files, *conftests(module)}
     waiting = [*seen]
     while waiting:
-        names, files = _imports(waiting.pop())
+        names, files = imports(waiting.pop())
         found |= names
         waiting += files - seen
         seen |= files
@@ -88,7 +88,7 @@ def _conftests(folder: Path) -> tuple[Path, ...]:
 
 
 @cache
-def _imports(path: Path, *, whole: bool = False) -> tuple[frozenset[str], frozenset[Path]]:
+def imports(path: Path, *, whole: bool = False) -> tuple[frozenset[str], frozenset[Path]]:
     """Return the packages that a file imports, and the files of ours."""
     packages: set[str] = set()
     files: set[Path] = set()
@@ -96,21 +96,30 @@ def _imports(path: Path, *, whole: bool = False) -> tuple[frozenset[str], frozen
     for name in read.at_once | read.late if whole else read.at_once:
         first = name.partition(".")[0]
         if first in OURS:
-            files.update(_files(OURS[first], name))
+            files.update(_files(name))
         elif first not in SOURCES:
             packages.add(first)
     return frozenset(packages), frozenset(files)
 
 
 @cache
-def _files(root: Path, name: str) -> tuple[Path, ...]:
+def _files(name: str) -> tuple[Path, ...]:
     """Return the files that are run when a name of ours is imported."""
-    folder, files = root, list[Path]()
-    for part in name.split("."):
-        file = folder / f"{part}.py"
-        folder /= part
-        files += [one for one in (file, folder / "__init__.py") if one.is_file()]
-    return tuple(files)
+    parts = name.split(".")
+    found = (file_of(".".join(parts[:count])) for count in range(1, len(parts) + 1))
+    return tuple(one for one in found if one is not None)
+
+
+@cache
+def file_of(name: str) -> Path | None:
+    """Return the file of the module or package of ours that has this name, or None."""
+    first, *_ = parts = name.split(".")
+    if first not in OURS:
+        return None
+    path = OURS[first].joinpath(*parts)
+    return next(
+        (one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None
+    )
 
 
 @cache

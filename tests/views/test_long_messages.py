@@ -70,7 +70,7 @@ def test_a_long_message_is_rendered_in_short_steps(view: str, name: str) -> None
 
 
 @pytest.mark.parametrize("name", OPEN_ENDS)
-@pytest.mark.parametrize("view", cases([SSE, AI_SDK, AG_UI, TEXT], {AI_SDK}, "a view"))
+@pytest.mark.parametrize("view", cases([SSE, AI_SDK, AG_UI, TEXT], {SSE, AI_SDK, TEXT}, "AI SDK"))
 def test_the_end_of_a_stream_completes_a_long_message_at_once(view: str, name: str) -> None:
     content_type, made = OPEN_ENDS[name]
     record = made()

@@ -14,11 +14,13 @@ from tests.support.threaded import Threaded, threaded
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from tests.support.processes import Headgate
+
 ORPHAN_AFTER_S = 1  # the shortest
 MAX_APPEND = 300_000  # bytes: less than of what aiohttp warns
 
 
-def streams_of(server: Threaded | Reference) -> str:
+def streams_of(server: Headgate | Threaded | Reference) -> str:
     """Where streams are at a server."""
     return server.url if isinstance(server, Reference) else server.streams
 

@@ -85,29 +85,3 @@ async def test_the_documented_model_of_each_framework_yields_sdk_events(
         if closed is not None:
             await closed
     assert [event.choices[0].delta.content for event in events] == ["Once ", "upon "]
-
-
-async def test_the_documented_flask_chat_answers_and_stores_its_history(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (program,) = programs("flask.md", "A chat").values()
-    chats = RUNS.replace("/runs", "/chats")
-    assert chats in program
-    names: dict[str, Any] = {"__name__": "chat"}
-    said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
-    question = {"id": "c", "messages": [said], "trigger": "submit-message"}
-
-    def use() -> None:
-        page = names["app"].test_client()
-        assert b'"delta":"upon "' in page.post("/api/chat", json=question).data
-        history = page.get("/api/chat/c").json["messages"]
-        assert [each["role"] for each in history] == ["user", "assistant"]
-        assert page.get("/api/chat/c/stream").status_code == 204
-        names["runs"].close(wait=0)
-
-    async with model.served() as model_url:
-        monkeypatch.setenv("OPENAI_BASE_URL", model_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "none")
-        exec(program.replace(chats, url), names)
-        await asyncio.to_thread(use)
-        names["model"].close()

@@ -100,15 +100,3 @@ def test_each_sync_method_has_the_signature_of_its_asyncio_method(
 def test_sync_produce_has_the_parameters_of_start() -> None:
     runs = headgate.sync.Runs
     assert parameters(runs.produce) == parameters(runs.start)
-
-
-@pytest.mark.parametrize("framework", ["django", "flask"])
-def test_django_and_flask_functions_have_the_parameters_of_those_for_starlette(
-    framework: str,
-) -> None:
-    module = __import__(f"headgate.sync.{framework}", fromlist=["resume", "send"])
-    starlette = __import__("headgate.runs.starlette", fromlist=["resume", "send"])
-    assert [*parameters(module.resume)] == [*parameters(starlette.resume)]
-    assert [*parameters(module.send)] == [*parameters(starlette.send)]
-    router = __import__("headgate.chats.starlette", fromlist=["chat_router"]).chat_router
-    assert [*parameters(module.chat_router)] == [*parameters(router)]

@@ -1,21 +1,24 @@
-"""The applications of the pages for Django and Flask, served as the pages say."""
+"""The applications of the pages for Django and Flask, and what both frameworks offer alike."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from headgate import RunState, sync
 from werkzeug.serving import make_server
 
-from tests.client.sync.applications import MODEL, application, programs, web_server, write
+from tests.client.runs import model
+from tests.client.sync.applications import MODEL, RUNS, application, programs, web_server, write
 from tests.client.sync.feeds import Feed
+from tests.client.sync.test_twins import parameters
 
 if TYPE_CHECKING:
     import subprocess
@@ -152,3 +155,41 @@ def leaves(server: subprocess.Popen[bytes], base: str, runs: sync.Runs) -> None:
     assert runs.state("4") == RunState("finished")
     assert runs.state("elsewhere") == RunState("active")
     elsewhere.end()
+
+
+async def test_the_documented_flask_chat_answers_and_stores_its_history(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (program,) = programs("flask.md", "A chat").values()
+    chats = RUNS.replace("/runs", "/chats")
+    assert chats in program
+    names: dict[str, Any] = {"__name__": "chat"}
+    said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
+    question = {"id": "c", "messages": [said], "trigger": "submit-message"}
+
+    def use() -> None:
+        page = names["app"].test_client()
+        assert b'"delta":"upon "' in page.post("/api/chat", json=question).data
+        history = page.get("/api/chat/c").json["messages"]
+        assert [each["role"] for each in history] == ["user", "assistant"]
+        assert page.get("/api/chat/c/stream").status_code == 204
+        names["runs"].close(wait=0)
+
+    async with model.served() as model_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", model_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        exec(program.replace(chats, url), names)
+        await asyncio.to_thread(use)
+        names["model"].close()
+
+
+@pytest.mark.parametrize("framework", ["django", "flask"])
+def test_django_and_flask_functions_have_the_parameters_of_those_for_starlette(
+    framework: str,
+) -> None:
+    module = __import__(f"headgate.sync.{framework}", fromlist=["resume", "send"])
+    starlette = __import__("headgate.runs.starlette", fromlist=["resume", "send"])
+    assert [*parameters(module.resume)] == [*parameters(starlette.resume)]
+    assert [*parameters(module.send)] == [*parameters(starlette.send)]
+    router = __import__("headgate.chats.starlette", fromlist=["chat_router"]).chat_router
+    assert [*parameters(module.chat_router)] == [*parameters(router)]
