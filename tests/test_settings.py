@@ -776,6 +776,13 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         ],
     ),
     "a setting twice": ("workers = 1\n\nworkers = 2", [f"h.toml:3: workers {AGAIN} 1."]),
+    **{
+        f"a setting twice, behind a text of lines in {quotes}": (
+            f"public_url = {quotes}\nworkers = 2\n{quotes}\nworkers = 1 # {quotes}\nworkers = 2\n",
+            [f"h.toml:5: workers {AGAIN} 4."],
+        )
+        for quotes in ('"""', "'''")
+    },
     "a setting of a route twice": (
         '[[routes]]\nprefix = "/a"\n"prefix" = "/b"\n',
         [f"h.toml:3: routes[0].prefix {AGAIN} 2."],

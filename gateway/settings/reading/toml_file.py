@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 # The parser's messages for a repeated key, and for a repeated table.
 TWICE = ("Cannot overwrite a value", "Cannot declare")
+# A text of several lines, of which none is a key; or another text or a comment, whose quotes begin
+# no such text.
+TEXT = re.compile(
+    r'("""(?:\\.|[^\\])*?"""|' r"'''.*?''')" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'|#[^\n]*",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class TomlFile:
         here = next((path for path, at in spots if at == line), None)
         if here is None:
             return None
-        if is_table := self.text.splitlines()[line - 1].lstrip().startswith("["):
+        if is_table := self.text.split("\n")[line - 1].lstrip().startswith("["):
             here, spots = _names(here), [(_names(path), at) for path, at in spots]
         first = next(at for path, at in spots if path == here)
         hint = f": each of several tables begins with [[{spell(here)}]]" if is_table else ""
@@ -76,7 +82,8 @@ class TomlFile:
         """Yield each key and table header with its line, which tomllib does not provide."""
         table: tuple[str | int, ...] = ()
         tables: Counter[tuple[str | int, ...]] = Counter()  # of each array so far
-        for number, line in enumerate(self.text.splitlines(), start=1):
+        text = TEXT.sub(lambda it: "\n" * it[1].count("\n") if it[1] else it[0], self.text)
+        for number, line in enumerate(text.split("\n"), start=1):
             if match := re.match(r"\s*(\[\[?)\s*([\w.-]+)\s*\]", line):
                 table = ()
                 for name in match[2].split("."):
