@@ -36,6 +36,7 @@ PAGES = {
 }
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_page_stored_in_a_stream_cannot_write_from_a_browser(
     tell: Callable[[str], None],
 ) -> None:

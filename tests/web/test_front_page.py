@@ -111,6 +111,7 @@ def test_the_front_page_is_html_if_accept_prefers_html_to_json(accept: str, is_p
     assert prefers_html(accept) is is_page
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_front_page_fits_a_small_screen_without_browser_errors() -> None:
     complaints: list[Any] = []
     requests: list[str] = []
