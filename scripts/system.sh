@@ -55,8 +55,7 @@ need_python() {
 
 need_test_tools() {
     local missing=()
-    # Not everywhere is there a package of its own for the part that shows no windows.
-    have chromium-headless-shell || have chromium || missing+=(chromium-headless-shell)
+    have chromium || missing+=(chromium)
     have curl || missing+=(curl)
     have openssl || missing+=(openssl)
     have faketime || missing+=(faketime)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -36,8 +35,7 @@ UNNEEDED_FEATURES = (
     *("NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch"),
 )
 CHROMIUM = (
-    # Without what only windows need, a page takes a third of the time.
-    shutil.which("chromium-headless-shell") or "/usr/bin/chromium",
+    "/usr/bin/chromium",
     "--headless",
     # Tests may run as root in a container, where Chromium's sandbox cannot start.
     "--no-sandbox",
