@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
-# The same for Node.js, which else keeps nothing.
+# Node.js keeps what it compiles only where this says so.
 export NODE_COMPILE_CACHE ?= $(CURDIR)/$(VENV)/node-compile-cache
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -43,7 +43,8 @@ def versions() -> dict[str, str]:
     found["sqlite"] = found["apsw"].rpartition(".")[0]  # which apsw brings
     found["python"] = platform.python_version()
     host = os.uname()  # `platform.platform` would start a program
-    found["system"] = " ".join((host.sysname, host.release, host.machine, *platform.libc_ver()))
+    parts = (host.sysname, host.release, host.machine, *platform.libc_ver())
+    found["system"] = " ".join(filter(None, parts))  # the C library has a name only if it is glibc
     return found
 
 

@@ -78,6 +78,8 @@ async def test_header_values_stored_with_a_stream_cannot_split_a_response(
     gateway: Serving, tell: Callable[[str], None]
 ) -> None:
     creations = spread(product(enumerate(KEPT_OF_A_CREATION), SPLITS.items()), 3)
+    assert {name for (_, name), _ in creations} == {*KEPT_OF_A_CREATION}
+    assert {kind for _, (kind, _) in creations} == {*SPLITS}
     for (number, name), (kind, split) in creations:
         path = f"{PREFIX}/s{number}-{len(kind)}{kind[-1]}"
         client = await gateway.connect()
@@ -103,6 +105,8 @@ async def test_header_values_of_an_origin_cannot_split_a_response_and_invalid_on
     # Of the others nobody can know that the origin did not mean what it said.
     kinds = [it for it in SPLITS.items() if it[0] not in {"CR LF", "a whole answer"}]
     answers = spread(product(OF_AN_ANSWER, kinds), 5)
+    assert {name for name, _ in answers} == {*OF_AN_ANSWER}
+    assert {kind for _, kind in answers} == {*kinds}
     for name, (kind, split) in answers:
         target = f"{EDGE}/{name}-{kind.replace(' ', '')}"
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nCache-Control: max-age=60\r\n"

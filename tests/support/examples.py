@@ -45,7 +45,7 @@ def cases(
 def spread(product: Iterable[Value], one_of: int) -> list[Value]:
     """Return all of a product in `make torture`, and else one of so many.
 
-    A test that uses it asserts that each value of each factor is among them.
+    A test that uses it asserts that no value of a factor that matters is missing.
     """
     return [*product][:: 1 if IS_WHOLE else one_of]
 

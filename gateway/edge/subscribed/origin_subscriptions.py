@@ -68,7 +68,8 @@ class OriginSubscriptions(RouteSubscriptions):
         stored = {it: it.delivery.wake for it in self.by_id.values()}
         for subscription in stored:
             for path, link in subscription.links.items():
-                if link.stream.state is None:  # checks in turn have begun, and may have seen some
+                # Periodic checks run already: what one of them has seen is not unseen.
+                if link.stream.state is None:
                     subscription.note_unseen(path, stored_view(link))
             subscription.activate()
         compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
