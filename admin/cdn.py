@@ -30,6 +30,8 @@ class Choice(msgspec.Struct, frozen=True):
     """The options that somebody chooses. What is None is as the settings say, or the default."""
 
     upstream: Entered | None = None  # HOST:PORT
+    upstream_ca: Entered | None = None  # file, on the machine of the target
+    upstream_name: Entered | None = None
     host: Entered | None = None
     listen: int | None = None
     credentials: CredentialMode | None = None
@@ -76,6 +78,7 @@ def _cdn_target_of(target: Target) -> CdnTarget:
         can_be_purged=not target.no_purge,
         can_serve_stale=not target.no_stale_if_error,
         shield=target.shield_words,
+        can_trust_any_authority=not (target.no_https or target.no_upstream_ca),
         beside=target.beside,
     )
 

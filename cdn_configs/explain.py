@@ -74,7 +74,13 @@ def exclusions(target: Target) -> Iterator[str]:
     yield from (f"No --credentials {mode}: it cannot {target.cannot(mode)}." for mode in missing)
     if target.shield:
         yield f"--shield may be {target.shield_words}: that place alone asks the gateway."
-    reasons = {"stale-if-error": target.no_stale_if_error, "purge": target.no_purge}
+    if target.no_https:
+        yield f"No HTTPS to the gateway: {target.no_https}."
+    reasons = {
+        "upstream-ca": target.no_upstream_ca,
+        "stale-if-error": target.no_stale_if_error,
+        "purge": target.no_purge,
+    }
     yield from (f"No --{option}: {reason}." for option, reason in reasons.items() if reason)
 
 

@@ -47,6 +47,7 @@ ORIGINS_IDENTITY = (
     "X-Organization-Id",
     "DPoP",
 )
+HTTPS_PORT = 443
 MIB = 1 << 20
 TIB = 1 << 40
 LONGEST_HOST = 253  # RFC 1035
@@ -62,6 +63,7 @@ _HOST = re.compile(
 )
 _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+_FILE = re.compile(r"(/[A-Za-z0-9._~@+-]+)+")
 _SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # of Kubernetes: a label of RFC 1035
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
@@ -81,6 +83,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     upstream: str = "127.0.0.1:4437"  # HOST:PORT of the gateway, as the edge reaches it
     is_upstream_given: bool = False  # and not where the settings have the gateway listen
+    scheme: Literal["", "http", "https"] = ""  # before --upstream; "" is as the settings say
+    tls: bool = False  # the listener of the gateway has a certificate,
+    client_certificates: bool = False  # and takes only clients that have one, too
+    upstream_ca: str = ""  # file of authorities, on the edge's machine; "" is the system's
+    upstream_name: str = ""  # that the gateway's certificate is for; "" is the upstream's host
     host: str = ""  # that readers use; "" is any, which only a standalone file may have
     listen: int = 8080  # port
     credentials: CredentialMode = "bypass"
@@ -104,6 +111,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         _check_upstream(self.upstream)
         _check_host(self.host, standalone=self.standalone)
+        _check_certificate_options(self.upstream_ca, self.upstream_name)
+        if self.scheme not in {"", "http", "https"}:
+            raise Refused("--upstream may begin with http:// or https://, and with nothing else")
         if self.credentials not in CREDENTIAL_MODES:
             known = " or ".join(CREDENTIAL_MODES)
             raise Refused(f"--credentials must be {known}, not {_text_of(self.credentials)}")
@@ -129,6 +139,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.upstream_host if _IPV4.fullmatch(self.upstream_host) else ""
 
     @property
+    def is_upstream_address(self) -> bool:
+        """True if the gateway is given by an address, of IPv4 or IPv6."""
+        return bool(self.upstream_ipv4) or ":" in self.upstream_host
+
+    @property
     def upstream_host(self) -> str:
         """The gateway's name or address, without the brackets of IPv6."""
         return self.upstream.rpartition(":")[0].strip("[]")
@@ -143,6 +158,23 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def upstream_port(self) -> int:
         """The port at which the gateway is reached."""
         return int(self.upstream.rpartition(":")[2])
+
+    @property
+    def is_https(self) -> bool:
+        """True if the edge has to speak HTTPS to the gateway."""
+        if self.scheme:
+            return self.scheme == "https"
+        return self.tls or self.upstream_port == HTTPS_PORT
+
+    @property
+    def verified_name(self) -> str:
+        """The name that the gateway's certificate has to be for, which is also sent as SNI."""
+        return self.upstream_name or self.upstream_host
+
+    @property
+    def authorities(self) -> str:
+        """The file of certificate authorities, for an edge that needs one: Debian's by default."""
+        return self.upstream_ca or "/etc/ssl/certs/ca-certificates.crt"
 
     @property
     def is_upstream_here(self) -> bool:
@@ -198,6 +230,9 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
     credentials = overridden.get("credentials", "bypass")
     if "remember_s" in overridden and credentials != "asked":
         raise Refused("--remember is for --credentials asked: no other edge asks the gateway")
+    given = overridden.get("upstream")
+    if isinstance(given, str) and "://" in given:
+        overridden["scheme"], _, overridden["upstream"] = given.partition("://")
     listen = settings.listen
     at = listen.reached_at
     return Options(
@@ -218,6 +253,8 @@ def settled(settings: Settings, credentials: object) -> dict[str, object]:
     routes = settings.route_table
     verifies = credentials == "verified"
     return {
+        "tls": bool(settings.tls_certificate),
+        "client_certificates": bool(settings.tls_client_ca),
         "poll_s": math.ceil(settings.long_poll_timeout),
         "heartbeat_s": math.ceil(settings.sse_heartbeat),
         "tail_s": min(route.tail_max_age for route in routes),
@@ -281,6 +318,13 @@ def _check_upstream(upstream: str) -> None:
             check_ipv6(match["ipv6"])
         except ValueError as cause:
             raise Refused(f"--upstream {cause}") from cause
+
+
+def _check_certificate_options(authorities: str, name: str) -> None:
+    if authorities and not (len(authorities) <= LONGEST_ITEM and _FILE.fullmatch(authorities)):
+        raise Refused(f"--upstream-ca {_text_of(authorities)} is not the absolute path of a file")
+    if name and not (len(name) <= LONGEST_HOST and _HOST.fullmatch(name)):
+        raise Refused(f"--upstream-name {_text_of(name)} is no host name in lower case")
 
 
 def _check_number(name: str, number: int, least: int, most: int) -> None:

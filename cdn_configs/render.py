@@ -26,7 +26,6 @@ MARK = "headgate cdn "
 # was rendered. Rendering it again shows whether that would be another file.
 DIGEST_HEADER = "Headgate-Config"
 DIGEST_DIGITS = 16  # hexadecimal: enough to tell versions of one file apart
-HTTPS_PORT = 443
 
 _FOLDER = Path(__file__).parent
 
@@ -78,7 +77,7 @@ def mark(target: Target, options: Options) -> str:
 def check_fit(target: Target, options: Options) -> None:
     """Refuse what the target cannot do."""
     reasons = (
-        *(_not_reached, _not_in_cluster, _not_offered),
+        *(_not_reached, _not_in_cluster, _not_secure, _not_verified, _not_offered),
         *(_not_stale, _not_shared, _not_held),
     )
     for sentence in (one for reason in reasons for one in reason(target, options)):
@@ -96,11 +95,6 @@ def _not_reached(target: Target, options: Options) -> Iterator[str]:
     if target.is_elsewhere and options.is_upstream_here and not options.standalone:
         where = "another machine" if target.in_cluster else "its vendor's machines"
         yield f"cannot reach {options.upstream} from {where}: give --upstream"
-    if target.is_plain and options.upstream_port == HTTPS_PORT:
-        yield (
-            f"speaks plain HTTP to the gateway, and port {HTTPS_PORT} is that of HTTPS: give "
-            "--upstream another port"
-        )
 
 
 def _not_in_cluster(target: Target, options: Options) -> Iterator[str]:
@@ -109,6 +103,38 @@ def _not_in_cluster(target: Target, options: Options) -> Iterator[str]:
         yield (
             "leads to a Service of its cluster, by the first label of --upstream, and "
             f"{options.upstream} names none: give --upstream SERVICE:PORT"
+        )
+
+
+def _not_secure(target: Target, options: Options) -> Iterator[str]:
+    """Yield why the connection to the gateway cannot be as it is asked."""
+    for option in ("upstream_ca", "upstream_name"):
+        if not getattr(options, option):
+            continue
+        flag = f"--{option.replace('_', '-')}"
+        if not options.is_https:
+            yield (
+                f"speaks plain HTTP to this gateway, where {flag} has no meaning: set "
+                "tls_certificate, or give --upstream https://HOST:PORT"
+            )
+        if target.no_upstream_ca:
+            yield f"has no {flag}: {target.no_upstream_ca}"
+    if options.is_https and target.no_https:
+        yield f"cannot speak HTTPS to the gateway and verify it: {target.no_https}"
+    if options.is_https and options.client_certificates:
+        yield (
+            "has no certificate of its own, which tls_client_ca demands of it: unset that, and let "
+            "a firewall keep others from the gateway"
+        )
+
+
+def _not_verified(target: Target, options: Options) -> Iterator[str]:
+    """Yield why there is no name that the gateway's certificate could be for."""
+    if options.is_https and options.is_upstream_address and not options.upstream_name:
+        how = "name the gateway in --upstream" if target.no_upstream_ca else "give --upstream-name"
+        yield (
+            f"verifies the name in the gateway's certificate, and {options.upstream_host} is an "
+            f"address: {how}"
         )
 
 

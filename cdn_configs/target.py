@@ -79,7 +79,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     can_stand_alone: bool = False
     is_elsewhere: bool = False  # on machines to which a loopback address is their own
     in_cluster: bool = False  # in Kubernetes, where the gateway is a Service
-    is_plain: bool = False  # it speaks no TLS to the gateway
+    # Why it cannot speak HTTPS to the gateway and verify its certificate, and what to do instead.
+    no_https: str = ""
+    # Why it trusts no authority but the public ones, and verifies the host name of the upstream.
+    no_upstream_ca: str = ""
     # Beside "bypass", which every target can; the reason is a sentence about why not.
     credentials: tuple[CredentialMode, ...] = ("bypass",)
     no_per_credential: str = ""

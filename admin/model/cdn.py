@@ -24,6 +24,7 @@ class CdnTarget(msgspec.Struct, frozen=True):
     is_elsewhere: bool  # at a vendor, who has to reach the gateway by the internet
     can_be_purged: bool
     can_serve_stale: bool  # while the gateway is away
+    can_trust_any_authority: bool  # and verify another name than that of the upstream
     shield: str  # what names a place there that asks for all others; empty where there is none
     beside: tuple[str, ...]  # targets whose files must lie beside this one
 

@@ -24,6 +24,8 @@ TARGETS = (
         ),
         is_elsewhere=True,
         **keeps_nothing("it has no cache"),
+        no_https="it takes any certificate of its targets. If that is enough, give --upstream "
+        "http://HOST:PORT, and make the target group for HTTPS",
         longest_poll_s=3955,
         longest_poll_reason="its idle time-out is at most 4,000 s, of which 45 s are to spare",
         longest_heartbeat_s=1333,

@@ -40,6 +40,7 @@ TARGETS = (
         is_elsewhere=True,
         abilities=frozenset({"caches", "collapses", "sorts-query", "purges"}),
         no_per_credential="its cache key takes no header",
+        no_upstream_ca="it trusts the public authorities, and verifies the name in --upstream",
         longest_poll_s=50,
         longest_poll_reason=_KNOWN_TO_WAIT,
         longest_heartbeat_s=25,

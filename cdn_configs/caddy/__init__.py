@@ -25,7 +25,6 @@ TARGETS = (
         ),
         can_stand_alone=True,
         **keeps_nothing("it has no cache"),
-        is_plain=True,
         state="run",
         checked="caddy validate, and the suite of real engines with Caddy 2.6",
         checker=("caddy", "validate", "--adapter", "caddyfile", "--config", "{file}"),

@@ -38,6 +38,7 @@ _WORKER = Target(
     is_elsewhere=True,
     credentials=("bypass", "per-credential", "reader-key", "verified"),
     why_not={"asked": "it verifies read tokens itself, without asking"},
+    no_upstream_ca="it trusts the public authorities, and the name in --upstream is verified",
     longest_poll_s=25,
     longest_poll_reason="a Worker may wait for 30 s after its reader has left, and the others "
     "who wait for the same answer need it",

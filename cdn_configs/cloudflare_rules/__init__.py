@@ -33,6 +33,8 @@ TARGETS = (
         keeps_sites_apart=False,
         abilities=frozenset({"caches", "sorts-query", "stale", "conditional", "purges"}),
         no_per_credential="only the Enterprise plan takes a header into the cache key",
+        no_upstream_ca="it trusts the public authorities and Cloudflare's Origin CA, and verifies "
+        "the host name that readers use",
         longest_poll_s=55,
         longest_poll_reason="Cloudflare waits 100 s for an origin, of which 45 s are to spare",
         longest_heartbeat_s=45,

@@ -35,6 +35,7 @@ _DISTRIBUTION = Target(
     no_per_credential="CloudFront stores nothing that is private",
     shield=r"[a-z]{2}(-[a-z]+)+-[0-9]",
     shield_words="a region of AWS such as eu-central-1",
+    no_upstream_ca="it trusts the public authorities, and verifies the name in --upstream",
     longest_poll_s=75,
     longest_poll_reason="CloudFront waits 120 s for an origin, of which 45 s are to spare",
     longest_heartbeat_s=30,

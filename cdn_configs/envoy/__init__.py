@@ -28,7 +28,6 @@ TARGETS = (
         needs_host=False,
         can_stand_alone=True,
         **keeps_nothing("it has no cache"),
-        is_plain=True,
         state="run by hand",
         checked="Once, by hand, with Envoy 1.40: envoy --mode validate, and the cases of the "
         "suite, which does not run it",

@@ -51,6 +51,7 @@ TARGETS = (
         "be tried, and a mistake hands one reader's data to another",
         shield=r"[a-z]+(-[a-z0-9]+)+",
         shield_words="a shield of Fastly such as frankfurt-de",
+        no_upstream_ca="the file trusts the public authorities, and the name in --upstream",
         longest_poll_s=50,
         longest_poll_reason="between nodes of a cluster Fastly waits 60 s for the first byte",
         longest_heartbeat_s=25,

@@ -27,7 +27,8 @@ TARGETS = (
         is_elsewhere=True,
         in_cluster=True,
         **keeps_nothing("it has no cache"),
-        is_plain=True,
+        no_https="its authorities would be in a Secret or a ConfigMap, for which no rules were "
+        "made. Add them to the file yourself, and give --upstream http://SERVICE:PORT",
         state="parsed, not run",
         checked="Parsed by the published schema of the Gateway API, not run: no implementation "
         "has had it",

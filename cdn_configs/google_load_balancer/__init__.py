@@ -25,6 +25,8 @@ TARGETS = (
         ),
         is_elsewhere=True,
         **keeps_nothing("Cloud CDN is off"),
+        no_https="by default it takes any certificate of its backends. If that is enough, give "
+        "--upstream http://HOST:PORT, and change --protocol in the file to HTTPS",
         checked="Written from Google's pages. It was not run at Google",
         checker=("sh", "-n", "{file}"),
     ),

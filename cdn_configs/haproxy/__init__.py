@@ -27,7 +27,6 @@ TARGETS = (
         needs_host=False,
         can_stand_alone=True,
         **keeps_nothing("it has no cache"),
-        is_plain=True,
         state="run",
         checked="haproxy -c, and the suite of real engines with HAProxy 2.6",
         checker=("haproxy", "-c", "-q", "-f", "{file}"),

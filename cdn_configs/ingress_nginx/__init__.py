@@ -29,7 +29,8 @@ TARGETS = (
         is_elsewhere=True,
         in_cluster=True,
         **keeps_nothing("it has no cache"),
-        is_plain=True,
+        no_https="its authorities would be in a Secret or a ConfigMap, for which no rules were "
+        "made. Add them to the file yourself, and give --upstream http://SERVICE:PORT",
         state="run",
         checked="Parsed by the schema of Kubernetes. What the controller 1.15 makes of the "
         "annotations is replayed and run by the suite in nginx 1.22; the controller itself was not "

@@ -41,7 +41,6 @@ _NGINX = Target(
     },
     no_per_credential="stock nginx cannot hash a credential, and would have it in its files in "
     "clear; nginx-njs can",
-    is_plain=True,
     state="run",
     no_stale_if_error="",
     checked="nginx -t, and the suite of real engines with nginx 1.22; once, by hand, with 1.30.4",

@@ -25,7 +25,6 @@ TARGETS = (
         ),
         can_stand_alone=True,
         **keeps_nothing("it has no cache"),
-        is_plain=True,
         state="run by hand",
         checked="Parsed by Traefik's published types, not run, by the suite. Run once, by hand, "
         "with Traefik 3.7 through the cases of the suite",

@@ -24,7 +24,7 @@ TARGETS = (
             "While the gateway is away it tells each EventSource to ask again.",
         ),
         does_not=(
-            "It speaks no TLS: that is done in front of it.",
+            "It speaks no TLS, neither to readers nor to the gateway: proxies do that beside it.",
             "It does not end a shared SSE connection when its last reader is gone: that goes on "
             "until the gateway ends it (sse_max_age).",
             "It does not collapse polls whose answers are private, when they come without "
@@ -42,7 +42,8 @@ TARGETS = (
         can_stand_alone=True,
         credentials=("bypass", "per-credential", "reader-key", "asked"),
         why_not={"verified": "VCL verifies no signatures"},
-        is_plain=True,
+        no_https="open-source Varnish has no TLS to gateways. Run a proxy on its machine that "
+        "has, as its page says, and give that as --upstream http://127.0.0.1:PORT",
         state="run",
         no_stale_if_error="",
         checked="varnishd -C, and the suite of real engines with Varnish 7.1; not run by Vinyl 9",

@@ -37,6 +37,7 @@ TARGETS = (
         is_elsewhere=True,
         keeps_readers_apart=False,
         no_per_credential="Vercel's CDN cannot take a header into its key",
+        no_upstream_ca="it trusts the public authorities, and the name in --upstream is verified",
         longest_poll_s=255,
         longest_poll_reason="Vercel ends a function after 300 s, unless its plan and its "
         "maxDuration say more, of which 45 s are to spare",

@@ -45,7 +45,20 @@ _OPTIONS = (
         "--upstream",
         metavar="HOST:PORT",
         help="Address at which the target reaches the gateway; SERVICE:PORT for a target in "
-        "Kubernetes.  [default: that of listen]",
+        "Kubernetes. It speaks HTTPS to the gateway if tls_certificate is set or the port is 443; "
+        "begin with http:// or https:// to say otherwise.  [default: that of listen]",
+    ),
+    click.option(
+        "--upstream-ca",
+        metavar="FILE",
+        help="File on the target's machine with the authorities that may have issued the gateway's "
+        "certificate.  [default: those of its system]",
+    ),
+    click.option(
+        "--upstream-name",
+        metavar="NAME",
+        help="Host name that the gateway's certificate has to be for.  [default: that of "
+        "--upstream]",
     ),
     click.option(
         "--host",

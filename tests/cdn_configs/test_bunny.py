@@ -185,7 +185,7 @@ def test_bunny_rules_store_no_head_and_no_get_without_offset() -> None:
     [
         ("gateway.example.com:443", "https://gateway.example.com:443"),
         ("gateway.example.com:4437", "http://gateway.example.com:4437"),
-        ("[2001:db8::1]:443", "https://[2001:db8::1]:443"),
+        ("[2001:db8::1]:4437", "http://[2001:db8::1]:4437"),
     ],
 )
 def test_bunny_connects_to_port_443_by_https(upstream: str, url: str) -> None:

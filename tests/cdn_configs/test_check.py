@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,11 @@ from cdn_configs.errors import Refused, UnknownTarget
 from cdn_configs.options import Options, from_settings
 from cdn_configs.render import mark, render
 from cdn_configs.targets import TARGETS
-from gateway.settings import Address, Settings
+from gateway.settings import Address, Settings, load
+from tests.support.certificates import Authority
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NGINX = TARGETS["nginx"]
 HERE = from_settings(Settings(), host="streams.example.com", purge=True)
@@ -50,6 +55,22 @@ def test_checking_a_file_after_a_change_of_the_listen_port_shows_a_difference() 
     report = check(render(NGINX, HERE), Settings(listen=Address("127.0.0.1", 5000)))
     assert "\n-    server 127.0.0.1:4437;" in report.difference
     assert "\n+    server 127.0.0.1:5000;" in report.difference
+
+
+@pytest.mark.usefixtures("processes")
+def test_checking_a_file_that_speaks_plain_http_to_a_gateway_with_tls_shows_a_difference(
+    tmp_path: Path,
+) -> None:
+    paths = Authority.of(tmp_path).issue().write(tmp_path)
+    secure = load(None, paths.settings(), {})
+    given = {"host": "a.example", "upstream": "gateway.example:4437"}
+    plain = render(TARGETS["caddy"], from_settings(Settings(), **given))
+    assert "\n+\treverse_proxy https://gateway.example:4437 {" in check(plain, secure).difference
+    text = render(TARGETS["caddy"], from_settings(secure, **given))
+    assert check(text, secure).difference == ""
+    assert "\n+\treverse_proxy gateway.example:4437 {" in check(text, Settings()).difference
+    through = from_settings(secure, host="a.example", upstream="http://127.0.0.1:4438")
+    assert check(render(TARGETS["varnish"], through), secure).difference == ""
 
 
 @pytest.mark.usefixtures("processes")

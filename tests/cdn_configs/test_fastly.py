@@ -50,7 +50,7 @@ def passes(file: Path) -> bool:
     [
         {},
         {"upstream": "gateway.example.com:4437", "poll_s": 50, "heartbeat_s": 25},
-        {"upstream": "[2001:db8::1]:443", "identity_headers": ()},
+        {"upstream": "[2001:db8::1]:4437", "identity_headers": ()},
         {"identity_headers": ("Authorization", "X-Api-Key"), "purge": True, "poll_s": 1},
         {"credentials": "reader-key"},
         {"shield": "frankfurt-de"},

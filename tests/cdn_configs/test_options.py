@@ -220,6 +220,8 @@ def test_a_hostile_cdn_option_is_refused_with_a_printable_error(text: str) -> No
         {"prefixes": (f"/{text}/..;",)},
         {"identity_headers": (text,)},
         {"credentials": text},
+        {"upstream_ca": f"/{text}.;"},
+        {"upstream_name": text},
     ):
         with pytest.raises(Refused) as refusal:
             Options(**values)
@@ -277,6 +279,20 @@ def test_a_loopback_host_is_accepted_only_for_standalone_files(host: str) -> Non
 )
 def test_valid_upstreams_are_accepted(upstream: str) -> None:
     assert Options(upstream=upstream).upstream == upstream
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_upstream_may_begin_with_its_scheme(scheme: str) -> None:
+    options = from_settings(Settings(), upstream=f"{scheme}://gateway:80")
+    assert (options.upstream, options.scheme) == ("gateway:80", scheme)
+    with pytest.raises(Refused, match="--upstream may begin with http:// or https://"):
+        from_settings(Settings(), upstream="ftp://gateway:80")
+
+
+@pytest.mark.parametrize("file", ["ca.pem", "/a b", "/a;", "/", "/a/", "/é"])
+def test_a_file_of_authorities_is_refused_if_it_is_no_usual_absolute_path(file: str) -> None:
+    with pytest.raises(Refused, match="is not the absolute path of a file"):
+        Options(upstream_ca=file)
 
 
 @pytest.mark.parametrize(

@@ -130,17 +130,95 @@ def test_options_that_a_target_does_not_support_are_refused_in_one_sentence(
     assert refusal.value.detail == sentence
 
 
+SECURE = Options(host=HOST, upstream="gateway.example.com:4437", tls=True)
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["nginx", "nginx-njs", "haproxy", "caddy", "varnish", "envoy", "traefik", "gateway-api"],
+    ("name", "values", "sentence"),
+    [
+        ("varnish", {}, "cannot speak HTTPS to the gateway and verify it: open-source Varnish"),
+        ("gateway-api", {}, "cannot speak HTTPS to the gateway and verify it: its authorities"),
+        ("aws-alb", {}, "cannot speak HTTPS to the gateway and verify it: it takes any"),
+        (
+            "nginx",
+            {"upstream": "10.0.0.5:4437"},
+            "verifies the name in the gateway's certificate, and 10.0.0.5 is an address: give "
+            "--upstream-name",
+        ),
+        (
+            "vercel",
+            {"upstream": "[2001:db8::1]:4437"},
+            "verifies the name in the gateway's certificate, and 2001:db8::1 is an address: name "
+            "the gateway in --upstream",
+        ),
+        ("fastly", {"upstream_ca": "/a.pem"}, "has no --upstream-ca: the file trusts the public"),
+        ("vercel", {"upstream_name": "a.b"}, "has no --upstream-name: it trusts the public"),
+        ("haproxy", {"client_certificates": True}, "has no certificate of its own, which tls_cl"),
+        (
+            "caddy",
+            {"tls": False, "upstream_ca": "/a.pem"},
+            "speaks plain HTTP to this gateway, where --upstream-ca has no meaning: set "
+            "tls_certificate, or give --upstream https://HOST:PORT",
+        ),
+    ],
+    ids=[
+        "varnish",
+        "gateway-api",
+        "aws-alb",
+        "an-address",
+        "an-address-at-a-vendor",
+        "authorities-at-a-vendor",
+        "name-at-a-vendor",
+        "client-certificates",
+        "plain-http",
+    ],
 )
-def test_targets_that_speak_plain_http_refuse_an_upstream_at_port_443(name: str) -> None:
+def test_what_a_target_cannot_verify_of_a_gateway_with_tls_is_refused(
+    name: str, values: dict[str, Any], sentence: str
+) -> None:
+    options = msgspec.structs.replace(SECURE, **values)
     with pytest.raises(Refused) as refusal:
-        render(TARGETS[name], Options(host=HOST, upstream="gateway.example.com:443"))
-    assert refusal.value.detail == (
-        f"{name} speaks plain HTTP to the gateway, and port 443 is that of HTTPS: give "
-        "--upstream another port"
-    )
+        render(TARGETS[name], options)
+    assert refusal.value.detail.startswith(f"{name} {sentence}")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(
+    ("values", "is_https"),
+    [
+        ({}, True),
+        ({"scheme": "http"}, False),
+        ({"tls": False}, False),
+        ({"tls": False, "scheme": "https"}, True),
+        ({"tls": False, "upstream": "gateway.example.com:443"}, True),
+        ({"scheme": "http", "upstream": "gateway.example.com:443"}, False),
+    ],
+    ids=str,
+)
+def test_the_settings_the_port_and_the_scheme_decide_whether_a_file_speaks_https(
+    name: str, values: dict[str, Any], is_https: bool
+) -> None:
+    options = msgspec.structs.replace(SECURE, **values)
+    if is_https and TARGETS[name].no_https:
+        with pytest.raises(Refused, match="cannot speak HTTPS"):
+            render(TARGETS[name], options)
+    elif name in SPEAKING_HTTPS:
+        assert (SPEAKING_HTTPS[name] in render(TARGETS[name], options)) is is_https
+
+
+SPEAKING_HTTPS = {
+    **dict.fromkeys(("nginx", "nginx-njs"), "proxy_pass https://headgate;"),
+    "haproxy": "ssl verify required ca-file @system-ca sni str(gateway.example.com)",
+    "caddy": "reverse_proxy https://gateway.example.com:",
+    "envoy": "sni: gateway.example.com",
+    "traefik": "- url: https://gateway.example.com:",
+    **dict.fromkeys(("cloudflare-worker", "cloudflare-durable"), '"https://gateway.example.com'),
+    "cloudflare-rules": '"ssl": "strict"',
+    "cloudfront": '"OriginProtocolPolicy": "https-only"',
+    "fastly": '.ssl_cert_hostname = "gateway.example.com"',
+    "bunny": '"VerifyOriginSSL": true',
+    "vercel": '"https://gateway.example.com',
+}
 
 
 @pytest.mark.parametrize(
@@ -240,7 +318,7 @@ def test_in_cluster_targets_refuse_an_upstream_that_is_no_service_name(upstream:
 
 
 def test_targets_with_shared_cache_lookup_refuse_per_reader_http_origins() -> None:
-    options = Options(host=HOST, upstream="192.0.2.1:443", told_apart=True)
+    options = Options(host=HOST, upstream="gateway.example.com:443", told_apart=True)
     early = [one for one in TARGETS.values() if not one.keeps_readers_apart]
     assert [one.name for one in early] == ["bunny", "vercel"]
     for one in early:

@@ -69,11 +69,13 @@ class Authority:
         signed = made.sign(self._key, hashes.SHA256())
         file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str = "server", days: int = 30) -> Pair:
-        """Issue a certificate for 127.0.0.1 and localhost that expires in so many days."""
+    def issue(
+        self, name: str = "server", days: int = 30, hosts: tuple[str, ...] = ("localhost",)
+    ) -> Pair:
+        """Issue a certificate for 127.0.0.1 and these hosts that expires in so many days."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = [x509.IPAddress(ip_address(HERE)), x509.DNSName("localhost")]
+        names = [x509.IPAddress(ip_address(HERE)), *map(x509.DNSName, hosts)]
         made = self._begun(subject, key, days).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
