@@ -91,7 +91,7 @@ def _not_reached(target: Target, options: Options) -> Iterator[str]:
     if target.needs_host and not options.host and not options.standalone:
         yield "needs the host name that readers use: give --host"
     if options.host == LOOPBACK_IPV6 and not target.is_elsewhere:
-        yield "listens at addresses of IPv4: give --host 127.0.0.1"
+        yield "compares host names, and no address of IPv6: give --host 127.0.0.1"
     if target.is_elsewhere and options.is_upstream_here and not options.standalone:
         where = "another machine" if target.in_cluster else "its vendor's machines"
         yield f"cannot reach {options.upstream} from {where}: give --upstream"

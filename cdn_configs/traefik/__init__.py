@@ -20,8 +20,8 @@ TARGETS = (
         ),
         does_not=(
             "It caches and collapses nothing: the gateway's own cache does that.",
-            "It cannot set the time-out of its entry point, which is in Traefik's own "
-            "configuration, and has to be 0 there.",
+            "It cannot set the time-out of its entry point for requests: set that in Traefik's "
+            "own configuration, as the page says.",
         ),
         can_stand_alone=True,
         **keeps_nothing("it has no cache"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from cdn_configs.options import from_settings
@@ -12,6 +14,7 @@ from tests.support.ports import free_port
 from tests.support.proxy_engines import ENGINES, run_here, started
 from tests.support.raw_origin import RawOrigin, answer
 
+LISTENING = ("nginx", "nginx-njs", "haproxy", "caddy")  # the others are told where to listen
 OF_VENDORS = ("cloudflare-worker", "cloudflare-durable", "vercel")  # who write X-Forwarded-For
 MADE_UP = {"Forwarded": "for=192.0.2.1", "X_Forwarded_For": "192.0.2.2"}
 
@@ -46,3 +49,23 @@ async def test_each_proxy_removes_forged_forwarded_headers(
             if name not in OF_VENDORS:
                 told = one.named.get("x-forwarded-for", "127.0.0.1")
                 assert told.rpartition(",")[2].strip() == "127.0.0.1", one
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("name", LISTENING)
+async def test_each_proxy_listens_at_ipv6_and_passes_the_address_of_its_client_on(
+    name: str,
+) -> None:
+    port = free_port()
+    async with RawOrigin(answer(b"data", "Cache-Control: no-store")) as origin:
+        upstream = f"127.0.0.1:{origin.port}"
+        options = from_settings(Settings(), upstream=upstream, listen=port, standalone=True)
+        targets = map(run_here, (name, *run_here(name).beside))
+        files = {one.file_name: render(one, options) for one in targets}
+        with started(ENGINES[name], files, port):
+            for host in ("::1", "127.0.0.1"):
+                reader, writer = await asyncio.open_connection(host, port)
+                writer.write(request("HEAD", "/v1/stream/s", None))
+                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+                writer.close()
+                assert origin.heard[-1].named["x-forwarded-for"] == host

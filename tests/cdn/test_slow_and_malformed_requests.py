@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.cdn.candidates import CANDIDATES
+from gateway.front.binary import find_caddy
+from gateway.settings import Settings, load
+from tests.cdn.candidates import CANDIDATES, Candidate
 from tests.cdn.live_cases import crowd
-from tests.support.http1 import Wire
+from tests.support.http1 import ConnectionEnded, Wire
+from tests.support.ports import free_port
+from tests.support.processes import headgate
+from tests.support.proxy_engines import ENGINES, started
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.cdn.edges import Edge, Stream
 
 FOLLOWERS = 5
+
+
+class Behind(NamedTuple):
+    """A gateway as a file is rendered for it."""
+
+    port: int
+    settings: Settings
+
+
+HALF = b"POST /v1/stream/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf"
 
 
 def poll(stream: Stream, *lines: str) -> bytes:
@@ -52,3 +68,20 @@ async def test_a_long_poll_with_bad_headers_fails_no_later_poll(
     with Wire(edge.port) as stranger:
         stranger.send(poll(stream, "User-Agent: one", "User-Agent: another"))
         await followers_are_told(edge, stream)
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("of_the_front", [False, True], ids=["debian", "front"])
+def test_caddy_ends_a_request_whose_body_stops(
+    of_the_front: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The front of `headgate serve` has the same lines, with a Caddy of its own."""
+    if of_the_front:
+        monkeypatch.setenv("PATH", f"{find_caddy().parent}:{os.environ['PATH']}")
+    port, settings = free_port(), load(None, {}, {})
+    with headgate(environment={"HEADGATE_BODY_TIMEOUT": "0.5"}) as gateway:
+        files = Candidate("caddy").files(port, Behind(gateway.port, settings))
+        with started(ENGINES["caddy"], files, port), Wire(port) as stalled:
+            stalled.send(HALF)
+            with pytest.raises(ConnectionEnded):
+                stalled.answer("POST")

@@ -49,22 +49,23 @@ def recipe(target: str, language: str) -> str:
 
 
 def of_nginx(text: str, port: int, folder: Path) -> str:
-    lines = recipe("nginx", "nginx").replace("listen 443", f"listen {port}")
+    lines = re.sub(r"(listen (?:\[::\]:)?)443", rf"\g<1>{port}", recipe("nginx", "nginx"))
     number = re.search(r"\d+\.\d+\.\d+", release(ENGINES["nginx"]))
     assert number is not None
     if tuple(map(int, number[0].split("."))) < HTTP2_ON:  # as the page says
-        lines = re.sub(r"ssl;\nhttp2 on; .*", "ssl http2;", lines)
+        lines = re.sub(r"http2 on; .*", "", lines).replace(" ssl;", " ssl http2;")
     lines = lines.replace("/etc/nginx/streams.key", f"{folder}/{KEY}")
     lines = lines.replace("/etc/nginx/streams.pem", f"{folder}/{CHAIN}")
     assert " http2" in lines
-    return text.replace(f"listen {port};", lines, 1)
+    former = rf"listen {port};\n    listen \[::\]:{port}; .*"
+    return re.sub(former, lines, text, count=1)
 
 
 def of_haproxy(text: str, port: int, folder: Path) -> str:
-    line = recipe("haproxy", "haproxy").strip().replace("bind :443", f"bind :{port}")
-    line = line.replace("/etc/haproxy/streams.pem", f"{folder}/{BOTH}")
-    assert "alpn h2,http/1.1" in line
-    return text.replace(f"bind :{port}", line)
+    lines = recipe("haproxy", "haproxy").strip().replace(":443", f":{port}")
+    lines = lines.replace("/etc/haproxy/streams.pem", f"{folder}/{BOTH}")
+    assert "alpn h2,http/1.1" in lines
+    return re.sub(rf"bind :{port}\n    bind :::{port} v6only .*", lines, text)
 
 
 def of_caddy(text: str, port: int, folder: Path) -> str:

@@ -75,6 +75,7 @@ class Machine:
         for told, name in self._addresses.items():
             own = f"127.0.0.1:{self.ports[name]}"
             text = text.replace(told, f"listen {own}" if told.startswith("listen") else own)
+        text = re.sub(r"    listen \[::\]:8080;.*\n", "", text)
         return re.sub(rf"(?<![\w.])({'|'.join(FOLDERS)})(?=[/;\s]|$)", rf"{self.root}\1", text)
 
     def place(self, service: str) -> None:
