@@ -11,6 +11,7 @@ import msgspec
 
 from cdn_configs.errors import Refused
 from cdn_configs.read_keys import MOST_KEYS, ReadKey, keys_of
+from gateway.protocol.http.identity import READER_COOKIE
 from gateway.settings.hosts import HOST, check_ipv6, is_port
 
 if TYPE_CHECKING:
@@ -209,6 +210,27 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         within = [one for one in others if any(one.startswith(f"{log}/") for log in self.own_logs)]
         but = f"(?!{_either(within)}/)" if within else ""
         return f"^{but}{_either(self.own_logs)}/"
+
+    @property
+    def reader_cookie(self) -> str:
+        """The name of the only cookie by which the gateway's own streams know a reader."""
+        return READER_COOKIE
+
+    @property
+    def own_trees(self) -> tuple[str, ...]:
+        """The prefixes of own logs without a route to an HTTP origin below them.
+
+        Whatever spelling of a path begins with one of them, `reader_cookie` alone counts there.
+        """
+        others = [one for one in self.prefixes if one not in self.own_logs]
+        return tuple(
+            log for log in self.own_logs if not any(one.startswith(f"{log}/") for one in others)
+        )
+
+    @property
+    def own_targets(self) -> str:
+        """A regular expression of the targets below `own_trees`; it matches nothing without any."""
+        return f"^{_either(self.own_trees)}/" if self.own_trees else "(?!)"
 
     @property
     def edge_timeout_s(self) -> int:

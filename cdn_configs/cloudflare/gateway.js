@@ -2,7 +2,7 @@
 
 import { isOddlyAsked, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
 import { away, isForEvents } from "../edge/away.js"
-import { isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
+import { identityOf, isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
 
 // What a reader is known by. A request with Authorization would go around Workers Cache, so these
 // headers travel under other names, and are part of the key as `slot`.
@@ -115,8 +115,11 @@ function hasCredentials(read) {
 }
 
 function neededBy(request, url) {
-  const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
-  const fields = sent.map(([name, kept]) => [kept, request.headers.get(name)])
+  const sent = [...IDENTITY, ["Origin", "Origin"]].map(([name, kept]) => [
+    kept,
+    identityOf(request, url, name, CONFIG),
+  ])
+  const fields = sent.filter(([, value]) => value !== null)
   const [token] = tokensIn(url)
   if (token === undefined || request.headers.has("Authorization")) return fields
   return [...fields, ["Headgate-Authorization", `Bearer ${token}`]]
@@ -126,7 +129,7 @@ const ANYBODY = "anybody"
 
 /** Whose answers a read has to do with; null for one that only the gateway answers. */
 async function readerOf(request, url) {
-  if (!saysWho(request, url, CONFIG.identity_headers)) return ANYBODY
+  if (!saysWho(request, url, CONFIG)) return ANYBODY
   if (isOddlyAsked(url)) return null
   const { credentials, identity_headers } = CONFIG
   // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
@@ -135,7 +138,7 @@ async function readerOf(request, url) {
     return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
   }
   if (credentials !== "per-credential" || tokensIn(url).length) return null
-  return identity_headers.map((name) => request.headers.get(name)) // in no key but as its hash
+  return identity_headers.map((name) => identityOf(request, url, name, CONFIG)) // in no key but as its hash
 }
 
 export async function sha256(text) {

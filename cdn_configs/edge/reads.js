@@ -25,8 +25,22 @@ export function sortedQuery(url) {
 }
 
 /** Whether a request says who asks, by one of these headers or by a token in its URL. */
-export function saysWho(request, url, identityHeaders) {
-  return url.searchParams.has(TOKEN) || identityHeaders.some((name) => request.headers.has(name))
+export function saysWho(request, url, config) {
+  const says = (name) => identityOf(request, url, name, config) !== null
+  return url.searchParams.has(TOKEN) || config.identity_headers.some(says)
+}
+
+/**
+ * The value of a header by which readers are told apart, or null.
+ *
+ * The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
+ * does not keep its reader from the copies of all.
+ */
+export function identityOf(request, url, name, { own_targets, reader_cookie }) {
+  const value = request.headers.get(name)
+  if (value === null || name.toLowerCase() !== "cookie") return value
+  if (!new RegExp(own_targets).test(url.pathname)) return value
+  return value.match(new RegExp(`(?:^|[;,])\\s*(${reader_cookie}=[^;,]*)`))?.[1] ?? null
 }
 
 /** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */

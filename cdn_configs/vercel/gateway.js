@@ -50,7 +50,7 @@ async function reach(request, target) {
 // for a while longer would hide appends.
 function keptByVercel(request, mode, { status, headers }) {
   const said = directivesOf(headers.get("Cache-Control")) // what is for edges only is too short
-  const isOfOne = saysWho(request, new URL(request.url), CONFIG.identity_headers)
+  const isOfOne = saysWho(request, new URL(request.url), CONFIG)
   const isForOne = isOfOne || headers.has("Set-Cookie") || headers.has("Vary")
   const isOpenTail = headers.has("Stream-Up-To-Date") && !headers.has("Stream-Closed")
   const mayChange = isOpenTail || said.has("no-cache") || !said.has("public")

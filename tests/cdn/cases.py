@@ -21,11 +21,13 @@ CASES: Mapping[str, Case] = {
     "200 readers that follow three appends by long-poll": live_cases.chain,
     "20 equal polls, and the first reader disconnects": live_cases.leader_gone,
     "polls of two users": live_cases.polls_of_users,
+    "200 equal polls, each with another cookie": live_cases.polls_with_cookies,
     "a client that ignores cursors gets immediate responses": live_cases.cursors_ignored,
     "20 polls from `offset=now`, and one after the append": live_cases.polls_from_now,
     "200 equal reads of an open stream": read_cases.reads_at_once,
     "query parameters in another order": read_cases.reordered_query,
     "two users and an anonymous reader": read_cases.users_apart,
+    "reads with cookies, and with the reader's cookie": read_cases.credential_cookie,
     "HEAD around an append": read_cases.head_around_append,
     "PUT, POST, OPTIONS and DELETE": read_cases.writes,
     "an append of 1.1 MB with `Expect: 100-continue`": read_cases.large_append,
@@ -52,12 +54,16 @@ def _of(*cases: Case) -> Mapping[str, Case]:
 OF_CREDENTIALS = {
     **_of(live_cases.polls_with_news, live_cases.polls_without_news),
     "polls of two users": live_cases.polls_of_users_with_copies,
+    **_of(live_cases.polls_with_cookies, read_cases.credential_cookie),
     **_of(read_cases.users_apart, read_cases.reads_at_once, read_cases.not_modified),
     **_of(sse_cases.events, sse_cases.event_reader_resumes),
 }
 """Those in which it may matter that readers with credentials have copies of their own."""
 
-OF_SHARING = _of(read_cases.users_apart, read_cases.head_around_append, read_cases.writes)
+OF_SHARING = _of(
+    *(read_cases.users_apart, live_cases.polls_with_cookies, read_cases.credential_cookie),
+    *(read_cases.head_around_append, read_cases.writes),
+)
 """Those in which it may matter that readers with credentials share, and that origins know them."""
 
 OF_PATIENTS = _of(

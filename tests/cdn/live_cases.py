@@ -197,6 +197,31 @@ async def polls_of_users_with_copies(edge: Edge) -> Finding:
     return await polls_of_users(edge, have_copies=True)
 
 
+async def polls_with_cookies(edge: Edge) -> Finding:
+    """Equal long-polls of readers who each have a cookie of their own, which is no credential."""
+    stream = edge.stream(b"before")
+    target, before = stream.poll(stream.tail), edge.polls()
+    async with crowd(edge, edge.viewers) as readers:
+        readers.send(
+            [
+                request("GET", target, None, Cookie=f"_ga=GA1.{number}; theme=dark")
+                for number in range(edge.viewers)
+            ]
+        )
+        await edge.polls_at_rest(before)
+        stream.append(b"news")
+        answers = await readers.answers()
+    polls = edge.polls() - before
+    right = [one for one in answers if one.answer.body == b"news"]
+    return finding(
+        f"{edge.viewers} → {polls}",
+        {
+            Fault.LOST: len(right) < edge.viewers,
+            Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN,
+        },
+    )
+
+
 async def polls_from_now(edge: Edge) -> Finding:
     """Polls from `offset=now` that an append ends, and one that begins after it."""
     stream = edge.stream(b"before")

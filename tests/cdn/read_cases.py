@@ -91,6 +91,28 @@ async def users_apart(edge: Edge) -> Finding:
     return finding(f"{len(wrong)} of 8 wrong", {Fault.MIXED_USERS: bool(wrong)})
 
 
+async def credential_cookie(edge: Edge) -> Finding:
+    """Reads with cookies that are no credentials, and then with the one cookie that is."""
+    target = whole_chunk(edge)
+    reads = [edge.origin.asked().reads]
+    bodies = set()
+    for cookies in (
+        *("_ga=GA1.1", "_ga=GA1.2", "a=b; not__Secure-headgate=c"),
+        *("__Secure-headgate=token", "_ga=GA1.3; __Secure-headgate=token; a=b"),
+    ):
+        bodies.add(edge.ask("GET", target, None, Cookie=cookies).body)
+        reads.append(edge.origin.asked().reads)
+    others, own = reads[3] - reads[0], reads[-1] - reads[3]
+    return finding(
+        f"3 → {others}, 2 → {own}",
+        {
+            Fault.LOST: bodies != {b"second"},
+            Fault.NO_HITS: others > 1,
+            Fault.MIXED_USERS: own < 1,
+        },
+    )
+
+
 async def head_around_append(edge: Edge) -> Finding:
     """HEAD, when a GET of the same URL has been kept, before and after an append."""
     stream = edge.stream(b"before")

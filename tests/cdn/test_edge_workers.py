@@ -297,7 +297,7 @@ def test_only_whole_chunks_for_anonymous_readers_are_cacheable_by_vercel() -> No
         kept = anybody.get("vercel-cdn-cache-control")
         others = {
             "a reader with a credential": ask(port, "GET", whole, Authorization="Bearer A"),
-            "a reader with a cookie": ask(port, "GET", whole, Cookie="id=1"),
+            "a reader with a cookie": ask(port, "GET", whole, Cookie="__Secure-headgate=1"),
             "from the beginning": ask(port, "GET", f"{path}?offset=-1"),
             "a poll of a closed stream": ask(port, "GET", f"{whole}&live=long-poll"),
             "HEAD": ask(port, "HEAD", path),

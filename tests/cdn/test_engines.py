@@ -15,11 +15,18 @@ from tests.cdn.live_cases import (
     leader_gone,
     polls_of_users,
     polls_of_users_with_copies,
+    polls_with_cookies,
     polls_with_news,
     polls_without_news,
 )
 from tests.cdn.origin import headgate_origin
-from tests.cdn.read_cases import empty_tail, head_around_append, users_apart, writes
+from tests.cdn.read_cases import (
+    credential_cookie,
+    empty_tail,
+    head_around_append,
+    users_apart,
+    writes,
+)
 from tests.cdn.sse_cases import events
 from tests.support.examples import cases
 
@@ -35,7 +42,7 @@ FEW = 20
 USUAL = {"nginx", "varnish", "cloudflare-worker"}
 ALWAYS = {
     *(polls_with_news, polls_of_users, leader_gone, empty_tail, head_around_append),
-    *(users_apart, writes, events),
+    *(users_apart, writes, events, polls_with_cookies, credential_cookie),
 }
 SUITE = [
     pytest.param(
@@ -50,7 +57,7 @@ SUITE = [
     for one in CANDIDATES
 ]
 # Who must not have what another one has.
-APART = {polls_of_users_with_copies, users_apart}
+APART = {polls_of_users_with_copies, users_apart, credential_cookie}
 
 
 @pytest.mark.parametrize(("edge", "case"), SUITE, indirect=["edge"])

@@ -45,9 +45,15 @@ class Crowd:
 
     def ask(self, target: str, **headers: str) -> None:
         """Everybody sends this request."""
+        self.send([request("GET", target, None, **headers)] * len(self.clients))
+
+    def send(self, wires: Sequence[bytes]) -> None:
+        """Each reader sends its own request."""
         self.began = asyncio.get_running_loop().time()
-        wire = request("GET", target, None, **headers)
-        self._waiting = [asyncio.create_task(_ask(client, wire)) for client in self.clients]
+        self._waiting = [
+            asyncio.create_task(_ask(client, wire))
+            for client, wire in zip(self.clients, wires, strict=True)
+        ]
 
     def follow(self, poll: Callable[[str | None], str]) -> None:
         """Everybody asks for news, and again with the cursor of a 204, as clients do."""

@@ -149,6 +149,7 @@ SHARED = {
     "all-of-it": request("/v1/stream/a"),
     "long-poll": request("/v1/stream/a?cursor=7&live=long-poll&offset=0_1"),
     "a-header-that-is-no-credential": request("/v1/stream/a?offset=-1", accept="*/*"),
+    "a-cookie-that-is-no-credential": request("/v1/stream/a?offset=-1", cookie="a=b"),
 }
 PASSED = {
     "head": request("/v1/stream/a?offset=-1", "HEAD"),
@@ -158,19 +159,23 @@ PASSED = {
     "now": request("/v1/stream/a?offset=now"),
     "authorization": request("/v1/stream/a?offset=-1", authorization="Bearer a"),
     "another-credential": request("/v1/stream/a?offset=-1", x_api_key="a"),
-    "cookie": request("/v1/stream/a?offset=-1", cookie="a=b"),
+    "the-reader's-cookie": request("/v1/stream/a", cookie="a=b; __Secure-headgate=c"),
+    "a-cookie-for-an-http-origin": request("/v1/origin/a?offset=-1", cookie="a=b"),
     "a-stream-named-like-a-file": request("/v1/stream/a.js", authorization="Bearer a"),
 }
 NOT_OURS = {
     "another-host": request("/v1/stream/a", host="www.example.com"),
     "another-path": request("/v1/streams"),
 }
-KEYS = ("Authorization", "Cookie", "X-Api-Key")
+MIXED = {
+    "identity_headers": ("Authorization", "Cookie", "X-Api-Key"),
+    "prefixes": ("/v1/stream", "/v1/origin"),
+}
 
 
 @pytest.mark.parametrize("name", SHARED)
 def test_cloudflare_rules_allow_storing_shared_reads(name: str) -> None:
-    said = settled(rulesets(identity_headers=KEYS), REQUEST, SHARED[name])
+    said = settled(rulesets(**MIXED), REQUEST, SHARED[name])
     assert said["cache"] is True
     assert said["cache_key"] == {"ignore_query_strings_order": True}
     # Without a lifetime nothing is stored; Cloudflare's default for 200 is two hours.
@@ -179,7 +184,7 @@ def test_cloudflare_rules_allow_storing_shared_reads(name: str) -> None:
 
 @pytest.mark.parametrize("name", PASSED)
 def test_cloudflare_rules_bypass_the_cache_for_all_other_requests(name: str) -> None:
-    assert settled(rulesets(identity_headers=KEYS), REQUEST, PASSED[name]) == {"cache": False}
+    assert settled(rulesets(**MIXED), REQUEST, PASSED[name]) == {"cache": False}
 
 
 @pytest.mark.parametrize("name", NOT_OURS)
@@ -190,7 +195,7 @@ def test_cloudflare_rules_do_not_apply_to_the_rest_of_the_zone(name: str) -> Non
 
 def test_cloudflare_rules_disable_buffering_and_rewriting_of_stream_bodies() -> None:
     for facts in (*SHARED.values(), *PASSED.values()):
-        said = settled(rulesets(), CONFIG, facts)
+        said = settled(rulesets(**MIXED), CONFIG, facts)
         assert said["request_body_buffering"] == said["response_body_buffering"] == "none"
         assert said["email_obfuscation"] is said["rocket_loader"] is False
 

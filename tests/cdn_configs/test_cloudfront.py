@@ -249,6 +249,7 @@ SHARED = {
     "all-of-it": event("/v1/stream/a"),
     "long-poll": event("/v1/stream/a?offset=0_1&live=long-poll&cursor=7"),
     "a-header-that-is-no-credential": event("/v1/stream/a?offset=-1", accept="*/*"),
+    "a-cookie-that-is-no-credential": event("/v1/stream/a?offset=-1", cookie="a=b"),
 }
 ALONE = {
     "sse": event("/v1/stream/a?offset=-1&live=sse"),
@@ -263,7 +264,8 @@ ALONE = {
     "post": event("/v1/stream/a", "POST"),
     "authorization": event("/v1/stream/a?offset=-1", authorization="Bearer a"),
     "another-credential": event("/v1/stream/a?offset=-1", x_api_key="a"),
-    "cookie": event("/v1/stream/a?offset=-1", cookie="a=b"),
+    "the-reader's-cookie": event("/v1/stream/a?offset=-1", cookie="a=b; __Secure-headgate=c"),
+    "a-cookie-for-an-http-origin": event("/v1/origin/a?offset=-1", cookie="a=b"),
 }
 KEYS = ("Authorization", "Cookie", "X-Api-Key")
 

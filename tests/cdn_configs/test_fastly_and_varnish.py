@@ -117,7 +117,7 @@ PASSES: dict[str, tuple[str, str, dict[str, str]]] = {
     "head": ("HEAD", CATCH_UP, {}),
     "post": ("POST", "", {}),
     "authorization": ("GET", CATCH_UP, {"Authorization": "Bearer a"}),
-    "cookie": ("GET", POLL, {"Cookie": "a=b"}),
+    "cookie": ("GET", POLL, {"Cookie": "a=b; __Secure-headgate=c"}),
     "now": ("GET", "?offset=now", {}),
     "events-from-now": ("GET", "?live=sse&offset=now", {}),
 }

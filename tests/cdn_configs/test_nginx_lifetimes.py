@@ -106,7 +106,7 @@ def test_nginx_fetches_uncacheable_responses_each_time(
         ("GET", "live=sse&offset=5", {}),
         ("GET", "offset=5&live=sse&cursor=1", {}),
         ("GET", READ, A),
-        ("GET", POLL, {"Cookie": "session=1"}),
+        ("GET", POLL, {"Cookie": "a=b; __Secure-headgate=1"}),
     ],
     ids=str,
 )

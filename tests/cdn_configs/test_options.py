@@ -358,3 +358,27 @@ def test_lists_in_cdn_options_are_refused_beyond_their_bounds() -> None:
 def test_an_invalid_shield_name_is_refused(shield: str) -> None:
     with pytest.raises(Refused, match="is no name of a place"):
         Options(shield=shield)
+
+
+@pytest.mark.parametrize(
+    ("own", "origins", "trees"),
+    [
+        (("/a", "/b"), ("/c",), ("/a", "/b")),
+        (("/a", "/b"), ("/a/c", "/bc"), ("/b",)),
+        (("/c/a",), ("/c",), ("/c/a",)),
+        ((), ("/c",), ()),
+    ],
+)
+def test_one_cookie_counts_below_own_prefixes_without_an_http_origin_below_them(
+    own: tuple[str, ...], origins: tuple[str, ...], trees: tuple[str, ...]
+) -> None:
+    routes = (
+        *(Route(prefix=prefix, origin="memory:") for prefix in own),
+        *(Route(prefix=prefix, origin="https://one.example") for prefix in origins),
+    )
+    options = from_settings(Settings(routes=routes))
+    assert options.own_trees == trees
+    matched = [
+        one for one in (*own, *origins) if re.match(options.own_targets, f"{one}/s?live=sse")
+    ]
+    assert tuple(matched) == trees

@@ -4,7 +4,7 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
 const CONFIG = {
   "again_s": 2,
   "credentials": "bypass",
-  "digest": "cloudflare-durable/8f0d9cac62d583f7",
+  "digest": "cloudflare-durable/f43382f8b003b85e",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -13,10 +13,12 @@ const CONFIG = {
   "moment_s": 1,
   "origin": "http://gateway.example.com:4437",
   "own_paths": "^(?:/v1/stream)/",
+  "own_targets": "^(?:/v1/stream)/",
   "patience_s": 30,
   "poll_data_s": 20,
   "purges": false,
   "read_keys": [],
+  "reader_cookie": "__Secure-headgate",
   "sites": false,
   "stale_if_error_s": 0,
   "timeout_s": 65,
@@ -51,8 +53,22 @@ function sortedQuery(url) {
 }
 
 /** Whether a request says who asks, by one of these headers or by a token in its URL. */
-function saysWho(request, url, identityHeaders) {
-  return url.searchParams.has(TOKEN) || identityHeaders.some((name) => request.headers.has(name))
+function saysWho(request, url, config) {
+  const says = (name) => identityOf(request, url, name, config) !== null
+  return url.searchParams.has(TOKEN) || config.identity_headers.some(says)
+}
+
+/**
+ * The value of a header by which readers are told apart, or null.
+ *
+ * The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
+ * does not keep its reader from the copies of all.
+ */
+function identityOf(request, url, name, { own_targets, reader_cookie }) {
+  const value = request.headers.get(name)
+  if (value === null || name.toLowerCase() !== "cookie") return value
+  if (!new RegExp(own_targets).test(url.pathname)) return value
+  return value.match(new RegExp(`(?:^|[;,])\\s*(${reader_cookie}=[^;,]*)`))?.[1] ?? null
 }
 
 /** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */
@@ -521,8 +537,11 @@ function hasCredentials(read) {
 }
 
 function neededBy(request, url) {
-  const sent = [...IDENTITY, ["Origin", "Origin"]].filter(([name]) => request.headers.has(name))
-  const fields = sent.map(([name, kept]) => [kept, request.headers.get(name)])
+  const sent = [...IDENTITY, ["Origin", "Origin"]].map(([name, kept]) => [
+    kept,
+    identityOf(request, url, name, CONFIG),
+  ])
+  const fields = sent.filter(([, value]) => value !== null)
   const [token] = tokensIn(url)
   if (token === undefined || request.headers.has("Authorization")) return fields
   return [...fields, ["Headgate-Authorization", `Bearer ${token}`]]
@@ -532,7 +551,7 @@ const ANYBODY = "anybody"
 
 /** Whose answers a read has to do with; null for one that only the gateway answers. */
 async function readerOf(request, url) {
-  if (!saysWho(request, url, CONFIG.identity_headers)) return ANYBODY
+  if (!saysWho(request, url, CONFIG)) return ANYBODY
   if (isOddlyAsked(url)) return null
   const { credentials, identity_headers } = CONFIG
   // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
@@ -541,7 +560,7 @@ async function readerOf(request, url) {
     return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
   }
   if (credentials !== "per-credential" || tokensIn(url).length) return null
-  return identity_headers.map((name) => request.headers.get(name)) // in no key but as its hash
+  return identity_headers.map((name) => identityOf(request, url, name, CONFIG)) // in no key but as its hash
 }
 
 async function sha256(text) {

@@ -7,12 +7,18 @@ const IDENTITY_HEADERS = ["Authorization", "Cookie"];
 // Who a reader is, as 64 hexadecimal digits; "" for anybody. Names and values are hashed as JSON,
 // so that no two lists of headers give the same text.
 function reader(r) {
-  const known = IDENTITY_HEADERS.filter((name) => r.headersIn[name]);
+  const known = IDENTITY_HEADERS.filter((name) => valueOf(r, name));
   const tokens = r.variables.request_uri.split("?").slice(1).join("?").split("&").filter(isToken);
   if (!known.length && !tokens.length) return "";
-  const named = known.map((name) => [name.toLowerCase(), r.headersIn[name]]);
+  const named = known.map((name) => [name.toLowerCase(), valueOf(r, name)]);
   const told = JSON.stringify(named.concat(tokens.map((pair) => ["?", pair])));
   return crypto.createHash("sha256").update(told).digest("hex");
+}
+
+// The value of a header by which readers are told apart.
+function valueOf(r, name) {
+  if (name.toLowerCase() === "cookie") return r.variables.headgate_cookie;  // those that count
+  return r.headersIn[name];
 }
 
 // Whether a parameter of the query is a credential, which is in no key.

@@ -1,7 +1,7 @@
 // headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
   "again_s": 2,
-  "digest": "vercel/108ca00a0c944b82",
+  "digest": "vercel/b8881ae552514d26",
   "events": {
     "end_s": 240,
     "keepAlive_s": 15
@@ -11,6 +11,8 @@ const CONFIG = {
     "Cookie"
   ],
   "origin": "http://gateway.example.com:4437",
+  "own_targets": "^(?:/v1/stream)/",
+  "reader_cookie": "__Secure-headgate",
   "sites": false
 }
 
@@ -41,8 +43,22 @@ function sortedQuery(url) {
 }
 
 /** Whether a request says who asks, by one of these headers or by a token in its URL. */
-function saysWho(request, url, identityHeaders) {
-  return url.searchParams.has(TOKEN) || identityHeaders.some((name) => request.headers.has(name))
+function saysWho(request, url, config) {
+  const says = (name) => identityOf(request, url, name, config) !== null
+  return url.searchParams.has(TOKEN) || config.identity_headers.some(says)
+}
+
+/**
+ * The value of a header by which readers are told apart, or null.
+ *
+ * The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
+ * does not keep its reader from the copies of all.
+ */
+function identityOf(request, url, name, { own_targets, reader_cookie }) {
+  const value = request.headers.get(name)
+  if (value === null || name.toLowerCase() !== "cookie") return value
+  if (!new RegExp(own_targets).test(url.pathname)) return value
+  return value.match(new RegExp(`(?:^|[;,])\\s*(${reader_cookie}=[^;,]*)`))?.[1] ?? null
 }
 
 /** Whether If-None-Match names this ETag: a list, `*`, and weak comparison (RFC 9110, 13.1.2). */
@@ -300,7 +316,7 @@ async function reach(request, target) {
 // for a while longer would hide appends.
 function keptByVercel(request, mode, { status, headers }) {
   const said = directivesOf(headers.get("Cache-Control")) // what is for edges only is too short
-  const isOfOne = saysWho(request, new URL(request.url), CONFIG.identity_headers)
+  const isOfOne = saysWho(request, new URL(request.url), CONFIG)
   const isForOne = isOfOne || headers.has("Set-Cookie") || headers.has("Vary")
   const isOpenTail = headers.has("Stream-Up-To-Date") && !headers.has("Stream-Closed")
   const mayChange = isOpenTail || said.has("no-cache") || !said.has("public")

@@ -13,6 +13,7 @@ from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
 from gateway.commands.cdn_doctor.probe_sender import words
 from gateway.commands.cdn_doctor.staleness import old_answers
 from gateway.commands.cdn_doctor.streams import NotMade
+from gateway.protocol.http.identity import READER_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,7 +195,8 @@ def _made_up() -> str:
 
 
 def _session() -> str:
-    return f"session=doctor-{secrets.token_hex(8)}"
+    # The cookie that counts everywhere: for the gateway's own streams no other one does.
+    return f"{READER_COOKIE}=doctor-{secrets.token_hex(8)}"
 
 
 async def _closed_stream(streams: OwnStreams, suffix: str, data: bytes = DATA) -> OwnStream:
