@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.imports import ROOT, lacking
+from tests.support.imports import ROOT, lacking, modules_of_tests
 
 SCENE = """
 import subprocess, sys
@@ -115,6 +115,8 @@ def test_more_failures_than_a_busy_machine_has_are_not_played_again(tmp_path: Pa
     assert "21 failed" in play(tmp_path, "--tier", "test")
     told = play(tmp_path, "--tier", "test", "--last-failed", "--flaky")
     assert "21 failed, and over 20 are no matter of chance" in told
+    told = play(tmp_path, "nowhere::test_x", "--tier", "test", "-n", "2")
+    assert "file or directory not found: nowhere::test_x" in told
 
 
 def test_a_module_lacks_what_it_and_its_helpers_import_beyond_the_lock(tmp_path: Path) -> None:
@@ -127,6 +129,11 @@ def test_a_module_lacks_what_it_and_its_helpers_import_beyond_the_lock(tmp_path:
     )
     assert lacking([module], lock)[module] >= {"httpx"}
     assert not lacking([module], lock)[module] & {"json", "pytest", "redis", "flask", "gateway"}
+
+
+def test_what_a_folder_shares_is_imported_with_the_packages_of_make_test() -> None:
+    """With `ARGS=tests/docker`, pytest imports it before it leaves out modules."""
+    assert [path for path in lacking(modules_of_tests()) if path.name == "conftest.py"] == []
 
 
 @pytest.mark.usefixtures("processes")

@@ -54,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if told is not None:
         config.stash[LACKING], config.stash[IGNORED] = ({*map(Path, one)} for one in told)
     elif config.getoption("tier"):
+        for one in config.args:  # which pytest itself does not look at where workers play
+            if not Path(one.partition("::")[0]).exists():
+                raise pytest.UsageError(f"file or directory not found: {one}")
         modules = [*modules_of_tests(config.args)]
         lacks = {*lacking(modules)}
         config.stash[LACKING] = lacks
@@ -77,9 +80,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the modules of which nothing is played, which perhaps could not be imported."""
-    ignored = config.stash.get(IGNORED, ())
-    is_ignored = collection_path in ignored or collection_path / "conftest.py" in ignored
-    return True if is_ignored else None
+    return True if collection_path in config.stash.get(IGNORED, ()) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -215,7 +216,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     counts += [(len(reporter.stats.get(word, [])), word) for word in ("failed", "error")]
     line = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing was played"
     left = config.stash.get(LEFT, 0)
-    modules = sum(path.name != "conftest.py" for path in config.stash[IGNORED])
     if tier == "test":
+        modules = len(config.stash[IGNORED])
         line += f"; {left:,} tests and {modules} modules more are played by: make test-all"
     reporter.write_line(line, bold=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from tests.client.chat.example import chat_app
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def gateway(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def started_app(processes: None, gateway: Headgate) -> Iterator[Program]:
-    with chat_app(gateway.streams) as app:
+    # What drives browsers is imported here: `make test ARGS=tests/client/chat` does without.
+    with importlib.import_module("tests.client.chat.example").chat_app(gateway.streams) as app:
         yield app
 
 
