@@ -12,7 +12,7 @@ from gateway.settings import Settings
 from tests.support.ports import HOST, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
 LONGEST_S = 30.0  # of a start or a stop
 
@@ -32,7 +32,7 @@ class Threaded:
 def threaded(**settings: object) -> Iterator[Threaded]:
     """Serve streams in memory, with these settings, while the block runs."""
     place = Threaded()
-    loop, is_started, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
     gateway = Gateway(
         Settings.of(
             {
@@ -43,23 +43,17 @@ def threaded(**settings: object) -> Iterator[Threaded]:
             }
         )
     )
-    thread = threading.Thread(
-        target=loop.run_until_complete, args=[_serve(gateway, is_started, stop)], daemon=True
-    )
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
+
+    def run(coroutine: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(LONGEST_S)
+
     try:
-        assert is_started.wait(LONGEST_S), "the gateway has not started"
+        run(gateway.start())
         yield place
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        run(gateway.stop())
+        loop.call_soon_threadsafe(loop.stop)
         thread.join(LONGEST_S)
         loop.close()
-
-
-async def _serve(gateway: Gateway, is_started: threading.Event, stop: asyncio.Event) -> None:
-    try:
-        await gateway.start()
-        is_started.set()
-        await stop.wait()
-    finally:
-        await gateway.stop()
