@@ -195,21 +195,18 @@ def test_a_read_has_the_same_response_with_both_clients_of_the_origin(
         before = pair.asked_raw
         runner.run(once(pair, sure))
         assert pair.asked_raw >= before + len(SURE), "the raw way is not open"
+        for asked in ([END_OF_NOTHING, END], [NO_HTTP], [END_IN_CHUNKS], VALIDATED):
+            runner.run(once(pair, [(one, bearer("all")) for one in asked]))
         before = pair.asked_raw
 
         @settings(max_examples=EXAMPLES)
         @given(st.lists(st.tuples(exchange, who), min_size=1, max_size=5))
-        @example([(END_OF_NOTHING, bearer("all")), (END, bearer("all"))])
-        @example([(NO_HTTP, bearer("all"))])
-        @example([(END_IN_CHUNKS, bearer("all"))])
-        @example([(asked, bearer("all")) for asked in VALIDATED])
-        @example(sure)
         def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))
 
         for_all()
         raw = pair.asked_raw - before
-    assert raw >= at_least(100, len(SURE)), "too few went the raw way"
+    assert raw >= at_least(100), "too few of the random ones went the raw way"
     assert {200, 502} <= statuses
 
 
