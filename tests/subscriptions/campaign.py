@@ -101,8 +101,16 @@ class Campaign:
             for server in self.servers:
                 await asyncio.to_thread(server.start)
             await self._subscribe()
+            nothing = await self._wakes_written()
             for number in range(STREAMS):
                 self._begin(self._write(f"w/{number}"), self._writers)
+
+            async def is_announced() -> bool:
+                return await self._wakes_written() != nothing
+
+            # A wake that is claimed before its event is written needs none; workers claim all the
+            # time.
+            await until(is_announced, within_s=SERVER_PATIENCE_S)
             for number in range(WORKERS):
                 self._begin(self._work(f"worker-{number}"), self._others)
             for _ in range(kills):

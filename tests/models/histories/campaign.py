@@ -82,10 +82,15 @@ def gateways(log: str, provider: str, folder: Path) -> Iterator[list[Headgate]]:
         yield found
 
 
-async def disturb(world: World, servers: list[Headgate], log: str, longest_s: float) -> None:
-    """Kill, stop and pause gateways, after at most so long each time."""
+async def disturb(
+    world: World, servers: list[Headgate], log: str, longest_s: float, is_over: asyncio.Event
+) -> None:
+    """Kill, stop and pause gateways, after at most so long each time; leave all of them running."""
     while True:
-        await asyncio.sleep(world.rng.uniform(1, longest_s))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(world.rng.uniform(1, longest_s)):
+                await is_over.wait()
+                return
         server = world.rng.choice(servers)
         kinds = ["pause"] if log == "memory" else ["kill", "kill", "term", "pause", "pause"]
         kind = world.rng.choice([*kinds, "freeze"] if log == "redis" else kinds)
@@ -273,19 +278,14 @@ async def campaign(log: str, seconds: float, seed: int, folder: Path) -> list[st
         connector = aiohttp.TCPConnector(limit=0, force_close=False)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
             world = World([server.url for server in servers], session, random.Random(seed))
-            chaos = asyncio.create_task(disturb(world, servers, log, min(12, 2 * seconds)))
+            is_over = asyncio.Event()
+            chaos = asyncio.create_task(disturb(world, servers, log, min(12, 2 * seconds), is_over))
             until_s = time.monotonic() + seconds
             await asyncio.gather(
                 *(worker(world, number, provider, until_s) for number in range(AT_ONCE))
             )
-            chaos.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await chaos
-        for server in servers:
-            assert server.process is not None
-            if server.process.poll() is not None:
-                server.start()
-            server.process.send_signal(signal.SIGCONT)
+            is_over.set()
+            await chaos
         search_secrets(world, servers, folder)
         counts = dict(world.counts)
         sys.stdout.write(f"{log}, seed {seed}: {counts}, {len(world.wrong)} wrong\n")
