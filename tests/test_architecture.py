@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sources import statements
+from tests.support.syntax import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

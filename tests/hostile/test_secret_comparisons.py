@@ -13,7 +13,7 @@ import pytest
 
 import admin
 import gateway
-from tests.support.sources import nodes_near
+from tests.support.syntax import nodes_near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import ast
 import re
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
+
+from tests.support.syntax import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BODIES = frozenset({"body", "handlers", "orelse", "finalbody", "cases"})
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -74,33 +74,11 @@ def _read(node: ast.stmt, found: Source) -> None:
             waiting += statements(one)
 
 
-def nodes_near(text: str, pattern: re.Pattern[str]) -> Iterator[ast.AST]:
-    """Return all nodes of a module but those of statements in whose lines a pattern is not."""
-    matches = [text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)]
-    waiting: list[ast.AST] = [*ast.parse(text).body] if matches else []
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.stmt):
-            begin = min(it.lineno for it in (node, *getattr(node, "decorator_list", ())))
-            at = bisect_left(matches, begin)
-            if at == len(matches) or matches[at] > (node.end_lineno or 0):
-                continue
-        yield node
-        waiting += ast.iter_child_nodes(node)
-
-
 def _imports_of(body: list[ast.stmt]) -> set[str]:
     inner = Source()
     for node in body:
         _read(node, inner)
     return inner.at_once | inner.late
-
-
-def statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Return the statements of the bodies of a node; handlers and cases have bodies in turn."""
-    for name in BODIES.intersection(node._fields):
-        children = getattr(node, name)
-        yield from children if isinstance(children, list) else ()
 
 
 def _read_function(node: Function, found: Source) -> None:

@@ -6,7 +6,7 @@ import ast
 import re
 
 from tests.support.processes import ROOT
-from tests.support.sources import nodes_near
+from tests.support.syntax import nodes_near
 from tests.test_architecture import sources
 from tests.test_docs import document
 
