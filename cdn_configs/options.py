@@ -49,6 +49,8 @@ ORIGINS_IDENTITY = (
     "DPoP",
 )
 HTTPS_PORT = 443
+# Of a query, all that means something to the streams of an own log (gateway.protocol.requests).
+PARAMETERS = ("offset", "live", "cursor", "view", "batch_ms", "lastEventId", "rk", "token")
 MIB = 1 << 20
 TIB = 1 << 40
 LONGEST_HOST = 253  # RFC 1035
@@ -206,6 +208,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         The prefix of an HTTP route may lie below one of a log, and is not of it.
         """
+        if not self.own_logs:
+            return "^(?!)"  # no path
         others = [one for one in self.prefixes if one not in self.own_logs]
         within = [one for one in others if any(one.startswith(f"{log}/") for log in self.own_logs)]
         but = f"(?!{_either(within)}/)" if within else ""
@@ -231,6 +235,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def own_targets(self) -> str:
         """A regular expression of the targets below `own_trees`; it matches nothing without any."""
         return f"^{_either(self.own_trees)}/" if self.own_trees else "(?!)"
+
+    @property
+    def parameters(self) -> str:
+        """A regular expression of the parameters that mean something to the gateway's own logs."""
+        return "|".join(PARAMETERS)
 
     @property
     def edge_timeout_s(self) -> int:
@@ -273,6 +282,13 @@ def settled(settings: Settings, credentials: object) -> dict[str, object]:
     Only an edge that verifies read tokens has their keys: a rotation changes no other file.
     """
     routes = settings.route_table
+    own_logs = tuple(route.prefix for route in routes if not route.is_http)
+    # Providers and proxies below one, whose queries have parameters of their own.
+    within = tuple(
+        one.prefix
+        for one in settings.written
+        if any(one.prefix.startswith(f"{log}/") for log in own_logs)
+    )
     verifies = credentials == "verified"
     return {
         "tls": bool(settings.tls_certificate),
@@ -281,10 +297,10 @@ def settled(settings: Settings, credentials: object) -> dict[str, object]:
         "heartbeat_s": math.ceil(settings.sse_heartbeat),
         "tail_s": min(route.tail_max_age for route in routes),
         "sites": bool(settings.cors_origins) and "*" not in settings.cors_origins,
-        "prefixes": tuple(route.prefix for route in routes),
+        "prefixes": (*(route.prefix for route in routes), *within),
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
         "told_apart": any(route.is_http and _known_by(route) for route in routes),
-        "own_logs": tuple(route.prefix for route in routes if not route.is_http),
+        "own_logs": own_logs,
         "token_age_s": settings.read_token_max_age if verifies else TOKEN_AGE_S,
         "read_keys": keys_of(settings.keys_file) if verifies and settings.keys_file else (),
     }

@@ -20,7 +20,7 @@ export async function gateway(request, share) {
   const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
   const whose = isRead ? await readerOf(request, url) : null
   if (whose === null) return pass(request, url)
-  const question = url.origin + url.pathname + sortedQuery(url)
+  const question = url.origin + url.pathname + sortedQuery(url, CONFIG)
   const read = new Request(question, { headers: neededBy(request, url) })
   // Two sites do not share, either: what CORS lets the pages of each read is in the headers.
   const site = request.headers.get("Origin")

@@ -17,10 +17,17 @@ export function modeOf(request, url) {
   return query.get("offset") === "now" ? "now" : "catch-up"
 }
 
-/** The query with whole `name=value` pairs in order, so that another order makes no other key. */
-export function sortedQuery(url) {
-  const isToken = (pair) => pair.startsWith(`${TOKEN}=`) // a credential is in no key
-  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isToken(pair))
+/**
+ * The query with whole `name=value` pairs in order, so that another order makes no other key.
+ *
+ * Streams of own logs ignore all but `parameters`: in the key, each value would be another copy.
+ */
+export function sortedQuery(url, { own_paths, parameters }) {
+  const isOwn = new RegExp(own_paths).test(url.pathname) && url.searchParams.has("offset")
+  const ignored = new RegExp(`^(?!(?:${parameters})=)[A-Za-z0-9_.~-]+=`)
+  const isLeftOut = (pair) => pair.startsWith(`${TOKEN}=`) || (isOwn && ignored.test(pair))
+  // A credential is in no key.
+  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isLeftOut(pair))
   return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 

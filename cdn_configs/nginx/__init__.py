@@ -30,8 +30,8 @@ _NGINX = Target(
         "Readers who wait for one answer look for it every half second, so it reaches them up to "
         "half a second late.",
         "Readers with credentials are not cached: their requests go to the gateway.",
-        "It purges only with the module ngx_http_cache_purge: all of a stream from 2.4, one exact "
-        "URL before.",
+        "It purges only with the module ngx_http_cache_purge, and a whole stream only from its "
+        "version 2.4 on. Debian 12 has 2.3: the gateway's purges fail there, as it reports.",
     ),
     abilities=_ABILITIES,
     can_stand_alone=True,

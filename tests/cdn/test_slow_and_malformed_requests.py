@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 FOLLOWERS = 5
 
 
-class Behind(NamedTuple):
+@dataclass
+class Behind:
     """A gateway as a file is rendered for it."""
 
     port: int

@@ -300,18 +300,20 @@ def test_the_cloudfront_function_gives_unshared_requests_a_cache_key_of_their_ow
 def test_the_cloudfront_function_sorts_the_query_of_shared_reads_without_loss(
     tmp_path: Path,
 ) -> None:
-    (one, other, twice, none) = ran(
+    (one, other, twice, none, own) = ran(
         file("cloudfront-function"),
         tmp_path,
-        event("/v1/stream/a?offset=0_1&live=long-poll&cursor=7&x=a%26b"),
-        event("/v1/stream/a?x=a%26b&cursor=7&live=long-poll&offset=0_1"),
-        event("/v1/stream/a?x=2&x=1&offset=0_1&__proto__=1&A"),
+        event("/of/an/origin?offset=0_1&live=long-poll&cursor=7&x=a%26b"),
+        event("/of/an/origin?x=a%26b&cursor=7&live=long-poll&offset=0_1"),
+        event("/of/an/origin?x=2&x=1&offset=0_1&__proto__=1&A"),
         event("/v1/stream/a"),
+        event("/v1/stream/a?x=2&x=1&offset=0_1&__proto__=1&A&view=text"),
     )
     assert one["querystring"] == "cursor=7&live=long-poll&offset=0_1&x=a%26b"
     assert other["querystring"] == one["querystring"]
     assert twice["querystring"] == "A=&__proto__=1&offset=0_1&x=2&x=1"
     assert none["querystring"] == ""
+    assert own["querystring"] == "offset=0_1&view=text"  # streams of own logs ignore the others
 
 
 @pytest.mark.usefixtures("processes")

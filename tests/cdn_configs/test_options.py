@@ -26,6 +26,7 @@ from cdn_configs.targets import TARGETS
 from gateway.access.signed.keys_file import new_keys, written
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.settings import Address, Route, Settings
+from gateway.settings.arrays.proxy_route import ProxySettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +76,24 @@ def test_the_pattern_of_own_logs_matches_only_their_paths_and_none_of_an_http_or
     options = from_settings(Settings(routes=tuple(routes)))
     assert set(options.own_logs) == set(own)
     assert bool(re.search(options.own_paths, path)) is is_own
+
+
+def test_no_path_is_of_an_own_log_without_one() -> None:
+    options = from_settings(Settings(routes=(Route(prefix="/a", origin="http://127.0.0.1:1"),)))
+    assert not re.search(options.own_paths, "/a/s")
+
+
+def test_a_proxy_below_an_own_log_is_not_of_it(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a" * 32)
+    secret.chmod(0o600)
+    proxy = ProxySettings(
+        prefix="/a/proxy", streams="/a/answers", allow=("example.com",), secret_file=str(secret)
+    )
+    routes = (Route(prefix="/a", origin="memory:"),)
+    options = from_settings(Settings(routes=routes, proxies=(proxy,)))
+    paths = ("/a/s", "/a/proxy/s", "/a/answers/s")
+    assert [bool(re.search(options.own_paths, path)) for path in paths] == [True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
 const CONFIG = {
   "again_s": 2,
   "credentials": "bypass",
-  "digest": "cloudflare-durable/f43382f8b003b85e",
+  "digest": "cloudflare-durable/d351a1477556252a",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -14,6 +14,7 @@ const CONFIG = {
   "origin": "http://gateway.example.com:4437",
   "own_paths": "^(?:/v1/stream)/",
   "own_targets": "^(?:/v1/stream)/",
+  "parameters": "offset|live|cursor|view|batch_ms|lastEventId|rk|token",
   "patience_s": 30,
   "poll_data_s": 20,
   "purges": false,
@@ -45,10 +46,17 @@ function modeOf(request, url) {
   return query.get("offset") === "now" ? "now" : "catch-up"
 }
 
-/** The query with whole `name=value` pairs in order, so that another order makes no other key. */
-function sortedQuery(url) {
-  const isToken = (pair) => pair.startsWith(`${TOKEN}=`) // a credential is in no key
-  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isToken(pair))
+/**
+ * The query with whole `name=value` pairs in order, so that another order makes no other key.
+ *
+ * Streams of own logs ignore all but `parameters`: in the key, each value would be another copy.
+ */
+function sortedQuery(url, { own_paths, parameters }) {
+  const isOwn = new RegExp(own_paths).test(url.pathname) && url.searchParams.has("offset")
+  const ignored = new RegExp(`^(?!(?:${parameters})=)[A-Za-z0-9_.~-]+=`)
+  const isLeftOut = (pair) => pair.startsWith(`${TOKEN}=`) || (isOwn && ignored.test(pair))
+  // A credential is in no key.
+  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isLeftOut(pair))
   return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 
@@ -442,7 +450,7 @@ async function gateway(request, share) {
   const isRead = ["poll", "catch-up"].includes(modeOf(request, url))
   const whose = isRead ? await readerOf(request, url) : null
   if (whose === null) return pass(request, url)
-  const question = url.origin + url.pathname + sortedQuery(url)
+  const question = url.origin + url.pathname + sortedQuery(url, CONFIG)
   const read = new Request(question, { headers: neededBy(request, url) })
   // Two sites do not share, either: what CORS lets the pages of each read is in the headers.
   const site = request.headers.get("Origin")

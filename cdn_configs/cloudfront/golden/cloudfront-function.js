@@ -5,6 +5,9 @@ const ALONE = "x-headgate-alone";
 const IDENTITY = ["authorization"];
 const OWN = new RegExp("^(?:/v1/stream)/");
 const ONCE = ["offset", "live", "cursor"];
+// Streams of own logs ignore all other parameters. In the key, each value would be another copy.
+const OWN_PATH = /^(?:\/v1\/stream)\//;
+const PARAMETERS = ["offset", "live", "cursor", "view", "batch_ms", "lastEventId", "rk", "token"];
 
 function handler(event) {
   const request = event.request;
@@ -14,7 +17,7 @@ function handler(event) {
   // CloudFront writes X-Forwarded-For. What a client says of itself would give it its quota twice.
   delete request.headers.forwarded;
   if (mayShare(request, query)) {
-    request.querystring = sorted(query);
+    request.querystring = sorted(query, OWN_PATH.test(request.uri) && "offset" in query);
     request.cookies = {}; // they would be in the key
   } else {
     request.headers[ALONE] = { value: event.context.requestId };
@@ -41,9 +44,10 @@ function mayShare(request, query) {
 }
 
 // The same question in another order is the same question; the values of one key stay in order.
-function sorted(query) {
+function sorted(query, isOwn) {
   const pairs = [];
-  Object.keys(query).sort().forEach((name) => {
+  const names = Object.keys(query).filter((name) => !isOwn || PARAMETERS.includes(name));
+  names.sort().forEach((name) => {
     const values = query[name].multiValue || [query[name]];
     values.forEach((each) => pairs.push(name + "=" + each.value));
   });

@@ -47,6 +47,10 @@ sub vcl_recv {
   }
   # Readers are promised a tail whole, and of a stored one Fastly would make 416 for a range behind it.
   unset req.http.Range;
+  # Streams of own logs ignore all other parameters. In the key, each value would be another copy.
+  if (req.url ~ "^(?:/v1/stream)/[^?&]*[?](.*&)?offset=") {
+    set req.url = regsub(regsuball(req.url, "(?<=[?&])(?!(?:offset|live|cursor|view|batch_ms|lastEventId|rk|token)=)[A-Za-z0-9_.~-]+=[^&]*(?:&|$)", ""), "&$", "");
+  }
   # The same question in another order is the same question.
   set req.url = querystring.sort(req.url);
   return(lookup);
@@ -121,7 +125,7 @@ sub vcl_deliver {
   #FASTLY deliver
 
   # By which the doctor tells whether this file is what its settings ask for.
-  set resp.http.Headgate-Config = "fastly/637070aba29208b0";
+  set resp.http.Headgate-Config = "fastly/ba6c36f1b3bb3d14";
   return(deliver);
 }
 

@@ -26,10 +26,16 @@ function isToken(pair) {
   return pair.startsWith("token=");
 }
 
+// Streams of own logs ignore all other parameters. In the key, each value would be another copy.
+const OWN = /^(?:\/v1\/stream)\/[^?]*\?(.*&)?offset=/;
+const IGNORED = /^(?!(?:offset|live|cursor|view|batch_ms|lastEventId|rk|token)=)[A-Za-z0-9_.~-]+=/;
+
 // The query with its parameters in order. One that has a parameter twice stays as it is: servers
 // do not agree which of the two counts, so its order may mean something.
 function query(r) {
-  const pairs = (r.variables.args || "").split("&").filter((pair) => pair && !isToken(pair));
+  const isOwn = OWN.test(r.variables.request_uri);
+  const isLeftOut = (pair) => isToken(pair) || (isOwn && IGNORED.test(pair));
+  const pairs = (r.variables.args || "").split("&").filter((pair) => pair && !isLeftOut(pair));
   const names = pairs.map((pair) => pair.split("=", 1)[0]).sort();
   if (names.some((name, at) => at && name === names[at - 1])) return pairs.join("&");
   return pairs.sort().join("&");

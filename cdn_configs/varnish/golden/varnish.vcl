@@ -46,6 +46,10 @@ sub vcl_recv {
     if (req.url ~ "[?&]token=") { return (pass); }
     # Of a tail Varnish would make 416 for a range that begins behind it; readers are promised it whole.
     unset req.http.Range;
+    # Streams of own logs ignore all other parameters. In the key, each value would be another copy.
+    if (req.url ~ "^(?:/v1/stream)/[^?&]*[?](.*&)?offset=") {
+        set req.url = regsub(regsuball(req.url, "(?<=[?&])(?!(?:offset|live|cursor|view|batch_ms|lastEventId|rk|token)=)[A-Za-z0-9_.~-]+=[^&]*(?:&|$)", ""), "&$", "");
+    }
     set req.url = std.querysort(req.url);
     return (hash);
 }
@@ -131,7 +135,7 @@ sub vcl_backend_error {
 
 sub vcl_synth {
     # Answers that Varnish makes itself do not come by vcl_deliver.
-    set resp.http.Headgate-Config = "varnish/744de9386c509890";
+    set resp.http.Headgate-Config = "varnish/286c3080944dd96b";
     if (resp.status == 1200) {
         set resp.status = 200;
         set resp.reason = "OK";
@@ -168,6 +172,6 @@ sub vcl_deliver {
     else { set resp.http.X-Cache = "MISS"; }
     set resp.http.X-Cache-Hits = obj.hits;
     # By which the doctor tells whether this file is what its settings ask for.
-    set resp.http.Headgate-Config = "varnish/744de9386c509890";
+    set resp.http.Headgate-Config = "varnish/286c3080944dd96b";
     unset resp.http.Surrogate-Control;  # said to this cache alone
 }

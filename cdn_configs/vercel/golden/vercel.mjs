@@ -1,7 +1,7 @@
 // headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
   "again_s": 2,
-  "digest": "vercel/b8881ae552514d26",
+  "digest": "vercel/7db122ce64235e23",
   "events": {
     "end_s": 240,
     "keepAlive_s": 15
@@ -35,10 +35,17 @@ function modeOf(request, url) {
   return query.get("offset") === "now" ? "now" : "catch-up"
 }
 
-/** The query with whole `name=value` pairs in order, so that another order makes no other key. */
-function sortedQuery(url) {
-  const isToken = (pair) => pair.startsWith(`${TOKEN}=`) // a credential is in no key
-  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isToken(pair))
+/**
+ * The query with whole `name=value` pairs in order, so that another order makes no other key.
+ *
+ * Streams of own logs ignore all but `parameters`: in the key, each value would be another copy.
+ */
+function sortedQuery(url, { own_paths, parameters }) {
+  const isOwn = new RegExp(own_paths).test(url.pathname) && url.searchParams.has("offset")
+  const ignored = new RegExp(`^(?!(?:${parameters})=)[A-Za-z0-9_.~-]+=`)
+  const isLeftOut = (pair) => pair.startsWith(`${TOKEN}=`) || (isOwn && ignored.test(pair))
+  // A credential is in no key.
+  const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isLeftOut(pair))
   return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 
