@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.settings import Route
 
 DEPLOYMENT = "URL"
+MOST_ORIGINS = 2  # enough to see that one page gets what was stored for another
+_ORIGIN = re.compile(r"https?://[^\s/?#@,*]+")
 _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 
 
@@ -77,6 +79,14 @@ def doctor() -> None:
     metavar="DIGEST",
     help="Digest that responses should have, instead of --rendered.",
 )
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="Web origin whose pages may read: give two, to see that each gets its own responses.  "
+    "[default: cors_origins of the settings, with --config or --admin]",
+)
 @cacert_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -89,6 +99,7 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     later_s: float,
     rendered: Path | None,
     digest: str | None,
+    origins: tuple[str, ...],
     config: Path | None,
     *,
     as_json: bool,
@@ -96,7 +107,7 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     """Find faults of a proxy or CDN in front of a server.
 
     The command creates streams with random names below the URL, reads them, appends to them and
-    deletes them, with at most 200 requests. It sends the value of STREAM_AUTH as their
+    deletes them, with at most 300 requests. It sends the value of STREAM_AUTH as their
     Authorization. It only reads with the value of STREAM_READ_AUTH, a read token. With --rendered,
     it renders the file again with the settings (--config), and compares its digest with that of the
     responses. The exit status is 1 if something is wrong, and 2 if the URL cannot be examined.
@@ -110,6 +121,7 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     if digest is not None and _DIGEST.fullmatch(digest) is None:
         raise click.BadParameter("it is like nginx/4b377d29c24c42d1.", param_hint="--digest")
     from gateway.commands.cdn_doctor import report
+    from gateway.commands.cdn_doctor.deployment import ExaminationOptions
     from gateway.commands.cdn_doctor.streams import first_target, reader_of
 
     try:
@@ -123,10 +135,8 @@ def doctor_url(  # noqa: PLR0913 - one for each option
         target.shown.rpartition("/")[0],
         target,
         admin_at,
+        ExaminationOptions(later_s, reader, digest, _origins(origins, config)),
         as_json=as_json,
-        later_s=later_s,
-        reader=reader,
-        rendered=digest,
     )
     sys.exit(found)
 
@@ -140,6 +150,17 @@ def _admin(url: str, token_file: Path | None, ctx: click.Context) -> StreamTarge
     except ValueError as refusal:
         raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
     return replace(target, ca_file=ca_file_of(ctx))
+
+
+def _origins(given: tuple[str, ...], config: Path | None) -> tuple[str, ...]:
+    """Return the web origins that are given, or up to two that the settings name."""
+    if len(given) > MOST_ORIGINS or not all(map(_ORIGIN.fullmatch, given)):
+        why = "it must be one or two web origins such as https://app.example.com."
+        raise click.BadParameter(why, param_hint="--origin")
+    if given or config is None:
+        return given
+    named = load_settings(config, {}).cors_origins
+    return tuple(one for one in named if _ORIGIN.fullmatch(one))[:MOST_ORIGINS]
 
 
 def _digest(file: Path, config: Path | None) -> str:

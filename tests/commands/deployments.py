@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.commands.cdn_doctor.deployment import ExaminationOptions
 from gateway.commands.cdn_doctor.examination import CHECKS, Examination, examine
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.streams import first_target
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 # Long enough on a busy machine for twenty polls to arrive, and for an append that ends them all.
 # Streams that an examination makes on a way without a fault.
-MADE = 17
+MADE = 19
 POLL_S = 6.0
 ARGUMENTS = ["--long-poll-timeout", f"{POLL_S:g}"]
 ENVIRONMENT = {"HEADGATE_SSE_HEARTBEAT": "1"}
-PRIVATE: set[Check] = {"reader-key", "verified"}
+PRIVATE: set[Check] = {"reader-key", "verified", "private reads"}
 COMPARED: set[Check] = {"configuration"}  # with a rendered file, where one is given
 BESIDE: set[Check] = {"one server", "sent once", "waiting readers", "rate limit"}
 ALL = {name for row in CHECKS for name in row.finds} - PRIVATE - COMPARED | BESIDE
@@ -40,15 +41,15 @@ async def examined(
     later_s: float = 0.0,
     reader: str | None = None,
     rendered: str | None = None,
+    origins: tuple[str, ...] = (),
 ) -> Examination:
     """What is found at a URL of streams; what is said at the terminal goes to `notes`."""
     heard = [] if notes is None else notes
     given = environment or {}
     at = None if admin is None else admin_target(admin, None, given)
     target = first_target(url, given)
-    return await examine(
-        target, at, heard.append, later_s=later_s, reader=reader, rendered=rendered
-    )
+    options = ExaminationOptions(later_s, reader, rendered, origins)
+    return await examine(target, at, heard.append, options)
 
 
 async def examined_together(urls: Mapping[str, str]) -> dict[str, Examination]:

@@ -18,6 +18,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+END = b""  # of a joined response
 # Of the connection, or made anew.
 NOT_PASSED_ON = {"Connection", "Transfer-Encoding", "Content-Length", "Content-Encoding"}
 
@@ -44,7 +45,15 @@ class Faults:
     keeps_404: bool = False
     wants: str | None = None  # an Authorization without which nobody is let in
     keeps_for_all: bool = False
+    passes_authorization: bool = False  # by what is kept or joined
     forgets_after_s: float = 3600.0
+    cuts_responses_at: int | None = None
+    most_fields: int | None = None  # so many fields of a response, the others are dropped
+    turns_204_into: int = 204
+    keeps_events: bool = False  # that are complete
+    lowers_queries: bool = False
+    cuts_tags_at: int | None = None  # and answers 304 to what begins alike
+    joins: tuple[str, ...] = ()  # equal requests under way with these values of live, or without
 
 
 class Hop:
@@ -57,6 +66,15 @@ class Hop:
         self.requests: list[str] = []
         self._missing: set[str] = set()
         self._kept: dict[str, tuple[bytes, dict[str, str], float]] = {}
+        self._under_way: dict[str, asyncio.Future[web.StreamResponse]] = {}
+        self._feeds: dict[str, tuple[list[bytes], asyncio.Condition]] = {}
+        self._feeding: list[asyncio.Task[None]] = []
+
+    async def close(self) -> None:
+        """End the feeds of joined events."""
+        for task in self._feeding:
+            task.cancel()
+        await asyncio.gather(*self._feeding, return_exceptions=True)
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -65,7 +83,67 @@ class Hop:
         """Pass a request on."""
         faults = self._faults
         self.requests.append(request.method)
-        kept = self._kept.get(request.raw_path) if faults.keeps_for_all else None
+        if faults.joins and request.method == "GET" and not self._is_passed(request):
+            live = request.query.get("live", "")
+            if live in faults.joins:
+                joined = self._events_joined if live == "sse" else self._joined
+                return await joined(request)
+        return await self._answered(request)
+
+    def _is_passed(self, request: web.Request) -> bool:
+        return self._faults.passes_authorization and "Authorization" in request.headers
+
+    async def _joined(self, request: web.Request) -> web.StreamResponse:
+        """Answer equal requests with the response to the first of them, whoever asks."""
+        first = self._under_way.get(request.raw_path)
+        if first is None:
+            first = asyncio.ensure_future(self._answered(request))
+            self._under_way[request.raw_path] = first
+            first.add_done_callback(lambda _: self._under_way.pop(request.raw_path))
+        answer = await asyncio.shield(first)
+        assert isinstance(answer, web.Response)
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+    async def _events_joined(self, request: web.Request) -> web.StreamResponse:
+        """Send the events that the first of equal requests gets to all of them."""
+        feed = self._feeds.get(request.raw_path)
+        if feed is None:
+            feed = self._feeds[request.raw_path] = ([], asyncio.Condition())
+            url = URL(f"{self._gateway}{request.raw_path}", encoded=True)
+            feeding = self._feed(url, self._passed(request.headers), *feed)
+            self._feeding.append(asyncio.create_task(feeding))
+        lines, more = feed
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        sent = 0
+        while not lines or lines[-1] != END:
+            async with more:
+                while sent == len(lines):
+                    await more.wait()
+            await answer.write(b"".join(lines[sent:]))
+            sent = len(lines)
+        return answer
+
+    async def _feed(
+        self, url: URL, headers: Mapping[str, str], lines: list[bytes], more: asyncio.Condition
+    ) -> None:
+        async with self._session.get(url, headers=headers) as answer:
+            async for line in answer.content:
+                async with more:
+                    lines.append(line)
+                    more.notify_all()
+        async with more:
+            lines.append(END)
+            more.notify_all()
+        del self._feeds[url.raw_path_qs]
+
+    async def _answered(self, request: web.Request) -> web.StreamResponse:
+        faults = self._faults
+        is_event = faults.keeps_events and request.query.get("live") == "sse"
+        is_shared = faults.keeps_for_all or is_event
+        kept = self._kept.get(request.raw_path) if is_shared else None
+        if self._is_passed(request):
+            kept = None
         is_kept = kept is not None and self._now_s() - kept[2] < faults.forgets_after_s
         if kept is not None and is_kept and request.method == "GET":
             return web.Response(body=kept[0], headers=kept[1])
@@ -110,7 +188,8 @@ class Hop:
 
     def _path(self, request: web.Request) -> str:
         path, mark, query = request.raw_path.partition("?")
-        return f"{path.lower() if self._faults.lowers_paths else path}{mark}{query}"
+        path = path.lower() if self._faults.lowers_paths else path
+        return f"{path}{mark}{query.lower() if self._faults.lowers_queries else query}"
 
     def _patience_s(self, request: web.Request) -> float | None:
         is_poll = request.query.get("live") == "long-poll"
@@ -124,14 +203,20 @@ class Hop:
             body = body.decode(errors="replace").encode()
         if request.method == "GET":
             dropped = {name.lower() for name in self._faults.drops_from_reads}
-            headers = {
-                name: value for name, value in headers.items() if name.lower() not in dropped
-            }
+            fields = [it for it in headers.items() if it[0].lower() not in dropped]
+            headers = dict(fields[: self._faults.most_fields])
+            if cut := self._faults.cuts_tags_at:
+                tag = answer.headers.get("ETag", "")[:cut]
+                headers = {**_without(headers, ["ETag"]), "ETag": tag}
+                if tag == request.headers.get("If-None-Match"):
+                    return web.Response(status=304, headers=headers)
             if answer.status == 404:
                 self._missing.add(request.raw_path)
         if request.method == "GET" and answer.status == 200:
             self._kept[request.raw_path] = body, headers, self._now_s()
-        return web.Response(status=answer.status, headers=headers, body=body)
+        status = self._faults.turns_204_into if answer.status == 204 else answer.status
+        body = body[: self._faults.cuts_responses_at] if request.method == "GET" else body
+        return web.Response(status=status, headers=headers, body=body)
 
     async def _events(
         self, request: web.Request, answer: aiohttp.ClientResponse
@@ -139,12 +224,16 @@ class Hop:
         passed = web.StreamResponse(headers=self._passed(answer.headers))
         await passed.prepare(request)
         events = 0
+        lines: list[bytes] = []
         while line := await answer.content.readline():
             events += line.startswith(b"event: data")
             if self._faults.lets_through is not None and events > self._faults.lets_through:
                 continue
             if not (self._faults.drops_comments and line.startswith(b":")):
                 await passed.write(line)
+                lines.append(line)
+        complete = b"".join(lines), self._passed(answer.headers), self._now_s()
+        self._kept[request.raw_path] = complete
         return passed
 
     def _passed(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -179,4 +268,5 @@ async def hop(gateway: str, faults: Faults) -> AsyncIterator[tuple[str, Hop]]:
         try:
             yield f"http://127.0.0.1:{port}", handler
         finally:
+            await handler.close()
             await runner.cleanup()

@@ -21,6 +21,7 @@ from tests.support.proxy_engines import ENGINES, started
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cdn_configs.options import CredentialMode
     from gateway.commands.cdn_doctor.examination import Examination
     from tests.cdn.origin import HeadgateOrigin
 
@@ -35,11 +36,12 @@ class Changed(NamedTuple):
     new: str
     faults: set[str]
     also: tuple[str, str] = ("", "")
+    credentials: CredentialMode = "bypass"
 
     @contextlib.contextmanager
     def started(self, origin: HeadgateOrigin) -> Iterator[int]:
         port = free_port()
-        name, *others = (files := Candidate(self.target).files(port, origin))
+        name, *others = (files := Candidate(self.target, self.credentials).files(port, origin))
         assert self.old in files[name], self
         changed = {name: files[name].replace(self.old, self.new).replace(*self.also)}
         changed |= {other: files[other] for other in others}
@@ -75,7 +77,7 @@ CHANGED: dict[str, Changed] = {
         "varnish",
         "hash_data(req.http.Last-Event-ID);",
         "",
-        {"SSE resume"},
+        {"SSE resume", "SSE kept"},
         # Else a busy machine may take longer than the two seconds in which answers are shared.
         ("set beresp.ttl = 2s;", "set beresp.ttl = 20s;"),
     ),
@@ -103,13 +105,13 @@ async def test_the_doctor_names_exactly_the_fault_of_each_faulty_deployment(
     assert {name: failures(one) for name, one in found.items()} == {
         name: one.faults for name, one in CHANGED.items()
     }
-    assert "a read at the end of the first chunk was answered with what is at the beginning" in saw(
+    assert "chunk was answered with what is at the " in saw(
         found["only live is in the key"], "offsets"
     )
     assert advice(found["bodies are as long as nginx has them"]) == {hint("body limit", ("nginx",))}
     assert advice(found["requests of an address are limited"]) == {hint("rate limit", ("nginx",))}
     assert advice(found["live is not in the key"]) == {hint("live in key", ("nginx",))}
-    assert max(one.requests for one in found.values()) <= 165
+    assert max(one.requests for one in found.values()) <= 170
 
 
 def advice(examination: Examination) -> set[str]:

@@ -6,6 +6,7 @@ Some are right, though no file of Headgate's looks like them.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,26 @@ NGINX: dict[str, tuple[str, set[str]]] = {
         PASS + ON % "sub_filter http: https:; sub_filter_once off; sub_filter_types *;",
         {"content", "headers"},
     ),
+    "POST is answered from a copy": (
+        f"{CHUNKS.replace('methods GET', 'methods GET HEAD POST')} proxy_ignore_headers"
+        f" Cache-Control; proxy_cache_valid 204 10s; {KEPT}",
+        {"POST body"},
+    ),
+    "HEAD is refused": (
+        PASS + ON % "if ($request_method = HEAD) { return 405; }",
+        {"HEAD"},
+    ),
+    "every reader gets a cookie": (PASS + ON % "add_header Set-Cookie place=one;", {"cookies"}),
+    "Cache-Control is removed": (
+        PASS + ON % "proxy_hide_header Cache-Control;",
+        {"browsers' copies"},
+    ),
+    "browsers keep all for half a minute": (PASS + ON % "expires 30s;", {"browsers' copies"}),
+    "heads of a KiB": (
+        PASS.replace("proxy_buffering off;", "proxy_buffer_size 820; proxy_buffers 8 820;")
+        + ON % "proxy_busy_buffers_size 1640;",
+        {"headers"},
+    ),
     "Host is the upstream's": (PASS.replace(HOST, "") + ON % "", set()),
     "nginx that passes all on": (
         PASS + ON % "add_header Strict-Transport-Security max-age=9;",
@@ -107,6 +128,21 @@ defaults
     timeout server 90s
 """
 ONE = "server one 127.0.0.1:ORIGIN"
+ORIGINS = ("https://one.example", "https://other.example")
+# What stands before a gateway whose pages are named one by one.
+LISTED: dict[str, tuple[str, set[str], tuple[str, ...]]] = {
+    "Vary is ignored": (
+        f"{CHUNKS} proxy_ignore_headers Cache-Control Vary; proxy_cache_valid 200 1s; {KEPT}",
+        {"CORS", "query order"},
+        ORIGINS,
+    ),
+    "Origin is in the key": (
+        f"{CHUNKS.replace('$request_uri', '$request_uri$http_origin')} {KEPT}",
+        {"query order"},
+        ORIGINS,
+    ),
+    "nothing is kept for pages": (PASS + ON % "", set(), ORIGINS),
+}
 # What stands in a proxy, and what it finds.
 PROXIES: dict[str, tuple[str, set[str]]] = {
     "Producer fields are dropped": (
@@ -121,6 +157,23 @@ PROXIES: dict[str, tuple[str, set[str]]] = {
     "two servers with streams of their own": (
         f"balance roundrobin\n    {ONE}\n    server two 127.0.0.1:OTHER",
         {"one server"},
+    ),
+    "lifetimes are dropped": (f"http-request del-header Stream-TTL\n    {ONE}", {"Stream-TTL"}),
+    "lifetimes are bounded": (
+        f"http-request set-header Stream-TTL 60 if {{ req.hdr(Stream-TTL) -m found }}\n    {ONE}",
+        {"Stream-TTL"},
+    ),
+    "the order of writers is dropped": (
+        f"http-request del-header Stream-Seq\n    {ONE}",
+        {"Stream-Seq"},
+    ),
+    "queries are in lower case": (
+        f"http-request set-query %[query,lower]\n    {ONE}",
+        {"query case"},
+    ),
+    "a balancer sets cookies": (
+        f"cookie SERVER insert indirect nocache\n    {ONE} cookie one",
+        {"cookies"},
     ),
     "DELETE is refused": (f"http-request deny if {{ method DELETE }}\n    {ONE}", set()),
     "HAProxy that compresses": (
@@ -149,6 +202,12 @@ HOPS: dict[str, tuple[Faults, set[str]]] = {
     ),
     "OPTIONS is refused": (Faults(refuses=("OPTIONS",)), {"CORS"}),
     "Expect is refused": (Faults(refuses_to_wait=True), {"Expect"}),
+    "responses are cut": (Faults(cuts_responses_at=100_000), {"large append", "offsets"}),
+    "tags are cut": (Faults(cuts_tags_at=52), {"old tags"}),
+    "responses have a few fields": (
+        Faults(most_fields=16),
+        {"headers"},
+    ),
     "paths are in lower case": (Faults(lowers_paths=True), {"paths"}),
     "a 404 is kept": (Faults(keeps_404=True), {"early 404"}),
 }
@@ -199,8 +258,31 @@ async def test_the_doctor_names_faults_of_configurations_written_blind(
         found["Access-Control-Allow-Origin is stripped"], "CORS"
     )
     assert causes - {None} == {
-        *("error pages", "CORS twice", "preflight", "kept 304", "firewall", "rewritten")
+        *("error pages", "CORS twice", "preflight", "kept 304", "firewall", "rewritten"),
+        *("cut responses", "POST kept", "long heads", "HEAD refused"),
     }
+
+
+@pytest.mark.timeout(120)
+async def test_the_doctor_names_a_hop_that_ignores_vary_where_pages_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row for row in examination.CHECKS if "CORS" in row.finds]
+    monkeypatch.setattr(examination, "CHECKS", tuple(rows))
+    environment = {"HEADGATE_CORS_ORIGINS": ",".join(ORIGINS)}
+    lines = {f"n{turn}": lines for turn, (lines, *_) in enumerate(LISTED.values())}
+    with (
+        headgate(arguments=ARGUMENTS, environment=environment) as gateway,
+        nginx(tmp_path, gateway.port, lines) as ports,
+    ):
+        urls = [f"http://127.0.0.1:{port}/v1/stream" for port in ports.values()]
+        given = await asyncio.gather(*(examined(url, origins=ORIGINS) for url in urls))
+        asked = await asyncio.gather(*(examined(url, admin=gateway.admin_url) for url in urls))
+        unknown = await examined(urls[-1])
+    expected = [faults & {"CORS"} for _, faults, _ in LISTED.values()]
+    assert [failures(one) for one in given] == [failures(one) for one in asked] == expected
+    assert {finding(one[0], "CORS").advice for one in (given, asked)} == {"Vary"}
+    assert finding(unknown, "CORS").verdict is CheckVerdict.NOTE
 
 
 @pytest.mark.timeout(120)

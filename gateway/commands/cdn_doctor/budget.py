@@ -7,7 +7,7 @@ from typing_extensions import override
 from gateway.commands.shell.failure import Failed
 
 # Enough for every check with twenty readers; few enough for a server that people are using.
-MOST_REQUESTS = 200
+MOST_REQUESTS = 300
 
 
 class BudgetSpent(Failed):

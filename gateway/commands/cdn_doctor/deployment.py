@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ExaminationOptions:
+    """Options of an examination, and facts about the deployment that the caller knows."""
+
+    # Seconds after which the copy of a chunk is looked for once more; 0 for never.
+    later_s: float = 0.0
+    # The Authorization of a reader that may not write, or None.
+    reader: str | None = None
+    # The digest that responses of the deployed file should have, or None.
+    rendered: str | None = None
+    # One or two web origins whose pages may read, or none that are known.
+    origins: tuple[str, ...] = ()
+
+
+DEFAULTS = ExaminationOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """A server and what is in front of it; `gateway` is None without its admin listener."""
 
@@ -20,9 +37,4 @@ class Deployment:
     streams: OwnStreams
     reads: TwoReads
     gateway: GatewayCounters | None
-    # Seconds after which the copy of a chunk is looked for once more; 0 for never.
-    later_s: float = 0.0
-    # The Authorization of a reader that may not write, or None.
-    reader: str | None = None
-    # The digest that responses of the deployed file should have, or None.
-    rendered: str | None = None
+    options: ExaminationOptions = DEFAULTS

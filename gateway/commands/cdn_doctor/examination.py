@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,9 +19,11 @@ from gateway.commands.cdn_doctor.checks import (
     offsets,
     polls,
     private_copies,
+    private_reads,
+    settings_of_streams,
     writes,
 )
-from gateway.commands.cdn_doctor.deployment import Deployment
+from gateway.commands.cdn_doctor.deployment import DEFAULTS, Deployment, ExaminationOptions
 from gateway.commands.cdn_doctor.evidence import is_headgate
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
@@ -68,16 +70,19 @@ CHECKS = (
     _Row(("equal polls",), polls.with_news),
     _Row(polls.OF_QUIET_POLLS, polls.without_news, needs_appends=False),
     _Row(events.OF_EVENTS, events.server_sent_events),
+    _Row(("SSE kept",), events.events_kept),
     _Row(("HEAD",), writes.head),
     _Row(("POST body", *appends.OF_LONG_APPENDS), appends.bodies, needs_appends=False),
-    _Row(messages.OF_MESSAGES, messages.message),
+    _Row(messages.OF_MESSAGES, messages.message, needs_appends=False),
     _Row(("refusals",), messages.refusals),
-    _Row(("empty tail", "browsers' copies"), writes.empty_tail),
+    _Row(writes.OF_TAILS, writes.empty_tail),
+    _Row(settings_of_streams.OF_SETTINGS, settings_of_streams.stream_settings),
     _Row(("early 404",), writes.early_404, needs_appends=False),
     _Row(("offsets", "chunks kept"), offsets.chunks),
     _Row(("CORS",), fields.cors, needs_appends=False),
     _Row(("reader-key",), private_copies.reader_key),
     _Row(("verified",), private_copies.verified),
+    _Row(("private reads",), private_reads.private_reads),
     _Row(("configuration",), deployed_file.configuration, needs_appends=False),
 )
 # Findings of the examination as a whole; HTTP/2 is checked at https URLs only.
@@ -109,17 +114,13 @@ async def examine(
     target: StreamTarget,
     admin: StreamTarget | None,
     note: Callable[[str], None],
-    *,
-    later_s: float = 0.0,
-    reader: str | None = None,
-    rendered: str | None = None,
+    options: ExaminationOptions = DEFAULTS,
 ) -> Examination:
     """Examine what is in front of a server; `target` is a stream that does not exist yet.
 
-    After `later_s` seconds the copy of a chunk is looked for again; 0 means not at all. `reader` is
-    the Authorization of a reader that may not write. `rendered` is the digest that responses of the
-    deployed file should have. Raises Unusable if there is nothing to examine. However the
-    examination ends, its streams are removed; those that could not be are noted.
+    Without origins in `options`, those that the gateway at `admin` names are used. Raises Unusable
+    if there is nothing to examine. However the examination ends, its streams are removed; those
+    that could not be are noted.
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
@@ -134,14 +135,16 @@ async def examine(
         # As sent: with a cookie, such as a load balancer's, requests would bypass most caches, and
         # repetitions by the library would not be counted.
         stream = await connections.enter_async_context(connect(target, as_sent=True))
-        streams = OwnStreams(asker, stream, LIFETIME + timedelta(seconds=later_s))
+        streams = OwnStreams(asker, stream, LIFETIME + timedelta(seconds=options.later_s))
         left: list[str] = []
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, target))
-            deployment = Deployment(asker, streams, reads, gateway, later_s, reader, rendered)
+            if gateway is not None and not options.origins:
+                options = replace(options, origins=gateway.cors_origins)
+            deployment = Deployment(asker, streams, reads, gateway, options)
             findings = (*await _examined(deployment), _limits(asker), *await _protocol(stream))
         findings += tuple(_left(left, streams.created_count))
-        on_the_way = vendors(reads.again.headers)
+        on_the_way = vendors(reads.again.headers, options.rendered)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
 
@@ -170,15 +173,16 @@ async def _begin(streams: OwnStreams, target: StreamTarget) -> TwoReads:
         own = await streams.create()
     except NotMade as refusal:
         raise Failed(_why_none(refusal, target)) from refusal
-    is_missing = False
+    is_missing = is_closed = False
     try:  # the check of POST says more of what goes wrong
         await own.append(DATA)
         await own.append(b"", close=True)
+        is_closed = True
     except AppendRefused as refusal:
         is_missing = refusal.reply.status == 404
     except FAILURES:
         pass
-    return await read_twice(own, is_missing=is_missing)
+    return await read_twice(own, is_missing=is_missing, is_closed=is_closed)
 
 
 def _why_none(refusal: NotMade, target: StreamTarget) -> str:
@@ -265,7 +269,7 @@ async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
 
     try:
         async with Progress().keep_showing(so_far):
-            await asyncio.wait(tasks, timeout=LONGEST_S + deployment.later_s)
+            await asyncio.wait(tasks, timeout=LONGEST_S + deployment.options.later_s)
         return tuple(
             finding
             for task, row in zip(tasks, CHECKS, strict=True)

@@ -27,6 +27,8 @@ class TwoReads:
     again: ProbeReply
     # Further ones, where a read or the append found no stream.
     more: tuple[ProbeReply, ...] = ()
+    # Whether the close of the stream was acknowledged.
+    is_closed: bool = True
 
     @property
     def refusal(self) -> str:
@@ -56,10 +58,12 @@ class TwoReads:
         return None if made is AnswerSource.UNKNOWN else made is AnswerSource.SHARED
 
 
-async def read_twice(own: OwnStream, *, is_missing: bool = False) -> TwoReads:
+async def read_twice(
+    own: OwnStream, *, is_missing: bool = False, is_closed: bool = True
+) -> TwoReads:
     """Read the same twice, and further where the stream is missing.
 
-    `is_missing` says that an append has found no stream.
+    `is_missing` says that an append has found no stream, `is_closed` that one has closed it.
     """
     query = {"cursor": CURSOR, "offset": own.start}
     first, again = await own.read(query), await own.read(query)
@@ -67,4 +71,4 @@ async def read_twice(own: OwnStream, *, is_missing: bool = False) -> TwoReads:
     if is_missing or 404 in {first.status, again.status}:
         others = [{"cursor": f"1{turn}", "offset": own.start} for turn in range(MORE_READS)]
         more = tuple([await own.read(query) for query in others])
-    return TwoReads(own, first, again, more)
+    return TwoReads(own, first, again, more, is_closed)

@@ -50,6 +50,8 @@ class GatewayCounters:
         self._asker = asker
         self._admin = admin
         self._prefixes: list[str] = []
+        # Up to two web origins whose pages may read; none if all may.
+        self.cors_origins: tuple[str, ...] = ()
         self.poll_s = self.heartbeat_s = self.sse_max_age_s = 0.0  # until it is looked at
 
     async def look(self) -> None:
@@ -59,6 +61,8 @@ class GatewayCounters:
         self.poll_s = self._seconds(values, "long_poll_timeout")
         self.heartbeat_s = self._seconds(values, "sse_heartbeat")
         self.sse_max_age_s = self._seconds(values, "sse_max_age")
+        named = re.findall(r"https?://[^\s,\"'\]*]+", values.get("cors_origins", ""))
+        self.cors_origins = tuple(named[:2])
         routes = await self._get("routes", {}, _Routes)
         self._prefixes = [route.prefix for route in routes.routes]
 

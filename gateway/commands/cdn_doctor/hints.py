@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+from cdn_configs.render import DIGEST_HEADER
+from gateway.commands.cdn_doctor.places import AT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -45,6 +48,13 @@ Check = Literal[
     "DELETE",
     "reader-key",
     "verified",
+    "private reads",
+    "old tags",
+    "SSE kept",
+    "cookies",
+    "Stream-TTL",
+    "Stream-Seq",
+    "query case",
     "configuration",
 ]
 # What else can be behind a failure of a check.
@@ -58,10 +68,30 @@ Cause = Literal[
     "CORS twice",
     "preflight",
     "kept 304",
+    "HEAD refused",
+    "POST kept",
+    "cut responses",
+    "long heads",
+    "204 changed",
+    "Vary",
 ]
 Advice = Check | Cause
 Vendor = Literal[
-    "nginx", "Varnish", "Fastly", "Cloudflare", "CloudFront", "Bunny", "Vercel", "Caddy"
+    "nginx",
+    "Varnish",
+    "Fastly",
+    "Cloudflare",
+    "CloudFront",
+    "Bunny",
+    "Vercel",
+    "Caddy",
+    "HAProxy",
+    "Envoy",
+    "Traefik",
+    "AWS ALB",
+    "Google load balancer",
+    "ingress-nginx",
+    "Gateway API",
 ]
 
 # A header field by which a hop gives itself away, the most telling first. Fastly says that it is
@@ -79,12 +109,27 @@ SIGNS: tuple[tuple[Vendor, str, str], ...] = (
     ("nginx", "Server", r"^(nginx|openresty)"),
     ("Caddy", "Server", r"\bCaddy\b"),
     ("Caddy", "Via", r"\bCaddy\b"),
+    ("Envoy", "Server", r"^envoy"),
+    ("Envoy", "X-Envoy-Upstream-Service-Time", r"."),
+    ("AWS ALB", "Set-Cookie", r"^AWSALB"),
+    ("Google load balancer", "Via", r"\bgoogle\b"),
 )
 FILES: Mapping[Vendor, str] = {
     "nginx": "nginx.conf",
     "Varnish": "the VCL",
     "Fastly": "the VCL",
     "Cloudflare": "the Worker, or the rules",
+    "CloudFront": "the policies or the function",
+    "Bunny": "the pull zone",
+    "Vercel": "the function",
+    "Caddy": "the Caddyfile",
+    "HAProxy": "haproxy.cfg",
+    "Envoy": "envoy.yaml",
+    "Traefik": "the YAML files",
+    "AWS ALB": "the attributes",
+    "Google load balancer": "the backend service",
+    "ingress-nginx": "the annotations",
+    "Gateway API": "the HTTPRoute",
 }
 
 EVERYWHERE: Mapping[Advice, str] = {
@@ -129,6 +174,30 @@ EVERYWHERE: Mapping[Advice, str] = {
     "HTTP/2": "Let the hop speak HTTP/2: http2 on, alpn h2,http/1.1.",
     "reader-key": "Put rk into the cache key, and answer a request with credentials and without "
     "rk from no copy.",
+    "private reads": "Join no requests under way, and keep no responses, of requests with "
+    "credentials: pass on what has Authorization, a Cookie or a token, or put a hash of them into "
+    "the key by which requests are joined. A response that says private is for one reader.",
+    "old tags": "Pass ETag and If-None-Match on unchanged and whole, or compare whole tags with "
+    "those of a copy that is fresh: a tag that is cut stands for more than one state of a stream.",
+    "SSE kept": "Do not store responses of text/event-stream: another reader would get events that "
+    "are old, and an end.",
+    "cookies": "Set no cookie on streams: browsers send it back, caches take its readers for "
+    "somebody, and a stored response gives one reader's cookie to others.",
+    "Stream-TTL": "Pass Stream-TTL and Stream-Expires-At on unchanged: without them streams are "
+    "never deleted.",
+    "Stream-Seq": "Pass Stream-Seq on: without it appends of writers that take turns are stored in "
+    "any order.",
+    "query case": "Pass the query on, and put it into the cache key, as it was sent: its values "
+    "differ by upper and lower case.",
+    "HEAD refused": "Pass HEAD on: clients learn the tail and the type of a stream by it.",
+    "POST kept": "Do not cache POST, and put the method into the cache key: the copy acknowledges "
+    "appends that no server has seen.",
+    "cut responses": "Pass whole responses on, however long: a chunk is as long as chunk_size, and "
+    "an append as long as max_append.",
+    "long heads": "Allow heads of responses of 8 KiB, and as many fields as the server sends.",
+    "204 changed": "Pass the status of responses on: a poll without news is a 204, and 200 with no "
+    "body is taken for data.",
+    "Vary": "Put Origin into the cache key where responses vary by it, or obey Vary.",
     "verified": "Verify the signature, the algorithm and the claims of a token before looking "
     "for a copy; pass requests on whose token is not valid.",
     "configuration": "Render the file again with the options at its beginning, deploy it, and "
@@ -167,122 +236,16 @@ EVERYWHERE: Mapping[Advice, str] = {
     "rate limit": "Permit one address more requests, and more at once: a hundred readers may "
     "share one, and each sends another request after every message.",
 }
-AT: Mapping[Vendor, Mapping[Advice, str]] = {
-    "nginx": {
-        "query order": "proxy_cache_key of $arg_cursor, $arg_live and $arg_offset in this order.",
-        "304": "proxy_cache_revalidate on.",
-        "credentials": "proxy_cache_bypass and proxy_no_cache by $http_authorization and "
-        "$http_cookie.",
-        "paths": "proxy_cache_key of $request_uri, not $uri; proxy_pass without a path.",
-        "equal polls": "proxy_cache_lock on; proxy_cache_lock_timeout and proxy_cache_lock_age of "
-        "75s.",
-        "204 together": "proxy_cache_valid 204 1s; proxy_cache_lock_timeout 75s.",
-        "204 kept": "proxy_cache_valid 204 1s.",
-        "poll held": "proxy_read_timeout 75s.",
-        "SSE": "proxy_buffering off; gzip off; proxy_cache off.",
-        "keep-alive": "proxy_read_timeout 90s.",
-        "HEAD": "proxy_cache_convert_head off; proxy_cache_methods GET.",
-        "POST body": "no proxy_pass_request_body off; proxy_method as it is.",
-        "empty tail": "no proxy_ignore_headers Cache-Control with a proxy_cache_valid of minutes; "
-        "proxy_no_cache by $upstream_http_stream_up_to_date.",
-        "cursor": "$arg_cursor in proxy_cache_key.",
-        "live in key": "$arg_live in proxy_cache_key.",
-        "rate limit": "a higher rate and burst of limit_req and limit_conn, or none.",
-        "offsets": "$arg_offset in proxy_cache_key.",
-        "large append": "client_max_body_size 0; proxy_request_buffering off.",
-        "body limit": "client_max_body_size 0, or the max_append of the gateway; it is 1m.",
-        "Expect": "nothing: it answers 100 itself, unless it is made not to.",
-        "early 404": "no proxy_cache_valid for 404 or any.",
-        "content": "no sub_filter with sub_filter_types *.",
-        "repeated append": "no proxy_pass_request_headers off, no proxy_set_header of them.",
-        "own pages": "proxy_set_header Host $http_host.",
-        "refusals": "no proxy_intercept_errors on with error_page.",
-        "error pages": "no proxy_intercept_errors on with error_page, no try_files.",
-        "browsers' copies": "no expires, no add_header Cache-Control.",
-        "CORS twice": "no add_header Access-Control-Allow-Origin.",
-        "preflight": "no return for OPTIONS.",
-        "kept 304": "no proxy_set_header If-None-Match where there is a proxy_cache.",
-        "sent once": "no mirror.",
-        "waiting readers": "worker_connections of two for each reader; no max_conns of a server.",
-        "chunks kept": "inactive of proxy_cache_path, 10 minutes unless set, as long as a copy is "
-        "to lie unused; max_size and keys_zone large enough.",
-        "headers": "no proxy_hide_header of them.",
-        "CORS": "no proxy_hide_header of Access-Control-Allow-Origin, no limit_except of OPTIONS.",
-        "reader-key": "$arg_rk in proxy_cache_key.",
-    },
-    "Varnish": {
-        "query order": "std.querysort(req.url) in vcl_recv.",
-        "credentials": "return (pass) in vcl_recv if req.http.Authorization or req.http.Cookie.",
-        "equal polls": "return (hash) for live=long-poll, and keep its answers.",
-        "204 together": "beresp.ttl = 1s for a 204 in vcl_backend_response, and return (deliver).",
-        "204 kept": "beresp.ttl = 1s and beresp.grace = 0s for a 204 in vcl_backend_response.",
-        "poll held": ".first_byte_timeout = 75s of the backend.",
-        "SSE": "beresp.do_stream = true.",
-        "keep-alive": ".between_bytes_timeout = 75s of the backend.",
-        "HEAD": 'return (pass) in vcl_recv if req.method != "GET".',
-        "POST body": 'return (pass) in vcl_recv if req.method != "GET".',
-        "empty tail": "beresp.ttl = 1s and beresp.grace = 0s if Stream-Up-To-Date.",
-        "cursor": "hash_data(req.url) with the whole query in vcl_hash.",
-        "live in key": "hash_data(req.url) with the whole query in vcl_hash.",
-        "offsets": "hash_data(req.url) with the whole query in vcl_hash; no regsub of it away.",
-        "SSE resume": "hash_data(req.http.Last-Event-ID) in vcl_hash.",
-        "early 404": "return (pass(1s)) for a 404 in vcl_backend_response.",
-        "own pages": "no set bereq.http.Host.",
-        "refusals": "no vcl_backend_error or synthetic pages for what the server answers.",
-        "browsers' copies": "no set resp.http.Cache-Control.",
-        "waiting readers": "no .max_connections of the backend; thread_pool_max above the readers.",
-        "headers": "no unset of them in vcl_deliver or vcl_backend_response.",
-        "CORS": "no unset of resp.http.Access-Control-Allow-Origin; return (pass) for OPTIONS.",
-        "reader-key": "hash_data(req.url) with rk in it; return (pass) for credentials without rk.",
-    },
-    "Fastly": {
-        "query order": "querystring.sort(req.url) in vcl_recv.",
-        "credentials": "return(pass) in vcl_recv if req.http.Authorization or req.http.Cookie.",
-        "equal polls": "no req.hash_ignore_busy; return(lookup) for live=long-poll.",
-        "204 together": "beresp.cacheable = true and beresp.ttl = 1s for a 204 in vcl_fetch.",
-        "204 kept": "beresp.ttl = 1s for a 204 in vcl_fetch.",
-        "poll held": ".first_byte_timeout = 55s of the backend, and polls of at most 50 s.",
-        "SSE": "beresp.do_stream = true in vcl_fetch, with beresp.ttl = 2s.",
-        "keep-alive": ".between_bytes_timeout = 55s of the backend.",
-        "HEAD": 'return(pass) in vcl_recv if req.method != "GET".',
-        "POST body": 'return(pass) in vcl_recv if req.method != "GET".',
-        "empty tail": "beresp.ttl = 1s and beresp.stale_while_revalidate = 0s if "
-        "Stream-Up-To-Date.",
-        "offsets": "req.url with its whole query in req.hash.",
-        "SSE resume": "req.http.Last-Event-ID in req.hash.",
-        "early 404": "return(pass) for a 404 in vcl_fetch.",
-    },
-    "Cloudflare": {
-        "query order": "sort query string in the cache key of the rule; in a Worker sort "
-        "url.search.",
-        "credentials": "a Worker passes on what has Authorization or Cookie before its cache.",
-        "paths": "no normalisation of URLs to the origin; url.pathname in the key.",
-        "equal polls": "a Worker keeps a Map of the polls under way, by key.",
-        "204 together": "a cache response rule of 1 s for 204.",
-        "204 kept": "a cache response rule of 1 s for 204.",
-        "poll held": "polls of at most 100 s; 25 s through a Worker.",
-        "SSE": "response_body_buffering: none; a Worker returns the body without reading it.",
-        "HEAD": "fetch(new Request(target, request)) for all but GET.",
-        "POST body": "fetch(new Request(target, request)), which keeps method and body.",
-        "empty tail": "a cache response rule of 1 s for Stream-Up-To-Date.",
-        "offsets": "no Ignore Query String in the caching level or in the cache key of the rule.",
-        "Expect": "a Worker deletes Expect before it passes a request on.",
-        "content": "no Email Address Obfuscation, no Automatic HTTPS Rewrites; a Worker passes "
-        "bodies on without reading them.",
-        "rewritten": "a Worker passes response.body on, and never await response.text().",
-        "firewall": "a WAF exception for the path of the streams.",
-        "browsers' copies": "Browser Cache TTL: Respect Existing Headers.",
-        "early 404": "no Edge TTL for 404.",
-        "large append": "request_body_buffering: none.",
-    },
-}
-# Of a hop that says nothing of itself any could be meant.
-LIKELY: tuple[Vendor, ...] = ("nginx", "Varnish", "Cloudflare")
 
 
-def vendors(headers: Mapping[str, str]) -> tuple[Vendor, ...]:
-    """Return the vendors on the way, as far as a reply's fields show them."""
-    found = [
+def vendors(headers: Mapping[str, str], rendered: str | None = None) -> tuple[Vendor, ...]:
+    """Return the vendors on the way, as far as a reply's fields show them.
+
+    `rendered` is the digest of the deployed file, if it is known; a digest begins with its target.
+    """
+    digests = (rendered or "", headers.get(DIGEST_HEADER, ""))
+    found = [vendor for digest in digests for vendor in FILES if digest.startswith(_target(vendor))]
+    found += [
         vendor
         for vendor, name, pattern in SIGNS
         if re.search(pattern, headers.get(name, ""), re.IGNORECASE)
@@ -291,11 +254,16 @@ def vendors(headers: Mapping[str, str]) -> tuple[Vendor, ...]:
     return tuple(one for one in known if one != "Varnish") if "Fastly" in known else known
 
 
+def _target(vendor: Vendor) -> str:
+    """Return how the names of a vendor's targets begin."""
+    return vendor.lower().replace(" ", "-")
+
+
 def hint(advice: Advice, on_the_way: tuple[Vendor, ...]) -> str:
-    """Return what to change, and where."""
+    """Return what to change, and where; of a hop that says nothing of itself any could be meant."""
     places = [
         f"In {FILES[vendor]} ({vendor}): {AT[vendor][advice]}"
-        for vendor in on_the_way or LIKELY
-        if advice in AT.get(vendor, {})
+        for vendor in on_the_way or FILES
+        if advice in AT[vendor]
     ]
     return " ".join((EVERYWHERE[advice], *places))

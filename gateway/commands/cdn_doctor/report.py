@@ -21,6 +21,7 @@ from gateway.commands.shell.output import note, report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.commands.cdn_doctor.deployment import ExaminationOptions
     from gateway.commands.cdn_doctor.examination import Examination
     from gateway.commands.cdn_doctor.finding import Finding
     from gateway.commands.one_stream.target import StreamTarget
@@ -29,15 +30,13 @@ WIDTH = 100
 MARGIN = 16
 
 
-def run(  # noqa: PLR0913 - one for each option
+def run(
     url: str,
     target: StreamTarget,
     admin: StreamTarget | None,
+    options: ExaminationOptions,
     *,
     as_json: bool,
-    later_s: float = 0.0,
-    reader: str | None = None,
-    rendered: str | None = None,
 ) -> int:
     """Examine a deployment, print the findings, and return the exit status.
 
@@ -47,10 +46,10 @@ def run(  # noqa: PLR0913 - one for each option
         f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {2 * READERS} of them "
         "long-polls, for streams that are created and removed again. This takes a few seconds more "
         "than a long-poll, or than the pause between two comments of an SSE response, and at most "
-        f"{examination.LONGEST_S + later_s:g} s."
+        f"{examination.LONGEST_S + options.later_s:g} s."
     )
     try:
-        examined = asyncio.run(_examine_until_sigterm(target, admin, later_s, reader, rendered))
+        examined = asyncio.run(_until_sigterm(target, admin, options))
     except KeyboardInterrupt:
         return INTERRUPTED
     except asyncio.CancelledError:
@@ -67,18 +66,14 @@ def run(  # noqa: PLR0913 - one for each option
     return FAILED if _count(examined, CheckVerdict.FAIL) else DONE
 
 
-async def _examine_until_sigterm(
-    target: StreamTarget,
-    admin: StreamTarget | None,
-    later_s: float,
-    reader: str | None,
-    rendered: str | None,
+async def _until_sigterm(
+    target: StreamTarget, admin: StreamTarget | None, options: ExaminationOptions
 ) -> Examination:
     """Turn SIGTERM, by which pipelines end a program, into an exit that deletes the streams."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await examine(target, admin, note, later_s=later_s, reader=reader, rendered=rendered)
+    return await examine(target, admin, note, options)
 
 
 def _object(url: str, examined: Examination) -> dict[str, object]:

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from headgate.errors import RequestRefused
-from headgate.names import is_closed
+from headgate.names import EXPIRES_AT, is_closed
 from headgate.stream import Stream
 
+from gateway.commands.cdn_doctor.evidence import AnswerSource, source
 from gateway.commands.cdn_doctor.probe_sender import USUAL, ProbeBounds, exchange
 from gateway.commands.one_stream.target import AUTHORIZATION_VARIABLE, StreamTarget, resolve
 from gateway.commands.shell.failure import Failed
@@ -55,6 +56,10 @@ class AppendRefused(Failed):
         self.reply = reply
 
 
+class AppendNotSent(Failed):
+    """A hop answered an append from a copy, and did not send it to the server."""
+
+
 @dataclass(frozen=True, slots=True)
 class OwnStream:
     """A stream of the examination's own, and the offset at which it began."""
@@ -67,13 +72,18 @@ class OwnStream:
     reader_key: str | None = None
 
     async def append(self, body: bytes, *, close: bool = False, bounds: ProbeBounds = USUAL) -> str:
-        """Append, with `close` also close, and return the next offset. Raises AppendRefused."""
+        """Append, with `close` also close, and return the next offset.
+
+        Raises AppendRefused, and AppendNotSent if a copy is the response.
+        """
         headers = {"Content-Type": self.content_type} | ({CLOSED: "true"} if close else {})
         reply = await self.asker.send(
             self.stream, "POST", headers=headers, body=body, bounds=bounds
         )
         if not reply.is_good:
             raise AppendRefused(reply)
+        if source(reply) is AnswerSource.SHARED:
+            raise AppendNotSent("an append was answered from a copy of another response")
         return self.stream.next_offset(reply.headers)
 
     async def read(
@@ -110,13 +120,22 @@ class OwnStreams:
         url, mark, query = self._first.url.partition("?")
         return self._first.beside(f"{url}{suffix}{mark}{query}")
 
-    async def create(self, suffix: str = "", content_type: str = OCTETS) -> OwnStream:
-        """Create an empty stream. Raises NotMade if the server refuses."""
+    async def create(
+        self,
+        suffix: str = "",
+        content_type: str = OCTETS,
+        lifetime: Mapping[str, str] | None = None,
+    ) -> OwnStream:
+        """Create an empty stream, with other fields of `lifetime` than an end of its own.
+
+        Raises NotMade if the server refuses.
+        """
         stream = self.planned(suffix)
         self._asker.budget.spend(promise=True)
         # Before the request is sent: an interrupted one may have created the stream.
         self._made.append(stream)
-        headers = {"Content-Type": content_type, "Stream-Expires-At": _end(self._lifetime)}
+        headers = {"Content-Type": content_type}
+        headers |= lifetime or {EXPIRES_AT: _end(self._lifetime)}
         try:
             reply = await exchange(stream, "PUT", headers=headers)
         except RequestRefused as refusal:

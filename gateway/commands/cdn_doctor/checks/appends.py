@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from gateway.commands.cdn_doctor.probe_sender import (
     TooManyRequests,
     words,
 )
-from gateway.commands.cdn_doctor.streams import AppendRefused
+from gateway.commands.cdn_doctor.streams import AppendNotSent, AppendRefused
 from gateway.commands.cdn_doctor.wire import CONTINUE_S, append_expecting, append_in_chunks
 from gateway.commands.shell.failure import FAILURES
 
@@ -38,6 +39,7 @@ EXPECTING = "an append with Expect: 100-continue"
 CHUNKED = "an append without a length (Transfer-Encoding: chunked)"
 # So much longer may be what is read: U+FFFD, of three bytes, in the place of each byte.
 LONGEST_REWRITTEN = 3
+_BYTES = re.compile(r"_(\d{16})$")
 
 
 OF_LONG_APPENDS: tuple[Check, ...] = ("large append", "Expect", "chunked append")
@@ -56,26 +58,54 @@ async def bodies(deployment: Deployment) -> list[Finding]:
 async def _stored(deployment: Deployment, check: Check, suffix: str, body: bytes) -> Finding:
     own = await deployment.streams.create(suffix)
     try:
-        await own.append(body, bounds=ProbeBounds(within_s=LARGE_S))
+        tail = await own.append(body, bounds=ProbeBounds(within_s=LARGE_S))
     except TooManyRequests:
         raise
     except FAILURES as refusal:
-        said = words(refusal)
-        saw = f"{len(body):,} bytes were appended, and {said}"
-        status = refusal.reply.status if isinstance(refusal, AppendRefused) else None
-        # What a hop is too busy for, or a server has no stream for, is no matter of the body.
-        if OWN_LIMIT in said or status in {404, 502, 503, 504}:
-            return unknown(check, saw)
-        return failed(check, saw, "body limit" if status == 413 else None)
-    return await _read_back(own, check, body)
+        return _refused(check, body, refusal)
+    found = await _read_back(own, check, body, tail)
+    if found.is_pass and body is BODY:  # which costs little to send again
+        return await _followed(own, check, tail) or found
+    return found
 
 
-async def _read_back(own: OwnStream, check: Check, body: bytes) -> Finding:
-    reply = await _read(own, len(body))
+def _refused(check: Check, body: bytes, refusal: Exception) -> Finding:
+    said = words(refusal)
+    saw = f"{len(body):,} bytes were appended, and {said}"
+    if isinstance(refusal, AppendNotSent):
+        return failed(check, saw, "POST kept")
+    status = refusal.reply.status if isinstance(refusal, AppendRefused) else None
+    # What a hop is too busy for, or a server has no stream for, is no matter of the body.
+    if OWN_LIMIT in said or status in {404, 502, 503, 504}:
+        return unknown(check, saw)
+    return failed(check, saw, "body limit" if status == 413 else None)
+
+
+async def _followed(own: OwnStream, check: Check, tail: str) -> Finding | None:
+    """Return what is wrong with a second append, which no hop may answer like the first."""
+    try:
+        again = await own.append(OTHER_BODY)
+    except AppendNotSent as why:
+        return failed(check, words(why), "POST kept")
+    saw = "the second of two appends got the response to the first, and is not stored"
+    return failed(check, saw, "POST kept") if again == tail else None
+
+
+async def _read_back(own: OwnStream, check: Check, body: bytes, tail: str) -> Finding:
+    try:
+        reply = await _read(own, len(body))
+    except RequestRefused as refusal:
+        if isinstance(refusal.__cause__, TimeoutError):
+            raise
+        saw = f"{len(body):,} bytes were appended, and of their read {words(refusal)}"
+        return failed(check, saw, "cut responses")
     if not reply.is_good:
         return unknown(check, f"it could not be read back: {reply.error_text}")
     if reply.body == body:
         return passed(check, f"an append of {len(body):,} bytes is stored as it was sent")
+    if len(reply.body) < len(body) == _distance(own.start, tail) and body.startswith(reply.body):
+        saw = f"{len(body):,} bytes were stored, and the response to their read has"
+        return failed(check, f"{saw} {len(reply.body):,} of them", "cut responses")
     return failed(
         check,
         f"{len(body):,} bytes were appended and acknowledged, and {len(reply.body):,} "
@@ -87,6 +117,14 @@ async def _read_back(own: OwnStream, check: Check, body: bytes) -> Finding:
 async def _read(own: OwnStream, appended: int) -> ProbeReply:
     bounds = ProbeBounds(LARGE_S, LONGEST_REWRITTEN * appended)
     return await own.asker.send(own.stream, "GET", query={"offset": own.start}, bounds=bounds)
+
+
+def _distance(start: str, tail: str) -> int | None:
+    """Return how many bytes a server stored, where its offsets end with a count of bytes."""
+    counts = [_BYTES.search(offset) for offset in (start, tail)]
+    if counts[0] is None or counts[1] is None:
+        return None
+    return int(counts[1][1]) - int(counts[0][1])
 
 
 def _cause(seen: bytes, body: bytes) -> Advice:

@@ -120,10 +120,10 @@ async def credentials(deployment: Deployment) -> Finding:
     given = own.stream.authorization
     assert not callable(given), "a command has one credential for as long as it runs"
     readers = {
-        "an Authorization": partial(_as_somebody, given or _made_up(), None),
+        "an Authorization": partial(_as_somebody, given or made_up_credential(), None),
         "a Cookie": partial(_as_somebody, None, _session()),
         "no credentials": partial(_as_somebody, None, None),
-        "another Authorization": partial(_as_somebody, _made_up(), None),
+        "another Authorization": partial(_as_somebody, made_up_credential(), None),
         "another Cookie": partial(_as_somebody, None, _session()),
     }
     replies = {name: await read(own) for name, read in readers.items()}
@@ -136,7 +136,9 @@ async def credentials(deployment: Deployment) -> Finding:
     if leaks := [name for name in readers if name in shared and replies[name].is_good]:
         saw = f"a reader with {' and one with '.join(leaks)} got another's answer"
         return failed("credentials", saw)
-    found = _unshared(list(replies.values()), is_silent=is_silent, is_made_up=given is None)
+    found = _unshared(
+        list(replies.values()), is_silent=is_silent, ismade_up_credential=given is None
+    )
     if given is None or not found.is_pass or not deployment.reads.appends_arrive:
         return found
     return found if await _is_tail_kept_apart(deployment) else failed("credentials", LEAKS_TAIL)
@@ -150,10 +152,12 @@ async def _is_tail_kept_apart(deployment: Deployment) -> bool:
     return source(await _as_somebody(None, None, own)) is not AnswerSource.SHARED
 
 
-def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: bool) -> Finding:
+def _unshared(
+    replies: Sequence[ProbeReply], *, is_silent: bool, ismade_up_credential: bool
+) -> Finding:
     """Return the finding when no response is known to be another reader's."""
     first, *others = replies
-    if first.status in REFUSED and is_made_up:
+    if first.status in REFUSED and ismade_up_credential:
         saw = "made-up credentials are refused: give real ones in STREAM_AUTH"
         return unknown("credentials", saw)
     if not first.is_good:
@@ -190,7 +194,8 @@ async def _as_somebody(authorization: str | None, cookie: str | None, own: OwnSt
     return await own.asker.send(stream, "GET", query={"offset": own.start}, headers=headers)
 
 
-def _made_up() -> str:
+def made_up_credential() -> str:
+    """Return an Authorization that nobody has."""
     return f"Bearer doctor-{secrets.token_hex(8)}"
 
 

@@ -19,7 +19,7 @@ DRIFTED = "drifted: rendered with other options or by another version, render an
 
 async def configuration(deployment: Deployment) -> list[Finding]:
     """Compare the digest in the answers with that of the file; skip it where none was given."""
-    expected = deployment.rendered
+    expected = deployment.options.rendered
     if expected is None:
         return []
     replies = (deployment.reads.first, deployment.reads.again)

@@ -11,6 +11,7 @@ import aiohttp
 from headgate.errors import RequestRefused
 from headgate.events import EventDecoder
 
+from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.patience import given_time
 from gateway.commands.cdn_doctor.probe_sender import words
@@ -32,6 +33,8 @@ PROMPT_S = 3.0
 # Hops commonly end a connection that is silent for a minute, some of them after half of one. Unless
 # the gateway says how often it sends a comment, more silence decides nothing.
 KEEP_ALIVE_S = 30.0
+# Varnish shares a response for two seconds from its beginning.
+SHARED_S = 2.5
 # What the gateway says is waited for, but no longer: other checks have all ended by then.
 LONGEST_SILENCE_S = 100.0
 # By which two clocks may differ over a time that both measure.
@@ -112,6 +115,31 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
         if is_silent or refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
             return [unknown(name, wrong) for name in OF_EVENTS]
     return _wrong(wrong)
+
+
+async def events_kept(deployment: Deployment) -> Finding:
+    """Check that a complete SSE response is sent to nobody later, and not after a deletion."""
+    check: Check = "SSE kept"
+    own = await deployment.streams.create("-sse-kept", TEXT)
+    await own.append(FIRST, close=True)  # so that the response ends by itself
+    query, headers = {"live": "sse", "offset": own.start}, {"Accept": EVENT_STREAM}
+    first = await own.read(query, headers)
+    if FIRST not in first.body:
+        return unknown(check, "no events came")
+    await asyncio.sleep(SHARED_S)
+    again = await own.read(query, headers)
+    is_kept = source(again) is AnswerSource.SHARED
+    if source(again) is AnswerSource.UNKNOWN:
+        # Nothing but a copy has events of a stream that was deleted meanwhile.
+        if not (await own.asker.send(own.stream, "DELETE")).is_good:
+            return unknown(check, "nothing says whether an answer comes from a cache")
+        await asyncio.sleep(SHARED_S)
+        again = await own.read(query, headers)
+        is_kept = FIRST in again.body
+    if not is_kept:
+        return passed(check, "a complete response is sent to no later reader")
+    saw = f"{SHARED_S:g} s after a response was complete, another reader got it"
+    return failed(check, f"{saw}{cache_claims(again)}")
 
 
 def _wrong(saw: str) -> list[Finding]:

@@ -10,13 +10,21 @@ from gateway.commands.cdn_doctor.first_reads import CURSOR as EQUAL_CURSOR
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.hints import Check
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 ALLOW_ORIGIN, EXPOSE = "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"
 ALLOW_HEADERS = "Access-Control-Allow-Headers"
 ASKED_FOR = "if-none-match"
+FOR_PAGES = "6"  # a cursor that no other check has in its reads
+# How hops answer in place of a response with a head that is too long for them.
+HEAD_IS_REFUSED = {500, 502}
+# Of the fields that a read has; more are missing where a hop takes a few fields only.
+MOST_MISSING = 2
 # Names that nobody has (RFC 6761).
 SITES = ("https://one.doctor.invalid", "https://other.doctor.invalid")
 
@@ -36,38 +44,87 @@ async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> 
         ("a read", first, (NEXT_OFFSET, UP_TO_DATE, "ETag")),
         ("the same read", await own.read(read), (NEXT_OFFSET, UP_TO_DATE, "ETag")),
         ("a long-poll", await own.read(live), (NEXT_OFFSET, UP_TO_DATE, CURSOR)),
-        ("a read of a closed stream", closed.again, (NEXT_OFFSET, CLOSED, "ETag")),
     ]
+    if closed.is_closed:
+        end = ("a read of a closed stream", closed.again, (NEXT_OFFSET, CLOSED, "ETag"))
+        expected.append(end)
+    if refused := next((it for it in expected if not it[1].is_good), None):
+        return _refused("headers", refused[0], refused[1])
     missing: dict[str, str] = {}
     for name, reply, fields in expected:
-        if not reply.is_good:
-            return unknown("headers", f"{name} was answered with: {reply.error_text}")
-        for field in fields:
-            if field not in reply.headers:
-                missing.setdefault(field, name)
         of_stream = (closed.own if reply is closed.again else own).content_type
+        lacks = [field for field in fields if field not in reply.headers]
         if reply.headers.get("Content-Type") != of_stream:
-            missing.setdefault(f"Content-Type {of_stream}", name)
-    if missing:
-        saw = ", ".join(f"{name} has no {field}" for field, name in missing.items())
-        return failed("headers", saw)
-    return passed("headers", "reads and long-polls have every field that readers need")
+            lacks.append(f"Content-Type {of_stream}")
+        for field in lacks:
+            missing.setdefault(field, name)
+    if not missing:
+        return passed("headers", "reads and long-polls have every field that readers need")
+    saw = ", ".join(f"{name} has no {field}" for field, name in missing.items())
+    return failed("headers", saw, "long heads" if len(missing) > MOST_MISSING else None)
+
+
+def _refused(check: Check, name: str, reply: ProbeReply) -> Finding:
+    """Return the finding of a read that is refused, although the stream was made and written."""
+    saw = f"{name} was answered with: {reply.error_text}"
+    # A read has a longer head than the response to what wrote the stream.
+    if reply.status in HEAD_IS_REFUSED:
+        return failed(check, saw, "long heads")
+    return unknown(check, saw)
+
+
+def cookies(deployment: Deployment) -> Finding:
+    """Check that no hop adds a cookie to what everybody may read."""
+    reads = deployment.reads
+    names = {
+        cookie.partition("=")[0].strip()[:40]
+        for reply in (reads.first, reads.again)
+        for cookie in reply.headers.get("Set-Cookie", "").split(",")[:1]
+    }
+    added = ", ".join(sorted(names - {""}))
+    if not added:
+        return passed("cookies", "reads set no cookie")
+    saw = f"a read sets the cookie {added!a}"
+    # Other servers may set their own.
+    return failed("cookies", saw) if is_headgate(reads.first.headers) else noted("cookies", saw)
 
 
 async def cors(deployment: Deployment) -> Finding:
     """Check that pages of other web sites may read, if the server lets them."""
     own = deployment.reads.own
+    if deployment.options.origins:
+        return await _allowed(own, deployment.options.origins)
     query = {"offset": own.start}
     replies = [await own.read(query, {"Origin": site}) for site in (SITES[0], *SITES)]
     if refused := next((reply for reply in replies if not reply.is_good), None):
-        return unknown("CORS", f"a read was answered with: {refused.error_text}")
+        return _refused("CORS", "a read for a page", refused)
+    return _of_any_site(replies) or await _preflight(deployment, replies[0])
+
+
+def _of_any_site(replies: list[ProbeReply]) -> Finding | None:
+    """Return what is found of reads for pages of any site; None if they may read."""
     if wrong := _repeated(replies[0]):
         return failed("CORS", wrong, "CORS twice")
     if wrong := _wrong(replies):
         return failed("CORS", f"{wrong}{cache_claims(replies[-1])}")
     if any(ALLOW_ORIGIN not in reply.headers for reply in replies):
         return noted("CORS", f"no {ALLOW_ORIGIN}: the server lets only some pages read, or none")
-    return await _preflight(deployment, replies[0])
+    return None
+
+
+async def _allowed(own: OwnStream, origins: Sequence[str]) -> Finding:
+    """Check that pages of `origins` may read, also where a copy was made for another page."""
+    query = {"cursor": FOR_PAGES, "offset": own.start}
+    for site in (SITES[0], *origins, *origins):
+        reply = await own.read(query, {"Origin": site})
+        if not reply.is_good:
+            return unknown("CORS", f"a read was answered with: {reply.error_text}")
+        allowed = reply.headers.get(ALLOW_ORIGIN)
+        if site in origins and allowed not in {site, "*"}:
+            saw = f"a page of {site} got {'no' if allowed is None else 'another'} {ALLOW_ORIGIN}"
+            is_kept = source(reply) is AnswerSource.SHARED or allowed in origins
+            return failed("CORS", f"{saw}{cache_claims(reply)}", "Vary" if is_kept else None)
+    return passed("CORS", f"pages of {' and '.join(origins)} may read, from copies as well")
 
 
 async def _preflight(deployment: Deployment, read: ProbeReply) -> Finding:

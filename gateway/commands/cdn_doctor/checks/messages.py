@@ -12,6 +12,7 @@ from yarl import URL
 from gateway.commands.cdn_doctor.checks import fields
 from gateway.commands.cdn_doctor.evidence import cache_claims, is_headgate
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from gateway.commands.shell.failure import Failed
 from gateway.protocol.http.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 JSON = "application/json"
-OF_MESSAGES: tuple[Check, ...] = ("headers", "content", "repeated append", "own pages")
+OF_MESSAGES: tuple[Check, ...] = ("headers", "cookies", "content", "repeated append", "own pages")
 # What people and models write: markup, a query, an address; and a number that a parser of
 # JavaScript's changes. No hop that only passes bodies on looks at any of it.
 CONTENT = (
@@ -33,6 +34,9 @@ REFUSED_UNREAD = {400, 403, 406}  # as firewalls answer; what is busy or too lon
 
 async def message(deployment: Deployment) -> list[Finding]:
     """Check a message: the fields it is read with, its bytes, who may send it, and how often."""
+    reads = deployment.reads
+    if reads.first.is_good and not reads.appends_arrive:
+        raise Failed("what is appended does not arrive")
     own = await deployment.streams.create("-message", JSON)
     stamp = {
         PRODUCER_ID: f"doctor-{secrets.token_hex(4)}",
@@ -44,10 +48,12 @@ async def message(deployment: Deployment) -> list[Finding]:
         await own.append(b"1")  # if this is refused as well, it is not for its content
     read = await own.read({"offset": own.start})
     headers = await fields.headers(deployment, own, read)
+    cookies = fields.cookies(deployment)
     if first.is_good:
-        return [headers, _content(read), *await _again(own, first, stamp)]
+        return [headers, cookies, _content(read), *await _again(own, first, stamp)]
     none = "no append to look at"
-    return [headers, _refused(first), unknown("repeated append", none), unknown("own pages", none)]
+    others = (unknown("repeated append", none), unknown("own pages", none))
+    return [headers, cookies, _refused(first), *others]
 
 
 async def _append(own: OwnStream, body: bytes, headers: dict[str, str]) -> ProbeReply:

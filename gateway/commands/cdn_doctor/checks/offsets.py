@@ -72,6 +72,14 @@ class _Log:
             return f"a read at {name} does not say that the stream is closed"
         return None
 
+    def missing_of(self, offset: str, reply: ProbeReply) -> int:
+        """Return how many bytes a body lacks of those before the next offset in its head."""
+        position, _ = self.places[offset]
+        following, _ = self.places.get(reply.headers.get(NEXT_OFFSET, ""), (position, ""))
+        whole = self.data[position:following]
+        is_cut = reply.body != b"" and whole.startswith(reply.body)
+        return len(whole) - len(reply.body) if is_cut else 0
+
     def _is_answer(self, position: int, reply: ProbeReply) -> bool:
         """Return whether a body is not empty and is the data at this position."""
         return reply.body != b"" and self.data[position:].startswith(reply.body)
@@ -91,9 +99,9 @@ async def chunks(deployment: Deployment) -> list[Finding]:
     if not (first.is_good and again.is_good) or found.is_failure:
         return [found, unknown("chunks kept", "reads are not answered as they should be")]
     kept = await _kept(deployment, log, again)
-    if kept.is_pass and deployment.later_s:
-        await asyncio.sleep(max(0.0, began_s + deployment.later_s - loop.time()))
-        kept = await _kept_later(log, deployment.later_s)
+    if kept.is_pass and deployment.options.later_s:
+        await asyncio.sleep(max(0.0, began_s + deployment.options.later_s - loop.time()))
+        kept = await _kept_later(log, deployment.options.later_s)
     return [found, kept]
 
 
@@ -126,6 +134,10 @@ def _offsets(log: _Log, replies: Mapping[str, list[ProbeReply]]) -> Finding:
     refused = [reply for pair in replies.values() for reply in pair if not reply.is_good]
     if refused:
         return unknown("offsets", f"a read was answered with: {refused[0].error_text}")
+    for offset, pair in replies.items():
+        if missing := max(log.missing_of(offset, reply) for reply in pair):
+            saw = f"the response to a read at {log.places[offset][1]} ends {missing:,} bytes early"
+            return failed("offsets", saw, "cut responses")
     if any(reply.body not in log.data for pair in replies.values() for reply in pair):
         return unknown("offsets", "what was appended did not come back")
     if wrong := next(_wrong(log, replies), None):

@@ -299,6 +299,9 @@ def _ended(first: Poll, poll_s: float | None) -> Finding:
     if first.is_refused:
         return unknown("poll held", f"a poll was refused at once: {first.status}")
     if first.reply is not None and first.reply.status == HTTPStatus.OK:
+        if first.took_s > SETTLE_S and source(first.reply) is not AnswerSource.SHARED:
+            saw = f"a poll ended after {first.took_s:.1f} s without news, with 200 instead of 204"
+            return failed("poll held", saw, "204 changed")
         # However long it took: what ends a poll without news is a 204.
         saw = "a poll for news was answered without any, with the 200 of a read that is not live"
         return failed("poll held", f"{saw}{cache_claims(first.reply)}", "live in key")

@@ -56,12 +56,12 @@ async def reader_key(deployment: Deployment) -> Finding:
 
 async def verified(deployment: Deployment) -> Finding:
     """Check that an altered token does not get the copy that the valid token gets."""
-    token = _JWT.fullmatch(deployment.reader or "")
+    token = _JWT.fullmatch(deployment.options.reader or "")
     if token is None:
         saw = f"not examined: {READER_VARIABLE} has no read token for the streams below the URL"
         return noted("verified", saw)
     own = await _closed(deployment, "-verified")
-    reader = deployment.reader
+    reader = deployment.options.reader
     first, again = [await _read(own, reader) for _ in range(2)]
     if not (first.is_good and again.is_good):
         saw = f"a read with the token of {READER_VARIABLE} was answered with: "

@@ -1,0 +1,171 @@
+"""Checks whether reads under way with a credential are answered to readers without it.
+
+A cache that stores nothing private can still give one response to all who ask for its URL while it
+is under way. So equal polls, reads and SSE are sent while those of the one who may read wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from gateway.commands.cdn_doctor.checks.caching import made_up_credential
+from gateway.commands.cdn_doctor.checks.events import EVENT_STREAM, EventWatch
+from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from gateway.commands.cdn_doctor.first_reads import DATA
+from gateway.commands.cdn_doctor.probe_sender import ProbeBounds
+from gateway.commands.cdn_doctor.streams import TEXT
+from gateway.commands.shell.failure import FAILURES
+from gateway.protocol.http.identity import READER_COOKIE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headgate.stream import Stream
+
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.probe_sender import ProbeReply
+    from gateway.commands.cdn_doctor.streams import OwnStream
+
+CHECK: Check = "private reads"
+# For a request to reach the server over a new connection with TLS, while the others wait for it.
+UNDER_WAY_S = 1.0
+# News take a round trip; nginx looks for the response that it waits for each half second.
+PROMPT_S = 3.0
+# Reads that need not wait are under way for a round trip: each round is another chance to meet.
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _PrivateReader:
+    """A reader: how it is named, and how it asks for the stream."""
+
+    name: str
+    stream: Stream
+    headers: Mapping[str, str]
+
+
+async def private_reads(deployment: Deployment) -> Finding:
+    """Check that polls, reads and SSE under way of one reader reach no reader without its right.
+
+    The credential is sent as Authorization and, where the server takes it, as its cookie.
+    """
+    if not deployment.asker.has_credentials:
+        return noted(CHECK, "not examined: without STREAM_AUTH nothing here is private")
+    own = await deployment.streams.create("-private", TEXT)
+    await own.append(DATA)
+    strangers = [
+        _PrivateReader("no credentials", own.as_somebody(None), {}),
+        _PrivateReader("a wrong Authorization", own.as_somebody(made_up_credential()), {}),
+        _PrivateReader("a wrong Cookie", own.as_somebody(None), _cookie("doctor-made-up")),
+    ]
+    for stranger in strangers:
+        if (await _read(own, stranger, {"cursor": "0", "offset": own.start})).is_good:
+            return noted(CHECK, f"not private: a reader with {stranger.name} may read")
+    for owner in await _owners(own, deployment.options.reader):
+        if wrong := await _given_away(own, owner, strangers):
+            return wrong
+    saw = "polls, reads and SSE under way are given to no reader without the credential"
+    return passed(CHECK, saw)
+
+
+async def _owners(own: OwnStream, token: str | None) -> list[_PrivateReader]:
+    """Return the readers that may read: with an Authorization, a Cookie, or a read token."""
+    given = own.stream.authorization
+    assert not callable(given), "a command has one credential for as long as it runs"
+    others = []
+    if given is not None and given.startswith("Bearer "):
+        cookie = _cookie(given.removeprefix("Bearer "))
+        others.append(_PrivateReader("a Cookie", own.as_somebody(None), cookie))
+    if token is not None:
+        others.append(_PrivateReader("a read token", own.as_somebody(token), {}))
+    query = {"cursor": "1", "offset": own.start}
+    let_in = [one for one in others if (await _read(own, one, query)).is_good]
+    return [_PrivateReader("an Authorization", own.stream, {}), *let_in]
+
+
+def _cookie(token: str) -> Mapping[str, str]:
+    return {"Cookie": f"{READER_COOKIE}={token}"}
+
+
+async def _given_away(
+    own: OwnStream, owner: _PrivateReader, strangers: list[_PrivateReader]
+) -> Finding | None:
+    """Return what is wrong with reads of `owner` that `strangers` send as well, or None."""
+    if wrong := await _at_once(own, owner, strangers):
+        return failed(CHECK, wrong)
+    tail = {"offset": await own.append(b"1")}
+    tasks: dict[_PrivateReader, tuple[asyncio.Task[bool], asyncio.Task[bool]]] = {}
+    try:
+        for reader in (owner, *strangers):
+            poll = _is_answered(own, reader, {"live": "long-poll", **tail})
+            watch = _has_event(own, reader, {"live": "sse", **tail})
+            tasks[reader] = asyncio.create_task(poll), asyncio.create_task(watch)
+            if reader in {owner, strangers[-1]}:
+                await asyncio.sleep(UNDER_WAY_S)
+        await own.append(b"2")
+        await asyncio.wait([task for pair in tasks.values() for task in pair], timeout=PROMPT_S)
+        for reader, pair in tasks.items():
+            got = [task.done() and task.result() for task in pair]
+            if reader is not owner and True in got:
+                what = "a long-poll" if got[0] else "SSE"
+                return failed(CHECK, _got(reader, owner, what))
+        if not tasks[owner][0].done():
+            return unknown(CHECK, f"the poll of a reader with {owner.name} had no answer")
+        return None
+    finally:
+        started = [task for pair in tasks.values() for task in pair]
+        for task in started:
+            task.cancel()
+        await asyncio.gather(*started, return_exceptions=True)
+
+
+async def _at_once(
+    own: OwnStream, owner: _PrivateReader, strangers: list[_PrivateReader]
+) -> str | None:
+    """Return what is wrong with reads of a cold URL that all send at once, and once more after."""
+    query: dict[str, str] = {}
+    for turn in range(ROUNDS):
+        query = {"cursor": f"{len(owner.name)}{turn}", "offset": own.start}
+        replies = await asyncio.gather(
+            *(_read(own, reader, query) for reader in (owner, *strangers))
+        )
+        for reader, reply in zip(strangers, replies[1:], strict=True):
+            if reply.is_good:
+                return _got(reader, owner, "a read")
+    later = await _read(own, strangers[0], query)
+    return _got(strangers[0], owner, "a read, afterwards,") if later.is_good else None
+
+
+def _got(reader: _PrivateReader, owner: _PrivateReader, what: str) -> str:
+    return f"a reader with {reader.name} got {what} of a reader with {owner.name}"
+
+
+async def _read(own: OwnStream, reader: _PrivateReader, query: Mapping[str, str]) -> ProbeReply:
+    bounds = ProbeBounds(within_s=2 * UNDER_WAY_S + 2 * PROMPT_S)
+    return await own.asker.send(
+        reader.stream, "GET", query=query, headers=reader.headers, bounds=bounds
+    )
+
+
+async def _is_answered(own: OwnStream, reader: _PrivateReader, query: Mapping[str, str]) -> bool:
+    """Return whether a read is neither refused nor lost."""
+    try:
+        return (await _read(own, reader, query)).is_good
+    except FAILURES:
+        return False
+
+
+async def _has_event(own: OwnStream, reader: _PrivateReader, query: Mapping[str, str]) -> bool:
+    """Return whether an event with data comes; a refused reader gets none."""
+    headers = {"Accept": EVENT_STREAM, **reader.headers}
+    try:
+        async with own.asker.opened(reader.stream, query=query, headers=headers) as answer:
+            await EventWatch(answer).data_event()
+    except (*FAILURES, aiohttp.ClientError):
+        return False
+    return True
