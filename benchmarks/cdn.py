@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from benchmarks import cdn_outages
 from benchmarks.cdn_outages import APPENDS_S, AWAY_S, FOLLOWERS, POLLERS
 from tests.cdn import candidates, patients
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
-from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING
+from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING, WHOLE
 from tests.cdn.conftest import POLL_S
 from tests.cdn.findings import Fault, Finding
 from tests.cdn.origin import headgate_origin
@@ -100,14 +101,14 @@ the gateway. Lost and repeated data is counted over all readers.
 
 async def page() -> str:
     """Measure everything, one after the other."""
-    ours: dict[str, Column] = {}
+    ours = await _whole()
     apart: dict[str, Column] = {}
     shared: dict[str, Column] = {}
     with headgate_origin(POLL_S) as origin:
         for one in CANDIDATES:
             cases = {**CASES, **MANY} if "collapses" in one.abilities else CASES
             with candidates.edge(one, origin) as edge:
-                ours[str(one)] = await _measured(edge, cases)
+                ours[str(one)] |= await _measured(edge, cases, but=WHOLE)
         for one in PER_CREDENTIAL:
             with candidates.edge(one, origin) as edge:
                 apart[one.target] = await _measured(edge, OF_CREDENTIALS)
@@ -136,8 +137,23 @@ async def away() -> str:
     return f"{_AWAY}{_lines([['while it is away', *ENGINES], *await cdn_outages.rows()])}"
 
 
-async def _measured(edge: Edge, cases: Mapping[str, Case]) -> Column:
-    return {title: await case(edge) for title, case in cases.items()}
+async def _whole() -> dict[str, Column]:
+    """Measure the cases that take minutes, at all candidates at the same time."""
+    prefixes = {str(one): f"/v1/{number}" for number, one in enumerate(CANDIDATES)}
+    with headgate_origin(POLL_S, *prefixes.values()) as origin, contextlib.ExitStack() as stack:
+        edges = [
+            stack.enter_context(candidates.edge(one, origin, prefixes[str(one)]))
+            for one in CANDIDATES
+        ]
+        columns = await asyncio.gather(*(_measured(edge, WHOLE) for edge in edges))
+    return dict(zip(prefixes, columns, strict=True))
+
+
+async def _measured(
+    edge: Edge, cases: Mapping[str, Case], but: Mapping[str, Case] | None = None
+) -> Column:
+    left = {title: case for title, case in cases.items() if title not in (but or {})}
+    return {title: await case(edge) for title, case in left.items()}
 
 
 def _table(titles: Iterable[str], columns: Mapping[str, Column]) -> str:

@@ -73,7 +73,8 @@ TABLE = (
         "catch-up",
         "Every other GET.",
         "As the gateway says in CDN-Cache-Control, Surrogate-Control or s-maxage: whole chunks "
-        f"for long, stale ones while a new one is fetched, what reached the tail for {MOMENT_S} s.",
+        "for long, stale ones while a new one is fetched, closed streams for a minute, what "
+        f"reached the tail for {MOMENT_S} s.",
         "An answer that says that there is no more hides appends for as long as it is kept.",
     ),
 )

@@ -370,6 +370,8 @@ def _freshness(
         is_private,
         route.tail_directive,
         private_folders,
+        route.closed_lifetime,
+        route.log_kind is not None and route.log_kind.keeps_offsets,
     )
 
 

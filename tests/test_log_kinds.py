@@ -85,6 +85,26 @@ def test_the_chunk_lifetime_is_long_only_for_a_log_kind_that_keeps_its_offsets(
     assert toy().chunk_lifetime == lifetime
 
 
+@pytest.mark.parametrize(
+    ("origin", "given", "lifetime"),
+    [
+        ("file:/x", {}, 60),
+        ("redis://h", {}, 60),
+        ("memory:", {"tail_max_age": 7}, 7),
+        ("http://h", {"tail_max_age": 7}, 7),
+        ("memory:", {"closed_max_age": 30}, 30),
+        ("http://h", {"closed_max_age": 30}, 30),
+        ("file:/x", {"chunk_max_age": 5}, 5),
+        ("file:/x", {"chunk_max_age": 5, "closed_max_age": 30}, 30),
+        ("file:/x", {"closed_max_age": 0}, 0),
+    ],
+)
+def test_the_lifetime_of_closed_streams_is_that_of_the_tail_where_streams_may_not_outlive_us(
+    origin: str, given: dict[str, int], lifetime: int
+) -> None:
+    assert Route.of({"prefix": "/a", "origin": origin, **given}).closed_lifetime == lifetime
+
+
 def test_the_console_names_the_log_kind_its_libraries_and_how_long_streams_last() -> None:
     assert policy.kind(toy()) == "toy"
     assert KIND.lasts in policy.sentences(toy())

@@ -478,7 +478,13 @@ OF_LOGS = {
 }
 OF_ALL = {
     *("prefix", "origin", "auth", "anonymous", "visibility", "conceal", "cache_share", "fold"),
-    *("chunk_max_age", "stale_while_revalidate", "tail_max_age", "tail_directive"),
+    *(
+        "chunk_max_age",
+        "stale_while_revalidate",
+        "tail_max_age",
+        "closed_max_age",
+        "tail_directive",
+    ),
     *("reader_keys", "mcp_events", "mcp_events_file"),
 }
 # The kinds of origin that a setting of a route is for; those that are not named are for all.

@@ -68,7 +68,8 @@ def _caching(route: Route, *, is_shared: bool) -> Iterator[str]:
     where = "" if is_shared else "in browsers "
     yield (
         f"Whole chunks may be cached {where}for {spell(route.chunk_lifetime)}, "
-        f"responses at the tail for {spell(route.tail_max_age)}."
+        f"responses at the tail for {spell(route.tail_max_age)}, "
+        f"closed streams from their beginning for {spell(route.closed_lifetime)}."
     )
     if route.stale_while_revalidate:
         yield (

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import RenderedChunk, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_headers, cursors, responses
+from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW
+from gateway.protocol.streams.retention import in_force
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.telemetry import traffic as counted
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 # A whole chunk never changes and gateways notify of removals, but a program that deletes keys of
 # Redis notifies nobody.
 SURE_S = 10.0
+# Seconds for which the first chunk of an open stream is served from memory: then it may be closed.
+RENEWED_S = 60.0
 
 
 class HostedReads:
@@ -60,6 +67,7 @@ class HostedReads:
         self._shedding = shared.shedding
         self._store: Store[RenderedChunk] = shared.store  # under targets
         self._retention = retention
+        self._shared = shared
         # Reads under way, each shared by all requests that wait for it.
         self.answers: SingleFlight[RenderedChunk] = SingleFlight(traffic.collapsed)
 
@@ -119,8 +127,8 @@ class HostedReads:
         state = chunk.state
         now = self._clock()
         read = renewed(self.reader_keys, read)
-        response = responses.data(chunk, read, self._freshness, now)
-        until = _same_until(state, read, now)
+        freshness, until = self._freshness_of(chunk, read, now)
+        response = responses.data(chunk, read, freshness, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
         is_end = state.closed and chunk.start == state.tail
@@ -143,6 +151,28 @@ class HostedReads:
         if is_current and (until is None or self._clock() < until):
             self._store.put(entry)
         return entry
+
+    def _freshness_of(self, chunk: Chunk, read: Read, now: float) -> tuple[Freshness, float | None]:
+        """Return a response's freshness, and until when the response stays the same.
+
+        The time is in epoch seconds; None means always.
+        """
+        state, freshness = chunk.state, self._freshness
+        until = _same_until(state, read, now)
+        if not cache_headers.is_whole_beginning(chunk, read):
+            return freshness, until
+        if in_force(state, self._retention):
+            # What is trimmed is not purged. The copy of a first chunk would send its readers to an
+            # offset that is gone, and these back to the beginning.
+            if not chunk.closed:
+                freshness = replace(freshness, closed_max_age=freshness.tail_max_age)
+            return freshness, until
+        trust = self._shared.purge_trust() if freshness.trusts_purges else PurgeTrust()
+        # The lifetime changes when the stream is closed, or purges fail or succeed again.
+        renewed_in_s = trust.for_s if state.closed else RENEWED_S
+        if renewed_in_s < math.inf:
+            until = now + renewed_in_s if until is None else min(until, now + renewed_in_s)
+        return replace(freshness, purged_fields=trust.fields), until
 
     def _given(self, read: Read, *, is_end: bool) -> Hits:
         """Return the counts of the requests that the cached response will answer."""
@@ -168,7 +198,7 @@ def _same_until(state: StreamState, read: Read, now: float) -> float | None:
     """Return the time until which the clock does not change a response; None for always."""
     if state.lifetime.ttl_s is not None:
         return 0.0  # each read must come to the stream, to restart its countdown
-    ends = [] if state.deadline is None else [responses.same_until(state, now)]
+    ends = [] if state.deadline is None else [cache_headers.same_until(state, now)]
     if isinstance(read, LongPoll) and read.cursor is not None:
         ends.append(cursors.same_until(read.cursor, now))
     return min(ends, default=None)

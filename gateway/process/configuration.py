@@ -40,7 +40,7 @@ class ActiveConfiguration:
         self.purges = purges
         self.routes = tuple(routes)
         self.models = tuple(models)
-        shared.connect(purge=purges.purge)
+        shared.connect(purge=purges.purge, purge_trust=purges.trust)
         self.router = Router([*self.routes, *self.models])
         self.fast_path = FastPath(self.router, shared)
         self.handlers = app.handlers_of(self.router, shared, self.models)

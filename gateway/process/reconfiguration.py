@@ -220,4 +220,5 @@ def purges_of(settings: Settings, clock: Callable[[], float], wall: Callable[[],
     `clock` returns monotonic seconds, and `wall` epoch seconds.
     """
     kept_s = longest_copy_s(settings.route_table)
-    return Purges(settings.purges, clock, wall_clock=wall, retry_for_s=kept_s)
+    prefix = settings.route_table[0].prefix
+    return Purges(settings.purges, clock, wall_clock=wall, retry_for_s=kept_s, prefix=prefix)

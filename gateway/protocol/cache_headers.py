@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
 from gateway.protocol import tags
 from gateway.protocol.cursors import INTERVAL_S, current_cursor
+from gateway.protocol.requests import LongPoll
+from gateway.protocol.streams.offsets import NOW, Offset, format_offset
 
 if TYPE_CHECKING:
+    from gateway.protocol.requests import Read
     from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
 
 NO_STORE = "Cache-Control: no-store\r\n"
 NO_CACHE = "Cache-Control: no-cache\r\n"
@@ -31,12 +36,29 @@ POLL_TIMEOUT_FOR_ALL = f"Cache-Control: max-age=0, s-maxage=1\r\n{EDGE_SECOND}"
 NEWS_FROM_NOW = f"{NO_STORE}CDN-Cache-Control: no-cache\r\n"
 
 TailDirective = Literal["no-cache", "max-age=0"]
+# The fields for shared caches alone. No CDN reads both.
+EDGE_FIELDS = ("CDN-Cache-Control", "Surrogate-Control")
 
 _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|$)')
 
 
+class PurgeTrust(NamedTuple):
+    """The EDGE_FIELDS of which every cache that reads them is purged, and does purge.
+
+    That is known for `for_s` more seconds.
+    """
+
+    fields: tuple[str, ...] = ()
+    for_s: float = math.inf
+
+
 class Freshness(msgspec.Struct):
     """A route's lifetimes in seconds: of whole chunks, and of responses that reach an open tail.
+
+    `closed_max_age` is that of reads from the beginning of a closed stream, whose URLs the next
+    stream at the path has, too. Caches that read one of the `purged_fields` may store these for as
+    long as chunks. A route `trusts_purges` if its streams end by requests and by their expiry only,
+    since nothing else causes a purge.
 
     With a `route_tag` caches in front can purge its responses early. Responses that are
     `is_private` may be stored only by browsers. `tail_directive` makes browsers validate responses
@@ -52,6 +74,9 @@ class Freshness(msgspec.Struct):
     is_private: bool = False
     tail_directive: TailDirective = "no-cache"
     private_folders: tuple[str, ...] = ()
+    closed_max_age: int = 60
+    trusts_purges: bool = False
+    purged_fields: tuple[str, ...] = ()
 
     def toward(self, by_key: bool | None, path: str = "") -> Freshness:
         """Return the freshness of a read: public if its URL has the current reader key."""
@@ -59,6 +84,72 @@ class Freshness(msgspec.Struct):
         if is_private == self.is_private:
             return self
         return msgspec.structs.replace(self, is_private=is_private)
+
+    def at_end(self, *, closed: bool) -> Freshness:
+        """Return the freshness of a response at a tail that may be the end of a closed stream."""
+        if not closed or self.closed_max_age == self.tail_max_age:
+            return self
+        return msgspec.structs.replace(self, tail_max_age=self.closed_max_age)
+
+
+def lifetime_of(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> str:
+    """Return the Cache-Control of a response that has a chunk; `freshness` is that of the read."""
+    state = chunk.state
+    remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
+    if remaining is None and state.deadline is not None:
+        remaining = same_until(state, now) - now
+    if freshness.is_private and read.by_key is not None:
+        return PRIVATE_NO_STORE  # its URL has a key of before
+    if isinstance(read, LongPoll) and read.offset == NOW:
+        return news_from_now(is_private=freshness.is_private)
+    if isinstance(read, LongPoll) and moves_on(read.cursor, now, is_fixed=_is_fixed(chunk, read)):
+        return poll_lifetime(freshness, remaining)
+    if _is_for_good(chunk, read):
+        return chunk_lifetime(freshness, remaining)
+    if chunk.state.closed and is_whole_beginning(chunk, read):
+        return closed_lifetime(freshness, remaining)
+    return tail_lifetime(freshness, remaining)
+
+
+def same_until(state: StreamState, now: float) -> float:
+    """Return the moment up to which this response may be repeated, of a stream that expires.
+
+    An answer lives for half of what is left to its stream at most, so for the other half a copy of
+    it does not outlive the stream either.
+    """
+    assert state.deadline is not None, "the stream expires"
+    return now + (state.deadline - now) / 2
+
+
+def _is_for_good(chunk: Chunk, read: Read) -> bool:
+    """Return whether a catch-up's URL has one response for as long as its stream exists."""
+    return not isinstance(read, LongPoll) and _is_fixed(chunk, read) and _is_whole(chunk)
+
+
+def is_whole_beginning(chunk: Chunk, read: Read) -> bool:
+    """Return whether a catch-up from the beginning has one response until its stream is removed.
+
+    A stream whose TTL is renewed by reads has none: each read must come to this server.
+    """
+    is_from_beginning = chunk.start <= chunk.state.first and not _is_fixed(chunk, read)
+    if isinstance(read, LongPoll) or not is_from_beginning:
+        return False
+    return chunk.state.lifetime.ttl_s is None and _is_whole(chunk)
+
+
+def _is_whole(chunk: Chunk) -> bool:
+    return chunk.closed or (chunk.complete and not chunk.at_tail)
+
+
+def _is_fixed(chunk: Chunk, read: Read) -> bool:
+    """Return whether the read's offset is of this stream alone.
+
+    A URL without an offset, or with that of any stream's beginning, is also the next
+    stream's at the path.
+    """
+    if not isinstance(read.offset, Offset):
+        return False
+    return chunk.state.offset(chunk.start) == format_offset(*read.offset)
 
 
 def fields(lines: str) -> list[tuple[str, str]]:
@@ -75,18 +166,37 @@ def tail_lifetime(freshness: Freshness, remaining_s: float | None = None) -> str
     it for a moment in which equal requests are one. Some of them, as Varnish, know no other field
     than s-maxage.
     """
+    return _shared_lifetime(freshness, freshness.tail_max_age, remaining_s)
+
+
+def closed_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
+    """Return the Cache-Control of a read from the beginning of a closed stream.
+
+    It stays the same until another stream is at the URL. Browsers ask again each time, since no
+    purge reaches what they have stored.
+    """
+    return _shared_lifetime(
+        freshness, freshness.closed_max_age, remaining_s, freshness.purged_fields
+    )
+
+
+def _shared_lifetime(
+    freshness: Freshness, age: int, remaining_s: float | None, purged: tuple[str, ...] = ()
+) -> str:
+    """Return a lifetime for shared caches alone: that of chunks for those that are purged."""
     if freshness.is_private:
         return PRIVATE
-    age = freshness.tail_max_age
+    longest = max(age, freshness.chunk_max_age)
     if remaining_s is not None:
-        age = min(age, max(0, int(remaining_s)))
+        remaining = max(0, int(remaining_s))
+        age, longest = min(age, remaining), min(longest, remaining)
     if not age:
         return NO_CACHE
-    edge = f"public, max-age={age}"
-    return (
-        f"Cache-Control: {freshness.tail_directive}, s-maxage={age}\r\n"
-        f"CDN-Cache-Control: {edge}\r\nSurrogate-Control: {edge}\r\n"
+    lines = (
+        f"{name}: public, max-age={longest if name in purged else age}\r\n" for name in EDGE_FIELDS
     )
+    control = f"Cache-Control: {freshness.tail_directive}, s-maxage={age}\r\n"
+    return control + "".join(lines)
 
 
 def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:

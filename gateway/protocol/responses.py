@@ -12,9 +12,8 @@ from gateway.protocol.bodies.content import is_json, is_text, read_body, runs_sc
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.http import header_names
 from gateway.protocol.http.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
-from gateway.protocol.requests import LongPoll, echoed_cursor
+from gateway.protocol.requests import echoed_cursor
 from gateway.protocol.streams import chunks
-from gateway.protocol.streams.offsets import NOW, Offset, format_offset
 
 if TYPE_CHECKING:
     from gateway.protocol.appends import AppendOutcome
@@ -192,57 +191,10 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     """Return a 200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
     state = chunk.state
     freshness = freshness.toward(read.by_key, read.path)
-    lifetime = lifetime_of(chunk, read, freshness, now)
+    lifetime = cache_headers.lifetime_of(chunk, read, freshness, now)
     lines = f"{_alone(state)}{cache_headers.tagged(lifetime, read.path, freshness)}"
     tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
     return read_data(lines, state.content_type, tag, end_fields(end_of(chunk), read, now), body)
-
-
-def lifetime_of(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> str:
-    """Return the Cache-Control of a response that has a chunk; `freshness` is that of the read."""
-    state = chunk.state
-    remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
-    if remaining is None and state.deadline is not None:
-        remaining = same_until(state, now) - now
-    if freshness.is_private and read.by_key is not None:
-        return cache_headers.PRIVATE_NO_STORE  # its URL has a key of before
-    if isinstance(read, LongPoll) and read.offset == NOW:
-        return cache_headers.news_from_now(is_private=freshness.is_private)
-    if isinstance(read, LongPoll) and cache_headers.moves_on(
-        read.cursor, now, is_fixed=_is_fixed(chunk, read)
-    ):
-        return cache_headers.poll_lifetime(freshness, remaining)
-    if _is_for_good(chunk, read):
-        return cache_headers.chunk_lifetime(freshness, remaining)
-    return cache_headers.tail_lifetime(freshness, remaining)
-
-
-def same_until(state: StreamState, now: float) -> float:
-    """Return the moment up to which this response may be repeated, of a stream that expires.
-
-    An answer lives for half of what is left to its stream at most, so for the other half a copy of
-    it does not outlive the stream either.
-    """
-    assert state.deadline is not None, "the stream expires"
-    return now + (state.deadline - now) / 2
-
-
-def _is_for_good(chunk: Chunk, read: Read) -> bool:
-    """Return whether a catch-up's URL has one response for as long as its stream exists."""
-    if isinstance(read, LongPoll) or not _is_fixed(chunk, read):
-        return False
-    return chunk.closed or (chunk.complete and not chunk.at_tail)
-
-
-def _is_fixed(chunk: Chunk, read: Read) -> bool:
-    """Return whether the read's offset is of this stream alone.
-
-    A URL without an offset, or with that of any stream's beginning, is also the next
-    stream's at the path.
-    """
-    if not isinstance(read.offset, Offset):
-        return False
-    return chunk.state.offset(chunk.start) == format_offset(*read.offset)
 
 
 def tail(state: StreamState, read: Read, now: float) -> Response:

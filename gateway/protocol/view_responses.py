@@ -67,7 +67,7 @@ def whole_view(
     view = read.view.name
     chunk = Chunk(state, start, state.tail, ())
     freshness = freshness.toward(read.by_key, read.path)
-    lifetime = responses.lifetime_of(chunk, read, freshness, now)
+    lifetime = cache_headers.lifetime_of(chunk, read, freshness, now)
     if view == SSE and not freshness.is_private:
         lifetime = cache_headers.NO_CACHE
     caching = cache_headers.tagged(lifetime, read.path, freshness)

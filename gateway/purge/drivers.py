@@ -34,6 +34,7 @@ class Driver(NamedTuple):
 
     `place` tells it from others of its kind: the zone at a vendor, or the server and the host.
     `why_not` tells by an answer's status and body what went wrong, in words that follow "it".
+    `field` has the lifetimes that only caches of this kind go by; "" if there is none.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Driver(NamedTuple):
     at_once: int
     call: Callable[[Sequence[Copies]], Call]
     why_not: Callable[[int, bytes], str | None]
+    field: str = ""
 
 
 def driver_of(cache: PurgedCache, wall_clock: Callable[[], float]) -> Driver:
@@ -51,7 +53,8 @@ def driver_of(cache: PurgedCache, wall_clock: Callable[[], float]) -> Driver:
     except ValueError as cause:
         raise StartError(f"cannot use the token_file of {cache.kind}: it {cause}") from cause
     at_once, call, why_not = functions
-    return Driver(cache.kind, _place(cache), cache.url, at_once, call, why_not)
+    field = _FIELDS.get(cache.kind, "")
+    return Driver(cache.kind, _place(cache), cache.url, at_once, call, why_not, field)
 
 
 def _place(cache: PurgedCache) -> str:
@@ -197,4 +200,14 @@ _MAKERS: Mapping[str, Callable[[PurgedCache, str, _Clock], _Made]] = {
     "cloudflare-worker": _worker,
     "cloudfront": _cloudfront,
     "bunny": _bunny,
+}
+
+# nginx and Varnish with the files of `headgate cdn` drop Surrogate-Control from what they send on,
+# as Fastly does by itself. CloudFront and Bunny go by Cache-Control, as many others do.
+_FIELDS: Mapping[str, str] = {
+    "nginx": "Surrogate-Control",
+    "varnish": "Surrogate-Control",
+    "fastly": "Surrogate-Control",
+    "cloudflare": "CDN-Cache-Control",
+    "cloudflare-worker": "CDN-Cache-Control",
 }

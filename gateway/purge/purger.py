@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -14,7 +15,14 @@ from headgate.backoff import Backoff
 from yarl import URL
 
 from gateway.origin.unreachable import why_no_response
-from gateway.purge.purge_queue import GIVE_UP_S, MOST_WAITING, SETTLE_S, PendingPurge, PurgeQueue
+from gateway.purge.purge_queue import (
+    GIVE_UP_S,
+    MOST_WAITING,
+    SETTLE_S,
+    Copies,
+    PendingPurge,
+    PurgeQueue,
+)
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -23,11 +31,13 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
     from gateway.purge.drivers import Driver
-    from gateway.purge.purge_queue import Copies
 
 CALL_S = 10.0  # seconds for one call, from the connection to the end of the response
 FIRST_S, LONGEST_S = 1.0, 60.0  # seconds between two attempts
 MAX_RETRY_AFTER_S = 600  # by the Retry-After of a cache
+# A purge that succeeded shows for so many seconds that the next one will. While somebody needs to
+# know, and for some minutes after that, a purge of nothing is sent before this time is over.
+TRUSTED_S, CHECKED_EVERY_S, NEEDED_S = 60.0, 45.0, 180.0
 ANSWER_BYTES = 64 << 10  # the rest is not read: a vendor's responses are short
 
 
@@ -38,7 +48,7 @@ class Purger:
     meanwhile go into the next call.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the times, which tests shorten
         self,
         driver: Driver,
         clock: Callable[[], float],
@@ -47,10 +57,12 @@ class Purger:
         first_s: float = FIRST_S,
         settle_s: float = SETTLE_S,
         retry_for_s: float = GIVE_UP_S,
+        prefix: str = "",
     ) -> None:
         """`clock` returns seconds, from any zero; `first_s` is the pause after one failure.
 
-        A purge is given up `retry_for_s` after the last change of its stream.
+        A purge is given up `retry_for_s` after the last change of its stream. `prefix` is that of
+        a route, whose paths this cache can purge.
         """
         self.driver = driver
         self.counts: Counter[str] = Counter()  # by result
@@ -60,6 +72,8 @@ class Purger:
         self._give_up_s = retry_for_s
         self._backoff = Backoff(first_s, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
+        self._nothing = Copies(prefix, f"{prefix}/.headgate/purge-check")  # no stream has the name
+        self._succeeded_at = self._needed_until = -math.inf
         self._has_work = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -71,6 +85,17 @@ class Purger:
             self.counts["widened"] += more
             log.warning("purge.widened", **self._labels(), route=copies.prefix)
         self._has_work.set()
+
+    def trusted_for_s(self) -> float:
+        """Return for how many seconds purges are known to succeed; 0 if the last one failed."""
+        now = self._clock()
+        is_news = self._needed_until <= now
+        self._needed_until = now + NEEDED_S
+        if is_news:
+            self._has_work.set()
+        if self._reason or self.queue.failed:
+            return 0.0
+        return max(0.0, self._succeeded_at + TRUSTED_S - now)
 
     def why_unhealthy(self) -> str | None:
         """Return why purges have failed, as a sentence about the cache; None if none has."""
@@ -87,7 +112,7 @@ class Purger:
             if not self.queue:
                 if self._stopping.is_set():
                     return
-                await self._has_work.wait()
+                await self._wait_for_work()
                 continue
             until = self._clock() - self._settle_s
             young_s = self.queue.next_since - until
@@ -117,6 +142,18 @@ class Purger:
             if not self.queue.failed:
                 self._reason = ""
 
+    async def _wait_for_work(self) -> None:
+        """Wait until purges are queued; queue one of nothing when it is time to check them."""
+        now = self._clock()
+        check_in_s = None
+        if now < self._needed_until:
+            check_in_s = max(0.0, self._succeeded_at + CHECKED_EVERY_S - now)
+        try:
+            async with asyncio.timeout(check_in_s):
+                await self._has_work.wait()
+        except TimeoutError:
+            self.purge(self._nothing)
+
     async def _attempt(self, session: ClientSession, until: float) -> float:
         """Send the purges queued before `until` in one call; return the pause in seconds."""
         started = self.queue.start(self.driver.at_once, until)
@@ -132,6 +169,7 @@ class Purger:
                 self.queue.requeue()
         if not reason:
             self.queue.finish()
+            self._succeeded_at = self._clock()
             self.counts["done"] += len(started)
             self._backoff.reset()
             if self._reason and not self.queue.failed:

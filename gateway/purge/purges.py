@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
 from gateway import trust
+from gateway.protocol.cache_headers import PurgeTrust
 from gateway.purge.purge_queue import GIVE_UP_S, SETTLE_S, Copies
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, gauge
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.purge.purger import Purger
     from gateway.settings import PurgedCache, Route
 
+UNKNOWN_S = 5.0  # until the next look whether purges succeed
 RESULTS = ("done", "failed", "widened", "abandoned")
 PURGES = counter(
     "headgate_purges_total",
@@ -56,11 +58,12 @@ class Purges:
         *,
         wall_clock: Callable[[], float],
         retry_for_s: float = GIVE_UP_S,
+        prefix: str = "",
     ) -> None:
         """`clock` returns seconds, from any zero; a purge is sent `settle_s` after its cause.
 
         `wall_clock` is for the times in signed calls. A purge that fails is retried for
-        `retry_for_s`.
+        `retry_for_s`. `prefix` is that of one of the routes.
 
         Raises StartError if the token of a cache is missing.
         """
@@ -71,7 +74,11 @@ class Purges:
 
             self._purgers += (
                 Purger(
-                    driver_of(cache, wall_clock), clock, settle_s=settle_s, retry_for_s=retry_for_s
+                    driver_of(cache, wall_clock),
+                    clock,
+                    settle_s=settle_s,
+                    retry_for_s=retry_for_s,
+                    prefix=prefix,
                 )
                 for cache in caches
             )
@@ -82,6 +89,22 @@ class Purges:
         """Queue a purge of the stream at a canonical path, at every cache."""
         for purger in self._purgers:
             purger.purge(Copies(prefix, path))
+
+    def trust(self) -> PurgeTrust:
+        """Return the fields for caches whose purges succeed, and for how long that is known.
+
+        A field counts if purges of every cache that goes by it have succeeded in the last minute,
+        and none has failed since.
+        """
+        trusted: dict[str, float] = {}
+        for purger in self._purgers:
+            if field := purger.driver.field:
+                for_s = purger.trusted_for_s()
+                trusted[field] = min(for_s, trusted.get(field, for_s))
+        if not trusted:
+            return PurgeTrust()
+        fields = tuple(field for field, for_s in trusted.items() if for_s)
+        return PurgeTrust(fields, min((trusted[field] for field in fields), default=UNKNOWN_S))
 
     def notes(self) -> dict[str, str | None]:
         """Return why each cache is unhealthy, or None, by name; caches may share a name."""

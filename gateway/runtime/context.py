@@ -10,6 +10,7 @@ from gateway.access.uses.bans import Bans
 from gateway.access.uses.credential_uses import CredentialUses
 from gateway.live.admitted_readers import AdmittedReaders, HeldRequests
 from gateway.protocol import http1, responses
+from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status, forwarding
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
@@ -81,6 +82,7 @@ class Context:
         self.journal: WriteJournal | None = None
         # The caches in front are to forget a stream: a route's prefix, and a canonical path.
         self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
+        self.purge_trust: Callable[[], PurgeTrust] = PurgeTrust  # whether these caches do so
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
         self.admitted = AdmittedReaders(clock)
         self.held = HeldRequests(self.admitted)
@@ -94,6 +96,7 @@ class Context:
         tracer: Tracer | None = None,
         journal: WriteJournal | None = None,
         purge: Callable[[str, str], None] | None = None,
+        purge_trust: Callable[[], PurgeTrust] | None = None,
     ) -> None:
         """Connect the routes to traces, to the other workers, and to the caches in front.
 
@@ -102,6 +105,7 @@ class Context:
         self.tracer = tracer or self.tracer
         self.journal = journal or self.journal
         self.purge = purge or self.purge
+        self.purge_trust = purge_trust or self.purge_trust
 
     def bound_requests(self, timeouts: Timeouts, log: AccessLog) -> None:
         """Bound and log the requests that begin from now on by these."""

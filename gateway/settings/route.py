@@ -89,8 +89,18 @@ class Route(LogSettings):
         ge=0,
         le=HOUR_S,
         description="How long shared caches may store a response that reached the tail of an open "
-        "stream, or was read from the beginning (-1); browsers revalidate each time. A shorter "
-        "time that an http(s) origin gives takes precedence.",
+        "stream, or was read from the beginning (-1) of one; browsers revalidate each time. A "
+        "shorter time that an http(s) origin gives takes precedence.",
+        reload=RENDERED_ANEW,
+    )
+    closed_max_age: WholeSeconds = setting(
+        MINUTE_S,
+        ge=0,
+        le=MINUTE_S,  # for so long readers may get a deleted stream that a new one has replaced
+        description="How long shared caches may store a read from the beginning of a closed "
+        "stream: all of it, or its first whole chunk; browsers revalidate each time. For file:PATH "
+        "a cache whose purges succeed may store it for chunk_max_age. The default is not above "
+        "chunk_max_age, and for memory: and http(s) origins it is tail_max_age.",
         reload=RENDERED_ANEW,
     )
     tail_directive: Literal["no-cache", "max-age=0"] = setting(
@@ -325,3 +335,16 @@ class Route(LogSettings):
         if (kind is not None and kind.keeps_offsets) or "chunk_max_age" in self.explicit_keys:
             return self.chunk_max_age
         return MINUTE_S
+
+    @property
+    def closed_lifetime(self) -> int:
+        """The time for which shared caches may store the beginning of a closed stream, in seconds.
+
+        It is closed_max_age if that is given. Else only streams that outlive the process have it,
+        and no longer than their chunks.
+        """
+        if "closed_max_age" in self.explicit_keys:
+            return self.closed_max_age
+        if self.log_kind is None or self.log_kind.lasts:
+            return self.tail_max_age
+        return min(self.closed_max_age, self.chunk_lifetime)

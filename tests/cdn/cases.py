@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Case = Callable[["Edge"], Awaitable[Finding]]
 
+FINISHED = "60 finished answers, each read every 2 s for three minutes"
+
 CASES: Mapping[str, Case] = {
     "200 equal polls, ended by an append": live_cases.polls_with_news,
     "200 equal polls, ended by 204": live_cases.polls_without_news,
@@ -25,6 +27,7 @@ CASES: Mapping[str, Case] = {
     "a client that ignores cursors gets immediate responses": live_cases.cursors_ignored,
     "20 polls from `offset=now`, and one after the append": live_cases.polls_from_now,
     "200 equal reads of an open stream": read_cases.reads_at_once,
+    FINISHED: read_cases.finished_answers,
     "query parameters in another order": read_cases.reordered_query,
     "two users and an anonymous reader": read_cases.users_apart,
     "reads with cookies, and with the reader's cookie": read_cases.credential_cookie,
@@ -50,6 +53,9 @@ MANY: Mapping[str, Case] = {
 def _of(*cases: Case) -> Mapping[str, Case]:
     return {title: case for title, case in CASES.items() if case in cases}
 
+
+WHOLE: Mapping[str, Case] = {FINISHED: read_cases.finished_answers_whole}
+"""Those of CASES that the suite plays in less time; the table has them as a whole."""
 
 OF_CREDENTIALS = {
     **_of(live_cases.polls_with_news, live_cases.polls_without_news),

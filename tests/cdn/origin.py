@@ -29,6 +29,10 @@ LIFETIMES = {"chunk_max_age": 1, "stale_while_revalidate": 30}
 BRIEF = "/v1/brief"
 """Whole chunks are gone some seconds after their stream was deleted."""
 BRIEF_LIFETIMES = {"chunk_max_age": 4, "stale_while_revalidate": 1}
+BRIEF_CLOSED_S = 3
+"""So long shared caches may store its closed streams, read from the beginning."""
+CLOSED_S = 60
+"""The same of the other routes, as of streams in a file."""
 TEXT = "text/plain"
 _SAMPLE = re.compile(r"headgate_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>[0-9.e+]+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -77,10 +81,18 @@ class HeadgateOrigin(Headgate):
         routes: list[Mapping[str, object]] = [
             *private,
             {"prefix": AGEING, "origin": "memory:", **LIFETIMES},
-            {"prefix": BRIEF, "origin": "memory:", **BRIEF_LIFETIMES},
+            {
+                "prefix": BRIEF,
+                "origin": "memory:",
+                **BRIEF_LIFETIMES,
+                "closed_max_age": BRIEF_CLOSED_S,
+            },
             {"prefix": PERSONAL, "origin": f"http://127.0.0.1:{readers_port}"},
         ]
-        routes += ({"prefix": prefix, "origin": "memory:"} for prefix in (STREAMS, *prefixes))
+        routes += (
+            {"prefix": prefix, "origin": "memory:", "closed_max_age": CLOSED_S}
+            for prefix in (STREAMS, *prefixes)
+        )
         environment = {
             **(environment or {}),
             "HEADGATE_ROUTES": json.dumps(routes),

@@ -27,6 +27,7 @@ TAIL_S = 2.0  # a copy of one second, and one more where a server counts in whol
 LATE_IN_SECOND_S = 0.3
 STALLED_S = 1.0  # an answer in this time has not waited for a stalled origin
 FRESH_S = 2.1  # after this, what is fresh for a second is stale where seconds are whole ones, too
+LEAST_HITS = 0.95  # of reads of finished answers
 BINARY = "application/octet-stream"
 BODY = 1 << 20
 # Above a mebibyte curl asks first whether it may send; and many proxies take no more by default.
@@ -111,6 +112,35 @@ async def credential_cookie(edge: Edge) -> Finding:
             Fault.MIXED_USERS: own < 1,
         },
     )
+
+
+async def finished_answers(
+    edge: Edge, answers: int = 20, rounds: int = 30, every_s: float = 0.2
+) -> Finding:
+    """Pages show answers that have ended, and read each of them again and again."""
+    streams = [edge.stream(path=edge.origin.path(edge.prefix)) for _ in range(answers)]
+    for stream in streams:
+        stream.append(b"answer", Stream_Closed="true")
+    targets = [f"{stream.path}?offset=-1" for stream in streams]
+    before = edge.origin.asked(edge.prefix).reads
+    began, bodies = time.monotonic(), set[bytes]()
+    for number in range(rounds):
+        await asyncio.sleep(max(0.0, began + number * every_s - time.monotonic()))
+        client = await Client.connect(edge.port)
+        for target in targets:
+            bodies.add((await client.ask(request("GET", target))).body)
+        client.close()
+    reads = edge.origin.asked(edge.prefix).reads - before
+    ratio = 1 - reads / (answers * rounds)
+    return finding(
+        f"{ratio:.0%} from copies",
+        {Fault.LOST: bodies != {b"answer"}, Fault.NO_HITS: ratio < LEAST_HITS},
+    )
+
+
+async def finished_answers_whole(edge: Edge) -> Finding:
+    """The same for three minutes, in which a lifetime of a minute is over twice."""
+    return await finished_answers(edge, answers=60, rounds=90, every_s=2.0)
 
 
 async def head_around_append(edge: Edge) -> Finding:

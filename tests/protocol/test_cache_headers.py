@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from gateway.protocol.cache_headers import (
     Freshness,
     chunk_lifetime,
+    closed_lifetime,
     etag,
     matches,
     poll_lifetime,
@@ -51,6 +52,35 @@ def test_the_tail_is_cached_for_tail_max_age_by_shared_caches_only(
         f"Cache-Control: no-cache, s-maxage={age}\r\n"
         f"CDN-Cache-Control: public, max-age={age}\r\n"
         f"Surrogate-Control: public, max-age={age}\r\n"
+    )
+
+
+PURGED = replace(FRESHNESS, chunk_max_age=86_400, purged_fields=("Surrogate-Control",))
+
+
+@pytest.mark.parametrize(
+    ("freshness", "remaining", "age", "purged_age"),
+    [
+        pytest.param(FRESHNESS, None, 60, 60, id="unpurged"),
+        pytest.param(PURGED, None, 60, 86_400, id="purged"),
+        pytest.param(PURGED, 3600.7, 60, 3600, id="purged-with-an-hour-left"),
+        pytest.param(PURGED, 9.0, 9, 9, id="purged-with-seconds-left"),
+        pytest.param(replace(PURGED, chunk_max_age=5), None, 60, 60, id="purged-with-short-chunks"),
+    ],
+)
+def test_a_closed_stream_is_cached_for_long_only_by_the_field_of_the_purged_cache(
+    freshness: Freshness, remaining: float | None, age: int, purged_age: int
+) -> None:
+    assert closed_lifetime(freshness, remaining) == (
+        f"Cache-Control: no-cache, s-maxage={age}\r\n"
+        f"CDN-Cache-Control: public, max-age={age}\r\n"
+        f"Surrogate-Control: public, max-age={purged_age}\r\n"
+    )
+
+
+def test_a_closed_stream_on_a_private_route_is_cached_by_no_shared_cache() -> None:
+    assert closed_lifetime(replace(PURGED, is_private=True), None) == (
+        "Cache-Control: private, no-cache\r\n"
     )
 
 

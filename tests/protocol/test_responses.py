@@ -109,7 +109,11 @@ def test_a_complete_chunk_is_fresh_for_long_and_has_no_end_headers(closed: bool)
         (replace(LONGER, history=1), CHUNK_BYTES, Offset(0, 0), asked_again()),
         (replace(LONGER, tail=CHUNK_BYTES), CHUNK_BYTES, Offset(3, 0), asked_again()),
         (CLOSED, 5, Offset(3, 0), (fresh(600, 50),)),
-        (CLOSED, 5, None, asked_again()),
+        (CLOSED, 5, None, asked_again(60)),
+        (replace(LONGER, closed=True), CHUNK_BYTES, None, asked_again(60)),
+        (replace(LONGER, closed=True), CHUNK_BYTES - 1, None, asked_again()),
+        (replace(CLOSED, history=1), 5, Offset(0, 0), asked_again(60)),
+        (replace(CLOSED, lifetime=Lifetime(ttl_s=50)), 5, None, asked_again()),
     ],
     ids=[
         "whole",
@@ -119,6 +123,10 @@ def test_a_complete_chunk_is_fresh_for_long_and_has_no_end_headers(closed: bool)
         "whole, at the tail",
         "the end",
         "the end of whatever stream is there",
+        "the first whole chunk of whatever closed stream is there",
+        "the first chunk, not whole",
+        "the end, by an offset that all streams begin with",
+        "the end, where reads renew the TTL",
     ],
 )
 def test_only_a_complete_chunk_at_a_permanent_offset_is_cached_by_browsers(
@@ -193,6 +201,9 @@ def test_no_response_is_cached_past_the_deadline_of_its_stream(
 ) -> None:
     state = replace(LONGER, lifetime=lifetime, deadline=deadline)
     poll = replace(FOLLOWING, offset=Offset(3, 0))
+    closed = replace(state, tail=CHUNK_BYTES, closed=True)
+    at_end = responses.data(Chunk(closed, 0, CHUNK_BYTES, ()), CATCH_UP, FRESHNESS, NOW)
+    assert all(line in at_end.fields for line in tail)
     for read, end, lines in (
         (NAMED, CHUNK_BYTES, (whole,)),
         (NAMED, CHUNK_BYTES + 1, tail),

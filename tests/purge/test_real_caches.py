@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.http1 import Answer
 
@@ -110,6 +112,55 @@ def test_a_failed_purge_is_shown_as_waiting_until_varnish_is_back() -> None:
         wait_until(lambda: refused in noted(gateway.admin_port))
         assert gateway.terminate() == 0
         assert gateway.output().count("purge.abandoned") == 1
+
+
+def lifetimes(port: int, name: str) -> tuple[str | None, ...]:
+    """For all caches, and for those that go by either field, of a read from the beginning."""
+    got = ask(port, "GET", f"{PREFIX}/{name}?offset=-1")
+    names = ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control")
+    return tuple(got.get(one) for one in names)
+
+
+MINUTE = ("no-cache, s-maxage=60", "public, max-age=60")
+RENEWED_S = 2.0  # a deleted stream that is created again, at a cache that is purged
+
+
+def test_a_closed_stream_is_varnishs_for_a_day_until_it_is_deleted(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        headgate(f"file:{tmp_path}", environment=purging("varnish", port)) as gateway,
+        cache("varnish", port, gateway.port),
+    ):
+        create(port, "s")
+        day = (*MINUTE, "public, max-age=86400")
+        wait_until(lambda: lifetimes(gateway.port, "s") == day, within_s=SOON_S)
+        for _ in range(2):
+            assert lifetimes(port, "s") == (*MINUTE, None)
+        beginning = f"{PREFIX}/s?offset=-1"
+        assert is_hit(ask(port, "GET", beginning))
+        assert ask(port, "DELETE", f"{PREFIX}/s").status == 204
+        closed = {"Content_Type": "text/plain", "Stream_Closed": "true"}
+        assert ask(port, "PUT", f"{PREFIX}/s", b"anew", **closed).status == 201
+        created = time.monotonic()
+        wait_until(lambda: ask(port, "GET", beginning).body == b"anew", within_s=SOON_S)
+        assert time.monotonic() - created < RENEWED_S
+        wait_until(lambda: metric(gateway.admin_port, "headgate_purges_waiting") == 0)
+
+
+@pytest.mark.parametrize("kind", ["varnish", "nginx"])
+def test_a_closed_stream_is_stored_for_a_minute_by_caches_whose_purges_fail(
+    kind: str, tmp_path: Path
+) -> None:
+    port = free_port()  # where no Varnish is; the nginx of Debian answers 404
+    with (
+        headgate(f"file:{tmp_path}", environment=purging(kind, port)) as gateway,
+        cache("nginx", port, gateway.port) if kind == "nginx" else nullcontext(),
+    ):
+        create(gateway.port, "s")
+        assert lifetimes(gateway.port, "s") == (*MINUTE, "public, max-age=60")
+        wait_until(lambda: "1 purge waits" in noted(gateway.admin_port), within_s=SOON_S)
+        create(gateway.port, "other")
+        assert lifetimes(gateway.port, "other") == (*MINUTE, "public, max-age=60")
 
 
 def test_the_debian_nginx_purge_module_is_reported_as_too_old() -> None:

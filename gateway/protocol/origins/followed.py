@@ -130,7 +130,7 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
     mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
     tag = repair.new_tag(snapshot.place, span.start, span.end, span.body, mark)
     lifetime = cache_headers.tagged(
-        _lifetime(snapshot, read, now, freshness), snapshot.place, freshness
+        _lifetime(snapshot, read, now, freshness, closed=closed), snapshot.place, freshness
     )
     lines = f"{snapshot.cors}{lifetime}"
     end = ResponseEnd(span.end, at_tail, closed, f"{snapshot.place}:{span.start}")
@@ -142,7 +142,9 @@ def moves_on(read: LongPoll, now: float) -> bool:
     return cache_headers.moves_on(read.cursor, now, is_fixed=read.offset not in {None, NOW})
 
 
-def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) -> str:
+def _lifetime(
+    snapshot: Snapshot, read: Read, now: float, freshness: Freshness, *, closed: bool
+) -> str:
     waits = isinstance(read, LongPoll)
     directives = snapshot.read_directives
     if waits:
@@ -157,6 +159,7 @@ def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) 
     remaining = snapshot.lifetime.remaining(now)
     if isinstance(read, LongPoll) and moves_on(read, now):
         return cache_headers.poll_lifetime(freshness, remaining)
+    freshness = freshness.at_end(closed=closed and not waits)
     return cache_headers.tail_lifetime(freshness, remaining)
 
 

@@ -51,13 +51,15 @@ def _give_lifetime(response: ReadResponse) -> bool:
 
 
 def _lifetime(response: ReadResponse) -> list[tuple[str, str]]:
-    read, freshness = response.request.read, response.route.freshness
+    read, facts = response.request.read, response.facts
+    freshness = response.route.freshness
     if _is_for_one(response):
         return cache_headers.fields(cache_headers.PRIVATE)
     if read.offset == NOW:
         return cache_headers.fields(cache_headers.NO_STORE)
     remaining = response.request.lifetime.remaining(response.answered)
-    if is_brief(read, response.facts):
+    if is_brief(read, facts):
+        freshness = freshness.at_end(closed=facts.closed)
         return cache_headers.fields(cache_headers.tail_lifetime(freshness, remaining))
     return cache_headers.fields(cache_headers.chunk_lifetime(freshness, remaining))
 
@@ -73,7 +75,8 @@ def _shorten(response: ReadResponse) -> bool:
     if facts.up_to_date:
         fields[UP_TO_DATE] = "true"
     if not response.is_ours and is_brief(response.request.read, facts):
-        response.origin_directives = tails.shorten(fields, response.route.freshness)
+        freshness = response.route.freshness.at_end(closed=facts.closed)
+        response.origin_directives = tails.shorten(fields, freshness)
     return bool(response.origin_directives)
 
 
