@@ -1,12 +1,12 @@
-"""Explanations, as text, of what a target does with each mode of a request, and does not do."""
+"""Explanations, as text, of what a target does, and what it does not do."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING
 
+from cdn_configs.comparison import HEAD, compared
 from cdn_configs.options import CREDENTIAL_MODES
-from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,24 +23,24 @@ def explain(target: Target) -> str:
 
 def _lines(target: Target) -> Iterator[str]:
     yield f"{target.name}: {target.title}"
+    yield ""
+    width = max(map(len, HEAD))
+    for title, cell in zip(HEAD, compared(target), strict=True):
+        yield f"  {title:<{width}}  {cell}"
     for title, sentences in _lists(target):
         if sentences:
             yield ""
             yield title
             for sentence in sentences:
                 yield from _item(sentence)
-    yield ""
-    yield "What an edge may do with each mode of a request, and why:"
-    for rule in RULES.table:
-        yield from _item(f"{rule.mode} ({rule.requests}) {rule.kept} {rule.why}")
 
 
 def _lists(target: Target) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return (
         ("It does this:", target.does),
         ("It does not do this:", target.does_not),
-        ("Options:", tuple(limits(target))),
-        ("How it is checked:", (f"State: {target.state}.", f"{target.checked}.")),
+        ("Options and limits:", tuple(limits(target))),
+        ("How it is checked:", (f"{target.checked}.",)),
     )
 
 
@@ -67,21 +67,22 @@ def bounds(target: Target) -> Iterator[str]:
 
 def exclusions(target: Target) -> Iterator[str]:
     """Yield what its options may be, and which it refuses: a sentence each."""
-    if target.longest_poll_s is None:
-        yield "Long-polls may be of any length."
-    yield f"--credentials {' or '.join(target.credentials)}."
-    missing = (mode for mode in CREDENTIAL_MODES if mode not in target.credentials)
-    yield from (f"No --credentials {mode}: it cannot {target.cannot(mode)}." for mode in missing)
     if target.shield:
         yield f"--shield may be {target.shield_words}: that place alone asks the gateway."
-    if target.no_https:
-        yield f"No HTTPS to the gateway: {target.no_https}."
-    reasons = {
-        "upstream-ca": target.no_upstream_ca,
-        "stale-if-error": target.no_stale_if_error,
-        "purge": target.no_purge,
-    }
-    yield from (f"No --{option}: {reason}." for option, reason in reasons.items() if reason)
+    refused: dict[str, list[str]] = {}  # what is refused for the same reason is one sentence
+    modes = [mode for mode in CREDENTIAL_MODES if mode not in target.credentials]
+    for mode in modes:
+        refused.setdefault(target.reason_against(mode), []).append(mode)
+    named = {reason: [f"--credentials {'|'.join(of)}"] for reason, of in refused.items()}
+    for option, reason in (
+        ("HTTPS to the gateway", target.no_https),
+        ("--upstream-ca", target.no_upstream_ca),
+        ("--stale-if-error", target.no_stale_if_error),
+        ("--purge", target.no_purge),
+    ):
+        if reason:
+            named.setdefault(reason, []).append(option)
+    yield from (f"No {' and no '.join(options)}: {reason}." for reason, options in named.items())
 
 
 def _item(sentence: str) -> list[str]:

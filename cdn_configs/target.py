@@ -55,8 +55,8 @@ def keeps_nothing(why: str) -> _Refusals:
     return {
         "no_per_credential": why,
         "why_not": dict.fromkeys(WHY_NOT, why),
-        "no_stale_if_error": "it keeps nothing",
-        "no_purge": "it keeps nothing",
+        "no_stale_if_error": why,
+        "no_purge": why,
     }
 
 
@@ -121,5 +121,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     def cannot(self, mode: CredentialMode) -> str:
         """Return the rest of "it cannot …" about a mode of credentials, with the reason."""
-        why = self.no_per_credential if mode == "per-credential" else self.why_not.get(mode)
-        return f"{_CANNOT[mode]}: {why or WHY_NOT[mode]}"
+        return f"{_CANNOT[mode]}: {self.reason_against(mode)}"
+
+    def reason_against(self, mode: CredentialMode) -> str:
+        """Return why it has not this mode of credentials."""
+        if mode == "per-credential":
+            return self.no_per_credential
+        return self.why_not.get(mode) or WHY_NOT[mode]

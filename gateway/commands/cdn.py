@@ -199,7 +199,7 @@ def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
 @cdn.command("explain")
 @click.argument("target")
 def explain_target(target: str) -> None:
-    """Say how a target handles each kind of request."""
+    """Say what a target does and does not do, and which options it refuses."""
     with _refusals():
         from cdn_configs import targets
         from cdn_configs.explain import explain

@@ -1,19 +1,11 @@
-"""The table of rules says what the gateway itself says of its answers."""
+"""The rules have the lifetimes that the gateway itself sends."""
 
 from __future__ import annotations
 
-from typing import get_args
-
-from cdn_configs.rules import RULES, Mode
+from cdn_configs.rules import RULES
 from gateway.protocol import cache_headers, cursors
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route
-
-
-def test_each_read_mode_has_one_rule_in_whole_sentences() -> None:
-    assert [rule.mode for rule in RULES.table] == list(get_args(Mode))
-    for rule in RULES.table:
-        assert [text for text in (rule.requests, rule.kept, rule.why) if text[-1] != "."] == []
 
 
 def test_the_rules_store_responses_without_news_as_long_as_the_gateway_allows() -> None:

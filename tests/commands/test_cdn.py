@@ -242,3 +242,8 @@ def test_cdn_explain_prints_every_statement_of_a_target_in_80_columns(name: str)
     flowing = " ".join(printed.split())
     one = TARGETS[name]
     assert [text for text in (*one.does, *one.does_not) if text not in flowing] == []
+
+
+def test_cdn_explain_repeats_few_lines_of_one_target_for_another() -> None:
+    lines = {name: set(headgate("explain", name)[1].splitlines()) for name in ("nginx", "haproxy")}
+    assert len(lines["nginx"] & lines["haproxy"]) < 10
