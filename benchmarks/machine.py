@@ -31,7 +31,7 @@ def program(name: str) -> str:
     """Find a program, also in the folders that only root searches."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if found is None:
-        raise Unprepared(f"{name} is not installed; `make setup-bench` installs it.")
+        raise Unprepared(f"{name} is not installed; `make bench` installs it.")
     return found
 
 
@@ -40,7 +40,7 @@ def prepare() -> None:
     prepare_alone()
     for path in (NCHAN_MODULE, REFERENCE):
         if not path.exists():
-            raise Unprepared(f"{path} is missing; `make setup-bench` installs it.")
+            raise Unprepared(f"{path} is missing; `make bench` installs it.")
     for name in ("nginx", "redis-server", "redis-benchmark"):
         program(name)
 

@@ -169,12 +169,6 @@ def test_importing_a_module_has_no_side_effects_and_no_pattern_that_old_pythons_
     assert [pattern for pattern, rest in bare.items() if re.search(r"\)[*+?}]\+", rest)] == []
 
 
-def test_every_part_of_the_gateway_is_on_a_layer() -> None:
-    parts = {".".join(name.split(".")[:2]) for name in modules()} - {"gateway"}
-    parts = {part if part.startswith("gateway.") else part.split(".")[0] for part in parts}
-    assert parts == set(layers())
-
-
 def test_campaigns_and_benchmarks_are_imported_by_no_test_but_their_own() -> None:
     imported = re.compile(r"^\s*(?:from|import) (?:benchmarks|campaigns)\b", re.MULTILINE)
     importing = {

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import queue
 import re
-import subprocess
-import sys
-import threading
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,24 +12,15 @@ from gateway.errors import SequenceGap
 from gateway.protocol import appends, cache_headers, cursors, lifecycle, responses
 from gateway.protocol.http import paths
 from gateway.protocol.streams import chunks
-from gateway.running_servers import running_servers
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 from gateway.settings.reading.units import MINUTE_S
-from tests.support.processes import Headgate
 from tests.support.serving import get, put, serving
-from tests.support.waiting import wait_until
 from tests.test_architecture import ROOT, layers, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
-README = (ROOT / "README.md").read_text()
 DOCUMENTS = sorted(path for path in sources(".") if path.suffix == ".md")
-PATIENCE_S = 20.0
-PRINTED_ADDRESS = "127.0.0.1:4437"
 
 
 def document(name: str) -> str:
@@ -57,194 +42,6 @@ def rows(text: str) -> list[list[str]]:
 def quoted(text: str) -> list[str]:
     """What stands between backticks."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-
-
-# ---------------------------------------------------------------- sessions
-
-
-class Step(NamedTuple):
-    """A command, the lines that are printed under it, and the terminal it is typed in."""
-
-    command: str
-    printed: list[str]
-    terminal: str
-
-
-def sessions(text: str) -> list[list[Step]]:
-    """The console blocks of a document."""
-    found = []
-    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
-        steps: list[Step] = []
-        for line in block.splitlines():
-            typed = re.match(r"(\w*)\$ (.*)", line)
-            if typed is not None:
-                steps.append(Step(typed[2], [], typed[1]))
-            elif line and not line.lstrip().startswith("#"):  # a comment that goes on
-                steps[-1].printed.append(line)
-        found.append(steps)
-    return found
-
-
-class Terminal:
-    """A bash, and what it has printed so far."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._bash = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            process_group=0,
-        )
-        self._arrived: queue.Queue[bytes] = queue.Queue()
-        self._thread = threading.Thread(target=self._receive, daemon=True)
-        self._thread.start()
-        self.printed = ""
-
-    def _receive(self) -> None:
-        assert self._bash.stdout is not None
-        while part := self._bash.stdout.read1():  # type: ignore[attr-defined] # a BufferedReader
-            self._arrived.put(part)
-
-    def begin(self, command: str) -> None:
-        """Type a command."""
-        assert self._bash.stdin is not None
-        self._bash.stdin.write(f"{command}\n".encode())
-        self._bash.stdin.flush()
-
-    def run(self, command: str) -> tuple[int, str]:
-        """Type a command, and wait for its exit status and output."""
-        self.printed = ""
-        self.begin(command)
-        self.begin(r"printf '\0%d\0' $?")
-        self.until(r"\0\d+\0")
-        output, status, _ = self.printed.split("\0")
-        return int(status), output
-
-    def until(self, pattern: str) -> str:
-        """What is printed, as soon as it has this in it."""
-        deadline = time.monotonic() + PATIENCE_S
-        while re.search(pattern, self.printed) is None:
-            try:
-                part = self._arrived.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"no {pattern!r} in {self.printed!r}") from None
-            self.printed += part.decode()
-        return self.printed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        os.killpg(self._bash.pid, 9)  # whatever still runs in it goes too
-        self._bash.wait()
-        self._thread.join()
-        for pipe in (self._bash.stdin, self._bash.stdout):
-            assert pipe is not None
-            pipe.close()
-
-
-class Desk:
-    """A server, and two terminals in a folder like a clone of ours."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / ".venv").symlink_to(sys.prefix)
-        # No STREAM_URL: the commands find the server by themselves.
-        self._found = {"XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": os.devnull}
-        self.server = Headgate(f"file:{folder / 'headgate-data'}", environment=self._found)
-        inherited = {name: it for name, it in os.environ.items() if name != "STREAM_URL"}
-        environment = inherited | self._found
-        self.first = Terminal(folder, environment)
-        self.second = Terminal(folder, environment)
-
-    def spelled(self, command: str) -> str:
-        """The command with the address of this server for that of the document."""
-        return command.replace(PRINTED_ADDRESS, self.server.url.removeprefix("http://"))
-
-    def play(self, step: Step) -> None:
-        """Do what a step of the README says, and compare what it prints."""
-        if step.command.startswith("make run"):
-            self.server.start()
-            wait_until(lambda: len(running_servers(self._found)) == 1, "commands find it")
-        elif step.terminal == "reader":
-            self.second.begin(self.spelled(step.command))
-            self.second.until(re.escape("\n".join(step.printed)))
-        else:
-            status, output = self.first.run(self.spelled(step.command))
-            assert (step.command, status) == (step.command, 0)
-            if step.command.startswith("kill -9"):
-                self.server.kill()  # it is dead: this only waits for it
-            shown = [line.rstrip() for line in output.splitlines()]
-            assert shown == [line.rstrip() for line in step.printed]
-
-
-@pytest.fixture
-def desk(processes: None, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    try:
-        with made.first, made.second:
-            yield made
-    finally:
-        made.server.close()
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(120)
-def test_the_first_session_of_the_readme_runs_as_printed(desk: Desk) -> None:
-    """The server is killed in it, and the tail goes on where it was."""
-    steps = sessions(README)[0]
-    beginnings = " ".join(step.command.split()[0] for step in steps)
-    assert beginnings == (
-        "make export headgate headgate export headgate kill make headgate headgate headgate"
-        " headgate"
-    )
-    for step in steps:
-        desk.play(step)
-    told = "Once upon a time there was a log. It kept growing."
-    assert desk.second.until(r"growing\.") == told
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(120)
-def test_the_http_session_of_the_readme_gives_the_documented_responses(desk: Desk) -> None:
-    desk.server.start()
-    steps = sessions(README)[1]
-    answers = []
-    for step in steps[:-1]:
-        status, output = desk.first.run(desk.spelled(step.command))
-        assert (step.command, status) == (step.command, 0)
-        answers.append(output)
-    assert [answer.split("\r\n")[0] for answer in answers] == [
-        "",
-        "HTTP/1.1 201 Created",
-        "HTTP/1.1 204 No Content",
-        "HTTP/1.1 200 OK",
-    ]
-    head, _, body = answers[-1].partition("\r\n\r\n")
-    assert json.loads(body) == [{"token": "Hello"}]
-    following = re.search(r"Stream-Next-Offset: (\S+)", head)
-    assert following is not None
-    desk.first.printed = ""
-    desk.first.begin(steps[-1].command)
-    shown = desk.first.until(r'"upToDate":true}\n\n')
-    assert shown.startswith('event: data\ndata:[{"token": "Hello"}]\n\nid:')
-    assert f'"streamNextOffset":"{following[1]}"' in shown
-
-
-def test_the_settings_of_the_readme_are_valid(tmp_path: Path) -> None:
-    blocks = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
-        config = tmp_path / "headgate.toml"
-        config.write_text(block)
-        settings = load(config, {}, {})
-        assert [route.origin for route in settings.route_table] == ["file:/var/lib/headgate"]
 
 
 # ---------------------------------------------------------------- docs/http.md
@@ -395,8 +192,6 @@ def test_every_file_named_in_a_document_exists(path: Path) -> None:
 
 def test_the_table_of_layers_lists_all_layers_from_top_to_bottom() -> None:
     table = rows(section(document("architecture.md"), "Layers"))
-    named = [name for cells in table for name in quoted(cells[0])]
-    all_layers = layers()
-    assert set(all_layers) == set(named)
-    order = [all_layers.index(name) for name in named]
-    assert order == sorted(order)
+    named = [name for cells in table for name in quoted(cells[0]) if name in layers()]
+    assert sorted(named, key=layers().index) == named
+    assert set(named) == set(layers())

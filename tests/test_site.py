@@ -79,7 +79,7 @@ PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not i
 
 
 def build(options: str) -> subprocess.CompletedProcess[str]:
-    """Run what `make site` does, with other options behind it."""
+    """Run what `make docs` does, with other options behind it."""
     command = subprocess.check_output(
         ["make", "-n", "--no-print-directory", "site"], cwd=ROOT, text=True
     )

@@ -19,16 +19,15 @@ import pytest
 from headgate import FormatName
 from headgate.runs.formats import FORMATS
 
-from tests.support.processes import ROOT
-
 PYRIGHT = Path(pyright.__file__).with_name("dist") / "index.js"
+FOLDER = Path(__file__).parent
 
 
 @pytest.mark.usefixtures("processes")
 def test_pyright_reports_only_the_marked_mistakes_of_the_typed_application() -> None:
     node = Path(sys.executable).with_name("node")
     done = subprocess.run(
-        [node, PYRIGHT, "--project", ROOT, "--pythonpath", sys.executable, "--outputjson"],
+        [node, PYRIGHT, "--project", FOLDER, "--pythonpath", sys.executable, "--outputjson"],
         capture_output=True,
         text=True,
         timeout=50,

@@ -65,10 +65,6 @@ async def holds(page: Page, condition: str) -> None:
     await page.wait_for_function(condition, timeout=SERVER_PATIENCE_S * 1000)
 
 
-async def test_readme_and_http_page_show_the_same_event_source_example() -> None:
-    assert of_stream("README.md") == of_stream("docs/http.md")
-
-
 @pytest.mark.usefixtures("processes")
 async def test_the_documented_event_source_examples_resume_after_a_502(
     tmp_path: Path, window: BrowserContext
@@ -78,7 +74,7 @@ async def test_the_documented_event_source_examples_resume_after_a_502(
     here = f"http://127.0.0.1:{port}/v1/stream"
     code = {
         name: page_with(of_stream(name).replace(PRINTED, here))
-        for name in ("README.md", "docs/browsers.md")
+        for name in ("docs/http.md", "docs/browsers.md")
     }
     with (
         contextlib.closing(server),
@@ -87,12 +83,12 @@ async def test_the_documented_event_source_examples_resume_after_a_502(
         server.start()
         async with (
             httpx.AsyncClient(base_url=here, verify=False) as writer,
-            site(readme=code["README.md"], browsers=code["docs/browsers.md"]) as url,
+            site(http=code["docs/http.md"], browsers=code["docs/browsers.md"]) as url,
         ):
             await writer.put("/chat", headers=JSON)
             await writer.post("/chat", headers=JSON, content=b'["one"]')
             pages = [await window.new_page() for _ in code]
-            for page, name in zip(pages, ("readme", "browsers"), strict=True):
+            for page, name in zip(pages, ("http", "browsers"), strict=True):
                 await page.goto(f"{url}/{name}")
                 await holds(page, "shown.length === 1")
             server.terminate()
@@ -158,8 +154,8 @@ async def test_the_documented_example_of_a_run_resumes_after_a_502(
         await goes_on.wait()
         yield "Because."
 
-    (python,) = [one for one in examples("README.md", "python") if "@app.get" in one]
-    (script,) = [one for one in examples("README.md") if "/runs/" in one]
+    (python,) = [one for one in examples("docs/client/runs.md", "python") if "@app.get" in one]
+    (script,) = [one for one in examples("docs/client/runs.md") if "/runs/" in one]
     names: dict[str, Any] = {"produce": produce}
     port, upstream = free_port(), free_port()
     with headgate() as server, nginx(tmp_path, port=port, tls_port=free_port(), upstream=upstream):

@@ -1,4 +1,4 @@
-"""The pictures of the example: an answer that was orphaned, and the next one as it comes."""
+"""The picture of the example: an answer that was orphaned, and the next one as it comes."""
 
 from __future__ import annotations
 
@@ -14,31 +14,22 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 QUESTIONS = "What is a headgate?", "And what if the keeper is called away?"
-KINDS = {
-    "light": ("light", 960, 740),
-    "dark": ("dark", 960, 740),
-    "narrow": ("light", 360, 780),
-}
+SIZE = {"width": 960, "height": 740}
 
 
 async def shoot(browser: Browser, folder: Path) -> None:
-    """One chat, in windows of all kinds."""
+    """Take one chat."""
     with (
         tempfile.TemporaryDirectory() as data,
         headgate(f"file:{data}") as gateway,
         chat_app(gateway.streams) as app,
     ):
         url = await _crashed_chat(browser, app)
-        for kind, (scheme, width, height) in KINDS.items():
-            page = await browser.new_page(
-                color_scheme=scheme,  # type: ignore[arg-type]  # one of two words
-                viewport={"width": width, "height": height},
-                reduced_motion="reduce",
-            )
-            await page.goto(url)
-            await ChatTab(page).is_writing(told(QUESTIONS[1])[1])
-            await page.screenshot(path=folder / f"chat-{kind}.png")
-            await page.close()
+        page = await browser.new_page(color_scheme="light", viewport=SIZE, reduced_motion="reduce")
+        await page.goto(url)
+        await ChatTab(page).is_writing(told(QUESTIONS[1])[1])
+        await page.screenshot(path=folder / "chat-light.png")
+        await page.close()
 
 
 async def _crashed_chat(browser: Browser, app: Program) -> str:

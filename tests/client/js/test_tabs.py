@@ -109,20 +109,21 @@ async def test_a_reloaded_tab_with_remember_reads_only_items_behind_its_last_one
 
 
 @pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("page", ["README.md", "docs/client/pages.md"])
 async def test_the_documented_example_for_pages_shows_a_run_to_its_end(
-    site: Site, tabs: BrowserContext
+    site: Site, tabs: BrowserContext, page: str
 ) -> None:
-    (example,) = (each for each in examples("docs/client/pages.md") if "onItem" in each)
+    (example,) = (each for each in examples(page) if "onItem" in each)
     site.script = f"""
         {example}
         function show(item) {{ document.body.append(item); }}
-        function showEnd(status, error) {{ document.body.append(status, error); }}
+        function showEnd(status) {{ document.body.append(status); }}
     """
     feed = await site.start("1")
     feed.give("Once ", "upon ")
     feed.end()
     tab = await Tab.open(tabs, site, "1")
-    await expect(tab.page.locator("body")).to_have_text("Once upon finishednull")
+    await expect(tab.page.locator("body")).to_have_text("Once upon finished")
 
 
 @pytest.mark.parametrize(("runs_before", "forgotten"), [(49, []), (50, ["run 0"])])

@@ -1,0 +1,157 @@
+"""Take the pictures of docs/img from a real server: `python -m scripts.pictures [FOLDER]`.
+
+Without a folder, the pictures that pages show are made anew. With one, every page of the console is
+taken there as well, light and dark, wide and narrow, to be looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+from playwright.async_api import async_playwright
+
+from tests.client.chat import shoot as chat
+from tests.support.processes import Headgate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser
+
+IMAGES = Path(__file__).parents[1] / "docs" / "img"
+SHOWN = "overview"
+TRAFFIC_S = 90  # the charts show a quarter of an hour, of which this is a tenth
+READERS = 24  # of each stream
+STREAM = "route=/v1/orders&name=berlin"
+PAGES = {
+    SHOWN: "/",
+    "routes": "/routes",
+    "streams": "/streams?route=/v1/orders",
+    "stream": f"/stream?{STREAM}",
+    "stream-readers": f"/stream?{STREAM}&tab=readers",
+    "readers": "/readers",
+    "events": "/events",
+    "refusals": "/refusals",
+    "processes": "/processes",
+    "explain": "/explain?target=/v1/orders/berlin?offset=-1",
+    "cdn": "/cdn?target=nginx&host=streams.example.com",
+    "configuration": "/configuration",
+    "alerts": "/alerts",
+    "about": "/about",
+}
+KINDS = {
+    "light": ("light", 1280, 900),
+    "dark": ("dark", 1280, 900),
+    "narrow": ("light", 360, 780),
+}
+NAMES = {
+    "/v1/orders": ("berlin", "lisbon", "oslo"),
+    "/v1/answers": ("weekend-in-porto", "invoice-2291", "recipe-for-four"),
+}
+STATUSES = ("packed", "sent", "paid", "returned")
+JSON = {"Content-Type": "application/json"}
+
+
+@contextlib.asynccontextmanager
+async def busy_gateway() -> AsyncIterator[str]:
+    """Yield the address of the console of a gateway that has writers and readers."""
+    with tempfile.TemporaryDirectory() as folder:
+        origin = Headgate(f"file:{folder}/origin")
+        gateway = Headgate("memory:")
+        gateway.serve_routes(
+            {"prefix": "/v1/orders", "origin": f"{origin.url}/v1/stream/orders"},
+            {"prefix": "/v1/answers", "origin": f"file:{folder}/answers"},
+        )
+        with contextlib.closing(origin.start()), contextlib.closing(gateway.start()):
+            connector = aiohttp.TCPConnector(limit=0)
+            async with aiohttp.ClientSession(gateway.url, connector=connector) as session:
+                streams = [f"{route}/{name}" for route, names in NAMES.items() for name in names]
+                for stream in streams:
+                    await (await session.put(stream, headers=JSON)).read()
+                tasks = [asyncio.create_task(write(session, stream)) for stream in streams]
+                tasks += [asyncio.create_task(reload(session, stream)) for stream in streams]
+                for number, stream in enumerate(streams * READERS):
+                    after_s = number / len(streams) / READERS * TRAFFIC_S
+                    tasks.append(asyncio.create_task(follow(session, stream, after_s)))
+                await asyncio.sleep(TRAFFIC_S)
+                yield gateway.admin_url
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def write(session: aiohttp.ClientSession, stream: str) -> None:
+    """Append a few messages a second."""
+    for number in itertools.count(1):
+        message = json.dumps({"number": number, "status": STATUSES[number % len(STATUSES)]})
+        async with session.post(stream, data=message, headers=JSON) as answer:
+            await answer.read()
+        await asyncio.sleep(0.1 + number % 7 / 10)
+
+
+async def reload(session: aiohttp.ClientSession, stream: str) -> None:
+    """Read the history again and again, as pages do that are reloaded."""
+    while True:
+        async with session.get(f"{stream}?offset=-1") as answer:
+            await answer.read()
+        await asyncio.sleep(0.4)
+
+
+async def follow(session: aiohttp.ClientSession, stream: str, after_s: float) -> None:
+    """Read the history in a while, then follow live."""
+    await asyncio.sleep(after_s)
+    async with session.get(f"{stream}?offset=-1") as answer:
+        offset = answer.headers["Stream-Next-Offset"]
+        await answer.read()
+    while True:
+        async with session.get(f"{stream}?offset={offset}&live=sse", timeout=None) as answer:
+            async for line in answer.content:
+                if line.startswith(b"id:"):
+                    offset = line.removeprefix(b"id:").strip().decode()
+
+
+async def shoot(browser: Browser, urls: dict[str, str], folder: Path, kind: str) -> None:
+    """Take these pages in one kind of window."""
+    scheme, width, height = KINDS[kind]
+    context = await browser.new_context(
+        color_scheme=scheme,  # type: ignore[arg-type]  # one of two words
+        viewport={"width": width, "height": height},
+        reduced_motion="reduce",
+    )
+    page = await context.new_page()
+    for name, url in urls.items():
+        await page.goto(url)
+        if name == "explain":
+            await page.get_by_role("button", name="Explain").click()
+            await page.get_by_text("The next request gets").first.wait_for()
+        await page.screenshot(path=folder / f"{name}-{kind}.png")
+    await context.close()
+
+
+async def main() -> None:
+    """Take the pictures that pages show, and every page where a folder is given."""
+    async with async_playwright() as tool, busy_gateway() as console:
+        browser = await tool.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        await shoot(browser, {SHOWN: f"{console}/"}, IMAGES, "light")
+        await chat.shoot(browser, IMAGES)
+        if sys.argv[1:]:
+            folder = Path(sys.argv[1])
+            for kind in KINDS:
+                await shoot(
+                    browser, {name: console + at for name, at in PAGES.items()}, folder, kind
+                )
+        await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,247 @@
+"""Every block of the README runs as it is printed, with addresses of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from gateway.running_servers import running_servers
+from tests.clients.pages import examples
+from tests.support.processes import ROOT, Headgate
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+README = (ROOT / "README.md").read_text()
+PATIENCE_S = 20.0
+PRINTED_ADDRESS = "127.0.0.1:4437"
+PRINTED_REDIS = "redis://127.0.0.1:6379"
+
+
+class Step(NamedTuple):
+    """A command, the lines that are printed under it, and the terminal it is typed in."""
+
+    command: str
+    printed: list[str]
+    terminal: str
+
+
+def sessions(text: str) -> list[list[Step]]:
+    """Return the console blocks of a document."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        steps: list[Step] = []
+        for line in block.splitlines():
+            typed = re.match(r"(\w*)\$ (.*)", line)
+            if typed is not None:
+                steps.append(Step(typed[2], [], typed[1]))
+            elif line and not line.lstrip().startswith("#"):  # a comment that goes on
+                steps[-1].printed.append(line)
+        found.append(steps)
+    return found
+
+
+class Terminal:
+    """A bash, and what it has printed so far."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._bash = subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
+        )
+        self._arrived: queue.Queue[bytes] = queue.Queue()
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
+        self.printed = ""
+
+    def _receive(self) -> None:
+        assert self._bash.stdout is not None
+        while part := self._bash.stdout.read1():  # type: ignore[attr-defined] # a BufferedReader
+            self._arrived.put(part)
+
+    def begin(self, command: str) -> None:
+        """Type a command."""
+        assert self._bash.stdin is not None
+        self._bash.stdin.write(f"{command}\n".encode())
+        self._bash.stdin.flush()
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Type a command, and wait for its exit status and output."""
+        self.printed = ""
+        self.begin(command)
+        self.begin(r"printf '\0%d\0' $?")
+        self.until(r"\0\d+\0")
+        output, status, _ = self.printed.split("\0")
+        return int(status), output
+
+    def until(self, pattern: str) -> str:
+        """What is printed, as soon as it has this in it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while re.search(pattern, self.printed) is None:
+            try:
+                part = self._arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no {pattern!r} in {self.printed!r}") from None
+            self.printed += part.decode()
+        return self.printed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.killpg(self._bash.pid, 9)  # whatever still runs in it goes too
+        self._bash.wait()
+        self._thread.join()
+        for pipe in (self._bash.stdin, self._bash.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+class Desk:
+    """A server, and two terminals in a folder like a clone of ours."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / ".venv").symlink_to(sys.prefix)
+        # No STREAM_URL: the commands find the server by themselves.
+        self._found = {"XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": os.devnull}
+        self.server = Headgate(f"file:{folder / 'headgate-data'}", environment=self._found)
+        inherited = {name: it for name, it in os.environ.items() if name != "STREAM_URL"}
+        environment = inherited | self._found
+        self.first = Terminal(folder, environment)
+        self.second = Terminal(folder, environment)
+
+    def spelled(self, command: str) -> str:
+        """The command with the address of this server for that of the document."""
+        return command.replace(PRINTED_ADDRESS, self.server.url.removeprefix("http://"))
+
+    def play(self, step: Step) -> None:
+        """Do what a step of the README says, and compare what it prints."""
+        if step.command.startswith("make run"):
+            self.server.start()
+            wait_until(lambda: len(running_servers(self._found)) == 1, "commands find it")
+        elif step.terminal == "reader":
+            self.second.begin(self.spelled(step.command))
+            self.second.until(re.escape("\n".join(step.printed)))
+        else:
+            status, output = self.first.run(self.spelled(step.command))
+            assert (step.command, status) == (step.command, 0)
+            if step.command.startswith("kill -9"):
+                self.server.kill()  # it is dead: this only waits for it
+            shown = [line.rstrip() for line in output.splitlines()]
+            assert shown == [line.rstrip() for line in step.printed]
+
+
+@pytest.fixture
+def desk(processes: None, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    try:
+        with made.first, made.second:
+            yield made
+    finally:
+        made.server.close()
+
+
+def test_the_readme_has_no_block_that_is_not_played_here() -> None:
+    kinds = re.findall(r"^```(\w+)$", README, re.MULTILINE)
+    assert kinds == ["console", "sh", "sh", "yaml", "sh", "python", "js"]
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(120)
+def test_the_session_of_the_readme_runs_as_printed(desk: Desk) -> None:
+    """The server is killed in it, and the tail goes on where it was."""
+    (steps,) = sessions(README)
+    beginnings = " ".join(step.command.split()[0] for step in steps)
+    assert beginnings == "make export headgate headgate export headgate kill make headgate curl"
+    for step in steps:
+        desk.play(step)
+    assert desk.second.until(r"log\.") == "Once upon a time there was a log."
+
+
+def read(server: Headgate, name: str) -> bytes:
+    with urllib.request.urlopen(f"{server.streams}/{name}?offset=-1") as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def create(server: Headgate, name: str, body: bytes) -> None:
+    fields = {"Content-Type": "text/plain"}
+    creation = urllib.request.Request(f"{server.streams}/{name}", body, fields, method="PUT")
+    urllib.request.urlopen(creation).close()
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(120)
+def test_the_origins_of_the_readme_are_served_by_the_command_that_names_them(
+    desk: Desk, tmp_path: Path
+) -> None:
+    before_a_server, _, before_redis = examples("README.md", "sh")
+    pattern = r'make run ARGS="--origin (\S+)(?: --listen \S+ --admin \S+)?"\n'
+    desk.server.start()
+    create(desk.server, "story", b"Once")
+    with redis_server(tmp_path / "redis") as redis:
+        origins = {f"http://{PRINTED_ADDRESS}": desk.server.url, PRINTED_REDIS: redis.url}
+        for block, name in ((before_a_server, "story"), (before_redis, "tale")):
+            (origin,) = re.fullmatch(pattern, block).groups()  # type: ignore[union-attr]
+            server = Headgate(origins[origin])
+            with contextlib.closing(server.start()):
+                if name == "tale":
+                    create(server, name, b"Once")
+                assert read(server, name) == b"Once"
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_readme_renders_a_configuration_and_scrapes_the_address_of_the_metrics(
+    desk: Desk, tmp_path: Path
+) -> None:
+    _, rendering, _ = examples("README.md", "sh")
+    desk.first.run('export PATH="$PWD/.venv/bin:$PATH"')
+    status, _ = desk.first.run(f"{rendering.strip()} --upstream {PRINTED_ADDRESS}")
+    assert status == 0
+    assert "streams.example.com" in (tmp_path / "headgate.conf").read_text()
+    (scraping,) = examples("README.md", "yaml")
+    checked = tmp_path / "prometheus.yml"
+    checked.write_text(scraping)
+    subprocess.run(["promtool", "check", "config", checked], check=True, capture_output=True)
+    (target,) = re.findall(r'targets: \["(\S+)"\]', scraping)
+    assert f"http://{target}" in README.partition("The dashboard is at")[2].splitlines()[0]
+    desk.server.start()
+    with urllib.request.urlopen(f"{desk.server.admin_url}/metrics") as answer:
+        assert b"headgate_requests_total" in answer.read()
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_python_of_the_readme_follows_what_it_appends(desk: Desk) -> None:
+    (program,) = examples("README.md", "python")
+    desk.server.start()
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", desk.spelled(program)], stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        printed = running.stdout.readline().split()
+        running.terminate()
+    assert printed[:2] == [b'b\'[{"id":', b"1}]'"]
