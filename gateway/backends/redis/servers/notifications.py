@@ -127,14 +127,26 @@ class Notifications:
 
     async def _find_all(self) -> None:
         """Subscribe to the removals, and to each channel where it is."""
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)
         try:
-            await self._settle(await self._primaries())
+            while True:
+                await self._settle(await self._primaries())
+                if self._assign_all():
+                    return
+                await asyncio.sleep(backoff.next_s())
         finally:
             self._finding = None
+
+    def _assign_all(self) -> bool:
+        """Subscribe to each channel whose server is known; return whether none is left.
+
+        One is left if slots have moved since the servers were asked.
+        """
         for channel in self._channels:
             known = self._topology.known_address(channel.decode())
             if known is not None:
                 self._assign(channel, known)
+        return None not in self._channels.values()
 
     async def _settle(self, addresses: list[Address]) -> None:
         for address in set(self._subscriptions) - set(addresses):
