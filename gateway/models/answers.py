@@ -227,15 +227,14 @@ class ModelAnswers:
         Return False if it is over, or if a process writes it.
         """
         path = self.streams.path(name)
-        self.left.names.discard(name)
         found = await record.read_record(self.streams, name)
-        if not found.answers:
-            return False
-        last = found.answers[-1]
-        if last.end is None and not await self.gateways.has_stopped(last.request):
-            return False
+        last = found.answers[-1] if found.answers else None
+        is_left = last is not None and (
+            last.end is not None or await self.gateways.has_stopped(last.request)
+        )
         running = self._all_running.answers.get(path)
-        if isinstance(running, WrittenAnswer):
+        if not is_left or isinstance(running, WrittenAnswer):
+            self.left.names.discard(name)
             return False
         if path in self._all_running.opening:
             self.left.names.add(name)  # another route with this folder may be looking, too

@@ -51,12 +51,16 @@ class LeftAnswers:
         """
         answers = self._answers
         streams = answers.streams
-        self.names.discard(name)
         found = await record.read_record(streams, name)
         end = await streams.end(name) if found.is_unfinished else None
-        if end is None or not may_go_on(found.answers[-1].request):
-            return
-        if answers.gateways.writes(found.answers[-1].request):
+        request = found.answers[-1].request if found.answers else None
+        if (
+            end is None
+            or request is None
+            or not may_go_on(request)
+            or answers.gateways.writes(request)
+        ):
+            self.names.discard(name)
             return
         if not is_awaited(found.answers[-1], end, answers.clock()):
             wait = record.encoded(WaitEntry(end.tail, answers.clock() + BACKGROUND_S))
@@ -64,6 +68,7 @@ class LeftAnswers:
             await streams.append(*place, [wait], stream_id=found.stream_id)
             log.warning("answer.waits_for_rest", stream=streams.path(name))
         if not self.is_own(found):
+            self.names.discard(name)
             return
         self.names.add(name)
         caller = answers.provider.own_caller()
