@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import subprocess
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
+CLOSING_S = 10.0  # of a browser, which closes in half a second where nothing else is done
 NGINX = """daemon off;
 pid nginx.pid;
 events {{}}
@@ -85,14 +87,15 @@ def nginx(folder: Path, *, port: int, tls_port: int, upstream: int) -> Iterator[
 
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """Run a browser."""
+    """Run a browser; one that does not close in time is left to what drives it, which kills it."""
     path, _, *arguments = CHROMIUM
-    async with async_playwright() as tool:
-        browser = await tool.chromium.launch(executable_path=path, args=arguments)
-        try:
-            yield browser
-        finally:
-            await browser.close()
+    tool = await async_playwright().start()
+    try:
+        yield await tool.chromium.launch(executable_path=path, args=arguments)
+    finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                await tool.stop()
 
 
 @contextlib.asynccontextmanager
