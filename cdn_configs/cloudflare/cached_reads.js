@@ -1,43 +1,45 @@
-// The answer to a read that many ask: a copy, or one answer for all who ask at the same time.
+// Answer a read that many clients send: from a stored copy, or with one response for all equal
+// requests that wait at the same time.
 
 import { NEVER, fromStored, lifetimeOf, mayShare, toStored } from "./lifetimes.js"
 import { isOfMany, isOwnSlot, load, marked, unchanged } from "./gateway.js"
 import { Unshared } from "./shared_reads.js"
 import { isNotModified, modeOf } from "../edge/reads.js"
 
-// Who waits for longer than a poll may last asks again: the request that began it is gone.
+// A request that has waited for longer than a long-poll lasts asks the gateway itself: the request
+// whose response it waits for has probably been lost.
 const PATIENCE_MS = CONFIG.patience_s * 1000
 const KEPT_MS = CONFIG.moment_s * 1000
 
-/** Answer a read; `loadOnce` gets it where there is no copy, `key` is all that it depends on. */
+/** Answer a read from the copy under `key`; without one, `loadOnce` fetches the response. */
 export async function cachedRead(read, key, { reads, ctx, loadOnce }) {
   const mode = modeOf(read, new URL(read.url))
-  // Once for an answer: a thousand may get it at the same moment.
+  // Computed once for each answer: a thousand requests may get it at the same moment.
   const own = isOwnSlot(read)
   const lifetime = (answer) => (answer.lifetime ??= lifetimeOf(mode, answer, own, CONFIG))
   const store = (answer) => storeFor(key, answer, lifetime(answer))
   const join = () => joinedRead(read, key, { reads, ctx, loadOnce, store })
-  // Who polls waits for what is under way. It is not in the cache yet, so that is not asked. What
-  // is purged is kept by Workers Cache alone: no other can be purged in all data centres.
+  // A poll joins an equal one that is under way, whose response cannot be in the cache yet. With
+  // --purge, only Workers Cache stores copies: the Cache API cannot purge in all data centres.
   const isAsked = !CONFIG.purges && !(mode === "poll" && reads.has(key))
   const stored = isAsked ? await caches.default.match(key) : null
   const copy = stored && fromStored(stored)
-  if (copy?.fresh_s > 0) return told(marked(copy.response, "HIT"), copy)
+  if (copy?.fresh_s > 0) return withLifetime(marked(copy.response, "HIT"), copy)
   if (copy?.stale_s > 0) {
-    ctx.waitUntil(join()) // a new copy, while this one is given out
-    return told(marked(copy.response, "STALE"), NEVER)
+    ctx.waitUntil(join()) // fetch a new copy while this one is served
+    return withLifetime(marked(copy.response, "STALE"), NEVER)
   }
   const { response, answer } = await join()
   if (response.status >= 500 && copy?.error_s > 0) {
     await response.body?.cancel()
-    return told(marked(copy.response, "STALE"), NEVER)
+    return withLifetime(marked(copy.response, "STALE"), NEVER)
   }
-  const whole = told(response, answer ? lifetime(answer) : NEVER)
-  // Workers Cache asks so for what was marked as stale. Who reads was answered before, by gateway.js.
+  const whole = withLifetime(response, answer ? lifetime(answer) : NEVER)
+  // Workers Cache sends If-None-Match for a stale copy. That of the client was handled by gateway.js.
   return isNotModified(read, whole.headers.get("ETag")) ? unchanged(whole) : whole
 }
 
-/** The response to one of those who ask the same, and the `answer` that they share, if they may. */
+/** Return the response to one of several equal requests, and the shared `answer` if there is one. */
 export async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
   const may = (response) => mayShare(response, isOwnSlot(read), isOfMany(read))
   const options = { ctx, patience_ms: PATIENCE_MS, mayShare: may, store }
@@ -51,17 +53,17 @@ export async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
   return { response: marked(response, how), answer }
 }
 
-// What may not be kept, such as a refusal, is shared only by those who wait for it.
+// A response that may not be stored, such as an error, is shared only by requests that wait for it.
 function storeFor(key, answer, lifetime) {
   if (!(lifetime.fresh_s > 0)) return { kept_ms: 0 }
-  // Here it would outlast a purge, and be stored once more.
+  // A copy here would outlast a purge, and would then be stored again.
   if (CONFIG.purges) return { kept_ms: answer.status === 200 ? 0 : KEPT_MS }
-  const isStorable = answer.status === 200 // the Cache API keeps no 204, so it is only kept here
+  const isStorable = answer.status === 200 // the Cache API stores no 204: that stays in memory
   const stored = isStorable && caches.default.put(key, toStored(answer, lifetime))
   return { kept_ms: KEPT_MS, stored }
 }
 
-/** What an object keeps of its one read: polls that may be kept, whose readers go on to another key. */
+/** Return how long a Durable Object keeps the response to its read: a moment, if it is a poll. */
 export function keepPoll(read, answer) {
   const mode = modeOf(read, new URL(read.url))
   const isPurged = CONFIG.purges && answer.status === 200
@@ -69,11 +71,11 @@ export function keepPoll(read, answer) {
   return { kept_ms: mayKeep ? KEPT_MS : 0 }
 }
 
-// Workers Cache keeps what says nothing for two hours, and gives it out for good when this fails:
-// so it is told each time, of what is left of the lifetime.
-function told(response, { fresh_s, stale_s, error_s }) {
+// Without this field Workers Cache would store a response for two hours, and serve it without end
+// while this Worker fails. So each response has the rest of its lifetime in it.
+function withLifetime(response, { fresh_s, stale_s, error_s }) {
   const stale = `stale-while-revalidate=${stale_s}, stale-if-error=${error_s}`
-  const left = `public, max-age=${fresh_s}, ${stale}`
-  response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? left : "no-store")
+  const rest = `public, max-age=${fresh_s}, ${stale}`
+  response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? rest : "no-store")
   return response
 }

@@ -1,6 +1,6 @@
 // Who comes, and what nobody shares: a gateway that runs for every request.
 
-import { isOddlyAsked, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
+import { hasUnusualToken, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
 import { away, isForEvents } from "../edge/away.js"
 import { identityOf, isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
 
@@ -130,7 +130,7 @@ const ANYBODY = "anybody"
 /** Whose answers a read has to do with; null for one that only the gateway answers. */
 async function readerOf(request, url) {
   if (!saysWho(request, url, CONFIG)) return ANYBODY
-  if (isOddlyAsked(url)) return null
+  if (hasUnusualToken(url)) return null
   const { credentials, identity_headers } = CONFIG
   // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
   if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY

@@ -1,34 +1,34 @@
-// Purges: the gateway names tags, and Workers Cache drops, or marks as stale, what it has by them.
+// Purges: the gateway sends tags, and Workers Cache drops all copies with one of them.
 
 import { sha256 } from "./gateway.js"
 
-// Below no route: what begins with a dot is no name that people give a prefix.
+// It collides with no route, since nobody begins the prefix of one with a dot.
 export const PURGES = "/.headgate/purge"
 const MOST_TAGS = 100
 const LONGEST_BODY = 16 * 1024 // bytes; a hundred tags are a fifth of that
 const TAG = /^[!-+\--~]{1,256}$/
 
 /**
- * Answer `{"tags": [...]}`, sent with the secret `token`; with `"soft": true` copies are not dropped,
- * but confirmed before they are given out again.
+ * Answer a purge: a POST of `{"tags": [...]}` with the secret `token`. With `"soft": true`, copies
+ * are not dropped but revalidated before they are served again.
  *
- * `cache(tags, soft)` does it, and gives what Workers Cache says of it, or null where there is none.
+ * `cache(tags, soft)` purges, and returns the result of Workers Cache, or null if there is none.
  */
 export async function purged(request, token, cache) {
-  if (request.method !== "POST") return said(405, "a purge is a POST")
-  if (!(await isFromGateway(request, token))) return said(401, "the token is not PURGE_TOKEN")
+  if (request.method !== "POST") return reply(405, "a purge is a POST")
+  if (!(await isFromGateway(request, token))) return reply(401, "the token is not PURGE_TOKEN")
   const wanted = await wantedBy(request)
-  if (wanted === null) return said(400, `a purge names 1 to ${MOST_TAGS} tags`)
+  if (wanted === null) return reply(400, `a purge names 1 to ${MOST_TAGS} tags`)
   const result = await cache(wanted.tags, wanted.soft === true)
-  if (result === null) return said(501, "there is no Workers Cache here")
-  return result.success === true ? said(200, "", true) : said(502, "Workers Cache refused it")
+  if (result === null) return reply(501, "there is no Workers Cache here")
+  return result.success === true ? reply(200, "", true) : reply(502, "Workers Cache refused it")
 }
 
-// Digests are of one length, and tell nothing of where two texts begin to differ.
+// The time to compare digests does not depend on where the two secrets begin to differ.
 async function isFromGateway(request, token) {
-  const [, given] = (request.headers.get("Authorization") ?? "").match(/^Bearer ([!-~]+)$/i) ?? []
-  if (!token || !given) return false
-  return (await sha256(given)) === (await sha256(token))
+  const [, presented] = (request.headers.get("Authorization") ?? "").match(/^Bearer ([!-~]+)$/i) ?? []
+  if (!token || !presented) return false
+  return (await sha256(presented)) === (await sha256(token))
 }
 
 async function wantedBy(request) {
@@ -43,7 +43,7 @@ async function wantedBy(request) {
   }
 }
 
-function said(status, error, success = false) {
+function reply(status, error, success = false) {
   const errors = error ? [{ message: error }] : []
   return Response.json({ success, errors }, { status, headers: { "Cache-Control": "no-store" } })
 }

@@ -1,42 +1,42 @@
-// Read tokens (JWT by Ed25519), verified here: whoever has one may have the copies of all.
+// Verify read tokens (JWT, signed by Ed25519). A reader with a valid one may get shared copies.
 //
-// Whatever is not as expected is no admission. Its request goes to the gateway, which says why.
+// A request with any other token goes to the gateway, which says what is wrong with it.
 
-const PREFIX = "token=" // in the query, for EventSource, which can set no header
+const PREFIX = "token=" // in the query: an EventSource cannot set headers
 const COOKIE = /(?:^|;)\s*__Secure-headgate="?([A-Za-z0-9._~+/=-]+)"?\s*(?=;|$)/g
-const IN_QUERY = /^[A-Za-z0-9._~+/-]+=*$/ // as Authorization can have it, and nothing decoded
+const IN_QUERY = /^[A-Za-z0-9._~+/-]+=*$/ // the characters of Authorization, without escapes
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
 const TYPE = "hg-read+jwt"
 const LONGEST_TOKEN = 8 * 1024
 const BELOW = "/*"
 
-/** The tokens in a query as they are spelled there, as the gateway takes them. */
+/** Return the tokens in a query, as they are spelled there. */
 export function tokensIn(url) {
   const pairs = url.search.slice(1).split("&")
   return pairs.filter((one) => one.startsWith(PREFIX)).map((one) => one.slice(PREFIX.length))
 }
 
-/** Whether the tokens in a query say nothing plain: what becomes of them is the gateway's to say. */
-export function isOddlyAsked(url) {
-  const asked = tokensIn(url)
-  const isPlain = url.searchParams.getAll("token").length === asked.length // none is %74oken
-  return !isPlain || asked.length > 1 || !asked.every((token) => IN_QUERY.test(token))
+/** Whether a query has several tokens, or an escaped one: the gateway has to decide then. */
+export function hasUnusualToken(url) {
+  const tokens = tokensIn(url)
+  const isPlain = url.searchParams.getAll("token").length === tokens.length // no name is escaped, as %74oken
+  return !isPlain || tokens.length > 1 || !tokens.every((token) => IN_QUERY.test(token))
 }
 
-/** The token that a read presents: of Authorization, else of its query, else of its cookie. */
+/** Return the token of a read: from Authorization, else from its query, else from its cookie. */
 export function tokenOf(request, url) {
-  const asked = tokensIn(url)
+  const tokens = tokensIn(url)
   const given = request.headers.get("Authorization")
   if (given !== null) return given.match(BEARER)?.[1] ?? null
-  if (asked.length) return asked[0]
+  if (tokens.length) return tokens[0]
   const cookies = [...(request.headers.get("Cookie") ?? "").matchAll(COOKIE)]
   return cookies.length === 1 ? cookies[0][1] : null
 }
 
-/** Whether a token lets its bearer read the stream at this path now. */
+/** Whether a token permits to read the stream at this path now. */
 export async function mayRead(token, path, { read_keys, usual_path, own_paths, token_age_s }) {
   if (token === null || token.length > LONGEST_TOKEN) return false
-  // In another spelling than the gateway's own it may be of another stream, or of another route.
+  // A path in an unusual spelling may be that of another stream, or of another route.
   if (!new RegExp(`${usual_path}$`).test(path) || !new RegExp(own_paths).test(path)) return false
   const parts = token.split(".")
   const [header, claims] = parts.map(decoded)
@@ -79,7 +79,7 @@ function bytesOf(part) {
   }
 }
 
-const importing = new Map() // key id to CryptoKey: as many as the file has
+const importing = new Map() // from key id to CryptoKey; as many as the file has
 
 function imported({ kid, x }) {
   if (!importing.has(kid)) {

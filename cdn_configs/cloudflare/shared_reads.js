@@ -1,14 +1,14 @@
-// Reads that are under way, one for all who ask the same.
+// Reads that are under way: one for all equal requests.
 //
-// What is shared is status, headers and bytes. A Response or its stream belongs to the request
-// that made it, and the runtime refuses it to any other.
+// They share the status, headers and bytes. A Response or its stream belongs to the request that
+// made it, and the runtime lets no other use it.
 
 import { LATE, within } from "../edge/within.js"
 
 const MOST_READS = 10_000 // under way or just ended; some hundred bytes each without their bodies
-const MOST_HELD_BYTES = 32 * 1024 * 1024 // of their bodies: a quarter of what an isolate may have
+const MOST_HELD_BYTES = 32 * 1024 * 1024 // of bodies: a quarter of the memory of an isolate
 
-/** An answer that only the reader who caused it may have; its body may be of any length. */
+/** A response for the one request that caused it; its body may have any length. */
 export class Unshared {
   constructor(response) {
     this.response = response
@@ -20,12 +20,13 @@ export class SharedReads {
   #heldBytes = 0
 
   /**
-   * The answer that `load` gives under this key, and "MISS" for who began it, else "COLLAPSED".
+   * Return the answer under this key, and "MISS" to the request that began the read with `load`,
+   * "COLLAPSED" to the others.
    *
-   * It is null when too much is under way, or nothing has come within `patience_ms`: the request
-   * that began it may be gone with its machine. Whoever leaves, `ctx` keeps the read alive.
-   * `mayShare` is asked of a response's head. `store` is given what others may have, too, and says
-   * for how long it is kept here, in milliseconds: for those who come while it is being stored.
+   * The answer is null if too many reads are under way, or if none came within `patience_ms`: the
+   * request that began the read may have been lost with its machine. `ctx` continues a read whose
+   * client has disconnected. `mayShare` decides by the head of the response. `store` stores an
+   * answer, and returns for how many milliseconds it stays here, for requests that come meanwhile.
    */
   async join(key, load, { ctx, patience_ms, mayShare, store }) {
     const begun = this.#current(key)
@@ -43,7 +44,7 @@ export class SharedReads {
     return [await read.answer, "MISS"]
   }
 
-  /** Whether a read is under way, or has ended so lately that its answer is still here. */
+  /** Whether a read is under way, or its answer is still here. */
   has(key) {
     return this.#current(key) !== undefined
   }
@@ -63,7 +64,7 @@ export class SharedReads {
     return { status: response.status, headers: [...response.headers], body }
   }
 
-  // All of it under waitUntil: what a request that has ended stores may be stored empty.
+  // All of it runs under waitUntil: after its request has ended, an empty body might be stored.
   async #end(read, store) {
     try {
       const answer = await read.answer
@@ -73,13 +74,13 @@ export class SharedReads {
       await stored
       if (!kept_ms) this.#drop(read)
     } catch {
-      this.#drop(read) // those who wait are told by `answer` itself
+      this.#drop(read) // requests that wait get the error from `answer`
     }
   }
 
   #hold(read, bytes) {
     if (this.#heldBytes + bytes > MOST_HELD_BYTES) this.#dropOld()
-    // Bytes whose number nobody knows (NaN) are not held, nor those of a read that was given up.
+    // A body of unknown length (NaN) is not held, nor that of a read that was dropped.
     if (read.isDropped || !(this.#heldBytes + bytes <= MOST_HELD_BYTES)) return false
     read.bytes = bytes
     this.#heldBytes += bytes

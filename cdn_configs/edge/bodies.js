@@ -1,6 +1,6 @@
-// Bodies that are sent while they come: generated, transformed, or events that end in time.
+// Streaming bodies: generated, transformed, or events that end before a limit of the platform.
 //
-// Only what every edge runtime has: Web Streams, TextEncoder, Uint8Array. There is no `Buffer`.
+// They use only what every edge runtime has: Web Streams, TextEncoder, Uint8Array, and no `Buffer`.
 
 import { LATE, within } from "./within.js"
 
@@ -8,10 +8,10 @@ const encoder = new TextEncoder()
 const KEEP_ALIVE = encoder.encode(":\n") // with a blank line some clients would see an event
 
 /**
- * A body of the texts that `source` gives, and `done`, which ends with it.
+ * Return a body of the texts that `source` yields, and `done`, a promise that ends with it.
  *
- * The pump is not awaited before the answer is returned: that would hold the whole body back.
- * Each write is: so a slow reader slows the source down, and a reader who left ends it.
+ * Return the response without awaiting `done`, which would hold the whole body back. Each write is
+ * awaited: a slow reader slows `source` down, and a reader that disconnects ends it.
  */
 export function generated(source) {
   const { readable, writable } = new TransformStream()
@@ -23,11 +23,11 @@ async function pump(source, writer) {
     for await (const text of source) await writer.write(encoder.encode(text))
     await writer.close()
   } catch (error) {
-    await writer.abort(error).catch(() => {}) // the reader has left, or the source has failed
+    await writer.abort(error).catch(() => {}) // the reader has disconnected, or the source has failed
   }
 }
 
-/** A text body that is changed on its way, part by part, with characters kept whole. */
+/** Return a text body whose parts are changed by `change`; no character is split between two parts. */
 export function transformed(body, change) {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
   const send = (text, controller) => text && controller.enqueue(encoder.encode(change(text)))
@@ -35,19 +35,19 @@ export function transformed(body, change) {
     new TransformStream({
       // `stream` keeps the first bytes of a character until the rest of it comes.
       transform: (part, controller) => send(decoder.decode(part, { stream: true }), controller),
-      // A character that was never finished is not lost in silence.
+      // An unfinished character at the end becomes U+FFFD.
       flush: (controller) => send(decoder.decode(), controller),
     }),
   )
 }
 
 /**
- * A body of a stream's events as they come, with comments in silence, that ends in time.
+ * Return a body that relays the events of a stream at once, and ends after `end_s` seconds.
  *
- * A comment comes first, since some platforms give a function only so long to begin, and another
- * after every `keepAlive_s` seconds of silence. After `end_s` seconds the body ends behind the next
- * control event. That one says where to go on, so its reader loses nothing and gets nothing twice.
- * A body that is not there `grace_s` later is cut, as the platform would cut it.
+ * It begins with a comment, because some platforms limit the time until a function begins to answer,
+ * and has another after every `keepAlive_s` seconds without an event. It ends after the first control
+ * event that comes then, which has the offset at which its reader continues: nothing is lost and
+ * nothing comes twice. If none comes within `grace_s` seconds, the body is cut off.
  */
 export function eventsUntil(body, { keepAlive_s, end_s = Infinity, grace_s = 2 }) {
   const { readable, writable } = new TransformStream()
@@ -55,7 +55,7 @@ export function eventsUntil(body, { keepAlive_s, end_s = Infinity, grace_s = 2 }
   const writer = writable.getWriter()
   const ends = Date.now() + end_s * 1000
   const relayed = relay(reader, writer, { keepAlive_ms: keepAlive_s * 1000, ends })
-  finish(relayed, reader, writer, ends + grace_s * 1000) // not awaited: the answer begins now
+  finish(relayed, reader, writer, ends + grace_s * 1000) // not awaited: the response begins now
   return readable
 }
 
@@ -68,7 +68,7 @@ async function relay(reader, writer, { keepAlive_ms, ends }) {
     if (left <= 0 && place.isBehindControl) return
     const part = await within(next, left > 0 ? Math.min(keepAlive_ms, left) : keepAlive_ms)
     if (part === LATE) {
-      // Inside an event a comment would become part of it.
+      // A comment inside an event would become part of it.
       if (place.isBetweenEvents && Date.now() < ends) await writer.write(KEEP_ALIVE)
       continue
     }
@@ -80,23 +80,23 @@ async function relay(reader, writer, { keepAlive_ms, ends }) {
 
 async function finish(relayed, reader, writer, cutAt) {
   try {
-    const left = writer.closed // rejected when the reader has left
+    const left = writer.closed // rejected when the reader has disconnected
     const isLate = (await within(Promise.race([relayed, left]), cutAt - Date.now())) === LATE
-    await (isLate ? writer.abort("the answer has lasted too long") : writer.close())
+    await (isLate ? writer.abort("the response has lasted too long") : writer.close())
   } catch (error) {
     await writer.abort(error).catch(() => {})
   } finally {
-    await reader.cancel().catch(() => {}) // or the stream's server would go on sending
+    await reader.cancel().catch(() => {}) // else the stream's server would go on sending
   }
 }
 
-const LONGEST_NAME = 32 // of a line, enough to know an `event:` line by
+const LONGEST_NAME = 32 // characters of a line that are kept: enough to recognise an `event:` line
 
-/** Where in an event stream its bytes have brought its reader. */
+/** The position in an event stream: inside an event, or after which kind of event. */
 class EventPlace {
-  #line = "" // the beginning of the line that has begun
-  #event = null // the name of the event that has begun, "" for one without, null between events
-  #wasControl = false // the last whole event
+  #line = "" // the beginning of the current line
+  #event = null // the name of the current event, "" without one, null between events
+  #wasControl = false // whether the last whole event was a control event
 
   get isBetweenEvents() {
     return this.#line === "" && this.#event === null
@@ -106,7 +106,7 @@ class EventPlace {
     return this.isBetweenEvents && this.#wasControl
   }
 
-  /** Go on over `part`, at most to the next end of a control event if `isLast`; how far it went. */
+  /** Move over `part`; if `isLast`, stop after a control event. Return the number of bytes passed. */
   pass(part, isLast) {
     let at = 0
     while (at < part.length) {

@@ -2,24 +2,24 @@
 
 import { eventsUntil, generated, transformed } from "./bodies.js"
 
-const MOST_PARTS = 1000 // of a generated body: whoever may call it decides how many
+const MOST_PARTS = 1000 // of a generated body: the client chooses the number
 const LONGEST_WAIT_MS = 1000
-// They tell of the bytes before: their number, coding and version, for how long caches may have
-// them, and by which tags these drop them.
+// These fields describe the original bytes: their length, coding and version, how long caches may
+// store them, and the tags for purges.
 const OF_WHAT_WAS_READ = [
   ...["Content-Length", "Content-Encoding", "ETag", "Age"],
   ...["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control"],
   ...["Surrogate-Control", "Surrogate-Key", "Cache-Tag", "Vercel-Cache-Tag"],
 ]
 
-// They tell browsers which pages may read the events.
+// These fields tell browsers which pages may read the events.
 const FOR_PAGES = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"]
 
 /**
  * Answer /generated, /transformed/STREAM or /events/STREAM.
  *
- * `origin` is where Headgate serves streams, such as https://streams.example.com/v1/stream. `keep`
- * is told of work that is to be finished when its reader has left. `times` are those of events.
+ * `origin` is the URL at which Headgate serves streams, such as https://streams.example.com/v1/stream.
+ * `keep` gets a promise of work to finish after the reader has disconnected. `times` is for events.
  */
 export async function answer(request, { origin, keep, times }) {
   const url = new URL(request.url)
@@ -47,7 +47,7 @@ async function* counted(parts, wait_ms) {
   }
 }
 
-/** A read of a stream in capitals: put your own change of a text here. */
+/** Return the text of a stream in capitals: put your own change of a text here. */
 async function shouted(target) {
   const read = await fetch(target)
   const headers = new Headers(read.headers)
@@ -61,18 +61,18 @@ async function events(request, target, times) {
   const followed = new URL(target)
   followed.searchParams.set("live", "sse")
   const headers = new Headers()
-  // Where an EventSource wants to go on, and whose page it is of.
+  // Where an EventSource continues, and the web site of its page.
   for (const name of ["Last-Event-ID", "Origin"]) {
     if (request.headers.has(name)) headers.set(name, request.headers.get(name))
   }
-  // The reader's signal: who leaves in silence is followed no longer.
+  // The read of the stream ends when the reader disconnects.
   const read = await fetch(followed, { headers, signal: request.signal })
   if (read.status !== 200 || !read.body) return new Response(read.body, read)
-  // Nothing is left to be done for a reader who has left: so `keep` is not told, and the connection
-  // to the origin ends with the request.
+  // No work is left when the reader has disconnected: without `keep`, the connection to the origin
+  // ends with the request.
   const answered = new Headers({
     "Content-Type": "text/event-stream",
-    // Nothing on the way may keep, compress or gather the events.
+    // No proxy may store, compress or collect the events.
     "Cache-Control": "no-cache, no-transform",
   })
   for (const name of FOR_PAGES) {

@@ -1,10 +1,10 @@
-// What a request to a stream is, and which requests are the same read.
+// The mode of a request to a stream, and which requests are equal reads.
 
-// Repeated, they mean something else to each server that reads them: nobody may share the answer.
+// Servers do not agree on the value of a repeated parameter: nobody shares the response then.
 const SINGLE = ["offset", "live", "cursor", "rk"]
-const TOKEN = "token" // of the query: a credential, for EventSource, which can set no header
+const TOKEN = "token" // in the query: a credential, since an EventSource cannot set headers
 
-/** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
+/** Return the mode of a request: write, head, sse, poll, now, catch-up, or other (never shared). */
 export function modeOf(request, url) {
   if (request.method === "HEAD") return "head"
   if (request.method !== "GET") return "write"
@@ -18,20 +18,20 @@ export function modeOf(request, url) {
 }
 
 /**
- * The query with whole `name=value` pairs in order, so that another order makes no other key.
+ * Return the query with its `name=value` pairs sorted, so that their order makes no other key.
  *
- * Streams of own logs ignore all but `parameters`: in the key, each value would be another copy.
+ * The gateway's own streams ignore all parameters but `parameters`: the key does not have these.
  */
 export function sortedQuery(url, { own_paths, parameters }) {
   const isOwn = new RegExp(own_paths).test(url.pathname) && url.searchParams.has("offset")
   const ignored = new RegExp(`^(?!(?:${parameters})=)[A-Za-z0-9_.~-]+=`)
   const isLeftOut = (pair) => pair.startsWith(`${TOKEN}=`) || (isOwn && ignored.test(pair))
-  // A credential is in no key.
+  // No key has a credential.
   const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isLeftOut(pair))
   return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 
-/** Whether a request says who asks, by one of these headers or by a token in its URL. */
+/** Whether a request has credentials, in one of these headers or as a token in its URL. */
 export function saysWho(request, url, config) {
   const says = (name) => identityOf(request, url, name, config) !== null
   return url.searchParams.has(TOKEN) || config.identity_headers.some(says)

@@ -1,10 +1,10 @@
-// Waiting for no longer than so long.
+// Wait for a promise for a limited time.
 
 export const LATE = Symbol("nothing came in time")
 
-/** What a promise gives, or LATE when it takes longer. */
+/** Return the result of a promise, or LATE if it takes longer than `ms` milliseconds. */
 export async function within(promise, ms) {
-  if (ms === Infinity) return promise // a timer of so many milliseconds would end at once
+  if (ms === Infinity) return promise // setTimeout would fire at once
   let timer
   const late = new Promise((resolve) => {
     timer = setTimeout(resolve, Math.max(0, ms), LATE)

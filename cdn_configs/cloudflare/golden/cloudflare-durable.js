@@ -4,7 +4,7 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
 const CONFIG = {
   "again_s": 2,
   "credentials": "bypass",
-  "digest": "cloudflare-durable/d351a1477556252a",
+  "digest": "cloudflare-durable/1b4248782a25e3f2",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -27,13 +27,13 @@ const CONFIG = {
   "usual_path": "^(?:[A-Za-z0-9._~!$\u0026\u0027()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
 }
 
-// What a request to a stream is, and which requests are the same read.
+// The mode of a request to a stream, and which requests are equal reads.
 
-// Repeated, they mean something else to each server that reads them: nobody may share the answer.
+// Servers do not agree on the value of a repeated parameter: nobody shares the response then.
 const SINGLE = ["offset", "live", "cursor", "rk"]
-const TOKEN = "token" // of the query: a credential, for EventSource, which can set no header
+const TOKEN = "token" // in the query: a credential, since an EventSource cannot set headers
 
-/** The mode of a request: write, head, sse, poll, now, catch-up; or other, which nobody shares. */
+/** Return the mode of a request: write, head, sse, poll, now, catch-up, or other (never shared). */
 function modeOf(request, url) {
   if (request.method === "HEAD") return "head"
   if (request.method !== "GET") return "write"
@@ -47,20 +47,20 @@ function modeOf(request, url) {
 }
 
 /**
- * The query with whole `name=value` pairs in order, so that another order makes no other key.
+ * Return the query with its `name=value` pairs sorted, so that their order makes no other key.
  *
- * Streams of own logs ignore all but `parameters`: in the key, each value would be another copy.
+ * The gateway's own streams ignore all parameters but `parameters`: the key does not have these.
  */
 function sortedQuery(url, { own_paths, parameters }) {
   const isOwn = new RegExp(own_paths).test(url.pathname) && url.searchParams.has("offset")
   const ignored = new RegExp(`^(?!(?:${parameters})=)[A-Za-z0-9_.~-]+=`)
   const isLeftOut = (pair) => pair.startsWith(`${TOKEN}=`) || (isOwn && ignored.test(pair))
-  // A credential is in no key.
+  // No key has a credential.
   const pairs = url.search.slice(1).split("&").filter((pair) => pair && !isLeftOut(pair))
   return pairs.length ? `?${pairs.sort().join("&")}` : ""
 }
 
-/** Whether a request says who asks, by one of these headers or by a token in its URL. */
+/** Whether a request has credentials, in one of these headers or as a token in its URL. */
 function saysWho(request, url, config) {
   const says = (name) => identityOf(request, url, name, config) !== null
   return url.searchParams.has(TOKEN) || config.identity_headers.some(says)
@@ -100,13 +100,13 @@ function isEmptyTail(headers, body) {
   return body.byteLength === 0 || (body.byteLength === 2 && new TextDecoder().decode(body) === "[]")
 }
 
-// Waiting for no longer than so long.
+// Wait for a promise for a limited time.
 
 const LATE = Symbol("nothing came in time")
 
-/** What a promise gives, or LATE when it takes longer. */
+/** Return the result of a promise, or LATE if it takes longer than `ms` milliseconds. */
 async function within(promise, ms) {
-  if (ms === Infinity) return promise // a timer of so many milliseconds would end at once
+  if (ms === Infinity) return promise // setTimeout would fire at once
   let timer
   const late = new Promise((resolve) => {
     timer = setTimeout(resolve, Math.max(0, ms), LATE)
@@ -149,16 +149,16 @@ function away(request, { again_s, sites }) {
   return new Response(`: ${AWAY}\nretry: ${again_s}000\n\n`, { headers })
 }
 
-// Reads that are under way, one for all who ask the same.
+// Reads that are under way: one for all equal requests.
 //
-// What is shared is status, headers and bytes. A Response or its stream belongs to the request
-// that made it, and the runtime refuses it to any other.
+// They share the status, headers and bytes. A Response or its stream belongs to the request that
+// made it, and the runtime lets no other use it.
 
 
 const MOST_READS = 10_000 // under way or just ended; some hundred bytes each without their bodies
-const MOST_HELD_BYTES = 32 * 1024 * 1024 // of their bodies: a quarter of what an isolate may have
+const MOST_HELD_BYTES = 32 * 1024 * 1024 // of bodies: a quarter of the memory of an isolate
 
-/** An answer that only the reader who caused it may have; its body may be of any length. */
+/** A response for the one request that caused it; its body may have any length. */
 class Unshared {
   constructor(response) {
     this.response = response
@@ -170,12 +170,13 @@ class SharedReads {
   #heldBytes = 0
 
   /**
-   * The answer that `load` gives under this key, and "MISS" for who began it, else "COLLAPSED".
+   * Return the answer under this key, and "MISS" to the request that began the read with `load`,
+   * "COLLAPSED" to the others.
    *
-   * It is null when too much is under way, or nothing has come within `patience_ms`: the request
-   * that began it may be gone with its machine. Whoever leaves, `ctx` keeps the read alive.
-   * `mayShare` is asked of a response's head. `store` is given what others may have, too, and says
-   * for how long it is kept here, in milliseconds: for those who come while it is being stored.
+   * The answer is null if too many reads are under way, or if none came within `patience_ms`: the
+   * request that began the read may have been lost with its machine. `ctx` continues a read whose
+   * client has disconnected. `mayShare` decides by the head of the response. `store` stores an
+   * answer, and returns for how many milliseconds it stays here, for requests that come meanwhile.
    */
   async join(key, load, { ctx, patience_ms, mayShare, store }) {
     const begun = this.#current(key)
@@ -193,7 +194,7 @@ class SharedReads {
     return [await read.answer, "MISS"]
   }
 
-  /** Whether a read is under way, or has ended so lately that its answer is still here. */
+  /** Whether a read is under way, or its answer is still here. */
   has(key) {
     return this.#current(key) !== undefined
   }
@@ -213,7 +214,7 @@ class SharedReads {
     return { status: response.status, headers: [...response.headers], body }
   }
 
-  // All of it under waitUntil: what a request that has ended stores may be stored empty.
+  // All of it runs under waitUntil: after its request has ended, an empty body might be stored.
   async #end(read, store) {
     try {
       const answer = await read.answer
@@ -223,13 +224,13 @@ class SharedReads {
       await stored
       if (!kept_ms) this.#drop(read)
     } catch {
-      this.#drop(read) // those who wait are told by `answer` itself
+      this.#drop(read) // requests that wait get the error from `answer`
     }
   }
 
   #hold(read, bytes) {
     if (this.#heldBytes + bytes > MOST_HELD_BYTES) this.#dropOld()
-    // Bytes whose number nobody knows (NaN) are not held, nor those of a read that was given up.
+    // A body of unknown length (NaN) is not held, nor that of a read that was dropped.
     if (read.isDropped || !(this.#heldBytes + bytes <= MOST_HELD_BYTES)) return false
     read.bytes = bytes
     this.#heldBytes += bytes
@@ -253,7 +254,7 @@ class SharedReads {
   }
 }
 
-// For how long an answer may be given to others, and what the Cache API is told of it.
+// How long a response may be served to others, and how the Cache API stores it.
 
 
 const NEVER = { fresh_s: 0, stale_s: 0, error_s: 0 }
@@ -261,47 +262,47 @@ const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 
 
 const OF_ALL_SLOTS = /\b(origin|accept-encoding)\b/gi
 const OF_ITS_SLOT = /\b(origin|accept-encoding|authorization|cookie)\b/gi
-// All else may be what one reader is told, and others not; 502 is that the gateway is not reached.
-const ALIKE = [200, 204, 410, 502]
+// Statuses that are the same for all readers; 502 means that the gateway cannot be reached.
+const SAME_FOR_ALL = [200, 204, 410, 502]
 
 /**
- * Whether others may have this answer: `isOwnSlot` says that they may have what is private, and
- * `isOfMany` that they have other credentials.
+ * Whether other readers may get this response. With `isOwnSlot` they may get a private one, too;
+ * with `isOfMany` their credentials may differ.
  */
 function mayShare(response, isOwnSlot, isOfMany) {
   const { headers, status } = response
-  if (isOfMany && !ALIKE.includes(status)) return false
+  if (isOfMany && !SAME_FOR_ALL.includes(status)) return false
   const known = isOwnSlot ? OF_ITS_SLOT : OF_ALL_SLOTS
   const varies = (headers.get("Vary") ?? "").replace(known, "")
   if (headers.has("Set-Cookie") || status === 206 || /[^\s,]/.test(varies)) return false
-  const said = governing(headers)
-  if (said.has("private") && !isOwnSlot) return false
-  // A 204 of a long-poll and a failure are alike for all who wait, whatever browsers are told.
-  return status !== 200 || !said.has("no-store")
+  const directives = governing(headers)
+  if (directives.has("private") && !isOwnSlot) return false
+  // A 204 of a long-poll, and an error, are the same for all, whatever their Cache-Control says.
+  return status !== 200 || !directives.has("no-store")
 }
 
 /**
- * How long an answer is fresh, and how long it may be given out while a new one is fetched
- * (`stale_s`), or nobody answers (`error_s`).
+ * How long a response is fresh, and how long after that it may be served while a new one is fetched
+ * (`stale_s`), or while the gateway does not answer (`error_s`).
  */
 function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s, stale_if_error_s }) {
   const error_s = mode === "catch-up" ? stale_if_error_s : 0
   const headers = new Headers(answer.headers)
-  const said = governing(headers)
+  const directives = governing(headers)
   if (mode === "poll" && answer.status === 204) return { ...NEVER, fresh_s: moment_s }
   if (answer.status !== 200 || headers.has("Set-Cookie")) return NEVER
-  if (said.has("private") && !isOwnSlot) return NEVER
-  if (said.has("no-store")) return NEVER
-  // What is private says nothing to shared caches of what reached the tail.
-  if (said.has("no-cache")) return said.has("private") ? { fresh_s: moment_s, stale_s: 0, error_s } : NEVER
+  if (directives.has("private") && !isOwnSlot) return NEVER
+  if (directives.has("no-store")) return NEVER
+  // A private response that reached the tail has no s-maxage.
+  if (directives.has("no-cache")) return directives.has("private") ? { fresh_s: moment_s, stale_s: 0, error_s } : NEVER
   const age_s = Number(headers.get("Age") ?? 0)
-  const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - age_s
+  const left_s = Number(directives.get("s-maxage") ?? directives.get("max-age") ?? 0) - age_s
   const isEmpty = isEmptyTail(headers, answer.body)
   const most_s = isEmpty ? moment_s : mode === "poll" ? poll_data_s : Infinity
   const fresh_s = Math.min(left_s, most_s)
-  if (!(fresh_s > 0)) return NEVER // nor when it is no number
-  const mayBeStale = most_s === Infinity && !FORBID_STALE.some((one) => said.has(one))
-  const stale_s = (mayBeStale && Number(said.get("stale-while-revalidate"))) || 0
+  if (!(fresh_s > 0)) return NEVER // also if it is not a number
+  const mayBeStale = most_s === Infinity && !FORBID_STALE.some((one) => directives.has(one))
+  const stale_s = (mayBeStale && Number(directives.get("stale-while-revalidate"))) || 0
   return { fresh_s, stale_s, error_s }
 }
 
@@ -309,76 +310,76 @@ function governing(headers) {
   return directivesOf(headers.get("CDN-Cache-Control") ?? headers.get("Cache-Control"))
 }
 
-// The Cache API obeys these fields, and has no stale-while-revalidate: so what is stored says how
-// long it may be kept in all, and a field of our own keeps what its reader is told.
-const SPOKEN = ["Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Age"]
+// The Cache API obeys these fields, and knows no stale-while-revalidate. So the stored copy has a
+// max-age for the whole time, and one field of our own with the values that the reader gets.
+const REPLACED = ["Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Age"]
 const KEPT = "Headgate-Kept"
 
-/** An answer as the Cache API keeps it. */
+/** Return an answer as the Cache API stores it. */
 function toStored(answer, { fresh_s, stale_s, error_s }) {
   const headers = new Headers(answer.headers)
-  const spoken = SPOKEN.map((name) => headers.get(name))
-  for (const name of SPOKEN) headers.delete(name)
+  const values = REPLACED.map((name) => headers.get(name))
+  for (const name of REPLACED) headers.delete(name)
   headers.set("Cache-Control", `public, max-age=${fresh_s + Math.max(stale_s, error_s)}`)
-  headers.set(KEPT, JSON.stringify({ at_ms: Date.now(), fresh_s, stale_s, error_s, spoken }))
+  headers.set(KEPT, JSON.stringify({ at_ms: Date.now(), fresh_s, stale_s, error_s, values }))
   return new Response(answer.body.slice(0), { status: answer.status, headers })
 }
 
-/** The answer that a stored one keeps, how long it is fresh yet, and may be given out after that. */
+/** Return the answer in a stored copy, and how long it is still fresh, and then may be stale. */
 function fromStored(stored) {
   const response = new Response(stored.body, stored)
-  const { at_ms, fresh_s, stale_s, error_s, spoken } = JSON.parse(response.headers.get(KEPT))
+  const { at_ms, fresh_s, stale_s, error_s, values } = JSON.parse(response.headers.get(KEPT))
   const passed_s = Math.floor((Date.now() - at_ms) / 1000)
   for (const name of [KEPT, "CF-Cache-Status"]) response.headers.delete(name)
-  SPOKEN.forEach((name, at) => {
-    if (spoken[at] === null) response.headers.delete(name)
-    else response.headers.set(name, spoken[at])
+  REPLACED.forEach((name, at) => {
+    if (values[at] === null) response.headers.delete(name)
+    else response.headers.set(name, values[at])
   })
-  response.headers.set("Age", String(Number(spoken[3] ?? 0) + passed_s))
+  response.headers.set("Age", String(Number(values[3] ?? 0) + passed_s))
   const left_s = fresh_s - passed_s
   const over_s = Math.min(0, left_s)
   return { response, fresh_s: left_s, stale_s: stale_s + over_s, error_s: error_s + over_s }
 }
 
-// Read tokens (JWT by Ed25519), verified here: whoever has one may have the copies of all.
+// Verify read tokens (JWT, signed by Ed25519). A reader with a valid one may get shared copies.
 //
-// Whatever is not as expected is no admission. Its request goes to the gateway, which says why.
+// A request with any other token goes to the gateway, which says what is wrong with it.
 
-const PREFIX = "token=" // in the query, for EventSource, which can set no header
+const PREFIX = "token=" // in the query: an EventSource cannot set headers
 const COOKIE = /(?:^|;)\s*__Secure-headgate="?([A-Za-z0-9._~+/=-]+)"?\s*(?=;|$)/g
-const IN_QUERY = /^[A-Za-z0-9._~+/-]+=*$/ // as Authorization can have it, and nothing decoded
+const IN_QUERY = /^[A-Za-z0-9._~+/-]+=*$/ // the characters of Authorization, without escapes
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*) *$/i
 const TYPE = "hg-read+jwt"
 const LONGEST_TOKEN = 8 * 1024
 const BELOW = "/*"
 
-/** The tokens in a query as they are spelled there, as the gateway takes them. */
+/** Return the tokens in a query, as they are spelled there. */
 function tokensIn(url) {
   const pairs = url.search.slice(1).split("&")
   return pairs.filter((one) => one.startsWith(PREFIX)).map((one) => one.slice(PREFIX.length))
 }
 
-/** Whether the tokens in a query say nothing plain: what becomes of them is the gateway's to say. */
-function isOddlyAsked(url) {
-  const asked = tokensIn(url)
-  const isPlain = url.searchParams.getAll("token").length === asked.length // none is %74oken
-  return !isPlain || asked.length > 1 || !asked.every((token) => IN_QUERY.test(token))
+/** Whether a query has several tokens, or an escaped one: the gateway has to decide then. */
+function hasUnusualToken(url) {
+  const tokens = tokensIn(url)
+  const isPlain = url.searchParams.getAll("token").length === tokens.length // no name is escaped, as %74oken
+  return !isPlain || tokens.length > 1 || !tokens.every((token) => IN_QUERY.test(token))
 }
 
-/** The token that a read presents: of Authorization, else of its query, else of its cookie. */
+/** Return the token of a read: from Authorization, else from its query, else from its cookie. */
 function tokenOf(request, url) {
-  const asked = tokensIn(url)
+  const tokens = tokensIn(url)
   const given = request.headers.get("Authorization")
   if (given !== null) return given.match(BEARER)?.[1] ?? null
-  if (asked.length) return asked[0]
+  if (tokens.length) return tokens[0]
   const cookies = [...(request.headers.get("Cookie") ?? "").matchAll(COOKIE)]
   return cookies.length === 1 ? cookies[0][1] : null
 }
 
-/** Whether a token lets its bearer read the stream at this path now. */
+/** Whether a token permits to read the stream at this path now. */
 async function mayRead(token, path, { read_keys, usual_path, own_paths, token_age_s }) {
   if (token === null || token.length > LONGEST_TOKEN) return false
-  // In another spelling than the gateway's own it may be of another stream, or of another route.
+  // A path in an unusual spelling may be that of another stream, or of another route.
   if (!new RegExp(`${usual_path}$`).test(path) || !new RegExp(own_paths).test(path)) return false
   const parts = token.split(".")
   const [header, claims] = parts.map(decoded)
@@ -421,7 +422,7 @@ function bytesOf(part) {
   }
 }
 
-const importing = new Map() // key id to CryptoKey: as many as the file has
+const importing = new Map() // from key id to CryptoKey; as many as the file has
 
 function imported({ kid, x }) {
   if (!importing.has(kid)) {
@@ -560,7 +561,7 @@ const ANYBODY = "anybody"
 /** Whose answers a read has to do with; null for one that only the gateway answers. */
 async function readerOf(request, url) {
   if (!saysWho(request, url, CONFIG)) return ANYBODY
-  if (isOddlyAsked(url)) return null
+  if (hasUnusualToken(url)) return null
   const { credentials, identity_headers } = CONFIG
   // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
   if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY
@@ -591,42 +592,44 @@ function marked(response, how) {
   return response
 }
 
-// The answer to a read that many ask: a copy, or one answer for all who ask at the same time.
+// Answer a read that many clients send: from a stored copy, or with one response for all equal
+// requests that wait at the same time.
 
 
-// Who waits for longer than a poll may last asks again: the request that began it is gone.
+// A request that has waited for longer than a long-poll lasts asks the gateway itself: the request
+// whose response it waits for has probably been lost.
 const PATIENCE_MS = CONFIG.patience_s * 1000
 const KEPT_MS = CONFIG.moment_s * 1000
 
-/** Answer a read; `loadOnce` gets it where there is no copy, `key` is all that it depends on. */
+/** Answer a read from the copy under `key`; without one, `loadOnce` fetches the response. */
 async function cachedRead(read, key, { reads, ctx, loadOnce }) {
   const mode = modeOf(read, new URL(read.url))
-  // Once for an answer: a thousand may get it at the same moment.
+  // Computed once for each answer: a thousand requests may get it at the same moment.
   const own = isOwnSlot(read)
   const lifetime = (answer) => (answer.lifetime ??= lifetimeOf(mode, answer, own, CONFIG))
   const store = (answer) => storeFor(key, answer, lifetime(answer))
   const join = () => joinedRead(read, key, { reads, ctx, loadOnce, store })
-  // Who polls waits for what is under way. It is not in the cache yet, so that is not asked. What
-  // is purged is kept by Workers Cache alone: no other can be purged in all data centres.
+  // A poll joins an equal one that is under way, whose response cannot be in the cache yet. With
+  // --purge, only Workers Cache stores copies: the Cache API cannot purge in all data centres.
   const isAsked = !CONFIG.purges && !(mode === "poll" && reads.has(key))
   const stored = isAsked ? await caches.default.match(key) : null
   const copy = stored && fromStored(stored)
-  if (copy?.fresh_s > 0) return told(marked(copy.response, "HIT"), copy)
+  if (copy?.fresh_s > 0) return withLifetime(marked(copy.response, "HIT"), copy)
   if (copy?.stale_s > 0) {
-    ctx.waitUntil(join()) // a new copy, while this one is given out
-    return told(marked(copy.response, "STALE"), NEVER)
+    ctx.waitUntil(join()) // fetch a new copy while this one is served
+    return withLifetime(marked(copy.response, "STALE"), NEVER)
   }
   const { response, answer } = await join()
   if (response.status >= 500 && copy?.error_s > 0) {
     await response.body?.cancel()
-    return told(marked(copy.response, "STALE"), NEVER)
+    return withLifetime(marked(copy.response, "STALE"), NEVER)
   }
-  const whole = told(response, answer ? lifetime(answer) : NEVER)
-  // Workers Cache asks so for what was marked as stale. Who reads was answered before, by gateway.js.
+  const whole = withLifetime(response, answer ? lifetime(answer) : NEVER)
+  // Workers Cache sends If-None-Match for a stale copy. That of the client was handled by gateway.js.
   return isNotModified(read, whole.headers.get("ETag")) ? unchanged(whole) : whole
 }
 
-/** The response to one of those who ask the same, and the `answer` that they share, if they may. */
+/** Return the response to one of several equal requests, and the shared `answer` if there is one. */
 async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
   const may = (response) => mayShare(response, isOwnSlot(read), isOfMany(read))
   const options = { ctx, patience_ms: PATIENCE_MS, mayShare: may, store }
@@ -640,17 +643,17 @@ async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
   return { response: marked(response, how), answer }
 }
 
-// What may not be kept, such as a refusal, is shared only by those who wait for it.
+// A response that may not be stored, such as an error, is shared only by requests that wait for it.
 function storeFor(key, answer, lifetime) {
   if (!(lifetime.fresh_s > 0)) return { kept_ms: 0 }
-  // Here it would outlast a purge, and be stored once more.
+  // A copy here would outlast a purge, and would then be stored again.
   if (CONFIG.purges) return { kept_ms: answer.status === 200 ? 0 : KEPT_MS }
-  const isStorable = answer.status === 200 // the Cache API keeps no 204, so it is only kept here
+  const isStorable = answer.status === 200 // the Cache API stores no 204: that stays in memory
   const stored = isStorable && caches.default.put(key, toStored(answer, lifetime))
   return { kept_ms: KEPT_MS, stored }
 }
 
-/** What an object keeps of its one read: polls that may be kept, whose readers go on to another key. */
+/** Return how long a Durable Object keeps the response to its read: a moment, if it is a poll. */
 function keepPoll(read, answer) {
   const mode = modeOf(read, new URL(read.url))
   const isPurged = CONFIG.purges && answer.status === 200
@@ -658,12 +661,12 @@ function keepPoll(read, answer) {
   return { kept_ms: mayKeep ? KEPT_MS : 0 }
 }
 
-// Workers Cache keeps what says nothing for two hours, and gives it out for good when this fails:
-// so it is told each time, of what is left of the lifetime.
-function told(response, { fresh_s, stale_s, error_s }) {
+// Without this field Workers Cache would store a response for two hours, and serve it without end
+// while this Worker fails. So each response has the rest of its lifetime in it.
+function withLifetime(response, { fresh_s, stale_s, error_s }) {
   const stale = `stale-while-revalidate=${stale_s}, stale-if-error=${error_s}`
-  const left = `public, max-age=${fresh_s}, ${stale}`
-  response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? left : "no-store")
+  const rest = `public, max-age=${fresh_s}, ${stale}`
+  response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? rest : "no-store")
   return response
 }
 

@@ -5,16 +5,16 @@ const ALONE = "x-headgate-alone";
 const IDENTITY = ["authorization"];
 const OWN = new RegExp("^(?:/v1/stream)/");
 const ONCE = ["offset", "live", "cursor"];
-// Streams of own logs ignore all other parameters. In the key, each value would be another copy.
+// The gateway's own streams ignore all other parameters: the key does not have them.
 const OWN_PATH = /^(?:\/v1\/stream)\//;
 const PARAMETERS = ["offset", "live", "cursor", "view", "batch_ms", "lastEventId", "rk", "token"];
 
 function handler(event) {
   const request = event.request;
   const query = request.querystring;
-  // Only this function says who is alone.
+  // Only this function sets it: what a client sends is dropped.
   delete request.headers[ALONE];
-  // CloudFront writes X-Forwarded-For. What a client says of itself would give it its quota twice.
+  // CloudFront sets X-Forwarded-For. With a Forwarded of its own, a client would get its quota twice.
   delete request.headers.forwarded;
   if (mayShare(request, query)) {
     request.querystring = sorted(query, OWN_PATH.test(request.uri) && "offset" in query);
@@ -26,24 +26,24 @@ function handler(event) {
 }
 
 function mayShare(request, query) {
-  // HEAD would be answered by a stored GET, and tell an old tail.
+  // A HEAD would be answered from a stored GET, with an old tail.
   if (request.method !== "GET") return false;
-  // What one reader may see is nobody else's.
+  // A response to a reader with credentials is for that reader alone.
   // The streams of the gateway's own storage know readers by one cookie.
   const counts = (name) => name === "__Secure-headgate" || !OWN.test(request.uri);
   if (Object.keys(request.cookies).some(counts)) return false;
   if ("token" in query || IDENTITY.some((name) => name in request.headers)) return false;
-  // An escaped name may mean a key that is not seen here.
+  // An escaped name may stand for one of the names above.
   if (Object.keys(query).some((name) => /[%+]/.test(name))) return false;
-  // Of two values for one key, an edge and a server may take different ones.
+  // CloudFront and the gateway may use different values of a repeated parameter.
   if (ONCE.some((name) => name in query && query[name].multiValue)) return false;
-  // The tail of now has no URL of its own, also for those who wait there.
+  // offset=now means another place in the stream with each request, also for a long-poll.
   if ("offset" in query && query.offset.value === "now") return false;
-  // SSE goes through for each reader: CloudFront may hold back those who wait for an equal request.
+  // Each SSE reader gets a request of its own: CloudFront may delay those that wait for an equal one.
   return !("live" in query) || query.live.value === "long-poll";
 }
 
-// The same question in another order is the same question; the values of one key stay in order.
+// Sort the parameters, so that their order makes no other key; values of one parameter stay in order.
 function sorted(query, isOwn) {
   const pairs = [];
   const names = Object.keys(query).filter((name) => !isOwn || PARAMETERS.includes(name));
