@@ -46,8 +46,8 @@ CHANGED: dict[str, Changed] = {
     ),
     "a Worker has no header in its key": Changed(
         "cloudflare-worker",
-        "return identity_headers.map((name) => request.headers.get(name))",
-        "return []",
+        "return identity_headers.map(",
+        "return [].map(",
         {"private reads", "credentials"},
         credentials="per-credential",
     ),

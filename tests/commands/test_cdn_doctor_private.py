@@ -86,7 +86,7 @@ async def test_the_doctor_examines_shared_copies_of_readers_in_each_credentials_
             "no key",
             "reader-key",
             CheckVerdict.FAIL,
-            "with no credentials and no key got the data",
+            "a reader with no credentials and no key got the data",
         ),
         ("verified", "verified", CheckVerdict.PASS, "altered tokens are refused"),
         ("for all", "verified", CheckVerdict.FAIL, "a token with another signature is accepted"),

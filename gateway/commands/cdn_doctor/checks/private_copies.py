@@ -12,6 +12,7 @@ from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, sou
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.streams import READER_VARIABLE
+from gateway.protocol.http.identity import READER_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
+# Readers that may read nothing: by their Authorization and their Cookie.
+STRANGERS: Mapping[str, tuple[str | None, str]] = {
+    "no credentials": (None, ""),
+    "made-up credentials": ("Bearer doctor-made-up", ""),
+    "a made-up cookie": (None, f"session=doctor; {READER_COOKIE}=doctor-made-up"),
+}
 _JWT = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
 
 
@@ -42,10 +49,10 @@ async def reader_key(deployment: Deployment) -> Finding:
         "the start of the key": {"rk": key[:-1]},
     }
     for name, query in others.items():
-        for who, authorization in {"no": None, "made-up": "Bearer doctor-made-up"}.items():
-            reply = await _read(own, authorization, query)
+        for who, (authorization, cookie) in STRANGERS.items():
+            reply = await _read(own, authorization, query, cookie)
             if reply.is_good and reply.body == DATA:
-                saw = f"a reader with {who} credentials and {name} got the data"
+                saw = f"a reader with {who} and {name} got the data"
                 return failed("reader-key", f"{saw}{cache_claims(reply)}")
     return _shared(
         "reader-key",
@@ -71,6 +78,10 @@ async def verified(deployment: Deployment) -> Finding:
         for reply in (await _read(own, f"Bearer {forged}"), await _read(own, None, in_url)):
             if reply.is_good and reply.body == DATA:
                 return failed("verified", f"a token {name} is accepted")
+    for who, (authorization, cookie) in STRANGERS.items():
+        reply = await _read(own, authorization, None, cookie)
+        if reply.is_good and reply.body == DATA:
+            return failed("verified", f"a reader with {who} got the data{cache_claims(reply)}")
     return _shared("verified", again, "altered tokens are refused")
 
 
@@ -116,8 +127,14 @@ async def _closed(deployment: Deployment, suffix: str) -> OwnStream:
 
 
 async def _read(
-    own: OwnStream, authorization: str | None, query: Mapping[str, str] | None = None
+    own: OwnStream,
+    authorization: str | None,
+    query: Mapping[str, str] | None = None,
+    cookie: str = "",
 ) -> ProbeReply:
     return await own.asker.send(
-        own.as_somebody(authorization), "GET", query={"offset": own.start, **(query or {})}
+        own.as_somebody(authorization),
+        "GET",
+        query={"offset": own.start, **(query or {})},
+        headers={"Cookie": cookie} if cookie else None,
     )
