@@ -62,7 +62,7 @@ _NJS = msgspec.structs.replace(
     does_not=(
         *_NGINX.does_not[:2],
         "With per-credential, a reader's copy is served until its lifetime ends, also when the "
-        "gateway or the origin would not let him in any more.",
+        "gateway or the origin would no longer let that reader in.",
         *_NGINX.does_not[3:],
     ),
     credentials=("bypass", "per-credential", "reader-key", "asked"),

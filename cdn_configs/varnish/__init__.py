@@ -28,9 +28,9 @@ TARGETS = (
             "It does not end a shared SSE connection when its last reader is gone: that goes on "
             "until the gateway ends it (sse_max_age).",
             "It does not collapse polls whose answers are private, when they come without "
-            "credentials: each waits for one poll, and then for his own.",
+            "credentials: each waits for one poll, and then for its own.",
             "With per-credential, a reader's copy is served until its lifetime ends, also when "
-            "the gateway or the origin would not let him in any more.",
+            "the gateway or the origin would no longer let that reader in.",
         ),
         abilities=frozenset(
             {
