@@ -70,7 +70,7 @@ _FILE = re.compile(r"(/[A-Za-z0-9._~@+-]+)+")
 _SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # of Kubernetes: a label of RFC 1035
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-_SHIELD = re.compile(r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)+")
+_SHIELD = re.compile(r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*")
 # %61 is a to the gateway, and %2f is %2F: it takes such a path for another one than was sent.
 _USUAL_PATH = (
     "^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]"
@@ -109,6 +109,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stale_if_error_s: int = 0  # how long after its lifetime a copy is given while nobody answers
     token_age_s: int = TOKEN_AGE_S  # read tokens that last longer are the gateway's to judge
     read_keys: tuple[ReadKey, ...] = ()  # by which an edge verifies read tokens
+    compress_private: bool = False  # reads of readers with credentials, too
     shield: str = ""  # the place of its vendor by which all others ask the gateway; "" is none
 
     def __post_init__(self) -> None:

@@ -144,8 +144,17 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
         yield "has no shield: --shield is for a vendor that has one place ask for all others"
     elif options.shield and not re.fullmatch(target.shield, options.shield):
         yield f"takes {target.shield_words} as --shield, not {options.shield}"
+    if options.compress_private and "compresses" not in target.abilities:
+        yield "compresses nothing by this file: leave out --compress-private"
+    elif options.compress_private and _passes_private_reads(target, options):
+        yield "passes on private reads as they are: --compress-private is for other --credentials"
     if options.purge and target.no_purge:
         yield f"takes no purges: {target.no_purge}"
+
+
+def _passes_private_reads(target: Target, options: Options) -> bool:
+    """Return whether a target that compresses its copies has none of private reads."""
+    return options.credentials == "bypass" and "caches" in target.abilities
 
 
 def _not_stale(target: Target, options: Options) -> Iterator[str]:

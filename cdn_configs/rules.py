@@ -14,6 +14,13 @@ POLL_DATA_S = INTERVAL_S
 # Of SSE at edges that give one answer to many: how much later than the first others may join.
 SSE_JOIN_S = 2
 
+# Of history, if a shorter one would gain nothing.
+COMPRESSED_TYPES = (
+    *("text/plain", "text/csv", "text/html", "text/markdown"),
+    *("application/json", "application/x-ndjson", "application/ndjson"),
+)
+LEAST_COMPRESSED = 1024  # bytes
+
 # While the gateway is away: when to come back, and how long a request for events is held where an
 # edge can hold it. A restart takes some seconds, a deployment half a minute.
 AGAIN_S = 2
@@ -26,8 +33,15 @@ class Rules(msgspec.Struct, frozen=True):
     moment_s: int = MOMENT_S
     poll_data_s: int = POLL_DATA_S
     sse_join_s: int = SSE_JOIN_S
+    compressed_types: tuple[str, ...] = COMPRESSED_TYPES
+    least_compressed: int = LEAST_COMPRESSED
     again_s: int = AGAIN_S
     hold_s: int = HOLD_S
+
+    @property
+    def compressed(self) -> str:
+        """A regular expression of the values of Content-Type that are compressed."""
+        return f"^(?:{'|'.join(self.compressed_types)}) *(?:;|$)"
 
 
 RULES = Rules()

@@ -16,8 +16,16 @@ from cdn_configs.options import CredentialMode
 #   stale            stale-while-revalidate is served at once and refreshed behind
 #   conditional      a reader's If-None-Match is answered by the edge itself
 #   purges           an exact URL can be purged
+#   compresses       history that everybody may read is sent compressed
 Ability = Literal[
-    "caches", "collapses", "collapses-sse", "sorts-query", "stale", "conditional", "purges"
+    "caches",
+    "collapses",
+    "collapses-sse",
+    "sorts-query",
+    "stale",
+    "conditional",
+    "purges",
+    "compresses",
 ]
 Comment = Literal["#", "//", "json"]
 # How far a target's file was put to the test:

@@ -18,6 +18,7 @@ TARGETS = (
             "It stores whole chunks for as long as the gateway says.",
             "It makes equal reads of anonymous readers one request, long-polls too.",
             "It knows a question in whatever order its query is.",
+            "With --shield, one of its places asks the gateway for all others.",
         ),
         does_not=(
             "It stores and shares nothing that readers with credentials are answered. But they, "
@@ -41,6 +42,8 @@ TARGETS = (
         abilities=frozenset({"caches", "collapses", "sorts-query", "purges"}),
         no_per_credential="its cache key takes no header",
         no_upstream_ca="it trusts the public authorities, and verifies the name in --upstream",
+        shield="fr|il",
+        shield_words="fr (Paris) or il (Chicago)",
         longest_poll_s=50,
         longest_poll_reason=_KNOWN_TO_WAIT,
         longest_heartbeat_s=25,

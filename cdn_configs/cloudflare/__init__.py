@@ -32,7 +32,9 @@ _WORKER = Target(
         "It shares no read of over 32 MiB, or of unknown length.",
         "With verified, it does not hear of a revocation: a read token counts until it expires.",
     ),
-    abilities=frozenset({"caches", "collapses", "sorts-query", "stale", "conditional", "purges"}),
+    abilities=frozenset(
+        {"caches", "collapses", "sorts-query", "stale", "conditional", "purges", "compresses"}
+    ),
     needs_host=False,
     can_stand_alone=True,
     is_elsewhere=True,
@@ -79,7 +81,7 @@ _WRANGLER = msgspec.structs.replace(
         "Standalone, it has wrangler dev listen on an address of this machine alone.",
     ),
     does_not=("It does nothing without the Worker and package.json, which lie beside it.",),
-    abilities=frozenset(),
+    abilities=frozenset({"compresses"}),
     state="run by hand",
     checked="wrangler 4.164 took it, deploy --dry-run and dev. It was not deployed",
     checker=(),

@@ -1,6 +1,7 @@
 // Who comes, and what nobody shares: a gateway that runs for every request.
 
 import { hasUnusualToken, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
+import { toReader } from "./history.js"
 import { away, isForEvents } from "../edge/away.js"
 import { identityOf, isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
 
@@ -28,13 +29,14 @@ export async function gateway(request, share) {
   const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
   const response = new Response(shared.body, shared)
   response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
+  toReader(request, url, response, whose === ANYBODY && !url.searchParams.has("rk"))
   return isNotModified(request, response.headers.get("ETag")) ? unchanged(response) : response
 }
 
 /** Say of a response that its reader has it already. */
 export async function unchanged(response) {
   await response.body?.cancel()
-  response.headers.delete("Content-Length")
+  for (const name of ["Content-Length", "Content-Encoding"]) response.headers.delete(name)
   return new Response(null, { status: 304, headers: response.headers })
 }
 
@@ -157,6 +159,8 @@ const STATUS = {
 /** A response that says what was done here: X-Cache, and Cache-Status (RFC 9211). */
 export function marked(response, how) {
   response.headers.set("X-Cache", how)
+  const found = { HIT: "hit", STALE: "hit", BYPASS: "pass" }[how] ?? "miss"
+  response.headers.set("Server-Timing", `cache;desc=${found}`) // for pages (Resource Timing)
   response.headers.append("Cache-Status", `headgate-worker; ${STATUS[how]}`)
   return response
 }

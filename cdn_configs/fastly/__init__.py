@@ -20,6 +20,7 @@ TARGETS = (
             "It makes SSE reads that come within two seconds of each other one request, and passes "
             "each event on as it comes.",
             "It knows a question in whatever order its query is.",
+            "It compresses history that everybody may read, with gzip or Brotli.",
             "With --shield, one of its places asks the gateway for all others.",
             "It asks for a key before it purges; surrogate keys purge a stream at once.",
             "While the gateway is away it tells each EventSource to ask again.",
@@ -40,6 +41,7 @@ TARGETS = (
                 "stale",
                 "conditional",
                 "purges",
+                "compresses",
             }
         ),
         credentials=("bypass", "reader-key"),

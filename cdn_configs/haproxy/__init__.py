@@ -16,6 +16,7 @@ TARGETS = (
         does=(
             "Every request goes to the gateway as it is, and every answer comes back as it is.",
             "The first event of SSE comes at once.",
+            "History that everybody may read is sent with gzip.",
             "Long-polls and SSE outlive its time-outs.",
             "While the gateway is away it holds requests for events for up to 30 s.",
         ),
@@ -25,6 +26,7 @@ TARGETS = (
             "It collapses nothing: the gateway's own cache does that.",
         ),
         needs_host=False,
+        abilities=frozenset({"compresses"}),
         can_stand_alone=True,
         **keeps_nothing("it has no cache"),
         state="run",

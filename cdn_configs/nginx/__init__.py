@@ -7,7 +7,7 @@ import msgspec
 from cdn_configs.target import Ability, Target
 
 _ABILITIES: frozenset[Ability] = frozenset(
-    {"caches", "collapses", "sorts-query", "stale", "conditional", "purges"}
+    {"caches", "collapses", "sorts-query", "stale", "conditional", "purges", "compresses"}
 )
 _NGINX = Target(
     name="nginx",
@@ -22,6 +22,7 @@ _NGINX = Target(
         "Lifetimes are those that the gateway says, for CDNs too; stale copies are served while "
         "a new one is fetched, for as long as the gateway allows.",
         "SSE comes through unbuffered; writes and HEAD go through as they are.",
+        "History that everybody may read is sent with gzip.",
         "The order of offset, live and cursor makes no difference to the key.",
         "While the gateway is away it tells each EventSource to ask again.",
     ),
@@ -53,7 +54,7 @@ _NJS = msgspec.structs.replace(
     name="nginx-njs",
     title="nginx with njs",
     does=(
-        *_NGINX.does[:3],
+        *_NGINX.does[:4],
         "The order of all parameters makes no difference to the key.",
         "With per-credential, readers with credentials have copies of their own, under the "
         "SHA-256 of what tells who they are.",
@@ -86,6 +87,7 @@ _SCRIPT = Target(
     does_not=("It does nothing without the configuration nginx-njs, which imports it.",),
     needs_host=False,
     can_stand_alone=True,
+    abilities=frozenset({"compresses"}),
     credentials=("bypass", "per-credential", "reader-key", "asked"),
     why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
     state="run",

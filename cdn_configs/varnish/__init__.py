@@ -19,6 +19,7 @@ TARGETS = (
             "Lifetimes are those that the gateway says, for CDNs too; stale copies are served "
             "while a new one is fetched, for as long as the gateway allows.",
             "The order of the parameters makes no difference to the key.",
+            "History that everybody may read is sent with gzip.",
             "A reader who has the answer already gets a 304 without the gateway.",
             "With purge, all copies of a stream are dropped by its tag.",
             "While the gateway is away it tells each EventSource to ask again.",
@@ -35,7 +36,7 @@ TARGETS = (
         abilities=frozenset(
             {
                 *("caches", "collapses", "collapses-sse", "sorts-query"),
-                *("stale", "conditional", "purges"),
+                *("stale", "conditional", "purges", "compresses"),
             }
         ),
         needs_host=False,

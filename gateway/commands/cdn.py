@@ -92,6 +92,12 @@ _OPTIONS = (
         "--cache-size", metavar="SIZE", help="Size of the target's cache.  [default: 1GiB]"
     ),
     click.option(
+        "--compress-private",
+        is_flag=True,
+        default=None,
+        help="Compress shared reads of private streams, too: their lengths tell of contents.",
+    ),
+    click.option(
         "--shield",
         metavar="PLACE",
         help="Location of the vendor through which all others reach the gateway.  [default: none]",

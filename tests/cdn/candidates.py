@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tests.support.proxy_engines import Engine
 
 LACKS: dict[Ability, frozenset[Fault]] = {
-    "caches": frozenset({Fault.NO_HITS}),
+    "caches": frozenset({Fault.NO_HITS, Fault.NO_TIMING}),
+    "compresses": frozenset({Fault.NOT_COMPRESSED}),
     "collapses": frozenset({Fault.NO_COLLAPSE}),
     "collapses-sse": frozenset({Fault.NO_SSE_COLLAPSE}),
     "sorts-query": frozenset({Fault.ORDER_MATTERS}),
@@ -50,6 +51,7 @@ class Candidate:
     credentials: CredentialMode = "bypass"
     purge: bool = False
     stale_if_error_s: int = 0
+    compress_private: bool = False
 
     def __str__(self) -> str:
         return self.target if self.credentials == "bypass" else f"{self.target}, {self.credentials}"
@@ -79,6 +81,7 @@ class Candidate:
             credentials=self.credentials,
             purge=self.purge,
             stale_if_error_s=self.stale_if_error_s,
+            compress_private=self.compress_private,
             standalone=whole.can_stand_alone,
         )
         targets = (whole, *map(run_here, whole.beside))

@@ -38,6 +38,8 @@ CASES: Mapping[str, Case] = {
     "`offset=now` around an append": read_cases.now_twice,
     "a stale response while the origin is slow": read_cases.stale_while_revalidate,
     "revalidation of a reader's own copy": read_cases.not_modified,
+    "282 kB of token events, with gzip": read_cases.compression,
+    "`Server-Timing` of two equal reads": read_cases.timing,
     "`/a/b` and `/a%2Fb`": read_cases.encoded_slash,
     "SSE: the first event and a live one": sse_cases.events,
     "100 SSE readers": sse_cases.many_event_readers,
@@ -61,6 +63,7 @@ OF_CREDENTIALS = {
     **_of(live_cases.polls_with_news, live_cases.polls_without_news),
     "polls of two users": live_cases.polls_of_users_with_copies,
     **_of(live_cases.polls_with_cookies, read_cases.credential_cookie),
+    **_of(read_cases.compression, read_cases.timing),
     **_of(read_cases.users_apart, read_cases.reads_at_once, read_cases.not_modified),
     **_of(sse_cases.events, sse_cases.event_reader_resumes),
 }
@@ -68,6 +71,7 @@ OF_CREDENTIALS = {
 
 OF_SHARING = _of(
     *(read_cases.users_apart, live_cases.polls_with_cookies, read_cases.credential_cookie),
+    *(read_cases.compression, read_cases.timing),
     *(read_cases.head_around_append, read_cases.writes),
 )
 """Those in which it may matter that readers with credentials share, and that origins know them."""

@@ -31,6 +31,11 @@ class Fault(StrEnum):
     NO_304 = "a reader's copy is not revalidated"
     CONFIRMED_BEHIND = "only the origin revalidates a reader's copy"
     NOW_OLD = "`offset=now` returns an old tail"
+    NOT_COMPRESSED = "history is sent uncompressed"
+    WRONG_CODING = "a compressed response has the wrong body, `ETag` or `Vary`"
+    LENGTH_SHOWN = "a live or private response is compressed"
+    NO_TIMING = "pages cannot see whether a read was served from a copy"
+    TIMED_PRIVATE = "pages of other sites see whether a private read was served from a copy"
     HOT_LOOP = "a client that ignores cursors loops"
 
 

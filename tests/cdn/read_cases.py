@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import os
 import time
 from http import HTTPStatus
@@ -20,6 +22,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from tests.cdn.edges import Edge
     from tests.cdn.findings import Finding
+    from tests.support.http1 import Answer
 
 TAIL_S = 2.0  # a copy of one second, and one more where a server counts in whole ones
 # nginx does: what it keeps from the beginning of a second by the clock, it keeps for all of TAIL_S.
@@ -250,6 +253,78 @@ async def not_modified(edge: Edge) -> Finding:
     return finding(
         f"{again.status}, {reads} at the origin",
         {Fault.NO_304: again.status != 304, Fault.CONFIRMED_BEHIND: reads > 0},
+    )
+
+
+async def compression(edge: Edge) -> Finding:
+    """Token events of a model, read with and without gzip, under all that must go on to work."""
+    path = edge.origin.path(edge.prefix)
+    json_type = "application/json"
+    made = ask(edge.origin.port, "PUT", path, b'[{"begins":true}]', Content_Type=json_type)
+    closing = {"Content_Type": json_type, "Stream_Closed": "true"}
+    ask(edge.origin.port, "POST", path, token_events(), **closing)
+    target, gzip_taken = f"{path}?offset={made.next_offset}", {"Accept_Encoding": "gzip"}
+    packed = [edge.ask("GET", target, None, **gzip_taken) for _ in range(2)]
+    plain = [edge.ask("GET", target) for _ in range(2)]
+    ranged = edge.ask("GET", target, None, **gzip_taken, Range="bytes=0-99")
+    private = edge.ask("GET", target, None, **gzip_taken, Authorization="Bearer A")
+    live = edge.ask("GET", f"{target}&live=long-poll", None, **gzip_taken)
+    tags = {answer.get("etag") or "" for answer in (*packed, *plain)}
+    strong = {one.get("etag") for one in plain if not (one.get("etag") or "").startswith("W/")}
+    again = [edge.ask("GET", target, None, **gzip_taken, If_None_Match=tag) for tag in tags]
+    again += [edge.ask("GET", target, None, If_None_Match=tag) for tag in tags]
+    is_packed = [answer.get("content-encoding") == "gzip" for answer in packed]
+    bodies = {unpacked(answer) for answer in (*packed, *plain, ranged, private, live)}
+    return finding(
+        f"{len(plain[0].body) / 1000:.0f} → {len(packed[1].body) / 1000:.0f} kB",
+        {
+            Fault.NOT_COMPRESSED: not all(is_packed),
+            Fault.WRONG_CODING: bodies != {plain[0].body}
+            or {answer.status for answer in again} != {304}
+            or (
+                any(is_packed)
+                and (
+                    any((one.get("etag") or "") in strong for one in packed)
+                    or not all("accept-encoding" in vary(answer) for answer in (*packed, *plain))
+                )
+            ),
+            Fault.LENGTH_SHOWN: any("content-encoding" in one.headers for one in (private, live)),
+        },
+    )
+
+
+def token_events() -> bytes:
+    """Return 282 kB of JSON messages, as a model's answer has them."""
+    words = ("the", " answer", " of", " a", " model", " comes", " in", " tokens", ".", " It")
+    events = [
+        {"type": "delta", "index": 0, "id": f"msg_{number:05}", "text": words[number * 7 % 10]}
+        for number in range(4340)
+    ]
+    return json.dumps(events).encode()
+
+
+def unpacked(answer: Answer) -> bytes:
+    """Return the body as its reader sees it."""
+    return gzip.decompress(answer.body) if "content-encoding" in answer.headers else answer.body
+
+
+def vary(answer: Answer) -> str:
+    return (answer.get("vary") or "").lower()
+
+
+async def timing(edge: Edge) -> Finding:
+    """What a page of another site can measure of its reads, without and with credentials."""
+    target = whole_chunk(edge)
+    reads = [edge.ask("GET", target, None, Origin="https://app.example") for _ in range(2)]
+    private = edge.ask("GET", target, None, Origin="https://app.example", Authorization="Bearer A")
+    told = [answer.get("server-timing") for answer in reads]
+    allowed = {answer.get("timing-allow-origin") for answer in reads}
+    return finding(
+        ", ".join((one or "nothing").removeprefix("cache;desc=") for one in told),
+        {
+            Fault.NO_TIMING: (told, allowed) != (["cache;desc=miss", "cache;desc=hit"], {"*"}),
+            Fault.TIMED_PRIVATE: "timing-allow-origin" in private.headers,
+        },
     )
 
 

@@ -45,6 +45,7 @@ CHANGES: list[dict[str, Any]] = [
     {"upstream": "gateway.example.com:4437", "poll_s": 50, "purge": True},
     {"identity_headers": ("Authorization", "Cookie", "X-Api-Key")},
     {"identity_headers": ()},
+    {"shield": "fr"},
 ]
 
 
@@ -127,6 +128,14 @@ def test_the_bunny_pull_zone_overrides_no_lifetime_of_the_gateway() -> None:
     assert zone["EnableQueryStringOrdering"] is zone["EnableHostnameVary"] is True
 
 
+def test_the_bunny_pull_zone_has_the_chosen_shield_or_none() -> None:
+    zone = made()["pull_zone"]
+    assert zone["EnableOriginShield"] is False
+    assert "OriginShieldZoneCode" not in zone
+    zone = made(shield="il")["pull_zone"]
+    assert (zone["EnableOriginShield"], zone["OriginShieldZoneCode"]) == (True, "IL")
+
+
 def test_the_bunny_pull_zone_retries_no_request() -> None:
     zone = made()["pull_zone"]
     assert zone["OriginRetries"] == 0
@@ -203,6 +212,8 @@ def test_bunny_connects_to_port_443_by_https(upstream: str, url: str) -> None:
         ({"heartbeat_s": 26}, "cannot pass on SSE with heartbeats every 26 s"),
         ({"credentials": "per-credential"}, "its cache key takes no header"),
         ({"told_apart": True}, "the copy of an anonymous reader's answer"),
+        ({"shield": "eu-central-1"}, "takes fr .Paris. or il .Chicago. as --shield"),
+        ({"compress_private": True}, "compresses nothing by this file"),
         ({"sites": True}, "cannot keep the answers for one web site apart"),
     ],
 )

@@ -83,6 +83,10 @@ NARROW = Target(
             Options(host=HOST, shield="eu-central-1"),
             "narrow has no shield: --shield is for a vendor that has one place ask for all others",
         ),
+        (
+            Options(host=HOST, compress_private=True),
+            "narrow compresses nothing by this file: leave out --compress-private",
+        ),
         (Options(host=HOST, purge=True), "narrow takes no purges: it has no way in"),
         (
             Options(host=HOST, stale_if_error_s=30),
@@ -115,6 +119,7 @@ NARROW = Target(
         "poll",
         "heartbeat",
         "shield",
+        "compression",
         "purge",
         "stale-if-error",
         "readers",

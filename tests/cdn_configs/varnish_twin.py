@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+LENGTH = "std.integer(beresp.http.Content-Length, 0)"
 # Put in front: it runs before the file's own rules, and takes no decision.
 WATCH = """
 sub vcl_deliver {
@@ -71,7 +72,13 @@ def _translated(name: str, body: str) -> str:
         body = body.replace("req.url", "bereq.url").replace("return(pass)", "return(pass(1s))")
         body = body.replace("set beresp.cacheable = true;", "")  # Varnish stores any status
         body = body.replace("beresp.stale_while_revalidate", "beresp.grace")
+        body = re.sub(r"\breq\.http\.", "bereq.http.", body)
+        body = body.replace("std.atoi(beresp.http.Content-Length)", LENGTH)
+        body = body.replace("set beresp.brotli = true;", "").replace(
+            "beresp.gzip", "beresp.do_gzip"
+        )
         body = body.replace("beresp.stale_if_error", "beresp.keep")
+    body = body.replace('fastly_info.state ~ "^HIT"', "obj.hits > 0")
     # Of a request in the background there is a stale copy.
     body = body.replace("stale.exists", "bereq.is_bgfetch").replace("deliver_stale", "abandon")
     return f"sub {name} {{\n{body}}}\n"

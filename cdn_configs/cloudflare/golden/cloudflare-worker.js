@@ -3,13 +3,16 @@ import { WorkerEntrypoint } from "cloudflare:workers"
 
 const CONFIG = {
   "again_s": 2,
+  "compressed": "^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)",
+  "compresses_private": false,
   "credentials": "bypass",
-  "digest": "cloudflare-worker/8db4200ad51fc774",
+  "digest": "cloudflare-worker/63b743166d2968a4",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
     "Cookie"
   ],
+  "least_compressed": 1024,
   "moment_s": 1,
   "origin": "http://gateway.example.com:4437",
   "own_paths": "^(?:/v1/stream)/",
@@ -432,6 +435,36 @@ function imported({ kid, x }) {
   return importing.get(kid)
 }
 
+// What is said of a shared read on its way to one reader: how it is coded, and whether it was a copy.
+
+
+/** Prepare the response to a read that many share; `isPublic` says that everybody may read it. */
+function toReader(request, url, response, isPublic) {
+  const { headers } = response
+  const isPrivate = !isPublic || /private/i.test(headers.get("Cache-Control") ?? "")
+  const site = headers.get("Access-Control-Allow-Origin")
+  // Pages of other sites see Server-Timing of what everybody may read, if they may read it.
+  if (!isPrivate && site !== null) headers.set("Timing-Allow-Origin", site)
+  // From the lengths of private reads others could guess their contents.
+  const mayBe = CONFIG.compresses_private || !isPrivate
+  if (mayBe && modeOf(request, url) === "catch-up") compress(request, response)
+}
+
+// The runtime packs the body as Content-Encoding says.
+function compress({ headers: asked }, { status, headers }) {
+  const isLong = Number(headers.get("Content-Length") ?? 0) >= CONFIG.least_compressed
+  const isText = new RegExp(CONFIG.compressed, "i").test(headers.get("Content-Type") ?? "")
+  if (status !== 200 || !isLong || !isText || headers.has("Content-Encoding")) return
+  headers.append("Vary", "Accept-Encoding")
+  const taken = (asked.get("Accept-Encoding") ?? "").toLowerCase().split(",").map((one) => one.trim())
+  const coding = ["br", "gzip"].find((name) => taken.includes(name))
+  const tag = headers.get("ETag") ?? ""
+  if (tag.startsWith('"')) headers.set("ETag", `W/${tag}`) // one for all codings
+  if (coding === undefined) return
+  headers.set("Content-Encoding", coding)
+  headers.delete("Content-Length")
+}
+
 // Who comes, and what nobody shares: a gateway that runs for every request.
 
 
@@ -459,13 +492,14 @@ async function gateway(request, share) {
   const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
   const response = new Response(shared.body, shared)
   response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
+  toReader(request, url, response, whose === ANYBODY && !url.searchParams.has("rk"))
   return isNotModified(request, response.headers.get("ETag")) ? unchanged(response) : response
 }
 
 /** Say of a response that its reader has it already. */
 async function unchanged(response) {
   await response.body?.cancel()
-  response.headers.delete("Content-Length")
+  for (const name of ["Content-Length", "Content-Encoding"]) response.headers.delete(name)
   return new Response(null, { status: 304, headers: response.headers })
 }
 
@@ -588,6 +622,8 @@ const STATUS = {
 /** A response that says what was done here: X-Cache, and Cache-Status (RFC 9211). */
 function marked(response, how) {
   response.headers.set("X-Cache", how)
+  const found = { HIT: "hit", STALE: "hit", BYPASS: "pass" }[how] ?? "miss"
+  response.headers.set("Server-Timing", `cache;desc=${found}`) // for pages (Resource Timing)
   response.headers.append("Cache-Status", `headgate-worker; ${STATUS[how]}`)
   return response
 }

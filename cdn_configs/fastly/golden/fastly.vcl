@@ -118,14 +118,37 @@ sub vcl_fetch {
     return(pass);
   }
   # The rest is kept for as long as the gateway says, by Surrogate-Control or Cache-Control.
+  # History that everybody may read is stored compressed, one copy for each coding.
+  if (!(req.http.Authorization || req.http.Cookie || req.url ~ "[?&](?:rk|token)=") && req.url !~ "[?&]live=" && !beresp.http.Content-Encoding && std.atoi(beresp.http.Content-Length) >= 1024 && beresp.http.Content-Type ~ "(?i)^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)") {
+    if (beresp.http.Vary) {
+      set beresp.http.Vary = beresp.http.Vary + ", Accept-Encoding";
+    } else {
+      set beresp.http.Vary = "Accept-Encoding";
+    }
+    set beresp.http.ETag = regsub(beresp.http.ETag, {"^""}, {"W/""});
+    if (req.http.Accept-Encoding == "br") {
+      set beresp.brotli = true;
+    } elsif (req.http.Accept-Encoding == "gzip") {
+      set beresp.gzip = true;
+    }
+  }
   return(deliver);
 }
 
 sub vcl_deliver {
   #FASTLY deliver
 
+  # For pages that measure how long their reads take (Resource Timing). Pages of other sites see it of
+  # what everybody may read, if the gateway lets them read that.
+  set resp.http.Server-Timing = "cache;desc=miss";
+  if (fastly_info.state ~ "^HIT") {
+    set resp.http.Server-Timing = "cache;desc=hit";
+  }
+  if (!(req.http.Authorization || req.http.Cookie || req.url ~ "[?&](?:rk|token)=") && resp.http.Cache-Control !~ "(?i)private") {
+    set resp.http.Timing-Allow-Origin = resp.http.Access-Control-Allow-Origin;
+  }
   # By which the doctor tells whether this file is what its settings ask for.
-  set resp.http.Headgate-Config = "fastly/ba6c36f1b3bb3d14";
+  set resp.http.Headgate-Config = "fastly/6fd9766e3b404f0c";
   return(deliver);
 }
 

@@ -71,6 +71,13 @@ sub vcl_backend_response {
     # A stale copy was given meanwhile, and goes on to be: what is stored now would replace it.
     if (bereq.is_bgfetch && beresp.status >= 500) { return (abandon); }
 
+    # Stored compressed, and unpacked for readers who do not take that: both have a weak ETag.
+    if (beresp.status == 200 && beresp.http.Content-Type ~ "(?i)^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)" && std.integer(beresp.http.Content-Length, 0) >= 1024
+        && !(bereq.http.Authorization || bereq.http.Cookie) && beresp.http.Cache-Control !~ "(?i)private" && bereq.url !~ "[?&](rk|live)=") {
+        set beresp.do_gzip = true;
+        set beresp.http.ETag = regsub(beresp.http.ETag, {"^""}, {"W/""});
+    }
+
     # An answer for somebody. All branches return: the builtin code would have everybody who waits
     # go on one after the other for two minutes whenever an answer may not be kept.
     if (beresp.http.Set-Cookie || beresp.http.Vary ~ "\*") { return (pass(1s)); }
@@ -135,7 +142,7 @@ sub vcl_backend_error {
 
 sub vcl_synth {
     # Answers that Varnish makes itself do not come by vcl_deliver.
-    set resp.http.Headgate-Config = "varnish/286c3080944dd96b";
+    set resp.http.Headgate-Config = "varnish/e2a3f4477fb6c2b3";
     if (resp.status == 1200) {
         set resp.status = 200;
         set resp.reason = "OK";
@@ -171,7 +178,13 @@ sub vcl_deliver {
     elsif (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
     else { set resp.http.X-Cache = "MISS"; }
     set resp.http.X-Cache-Hits = obj.hits;
+    # For pages that measure how long their reads take (Resource Timing). Pages of other sites see it of
+    # what everybody may read, if the gateway lets them read that.
+    set resp.http.Server-Timing = "cache;desc=" + std.tolower(resp.http.X-Cache);
+    if (!obj.uncacheable && !(req.http.Authorization || req.http.Cookie || req.url ~ "[?&]token=") && req.url !~ "[?&]rk=" && resp.http.Cache-Control !~ "(?i)private") {
+        set resp.http.Timing-Allow-Origin = resp.http.Access-Control-Allow-Origin;
+    }
     # By which the doctor tells whether this file is what its settings ask for.
-    set resp.http.Headgate-Config = "varnish/286c3080944dd96b";
+    set resp.http.Headgate-Config = "varnish/e2a3f4477fb6c2b3";
     unset resp.http.Surrogate-Control;  # said to this cache alone
 }

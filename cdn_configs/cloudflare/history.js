@@ -1,0 +1,30 @@
+// What is said of a shared read on its way to one reader: how it is coded, and whether it was a copy.
+
+import { modeOf } from "../edge/reads.js"
+
+/** Prepare the response to a read that many share; `isPublic` says that everybody may read it. */
+export function toReader(request, url, response, isPublic) {
+  const { headers } = response
+  const isPrivate = !isPublic || /private/i.test(headers.get("Cache-Control") ?? "")
+  const site = headers.get("Access-Control-Allow-Origin")
+  // Pages of other sites see Server-Timing of what everybody may read, if they may read it.
+  if (!isPrivate && site !== null) headers.set("Timing-Allow-Origin", site)
+  // From the lengths of private reads others could guess their contents.
+  const mayBe = CONFIG.compresses_private || !isPrivate
+  if (mayBe && modeOf(request, url) === "catch-up") compress(request, response)
+}
+
+// The runtime packs the body as Content-Encoding says.
+function compress({ headers: asked }, { status, headers }) {
+  const isLong = Number(headers.get("Content-Length") ?? 0) >= CONFIG.least_compressed
+  const isText = new RegExp(CONFIG.compressed, "i").test(headers.get("Content-Type") ?? "")
+  if (status !== 200 || !isLong || !isText || headers.has("Content-Encoding")) return
+  headers.append("Vary", "Accept-Encoding")
+  const taken = (asked.get("Accept-Encoding") ?? "").toLowerCase().split(",").map((one) => one.trim())
+  const coding = ["br", "gzip"].find((name) => taken.includes(name))
+  const tag = headers.get("ETag") ?? ""
+  if (tag.startsWith('"')) headers.set("ETag", `W/${tag}`) // one for all codings
+  if (coding === undefined) return
+  headers.set("Content-Encoding", coding)
+  headers.delete("Content-Length")
+}
