@@ -93,12 +93,12 @@ async def cors(deployment: Deployment) -> Finding:
     """Check that pages of other web sites may read, if the server lets them."""
     own = deployment.reads.own
     if deployment.options.origins:
-        return await _allowed(own, deployment.options.origins)
+        return await _allowed(deployment, deployment.options.origins)
     query = {"offset": own.start}
     replies = [await own.read(query, {"Origin": site}) for site in (SITES[0], *SITES)]
     if refused := next((reply for reply in replies if not reply.is_good), None):
         return _refused("CORS", "a read for a page", refused)
-    return _of_any_site(replies) or await _preflight(deployment, replies[0])
+    return _of_any_site(replies) or await _preflight(deployment, replies[0], SITES[0])
 
 
 def _of_any_site(replies: list[ProbeReply]) -> Finding | None:
@@ -112,25 +112,29 @@ def _of_any_site(replies: list[ProbeReply]) -> Finding | None:
     return None
 
 
-async def _allowed(own: OwnStream, origins: Sequence[str]) -> Finding:
+async def _allowed(deployment: Deployment, origins: Sequence[str]) -> Finding:
     """Check that pages of `origins` may read, also where a copy was made for another page."""
+    own = deployment.reads.own
     query = {"cursor": FOR_PAGES, "offset": own.start}
-    for site in (SITES[0], *origins, *origins):
-        reply = await own.read(query, {"Origin": site})
+    sites = (SITES[0], *origins, *origins)
+    replies = [await own.read(query, {"Origin": site}) for site in sites]
+    for site, reply in zip(sites, replies, strict=True):
         if not reply.is_good:
             return unknown("CORS", f"a read was answered with: {reply.error_text}")
+        if wrong := _repeated(reply):
+            return failed("CORS", wrong, "CORS twice")
         allowed = reply.headers.get(ALLOW_ORIGIN)
         if site in origins and allowed not in {site, "*"}:
             saw = f"a page of {site} got {'no' if allowed is None else 'another'} {ALLOW_ORIGIN}"
             is_kept = source(reply) is AnswerSource.SHARED or allowed in origins
             return failed("CORS", f"{saw}{cache_claims(reply)}", "Vary" if is_kept else None)
-    return passed("CORS", f"pages of {' and '.join(origins)} may read, from copies as well")
+    return await _preflight(deployment, replies[-1], origins[-1])
 
 
-async def _preflight(deployment: Deployment, read: ProbeReply) -> Finding:
-    """Check what a preflight permits, and which fields a page may then see."""
+async def _preflight(deployment: Deployment, read: ProbeReply, site: str) -> Finding:
+    """Check what a preflight of a site permits, and which fields its page sees in a read."""
     asked = {
-        "Origin": SITES[0],
+        "Origin": site,
         "Access-Control-Request-Method": "GET",
         "Access-Control-Request-Headers": ASKED_FOR,
     }

@@ -14,11 +14,11 @@ import aiohttp
 
 from gateway.commands.cdn_doctor.checks.caching import made_up_credential
 from gateway.commands.cdn_doctor.checks.events import EVENT_STREAM, EventWatch
-from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.probe_sender import ProbeBounds
 from gateway.commands.cdn_doctor.streams import TEXT
-from gateway.commands.shell.failure import FAILURES
+from gateway.commands.shell.failure import FAILURES, Failed
 from gateway.protocol.http.identity import READER_COOKIE
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ async def _given_away(
     tasks: dict[_PrivateReader, tuple[asyncio.Task[bool], asyncio.Task[bool]]] = {}
     try:
         for reader in (owner, *strangers):
-            poll = _is_answered(own, reader, {"live": "long-poll", **tail})
-            watch = _has_event(own, reader, {"live": "sse", **tail})
-            tasks[reader] = asyncio.create_task(poll), asyncio.create_task(watch)
+            asked = _is_answered(own, reader, {"live": "long-poll", **tail})
+            watched = _has_event(own, reader, {"live": "sse", **tail})
+            tasks[reader] = asyncio.create_task(asked), asyncio.create_task(watched)
             if reader in {owner, strangers[-1]}:
                 await asyncio.sleep(UNDER_WAY_S)
         await own.append(b"2")
@@ -114,8 +114,9 @@ async def _given_away(
             if reader is not owner and True in got:
                 what = "a long-poll" if got[0] else "SSE"
                 return failed(CHECK, _got(reader, owner, what))
-        if not tasks[owner][0].done():
-            return unknown(CHECK, f"the poll of a reader with {owner.name} had no answer")
+        poll = tasks[owner][0]
+        if not (poll.done() and poll.result()):
+            raise Failed(f"a poll with {owner.name} did not end by an append")
         return None
     finally:
         started = [task for pair in tasks.values() for task in pair]
@@ -131,14 +132,15 @@ async def _at_once(
     query: dict[str, str] = {}
     for turn in range(ROUNDS):
         query = {"cursor": f"{len(owner.name)}{turn}", "offset": own.start}
-        replies = await asyncio.gather(
-            *(_read(own, reader, query) for reader in (owner, *strangers))
+        is_owned, *others = await asyncio.gather(
+            *(_is_answered(own, reader, query) for reader in (owner, *strangers))
         )
-        for reader, reply in zip(strangers, replies[1:], strict=True):
-            if reply.is_good:
-                return _got(reader, owner, "a read")
-    later = await _read(own, strangers[0], query)
-    return _got(strangers[0], owner, "a read, afterwards,") if later.is_good else None
+        if True in others:
+            return _got(strangers[others.index(True)], owner, "a read")
+        if not is_owned:
+            raise Failed(f"a read with {owner.name} was refused, or not answered")
+    is_kept = await _is_answered(own, strangers[0], query)
+    return _got(strangers[0], owner, "a read, afterwards,") if is_kept else None
 
 
 def _got(reader: _PrivateReader, owner: _PrivateReader, what: str) -> str:
