@@ -371,7 +371,7 @@ def _freshness(
         route.tail_directive,
         private_folders,
         route.closed_lifetime,
-        route.log_kind is not None and route.log_kind.keeps_offsets,
+        route.keeps_offsets,
     )
 
 

@@ -105,6 +105,17 @@ def test_the_lifetime_of_closed_streams_is_that_of_the_tail_where_streams_may_no
     assert Route.of({"prefix": "/a", "origin": origin, **given}).closed_lifetime == lifetime
 
 
+@pytest.mark.parametrize(
+    ("origin", "trusts"),
+    [("file:/x", True), ("redis://h", False), ("memory:", False), ("http://h", False)],
+)
+def test_purges_are_trusted_only_for_streams_that_end_by_requests_and_expiry(
+    origin: str, trusts: bool
+) -> None:
+    given = {"prefix": "/a", "origin": origin, "chunk_max_age": 86_400}
+    assert Route.of(given).keeps_offsets is trusts
+
+
 def test_the_console_names_the_log_kind_its_libraries_and_how_long_streams_last() -> None:
     assert policy.kind(toy()) == "toy"
     assert KIND.lasts in policy.sentences(toy())

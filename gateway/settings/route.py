@@ -331,10 +331,14 @@ class Route(LogSettings):
         It is chunk_max_age only if that is given, or if offsets of the log never come to mean other
         data. They may in some logs, and on other servers when a stream is created again.
         """
-        kind = self.log_kind
-        if (kind is not None and kind.keeps_offsets) or "chunk_max_age" in self.explicit_keys:
+        if self.keeps_offsets or "chunk_max_age" in self.explicit_keys:
             return self.chunk_max_age
         return MINUTE_S
+
+    @property
+    def keeps_offsets(self) -> bool:
+        """True if an offset never means other data, as streams end by requests and expiry only."""
+        return self.log_kind is not None and self.log_kind.keeps_offsets
 
     @property
     def closed_lifetime(self) -> int:

@@ -129,10 +129,8 @@ async def finished_answers(
     began, bodies = time.monotonic(), set[bytes]()
     for number in range(rounds):
         await asyncio.sleep(max(0.0, began + number * every_s - time.monotonic()))
-        client = await Client.connect(edge.port)
         for target in targets:
-            bodies.add((await client.ask(request("GET", target))).body)
-        client.close()
+            bodies.add((await asyncio.to_thread(edge.ask, "GET", target)).body)
     reads = edge.origin.asked(edge.prefix).reads - before
     ratio = 1 - reads / (answers * rounds)
     return finding(

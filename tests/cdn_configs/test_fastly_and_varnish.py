@@ -49,6 +49,8 @@ def says(lines: str, **more: str) -> tuple[tuple[str, str], ...]:
 
 USUALLY = Freshness()
 SPELLED = Freshness(tail_directive="max-age=0")
+PURGED = Freshness(purged_fields=("Surrogate-Control",))
+OTHERS_PURGED = Freshness(purged_fields=("CDN-Cache-Control",))
 CHUNK = cache_headers.chunk_lifetime(USUALLY, None)
 TAIL = cache_headers.tail_lifetime(USUALLY)
 EVENTS = "text/event-stream"
@@ -71,6 +73,15 @@ CASES = {
     ),
     "a-tail-that-is-asked-for-each-time": Case(
         CATCH_UP, Answer(fields=says(cache_headers.tail_lifetime(Freshness(tail_max_age=0)))), None
+    ),
+    "a-closed-stream": Case(
+        CATCH_UP, Answer(fields=says(cache_headers.closed_lifetime(USUALLY, None))), 60
+    ),
+    "a-closed-stream-where-this-cache-is-purged": Case(
+        CATCH_UP, Answer(fields=says(cache_headers.closed_lifetime(PURGED, None))), 86_400
+    ),
+    "a-closed-stream-where-another-cache-is-purged": Case(
+        CATCH_UP, Answer(fields=says(cache_headers.closed_lifetime(OTHERS_PURGED, None))), 60
     ),
     "an-answer-without-a-lifetime": Case(CATCH_UP, Answer(), None),
     "what-is-private": Case(CATCH_UP, Answer(fields=says(cache_headers.PRIVATE)), None),

@@ -180,6 +180,20 @@ def test_nginx_serves_no_expired_response_without_stale_while_revalidate(
     assert origin.asked[url.partition("?")[0]] == 2
 
 
+def test_the_lifetime_for_a_purged_nginx_is_its_own_and_is_not_passed_on(
+    nginx: int, origin: Origin
+) -> None:
+    second = ("Cache-Control: no-cache, s-maxage=1", "CDN-Cache-Control: public, max-age=1")
+    day = "Surrogate-Control: public, max-age=86400"
+    url, other = (origin.will_say(Said(READ, 200, fields)) for fields in ((*second, day), second))
+    first = asked(nginx, url, {})
+    assert first.get("Surrogate-Control") is None
+    assert first.get("CDN-Cache-Control") == "public, max-age=1"
+    assert results(nginx, other, {}) == ["MISS"]
+    assert first_after_hits(nginx, other).get("X-Cache-Status") == "EXPIRED"
+    assert results(nginx, url, {}) == ["HIT"]
+
+
 def test_nginx_serves_a_stale_response_while_it_revalidates(nginx: int, origin: Origin) -> None:
     url = origin.will_say(
         Said(READ, 200, ("Cache-Control: public, max-age=1, stale-while-revalidate=60",))

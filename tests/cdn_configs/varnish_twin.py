@@ -35,6 +35,15 @@ sub vcl_deliver {
 """
 
 
+# Before vcl_fetch Fastly goes by Surrogate-Control, which Varnish does not know.
+SURROGATE = r"""
+    if (beresp.http.Surrogate-Control ~ "max-age=[0-9]") {
+        set beresp.ttl = std.duration(
+            regsub(beresp.http.Surrogate-Control, "^.*max-age=([0-9]+).*$", "\1s"), 0s);
+    }
+"""
+
+
 def watched(own: str) -> str:
     """Varnish's own file, with answers that tell what became of them."""
     head = "vcl 4.1;\nimport std;\n"
@@ -77,7 +86,7 @@ def _translated(name: str, body: str) -> str:
         body = body.replace("set beresp.brotli = true;", "").replace(
             "beresp.gzip", "beresp.do_gzip"
         )
-        body = body.replace("beresp.stale_if_error", "beresp.keep")
+        body = SURROGATE + body.replace("beresp.stale_if_error", "beresp.keep")
     body = body.replace('fastly_info.state ~ "^HIT"', "obj.hits > 0")
     # Of a request in the background there is a stale copy.
     body = body.replace("stale.exists", "bereq.is_bgfetch").replace("deliver_stale", "abandon")
