@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import async_playwright
 
-from tests.admin.browser.serving import launch
+from tests.clients.pages import chromium
 from tests.support.serving import PREFIX, get, put, serving
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ async def test_a_page_stored_in_a_stream_cannot_write_from_a_browser(
     tell: Callable[[str], None],
 ) -> None:
     """Its browser would let it write: it is a page of the host itself."""
-    async with serving() as gateway, async_playwright() as tool:
-        browser = await launch(tool)
+    async with serving() as gateway, chromium() as browser:
         page = await browser.new_page()
         for number, (content_type, body) in enumerate(PAGES.items()):
             made = await gateway.ask(
@@ -53,7 +51,6 @@ async def test_a_page_stored_in_a_stream_cannot_write_from_a_browser(
             if not content_type.endswith(("octet-stream", "any")):  # those are saved, not shown
                 await page.goto(url, wait_until="load")
                 assert await page.title() != "acted"
-        await browser.close()
         assert (await gateway.ask(get("stolen"))).status == 404
     tell(f"{len(PAGES)} pages")
 

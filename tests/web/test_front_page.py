@@ -7,13 +7,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.async_api import async_playwright
 
 from gateway.web.handlers.front_page import Places, front_page, prefers_html
+from tests.clients.pages import chromium
 from tests.support.guarded_gateway import guarded
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, PREFIX, edge_serving, request, serving
-from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,21 +114,16 @@ def test_the_front_page_is_html_if_accept_prefers_html_to_json(accept: str, is_p
 async def test_the_front_page_fits_a_small_screen_without_browser_errors() -> None:
     complaints: list[Any] = []
     requests: list[str] = []
-    path, _, *arguments = CHROMIUM
-    async with serving() as gateway, async_playwright() as tool:
-        browser = await tool.chromium.launch(executable_path=path, args=arguments)
-        try:
-            page = await browser.new_page(viewport={"width": 360, "height": 640})
-            page.on("console", lambda message: complaints.append(message.text))
-            page.on("request", lambda asked: requests.append(asked.url))
-            url = f"http://127.0.0.1:{gateway.port}/"
-            await page.goto(url)
-            assert await page.title() == "Headgate"
-            assert await page.evaluate("document.documentElement.scrollWidth") == 360
-            styled = "getComputedStyle(document.querySelector('pre')).whiteSpace"
-            assert await page.evaluate(styled) == "pre-wrap"
-        finally:
-            await browser.close()
+    async with serving() as gateway, chromium() as browser:
+        page = await browser.new_page(viewport={"width": 360, "height": 640})
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("request", lambda asked: requests.append(asked.url))
+        url = f"http://127.0.0.1:{gateway.port}/"
+        await page.goto(url)
+        assert await page.title() == "Headgate"
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+        styled = "getComputedStyle(document.querySelector('pre')).whiteSpace"
+        assert await page.evaluate(styled) == "pre-wrap"
     assert complaints == []
     assert [one for one in requests if not one.startswith("data:")] == [url]
 

@@ -13,13 +13,12 @@ from admin.console import CONSOLE
 from tests.admin.browser.made_up import NOW
 from tests.admin.consoles import REQUESTS, Switchboard, sample, setup
 from tests.support.processes import ROOT
-from tests.support.unmodified_clients import CHROMIUM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiohttp import web
-    from playwright.async_api import Browser, BrowserContext, Page, Playwright, Request
+    from playwright.async_api import Browser, BrowserContext, Page, Request
 
     from admin.console import Console
 
@@ -49,12 +48,6 @@ def application(console: Console, **settings: Any) -> web.Application:
         for _ in app[ALERTS].evaluate(at, (failures,)):
             pass
     return app
-
-
-async def launch(tool: Playwright) -> Browser:
-    """The system's Chromium."""
-    path, _, *arguments = CHROMIUM
-    return await tool.chromium.launch(executable_path=path, args=arguments)
 
 
 class Tab:
