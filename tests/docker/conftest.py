@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from tests.support.shared_folder import shared_folder
 
-if TYPE_CHECKING:
-    from tests.docker.image import Image
-
 
 @pytest.fixture(scope="session")
-def image(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the built image, shared with the other workers of the run."""
     # What is imported here, `make test ARGS=tests/docker` does without.
     module = importlib.import_module("tests.docker.image")
-    image: Image = module.built_image(shared_folder(tmp_path_factory) / "image")
-    return image
+    return module.built_image(shared_folder(tmp_path_factory) / "image")

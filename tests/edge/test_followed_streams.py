@@ -187,7 +187,6 @@ async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop(
         assert origin.catch_ups.count(f"{S}?offset=0000") == 1
         origin.visible = None
         await origin.polled(2)
-        gateway.clock.advance(2)
         origin.append(b"c")
         assert await up_to(late, "0003") == "abc"
         assert await up_to(first, "0003") == "bc"

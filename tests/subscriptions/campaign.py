@@ -108,8 +108,7 @@ class Campaign:
             async def is_announced() -> bool:
                 return await self._wakes_written() != nothing
 
-            # A wake that is claimed before its event is written needs none; workers claim all the
-            # time.
+            # Workers claim all the time, and a wake that is claimed needs no event any more.
             await until(is_announced, within_s=SERVER_PATIENCE_S)
             for number in range(WORKERS):
                 self._begin(self._work(f"worker-{number}"), self._others)
