@@ -67,6 +67,8 @@ def bounds(target: Target) -> Iterator[str]:
 
 def exclusions(target: Target) -> Iterator[str]:
     """Yield what its options may be, and which it refuses: a sentence each."""
+    if target.balances:
+        yield "--upstream may name several gateways, as a:4437,b:4437."
     if target.shield:
         yield f"--shield may be {target.shield_words}: that place alone asks the gateway."
     refused: dict[str, list[str]] = {}  # what is refused for the same reason is one sentence

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
 from cdn_configs.errors import Refused
 from cdn_configs.read_keys import MOST_KEYS, ReadKey, keys_of
+from cdn_configs.upstreams import (
+    ANSWER_S,
+    Upstream,
+    answer_s,
+    is_here,
+    upstreams_of,
+    why_alone,
+)
 from gateway.protocol.http.identity import READER_COOKIE
-from gateway.settings.hosts import HOST, check_ipv6, is_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,8 +70,6 @@ LONGEST_MEMORY_S = 900  # of a yes: as long as a read token lasts that no look-u
 _HOST = re.compile(
     r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
 )
-_UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
-_IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _FILE = re.compile(r"(/[A-Za-z0-9._~@+-]+)+")
 _SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # of Kubernetes: a label of RFC 1035
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -84,7 +88,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Making one with a value that has no place in a configuration raises Refused.
     """
 
-    upstream: str = "127.0.0.1:4437"  # HOST:PORT of the gateway, as the edge reaches it
+    # HOST:PORT of the gateway, as the edge reaches it; of several gateways, separated by commas.
+    upstream: str = "127.0.0.1:4437"
     is_upstream_given: bool = False  # and not where the settings have the gateway listen
     scheme: Literal["", "http", "https"] = ""  # before --upstream; "" is as the settings say
     tls: bool = False  # the listener of the gateway has a certificate,
@@ -98,6 +103,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     purge: bool = False
     standalone: bool = False
     poll_s: int = 20  # the longest that the gateway holds a long-poll
+    answer_s: int = ANSWER_S  # the longest that an edge waits for an answer that waits for no news
     heartbeat_s: int = 15
     tail_s: int = 1  # the shortest that shared caches may keep what reached a tail
     sites: bool = False  # answers tell one web origin from another: cors_origins is a list
@@ -113,7 +119,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shield: str = ""  # the place of its vendor by which all others ask the gateway; "" is none
 
     def __post_init__(self) -> None:
-        _check_upstream(self.upstream)
+        upstreams_of(self.upstream)
         _check_host(self.host, standalone=self.standalone)
         _check_certificate_options(self.upstream_ca, self.upstream_name)
         if self.scheme not in {"", "http", "https"}:
@@ -124,6 +130,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("--listen", self.listen, 1, 65535)
         _check_number("--cache-size", self.cache_size, MIB, TIB)
         _check_number("the longest poll in seconds", self.poll_s, 1, 24 * 3600)
+        _check_number("the time to answer in seconds", self.answer_s, 1, 24 * 3600)
         _check_number("the heartbeat in seconds", self.heartbeat_s, 1, 3600)
         _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
         _check_number("--stale-if-error", self.stale_if_error_s, 0, LONGEST_STALE_S)
@@ -138,19 +145,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_items("header name", self.identity_headers, _HEADER)
 
     @property
-    def upstream_ipv4(self) -> str:
-        """The gateway's address; "" where that is a name or IPv6."""
-        return self.upstream_host if _IPV4.fullmatch(self.upstream_host) else ""
-
-    @property
-    def is_upstream_address(self) -> bool:
-        """True if the gateway is given by an address, of IPv4 or IPv6."""
-        return bool(self.upstream_ipv4) or ":" in self.upstream_host
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """The gateways, in the order in which they were named."""
+        return upstreams_of(self.upstream)
 
     @property
     def upstream_host(self) -> str:
-        """The gateway's name or address, without the brackets of IPv6."""
-        return self.upstream.rpartition(":")[0].strip("[]")
+        """The first gateway's name or address, without the brackets of IPv6."""
+        return self.upstreams[0].host
 
     @property
     def upstream_service(self) -> str:
@@ -160,8 +162,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def upstream_port(self) -> int:
-        """The port at which the gateway is reached."""
-        return int(self.upstream.rpartition(":")[2])
+        """The port at which the first gateway is reached."""
+        return self.upstreams[0].port
 
     @property
     def is_https(self) -> bool:
@@ -182,13 +184,13 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_upstream_here(self) -> bool:
-        """True if the upstream is a loopback address, at which every machine reaches itself."""
-        return _is_here(self.upstream_host)
+        """True if an upstream is a loopback address, at which every machine reaches itself."""
+        return any(one.is_here for one in self.upstreams)
 
     @property
     def is_host_here(self) -> bool:
         """True if the readers' host is a loopback address."""
-        return _is_here(self.host)
+        return is_here(self.host)
 
     @property
     def public_keys(self) -> list[dict[str, str]]:
@@ -215,6 +217,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         within = [one for one in others if any(one.startswith(f"{log}/") for log in self.own_logs)]
         but = f"(?!{_either(within)}/)" if within else ""
         return f"^{but}{_either(self.own_logs)}/"
+
+    @property
+    def paths(self) -> str:
+        """A regular expression of the paths of all routes' streams."""
+        return f"^{_either(self.prefixes)}/"
 
     @property
     def reader_cookie(self) -> str:
@@ -265,6 +272,12 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
     given = overridden.get("upstream")
     if isinstance(given, str) and "://" in given:
         overridden["scheme"], _, overridden["upstream"] = given.partition("://")
+    lone = why_alone(settings.route_table)
+    if lone and "," in str(overridden.get("upstream", "")):
+        raise Refused(
+            f"--upstream must name one gateway: two cannot share {lone}; streams in Redis or at "
+            "http(s) origins may have several"
+        )
     listen = settings.listen
     at = listen.reached_at
     return Options(
@@ -295,6 +308,7 @@ def settled(settings: Settings, credentials: object) -> dict[str, object]:
         "tls": bool(settings.tls_certificate),
         "client_certificates": bool(settings.tls_client_ca),
         "poll_s": math.ceil(settings.long_poll_timeout),
+        "answer_s": answer_s(routes),
         "heartbeat_s": math.ceil(settings.sse_heartbeat),
         "tail_s": min(route.tail_max_age for route in routes),
         "sites": bool(settings.cors_origins) and "*" not in settings.cors_origins,
@@ -327,36 +341,14 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
 def _check_host(host: str, *, standalone: bool) -> None:
     if not host or (len(host) <= LONGEST_HOST and _HOST.fullmatch(host)):
         return
-    if host != LOOPBACK_IPV6 and not (host.startswith("127.") and _is_here(host)):
+    if host != LOOPBACK_IPV6 and not (host.startswith("127.") and is_here(host)):
         raise Refused(f"--host {_text_of(host)} is no host name in lower case")
     if not standalone:
         raise Refused(f"--host {host} is of this machine alone: it is for --standalone")
 
 
-def _is_here(host: str) -> bool:
-    """Return whether every machine that asks there asks itself."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ip_address(host.strip("[]"))
-    except ValueError:  # a name
-        return False
-    return address.is_loopback or address.is_unspecified
-
-
 def _either(prefixes: Iterable[str]) -> str:
     return f"(?:{'|'.join(prefix.replace('.', '[.]') for prefix in prefixes)})"
-
-
-def _check_upstream(upstream: str) -> None:
-    match = _UPSTREAM.fullmatch(upstream)
-    if match is None or not is_port(int(match["port"])):
-        raise Refused(f"--upstream must be HOST:PORT, not {_text_of(upstream)}")
-    if match["ipv6"]:
-        try:
-            check_ipv6(match["ipv6"])
-        except ValueError as cause:
-            raise Refused(f"--upstream {cause}") from cause
 
 
 def _check_certificate_options(authorities: str, name: str) -> None:

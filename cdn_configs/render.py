@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cdn_configs.target import Target
 
 MARK = "headgate cdn "
+HEALTH_PATH = "/healthz"  # of the listener for streams: 200 as soon as a gateway serves
 # Every answer of a deployed file has this header, with the target and a digest of the file as it
 # was rendered. Rendering it again shows whether that would be another file.
 DIGEST_HEADER = "Headgate-Config"
@@ -40,6 +41,7 @@ def render(target: Target, options: Options) -> str:
         o=options,
         rules=RULES,
         mark=mark(target, options),
+        health_path=HEALTH_PATH,
         digest_header=DIGEST_HEADER,
         digest=blank,
     )
@@ -77,7 +79,8 @@ def mark(target: Target, options: Options) -> str:
 def check_fit(target: Target, options: Options) -> None:
     """Refuse what the target cannot do."""
     reasons = (
-        *(_not_reached, _not_in_cluster, _not_secure, _not_verified, _not_offered),
+        *(_not_reached, _not_in_cluster, _not_balanced),
+        *(_not_secure, _not_verified, _not_offered),
         *(_not_stale, _not_shared, _not_held),
     )
     for sentence in (one for reason in reasons for one in reason(target, options)):
@@ -106,6 +109,21 @@ def _not_in_cluster(target: Target, options: Options) -> Iterator[str]:
         )
 
 
+def _not_balanced(target: Target, options: Options) -> Iterator[str]:
+    """Yield why requests cannot go to several gateways."""
+    if len(options.upstreams) > 1 and not target.balances:
+        yield (
+            f"leads to one address, and --upstream names {len(options.upstreams)}: give it that of "
+            "a load balancer in front of the gateways"
+        )
+    if (
+        options.is_https
+        and len({one.host for one in options.upstreams}) > 1
+        and not options.upstream_name
+    ):
+        yield ("verifies one name in the certificates of all gateways: give it as --upstream-name")
+
+
 def _not_secure(target: Target, options: Options) -> Iterator[str]:
     """Yield why the connection to the gateway cannot be as it is asked."""
     for option in ("upstream_ca", "upstream_name"):
@@ -130,7 +148,7 @@ def _not_secure(target: Target, options: Options) -> Iterator[str]:
 
 def _not_verified(target: Target, options: Options) -> Iterator[str]:
     """Yield why there is no name that the gateway's certificate could be for."""
-    if options.is_https and options.is_upstream_address and not options.upstream_name:
+    if options.is_https and options.upstreams[0].is_ip and not options.upstream_name:
         how = "name the gateway in --upstream" if target.no_upstream_ca else "give --upstream-name"
         yield (
             f"verifies the name in the gateway's certificate, and {options.upstream_host} is an "

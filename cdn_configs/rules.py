@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from cdn_configs.upstreams import CONNECT_S
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import INTERVAL_S
 
@@ -21,9 +22,10 @@ COMPRESSED_TYPES = (
 )
 LEAST_COMPRESSED = 1024  # bytes
 
-# While the gateway is away: when to come back, and how long a request for events is held where an
-# edge can hold it. A restart takes some seconds, a deployment half a minute.
-AGAIN_S = 2
+# While the gateway is away: when to come back, at random between these, and how long a request for
+# events is held where an edge can hold it. A restart takes seconds, a deployment half a minute.
+AGAIN_S = 1
+AGAIN_MOST_S = 3
 HOLD_S = 30
 
 
@@ -35,7 +37,9 @@ class Rules(msgspec.Struct, frozen=True):
     sse_join_s: int = SSE_JOIN_S
     compressed_types: tuple[str, ...] = COMPRESSED_TYPES
     least_compressed: int = LEAST_COMPRESSED
+    connect_s: int = CONNECT_S
     again_s: int = AGAIN_S
+    again_most_s: int = AGAIN_MOST_S
     hold_s: int = HOLD_S
 
     @property

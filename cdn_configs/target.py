@@ -91,6 +91,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     no_https: str = ""
     # Why it trusts no authority but the public ones, and verifies the host name of the upstream.
     no_upstream_ca: str = ""
+    balances: bool = False  # over several gateways; it leaves out one that does not answer
     # Beside "bypass", which every target can; the reason is a sentence about why not.
     credentials: tuple[CredentialMode, ...] = ("bypass",)
     no_per_credential: str = ""

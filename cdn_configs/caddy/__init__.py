@@ -26,6 +26,7 @@ TARGETS = (
         ),
         abilities=frozenset({"compresses"}),
         can_stand_alone=True,
+        balances=True,
         **keeps_nothing("it has no cache"),
         state="run",
         checked="caddy validate, and the suite of real engines with Caddy 2.6",

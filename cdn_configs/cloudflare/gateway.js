@@ -2,7 +2,7 @@
 
 import { hasUnusualToken, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
 import { toReader } from "./history.js"
-import { away, isForEvents } from "../edge/away.js"
+import { away, fetchWithin, isForEvents, patienceFor } from "../edge/away.js"
 import { identityOf, isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
 
 // What a reader is known by. A request with Authorization would go around Workers Cache, so these
@@ -49,6 +49,7 @@ async function pass(request, url) {
   // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
   forwarded.headers.delete("Expect")
   const options = { cache: "no-store", redirect: "manual" }
+  options.patience_ms = patienceFor(request, url, CONFIG)
   const hold = () => reachAgain(request, forwarded, options)
   const answer = await (isForEvents(request, url) ? hold() : reach(request, forwarded, options))
   const response = marked(new Response(answer.body, answer), "BYPASS")
@@ -61,7 +62,7 @@ async function pass(request, url) {
 
 /** What the origin answers to a read that many may share. */
 export function load(read) {
-  const { pathname, search } = new URL(read.url)
+  const url = new URL(read.url)
   const headers = new Headers({ "Accept-Encoding": "identity" })
   const origin = read.headers.get("Origin")
   if (origin !== null) headers.set("Origin", origin)
@@ -69,8 +70,9 @@ export function load(read) {
     if (read.headers.has(kept)) headers.set(name, read.headers.get(kept))
   }
   const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
-  const options = { headers, signal, cache: "no-store", redirect: "manual" }
-  return reach(read, CONFIG.origin + pathname + search, options)
+  const patience_ms = patienceFor(read, url, CONFIG)
+  const options = { headers, signal, patience_ms, cache: "no-store", redirect: "manual" }
+  return reach(read, CONFIG.origin + url.pathname + url.search, options)
 }
 
 // What Cloudflare's network answers where a server refuses, resets or does not take a connection, has
@@ -93,8 +95,8 @@ async function reachAgain(request, target, options) {
   return away(request, CONFIG)
 }
 
-async function reached(target, options) {
-  const answer = await fetch(target, options).catch(() => null)
+async function reached(target, { patience_ms, ...options }) {
+  const answer = await fetchWithin(patience_ms, target, options).catch(() => null)
   if (answer === null || !UNREACHED.includes(answer.status)) return answer
   await answer.body?.cancel()
   return null

@@ -2,6 +2,34 @@
 
 const AWAY = "the gateway is away"
 
+const SMALL_BODY = 16 * 1024 // bytes, which come with the head or right after it
+
+/**
+ * For how many milliseconds a gateway may take to answer a request before it is taken for lost.
+ *
+ * Infinity for what waits for news (live reads and views, paths of no route), and for a longer body,
+ * whose client decides how fast it comes.
+ */
+export function patienceFor(request, url, { paths, answer_s }) {
+  const waits = url.searchParams.has("live") || url.searchParams.has("view")
+  const length = request.headers.get("Content-Length") ?? (request.body ? Infinity : 0)
+  const isLong = waits || Number(length) > SMALL_BODY || !new RegExp(paths).test(url.pathname)
+  return isLong ? Infinity : answer_s * 1000
+}
+
+/** What `fetch` gives; it fails when no head has come within `ms`, and lets the body take longer. */
+export async function fetchWithin(ms, target, options) {
+  if (ms === Infinity) return fetch(target, options)
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(), ms)
+  const signals = [late.signal, options.signal].filter(Boolean)
+  try {
+    return await fetch(target, { ...options, signal: AbortSignal.any(signals) })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** Whether a request is for events, which may be held. */
 export function isForEvents(request, url) {
   return request.method === "GET" && url.searchParams.get("live") === "sse"
@@ -13,8 +41,9 @@ export function isForEvents(request, url) {
  * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
  * by itself goes by the status.
  */
-export function away(request, { again_s, sites }) {
-  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": String(again_s) })
+export function away(request, { again_s, again_most_s, sites }) {
+  const wait_s = again_s + Math.random() * (again_most_s - again_s) // so that not all come at once
+  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": wait_s.toFixed() })
   const site = sites ? request.headers.get("Origin") : "*"
   if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
   if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
@@ -26,5 +55,5 @@ export function away(request, { again_s, sites }) {
     return new Response(`${AWAY}\n`, { status: 502, headers })
   }
   headers.set("Content-Type", "text/event-stream")
-  return new Response(`: ${AWAY}\nretry: ${again_s}000\n\n`, { headers })
+  return new Response(`: ${AWAY}\nretry: ${(wait_s * 1000).toFixed()}\n\n`, { headers })
 }

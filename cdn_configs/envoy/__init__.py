@@ -27,6 +27,7 @@ TARGETS = (
         ),
         needs_host=False,
         can_stand_alone=True,
+        balances=True,
         **keeps_nothing("it has no cache"),
         state="run by hand",
         checked="Once, by hand, with Envoy 1.40: envoy --mode validate, and the cases of the "

@@ -28,6 +28,7 @@ TARGETS = (
         needs_host=False,
         abilities=frozenset({"compresses"}),
         can_stand_alone=True,
+        balances=True,
         **keeps_nothing("it has no cache"),
         state="run",
         checked="haproxy -c, and the suite of real engines with HAProxy 2.6",

@@ -36,6 +36,7 @@ _NGINX = Target(
     ),
     abilities=_ABILITIES,
     can_stand_alone=True,
+    balances=True,
     credentials=("bypass", "reader-key"),
     why_not={
         "asked": "stock nginx cannot hash a credential, by which a yes is remembered; nginx-njs can"
@@ -88,6 +89,7 @@ _SCRIPT = Target(
     needs_host=False,
     can_stand_alone=True,
     abilities=frozenset({"compresses"}),
+    balances=True,
     credentials=("bypass", "per-credential", "reader-key", "asked"),
     why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
     state="run",

@@ -24,6 +24,7 @@ TARGETS = (
             "own configuration, as the page says.",
         ),
         can_stand_alone=True,
+        balances=True,
         **keeps_nothing("it has no cache"),
         state="run by hand",
         checked="Parsed by Traefik's published types, not run, by the suite. Run once, by hand, "

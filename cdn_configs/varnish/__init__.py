@@ -41,6 +41,7 @@ TARGETS = (
         ),
         needs_host=False,
         can_stand_alone=True,
+        balances=True,
         credentials=("bypass", "per-credential", "reader-key", "asked"),
         why_not={"verified": "VCL verifies no signatures"},
         no_https="open-source Varnish has no TLS to gateways. Run a proxy on its machine that "

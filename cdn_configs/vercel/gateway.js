@@ -1,6 +1,6 @@
 // Requests passed on to the origin, with what Vercel's CDN may keep of the answers.
 
-import { away } from "../edge/away.js"
+import { away, fetchWithin, patienceFor } from "../edge/away.js"
 import { directivesOf, modeOf, saysWho } from "../edge/reads.js"
 import { eventsUntil } from "../edge/bodies.js"
 
@@ -39,7 +39,7 @@ async function reach(request, target) {
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
   try {
     const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }
-    return await fetch(target, options)
+    return await fetchWithin(patienceFor(request, new URL(request.url), CONFIG), target, options)
   } catch {
     return null
   }

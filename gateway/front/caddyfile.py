@@ -40,6 +40,7 @@ def hosts_of_own_authority(settings: Settings) -> list[str]:
 def _caddyfile(
     settings: Settings, sockets: PublicSockets, hosts: Sequence[str], *, is_private: bool
 ) -> str:
+    decided = settled(settings, "bypass")
     is_internal = settings.front_acme == OWN_CA
     root = settings.front_acme_root
     return fill(
@@ -48,8 +49,8 @@ def _caddyfile(
         private=PRIVATE,
         admin=ADMIN,
         hosts=hosts,
-        upstream=f"unix/{UPSTREAM}",
-        sites=settled(settings, "bypass")["sites"],
+        upstreams=f"unix/{UPSTREAM}",
+        **{name: decided[name] for name in ("answer_s", "prefixes", "sites")},
         tls_fd=sockets.tls.fileno(),
         quic_fd=sockets.quic.fileno(),
         http_fd=None if sockets.http is None else sockets.http.fileno(),

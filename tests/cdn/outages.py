@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from cdn_configs.rules import AGAIN_S
+from cdn_configs.rules import AGAIN_MOST_S, AGAIN_S
 from gateway.settings import load
 from tests.cdn.candidates import Candidate
 from tests.cdn.origin import STREAMS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.clients.behind_proxies import Read
+    from tests.support.http1 import Answer
     from tests.support.unmodified_clients import Mode
 
     Client = tuple[str, Read, Mode]  # at which target
@@ -45,8 +46,19 @@ EVERY: Sequence[tuple[Read, Mode]] = (
     (read_with_python, "sse"),
     (read_with_python, "long-poll"),
 )
+WAITS = {str(seconds) for seconds in range(AGAIN_S, AGAIN_MOST_S + 1)}
+"""What Retry-After may say while the gateway is away."""
 HOLDING = frozenset({"nginx-njs", "haproxy", "caddy", "cloudflare-worker", "cloudflare-durable"})
 """Those that hold a request for events until the gateway is back."""
+
+
+def assert_away(answer: Answer, who: str) -> None:
+    """Assert that a page can read this error, and when to come back."""
+    assert answer.status in {502, 503, 504}, (who, answer)
+    assert answer.get("Cache-Control") == "no-store", (who, answer)
+    assert answer.get("Retry-After") in WAITS, (who, answer)
+    assert answer.get("Access-Control-Allow-Origin") == "*", (who, answer)
+    assert "Retry-After" in (answer.get("Access-Control-Expose-Headers") or ""), (who, answer)
 
 
 class LastingGateway(Headgate):

@@ -401,3 +401,54 @@ def test_one_cookie_counts_below_own_prefixes_without_an_http_origin_below_them(
         one for one in (*own, *origins) if re.match(options.own_targets, f"{one}/s?live=sse")
     ]
     assert tuple(matched) == trees
+
+
+@pytest.mark.parametrize(
+    ("origin", "refusal"),
+    [
+        ("redis://127.0.0.1", None),
+        ("http://127.0.0.1:1", None),
+        ("memory:", "two cannot share the memory of /v1"),
+        ("file:./streams", "two cannot share the folder of /v1"),
+    ],
+)
+def test_several_gateways_are_refused_for_a_log_that_belongs_to_one(
+    origin: str, refusal: str | None
+) -> None:
+    settings = Settings(routes=(Route(prefix="/v1", origin=origin),))
+    if refusal is None:
+        options = from_settings(settings, upstream="a:1,[::1]:2")
+        assert [(one.host, one.port) for one in options.upstreams] == [("a", 1), ("::1", 2)]
+        return
+    with pytest.raises(Refused, match=refusal):
+        from_settings(settings, upstream="a:1,b:1")
+
+
+@pytest.mark.parametrize("name", [name for name, one in TARGETS.items() if not one.balances])
+def test_a_target_that_leads_to_one_address_refuses_several_gateways(name: str) -> None:
+    options = Options(upstream="a:1,b:1", host="streams.example.com")
+    with pytest.raises(Refused, match="give it that of a load balancer"):
+        render(TARGETS[name], options)
+
+
+@pytest.mark.parametrize("text", ["a:1,", ",a:1", "a:1,a:1", "a:1 b:1", "a:1,b:1;", "a:1,b"])
+def test_a_list_of_gateways_with_a_mistake_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="--upstream"):
+        Options(upstream=text)
+
+
+@pytest.mark.parametrize(
+    ("origin", "timeouts", "seconds"),
+    [
+        ("memory:", {}, 10),
+        ("redis://127.0.0.1", {}, 11),
+        ("http://127.0.0.1:1", {}, 37),
+        ("http://127.0.0.1:1", {"response_timeout": 1.5, "read_timeout": 1.0}, 10),
+        ("http://127.0.0.1:1", {"response_timeout": 60.5, "connect_timeout": 1.0}, 64),
+    ],
+)
+def test_an_edge_waits_for_an_answer_for_as_long_as_the_gateway_may_take(
+    origin: str, timeouts: dict[str, float], seconds: int
+) -> None:
+    route = Route(prefix="/v1", origin=origin, **timeouts)
+    assert from_settings(Settings(routes=(route,))).answer_s == seconds

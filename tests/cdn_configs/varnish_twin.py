@@ -59,6 +59,7 @@ def translated(fastly: str, origin_port: int) -> str:
     subs = "".join(
         _translated(name, body)
         for name, body in re.findall(r"(?ms)^sub (\w+) \{\n(.*?)^\}\n", text)
+        if name not in {"vcl_miss", "vcl_pass"}  # time-outs
     )
     return f"vcl 4.1;\nimport std;\n{backend}{WATCH}{subs}"
 
@@ -66,6 +67,8 @@ def translated(fastly: str, origin_port: int) -> str:
 def _translated(name: str, body: str) -> str:
     body = body.replace("set req.backend = F_headgate;", "")
     body = body.replace("querystring.sort(", "std.querysort(")
+    body = re.sub(r'"\} randomint(\(.*?\)) \{"', r'"} + std.random\1 + {"', body)
+    body = body.replace("randomint(", "std.random(")
     if name == "vcl_recv":
         body = body.replace("return(lookup)", "return(hash)")
     elif name == "vcl_hash":

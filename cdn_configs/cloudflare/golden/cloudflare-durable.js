@@ -2,11 +2,13 @@
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
 
 const CONFIG = {
-  "again_s": 2,
+  "again_most_s": 3,
+  "again_s": 1,
+  "answer_s": 10,
   "compressed": "^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)",
   "compresses_private": false,
   "credentials": "bypass",
-  "digest": "cloudflare-durable/82d6d18903c3831f",
+  "digest": "cloudflare-durable/490a6ce7d898cfcd",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -18,6 +20,7 @@ const CONFIG = {
   "own_paths": "^(?:/v1/stream)/",
   "own_targets": "^(?:/v1/stream)/",
   "parameters": "offset|live|cursor|view|batch_ms|lastEventId|rk|token",
+  "paths": "^(?:/v1/stream)/",
   "patience_s": 30,
   "poll_data_s": 20,
   "purges": false,
@@ -125,6 +128,34 @@ async function within(promise, ms) {
 
 const AWAY = "the gateway is away"
 
+const SMALL_BODY = 16 * 1024 // bytes, which come with the head or right after it
+
+/**
+ * For how many milliseconds a gateway may take to answer a request before it is taken for lost.
+ *
+ * Infinity for what waits for news (live reads and views, paths of no route), and for a longer body,
+ * whose client decides how fast it comes.
+ */
+function patienceFor(request, url, { paths, answer_s }) {
+  const waits = url.searchParams.has("live") || url.searchParams.has("view")
+  const length = request.headers.get("Content-Length") ?? (request.body ? Infinity : 0)
+  const isLong = waits || Number(length) > SMALL_BODY || !new RegExp(paths).test(url.pathname)
+  return isLong ? Infinity : answer_s * 1000
+}
+
+/** What `fetch` gives; it fails when no head has come within `ms`, and lets the body take longer. */
+async function fetchWithin(ms, target, options) {
+  if (ms === Infinity) return fetch(target, options)
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(), ms)
+  const signals = [late.signal, options.signal].filter(Boolean)
+  try {
+    return await fetch(target, { ...options, signal: AbortSignal.any(signals) })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** Whether a request is for events, which may be held. */
 function isForEvents(request, url) {
   return request.method === "GET" && url.searchParams.get("live") === "sse"
@@ -136,8 +167,9 @@ function isForEvents(request, url) {
  * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
  * by itself goes by the status.
  */
-function away(request, { again_s, sites }) {
-  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": String(again_s) })
+function away(request, { again_s, again_most_s, sites }) {
+  const wait_s = again_s + Math.random() * (again_most_s - again_s) // so that not all come at once
+  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": wait_s.toFixed() })
   const site = sites ? request.headers.get("Origin") : "*"
   if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
   if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
@@ -149,7 +181,7 @@ function away(request, { again_s, sites }) {
     return new Response(`${AWAY}\n`, { status: 502, headers })
   }
   headers.set("Content-Type", "text/event-stream")
-  return new Response(`: ${AWAY}\nretry: ${again_s}000\n\n`, { headers })
+  return new Response(`: ${AWAY}\nretry: ${(wait_s * 1000).toFixed()}\n\n`, { headers })
 }
 
 // Reads that are under way: one for all equal requests.
@@ -512,6 +544,7 @@ async function pass(request, url) {
   // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
   forwarded.headers.delete("Expect")
   const options = { cache: "no-store", redirect: "manual" }
+  options.patience_ms = patienceFor(request, url, CONFIG)
   const hold = () => reachAgain(request, forwarded, options)
   const answer = await (isForEvents(request, url) ? hold() : reach(request, forwarded, options))
   const response = marked(new Response(answer.body, answer), "BYPASS")
@@ -524,7 +557,7 @@ async function pass(request, url) {
 
 /** What the origin answers to a read that many may share. */
 function load(read) {
-  const { pathname, search } = new URL(read.url)
+  const url = new URL(read.url)
   const headers = new Headers({ "Accept-Encoding": "identity" })
   const origin = read.headers.get("Origin")
   if (origin !== null) headers.set("Origin", origin)
@@ -532,8 +565,9 @@ function load(read) {
     if (read.headers.has(kept)) headers.set(name, read.headers.get(kept))
   }
   const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
-  const options = { headers, signal, cache: "no-store", redirect: "manual" }
-  return reach(read, CONFIG.origin + pathname + search, options)
+  const patience_ms = patienceFor(read, url, CONFIG)
+  const options = { headers, signal, patience_ms, cache: "no-store", redirect: "manual" }
+  return reach(read, CONFIG.origin + url.pathname + url.search, options)
 }
 
 // What Cloudflare's network answers where a server refuses, resets or does not take a connection, has
@@ -556,8 +590,8 @@ async function reachAgain(request, target, options) {
   return away(request, CONFIG)
 }
 
-async function reached(target, options) {
-  const answer = await fetch(target, options).catch(() => null)
+async function reached(target, { patience_ms, ...options }) {
+  const answer = await fetchWithin(patience_ms, target, options).catch(() => null)
   if (answer === null || !UNREACHED.includes(answer.status)) return answer
   await answer.body?.cancel()
   return null

@@ -65,6 +65,26 @@ sub vcl_hash {
   return(hash);
 }
 
+sub vcl_miss {
+  #FASTLY miss
+
+  # A gateway that takes longer hangs; what waits for news (live reads, views, models) takes longer.
+  if (req.url ~ "^(?:/v1/stream)/" && req.url !~ "[?&](?:live|view)=") {
+    set bereq.first_byte_timeout = 10s;
+  }
+  return(fetch);
+}
+
+sub vcl_pass {
+  #FASTLY pass
+
+  # A gateway that takes longer hangs; what waits for news (live reads, views, models) takes longer.
+  if (req.url ~ "^(?:/v1/stream)/" && req.url !~ "[?&](?:live|view)=") {
+    set bereq.first_byte_timeout = 10s;
+  }
+  return(pass);
+}
+
 sub vcl_fetch {
   #FASTLY fetch
 
@@ -148,7 +168,7 @@ sub vcl_deliver {
     set resp.http.Timing-Allow-Origin = resp.http.Access-Control-Allow-Origin;
   }
   # By which the doctor tells whether this file is what its settings ask for.
-  set resp.http.Headgate-Config = "fastly/6fd9766e3b404f0c";
+  set resp.http.Headgate-Config = "fastly/36ff9a6bb6fb05b7";
   return(deliver);
 }
 
@@ -159,7 +179,7 @@ sub vcl_error {
   if (obj.status >= 500 && stale.exists) {
     return(deliver_stale);
   }
-  set obj.http.Retry-After = "2";
+  set obj.http.Retry-After = randomint(1, 3);
   set obj.http.Cache-Control = "no-store";
   # Without it a page sees no status.
   set obj.http.Access-Control-Allow-Origin = "*";
@@ -171,7 +191,7 @@ sub vcl_error {
     set obj.response = "OK";
     set obj.http.Content-Type = "text/event-stream";
     synthetic {": the gateway is away
-retry: 2000
+retry: "} randomint(1000, 3000) {"
 
 "};
   }

@@ -63,6 +63,15 @@ sub vcl_hash {
     return (lookup);
 }
 
+sub vcl_backend_fetch {
+    # A gateway that takes longer hangs. What waits for news takes longer: live reads and views, and
+    # paths of no route (models, MCP).
+    if (bereq.url ~ "^(?:/v1/stream)/" && bereq.url !~ "[?&](live|view)=") {
+        set bereq.first_byte_timeout = 10s;
+    }
+    return (fetch);
+}
+
 sub vcl_backend_response {
     set beresp.do_stream = true;  # else no event of SSE comes through before the last
     set beresp.grace = 0s;  # 10 s by default, in which an old tail would be given out
@@ -142,7 +151,14 @@ sub vcl_backend_error {
 
 sub vcl_synth {
     # Answers that Varnish makes itself do not come by vcl_deliver.
-    set resp.http.Headgate-Config = "varnish/e2a3f4477fb6c2b3";
+    if (resp.status == 503) {
+        set resp.http.Cache-Control = "no-store";
+        set resp.http.Content-Type = "text/plain";
+        call headgate_away;
+        set resp.body = "the gateway is away" + {"
+"};
+    }
+    set resp.http.Headgate-Config = "varnish/2dd761b56c870cfb";
     if (resp.status == 1200) {
         set resp.status = 200;
         set resp.reason = "OK";
@@ -150,16 +166,21 @@ sub vcl_synth {
         set resp.http.Cache-Control = "no-store";
         call headgate_away;
         set resp.body = {": the gateway is away
-retry: 2000
+retry: "} + regsub("" + std.random(1000, 3000), "\..*", "") + {"
 
 "};
         return (deliver);
     }
 }
 
+# When to come back: not all at once.
+sub headgate_later {
+    set resp.http.Retry-After = regsub("" + std.random(1, 4), "\..*", "");
+}
+
 # What is said of every answer while the gateway is away; without it a page sees no status.
 sub headgate_away {
-    set resp.http.Retry-After = "2";
+    call headgate_later;
     set resp.http.Access-Control-Allow-Origin = "*";
     set resp.http.Access-Control-Expose-Headers = "Retry-After";
 }
@@ -174,6 +195,8 @@ sub vcl_deliver {
         unset resp.http.Headgate-Away;
         call headgate_away;
     }
+    # An answer that many waited for has one time to come back, and gets several here.
+    if (resp.http.Retry-After ~ "^[1-3]$") { call headgate_later; }
     if (obj.uncacheable) { set resp.http.X-Cache = "PASS"; }
     elsif (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
     else { set resp.http.X-Cache = "MISS"; }
@@ -185,6 +208,6 @@ sub vcl_deliver {
         set resp.http.Timing-Allow-Origin = resp.http.Access-Control-Allow-Origin;
     }
     # By which the doctor tells whether this file is what its settings ask for.
-    set resp.http.Headgate-Config = "varnish/e2a3f4477fb6c2b3";
+    set resp.http.Headgate-Config = "varnish/2dd761b56c870cfb";
     unset resp.http.Surrogate-Control;  # said to this cache alone
 }

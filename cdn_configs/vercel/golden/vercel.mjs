@@ -1,7 +1,9 @@
 // headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
-  "again_s": 2,
-  "digest": "vercel/3e1c2a6f64a1f9f2",
+  "again_most_s": 3,
+  "again_s": 1,
+  "answer_s": 10,
+  "digest": "vercel/6c513ee167943526",
   "events": {
     "end_s": 240,
     "keepAlive_s": 15
@@ -12,6 +14,7 @@ const CONFIG = {
   ],
   "origin": "http://gateway.example.com:4437",
   "own_targets": "^(?:/v1/stream)/",
+  "paths": "^(?:/v1/stream)/",
   "reader_cookie": "__Secure-headgate",
   "sites": false
 }
@@ -111,6 +114,34 @@ async function within(promise, ms) {
 
 const AWAY = "the gateway is away"
 
+const SMALL_BODY = 16 * 1024 // bytes, which come with the head or right after it
+
+/**
+ * For how many milliseconds a gateway may take to answer a request before it is taken for lost.
+ *
+ * Infinity for what waits for news (live reads and views, paths of no route), and for a longer body,
+ * whose client decides how fast it comes.
+ */
+function patienceFor(request, url, { paths, answer_s }) {
+  const waits = url.searchParams.has("live") || url.searchParams.has("view")
+  const length = request.headers.get("Content-Length") ?? (request.body ? Infinity : 0)
+  const isLong = waits || Number(length) > SMALL_BODY || !new RegExp(paths).test(url.pathname)
+  return isLong ? Infinity : answer_s * 1000
+}
+
+/** What `fetch` gives; it fails when no head has come within `ms`, and lets the body take longer. */
+async function fetchWithin(ms, target, options) {
+  if (ms === Infinity) return fetch(target, options)
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(), ms)
+  const signals = [late.signal, options.signal].filter(Boolean)
+  try {
+    return await fetch(target, { ...options, signal: AbortSignal.any(signals) })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** Whether a request is for events, which may be held. */
 function isForEvents(request, url) {
   return request.method === "GET" && url.searchParams.get("live") === "sse"
@@ -122,8 +153,9 @@ function isForEvents(request, url) {
  * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
  * by itself goes by the status.
  */
-function away(request, { again_s, sites }) {
-  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": String(again_s) })
+function away(request, { again_s, again_most_s, sites }) {
+  const wait_s = again_s + Math.random() * (again_most_s - again_s) // so that not all come at once
+  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": wait_s.toFixed() })
   const site = sites ? request.headers.get("Origin") : "*"
   if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
   if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
@@ -135,7 +167,7 @@ function away(request, { again_s, sites }) {
     return new Response(`${AWAY}\n`, { status: 502, headers })
   }
   headers.set("Content-Type", "text/event-stream")
-  return new Response(`: ${AWAY}\nretry: ${again_s}000\n\n`, { headers })
+  return new Response(`: ${AWAY}\nretry: ${(wait_s * 1000).toFixed()}\n\n`, { headers })
 }
 
 // Streaming bodies: generated, transformed, or events that end before a limit of the platform.
@@ -312,7 +344,7 @@ async function reach(request, target) {
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
   try {
     const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }
-    return await fetch(target, options)
+    return await fetchWithin(patienceFor(request, new URL(request.url), CONFIG), target, options)
   } catch {
     return null
   }

@@ -1,0 +1,109 @@
+"""The gateways that a configuration leads to, and what their settings let them take."""
+
+from __future__ import annotations
+
+import math
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cdn_configs.errors import Refused
+from gateway.settings.hosts import HOST, check_ipv6, is_port
+from gateway.settings.log_kinds import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.settings import Route
+
+MOST_UPSTREAMS = 16  # a list that a person keeps; more gateways have a name or a balancer
+CONNECT_S = 2  # within a data centre, and between two: a SYN that is lost is sent again after 1 s
+ANSWER_S = 10  # longer than a commit on a busy disk
+REDIS_S = 9  # until a call to a Redis that hangs or fails over has its answer (docs/redis.md)
+MARGIN_S = 2  # so that the gateway's own 504, which says more, comes first
+
+_UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """A gateway: HOST:PORT, and its host without the brackets of IPv6."""
+
+    address: str
+    host: str
+    port: int
+
+    @property
+    def is_here(self) -> bool:
+        """True for a loopback address, at which every machine reaches itself."""
+        return is_here(self.host)
+
+    @property
+    def is_ip(self) -> bool:
+        """True for an address, which a firewall or an access list can name."""
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+
+def upstreams_of(text: str) -> tuple[Upstream, ...]:
+    """Return the gateways in a list such as `a:4437,b:4437`. Raises Refused."""
+    found = tuple(map(_upstream, text.split(",")))
+    if len(found) > MOST_UPSTREAMS:
+        raise Refused(f"--upstream names at most {MOST_UPSTREAMS} gateways, not {len(found)}")
+    if len(set(found)) < len(found):
+        raise Refused("--upstream names a gateway twice")
+    return found
+
+
+def _upstream(text: str) -> Upstream:
+    match = _UPSTREAM.fullmatch(text)
+    if match is None or not is_port(int(match["port"])):
+        raise Refused(f"--upstream must be HOST:PORT, not {ascii(text)[:128]}")
+    if match["ipv6"]:
+        try:
+            check_ipv6(match["ipv6"])
+        except ValueError as cause:
+            raise Refused(f"--upstream {cause}") from cause
+    host = text.rpartition(":")[0].strip("[]")
+    return Upstream(text, host, int(match["port"]))
+
+
+def is_here(host: str) -> bool:
+    """Return whether a program that connects to this host connects to its own machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:  # a name
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def answer_s(routes: Iterable[Route]) -> int:
+    """Return the seconds after which a gateway that has not answered a request hangs.
+
+    Long-polls and SSE, which wait for news, may take longer.
+    """
+    return max(ANSWER_S, *(math.ceil(_longest_s(route)) + MARGIN_S for route in routes))
+
+
+def _longest_s(route: Route) -> float:
+    """Return how many seconds the gateway itself may wait before it answers."""
+    if route.is_http:
+        return route.connect_timeout + max(route.response_timeout, route.read_timeout)
+    kind = route.log_kind
+    return REDIS_S if kind is not None and kind.is_shared else 0
+
+
+def why_alone(routes: Iterable[Route]) -> str:
+    """Return which log two gateways cannot serve together; "" if they can serve all routes."""
+    for route in routes:
+        for place in (route.origin, route.subscriptions):
+            kind = kind_of(place)
+            if kind is not None and kind.why_alone:
+                return f"the {kind.title} of {route.prefix}, as {kind.why_alone}"
+    return ""
