@@ -1,20 +1,20 @@
-// Who comes, and what nobody shares: a gateway that runs for every request.
+// The code that runs for every request: it checks credentials, and decides what may be shared.
 
 import { hasUnusualToken, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
 import { toReader } from "./history.js"
 import { away, fetchWithin, isForEvents, patienceFor } from "../edge/away.js"
-import { identityOf, isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
+import { identityOf, isNotModified, modeOf, hasCredentials, sortedQuery } from "../edge/reads.js"
 
-// What a reader is known by. A request with Authorization would go around Workers Cache, so these
-// headers travel under other names, and are part of the key as `slot`.
+// The headers that identify readers. Workers Cache is bypassed by requests with Authorization, so these
+// headers are sent to it under other names, and the key has their hash as `slot`.
 const IDENTITY = CONFIG.identity_headers.map((name) => [name, `Headgate-${name}`])
 
 /**
- * The answer to a request; `share(read, slot)` answers reads that many ask.
+ * Answer a request; `share(read, slot)` answers reads that may be shared.
  *
- * The gateway itself must never be cached: a copy would be given out before anybody asked who
- * comes, and a HEAD would be answered by the copy of a GET. So its answers say no-store, in the one
- * field that Cloudflare takes for itself.
+ * Responses of this code must never be cached: a copy would be served without a check of credentials,
+ * and a HEAD would be answered from the copy of a GET. So they have no-store in
+ * Cloudflare-CDN-Cache-Control, which only Cloudflare reads.
  */
 export async function gateway(request, share) {
   const url = new URL(request.url)
@@ -23,7 +23,7 @@ export async function gateway(request, share) {
   if (whose === null) return pass(request, url)
   const question = url.origin + url.pathname + sortedQuery(url, CONFIG)
   const read = new Request(question, { headers: neededBy(request, url) })
-  // Two sites do not share, either: what CORS lets the pages of each read is in the headers.
+  // Web sites do not share copies, since their CORS fields differ.
   const site = request.headers.get("Origin")
   const isAnybody = whose === ANYBODY && site === null
   const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
@@ -33,20 +33,20 @@ export async function gateway(request, share) {
   return isNotModified(request, response.headers.get("ETag")) ? unchanged(response) : response
 }
 
-/** Say of a response that its reader has it already. */
+/** Return the 304 for a response that its reader has already. */
 export async function unchanged(response) {
   await response.body?.cancel()
   for (const name of ["Content-Length", "Content-Encoding"]) response.headers.delete(name)
   return new Response(null, { status: 304, headers: response.headers })
 }
 
-/** Pass on a request with its method and body, and the answer as it comes; neither is read here. */
+/** Pass a request on with its method and body, and return the response as it arrives. */
 async function pass(request, url) {
-  // Cloudflare caches some paths by their ending (.js, .css) unless it is told not to.
+  // By default Cloudflare caches paths with some endings (.js, .css).
   const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
-  // Cloudflare writes X-Forwarded-For. What a client says of itself would give it its quota twice.
+  // Cloudflare sets X-Forwarded-For. With a Forwarded of its own, a client could exceed its limits.
   forwarded.headers.delete("Forwarded")
-  // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
+  // fetch fails with this header, which curl sends with a body above 1 MiB.
   forwarded.headers.delete("Expect")
   const options = { cache: "no-store", redirect: "manual" }
   options.patience_ms = patienceFor(request, url, CONFIG)
@@ -75,21 +75,21 @@ export function load(read) {
   return reach(read, CONFIG.origin + url.pathname + url.search, options)
 }
 
-// What Cloudflare's network answers where a server refuses, resets or does not take a connection, has
-// no address, or no certificate that counts. In workerd such a fetch fails.
+// Statuses of Cloudflare's network for a server that it cannot reach, or whose certificate it refuses.
+// In workerd such a fetch fails.
 const UNREACHED = [520, 521, 522, 523, 525, 526, 530]
 
 async function reach(request, target, options) {
   return (await reached(target, options)) ?? away(request, CONFIG)
 }
 
-/** As `reach`, but what is asked waits while the gateway is away. */
+/** As `reach`, but wait while the gateway is away. */
 async function reachAgain(request, target, options) {
   const end_ms = Date.now() + CONFIG.hold_s * 1000
   while (Date.now() < end_ms && !request.signal?.aborted) {
     const answer = await reached(new Request(target), options)
     if (answer !== null) return answer
-    // Not all at the same moment: a thousand may wait.
+    // At random, so that a thousand waiting requests do not ask at the same moment.
     await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()))
   }
   return away(request, CONFIG)
@@ -102,19 +102,19 @@ async function reached(target, { patience_ms, ...options }) {
   return null
 }
 
-/** Whether a read is in a slot in which what is private is for everybody who comes to it. */
+/** Whether all readers that share this read's slot may get private responses. */
 export function isOwnSlot(read) {
-  return CONFIG.credentials !== "reader-key" && hasCredentials(read)
+  return CONFIG.credentials !== "reader-key" && isOfReader(read)
 }
 
-/** Whether others in its slot may be refused what this read is answered, or the other way. */
+/** Whether the readers that share this read's slot may have different credentials. */
 export function isOfMany(read) {
-  // Who has only the key is told apart by nothing from those who have a credential, too.
+  // A reader with only the reader key has the same slot as one with a credential, too.
   if (CONFIG.credentials === "reader-key") return true
-  return CONFIG.credentials !== "per-credential" && hasCredentials(read)
+  return CONFIG.credentials !== "per-credential" && isOfReader(read)
 }
 
-function hasCredentials(read) {
+function isOfReader(read) {
   return IDENTITY.some(([, kept]) => read.headers.has(kept))
 }
 
@@ -131,18 +131,18 @@ function neededBy(request, url) {
 
 const ANYBODY = "anybody"
 
-/** Whose answers a read has to do with; null for one that only the gateway answers. */
+/** Return the slot of the copies for a read; null for a read that is passed on. */
 async function readerOf(request, url) {
-  if (!saysWho(request, url, CONFIG)) return ANYBODY
+  if (!hasCredentials(request, url, CONFIG)) return ANYBODY
   if (hasUnusualToken(url)) return null
   const { credentials, identity_headers } = CONFIG
-  // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
+  // Only readers with permission know the key in this URL, and the gateway checks each miss.
   if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY
   if (credentials === "verified") {
     return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
   }
   if (credentials !== "per-credential" || tokensIn(url).length) return null
-  return identity_headers.map((name) => identityOf(request, url, name, CONFIG)) // in no key but as its hash
+  return identity_headers.map((name) => identityOf(request, url, name, CONFIG)) // the key has only its hash
 }
 
 export async function sha256(text) {
@@ -158,7 +158,7 @@ const STATUS = {
   BYPASS: "fwd=bypass",
 }
 
-/** A response that says what was done here: X-Cache, and Cache-Status (RFC 9211). */
+/** Add X-Cache and Cache-Status (RFC 9211) to a response: whether it is a copy. */
 export function marked(response, how) {
   response.headers.set("X-Cache", how)
   const found = { HIT: "hit", STALE: "hit", BYPASS: "pass" }[how] ?? "miss"

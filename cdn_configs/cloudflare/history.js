@@ -1,20 +1,20 @@
-// What is said of a shared read on its way to one reader: how it is coded, and whether it was a copy.
+// Prepare a shared response for one reader: compression and Timing-Allow-Origin.
 
 import { modeOf } from "../edge/reads.js"
 
-/** Prepare the response to a read that many share; `isPublic` says that everybody may read it. */
+/** Prepare the response to a shared read; `isPublic` says that everybody may read it. */
 export function toReader(request, url, response, isPublic) {
   const { headers } = response
   const isPrivate = !isPublic || /private/i.test(headers.get("Cache-Control") ?? "")
   const site = headers.get("Access-Control-Allow-Origin")
-  // Pages of other sites see Server-Timing of what everybody may read, if they may read it.
+  // Pages of other web sites see Server-Timing only for public streams that CORS lets them read.
   if (!isPrivate && site !== null) headers.set("Timing-Allow-Origin", site)
-  // From the lengths of private reads others could guess their contents.
+  // The length of a compressed private response can reveal its content.
   const mayBe = CONFIG.compresses_private || !isPrivate
   if (mayBe && modeOf(request, url) === "catch-up") compress(request, response)
 }
 
-// The runtime packs the body as Content-Encoding says.
+// The runtime compresses the body according to Content-Encoding.
 function compress({ headers: asked }, { status, headers }) {
   const isLong = Number(headers.get("Content-Length") ?? 0) >= CONFIG.least_compressed
   const isText = new RegExp(CONFIG.compressed, "i").test(headers.get("Content-Type") ?? "")

@@ -1,4 +1,4 @@
-// What is answered while the gateway is away.
+// The response while the gateway is away.
 
 const AWAY = "the gateway is away"
 
@@ -30,22 +30,22 @@ export async function fetchWithin(ms, target, options) {
   }
 }
 
-/** Whether a request is for events, which may be held. */
+/** Whether a request is for events (SSE); such a request may be held. */
 export function isForEvents(request, url) {
   return request.method === "GET" && url.searchParams.get("live") === "sse"
 }
 
 /**
- * The answer while the gateway is away: 502, or to an EventSource when to ask again.
+ * Return the response while the gateway is away: 502, or a 200 that makes an EventSource reconnect.
  *
- * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
- * by itself goes by the status.
+ * An EventSource gives up for good at any status other than 200. It sends both header fields; other
+ * clients of SSE handle the status.
  */
 export function away(request, { again_s, again_most_s, sites }) {
   const wait_s = again_s + Math.random() * (again_most_s - again_s) // so that not all come at once
   const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": wait_s.toFixed() })
   const site = sites ? request.headers.get("Origin") : "*"
-  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
+  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // else pages do not see the status
   if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
   if (sites) headers.set("Vary", "Origin")
   headers.set("Access-Control-Expose-Headers", "Retry-After")

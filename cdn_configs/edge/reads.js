@@ -32,16 +32,16 @@ export function sortedQuery(url, { own_paths, parameters }) {
 }
 
 /** Whether a request has credentials, in one of these headers or as a token in its URL. */
-export function saysWho(request, url, config) {
+export function hasCredentials(request, url, config) {
   const says = (name) => identityOf(request, url, name, config) !== null
   return url.searchParams.has(TOKEN) || config.identity_headers.some(says)
 }
 
 /**
- * The value of a header by which readers are told apart, or null.
+ * Return the value of a header that identifies readers, or null.
  *
- * The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
- * does not keep its reader from the copies of all.
+ * The gateway's own streams know readers by one cookie. Other cookies, such as those of web statistics,
+ * do not keep a reader from shared copies.
  */
 export function identityOf(request, url, name, { own_targets, reader_cookie }) {
   const value = request.headers.get(name)

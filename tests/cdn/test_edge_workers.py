@@ -159,7 +159,8 @@ def test_a_worker_answers_502_while_its_origin_is_unreachable() -> None:
                     port, method, f"{PATH}/any?offset=-1", b"" if method == "POST" else None
                 )
                 assert failed.status == 502, name
-                assert (failed.get("cache-control"), failed.get("retry-after")) == ("no-store", "2")
+                assert failed.get("cache-control") == "no-store"
+                    assert failed.get("retry-after") in {"1", "2", "3"}
 
 
 # ---------------------------------------------------------------- who shares what

@@ -8,7 +8,7 @@ const CONFIG = {
   "compressed": "^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)",
   "compresses_private": false,
   "credentials": "bypass",
-  "digest": "cloudflare-worker/03a1ef5751173696",
+  "digest": "cloudflare-worker/155f4de5677487db",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -67,16 +67,16 @@ function sortedQuery(url, { own_paths, parameters }) {
 }
 
 /** Whether a request has credentials, in one of these headers or as a token in its URL. */
-function saysWho(request, url, config) {
+function hasCredentials(request, url, config) {
   const says = (name) => identityOf(request, url, name, config) !== null
   return url.searchParams.has(TOKEN) || config.identity_headers.some(says)
 }
 
 /**
- * The value of a header by which readers are told apart, or null.
+ * Return the value of a header that identifies readers, or null.
  *
- * The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
- * does not keep its reader from the copies of all.
+ * The gateway's own streams know readers by one cookie. Other cookies, such as those of web statistics,
+ * do not keep a reader from shared copies.
  */
 function identityOf(request, url, name, { own_targets, reader_cookie }) {
   const value = request.headers.get(name)
@@ -124,7 +124,7 @@ async function within(promise, ms) {
   }
 }
 
-// What is answered while the gateway is away.
+// The response while the gateway is away.
 
 const AWAY = "the gateway is away"
 
@@ -156,22 +156,22 @@ async function fetchWithin(ms, target, options) {
   }
 }
 
-/** Whether a request is for events, which may be held. */
+/** Whether a request is for events (SSE); such a request may be held. */
 function isForEvents(request, url) {
   return request.method === "GET" && url.searchParams.get("live") === "sse"
 }
 
 /**
- * The answer while the gateway is away: 502, or to an EventSource when to ask again.
+ * Return the response while the gateway is away: 502, or a 200 that makes an EventSource reconnect.
  *
- * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
- * by itself goes by the status.
+ * An EventSource gives up for good at any status other than 200. It sends both header fields; other
+ * clients of SSE handle the status.
  */
 function away(request, { again_s, again_most_s, sites }) {
   const wait_s = again_s + Math.random() * (again_most_s - again_s) // so that not all come at once
   const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": wait_s.toFixed() })
   const site = sites ? request.headers.get("Origin") : "*"
-  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
+  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // else pages do not see the status
   if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
   if (sites) headers.set("Vary", "Origin")
   headers.set("Access-Control-Expose-Headers", "Retry-After")
@@ -467,22 +467,22 @@ function imported({ kid, x }) {
   return importing.get(kid)
 }
 
-// What is said of a shared read on its way to one reader: how it is coded, and whether it was a copy.
+// Prepare a shared response for one reader: compression and Timing-Allow-Origin.
 
 
-/** Prepare the response to a read that many share; `isPublic` says that everybody may read it. */
+/** Prepare the response to a shared read; `isPublic` says that everybody may read it. */
 function toReader(request, url, response, isPublic) {
   const { headers } = response
   const isPrivate = !isPublic || /private/i.test(headers.get("Cache-Control") ?? "")
   const site = headers.get("Access-Control-Allow-Origin")
-  // Pages of other sites see Server-Timing of what everybody may read, if they may read it.
+  // Pages of other web sites see Server-Timing only for public streams that CORS lets them read.
   if (!isPrivate && site !== null) headers.set("Timing-Allow-Origin", site)
-  // From the lengths of private reads others could guess their contents.
+  // The length of a compressed private response can reveal its content.
   const mayBe = CONFIG.compresses_private || !isPrivate
   if (mayBe && modeOf(request, url) === "catch-up") compress(request, response)
 }
 
-// The runtime packs the body as Content-Encoding says.
+// The runtime compresses the body according to Content-Encoding.
 function compress({ headers: asked }, { status, headers }) {
   const isLong = Number(headers.get("Content-Length") ?? 0) >= CONFIG.least_compressed
   const isText = new RegExp(CONFIG.compressed, "i").test(headers.get("Content-Type") ?? "")
@@ -497,19 +497,19 @@ function compress({ headers: asked }, { status, headers }) {
   headers.delete("Content-Length")
 }
 
-// Who comes, and what nobody shares: a gateway that runs for every request.
+// The code that runs for every request: it checks credentials, and decides what may be shared.
 
 
-// What a reader is known by. A request with Authorization would go around Workers Cache, so these
-// headers travel under other names, and are part of the key as `slot`.
+// The headers that identify readers. Workers Cache is bypassed by requests with Authorization, so these
+// headers are sent to it under other names, and the key has their hash as `slot`.
 const IDENTITY = CONFIG.identity_headers.map((name) => [name, `Headgate-${name}`])
 
 /**
- * The answer to a request; `share(read, slot)` answers reads that many ask.
+ * Answer a request; `share(read, slot)` answers reads that may be shared.
  *
- * The gateway itself must never be cached: a copy would be given out before anybody asked who
- * comes, and a HEAD would be answered by the copy of a GET. So its answers say no-store, in the one
- * field that Cloudflare takes for itself.
+ * Responses of this code must never be cached: a copy would be served without a check of credentials,
+ * and a HEAD would be answered from the copy of a GET. So they have no-store in
+ * Cloudflare-CDN-Cache-Control, which only Cloudflare reads.
  */
 async function gateway(request, share) {
   const url = new URL(request.url)
@@ -518,7 +518,7 @@ async function gateway(request, share) {
   if (whose === null) return pass(request, url)
   const question = url.origin + url.pathname + sortedQuery(url, CONFIG)
   const read = new Request(question, { headers: neededBy(request, url) })
-  // Two sites do not share, either: what CORS lets the pages of each read is in the headers.
+  // Web sites do not share copies, since their CORS fields differ.
   const site = request.headers.get("Origin")
   const isAnybody = whose === ANYBODY && site === null
   const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
@@ -528,20 +528,20 @@ async function gateway(request, share) {
   return isNotModified(request, response.headers.get("ETag")) ? unchanged(response) : response
 }
 
-/** Say of a response that its reader has it already. */
+/** Return the 304 for a response that its reader has already. */
 async function unchanged(response) {
   await response.body?.cancel()
   for (const name of ["Content-Length", "Content-Encoding"]) response.headers.delete(name)
   return new Response(null, { status: 304, headers: response.headers })
 }
 
-/** Pass on a request with its method and body, and the answer as it comes; neither is read here. */
+/** Pass a request on with its method and body, and return the response as it arrives. */
 async function pass(request, url) {
-  // Cloudflare caches some paths by their ending (.js, .css) unless it is told not to.
+  // By default Cloudflare caches paths with some endings (.js, .css).
   const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
-  // Cloudflare writes X-Forwarded-For. What a client says of itself would give it its quota twice.
+  // Cloudflare sets X-Forwarded-For. With a Forwarded of its own, a client could exceed its limits.
   forwarded.headers.delete("Forwarded")
-  // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
+  // fetch fails with this header, which curl sends with a body above 1 MiB.
   forwarded.headers.delete("Expect")
   const options = { cache: "no-store", redirect: "manual" }
   options.patience_ms = patienceFor(request, url, CONFIG)
@@ -570,21 +570,21 @@ function load(read) {
   return reach(read, CONFIG.origin + url.pathname + url.search, options)
 }
 
-// What Cloudflare's network answers where a server refuses, resets or does not take a connection, has
-// no address, or no certificate that counts. In workerd such a fetch fails.
+// Statuses of Cloudflare's network for a server that it cannot reach, or whose certificate it refuses.
+// In workerd such a fetch fails.
 const UNREACHED = [520, 521, 522, 523, 525, 526, 530]
 
 async function reach(request, target, options) {
   return (await reached(target, options)) ?? away(request, CONFIG)
 }
 
-/** As `reach`, but what is asked waits while the gateway is away. */
+/** As `reach`, but wait while the gateway is away. */
 async function reachAgain(request, target, options) {
   const end_ms = Date.now() + CONFIG.hold_s * 1000
   while (Date.now() < end_ms && !request.signal?.aborted) {
     const answer = await reached(new Request(target), options)
     if (answer !== null) return answer
-    // Not all at the same moment: a thousand may wait.
+    // At random, so that a thousand waiting requests do not ask at the same moment.
     await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()))
   }
   return away(request, CONFIG)
@@ -597,19 +597,19 @@ async function reached(target, { patience_ms, ...options }) {
   return null
 }
 
-/** Whether a read is in a slot in which what is private is for everybody who comes to it. */
+/** Whether all readers that share this read's slot may get private responses. */
 function isOwnSlot(read) {
-  return CONFIG.credentials !== "reader-key" && hasCredentials(read)
+  return CONFIG.credentials !== "reader-key" && isOfReader(read)
 }
 
-/** Whether others in its slot may be refused what this read is answered, or the other way. */
+/** Whether the readers that share this read's slot may have different credentials. */
 function isOfMany(read) {
-  // Who has only the key is told apart by nothing from those who have a credential, too.
+  // A reader with only the reader key has the same slot as one with a credential, too.
   if (CONFIG.credentials === "reader-key") return true
-  return CONFIG.credentials !== "per-credential" && hasCredentials(read)
+  return CONFIG.credentials !== "per-credential" && isOfReader(read)
 }
 
-function hasCredentials(read) {
+function isOfReader(read) {
   return IDENTITY.some(([, kept]) => read.headers.has(kept))
 }
 
@@ -626,18 +626,18 @@ function neededBy(request, url) {
 
 const ANYBODY = "anybody"
 
-/** Whose answers a read has to do with; null for one that only the gateway answers. */
+/** Return the slot of the copies for a read; null for a read that is passed on. */
 async function readerOf(request, url) {
-  if (!saysWho(request, url, CONFIG)) return ANYBODY
+  if (!hasCredentials(request, url, CONFIG)) return ANYBODY
   if (hasUnusualToken(url)) return null
   const { credentials, identity_headers } = CONFIG
-  // Its URL is known to those only whom the gateway has let read, and the gateway has every miss.
+  // Only readers with permission know the key in this URL, and the gateway checks each miss.
   if (credentials === "reader-key" && url.searchParams.get("rk")) return ANYBODY
   if (credentials === "verified") {
     return (await mayRead(tokenOf(request, url), url.pathname, CONFIG)) ? "admitted" : null
   }
   if (credentials !== "per-credential" || tokensIn(url).length) return null
-  return identity_headers.map((name) => identityOf(request, url, name, CONFIG)) // in no key but as its hash
+  return identity_headers.map((name) => identityOf(request, url, name, CONFIG)) // the key has only its hash
 }
 
 async function sha256(text) {
@@ -653,7 +653,7 @@ const STATUS = {
   BYPASS: "fwd=bypass",
 }
 
-/** A response that says what was done here: X-Cache, and Cache-Status (RFC 9211). */
+/** Add X-Cache and Cache-Status (RFC 9211) to a response: whether it is a copy. */
 function marked(response, how) {
   response.headers.set("X-Cache", how)
   const found = { HIT: "hit", STALE: "hit", BYPASS: "pass" }[how] ?? "miss"
@@ -742,12 +742,12 @@ function withLifetime(response, { fresh_s, stale_s, error_s }) {
 
 // ---------------------------------------------------------------- entrypoints
 
-const reads = new SharedReads() // of this isolate: there are some in each data centre
+const reads = new SharedReads() // of this isolate; each data centre has several
 
-/** Reads that many ask. wrangler.jsonc puts Workers Cache before this entrypoint, and no other. */
+/** Reads that may be shared. wrangler.jsonc puts Workers Cache before this entrypoint only. */
 export class CachedReads extends WorkerEntrypoint {
   async fetch(read) {
-    const { slot, host } = this.ctx.props // both are part of the key of Workers Cache, too
+    const { slot, host } = this.ctx.props // the key of Workers Cache has both, too
     const { pathname, search } = new URL(read.url)
     const key = `https://${host}/${slot}${pathname}${search}`
     const loadOnce = () => load(read)
@@ -760,7 +760,7 @@ export default {
     const { host } = new URL(request.url)
     const share = (read, slot) => ctx.exports.CachedReads({ props: { slot, host } }).fetch(read)
     const response = await gateway(request, share)
-    // By which the doctor tells whether this file is what its settings ask for.
+    // headgate doctor compares this digest of the file with the settings.
     response.headers.set("Headgate-Config", CONFIG.digest)
     return response
   },

@@ -6,9 +6,9 @@ backend F_headgate {
   .connect_timeout = 2s;
   # The default of 15 s is shorter than a long-poll of 20 s: idle polls would get 503.
   .first_byte_timeout = 59s;
-  # Expired, it makes a part of an answer a whole one, and stores it. Heartbeats (15 s) prevent that.
+  # When it expires, Fastly stores a part of a response as a whole one. Heartbeats (15 s) prevent that.
   .between_bytes_timeout = 59s;
-  # The default is 200. A stream takes one for its polls and one for its SSE readers, of each node.
+  # The default is 200. Each node needs one for the polls of a stream, and one for its SSE readers.
   .max_connections = 1000;
 }
 
@@ -16,18 +16,18 @@ sub vcl_recv {
   #FASTLY recv
   set req.backend = F_headgate;
 
-  # Without this, anybody may purge a URL.
+  # Without this, anybody could purge a URL.
   if (req.method == "FASTLYPURGE") {
     set req.http.Fastly-Purge-Requires-Auth = "1";
   }
-  # Fastly writes X-Forwarded-For. What a client says of itself here would give it its quota twice.
+  # Fastly sets X-Forwarded-For. With a Forwarded of its own, a client could exceed its limits.
   unset req.http.Forwarded;
-  # Writes must arrive, and HEAD must tell the tail of now, not that of a stored GET.
+  # Writes, and HEAD, which would be answered from a stored GET, with an old tail.
   if (req.method != "GET" && req.method != "FASTLYPURGE") {
     return(pass);
   }
-  # The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
-  # does not keep its reader from the copies of all.
+  # The gateway's own streams know readers by one cookie. Other cookies, such as those of web
+  # statistics, do not keep a reader from shared copies.
   if (req.url ~ "^(?:/v1/stream)/") {
     std.collect(req.http.Cookie, "; ");
     if (req.http.Cookie ~ "(?:^|;)\s*__Secure-headgate=") {
@@ -36,22 +36,21 @@ sub vcl_recv {
       unset req.http.Cookie;
     }
   }
-  # What one reader may see is nobody else's.
+  # Responses to readers with credentials are not shared.
   if (req.http.Authorization || req.http.Cookie || req.url ~ "[?&]token=") {
     return(pass);
   }
-  # The same URL means another place each time. What nobody may keep would come too late for all but
-  # the first of those who wait for it here.
+  # offset=now means another place in the stream with each request.
   if (req.url ~ "[?&]offset=now(?:&|$)") {
     return(pass);
   }
-  # Readers are promised a tail whole, and of a stored one Fastly would make 416 for a range behind it.
+  # Fastly would answer 416 to a range after the tail. The gateway answers such reads in whole.
   unset req.http.Range;
-  # Streams of own logs ignore all other parameters. In the key, each value would be another copy.
+  # The gateway's own streams ignore all other parameters, which would only make further copies.
   if (req.url ~ "^(?:/v1/stream)/[^?&]*[?](.*&)?offset=") {
     set req.url = regsub(regsuball(req.url, "(?<=[?&])(?!(?:offset|live|cursor|view|batch_ms|lastEventId|rk|token)=)[A-Za-z0-9_.~-]+=[^&]*(?:&|$)", ""), "&$", "");
   }
-  # The same question in another order is the same question.
+  # The order of the parameters makes no difference to the key.
   set req.url = querystring.sort(req.url);
   return(lookup);
 }
@@ -59,7 +58,7 @@ sub vcl_recv {
 sub vcl_hash {
   set req.hash += req.url;
   set req.hash += req.http.host;
-  # A reader of SSE who comes back: the place after this event goes before that in the URL.
+  # A reader of SSE that reconnects continues after this event, not at the offset in the URL.
   set req.hash += req.http.Last-Event-ID;
   #FASTLY hash
   return(hash);
@@ -68,7 +67,7 @@ sub vcl_hash {
 sub vcl_miss {
   #FASTLY miss
 
-  # A gateway that takes longer hangs; what waits for news (live reads, views, models) takes longer.
+  # A gateway that takes longer counts as down. Requests that wait for news may take longer.
   if (req.url ~ "^(?:/v1/stream)/" && req.url !~ "[?&](?:live|view)=") {
     set bereq.first_byte_timeout = 10s;
   }
@@ -78,7 +77,7 @@ sub vcl_miss {
 sub vcl_pass {
   #FASTLY pass
 
-  # A gateway that takes longer hangs; what waits for news (live reads, views, models) takes longer.
+  # A gateway that takes longer counts as down. Requests that wait for news may take longer.
   if (req.url ~ "^(?:/v1/stream)/" && req.url !~ "[?&](?:live|view)=") {
     set bereq.first_byte_timeout = 10s;
   }
@@ -88,48 +87,47 @@ sub vcl_pass {
 sub vcl_fetch {
   #FASTLY fetch
 
-  # Each event goes on as it comes.
+  # Send each event at once.
   if (beresp.http.Content-Type ~ "(?i)^text/event-stream") {
     set beresp.do_stream = true;
   }
-  # Live answers are never served stale: they would repeat old news.
+  # Responses to live reads are never served stale.
   if (req.url ~ "[?&]live=") {
     set beresp.stale_while_revalidate = 0s;
     set beresp.stale_if_error = 0s;
   }
-  # While the gateway fails, a copy that may be stale goes on to be given; this would replace it.
+  # A stale copy is served instead of an error, and stays stored.
   if (beresp.status >= 500 && stale.exists) {
     return(deliver_stale);
   }
-  # An answer for somebody. Fastly obeys none of these by itself.
+  # Responses for one reader. Fastly itself ignores these fields.
   if (beresp.http.Cache-Control ~ "(?i)private" || beresp.http.Set-Cookie || beresp.http.Vary ~ "\*") {
     set beresp.cacheable = true;
     set beresp.ttl = 1s;
     return(pass);
   }
-  # Who comes within 2 s joins the stream under way, and is sent it from its beginning.
+  # SSE readers that come within 2 s share this response from its beginning.
   if (req.url ~ "[?&]live=sse(?:&|$)" && beresp.status == 200) {
     set beresp.cacheable = true;
     set beresp.ttl = 2s;
     return(deliver);
   }
-  # A stream may begin here at any time, and official clients stop for good at a 404.
+  # The stream may be created at any time, and clients give up for good at a 404.
   if (beresp.status == 404 && req.url ~ "[?&]offset=(?:-1|now)(?:&|$)") {
     set beresp.cacheable = true;
     set beresp.ttl = 1s;
     return(pass);
   }
-  # Those who wait for what is not stored are asked for one after the other, each for a whole
-  # long-poll. So what has no data is stored too: 204, and what Fastly stores no sooner, an error.
-  # What is wrong in one client's request, or too much, is nothing to those who wait.
+  # Responses to long-polls without data are stored for 1 s. Otherwise the waiting readers would ask the
+  # gateway one after the other, each for a whole long-poll. Other errors may concern only one client.
   if (req.url ~ "[?&]live=long-poll(?:&|$)"
       && (beresp.status == 204 || beresp.status == 404 || beresp.status == 410 || beresp.status >= 500)) {
     set beresp.cacheable = true;
     set beresp.ttl = 1s;
     return(deliver);
   }
-  # All else that may not be kept: nobody waits for it, and for 1 s nobody waits for the next.
-  # Without a lifetime Fastly would keep it for two minutes.
+  # Responses that may not be stored. For 1 s, equal requests do not wait for one another. Without a
+  # lifetime Fastly would store the response for two minutes.
   if ((beresp.status != 200 && beresp.status != 304)
       || (beresp.http.Surrogate-Control !~ "max-age=[1-9]" && beresp.http.Cache-Control !~ "s-maxage=[1-9]"
           && (beresp.http.Cache-Control ~ "(?i)no-store|no-cache" || beresp.http.Cache-Control !~ "max-age=[1-9]"))) {
@@ -137,8 +135,8 @@ sub vcl_fetch {
     set beresp.ttl = 1s;
     return(pass);
   }
-  # The rest is kept for as long as the gateway says, by Surrogate-Control or Cache-Control.
-  # History that everybody may read is stored compressed, one copy for each coding.
+  # Other responses have the lifetime in their Surrogate-Control or Cache-Control.
+  # History of public streams is stored compressed, one copy for each coding.
   if (!(req.http.Authorization || req.http.Cookie || req.url ~ "[?&](?:rk|token)=") && req.url !~ "[?&]live=" && !beresp.http.Content-Encoding && std.atoi(beresp.http.Content-Length) >= 1024 && beresp.http.Content-Type ~ "(?i)^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)") {
     if (beresp.http.Vary) {
       set beresp.http.Vary = beresp.http.Vary + ", Accept-Encoding";
@@ -158,8 +156,8 @@ sub vcl_fetch {
 sub vcl_deliver {
   #FASTLY deliver
 
-  # For pages that measure how long their reads take (Resource Timing). Pages of other sites see it of
-  # what everybody may read, if the gateway lets them read that.
+  # For pages that measure their reads (Resource Timing). Pages of other web sites see it only for
+  # public streams that CORS lets them read.
   set resp.http.Server-Timing = "cache;desc=miss";
   if (fastly_info.state ~ "^HIT") {
     set resp.http.Server-Timing = "cache;desc=hit";
@@ -167,25 +165,25 @@ sub vcl_deliver {
   if (!(req.http.Authorization || req.http.Cookie || req.url ~ "[?&](?:rk|token)=") && resp.http.Cache-Control !~ "(?i)private") {
     set resp.http.Timing-Allow-Origin = resp.http.Access-Control-Allow-Origin;
   }
-  # By which the doctor tells whether this file is what its settings ask for.
-  set resp.http.Headgate-Config = "fastly/36ff9a6bb6fb05b7";
+  # headgate doctor compares this digest of the file with the settings.
+  set resp.http.Headgate-Config = "fastly/25955d941dfea97f";
   return(deliver);
 }
 
 sub vcl_error {
   #FASTLY error
 
-  # The same, while the gateway is away.
+  # Serve a stale copy while the gateway is away.
   if (obj.status >= 500 && stale.exists) {
     return(deliver_stale);
   }
   set obj.http.Retry-After = randomint(1, 3);
   set obj.http.Cache-Control = "no-store";
-  # Without it a page sees no status.
+  # Without CORS fields, pages do not see the status.
   set obj.http.Access-Control-Allow-Origin = "*";
   set obj.http.Access-Control-Expose-Headers = "Retry-After";
-  # An EventSource closes for good at any status but 200. The standard has it send both fields; whoever
-  # sets Accept by itself goes by the status.
+  # An EventSource gives up for good at any status other than 200. It sends both header fields; other
+  # clients of SSE handle the status.
   if (obj.status >= 500 && req.method == "GET" && req.url ~ "[?&]live=sse(?:&|$)" && req.http.Accept ~ "(?i)text/event-stream" && req.http.Cache-Control ~ "(?i)no-cache") {
     set obj.status = 200;
     set obj.response = "OK";

@@ -1,12 +1,12 @@
 # headgate cdn varnish {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 #
-# For Varnish 7 and Vinyl 9 (vinyld). Anybody may run it:
+# For Varnish 7 and Vinyl 9 (vinyld). Any user can run it:
 #
 #   varnishd -F -n FOLDER -a :8080 -f FILE -s malloc,1024m \
 #       -s Transient=malloc,1024m -p thread_pool_max=5000 -p thread_pool_add_delay=0
 #
-# A thread waits with each reader who waits: thread_pool_max is of each of two pools. What is kept
-# for under ten seconds is in the storage Transient, which has no bound unless it is given one.
+# Each waiting reader occupies a thread; there are two pools of up to thread_pool_max threads. Copies
+# with a lifetime under ten seconds are in the storage Transient, which is unbounded by default.
 
 vcl 4.1;
 import std;
@@ -15,23 +15,22 @@ backend headgate {
     .host = "gateway.example.com";
     .port = "4437";
     .connect_timeout = 2s;
-    # 60 s by default, which many long-polls are near to.
+    # The default, 60 s, is too short for long-polls of about a minute.
     .first_byte_timeout = 65s;
     .between_bytes_timeout = 65s;
 }
 
 sub vcl_recv {
-    # Varnish writes X-Forwarded-For. What a client says of itself here would give it its quota twice.
+    # Varnish sets X-Forwarded-For. With a Forwarded of its own, a client could exceed its limits.
     unset req.http.Forwarded;
-    # The host is part of the key: each invented one would fill the cache with copies.
+    # The host is part of the key: requests with invented hosts could fill the cache.
     if (req.http.Host !~ "(?i)^streams[.]example[.]com(:[0-9]+)?$") { return (synth(421)); }
-    # HEAD, too: Varnish would send a GET instead, and tell an old tail from its copy.
+    # HEAD, too: Varnish would answer it from the copy of a GET, with an old tail.
     if (req.method != "GET") { return (pass); }
-    # The same URL means another place each time. What nobody may keep would come too late for all but
-    # the first of those who wait for it here.
+    # offset=now means another place in the stream with each request.
     if (req.url ~ "[?&]offset=now(&|$)") { return (pass); }
-    # The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
-    # does not keep its reader from the copies of all.
+    # The gateway's own streams know readers by one cookie. Other cookies, such as those of web
+    # statistics, do not keep a reader from shared copies.
     if (req.url ~ "^(?:/v1/stream)/") {
         std.collect(req.http.Cookie, "; ");
         if (req.http.Cookie ~ "(^|;)\s*__Secure-headgate=") {
@@ -40,13 +39,13 @@ sub vcl_recv {
             unset req.http.Cookie;
         }
     }
-    # One key for two users would give one the other's answers.
+    # From a shared copy, one user would get the response to another.
     if (req.http.Authorization) { return (pass); }
     if (req.http.Cookie) { return (pass); }
     if (req.url ~ "[?&]token=") { return (pass); }
-    # Of a tail Varnish would make 416 for a range that begins behind it; readers are promised it whole.
+    # Varnish would answer 416 to a range after the tail. The gateway answers such reads in whole.
     unset req.http.Range;
-    # Streams of own logs ignore all other parameters. In the key, each value would be another copy.
+    # The gateway's own streams ignore all other parameters, which would only make further copies.
     if (req.url ~ "^(?:/v1/stream)/[^?&]*[?](.*&)?offset=") {
         set req.url = regsub(regsuball(req.url, "(?<=[?&])(?!(?:offset|live|cursor|view|batch_ms|lastEventId|rk|token)=)[A-Za-z0-9_.~-]+=[^&]*(?:&|$)", ""), "&$", "");
     }
@@ -55,17 +54,17 @@ sub vcl_recv {
 }
 
 sub vcl_hash {
-    # A reader of SSE who comes back: the place after this event goes before that in the URL.
+    # A reader of SSE that reconnects continues after this event, not at the offset in the URL.
     hash_data(req.http.Last-Event-ID);
-    # The host in one spelling: clients write its case and port as they like.
+    # The key has the host in one spelling, whatever case and port a client sends.
     hash_data(req.url);
     hash_data("streams.example.com");
     return (lookup);
 }
 
 sub vcl_backend_fetch {
-    # A gateway that takes longer hangs. What waits for news takes longer: live reads and views, and
-    # paths of no route (models, MCP).
+    # A gateway that takes longer counts as down. Requests that wait for news may take longer: live
+    # reads, views, and paths of no route (models, MCP).
     if (bereq.url ~ "^(?:/v1/stream)/" && bereq.url !~ "[?&](live|view)=") {
         set bereq.first_byte_timeout = 10s;
     }
@@ -73,72 +72,72 @@ sub vcl_backend_fetch {
 }
 
 sub vcl_backend_response {
-    set beresp.do_stream = true;  # else no event of SSE comes through before the last
-    set beresp.grace = 0s;  # 10 s by default, in which an old tail would be given out
+    set beresp.do_stream = true;  # else no event of SSE arrives before the last
+    set beresp.grace = 0s;  # by default 10 s, in which an old tail would be served
     set beresp.keep = 0s;
     if (bereq.uncacheable) { return (deliver); }
-    # A stale copy was given meanwhile, and goes on to be: what is stored now would replace it.
+    # A stale copy was served meanwhile. It stays: an error would replace it.
     if (bereq.is_bgfetch && beresp.status >= 500) { return (abandon); }
 
-    # Stored compressed, and unpacked for readers who do not take that: both have a weak ETag.
+    # Stored compressed, and decompressed for readers that do not accept gzip. Both have a weak ETag.
     if (beresp.status == 200 && beresp.http.Content-Type ~ "(?i)^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)" && std.integer(beresp.http.Content-Length, 0) >= 1024
         && !(bereq.http.Authorization || bereq.http.Cookie) && beresp.http.Cache-Control !~ "(?i)private" && bereq.url !~ "[?&](rk|live)=") {
         set beresp.do_gzip = true;
         set beresp.http.ETag = regsub(beresp.http.ETag, {"^""}, {"W/""});
     }
 
-    # An answer for somebody. All branches return: the builtin code would have everybody who waits
-    # go on one after the other for two minutes whenever an answer may not be kept.
+    # Responses for one reader. All branches return: after a response that may not be stored, the
+    # built-in code would make requests wait for one another for two minutes.
     if (beresp.http.Set-Cookie || beresp.http.Vary ~ "\*") { return (pass(1s)); }
     if (beresp.http.Cache-Control ~ "(?i)private") {
         return (pass(1s));
     }
 
-    # SSE: whoever comes within the next moments is given the same events from the first on. It has
-    # to end soon after the last reader is gone, which Varnish does not tell: sse_max_age.
+    # SSE: readers that come within 2 s get the same events from the first on. Varnish does not end
+    # the request when its last reader disconnects; the gateway does, after sse_max_age.
     if (bereq.url ~ "[?&]live=sse(&|$)" && beresp.status == 200) {
         set beresp.ttl = 2s;
         return (deliver);
     }
 
-    # How long the gateway lets shared caches keep it.
+    # The lifetime that the gateway gives for shared caches.
     if (beresp.http.Surrogate-Control ~ "(?i)max-age=[0-9]") {
         set beresp.ttl = std.duration(regsub(beresp.http.Surrogate-Control, "(?i)^.*max-age=([0-9]+).*$", "\1s"), 0s);
     } elsif (beresp.http.Cache-Control !~ "(?i)max-age=[0-9]" || beresp.http.Cache-Control ~ "(?i)no-store") {
-        set beresp.ttl = 0s;  # two minutes by default
+        set beresp.ttl = 0s;  # by default 2 minutes
     } elsif (beresp.http.Cache-Control ~ "(?i)no-cache" && beresp.http.Cache-Control !~ "(?i)s-maxage=") {
         set beresp.ttl = 0s;
     }
 
-    # A stream may begin here at any time, and official clients stop for good at a 404.
+    # The stream may be created at any time, and clients give up for good at a 404.
     if (beresp.status == 404 && bereq.url ~ "[?&]offset=(-1|now)(&|$)") { return (pass(1s)); }
 
     if (bereq.url ~ "[?&]live=long-poll(&|$)") {
-        # What is wrong in one client's request, or too much, is nothing to those who wait: the next of
-        # them asks, and the others go on waiting for that answer.
+        # Other errors may concern only one client: the next waiting reader asks the gateway, and the
+        # others wait for that response.
         if (beresp.status != 200 && beresp.status != 204 && beresp.status != 404 && beresp.status != 410 && beresp.status < 500) {
             set beresp.ttl = 0s;
             return (deliver);
         }
-        # Without data, whatever it says: if nobody might keep it, those who wait would go to the
-        # gateway in turn, each turn a whole long-poll. Longer, and it would answer clients who
-        # ignore cursors with itself, again and again.
+        # Responses without data are stored for 1 s, whatever their Cache-Control says. Otherwise the
+        # waiting readers would ask the gateway one after the other, each for a whole long-poll. A
+        # longer time would repeat a 204 to clients that ignore cursors.
         if (beresp.status != 200) { set beresp.ttl = 1s; }
         if (beresp.ttl <= 0s) { return (pass(1s)); }
         return (deliver);
     }
 
     if (beresp.status != 200 || beresp.ttl <= 0s) { return (pass(1s)); }
-    # Stale, it is given out at once, and made fresh behind.
+    # For this time a stale copy is served at once, while a new one is fetched.
     set beresp.grace = std.duration(regsub(beresp.http.Cache-Control, "(?i)^.*stale-while-revalidate=([0-9]+).*$", "\1s"), 0s);
-    set beresp.keep = 10m;  # so that it is asked for by its tag
+    set beresp.keep = 10m;  # so that Varnish can revalidate it by its ETag
     return (deliver);
 }
 
 sub vcl_backend_error {
-    # As for an answer that says so: the gateway is away, and the stale copy is not.
+    # The stale copy stays while the gateway is away.
     if (bereq.is_bgfetch) { return (abandon); }
-    # Everybody who waited is told now, and not one after the other.
+    # All waiting readers get this response now, not one after the other.
     set beresp.ttl = 1s;
     set beresp.grace = 0s;
     set beresp.http.Headgate-Away = "1";
@@ -150,7 +149,7 @@ sub vcl_backend_error {
 }
 
 sub vcl_synth {
-    # Answers that Varnish makes itself do not come by vcl_deliver.
+    # Responses that Varnish makes itself do not pass vcl_deliver.
     if (resp.status == 503) {
         set resp.http.Cache-Control = "no-store";
         set resp.http.Content-Type = "text/plain";
@@ -158,7 +157,7 @@ sub vcl_synth {
         set resp.body = "the gateway is away" + {"
 "};
     }
-    set resp.http.Headgate-Config = "varnish/2dd761b56c870cfb";
+    set resp.http.Headgate-Config = "varnish/5a279fb33e6b596b";
     if (resp.status == 1200) {
         set resp.status = 200;
         set resp.reason = "OK";
@@ -173,12 +172,12 @@ retry: "} + regsub("" + std.random(1000, 3000), "\..*", "") + {"
     }
 }
 
-# When to come back: not all at once.
+# Clients retry at random times, so that not all come at once.
 sub headgate_later {
     set resp.http.Retry-After = regsub("" + std.random(1, 4), "\..*", "");
 }
 
-# What is said of every answer while the gateway is away; without it a page sees no status.
+# Fields of every response while the gateway is away. Without CORS fields, pages do not see the status.
 sub headgate_away {
     call headgate_later;
     set resp.http.Access-Control-Allow-Origin = "*";
@@ -187,27 +186,27 @@ sub headgate_away {
 
 sub vcl_deliver {
     if (resp.http.Headgate-Away) {
-        # An EventSource closes for good at any status but 200. The standard has it send both fields;
-        # whoever sets Accept by itself goes by the status.
+        # An EventSource gives up for good at any status other than 200. It sends both header fields;
+        # other clients of SSE handle the status.
         if (req.method == "GET" && req.url ~ "[?&]live=sse(&|$)" && req.http.Accept ~ "(?i)text/event-stream" && req.http.Cache-Control ~ "(?i)no-cache") {
             return (synth(1200));
         }
         unset resp.http.Headgate-Away;
         call headgate_away;
     }
-    # An answer that many waited for has one time to come back, and gets several here.
+    # All readers of a shared response have the same Retry-After: make it random for each of them.
     if (resp.http.Retry-After ~ "^[1-3]$") { call headgate_later; }
     if (obj.uncacheable) { set resp.http.X-Cache = "PASS"; }
     elsif (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
     else { set resp.http.X-Cache = "MISS"; }
     set resp.http.X-Cache-Hits = obj.hits;
-    # For pages that measure how long their reads take (Resource Timing). Pages of other sites see it of
-    # what everybody may read, if the gateway lets them read that.
+    # For pages that measure their reads (Resource Timing). Pages of other web sites see it only for
+    # public streams that CORS lets them read.
     set resp.http.Server-Timing = "cache;desc=" + std.tolower(resp.http.X-Cache);
     if (!obj.uncacheable && !(req.http.Authorization || req.http.Cookie || req.url ~ "[?&]token=") && req.url !~ "[?&]rk=" && resp.http.Cache-Control !~ "(?i)private") {
         set resp.http.Timing-Allow-Origin = resp.http.Access-Control-Allow-Origin;
     }
-    # By which the doctor tells whether this file is what its settings ask for.
-    set resp.http.Headgate-Config = "varnish/2dd761b56c870cfb";
-    unset resp.http.Surrogate-Control;  # said to this cache alone
+    # headgate doctor compares this digest of the file with the settings.
+    set resp.http.Headgate-Config = "varnish/5a279fb33e6b596b";
+    unset resp.http.Surrogate-Control;  # for this cache only
 }

@@ -3,7 +3,7 @@ const CONFIG = {
   "again_most_s": 3,
   "again_s": 1,
   "answer_s": 10,
-  "digest": "vercel/6c513ee167943526",
+  "digest": "vercel/e4772cd2f9796c3d",
   "events": {
     "end_s": 240,
     "keepAlive_s": 15
@@ -53,16 +53,16 @@ function sortedQuery(url, { own_paths, parameters }) {
 }
 
 /** Whether a request has credentials, in one of these headers or as a token in its URL. */
-function saysWho(request, url, config) {
+function hasCredentials(request, url, config) {
   const says = (name) => identityOf(request, url, name, config) !== null
   return url.searchParams.has(TOKEN) || config.identity_headers.some(says)
 }
 
 /**
- * The value of a header by which readers are told apart, or null.
+ * Return the value of a header that identifies readers, or null.
  *
- * The streams of the gateway's own storage know readers by one cookie. Another, as of web statistics,
- * does not keep its reader from the copies of all.
+ * The gateway's own streams know readers by one cookie. Other cookies, such as those of web statistics,
+ * do not keep a reader from shared copies.
  */
 function identityOf(request, url, name, { own_targets, reader_cookie }) {
   const value = request.headers.get(name)
@@ -110,7 +110,7 @@ async function within(promise, ms) {
   }
 }
 
-// What is answered while the gateway is away.
+// The response while the gateway is away.
 
 const AWAY = "the gateway is away"
 
@@ -142,22 +142,22 @@ async function fetchWithin(ms, target, options) {
   }
 }
 
-/** Whether a request is for events, which may be held. */
+/** Whether a request is for events (SSE); such a request may be held. */
 function isForEvents(request, url) {
   return request.method === "GET" && url.searchParams.get("live") === "sse"
 }
 
 /**
- * The answer while the gateway is away: 502, or to an EventSource when to ask again.
+ * Return the response while the gateway is away: 502, or a 200 that makes an EventSource reconnect.
  *
- * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
- * by itself goes by the status.
+ * An EventSource gives up for good at any status other than 200. It sends both header fields; other
+ * clients of SSE handle the status.
  */
 function away(request, { again_s, again_most_s, sites }) {
   const wait_s = again_s + Math.random() * (again_most_s - again_s) // so that not all come at once
   const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": wait_s.toFixed() })
   const site = sites ? request.headers.get("Origin") : "*"
-  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
+  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // else pages do not see the status
   if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
   if (sites) headers.set("Vary", "Origin")
   headers.set("Access-Control-Expose-Headers", "Retry-After")
@@ -306,21 +306,21 @@ class EventPlace {
   }
 }
 
-// Requests passed on to the origin, with what Vercel's CDN may keep of the answers.
+// Pass requests on to the gateway, and say which responses Vercel's CDN may store.
 
 
 const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host"]
 
-/** Pass a request on with its method and its body, and the answer as it comes. */
+/** Pass a request on with its method and body, and return the response as it arrives. */
 async function gateway(request) {
   const url = new URL(request.url)
   const mode = modeOf(request, url)
   const answer = await reach(request, CONFIG.origin + url.pathname + url.search)
   if (answer === null) return away(request, CONFIG)
   const headers = new Headers(answer.headers)
-  // The runtime has unpacked the body, and sends it in its own way.
+  // fetch has decompressed the body, and the runtime frames it anew.
   for (const name of [...HOP_BY_HOP, "Content-Encoding", "Content-Length"]) headers.delete(name)
-  // Without this field Vercel would go by s-maxage, and give the tail out when it is long stale.
+  // Without this field Vercel would use s-maxage, and serve the tail long after it is stale.
   headers.set("Vercel-CDN-Cache-Control", keptByVercel(request, mode, answer))
   const place = headers.get("Location") ?? ""
   if (place.startsWith(`${CONFIG.origin}/`)) {
@@ -332,14 +332,14 @@ async function gateway(request) {
   return new Response(hasBody ? body : null, { status: answer.status, headers })
 }
 
-/** What the gateway answers; null while it is away. */
+/** Return the gateway's response; null while it is away. */
 async function reach(request, target) {
   const { method, signal } = request
   const headers = new Headers(request.headers)
   for (const name of HOP_BY_HOP) headers.delete(name)
-  // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
+  // fetch fails with this header, which curl sends with a body above 1 MiB.
   headers.delete("Expect")
-  // Vercel writes X-Forwarded-For. What a client says of itself would give it its quota twice.
+  // Vercel sets X-Forwarded-For. With a Forwarded of its own, a client could exceed its limits.
   headers.delete("Forwarded")
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
   try {
@@ -350,20 +350,19 @@ async function reach(request, target) {
   }
 }
 
-// Only whole chunks, and the end of a closed stream, that are for everybody: they never change.
-// Vercel keeps no 204, so it cannot make one of equal long-polls; and an open tail that it gave out
-// for a while longer would hide appends.
+// Return the value of Vercel-CDN-Cache-Control. Only public whole chunks, and the end of a closed
+// stream, are stored: they never change. Vercel stores no 204, and a stale tail would hide appends.
 function keptByVercel(request, mode, { status, headers }) {
-  const said = directivesOf(headers.get("Cache-Control")) // what is for edges only is too short
-  const isOfOne = saysWho(request, new URL(request.url), CONFIG)
+  const directives = directivesOf(headers.get("Cache-Control")) // what is for edges only is too short
+  const isOfOne = hasCredentials(request, new URL(request.url), CONFIG)
   const isForOne = isOfOne || headers.has("Set-Cookie") || headers.has("Vary")
   const isOpenTail = headers.has("Stream-Up-To-Date") && !headers.has("Stream-Closed")
-  const mayChange = isOpenTail || said.has("no-cache") || !said.has("public")
+  const mayChange = isOpenTail || directives.has("no-cache") || !directives.has("public")
   const left_s =
-    Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
+    Number(directives.get("s-maxage") ?? directives.get("max-age") ?? 0) - Number(headers.get("Age") ?? 0)
   const isKept = mode === "catch-up" && status === 200 && !isForOne && !mayChange && left_s > 0
   if (!isKept) return "no-store"
-  const stale_s = Number(said.get("stale-while-revalidate") ?? 0) || 0
+  const stale_s = Number(directives.get("stale-while-revalidate") ?? 0) || 0
   return `public, max-age=${left_s}, stale-while-revalidate=${stale_s}`
 }
 
@@ -372,7 +371,7 @@ function keptByVercel(request, mode, { status, headers }) {
 export default {
   async fetch(request) {
     const response = await gateway(request)
-    // By which the doctor tells whether this file is what its settings ask for.
+    // headgate doctor compares this digest of the file with the settings.
     response.headers.set("Headgate-Config", CONFIG.digest)
     return response
   },
