@@ -160,7 +160,7 @@ def test_a_worker_answers_502_while_its_origin_is_unreachable() -> None:
                 )
                 assert failed.status == 502, name
                 assert failed.get("cache-control") == "no-store"
-                    assert failed.get("retry-after") in {"1", "2", "3"}
+                assert failed.get("retry-after") in {"1", "2", "3"}
 
 
 # ---------------------------------------------------------------- who shares what
