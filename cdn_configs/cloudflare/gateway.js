@@ -161,7 +161,7 @@ const STATUS = {
 /** Add X-Cache and Cache-Status (RFC 9211) to a response: whether it is a copy. */
 export function marked(response, how) {
   response.headers.set("X-Cache", how)
-  const found = { HIT: "hit", STALE: "hit", BYPASS: "pass" }[how] ?? "miss"
+  const found = { MISS: "miss", BYPASS: "pass" }[how] ?? "hit" // COLLAPSED, too: it asked nobody
   response.headers.set("Server-Timing", `cache;desc=${found}`) // for pages (Resource Timing)
   response.headers.append("Cache-Status", `headgate-worker; ${STATUS[how]}`)
   return response

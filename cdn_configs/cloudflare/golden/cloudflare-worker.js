@@ -8,7 +8,7 @@ const CONFIG = {
   "compressed": "^(?:text/plain|text/csv|text/html|text/markdown|application/json|application/x-ndjson|application/ndjson) *(?:;|$)",
   "compresses_private": false,
   "credentials": "bypass",
-  "digest": "cloudflare-worker/155f4de5677487db",
+  "digest": "cloudflare-worker/02a6b2c8e1d77d39",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -656,7 +656,7 @@ const STATUS = {
 /** Add X-Cache and Cache-Status (RFC 9211) to a response: whether it is a copy. */
 function marked(response, how) {
   response.headers.set("X-Cache", how)
-  const found = { HIT: "hit", STALE: "hit", BYPASS: "pass" }[how] ?? "miss"
+  const found = { MISS: "miss", BYPASS: "pass" }[how] ?? "hit" // COLLAPSED, too: it asked nobody
   response.headers.set("Server-Timing", `cache;desc=${found}`) // for pages (Resource Timing)
   response.headers.append("Cache-Status", `headgate-worker; ${STATUS[how]}`)
   return response
