@@ -57,18 +57,20 @@ def gateways(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         for server in servers.values():
             end.callback(server.close)
             server.start()
-        settings = load(None, files["right"].settings(), {})
+        # With streams in a Redis, a file may lead to several gateways.
+        of_many = {"HEADGATE_ORIGIN": "redis://127.0.0.1:1", **files["right"].settings()}
+        settings = load(None, of_many, {})
         yield Gateways(ours.file, settings, {name: one.port for name, one in servers.items()})
 
 
 def files_for(name: str, gateways: Gateways, which: str, port: int) -> dict[str, str]:
-    """Render a target for one of the gateways, in front of which it listens on `port`."""
+    """Render a target that listens on `port` in front of the gateways that `which` names."""
     whole = run_here(name)
+    at = ",".join(f"127.0.0.1:{gateways.ports[one]}" for one in which.split(", "))
     if whole.no_upstream_ca:  # it verifies the host of its upstream by the public authorities
         how = {"upstream": f"localhost:{gateways.ports[which]}"}
     else:
-        how = {"upstream": f"127.0.0.1:{gateways.ports[which]}", "upstream_name": NAME}
-        how["upstream_ca"] = str(gateways.authority)
+        how = {"upstream": at, "upstream_name": NAME, "upstream_ca": str(gateways.authority)}
     alone = whole.can_stand_alone
     options = from_settings(gateways.settings, listen=port, standalone=alone, **how)
     return {one.file_name: render(one, options) for one in (whole, *map(run_here, whole.beside))}
@@ -104,6 +106,23 @@ def test_each_engine_refuses_a_gateway_with_another_name_or_authority(
         for method, target in (("PUT", STREAM), ("GET", f"{STREAM}?offset=-1")):
             answer = ask(port, method, target, Content_Type=TEXT)
             assert answer.status in {502, 503}, answer
+
+
+BALANCING = [one for one in ENGINES_WITH_TLS if run_here(one).balances]
+
+
+@pytest.mark.parametrize("name", [one for one in BALANCING if not run_here(one).no_upstream_ca])
+def test_a_balancer_leaves_out_a_gateway_whose_certificate_it_refuses(
+    name: str, gateways: Gateways
+) -> None:
+    port = free_port()
+    files = files_for(name, gateways, "another name, right", port)
+    with started(ENGINES[name], files, port):
+        statuses = [
+            ask(port, "PUT", f"{STREAM}-{name}-{number}", Content_Type=TEXT).status
+            for number in range(6)
+        ]
+        assert statuses == [201] * 6
 
 
 def test_the_documented_haproxy_gives_varnish_tls_to_the_gateway(gateways: Gateways) -> None:

@@ -156,6 +156,11 @@ SECURE = Options(host=HOST, upstream="gateway.example.com:4437", tls=True)
             "verifies the name in the gateway's certificate, and 2001:db8::1 is an address: name "
             "the gateway in --upstream",
         ),
+        (
+            "haproxy",
+            {"upstream": "a.example:4437,b.example:4437"},
+            "verifies one name in the certificates of all gateways: give it as --upstream-name",
+        ),
         ("fastly", {"upstream_ca": "/a.pem"}, "has no --upstream-ca: the file trusts the public"),
         ("vercel", {"upstream_name": "a.b"}, "has no --upstream-name: it trusts the public"),
         ("haproxy", {"client_certificates": True}, "has no certificate of its own, which tls_cl"),
@@ -172,6 +177,7 @@ SECURE = Options(host=HOST, upstream="gateway.example.com:4437", tls=True)
         "aws-alb",
         "an-address",
         "an-address-at-a-vendor",
+        "several-names",
         "authorities-at-a-vendor",
         "name-at-a-vendor",
         "client-certificates",
