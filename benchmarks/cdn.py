@@ -95,6 +95,9 @@ a reader was told to retry: the median of SSE readers, the mean of long-polls. `
 longest time without new data, of the median reader and of the worst one. It includes the start of
 the gateway. Lost and repeated data is counted over all readers.
 
+The last rows are of two gateways on one Redis: twelve reads, appends, SSE reads and
+long-polls each, while one of the gateways does not run, or hangs (SIGSTOP).
+
 `{COMMAND_AWAY}` measures this section alone.
 
 """

@@ -10,12 +10,15 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tests.cdn.balanced import BALANCING, all_kinds, asked, created, in_front_of, is_fine, pair
+from tests.cdn.origin import stalled
 from tests.cdn.outages import EVENT_SOURCE, TEXT, LastingGateway, Writer, in_front, outage
 from tests.clients.token_writer import close_stream, create_stream
 from tests.support.proxy_engines import ENGINES
@@ -23,6 +26,8 @@ from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tests.cdn.balanced import Pair
 
 AWAY_S = 5.0
 BEFORE_S = AFTER_S = 3.0  # of appends
@@ -37,6 +42,11 @@ ROWS = (
     f"{POLLERS} long-polls: status, retries, longest silence",
     "appends: acknowledged, lost, twice",
     "an `EventSource` in Chromium, over a restart",
+)
+ROWS_OF_SEVERAL = (
+    "one of two gateways dead: of 48 requests fail",
+    "one of two hung: of 48 requests fail",
+    "the only gateway hung: a read, an append",
 )
 
 
@@ -206,6 +216,47 @@ async def _in_chromium(gateway: LastingGateway, ports: Mapping[str, int]) -> lis
     return cells
 
 
+async def _of_several(both: Pair, name: str) -> list[str]:
+    """Measure one of two gateways that is dead, one that hangs, and the only one that hangs."""
+    dead, other = both.gateways
+    if name in BALANCING:
+        with in_front_of(both.settings, both.upstream, [name], answer_s=None) as ports:
+            path = created(other.port)
+            dead.kill()
+            without = _failed(await all_kinds(ports[name], path))
+            await asyncio.to_thread(dead.start)
+        edges = in_front_of(both.settings, both.upstream, [name], answer_s=None)
+        with edges as ports, stalled(dead.pid):
+            hung = _failed(await all_kinds(ports[name], path))
+            began = time.monotonic()
+            await until(partial(is_fine, ports[name], path), within_s=2 * SERVER_PATIENCE_S)
+            hung += f", then none after {time.monotonic() - began:.1f} s"
+    else:
+        without = hung = "–"
+    with in_front_of(both.settings, f"127.0.0.1:{other.port}", [name], answer_s=None) as ports:
+        path = created(other.port)
+        with stalled(other.pid):
+            began = time.monotonic()
+            read = await asked(ports[name], "GET", f"{path}?offset=-1")
+            append = await asked(ports[name], "POST", path, b"x", Content_Type=TEXT)
+            took_s = time.monotonic() - began
+    statuses = " ".join(str(getattr(it, "status", it)) for it in (read, append))
+    return [without, hung, f"{statuses}, {took_s / 2:.1f} s each"]
+
+
+def _failed(found: Mapping[str, list[int | str]]) -> str:
+    wrong = [f"{sum(it not in {200, 204} for it in of)} {kind}" for kind, of in found.items()]
+    return ", ".join(it for it in wrong if not it.startswith("0 ")) or "none fails"
+
+
+async def rows_of_several() -> list[list[str]]:
+    """Return the rows of two gateways that share a Redis, for all targets that run here."""
+    with tempfile.TemporaryDirectory(prefix="headgate-pair-") as folder, pair(Path(folder)) as both:
+        columns = [await _of_several(both, name) for name in ENGINES]
+    cells = zip(*columns, strict=True)
+    return [[title, *row] for title, row in zip(ROWS_OF_SEVERAL, cells, strict=True)]
+
+
 async def rows() -> list[list[str]]:
     """Return the cells of each row, its title first, for all targets that run here."""
     with (
@@ -222,4 +273,5 @@ async def rows() -> list[list[str]]:
         with in_front(gateway) as ports:
             browsers = await _in_chromium(gateway, ports)
     cells = [*map(list, zip(*columns, strict=True)), browsers]
-    return [[title, *row] for title, row in zip(ROWS, cells, strict=True)]
+    found = [[title, *row] for title, row in zip(ROWS, cells, strict=True)]
+    return [*found, *await rows_of_several()]

@@ -18,6 +18,7 @@ TARGETS = (
             "SSE comes through unbuffered, and bodies go through while they come.",
             "Long-polls and SSE outlive its time-outs: by default Envoy ends each answer after "
             "15 s.",
+            "While the gateway is away it has each EventSource reconnect.",
             "As many readers wait as there are connections: by default Envoy refuses those above "
             "1,024.",
         ),

@@ -228,15 +228,15 @@ def event_stream(content_type: str, cors: str = "", *, private: bool = False) ->
     )
 
 
-def event_stream_later(status: int, wait_s: int) -> Response:
-    """Return an SSE answer without events: its reader is to connect again in `wait_s` seconds.
+def event_stream_later(status: int, wait_ms: int) -> Response:
+    """Return an SSE answer without events: its reader is to connect again in `wait_ms`.
 
     A comment says which status another client is given.
     """
     return Response(
         200,
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: text/event-stream\r\n",
-        b": %d\nretry: %d\n\n" % (status, wait_s * 1000),
+        b": %d\nretry: %d\n\n" % (status, wait_ms),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import json
 from typing import TYPE_CHECKING
 
@@ -11,22 +13,37 @@ from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from gateway.settings import load
 from tests.cdn.origin import STREAMS
+from tests.cdn.outages import EVENT_SOURCE, TEXT
+from tests.support.http1 import Client, ConnectionEnded, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
 from tests.support.proxy_engines import ENGINES, run_here, started
 from tests.support.redis_servers import redis_server
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gateway.settings import Settings
+    from tests.support.http1 import Answer
 
 BALANCING = [name for name in ENGINES if TARGETS[name].balances]
 ANSWER_S = 2
 """How long the configurations wait for an answer here: the settings ask for more."""
 POLL_S = 4.0
 """Longer than that."""
+
+
+REQUESTS = 12
+"""Of each kind, so that each of two gateways would get some."""
+_NUMBERS = itertools.count()
+RIGHT = {
+    "reads": [200] * REQUESTS,
+    "appends": [204] * REQUESTS,
+    "events": [200] * REQUESTS,
+    "polls": [200] * REQUESTS,
+}
 
 
 class Pair:
@@ -72,7 +89,7 @@ def in_front_of(
             whole = run_here(name)
             made = from_settings(
                 settings,
-                **{"answer_s": ANSWER_S, **options},
+                **{"answer_s": ANSWER_S, **options},  # None is as the settings say
                 upstream=upstream,
                 listen=port,
                 standalone=whole.can_stand_alone,
@@ -80,3 +97,47 @@ def in_front_of(
             files = {it.file_name: render(it, made) for it in (whole, *map(run_here, whole.beside))}
             stack.enter_context(started(ENGINES[name], files, port))
         yield ports
+
+
+async def asked(
+    port: int, method: str, target: str, body: bytes | None = None, **headers: str
+) -> Answer | Exception:
+    """One request on a connection of its own; what went wrong, if that is no answer."""
+    client = Client(*await asyncio.open_connection("127.0.0.1", port), PATIENCE_S)
+    try:
+        client.send(request(method, target, body, **headers))
+        head = await client.head()
+        is_begun = method == "HEAD" or "live=sse" in target
+        return head if is_begun else await client.whole(head)
+    except (ConnectionEnded, OSError) as error:
+        return error
+    finally:
+        client.close()
+
+
+def created(port: int) -> str:
+    """A new stream, made at this port."""
+    path = f"{STREAMS}/s{next(_NUMBERS)}"
+    assert ask(port, "PUT", path, b"zero", Content_Type=TEXT).status == 201
+    return path
+
+
+async def all_kinds(port: int, path: str) -> dict[str, list[int]]:
+    """The statuses of reads, long-polls that an append ends, SSE and appends."""
+
+    async def some(*of: str, **headers: str) -> list[int]:
+        body = b"x" if of[0] == "POST" else None
+        each = [asked(port, of[0], of[1].format(at), body, **headers) for at in range(REQUESTS)]
+        return [getattr(it, "status", 0) or repr(it) for it in await asyncio.gather(*each)]
+
+    return {
+        "reads": await some("GET", f"{path}?offset=-1&n={{}}"),
+        "appends": await some("POST", path, Content_Type=TEXT),
+        "events": await some("GET", f"{path}?offset=-1&live=sse", **EVENT_SOURCE),
+        "polls": await some("GET", f"{path}?offset=-1&live=long-poll&n={{}}"),
+    }
+
+
+async def is_fine(port: int, path: str) -> bool:
+    """Whether no request of any kind fails."""
+    return await all_kinds(port, path) == RIGHT

@@ -116,7 +116,8 @@ def test_the_sse_response_while_the_gateway_is_away_has_the_digest(name: str) ->
     fields = {"Accept": "text/event-stream", "Cache_Control": "no-cache"}
     with deployed(name, text, port):
         answer = ask(port, "GET", f"{STREAM}?offset=-1&live=sse", None, **fields)
-    assert (answer.status, answer.body) == (200, b": the gateway is away\nretry: 2000\n\n")
+    assert answer.status == 200
+    assert answer.body.startswith(b": the gateway is away\nretry: ")
     assert answer.get(DIGEST_HEADER.lower()) == digest_of(target(name), text)
 
 

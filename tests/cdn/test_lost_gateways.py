@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cdn_configs.targets import TARGETS
-from tests.cdn.balanced import BALANCING, in_front_of, pair
-from tests.cdn.origin import STREAMS, stalled
-from tests.cdn.outages import EVENT_SOURCE, TEXT, assert_away
-from tests.support.http1 import Client, ConnectionEnded, ask, request
+from tests.cdn.balanced import (
+    BALANCING,
+    REQUESTS,
+    RIGHT,
+    all_kinds,
+    asked,
+    created,
+    in_front_of,
+    is_fine,
+    pair,
+)
+from tests.cdn.origin import stalled
+from tests.cdn.outages import TEXT, assert_away
+from tests.support.http1 import Client, ask, request
 from tests.support.proxy_engines import ENGINES
 from tests.support.waiting import PATIENCE_S, SERVER_PATIENCE_S, until
 
@@ -20,11 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.cdn.balanced import Pair
-    from tests.support.http1 import Answer
 
 pytestmark = pytest.mark.usefixtures("processes")
-REQUESTS = 12  # of each kind, so that each of the gateways would get some
-_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -37,55 +43,6 @@ def gateways(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def edges(gateways: Pair) -> Iterator[Mapping[str, int]]:
     with in_front_of(gateways.settings, gateways.upstream, BALANCING) as ports:
         yield ports
-
-
-async def asked(
-    port: int, method: str, target: str, body: bytes | None = None, **headers: str
-) -> Answer | Exception:
-    client = Client(*await asyncio.open_connection("127.0.0.1", port), PATIENCE_S)
-    try:
-        client.send(request(method, target, body, **headers))
-        head = await client.head()
-        is_begun = method == "HEAD" or "live=sse" in target
-        return head if is_begun else await client.whole(head)
-    except (ConnectionEnded, OSError) as error:
-        return error
-    finally:
-        client.close()
-
-
-def created(port: int) -> str:
-    path = f"{STREAMS}/s{next(_NUMBERS)}"
-    assert ask(port, "PUT", path, b"zero", Content_Type=TEXT).status == 201
-    return path
-
-
-async def all_kinds(port: int, path: str) -> dict[str, list[int]]:
-    """The statuses of reads, long-polls that an append ends, SSE and appends."""
-
-    async def some(*of: str, **headers: str) -> list[int]:
-        body = b"x" if of[0] == "POST" else None
-        each = [asked(port, of[0], of[1].format(at), body, **headers) for at in range(REQUESTS)]
-        return [getattr(it, "status", 0) or repr(it) for it in await asyncio.gather(*each)]
-
-    return {
-        "reads": await some("GET", f"{path}?offset=-1&n={{}}"),
-        "appends": await some("POST", path, Content_Type=TEXT),
-        "events": await some("GET", f"{path}?offset=-1&live=sse", **EVENT_SOURCE),
-        "polls": await some("GET", f"{path}?offset=-1&live=long-poll&n={{}}"),
-    }
-
-
-RIGHT = {
-    "reads": [200] * REQUESTS,
-    "appends": [204] * REQUESTS,
-    "events": [200] * REQUESTS,
-    "polls": [200] * REQUESTS,
-}
-
-
-async def is_fine(port: int, path: str) -> bool:
-    return await all_kinds(port, path) == RIGHT
 
 
 @pytest.mark.parametrize("name", BALANCING)
@@ -157,3 +114,36 @@ async def test_a_gateway_that_hangs_is_given_up_after_the_time_of_an_answer(
         assert_away(answer, f"{kind}")
     if is_stale:
         assert (getattr(copy, "status", copy), getattr(copy, "body", copy)) == (200, b"zero")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_poll_under_way_gets_an_error_that_pages_can_read_when_its_gateway_is_lost(
+    name: str, gateways: Pair
+) -> None:
+    """Also on a connection that was used before, which HAProxy closes without a response."""
+    one = gateways.gateways[0]
+    path = created(one.port)
+    tail = ask(one.port, "GET", f"{path}?offset=-1").next_offset
+    with in_front_of(gateways.settings, f"127.0.0.1:{one.port}", [name]) as ports:
+        client = Client(*await asyncio.open_connection("127.0.0.1", ports[name]), PATIENCE_S)
+        try:
+            assert (await client.ask(request("HEAD", path, None))).status == 200
+            client.send(request("GET", f"{path}?offset={tail}&live=long-poll", None))
+            await until(lambda: "long" in waiting_readers(one.admin_port), "a poll at the gateway")
+            one.kill()
+            if name == "haproxy":
+                with pytest.raises(asyncio.IncompleteReadError):
+                    await client.answer()
+            else:
+                assert_away(await client.answer(), name)
+        finally:
+            client.close()
+            await asyncio.to_thread(one.start)
+
+
+def waiting_readers(admin_port: int) -> str:
+    """The modes of live readers of which there are some."""
+    lines = ask(admin_port, "GET", "/metrics").body.decode().splitlines()
+    return " ".join(
+        it for it in lines if it.startswith("headgate_live_readers{") and it[-2:] != " 0"
+    )

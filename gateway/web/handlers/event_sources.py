@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PASSING = frozenset({429, 502, 503, 504})
 MOST_WAIT_S = 10  # an EventSource uses the time for all later reconnects, too
 USUAL_WAIT_S = 2
+SPREAD_MS = 1000
 
 _FOLLOWS = re.compile(rf"[?&](?:live=sse|view=(?:{'|'.join(AS_EVENTS)}))(?:&|$)")
 _AGAIN = re.compile(r"^Retry-After: *([0-9]{1,6})\r?$", re.IGNORECASE | re.MULTILINE)
@@ -47,4 +49,6 @@ def retry_stream(refused: RouteAnswer, status: int) -> RouteAnswer:
         fields = answer.fields
     again = _AGAIN.search(fields)
     wait_s = min(int(again[1]), MOST_WAIT_S) if again else USUAL_WAIT_S
-    return RouteAnswer(event_stream_later(status, wait_s), refused.cache)
+    # No sooner than Retry-After says, and a herd of readers does not come back as one.
+    wait_ms = wait_s * 1000 + random.randrange(SPREAD_MS)  # noqa: S311 - not a secret
+    return RouteAnswer(event_stream_later(status, wait_ms), refused.cache)
