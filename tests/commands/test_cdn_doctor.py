@@ -168,6 +168,12 @@ def test_the_doctor_with_an_unusable_admin_url_exits_with_2(
             id="an-admin-token-file-that-does-not-exist",
         ),
         (["http://h/x", "--for", "86401"], "86401.0 is not in the range 0<=x<=86400"),
+        (["http://h/x", "--origin", "h"], "it must be one or two web origins such as https://"),
+        pytest.param(
+            ["http://h/x", *["--origin", "https://a", "--origin", "https://b"] * 2],
+            "it must be one or two web origins",
+            id="four-origins",
+        ),
         (["http://h/x?live=sse"], "the URL has live= in its query"),
     ],
 )
