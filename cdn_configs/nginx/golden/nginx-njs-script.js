@@ -48,7 +48,7 @@ async function wait(r) {
   while (Date.now() < end_ms) {
     // At random, so that a thousand waiting requests do not ask at the same moment.
     await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()));
-    const probe = await r.subrequest("/headgate-there", { method: "HEAD" });
+    const probe = await r.subrequest("/headgate-probe", { method: "HEAD" });
     if (probe.status < 500) return r.internalRedirect("@headgate_waited");
   }
   r.internalRedirect(r.variables.headgate_event_source === "1" ? "@headgate_later" : "@headgate_away");
