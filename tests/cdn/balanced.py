@@ -38,7 +38,7 @@ POLL_S = 4.0
 REQUESTS = 12
 """Of each kind, so that each of two gateways would get some."""
 _NUMBERS = itertools.count()
-RIGHT = {
+RIGHT: dict[str, list[int | str]] = {
     "reads": [200] * REQUESTS,
     "appends": [204] * REQUESTS,
     "events": [200] * REQUESTS,
@@ -122,10 +122,10 @@ def created(port: int) -> str:
     return path
 
 
-async def all_kinds(port: int, path: str) -> dict[str, list[int]]:
+async def all_kinds(port: int, path: str) -> dict[str, list[int | str]]:
     """The statuses of reads, long-polls that an append ends, SSE and appends."""
 
-    async def some(*of: str, **headers: str) -> list[int]:
+    async def some(*of: str, **headers: str) -> list[int | str]:
         body = b"x" if of[0] == "POST" else None
         each = [asked(port, of[0], of[1].format(at), body, **headers) for at in range(REQUESTS)]
         return [getattr(it, "status", 0) or repr(it) for it in await asyncio.gather(*each)]
