@@ -17,13 +17,13 @@ TARGETS = (
         does=(
             "It stores whole chunks for as long as the gateway says.",
             "It makes equal reads of anonymous readers one request, long-polls too.",
-            "It knows a question in whatever order its query is.",
+            "The order of the query parameters makes no difference.",
             "With --shield, one of its places asks the gateway for all others.",
         ),
         does_not=(
-            "It stores and shares nothing that readers with credentials are answered. But they, "
-            "too, are given a copy of what an anonymous reader was answered, where there is one: "
-            "Bunny has no rule that goes past its copies.",
+            "It stores and shares no responses to readers with credentials. But they, too, get the "
+            "copy of a response to an anonymous reader, if there is one: Bunny has no rule that "
+            "bypasses its copies.",
             "It does not promise that a HEAD with an offset goes past a copy of the GET. One "
             "without does: nothing is stored under a URL without an offset.",
             "It serves nothing stale: Bunny does it to all answers or to none, and a stale tail "

@@ -16,7 +16,7 @@ TARGETS = (
             "It stores whole chunks for as long as the gateway says, and serves them stale while "
             "it fetches new ones.",
             "It keeps what has no news for one second, at the edge only.",
-            "It knows a question in whatever order its query is.",
+            "The order of the query parameters makes no difference.",
             "It passes SSE and appends on without a buffer.",
             "It asks the gateway from one data centre, which others ask (Tiered Cache).",
             "It needs no code and no paid plan: six rules at most.",

@@ -17,7 +17,7 @@ _DISTRIBUTION = Target(
         "It stores whole chunks, and data by long-poll, for as long as the gateway says.",
         "It makes equal requests for them one, as far as CloudFront documents it.",
         "It gives SSE, HEAD and readers with credentials a key of their own: they share nothing.",
-        "It knows a question in whatever order its query is.",
+        "The order of the query parameters makes no difference.",
         "It drops the copies of a stream, or of a route, by their tags, when the gateway says so.",
         "With --shield, one of its regions asks the gateway for all others (Origin Shield).",
     ),

@@ -19,7 +19,7 @@ TARGETS = (
             "It makes equal long-polls one request, ended by data or by a 204.",
             "It makes SSE reads that come within two seconds of each other one request, and passes "
             "each event on as it comes.",
-            "It knows a question in whatever order its query is.",
+            "The order of the query parameters makes no difference.",
             "It compresses history that everybody may read, with gzip or Brotli.",
             "With --shield, one of its places asks the gateway for all others.",
             "It asks for a key before it purges; surrogate keys purge a stream at once.",

@@ -14,10 +14,10 @@ TARGETS = (
         comment="//",
         clears_forwarded='headers.delete("Forwarded")',
         does=(
-            "It has Vercel's CDN keep whole chunks that are for everybody, and serve them stale "
+            "It lets Vercel's CDN store public whole chunks, and serve them stale "
             "while it fetches new ones.",
-            "It ends SSE behind a control event before the limit of the platform, so that readers "
-            "go on where they were.",
+            "It ends SSE after a control event, before the limit of the platform, so that readers "
+            "continue where they were.",
             "It passes long-polls, HEAD and writes on as they come.",
             "While the gateway is away it tells each EventSource to ask again.",
         ),
@@ -25,13 +25,13 @@ TARGETS = (
             "It takes no appends of more than 4.5 MB: Vercel answers them with 413.",
             "It does not make equal long-polls one request, nor SSE reads: Vercel keeps no 204, "
             "and runs a function for each.",
-            "It does not know a question in another order of its query: Vercel's key is the query "
-            "as it was sent.",
+            "The same parameters in another order are another copy: Vercel's key is the query as "
+            "it was sent.",
             "It does not keep what reached the tail, nor anything with Vary, which the gateway "
             "sends where cors_origins is a list.",
-            "It keeps nothing that readers with credentials are answered. But they, too, are given "
-            "a copy of what an anonymous reader was answered, where there is one: Vercel's CDN "
-            "looks for it before the function runs, and its key has no header.",
+            "It stores no responses to readers with credentials. But they, too, get the copy of a "
+            "response to an anonymous reader, if there is one: Vercel's CDN looks for it before "
+            "the function runs, and its key has no header.",
         ),
         needs_host=False,
         is_elsewhere=True,
