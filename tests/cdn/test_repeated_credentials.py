@@ -1,4 +1,4 @@
-"""A reader's copy is by all that says who the reader is, also where that is in two lines."""
+"""Copies by cookies: a reader's own is by all of them, and the gateway's own streams by none."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cdn.candidates import PER_CREDENTIAL
-from tests.cdn.origin import PERSONAL
-from tests.support.http1 import Wire
+from tests.cdn.origin import PERSONAL, TEXT
+from tests.support.http1 import Wire, ask
 
 if TYPE_CHECKING:
     from tests.cdn.edges import Edge
+    from tests.cdn.origin import HeadgateOrigin
 
 
 def verdict(edge: Edge, target: str, *cookies: str) -> str | None:
@@ -29,3 +30,16 @@ async def test_two_cookie_lines_have_another_cache_key_than_the_first_alone(edge
     assert verdict(edge, target, "sid=a", "sid=b") == "MISS"
     assert verdict(edge, target, "sid=a") == "MISS"
     assert verdict(edge, target, "sid=a") == "HIT"
+
+
+def test_the_gateway_serves_one_copy_to_readers_with_different_cookies(
+    origin: HeadgateOrigin,
+) -> None:
+    path = origin.path()
+    assert ask(origin.port, "PUT", path, b"data", Content_Type=TEXT).status == 201
+    target = f"{path}?offset=-1"
+    first = ask(origin.port, "GET", target)
+    assert first.get("cache-status") == "Headgate; fwd=uri-miss"
+    for number in range(3):
+        answer = ask(origin.port, "GET", target, None, Cookie=f"_ga=GA1.{number}")
+        assert (answer.body, answer.get("cache-status")) == (b"data", "Headgate; hit")
