@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,3 +152,31 @@ def waiting_readers(admin_port: int) -> str:
     return " ".join(
         it for it in lines if it.startswith("headgate_live_readers{") and it[-2:] != " 0"
     )
+
+
+@pytest.mark.parametrize("name", ["nginx", "varnish"])
+async def test_a_chunk_that_takes_longer_than_two_seconds_is_requested_once_for_all(
+    name: str, gateways: Pair
+) -> None:
+    one = gateways.gateways[1]
+    path = created(one.port)
+    with in_front_of(gateways.settings, f"127.0.0.1:{one.port}", [name], answer_s=10) as ports:
+        before = reads(one.admin_port)
+        with stalled(one.pid):
+            reading = [
+                asyncio.create_task(asked(ports[name], "GET", f"{path}?offset=-1"))
+                for _ in range(REQUESTS)
+            ]
+            await asyncio.sleep(3.5)  # the gateway takes so long
+        found = await asyncio.gather(*reading)
+        assert [getattr(it, "body", it) for it in found] == [b"zero"] * REQUESTS
+        assert reads(one.admin_port) == before + 1
+
+
+def reads(admin_port: int) -> int:
+    """How many reads this gateway has answered."""
+    text = ask(admin_port, "GET", "/metrics").body.decode()
+    found = re.findall(
+        r'^headgate_requests_total\{[^}]*operation="read"[^}]*\} ([0-9.e+]+)', text, re.M
+    )
+    return int(sum(map(float, found)))
