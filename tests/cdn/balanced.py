@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer
 
 BALANCING = [name for name in ENGINES if TARGETS[name].balances]
+ONLY_CONNECTS_AGAIN = "traefik"
+"""What asks another gateway only if it could not connect to the first."""
 ANSWER_S = 2
 """How long the configurations wait for an answer here: the settings ask for more."""
 POLL_S = 4.0

