@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.settings import Route
 
 DEPLOYMENT = "URL"
-MOST_ORIGINS = 2  # enough to see that one page gets what was stored for another
 _ORIGIN = re.compile(r"https?://[^\s/?#@,*]+")
 _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 
@@ -153,7 +152,9 @@ def _admin(url: str, token_file: Path | None, ctx: click.Context) -> StreamTarge
 
 
 def _origins(given: tuple[str, ...], config: Path | None) -> tuple[str, ...]:
-    """Return the web origins that are given, or up to two that the settings name."""
+    """Return the web origins that are given, or up to MOST_ORIGINS that the settings name."""
+    from gateway.commands.cdn_doctor.gateway_counters import MOST_ORIGINS
+
     if len(given) > MOST_ORIGINS or not all(map(_ORIGIN.fullmatch, given)):
         why = "it must be one or two web origins such as https://app.example.com."
         raise click.BadParameter(why, param_hint="--origin")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.probe_sender import ProbeSender
     from gateway.commands.cdn_doctor.streams import OwnStream
 
+MOST_ORIGINS = 2  # enough to see that one page gets what was stored for another
+
 T = TypeVar("T")
 
 
@@ -50,7 +52,7 @@ class GatewayCounters:
         self._asker = asker
         self._admin = admin
         self._prefixes: list[str] = []
-        # Up to two web origins whose pages may read; none if all may.
+        # Up to MOST_ORIGINS web origins whose pages may read; none if all may.
         self.cors_origins: tuple[str, ...] = ()
         self.poll_s = self.heartbeat_s = self.sse_max_age_s = 0.0  # until it is looked at
 
@@ -62,7 +64,7 @@ class GatewayCounters:
         self.heartbeat_s = self._seconds(values, "sse_heartbeat")
         self.sse_max_age_s = self._seconds(values, "sse_max_age")
         named = re.findall(r"https?://[^\s,\"'\]*]+", values.get("cors_origins", ""))
-        self.cors_origins = tuple(named[:2])
+        self.cors_origins = tuple(named[:MOST_ORIGINS])
         routes = await self._get("routes", {}, _Routes)
         self._prefixes = [route.prefix for route in routes.routes]
 

@@ -136,9 +136,7 @@ async def credentials(deployment: Deployment) -> Finding:
     if leaks := [name for name in readers if name in shared and replies[name].is_good]:
         saw = f"a reader with {' and one with '.join(leaks)} got another's answer"
         return failed("credentials", saw)
-    found = _unshared(
-        list(replies.values()), is_silent=is_silent, ismade_up_credential=given is None
-    )
+    found = _unshared(list(replies.values()), is_silent=is_silent, is_made_up=given is None)
     if given is None or not found.is_pass or not deployment.reads.appends_arrive:
         return found
     return found if await _is_tail_kept_apart(deployment) else failed("credentials", LEAKS_TAIL)
@@ -152,12 +150,10 @@ async def _is_tail_kept_apart(deployment: Deployment) -> bool:
     return source(await _as_somebody(None, None, own)) is not AnswerSource.SHARED
 
 
-def _unshared(
-    replies: Sequence[ProbeReply], *, is_silent: bool, ismade_up_credential: bool
-) -> Finding:
+def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: bool) -> Finding:
     """Return the finding when no response is known to be another reader's."""
     first, *others = replies
-    if first.status in REFUSED and ismade_up_credential:
+    if first.status in REFUSED and is_made_up:
         saw = "made-up credentials are refused: give real ones in STREAM_AUTH"
         return unknown("credentials", saw)
     if not first.is_good:
