@@ -18,7 +18,6 @@ from cdn_configs.upstreams import (
     upstreams_of,
     why_alone,
 )
-from gateway.protocol.http.identity import READER_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,8 +54,6 @@ ORIGINS_IDENTITY = (
     "DPoP",
 )
 HTTPS_PORT = 443
-# Of a query, all that means something to the streams of an own log (gateway.protocol.requests).
-PARAMETERS = ("offset", "live", "cursor", "view", "batch_ms", "lastEventId", "rk", "token")
 MIB = 1 << 20
 TIB = 1 << 40
 LONGEST_HOST = 253  # RFC 1035
@@ -75,11 +72,6 @@ _SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # of Kubernetes: a la
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _SHIELD = re.compile(r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*")
-# %61 is a to the gateway, and %2f is %2F: it takes such a path for another one than was sent.
-_USUAL_PATH = (
-    "^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]"
-    "|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
-)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +142,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return upstreams_of(self.upstream)
 
     @property
+    def has_several_upstreams(self) -> bool:
+        """True if requests are balanced over gateways, of which one may be down."""
+        return len(self.upstreams) > 1
+
+    @property
     def upstream_host(self) -> str:
         """The first gateway's name or address, without the brackets of IPv6."""
         return self.upstreams[0].host
@@ -198,14 +195,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [{"kid": key.kid, "x": key.x} for key in self.read_keys]
 
     @property
-    def usual_path(self) -> str:
-        """A regular expression of paths as the gateway spells them itself; it has no end.
-
-        What is spelled otherwise may be of another stream than it seems, or of another route.
-        """
-        return _USUAL_PATH
-
-    @property
     def own_paths(self) -> str:
         """A regular expression of the paths of the gateway's own logs, where all read the same.
 
@@ -213,8 +202,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if not self.own_logs:
             return "^(?!)"  # no path
-        others = [one for one in self.prefixes if one not in self.own_logs]
-        within = [one for one in others if any(one.startswith(f"{log}/") for log in self.own_logs)]
+        logs = tuple(f"{log}/" for log in self.own_logs)
+        within = [one for one in self._other_prefixes if one.startswith(logs)]
         but = f"(?!{_either(within)}/)" if within else ""
         return f"^{but}{_either(self.own_logs)}/"
 
@@ -224,30 +213,31 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"^{_either(self.prefixes)}/"
 
     @property
-    def reader_cookie(self) -> str:
-        """The name of the only cookie by which the gateway's own streams know a reader."""
-        return READER_COOKIE
-
-    @property
     def own_trees(self) -> tuple[str, ...]:
         """The prefixes of own logs without a route to an HTTP origin below them.
 
-        Whatever spelling of a path begins with one of them, `reader_cookie` alone counts there.
+        Whatever spelling of a path begins with one of them, READER_COOKIE alone counts there.
         """
-        others = [one for one in self.prefixes if one not in self.own_logs]
         return tuple(
-            log for log in self.own_logs if not any(one.startswith(f"{log}/") for one in others)
+            log
+            for log in self.own_logs
+            if not any(one.startswith(f"{log}/") for one in self._other_prefixes)
         )
+
+    @property
+    def _other_prefixes(self) -> list[str]:
+        """The prefixes of routes to HTTP origins, of model providers and of other proxied paths."""
+        return [one for one in self.prefixes if one not in self.own_logs]
+
+    @property
+    def has_one_cookie(self) -> bool:
+        """True if READER_COOKIE is the only cookie that counts, whatever the path."""
+        return self.own_trees == self.prefixes
 
     @property
     def own_targets(self) -> str:
         """A regular expression of the targets below `own_trees`; it matches nothing without any."""
         return f"^{_either(self.own_trees)}/" if self.own_trees else "(?!)"
-
-    @property
-    def parameters(self) -> str:
-        """A regular expression of the parameters that mean something to the gateway's own logs."""
-        return "|".join(PARAMETERS)
 
     @property
     def edge_timeout_s(self) -> int:

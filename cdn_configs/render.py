@@ -111,21 +111,15 @@ def _not_in_cluster(target: Target, options: Options) -> Iterator[str]:
 
 def _not_balanced(target: Target, options: Options) -> Iterator[str]:
     """Yield why requests cannot go to several gateways."""
-    if len(options.upstreams) > 1 and not target.balances:
+    if options.has_several_upstreams and not target.balances:
         yield (
             f"leads to one address, and --upstream names {len(options.upstreams)}: give it that of "
             "a load balancer in front of the gateways"
         )
-    if (
-        options.is_https
-        and len({one.host for one in options.upstreams}) > 1
-        and not options.upstream_name
-    ):
-        yield ("verifies one name in the certificates of all gateways: give it as --upstream-name")
 
 
 def _not_secure(target: Target, options: Options) -> Iterator[str]:
-    """Yield why the connection to the gateway cannot be as it is asked."""
+    """Yield why the target cannot connect to the gateway by HTTPS with these options."""
     for option in ("upstream_ca", "upstream_name"):
         if not getattr(options, option):
             continue
@@ -147,8 +141,12 @@ def _not_secure(target: Target, options: Options) -> Iterator[str]:
 
 
 def _not_verified(target: Target, options: Options) -> Iterator[str]:
-    """Yield why there is no name that the gateway's certificate could be for."""
-    if options.is_https and options.upstreams[0].is_ip and not options.upstream_name:
+    """Yield why no one name is known that the gateways' certificates have to be for."""
+    if not options.is_https or options.upstream_name:
+        return
+    if len({one.host for one in options.upstreams}) > 1:
+        yield "verifies one name in the certificates of all gateways: give it as --upstream-name"
+    if options.upstreams[0].is_ip:
         how = "name the gateway in --upstream" if target.no_upstream_ca else "give --upstream-name"
         yield (
             f"verifies the name in the gateway's certificate, and {options.upstream_host} is an "

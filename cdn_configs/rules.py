@@ -1,4 +1,4 @@
-"""Lifetimes and times that every vendor's configuration has."""
+"""Facts that every vendor's configuration has: lifetimes, times, and what the gateway reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import msgspec
 from cdn_configs.upstreams import CONNECT_S
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import INTERVAL_S
+from gateway.protocol.http.identity import READER_COOKIE
 
 # Of an answer without news: long enough that a crowd is answered by one, and no longer.
 MOMENT_S = Freshness().tail_max_age
@@ -28,9 +29,22 @@ AGAIN_S = 1
 AGAIN_MOST_S = 3
 HOLD_S = 30
 
+# Of a query, all that means something to the streams of an own log (gateway.protocol.requests).
+PARAMETERS = ("offset", "live", "cursor", "view", "batch_ms", "lastEventId", "rk", "token")
+# The beginning of a path as the gateway itself spells it, as a regular expression. To the gateway,
+# %61 is a, and %2f is %2F: a path in another spelling may be of another stream than it seems, or of
+# another route.
+USUAL_PATH = (
+    "^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]"
+    "|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
+)
+
 
 class Rules(msgspec.Struct, frozen=True):
-    """The lifetimes and times in seconds, as templates see them."""
+    """The facts as templates see them; times are in seconds.
+
+    The gateway's own streams know readers by no other cookie than `reader_cookie`.
+    """
 
     moment_s: int = MOMENT_S
     poll_data_s: int = POLL_DATA_S
@@ -41,6 +55,14 @@ class Rules(msgspec.Struct, frozen=True):
     again_s: int = AGAIN_S
     again_most_s: int = AGAIN_MOST_S
     hold_s: int = HOLD_S
+    parameters: tuple[str, ...] = PARAMETERS
+    usual_path: str = USUAL_PATH
+    reader_cookie: str = READER_COOKIE
+
+    @property
+    def unhealthy_s(self) -> int:
+        """Seconds after which a gateway is left out: two checks that get no answer, 1 s apart."""
+        return 2 * (self.connect_s + 1)
 
     @property
     def compressed(self) -> str:
