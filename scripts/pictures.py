@@ -102,7 +102,7 @@ async def reload(session: aiohttp.ClientSession, stream: str) -> None:
     while True:
         async with session.get(f"{stream}?offset=-1") as answer:
             await answer.read()
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.15)
 
 
 async def follow(session: aiohttp.ClientSession, stream: str, after_s: float) -> None:

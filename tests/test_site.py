@@ -80,11 +80,10 @@ PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not i
 
 def build(options: str) -> subprocess.CompletedProcess[str]:
     """Run what `make docs` does, with other options behind it."""
-    command = subprocess.check_output(
-        ["make", "-n", "--no-print-directory", "site"], cwd=ROOT, text=True
-    )
+    # Before it is what sets up.
+    *_, command = subprocess.check_output(["make", "-n", "docs"], cwd=ROOT, text=True).splitlines()
     return subprocess.run(
-        ["sh", "-c", f"{command.strip()} {options}"],
+        ["sh", "-c", f"{command} {options}"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -127,10 +127,12 @@ class HostedReads:
         state = chunk.state
         now = self._clock()
         read = renewed(self.reader_keys, read)
-        freshness, until = self._freshness_of(chunk, read, now)
-        response = responses.data(chunk, read, freshness, now)
+        freshness, until = self._freshness, _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
+        if state.closed or not until_change:
+            freshness, until = self._freshness_of(chunk, read, now, until)
+        response = responses.data(chunk, read, freshness, now)
         is_end = state.closed and chunk.start == state.tail
         entry = RenderedChunk(
             read.target,
@@ -152,13 +154,14 @@ class HostedReads:
             self._store.put(entry)
         return entry
 
-    def _freshness_of(self, chunk: Chunk, read: Read, now: float) -> tuple[Freshness, float | None]:
-        """Return a response's freshness, and until when the response stays the same.
+    def _freshness_of(
+        self, chunk: Chunk, read: Read, now: float, until: float | None
+    ) -> tuple[Freshness, float | None]:
+        """Return the freshness of a chunk that no append changes, and until when it stays so.
 
-        The time is in epoch seconds; None means always.
+        Times are in epoch seconds; None means always. `until` is that of the chunk.
         """
         state, freshness = chunk.state, self._freshness
-        until = _same_until(state, read, now)
         if not cache_headers.is_whole_beginning(chunk, read):
             return freshness, until
         if in_force(state, self._retention):

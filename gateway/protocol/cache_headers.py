@@ -104,7 +104,8 @@ def lifetime_of(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> s
         return news_from_now(is_private=freshness.is_private)
     if isinstance(read, LongPoll) and moves_on(read.cursor, now, is_fixed=_is_fixed(chunk, read)):
         return poll_lifetime(freshness, remaining)
-    if _is_for_good(chunk, read):
+    if not isinstance(read, LongPoll) and _is_fixed(chunk, read) and _is_whole(chunk):
+        # A catch-up whose URL has one response for as long as its stream exists.
         return chunk_lifetime(freshness, remaining)
     if chunk.state.closed and is_whole_beginning(chunk, read):
         return closed_lifetime(freshness, remaining)
@@ -121,24 +122,20 @@ def same_until(state: StreamState, now: float) -> float:
     return now + (state.deadline - now) / 2
 
 
-def _is_for_good(chunk: Chunk, read: Read) -> bool:
-    """Return whether a catch-up's URL has one response for as long as its stream exists."""
-    return not isinstance(read, LongPoll) and _is_fixed(chunk, read) and _is_whole(chunk)
-
-
 def is_whole_beginning(chunk: Chunk, read: Read) -> bool:
     """Return whether a catch-up from the beginning has one response until its stream is removed.
 
     A stream whose TTL is renewed by reads has none: each read must come to this server.
     """
-    is_from_beginning = chunk.start <= chunk.state.first and not _is_fixed(chunk, read)
-    if isinstance(read, LongPoll) or not is_from_beginning:
+    if isinstance(read, LongPoll) or not _is_whole(chunk):
         return False
-    return chunk.state.lifetime.ttl_s is None and _is_whole(chunk)
+    is_from_beginning = chunk.start <= chunk.state.first and not _is_fixed(chunk, read)
+    return is_from_beginning and chunk.state.lifetime.ttl_s is None
 
 
 def _is_whole(chunk: Chunk) -> bool:
-    return chunk.closed or (chunk.complete and not chunk.at_tail)
+    """Return whether later reads of the same records have the same end."""
+    return chunk.state.closed if chunk.at_tail else chunk.complete
 
 
 def _is_fixed(chunk: Chunk, read: Read) -> bool:
@@ -192,11 +189,10 @@ def _shared_lifetime(
         age, longest = min(age, remaining), min(longest, remaining)
     if not age:
         return NO_CACHE
-    lines = (
-        f"{name}: public, max-age={longest if name in purged else age}\r\n" for name in EDGE_FIELDS
-    )
     control = f"Cache-Control: {freshness.tail_directive}, s-maxage={age}\r\n"
-    return control + "".join(lines)
+    for name in EDGE_FIELDS:
+        control += f"{name}: public, max-age={longest if name in purged else age}\r\n"
+    return control
 
 
 def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
