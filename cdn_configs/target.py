@@ -13,7 +13,7 @@ from cdn_configs.options import CredentialMode
 #   collapses        equal long-polls become one request
 #   collapses-sse    equal SSE reads become one request
 #   sorts-query      the order of the query makes no other key
-#   stale            stale-while-revalidate is served at once and refreshed behind
+#   stale            stale-while-revalidate is served at once and refreshed meanwhile
 #   conditional      a reader's If-None-Match is answered by the edge itself
 #   purges           an exact URL can be purged
 #   compresses       history that everybody may read is sent compressed

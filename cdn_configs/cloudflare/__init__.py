@@ -18,7 +18,7 @@ _WORKER = Target(
         "It makes equal reads at the same time one request for each isolate, and with Workers "
         "Cache before it one for each data centre.",
         "It stores what the gateway says may be stored, in the data centre of its readers.",
-        "It serves a stale copy at once, and fetches a new one behind it.",
+        "It serves a stale copy at once, and fetches a new one meanwhile.",
         "It answers a reader's If-None-Match itself.",
         "It passes SSE, HEAD and writes on as they come.",
         "While the gateway is away it holds requests for events for up to 30 s.",
