@@ -60,7 +60,7 @@ async function pass(request, url) {
   return response
 }
 
-/** What the origin answers to a read that many may share. */
+/** Return the origin's response to a read that many readers may share. */
 export function load(read) {
   const url = new URL(read.url)
   const headers = new Headers({ "Accept-Encoding": "identity" })

@@ -5,7 +5,7 @@ const AWAY = "the gateway is away"
 const SMALL_BODY = 16 * 1024 // bytes, which come with the head or right after it
 
 /**
- * For how many milliseconds a gateway may take to answer a request before it is taken for lost.
+ * Return for how many milliseconds a gateway may take to answer before it counts as down.
  *
  * Infinity for what waits for news (live reads and views, paths of no route), and for a longer body,
  * whose client decides how fast it comes.
@@ -17,7 +17,7 @@ export function patienceFor(request, url, { paths, answer_s }) {
   return isLong ? Infinity : answer_s * 1000
 }
 
-/** What `fetch` gives; it fails when no head has come within `ms`, and lets the body take longer. */
+/** Fetch `target`; fail if no head arrives within `ms` milliseconds. The body may take longer. */
 export async function fetchWithin(ms, target, options) {
   if (ms === Infinity) return fetch(target, options)
   const late = new AbortController()
