@@ -228,7 +228,7 @@ def test_the_readme_renders_a_configuration_and_scrapes_the_address_of_the_metri
     checked.write_text(scraping)
     subprocess.run(["promtool", "check", "config", checked], check=True, capture_output=True)
     (target,) = re.findall(r'targets: \["(\S+)"\]', scraping)
-    assert f"--admin {target}\"" in README
+    assert f'--admin {target}"' in README
     desk.server.start()
     with urllib.request.urlopen(f"{desk.server.admin_url}/metrics") as answer:
         assert b"headgate_requests_total" in answer.read()
