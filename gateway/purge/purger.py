@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 CALL_S = 10.0  # seconds for one call, from the connection to the end of the response
 FIRST_S, LONGEST_S = 1.0, 60.0  # seconds between two attempts
 MAX_RETRY_AFTER_S = 600  # by the Retry-After of a cache
-# A purge that succeeded shows for so many seconds that the next one will. While somebody needs to
-# know, and for some minutes after that, a purge of nothing is sent before this time is over.
+# Seconds for which a purge that succeeded shows that the next one will. While responses go by this,
+# and for NEEDED_S after the last one, a purge of nothing is sent every CHECKED_EVERY_S.
 TRUSTED_S, CHECKED_EVERY_S, NEEDED_S = 60.0, 45.0, 180.0
 ANSWER_BYTES = 64 << 10  # the rest is not read: a vendor's responses are short
 

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 BALANCING = [name for name in ENGINES if TARGETS[name].balances]
 ONLY_CONNECTS_AGAIN = "traefik"
-"""What asks another gateway only if it could not connect to the first."""
+"""The target that tries another gateway only if it could not connect to the first."""
 ANSWER_S = 2
-"""How long the configurations wait for an answer here: the settings ask for more."""
+"""Seconds for which the configurations wait for a response here; by the settings it is 11."""
 POLL_S = 4.0
-"""Longer than that."""
+"""Seconds; longer than ANSWER_S, as a long-poll may be."""
 
 
 REQUESTS = 12
-"""Of each kind, so that each of two gateways would get some."""
+"""Requests of each kind: enough for each of two gateways to get some."""
 _NUMBERS = itertools.count()
 RIGHT: dict[str, list[int | str]] = {
     "reads": [200] * REQUESTS,
@@ -68,7 +68,7 @@ class Pair:
 
 @contextlib.contextmanager
 def pair(folder: Path) -> Iterator[Pair]:
-    """Two gateways on a Redis, until the block ends."""
+    """Yield two gateways with one Redis, which run until the block ends."""
     with redis_server(folder) as server:
         made = Pair(server.url)
         try:

@@ -49,10 +49,10 @@ def edges(gateways: Pair) -> Iterator[Mapping[str, int]]:
 
 
 @pytest.mark.parametrize("name", BALANCING)
-async def test_nothing_fails_while_one_of_two_gateways_hangs_that_was_found_out(
+async def test_nothing_fails_once_it_is_noticed_that_one_of_two_gateways_hangs(
     name: str, gateways: Pair, edges: Mapping[str, int]
 ) -> None:
-    """An append that a hanging gateway has got is nobody's to send again: those are its 504."""
+    """Before that, appends that the hanging gateway has received are answered 504."""
     path = created(gateways.gateways[1].port)
     with stalled(gateways.gateways[0].pid):
         first = await all_kinds(edges[name], path)

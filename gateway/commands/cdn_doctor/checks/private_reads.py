@@ -100,15 +100,17 @@ async def _given_away(
         return failed(CHECK, wrong)
     tail = {"offset": await own.append(b"1")}
     tasks: dict[_PrivateReader, tuple[asyncio.Task[bool], asyncio.Task[bool]]] = {}
+    started: list[asyncio.Task[bool]] = []
     try:
         for reader in (owner, *strangers):
             asked = _is_answered(own, reader, {"live": "long-poll", **tail})
             watched = _has_event(own, reader, {"live": "sse", **tail})
             tasks[reader] = asyncio.create_task(asked), asyncio.create_task(watched)
+            started += tasks[reader]
             if reader in {owner, strangers[-1]}:
                 await asyncio.sleep(UNDER_WAY_S)
         await own.append(b"2")
-        await asyncio.wait([task for pair in tasks.values() for task in pair], timeout=PROMPT_S)
+        await asyncio.wait(started, timeout=PROMPT_S)
         for reader, pair in tasks.items():
             got = [task.done() and task.result() for task in pair]
             if reader is not owner and True in got:
@@ -119,7 +121,6 @@ async def _given_away(
             raise Failed(f"a poll with {owner.name} did not end by an append")
         return None
     finally:
-        started = [task for pair in tasks.values() for task in pair]
         for task in started:
             task.cancel()
         await asyncio.gather(*started, return_exceptions=True)
