@@ -156,6 +156,15 @@ class OwnStreams:
         reader_key = reply.headers.get(READER_KEY)
         return OwnStream(self._asker, stream, content_type, offset, reader_key)
 
+    async def create_closed(self, suffix: str, data: bytes) -> OwnStream:
+        """Create a closed stream with `data`, whose reads caches may store for long.
+
+        Raises NotMade or AppendRefused if the server refuses.
+        """
+        own = await self.create(suffix)
+        await own.append(data, close=True)
+        return own
+
     async def remove(self) -> list[str]:
         """Remove all streams; return the URLs, without secrets, of those that may be left."""
         made, self._made = self._made, []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.staleness import Read
-    from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
+    from gateway.commands.cdn_doctor.streams import OwnStream
 
 FILLED = "3"  # a cursor that no other check has in its reads
 # Enough for each of a few servers to get a copy. With two servers, one gets none in 1 of 2,048
@@ -116,7 +116,7 @@ async def credentials(deployment: Deployment) -> Finding:
     reader is another one, any response from a cache was another reader's. Some read before
     the one with none, and some after: a cache may store either's response for the other.
     """
-    own = await _closed_stream(deployment.streams, "-credentials")
+    own = await deployment.streams.create_closed("-credentials", DATA)
     given = own.stream.authorization
     assert not callable(given), "a command has one credential for as long as it runs"
     readers = {
@@ -200,19 +200,12 @@ def _session() -> str:
     return f"{READER_COOKIE}=doctor-{secrets.token_hex(8)}"
 
 
-async def _closed_stream(streams: OwnStreams, suffix: str, data: bytes = DATA) -> OwnStream:
-    """Create a closed stream, whose reads caches may store for long."""
-    own = await streams.create(suffix)
-    await own.append(data, close=True)
-    return own
-
-
 async def paths(deployment: Deployment) -> Finding:
     """Check that `/a/b`, `/a%2Fb` and `/a/B` are three streams."""
-    plain = await _closed_stream(deployment.streams, "-path/b", b"plain")
+    plain = await deployment.streams.create_closed("-path/b", b"plain")
     for name, suffix, fault in OTHER_PATHS:
         try:
-            other = await _closed_stream(deployment.streams, suffix, name.encode())
+            other = await deployment.streams.create_closed(suffix, name.encode())
         except NotMade as refusal:
             if refusal.reply.status in {200, 409}:
                 return failed("paths", f"{name} reaches the server as /a/b: {fault}")

@@ -32,7 +32,7 @@ _JWT = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
 
 async def reader_key(deployment: Deployment) -> Finding:
     """Check that a copy under a reader key is for the URL with that key alone."""
-    own = await _closed(deployment, "-reader-key")
+    own = await deployment.streams.create_closed("-reader-key", DATA)
     if own.reader_key is None:
         return noted("reader-key", "not examined: the server sends no reader key")
     key, given = own.reader_key, own.stream.authorization
@@ -67,7 +67,7 @@ async def verified(deployment: Deployment) -> Finding:
     if token is None:
         saw = f"not examined: {READER_VARIABLE} has no read token for the streams below the URL"
         return noted("verified", saw)
-    own = await _closed(deployment, "-verified")
+    own = await deployment.streams.create_closed("-verified", DATA)
     reader = deployment.options.reader
     first, again = [await _read(own, reader) for _ in range(2)]
     if not (first.is_good and again.is_good):
@@ -118,12 +118,6 @@ def _decoded(part: str) -> dict[str, object]:
 def _encoded(content: Mapping[str, object]) -> str:
     text = json.dumps(content, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
-
-
-async def _closed(deployment: Deployment, suffix: str) -> OwnStream:
-    own = await deployment.streams.create(suffix)
-    await own.append(DATA, close=True)
-    return own
 
 
 async def _read(
