@@ -94,7 +94,7 @@ async def write(session: aiohttp.ClientSession, stream: str) -> None:
         message = json.dumps({"number": number, "status": STATUSES[number % len(STATUSES)]})
         async with session.post(stream, data=message, headers=JSON) as answer:
             await answer.read()
-        await asyncio.sleep(0.1 + number % 7 / 10)
+        await asyncio.sleep(0.5 + number % 7 / 5)
 
 
 async def reload(session: aiohttp.ClientSession, stream: str) -> None:
@@ -102,7 +102,7 @@ async def reload(session: aiohttp.ClientSession, stream: str) -> None:
     while True:
         async with session.get(f"{stream}?offset=-1") as answer:
             await answer.read()
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.1)
 
 
 async def follow(session: aiohttp.ClientSession, stream: str, after_s: float) -> None:

@@ -32,6 +32,16 @@ async def test_two_cookie_lines_have_another_cache_key_than_the_first_alone(edge
     assert verdict(edge, target, "sid=a") == "HIT"
 
 
+@pytest.mark.parametrize("edge", PER_CREDENTIAL, indirect=True, ids=str)
+async def test_the_first_of_two_reader_cookies_counts_as_at_the_gateway(edge: Edge) -> None:
+    stream = edge.stream()
+    stream.append(b"data", Stream_Closed="true")
+    target = f"{stream.path}?offset=-1"
+    one, two = "__Secure-headgate=one", "__Secure-headgate=two"
+    found = [verdict(edge, target, f"{one}; {two}"), verdict(edge, target, one)]
+    assert [*found, verdict(edge, target, two)] == ["MISS", "HIT", "MISS"]
+
+
 def test_the_gateway_serves_one_copy_to_readers_with_different_cookies(
     origin: HeadgateOrigin,
 ) -> None:

@@ -235,7 +235,7 @@ SPEAKING_HTTPS = {
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("nginx", ["proxy_read_timeout 360s;"]),
+        ("nginx", ["proxy_read_timeout 362s;"]),
         ("haproxy", ["timeout client 360s", "timeout server 360s"]),
         ("varnish", [".between_bytes_timeout = 360s;"]),
         ("envoy", ["stream_idle_timeout: 360s"]),

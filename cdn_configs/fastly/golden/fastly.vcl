@@ -31,7 +31,7 @@ sub vcl_recv {
   if (req.url ~ "^(?:/v1/stream)/") {
     std.collect(req.http.Cookie, "; ");
     if (req.http.Cookie ~ "(?:^|;)\s*__Secure-headgate=") {
-      set req.http.Cookie = regsub(req.http.Cookie, "^(?:.*?;)?\s*(__Secure-headgate=[^;]*).*$", "\1");
+      set req.http.Cookie = regsub(req.http.Cookie, "^(?:.*?;)??\s*(__Secure-headgate=[^;]*).*$", "\1");
     } else {
       unset req.http.Cookie;
     }
@@ -166,7 +166,7 @@ sub vcl_deliver {
     set resp.http.Timing-Allow-Origin = resp.http.Access-Control-Allow-Origin;
   }
   # headgate doctor compares this digest of the file with the settings.
-  set resp.http.Headgate-Config = "fastly/25955d941dfea97f";
+  set resp.http.Headgate-Config = "fastly/4d9aad57a9a0d19f";
   return(deliver);
 }
 
