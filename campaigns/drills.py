@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from playwright.async_api import async_playwright
 
-from tests.admin.browser.serving import launch
 from tests.admin.drills import DRILLS
+from tests.clients.pages import chromium
 from tests.support.http1 import ask
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ SHOWS_S = 25.0  # looks of the console, and conditions of alerts that need two o
 
 async def pictures(drill: Drill, server: Headgate, folder: Path) -> None:
     """Take the pictures of a drill."""
-    async with async_playwright() as tool:
-        browser = await launch(tool)
+    async with chromium() as browser:
         context = await browser.new_context(viewport={"width": 1280, "height": 900})
         page = await context.new_page()
         for number, path in enumerate(dict.fromkeys(("/", *drill.pages))):

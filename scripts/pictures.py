@@ -13,12 +13,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import aiohttp
-from playwright.async_api import async_playwright
 
 from tests.client.chat import shoot as chat
+from tests.clients.pages import chromium
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PAGES = {
     "alerts": "/alerts",
     "about": "/about",
 }
-KINDS = {
+KINDS: dict[str, tuple[Literal["light", "dark"], int, int]] = {
     "light": ("light", 1280, 900),
     "dark": ("dark", 1280, 900),
     "narrow": ("light", 360, 780),
@@ -102,7 +102,7 @@ async def reload(session: aiohttp.ClientSession, stream: str) -> None:
     while True:
         async with session.get(f"{stream}?offset=-1") as answer:
             await answer.read()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.25)
 
 
 async def follow(session: aiohttp.ClientSession, stream: str, after_s: float) -> None:
@@ -122,7 +122,7 @@ async def shoot(browser: Browser, urls: dict[str, str], folder: Path, kind: str)
     """Take these pages in one kind of window."""
     scheme, width, height = KINDS[kind]
     context = await browser.new_context(
-        color_scheme=scheme,  # type: ignore[arg-type]  # one of two words
+        color_scheme=scheme,
         viewport={"width": width, "height": height},
         reduced_motion="reduce",
     )
@@ -138,10 +138,7 @@ async def shoot(browser: Browser, urls: dict[str, str], folder: Path, kind: str)
 
 async def main() -> None:
     """Take the pictures that pages show, and every page where a folder is given."""
-    async with async_playwright() as tool, busy_gateway() as console:
-        browser = await tool.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    async with chromium() as browser, busy_gateway() as console:
         await shoot(browser, {SHOWN: f"{console}/"}, IMAGES, "light")
         await chat.shoot(browser, IMAGES)
         if sys.argv[1:]:
@@ -150,7 +147,6 @@ async def main() -> None:
                 await shoot(
                     browser, {name: console + at for name, at in PAGES.items()}, folder, kind
                 )
-        await browser.close()
 
 
 if __name__ == "__main__":

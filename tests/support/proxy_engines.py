@@ -131,7 +131,8 @@ class Envoy(Engine):
         ]
 
     def version(self) -> list[str]:
-        return [self.command(Path(), 0)[0], "--version"]
+        # It says its path, in which there is a version of Python, then HASH/VERSION/....
+        return ["sh", "-c", f"{self.command(Path(), 0)[0]} --version | cut -d: -f2"]
 
 
 class Traefik(Engine):

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 QUESTIONS = "What is a headgate?", "And what if the keeper is called away?"
-SIZE = {"width": 960, "height": 740}
 
 
 async def shoot(browser: Browser, folder: Path) -> None:
@@ -25,7 +24,9 @@ async def shoot(browser: Browser, folder: Path) -> None:
         chat_app(gateway.streams) as app,
     ):
         url = await _crashed_chat(browser, app)
-        page = await browser.new_page(color_scheme="light", viewport=SIZE, reduced_motion="reduce")
+        page = await browser.new_page(
+            color_scheme="light", viewport={"width": 960, "height": 740}, reduced_motion="reduce"
+        )
         await page.goto(url)
         await ChatTab(page).is_writing(told(QUESTIONS[1])[1])
         await page.screenshot(path=folder / "chat-light.png")
