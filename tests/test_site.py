@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 # To build it takes half a minute of a core, which others may need as well.
 pytestmark = pytest.mark.timeout(240)
 
-# The descriptions of the two packages, for their indexes.
-NOT_IN_THE_SITE = {"client/README.md", "client/js/README.md", "admin/pages/alerts.md"}
+# A form, what the console shows, and the descriptions of the two packages, for their indexes.
+NOT_IN_THE_SITE = {
+    ".github/PULL_REQUEST_TEMPLATE.md",
+    "admin/pages/alerts.md",
+    "client/README.md",
+    "client/js/README.md",
+}
 REFERENCE = "client/reference"
 PUBLIC = re.compile(r"headgate(?!.*__main__)")
 # The attribute by which an element loads something by itself.
@@ -80,8 +85,8 @@ PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not i
 
 def build(options: str) -> subprocess.CompletedProcess[str]:
     """Run what `make docs` does, with other options behind it."""
-    # Before it is what sets up.
-    *_, command = subprocess.check_output(["make", "-n", "docs"], cwd=ROOT, text=True).splitlines()
+    steps = subprocess.check_output(["make", "-n", "docs"], cwd=ROOT, text=True).splitlines()
+    (command,) = [step for step in steps if "mkdocs build" in step]
     return subprocess.run(
         ["sh", "-c", f"{command} {options}"],
         cwd=ROOT,

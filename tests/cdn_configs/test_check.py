@@ -44,8 +44,8 @@ def test_the_checker_of_each_proxy_accepts_its_rendered_file(name: str, standalo
 @pytest.mark.usefixtures("processes")
 def test_checking_a_file_after_a_change_of_settings_shows_a_difference() -> None:
     report = check(render(NGINX, HERE), Settings(long_poll_timeout=40))
-    assert "\n-    proxy_read_timeout 65s;" in report.difference
-    assert "\n+    proxy_read_timeout 85s;" in report.difference
+    assert "\n-    proxy_read_timeout 67s;" in report.difference
+    assert "\n+    proxy_read_timeout 87s;" in report.difference
     assert report.accepted
     assert not report.is_fine
 

@@ -125,5 +125,5 @@ def test_doctor_shows_how_many_checks_are_done_while_it_waits(
     with closing(OnTerminal(cli, "doctor", server.streams)) as command:
         assert command.end() in {0, 1}
     before, erased, after = command.shown.rpartition(ERASED)
-    assert before.endswith(b" of 18 checks done\x1b[K")
+    assert before.endswith(b" of 21 checks done\x1b[K")
     assert (erased, after) == (ERASED, b"")
