@@ -155,7 +155,9 @@ def waiting_readers(admin_port: int) -> str:
     """The modes of live readers of which there are some."""
     lines = ask(admin_port, "GET", "/metrics").body.decode().splitlines()
     return " ".join(
-        it for it in lines if it.startswith("headgate_live_readers{") and it[-2:] != " 0"
+        it
+        for it in lines
+        if it.startswith("headgate_live_readers{") and float(it.rpartition(" ")[2])
     )
 
 
