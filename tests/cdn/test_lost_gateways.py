@@ -84,10 +84,8 @@ async def test_a_long_poll_may_wait_for_longer_than_an_answer_may_take(
     name: str, gateways: Pair
 ) -> None:
     one = gateways.gateways[1]
-    path = created(one.port)
-    tail = ask(one.port, "GET", f"{path}?offset=-1").next_offset
+    target = poll_at_tail(one.port)
     with in_front_of(gateways.settings, f"127.0.0.1:{one.port}", [name]) as ports:
-        target = f"{path}?offset={tail}&live=long-poll"
         known = {"Authorization": "Bearer x"}
         found = (
             asked(ports[name], "GET", target),
@@ -132,13 +130,13 @@ async def test_a_poll_under_way_gets_an_error_that_pages_can_read_when_its_gatew
 ) -> None:
     """Also on a connection that was used before, which HAProxy closes without a response."""
     one = gateways.gateways[0]
-    path = created(one.port)
-    tail = ask(one.port, "GET", f"{path}?offset=-1").next_offset
+    target = poll_at_tail(one.port)
     with in_front_of(gateways.settings, f"127.0.0.1:{one.port}", [name]) as ports:
         client = Client(*await asyncio.open_connection("127.0.0.1", ports[name]), PATIENCE_S)
         try:
-            assert (await client.ask(request("HEAD", path, None))).status == 200
-            client.send(request("GET", f"{path}?offset={tail}&live=long-poll", None))
+            head = request("HEAD", target.partition("?")[0], None)
+            assert (await client.ask(head)).status == 200
+            client.send(request("GET", target, None))
             await until(lambda: "long" in waiting_readers(one.admin_port), "a poll at the gateway")
             one.kill()
             if name == "haproxy":
@@ -149,6 +147,13 @@ async def test_a_poll_under_way_gets_an_error_that_pages_can_read_when_its_gatew
         finally:
             client.close()
             await asyncio.to_thread(one.start)
+
+
+def poll_at_tail(port: int) -> str:
+    """Create a stream, and return the target of a long-poll at its tail."""
+    path = created(port)
+    tail = ask(port, "GET", f"{path}?offset=-1").next_offset
+    return f"{path}?offset={tail}&live=long-poll"
 
 
 def waiting_readers(admin_port: int) -> str:
