@@ -17,6 +17,7 @@ from cdn_configs.upstreams import (
     is_here,
     upstreams_of,
     why_alone,
+    without_scheme,
 )
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
         raise Refused("--remember is for --credentials asked: no other edge asks the gateway")
     given = overridden.get("upstream")
     if isinstance(given, str) and "://" in given:
-        overridden["scheme"], _, overridden["upstream"] = given.partition("://")
+        overridden["scheme"], overridden["upstream"] = without_scheme(given)
     lone = why_alone(settings.route_table)
     if lone and "," in str(overridden.get("upstream", "")):
         raise Refused(

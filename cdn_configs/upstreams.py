@@ -24,7 +24,9 @@ ANSWER_S = 10  # longer than a commit on a busy disk
 REDIS_S = 9  # until a call to a Redis that hangs or fails over has its answer (docs/redis.md)
 MARGIN_S = 2  # so that the gateway's own 504, which says more, comes first
 
-_UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
+_UPSTREAM = re.compile(rf"(?!-){HOST}:(?P<port>[0-9]{{1,5}})")
+# Many programs take 127.1 and 0x7f.1 for addresses, others for names.
+_NUMBER_AT_END = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -49,6 +51,18 @@ class Upstream(msgspec.Struct, frozen=True):
         return True
 
 
+def without_scheme(text: str) -> tuple[str, str]:
+    """Return the scheme of a list of gateways, and the list without it. Raises Refused."""
+    scheme, _, first = text.partition("://")
+    hosts = first.replace(f",{scheme}://", ",")
+    if "," in scheme or "://" in hosts:
+        raise Refused(
+            "--upstream must have one scheme for all gateways, before the first: "
+            "https://a:4437,b:4437"
+        )
+    return scheme, hosts
+
+
 def upstreams_of(text: str) -> tuple[Upstream, ...]:
     """Return the gateways in a list such as `a:4437,b:4437`. Raises Refused."""
     found = tuple(map(_upstream, text.split(",")))
@@ -69,7 +83,10 @@ def _upstream(text: str) -> Upstream:
         except ValueError as cause:
             raise Refused(f"--upstream {cause}") from cause
     host = text.rpartition(":")[0].strip("[]")
-    return Upstream(text, host, int(match["port"]))
+    upstream = Upstream(text, host, int(match["port"]))
+    if _NUMBER_AT_END.fullmatch(host) and not upstream.is_ip:
+        raise Refused(f"--upstream {host!a} is no address, and a name must not end with a number")
+    return upstream
 
 
 def is_here(host: str) -> bool:

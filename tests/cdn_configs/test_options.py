@@ -306,6 +306,13 @@ def test_an_upstream_may_begin_with_its_scheme(scheme: str) -> None:
     assert (options.upstream, options.scheme) == ("gateway:80", scheme)
     with pytest.raises(Refused, match="--upstream may begin with http:// or https://"):
         from_settings(Settings(), upstream="ftp://gateway:80")
+    several = Settings(origin="redis://127.0.0.1")
+    for text in (f"{scheme}://a:1,b:2", f"{scheme}://a:1,{scheme}://b:2"):
+        options = from_settings(several, upstream=text)
+        assert (options.upstream, options.scheme) == ("a:1,b:2", scheme)
+    for text in (f"{scheme}://a:1,ftp://b:2", f"a:1,{scheme}://b:2", "http://a:1,https://b:2"):
+        with pytest.raises(Refused, match="--upstream must have one scheme for all gateways"):
+            from_settings(several, upstream=text)
 
 
 @pytest.mark.parametrize("file", ["ca.pem", "/a b", "/a;", "/", "/a/", "/é"])
@@ -317,7 +324,8 @@ def test_a_file_of_authorities_is_refused_if_it_is_no_usual_absolute_path(file: 
 @pytest.mark.parametrize(
     "upstream",
     ["", "gateway", "gateway:", "gateway:0", "gateway:65536", ":80", "[::1]", "[::g]:80", "[:]:1",
-     "http://gateway:80", "gateway:80/", "user@gateway:80", "gateway:80:80", "gateway:٣"],
+     "http://gateway:80", "gateway:80/", "user@gateway:80", "gateway:80:80", "gateway:٣",
+     "-x:1", "127.1:80", "0x7f.1:80", "a.0X7F:80", "300.1.1.1:80", "127.0.0.1.:80"],
 )  # fmt: skip
 def test_invalid_upstreams_are_refused(upstream: str) -> None:
     with pytest.raises(Refused, match="--upstream"):

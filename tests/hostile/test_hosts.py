@@ -39,6 +39,8 @@ async def test_a_host_that_is_not_configured_is_refused_with_421_on_both_paths(p
                 for lines in ((), ("X-Request-Id:ordinary",), (f"Origin: http://{host}",)):
                     told = await gateway.ask(asked(method, f"{prefix}/s", host, *lines))
                     assert told.status == 421, (method, host)
+            # Load balancers check health by address; it says nothing of the streams.
+            assert (await gateway.ask(asked("GET", "/healthz", host))).status == 200, host
         assert len(origin.heard) == heard
         assert (await gateway.ask(asked("GET", f"{prefix}/s", "localhost"))).status == 200
 

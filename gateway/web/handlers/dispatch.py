@@ -233,11 +233,12 @@ class Handlers:
 
         Raises HeadgateError.
         """
-        if not request.fields.are_known:
-            request_head.check(request)
-            self._shared.hosts.check(request.headers.get("Host", ""))
         # The query may have a token, which must not be remembered.
         raw, mark, query = request.target.partition("?")
+        if not request.fields.are_known:
+            request_head.check(request)
+            if raw != HEALTH_PATH:  # load balancers check health by address
+                self._shared.hosts.check(request.headers.get("Host", ""))
         is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND
         if is_path and request.method != "OPTIONS":
             if raw == HEALTH_PATH:
