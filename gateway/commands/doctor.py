@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.settings import Route
 
 DEPLOYMENT = "URL"
-_ORIGIN = re.compile(r"https?://[^\s/?#@,*]+")
 _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 
 
@@ -152,16 +151,15 @@ def _admin(url: str, token_file: Path | None, ctx: click.Context) -> StreamTarge
 
 
 def _origins(given: tuple[str, ...], config: Path | None) -> tuple[str, ...]:
-    """Return the web origins that are given, or up to MOST_ORIGINS that the settings name."""
-    from gateway.commands.cdn_doctor.gateway_counters import MOST_ORIGINS
+    """Return the web origins that are given, or those that the settings name."""
+    from gateway.commands.cdn_doctor.gateway_counters import web_origins
 
-    if len(given) > MOST_ORIGINS or not all(map(_ORIGIN.fullmatch, given)):
+    if given != web_origins(given):
         why = "it must be one or two web origins such as https://app.example.com."
         raise click.BadParameter(why, param_hint="--origin")
     if given or config is None:
         return given
-    named = load_settings(config, {}).cors_origins
-    return tuple(one for one in named if _ORIGIN.fullmatch(one))[:MOST_ORIGINS]
+    return web_origins(load_settings(config, {}).cors_origins)
 
 
 def _digest(file: Path, config: Path | None) -> str:

@@ -15,8 +15,7 @@ from tests.support.http1 import ask
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.commands.cdn_doctor.finding import Finding
-    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.finding import Check, Finding
     from tests.support.processes import Headgate
 
 # Long enough on a busy machine for twenty polls to arrive, and for an append that ends them all.

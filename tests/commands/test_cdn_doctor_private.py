@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cdn_configs.options import CredentialMode
     from gateway.commands.cdn_doctor.examination import Examination
-    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.finding import Check
     from tests.cdn.guarded_origin import GuardedOrigin
 
 BY_KEY = "&rk=$arg_rk"

@@ -18,16 +18,8 @@ from gateway.commands.cdn_doctor.evidence import (
     source,
 )
 from gateway.commands.cdn_doctor.examination import BESIDE, CHECKS
-from gateway.commands.cdn_doctor.hints import (
-    EVERYWHERE,
-    FILES,
-    Advice,
-    Cause,
-    Check,
-    Vendor,
-    hint,
-    vendors,
-)
+from gateway.commands.cdn_doctor.finding import Advice, Cause, Check, Vendor
+from gateway.commands.cdn_doctor.hints import EVERYWHERE, FILES, hint, vendors
 from gateway.commands.cdn_doctor.places import AT
 from gateway.commands.cdn_doctor.probe_sender import ProbeReply
 from gateway.commands.cdn_doctor.streams import first_target

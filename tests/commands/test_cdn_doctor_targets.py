@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
+from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.candidates import edge as before_headgate
 from tests.cdn.origin import STREAMS, headgate_origin
 from tests.commands.deployments import POLL_S, examined, failures, saw
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.examination import Examination
     from tests.cdn.edges import Edge
 
-# By default, and once with an answer for each reader.
+# By default, once with an answer for each reader, and with one for all whom the gateway confirms,
+# which is everybody here.
 MADE = [*CANDIDATES, *(one for one in PER_CREDENTIAL if one.target == "nginx-njs")]
+MADE += [one for one in SHARING if one.credentials == "asked"]
 # One of each program; `make torture` has all.
 EXAMINED = {"nginx-njs", "varnish", "haproxy", "cloudflare-worker"}
 # That a target cannot cache or collapse is no fault: without a cache before it, Headgate does.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
-    from gateway.commands.cdn_doctor.hints import Check, Vendor
+    from gateway.commands.cdn_doctor.finding import Check, Vendor
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.one_stream.target import StreamTarget
 

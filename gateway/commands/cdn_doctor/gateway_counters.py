@@ -12,7 +12,7 @@ from gateway.commands.one_stream.admin_target import TOKEN_VARIABLE
 from gateway.commands.shell.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from headgate.stream import Stream
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 MOST_ORIGINS = 2  # enough to see that one page gets what was stored for another
+_ORIGIN = re.compile(r"https?://[^\s/?#@,*]+")
 
 T = TypeVar("T")
 
@@ -45,6 +46,11 @@ class _Readers(msgspec.Struct):
     readers_by_mode: dict[str, int]
 
 
+def web_origins(named: Iterable[str]) -> tuple[str, ...]:
+    """Return the first MOST_ORIGINS of these that are web origins, and not "*"."""
+    return tuple(one for one in named if _ORIGIN.fullmatch(one))[:MOST_ORIGINS]
+
+
 class GatewayCounters:
     """The times that a gateway's settings promise, and its count of polls that wait."""
 
@@ -63,8 +69,8 @@ class GatewayCounters:
         self.poll_s = self._seconds(values, "long_poll_timeout")
         self.heartbeat_s = self._seconds(values, "sse_heartbeat")
         self.sse_max_age_s = self._seconds(values, "sse_max_age")
-        named = re.findall(r"https?://[^\s,\"'\]*]+", values.get("cors_origins", ""))
-        self.cors_origins = tuple(named[:MOST_ORIGINS])
+        named = re.split(r"[\s,\"']+", values.get("cors_origins", "").strip("[]"))
+        self.cors_origins = web_origins(named)
         routes = await self._get("routes", {}, _Routes)
         self._prefixes = [route.prefix for route in routes.routes]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cdn_configs.render import DIGEST_HEADER
 from gateway.commands.cdn_doctor.places import AT
@@ -11,88 +11,7 @@ from gateway.commands.cdn_doctor.places import AT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Check = Literal[
-    "query order",
-    "304",
-    "credentials",
-    "paths",
-    "equal polls",
-    "204 together",
-    "204 kept",
-    "cursor",
-    "poll held",
-    "SSE",
-    "SSE resume",
-    "keep-alive",
-    "HEAD",
-    "POST body",
-    "large append",
-    "Expect",
-    "chunked append",
-    "content",
-    "repeated append",
-    "own pages",
-    "refusals",
-    "empty tail",
-    "browsers' copies",
-    "early 404",
-    "offsets",
-    "chunks kept",
-    "headers",
-    "CORS",
-    "HTTP/2",
-    "rate limit",
-    "one server",
-    "sent once",
-    "waiting readers",
-    "DELETE",
-    "reader-key",
-    "verified",
-    "private reads",
-    "old tags",
-    "SSE kept",
-    "cookies",
-    "Stream-TTL",
-    "Stream-Seq",
-    "query case",
-    "configuration",
-]
-# What else can be behind a failure of a check.
-Cause = Literal[
-    "body limit",
-    "server limit",
-    "live in key",
-    "rewritten",
-    "firewall",
-    "error pages",
-    "CORS twice",
-    "preflight",
-    "kept 304",
-    "HEAD refused",
-    "POST kept",
-    "cut responses",
-    "long heads",
-    "204 changed",
-    "Vary",
-]
-Advice = Check | Cause
-Vendor = Literal[
-    "nginx",
-    "Varnish",
-    "Fastly",
-    "Cloudflare",
-    "CloudFront",
-    "Bunny",
-    "Vercel",
-    "Caddy",
-    "HAProxy",
-    "Envoy",
-    "Traefik",
-    "AWS ALB",
-    "Google load balancer",
-    "ingress-nginx",
-    "Gateway API",
-]
+    from gateway.commands.cdn_doctor.finding import Advice, Vendor
 
 # A header field by which a hop gives itself away, the most telling first. Fastly says that it is
 # Varnish, and many a server behind a CDN that it is nginx.

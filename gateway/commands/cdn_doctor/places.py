@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# By vendor and advice, which have their names from `hints`.
-AT: Mapping[str, Mapping[str, str]] = {
+    from gateway.commands.cdn_doctor.finding import Advice, Vendor
+
+AT: Mapping[Vendor, Mapping[Advice, str]] = {
     "nginx": {
         "query order": "proxy_cache_key of $arg_cursor, $arg_live and $arg_offset in this order.",
         "304": "proxy_cache_revalidate on.",

@@ -22,7 +22,7 @@ from gateway.commands.shell.failure import FAILURES
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
-    from gateway.commands.cdn_doctor.hints import Advice, Check
+    from gateway.commands.cdn_doctor.finding import Advice, Check
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from cdn_configs.render import DIGEST_HEADER
+from gateway.commands.cdn_doctor.checks.readers import made_up_cookie, made_up_credential
 from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
-from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
 from gateway.commands.cdn_doctor.probe_sender import words
 from gateway.commands.cdn_doctor.staleness import old_answers
 from gateway.commands.cdn_doctor.streams import NotMade
-from gateway.protocol.http.identity import READER_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +27,13 @@ FILLED = "3"  # a cursor that no other check has in its reads
 # Enough for each of a few servers to get a copy. With two servers, one gets none in 1 of 2,048
 # cases, and the result then looks as if the order mattered.
 READS_TO_FILL = 12
-ONLY_VALIDATED = "4"  # a cursor of which nobody has a copy
+UNREAD = "4"  # a cursor of which nobody has a copy
 REFUSED = {401, 403, 404}
+# By `--credentials asked`, which keeps a copy for readers without credentials apart from it.
+SHARED_BY_ALL = (
+    "readers with credentials share a copy, as the server permits all of them to read; to see that "
+    "it refuses others, examine a private route"
+)
 LEAKS_TAIL = "a reader with no credentials got another's response, which no cache may store"
 OTHER_PATHS = (
     ("/a%2Fb", "-path%2Fb", "a hop decodes the path"),
@@ -100,7 +105,7 @@ async def validation(deployment: Deployment) -> Finding:
     if not reads.is_cached:
         return passed("304", "a reader that has the data gets 304")
     # A URL that a reader with a copy asks for first, and one without it after that.
-    query["cursor"] = ONLY_VALIDATED
+    query["cursor"] = UNREAD
     for headers in ({"If-None-Match": tag}, None):
         reply = await reads.own.read(query, headers)
     if reply.status == 304:
@@ -121,10 +126,10 @@ async def credentials(deployment: Deployment) -> Finding:
     assert not callable(given), "a command has one credential for as long as it runs"
     readers = {
         "an Authorization": partial(_as_somebody, given or made_up_credential(), None),
-        "a Cookie": partial(_as_somebody, None, _session()),
+        "a Cookie": partial(_as_somebody, None, made_up_cookie()),
         "no credentials": partial(_as_somebody, None, None),
         "another Authorization": partial(_as_somebody, made_up_credential(), None),
-        "another Cookie": partial(_as_somebody, None, _session()),
+        "another Cookie": partial(_as_somebody, None, made_up_cookie()),
     }
     replies = {name: await read(own) for name, read in readers.items()}
     shared = {name for name, reply in replies.items() if source(reply) is AnswerSource.SHARED}
@@ -134,12 +139,21 @@ async def credentials(deployment: Deployment) -> Finding:
     if is_silent and deployment.reads.appends_arrive:
         shared |= await _given_old(deployment, readers)
     if leaks := [name for name in readers if name in shared and replies[name].is_good]:
+        if "no credentials" not in leaks and await _is_open_to_asked(own):
+            return noted("credentials", SHARED_BY_ALL)
         saw = f"a reader with {' and one with '.join(leaks)} got another's answer"
         return failed("credentials", saw)
     found = _unshared(list(replies.values()), is_silent=is_silent, is_made_up=given is None)
     if given is None or not found.is_pass or not deployment.reads.appends_arrive:
         return found
     return found if await _is_tail_kept_apart(deployment) else failed("credentials", LEAKS_TAIL)
+
+
+async def _is_open_to_asked(own: OwnStream) -> bool:
+    """Return whether made-up credentials get a response of a rendered file without a copy."""
+    query = {"cursor": UNREAD, "offset": own.start}
+    reply = await own.asker.send(own.as_somebody(made_up_credential()), "GET", query=query)
+    return reply.is_good and DIGEST_HEADER in reply.headers
 
 
 async def _is_tail_kept_apart(deployment: Deployment) -> bool:
@@ -188,16 +202,6 @@ async def _as_somebody(authorization: str | None, cookie: str | None, own: OwnSt
     headers = {} if cookie is None else {"Cookie": cookie}
     stream = own.as_somebody(authorization)
     return await own.asker.send(stream, "GET", query={"offset": own.start}, headers=headers)
-
-
-def made_up_credential() -> str:
-    """Return an Authorization that nobody has."""
-    return f"Bearer doctor-{secrets.token_hex(8)}"
-
-
-def _session() -> str:
-    # The cookie that counts everywhere: for the gateway's own streams no other one does.
-    return f"{READER_COOKIE}=doctor-{secrets.token_hex(8)}"
 
 
 async def paths(deployment: Deployment) -> Finding:

@@ -20,8 +20,8 @@ from gateway.commands.shell.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.finding import Check
     from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
-    from gateway.commands.cdn_doctor.hints import Check
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 OF_EVENTS: tuple[Check, ...] = ("SSE", "SSE resume", "keep-alive")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.commands.cdn_doctor.deployment import Deployment
-    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.finding import Check
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
@@ -120,7 +120,7 @@ async def _allowed(deployment: Deployment, origins: Sequence[str]) -> Finding:
     replies = [await own.read(query, {"Origin": site}) for site in sites]
     for site, reply in zip(sites, replies, strict=True):
         if not reply.is_good:
-            return unknown("CORS", f"a read was answered with: {reply.error_text}")
+            return _refused("CORS", f"a read for a page of {site}", reply)
         if wrong := _repeated(reply):
             return failed("CORS", wrong, "CORS twice")
         allowed = reply.headers.get(ALLOW_ORIGIN)

@@ -17,7 +17,7 @@ from gateway.protocol.http.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
-    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.finding import Check
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 

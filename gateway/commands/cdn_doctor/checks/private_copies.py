@@ -8,11 +8,11 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal
 
+from gateway.commands.cdn_doctor.checks.readers import strangers
 from gateway.commands.cdn_doctor.evidence import AnswerSource, cache_claims, source
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.streams import READER_VARIABLE
-from gateway.protocol.http.identity import READER_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
-# Readers that may read nothing: by their Authorization and their Cookie.
-STRANGERS: Mapping[str, tuple[str | None, str]] = {
-    "no credentials": (None, ""),
-    "made-up credentials": ("Bearer doctor-made-up", ""),
-    "a made-up cookie": (None, f"session=doctor; {READER_COOKIE}=doctor-made-up"),
-}
 _JWT = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
 
 
@@ -49,10 +43,10 @@ async def reader_key(deployment: Deployment) -> Finding:
         "the start of the key": {"rk": key[:-1]},
     }
     for name, query in others.items():
-        for who, (authorization, cookie) in STRANGERS.items():
-            reply = await _read(own, authorization, query, cookie)
+        for stranger in strangers(own):
+            reply = await stranger.read(own, {"offset": own.start, **query})
             if reply.is_good and reply.body == DATA:
-                saw = f"a reader with {who} and {name} got the data"
+                saw = f"a reader with {stranger.name} and {name} got the data"
                 return failed("reader-key", f"{saw}{cache_claims(reply)}")
     return _shared(
         "reader-key",
@@ -78,10 +72,11 @@ async def verified(deployment: Deployment) -> Finding:
         for reply in (await _read(own, f"Bearer {forged}"), await _read(own, None, in_url)):
             if reply.is_good and reply.body == DATA:
                 return failed("verified", f"a token {name} is accepted")
-    for who, (authorization, cookie) in STRANGERS.items():
-        reply = await _read(own, authorization, None, cookie)
+    for stranger in strangers(own):
+        reply = await stranger.read(own, {"offset": own.start})
         if reply.is_good and reply.body == DATA:
-            return failed("verified", f"a reader with {who} got the data{cache_claims(reply)}")
+            saw = f"a reader with {stranger.name} got the data{cache_claims(reply)}"
+            return failed("verified", saw)
     return _shared("verified", again, "altered tokens are refused")
 
 
@@ -121,14 +116,8 @@ def _encoded(content: Mapping[str, object]) -> str:
 
 
 async def _read(
-    own: OwnStream,
-    authorization: str | None,
-    query: Mapping[str, str] | None = None,
-    cookie: str = "",
+    own: OwnStream, authorization: str | None, query: Mapping[str, str] | None = None
 ) -> ProbeReply:
     return await own.asker.send(
-        own.as_somebody(authorization),
-        "GET",
-        query={"offset": own.start, **(query or {})},
-        headers={"Cookie": cookie} if cookie else None,
+        own.as_somebody(authorization), "GET", query={"offset": own.start, **(query or {})}
     )

@@ -7,13 +7,12 @@ is under way. So equal polls, reads and SSE are sent while those of the one who 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gateway.commands.cdn_doctor.checks.caching import made_up_credential
 from gateway.commands.cdn_doctor.checks.events import EVENT_STREAM, EventWatch
+from gateway.commands.cdn_doctor.checks.readers import Reader, strangers
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.probe_sender import ProbeBounds
@@ -24,10 +23,8 @@ from gateway.protocol.http.identity import READER_COOKIE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.stream import Stream
-
     from gateway.commands.cdn_doctor.deployment import Deployment
-    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.finding import Check
     from gateway.commands.cdn_doctor.probe_sender import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
@@ -40,15 +37,6 @@ PROMPT_S = 3.0
 ROUNDS = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _PrivateReader:
-    """A reader: how it is named, and how it asks for the stream."""
-
-    name: str
-    stream: Stream
-    headers: Mapping[str, str]
-
-
 async def private_reads(deployment: Deployment) -> Finding:
     """Check that polls, reads and SSE under way of one reader reach no reader without its right.
 
@@ -58,56 +46,46 @@ async def private_reads(deployment: Deployment) -> Finding:
         return noted(CHECK, "not examined: without STREAM_AUTH nothing here is private")
     own = await deployment.streams.create("-private", TEXT)
     await own.append(DATA)
-    strangers = [
-        _PrivateReader("no credentials", own.as_somebody(None), {}),
-        _PrivateReader("a wrong Authorization", own.as_somebody(made_up_credential()), {}),
-        _PrivateReader("a wrong Cookie", own.as_somebody(None), _cookie("doctor-made-up")),
-    ]
-    for stranger in strangers:
+    others = strangers(own)
+    for stranger in others:
         if (await _read(own, stranger, {"cursor": "0", "offset": own.start})).is_good:
             return noted(CHECK, f"not private: a reader with {stranger.name} may read")
     for owner in await _owners(own, deployment.options.reader):
-        if wrong := await _given_away(own, owner, strangers):
+        if wrong := await _given_away(own, owner, others):
             return wrong
     saw = "polls, reads and SSE under way are given to no reader without the credential"
     return passed(CHECK, saw)
 
 
-async def _owners(own: OwnStream, token: str | None) -> list[_PrivateReader]:
+async def _owners(own: OwnStream, token: str | None) -> list[Reader]:
     """Return the readers that may read: with an Authorization, a Cookie, or a read token."""
     given = own.stream.authorization
     assert not callable(given), "a command has one credential for as long as it runs"
     others = []
     if given is not None and given.startswith("Bearer "):
-        cookie = _cookie(given.removeprefix("Bearer "))
-        others.append(_PrivateReader("a Cookie", own.as_somebody(None), cookie))
+        cookie = {"Cookie": f"{READER_COOKIE}={given.removeprefix('Bearer ')}"}
+        others.append(Reader("a Cookie", own.as_somebody(None), cookie))
     if token is not None:
-        others.append(_PrivateReader("a read token", own.as_somebody(token), {}))
+        others.append(Reader("a read token", own.as_somebody(token), {}))
     query = {"cursor": "1", "offset": own.start}
     let_in = [one for one in others if (await _read(own, one, query)).is_good]
-    return [_PrivateReader("an Authorization", own.stream, {}), *let_in]
+    return [Reader("an Authorization", own.stream, {}), *let_in]
 
 
-def _cookie(token: str) -> Mapping[str, str]:
-    return {"Cookie": f"{READER_COOKIE}={token}"}
-
-
-async def _given_away(
-    own: OwnStream, owner: _PrivateReader, strangers: list[_PrivateReader]
-) -> Finding | None:
-    """Return what is wrong with reads of `owner` that `strangers` send as well, or None."""
-    if wrong := await _at_once(own, owner, strangers):
+async def _given_away(own: OwnStream, owner: Reader, others: list[Reader]) -> Finding | None:
+    """Return what is wrong with reads of `owner` that `others` send as well, or None."""
+    if wrong := await _at_once(own, owner, others):
         return failed(CHECK, wrong)
     tail = {"offset": await own.append(b"1")}
-    tasks: dict[_PrivateReader, tuple[asyncio.Task[bool], asyncio.Task[bool]]] = {}
+    tasks: dict[Reader, tuple[asyncio.Task[bool], asyncio.Task[bool]]] = {}
     started: list[asyncio.Task[bool]] = []
     try:
-        for reader in (owner, *strangers):
+        for reader in (owner, *others):
             asked = _is_answered(own, reader, {"live": "long-poll", **tail})
             watched = _has_event(own, reader, {"live": "sse", **tail})
             tasks[reader] = asyncio.create_task(asked), asyncio.create_task(watched)
             started += tasks[reader]
-            if reader in {owner, strangers[-1]}:
+            if reader in {owner, others[-1]}:
                 await asyncio.sleep(UNDER_WAY_S)
         await own.append(b"2")
         await asyncio.wait(started, timeout=PROMPT_S)
@@ -126,36 +104,31 @@ async def _given_away(
         await asyncio.gather(*started, return_exceptions=True)
 
 
-async def _at_once(
-    own: OwnStream, owner: _PrivateReader, strangers: list[_PrivateReader]
-) -> str | None:
+async def _at_once(own: OwnStream, owner: Reader, others: list[Reader]) -> str | None:
     """Return what is wrong with reads of a cold URL that all send at once, and once more after."""
     query: dict[str, str] = {}
     for turn in range(ROUNDS):
         query = {"cursor": f"{len(owner.name)}{turn}", "offset": own.start}
-        is_owned, *others = await asyncio.gather(
-            *(_is_answered(own, reader, query) for reader in (owner, *strangers))
+        is_owned, *are_answered = await asyncio.gather(
+            *(_is_answered(own, reader, query) for reader in (owner, *others))
         )
-        if True in others:
-            return _got(strangers[others.index(True)], owner, "a read")
+        if True in are_answered:
+            return _got(others[are_answered.index(True)], owner, "a read")
         if not is_owned:
             raise Failed(f"a read with {owner.name} was refused, or not answered")
-    is_kept = await _is_answered(own, strangers[0], query)
-    return _got(strangers[0], owner, "a read, afterwards,") if is_kept else None
+    is_kept = await _is_answered(own, others[0], query)
+    return _got(others[0], owner, "a read, afterwards,") if is_kept else None
 
 
-def _got(reader: _PrivateReader, owner: _PrivateReader, what: str) -> str:
+def _got(reader: Reader, owner: Reader, what: str) -> str:
     return f"a reader with {reader.name} got {what} of a reader with {owner.name}"
 
 
-async def _read(own: OwnStream, reader: _PrivateReader, query: Mapping[str, str]) -> ProbeReply:
-    bounds = ProbeBounds(within_s=2 * UNDER_WAY_S + 2 * PROMPT_S)
-    return await own.asker.send(
-        reader.stream, "GET", query=query, headers=reader.headers, bounds=bounds
-    )
+async def _read(own: OwnStream, reader: Reader, query: Mapping[str, str]) -> ProbeReply:
+    return await reader.read(own, query, ProbeBounds(within_s=2 * UNDER_WAY_S + 2 * PROMPT_S))
 
 
-async def _is_answered(own: OwnStream, reader: _PrivateReader, query: Mapping[str, str]) -> bool:
+async def _is_answered(own: OwnStream, reader: Reader, query: Mapping[str, str]) -> bool:
     """Return whether a read is neither refused nor lost."""
     try:
         return (await _read(own, reader, query)).is_good
@@ -163,7 +136,7 @@ async def _is_answered(own: OwnStream, reader: _PrivateReader, query: Mapping[st
         return False
 
 
-async def _has_event(own: OwnStream, reader: _PrivateReader, query: Mapping[str, str]) -> bool:
+async def _has_event(own: OwnStream, reader: Reader, query: Mapping[str, str]) -> bool:
     """Return whether an event with data comes; a refused reader gets none."""
     headers = {"Accept": EVENT_STREAM, **reader.headers}
     try:

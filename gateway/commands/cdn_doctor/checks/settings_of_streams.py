@@ -11,7 +11,7 @@ from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
-    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.finding import Check
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 OF_SETTINGS: tuple[Check, ...] = ("Stream-TTL", "Stream-Seq", "query case")
