@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gateway.commands.cdn_doctor.checks.events import EVENT_STREAM, EventWatch
-from gateway.commands.cdn_doctor.checks.readers import Reader, strangers
+from gateway.commands.cdn_doctor.checks.readers import ProbeReader, strangers
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.probe_sender import ProbeBounds
@@ -72,7 +72,7 @@ async def _owners(own: OwnStream, token: str | None) -> list[Reader]:
     return [Reader("an Authorization", own.stream, {}), *let_in]
 
 
-async def _given_away(own: OwnStream, owner: Reader, others: list[Reader]) -> Finding | None:
+async def _given_away(own: OwnStream, owner: ProbeReader, others: list[Reader]) -> Finding | None:
     """Return what is wrong with reads of `owner` that `others` send as well, or None."""
     if wrong := await _at_once(own, owner, others):
         return failed(CHECK, wrong)
@@ -104,7 +104,7 @@ async def _given_away(own: OwnStream, owner: Reader, others: list[Reader]) -> Fi
         await asyncio.gather(*started, return_exceptions=True)
 
 
-async def _at_once(own: OwnStream, owner: Reader, others: list[Reader]) -> str | None:
+async def _at_once(own: OwnStream, owner: ProbeReader, others: list[Reader]) -> str | None:
     """Return what is wrong with reads of a cold URL that all send at once, and once more after."""
     query: dict[str, str] = {}
     for turn in range(ROUNDS):
@@ -120,15 +120,15 @@ async def _at_once(own: OwnStream, owner: Reader, others: list[Reader]) -> str |
     return _got(others[0], owner, "a read, afterwards,") if is_kept else None
 
 
-def _got(reader: Reader, owner: Reader, what: str) -> str:
+def _got(reader: ProbeReader, owner: ProbeReader, what: str) -> str:
     return f"a reader with {reader.name} got {what} of a reader with {owner.name}"
 
 
-async def _read(own: OwnStream, reader: Reader, query: Mapping[str, str]) -> ProbeReply:
+async def _read(own: OwnStream, reader: ProbeReader, query: Mapping[str, str]) -> ProbeReply:
     return await reader.read(own, query, ProbeBounds(within_s=2 * UNDER_WAY_S + 2 * PROMPT_S))
 
 
-async def _is_answered(own: OwnStream, reader: Reader, query: Mapping[str, str]) -> bool:
+async def _is_answered(own: OwnStream, reader: ProbeReader, query: Mapping[str, str]) -> bool:
     """Return whether a read is neither refused nor lost."""
     try:
         return (await _read(own, reader, query)).is_good
@@ -136,7 +136,7 @@ async def _is_answered(own: OwnStream, reader: Reader, query: Mapping[str, str])
         return False
 
 
-async def _has_event(own: OwnStream, reader: Reader, query: Mapping[str, str]) -> bool:
+async def _has_event(own: OwnStream, reader: ProbeReader, query: Mapping[str, str]) -> bool:
     """Return whether an event with data comes; a refused reader gets none."""
     headers = {"Accept": EVENT_STREAM, **reader.headers}
     try:

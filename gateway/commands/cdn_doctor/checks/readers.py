@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reader:
+class ProbeReader:
     """A reader: how it is named, the stream with its Authorization, and its other headers."""
 
     name: str
