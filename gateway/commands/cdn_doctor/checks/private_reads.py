@@ -57,27 +57,29 @@ async def private_reads(deployment: Deployment) -> Finding:
     return passed(CHECK, saw)
 
 
-async def _owners(own: OwnStream, token: str | None) -> list[Reader]:
+async def _owners(own: OwnStream, token: str | None) -> list[ProbeReader]:
     """Return the readers that may read: with an Authorization, a Cookie, or a read token."""
     given = own.stream.authorization
     assert not callable(given), "a command has one credential for as long as it runs"
     others = []
     if given is not None and given.startswith("Bearer "):
         cookie = {"Cookie": f"{READER_COOKIE}={given.removeprefix('Bearer ')}"}
-        others.append(Reader("a Cookie", own.as_somebody(None), cookie))
+        others.append(ProbeReader("a Cookie", own.as_somebody(None), cookie))
     if token is not None:
-        others.append(Reader("a read token", own.as_somebody(token), {}))
+        others.append(ProbeReader("a read token", own.as_somebody(token), {}))
     query = {"cursor": "1", "offset": own.start}
     let_in = [one for one in others if (await _read(own, one, query)).is_good]
-    return [Reader("an Authorization", own.stream, {}), *let_in]
+    return [ProbeReader("an Authorization", own.stream, {}), *let_in]
 
 
-async def _given_away(own: OwnStream, owner: ProbeReader, others: list[Reader]) -> Finding | None:
+async def _given_away(
+    own: OwnStream, owner: ProbeReader, others: list[ProbeReader]
+) -> Finding | None:
     """Return what is wrong with reads of `owner` that `others` send as well, or None."""
     if wrong := await _at_once(own, owner, others):
         return failed(CHECK, wrong)
     tail = {"offset": await own.append(b"1")}
-    tasks: dict[Reader, tuple[asyncio.Task[bool], asyncio.Task[bool]]] = {}
+    tasks: dict[ProbeReader, tuple[asyncio.Task[bool], asyncio.Task[bool]]] = {}
     started: list[asyncio.Task[bool]] = []
     try:
         for reader in (owner, *others):
@@ -104,7 +106,7 @@ async def _given_away(own: OwnStream, owner: ProbeReader, others: list[Reader]) 
         await asyncio.gather(*started, return_exceptions=True)
 
 
-async def _at_once(own: OwnStream, owner: ProbeReader, others: list[Reader]) -> str | None:
+async def _at_once(own: OwnStream, owner: ProbeReader, others: list[ProbeReader]) -> str | None:
     """Return what is wrong with reads of a cold URL that all send at once, and once more after."""
     query: dict[str, str] = {}
     for turn in range(ROUNDS):

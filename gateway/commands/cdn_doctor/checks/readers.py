@@ -35,13 +35,13 @@ class ProbeReader:
         )
 
 
-def strangers(own: OwnStream) -> list[Reader]:
+def strangers(own: OwnStream) -> list[ProbeReader]:
     """Return readers that may read nothing private."""
     nobody = own.as_somebody(None)
     return [
-        Reader("no credentials", nobody, {}),
-        Reader("a made-up Authorization", own.as_somebody(made_up_credential()), {}),
-        Reader("a made-up Cookie", nobody, {"Cookie": f"session=doctor; {made_up_cookie()}"}),
+        ProbeReader("no credentials", nobody, {}),
+        ProbeReader("a made-up Authorization", own.as_somebody(made_up_credential()), {}),
+        ProbeReader("a made-up Cookie", nobody, {"Cookie": f"session=doctor; {made_up_cookie()}"}),
     ]
 
 
