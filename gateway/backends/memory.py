@@ -179,6 +179,7 @@ class MemoryLog(Log):
         done: asyncio.Future[None] = loop.create_future()
         failure = self._failure(changes)
         if failure is None:
+            self._histograms.stored(changes)
             loop.call_soon(done.set_result, None)
         else:
             loop.call_soon(done.set_exception, failure)
@@ -186,16 +187,41 @@ class MemoryLog(Log):
 
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        failures = [self._caught_failure(change) for change in changes]
+        failures = self._failures(changes)
+        done = zip(changes, failures, strict=True)
+        self._histograms.stored([change for change, failure in done if failure is None])
         loop = asyncio.get_running_loop()
         # One pass of the loop later, like a future's callbacks: this keeps the order of commits.
         loop.call_soon(loop.call_soon, settled, 0, failures)
 
-    def _caught_failure(self, change: Change) -> Exception | None:
-        try:
-            return self._failure((change,))
-        except Exception as error:  # noqa: BLE001 - the others go on
-            return error
+    def _failures(self, changes: Sequence[Change]) -> Sequence[Exception | None]:
+        """Apply each change by itself; return why not, or None."""
+        failures: list[Exception | None] = []
+        has_quota = bool(self.quota.max_bytes)
+        for change in changes:
+            try:
+                is_short = change.grown and not has_quota
+                failures.append(self._grow(change) if is_short else self._failure((change,)))
+            except Exception as error:  # noqa: BLE001 - the others go on
+                failures.append(error)
+        return failures
+
+    def _grow(self, change: Change) -> Conflict | None:
+        """Apply a change that makes its stream longer, and no more, as `_failure` does."""
+        state = change.state
+        stands = self._states.get(state.path)
+        if stands is None or (stands.version, stands.stream_id) != (
+            change.expected,
+            state.stream_id,
+        ):
+            return Conflict()
+        self._states[state.path] = state
+        records = self._records[state.stream_id]
+        for record in change.records:
+            records.ends.append(record.end)
+            records.datas.append(record.data)
+        records.producers.update(change.producers)
+        return None
 
     def _failure(self, changes: Sequence[Change]) -> Conflict | LogFull | None:
         """Apply all changes if the versions are as expected and the quota has room for them."""
@@ -207,7 +233,6 @@ class MemoryLog(Log):
             return refusal
         for change in changes:
             self._apply(change)
-        self._histograms.stored(changes)
         return None
 
     def _version(self, change: Change) -> int | None:
@@ -227,7 +252,9 @@ class MemoryLog(Log):
                 self.quota.used -= STREAM_BYTES + removed.size
             self._retire(state.path, state.generation)
             return
-        records = self._records.setdefault(state.stream_id, _Records())
+        records = self._records.get(state.stream_id)
+        if records is None:
+            records = self._records[state.stream_id] = _Records()
         self._states[state.path] = state
         for record in change.records:
             records.ends.append(record.end)

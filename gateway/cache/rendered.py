@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.cache.store import CacheEntry
 from gateway.protocol import http1
 from gateway.telemetry.traffic import CacheShare
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable
 
-    from gateway.cache.store import Store
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import StreamState
     from gateway.telemetry.traffic import Hits
@@ -95,9 +94,3 @@ def groups(state: StreamState, *, until_change: bool) -> tuple[Hashable, ...]:
     """Return the groups that a response is dropped with: its stream, perhaps its next change."""
     stream = state.stream_id
     return (stream, ("tail", stream)) if until_change else (stream,)
-
-
-def drop(stores: Iterable[Store[Any]], stream_id: int, *, whole: bool) -> None:
-    """Drop what a change of the stream makes stale, or all that is cached of it."""
-    for store in stores:
-        store.drop(stream_id if whole else ("tail", stream_id))

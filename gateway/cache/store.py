@@ -73,7 +73,7 @@ class Store(Generic[K]):
         self._of_owner: defaultdict[CacheShare, OrderedDict[Hashable, None]] = defaultdict(
             OrderedDict
         )
-        self._groups: defaultdict[Hashable, dict[Hashable, None]] = defaultdict(dict)
+        self.by_group: defaultdict[Hashable, dict[Hashable, None]] = defaultdict(dict)
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -146,13 +146,13 @@ class Store(Generic[K]):
 
     def _join(self, entry: K) -> None:
         for group in entry.groups:
-            keys = self._groups[group]
+            keys = self.by_group[group]
             if len(keys) >= MAX_GROUP:
                 if not isinstance(keys, OrderedDict):  # a dict looks for its first behind all gaps
-                    keys = self._groups[group] = OrderedDict(keys)
+                    keys = self.by_group[group] = OrderedDict(keys)
                 oldest = next(iter(keys))
                 self._evict(self._used.get(oldest) or self._new[oldest])
-                keys = self._groups[group]
+                keys = self.by_group[group]
             keys[entry.key] = None
 
     def _make_room(self, owner: CacheShare) -> None:
@@ -193,15 +193,15 @@ class Store(Generic[K]):
 
     def of_group(self, group: Hashable) -> list[K]:
         """Return every response of a group."""
-        return [self._used.get(key) or self._new[key] for key in self._groups.get(group) or ()]
+        return [self._used.get(key) or self._new[key] for key in self.by_group.get(group) or ()]
 
     def groups(self) -> list[Hashable]:
         """Return the groups that have entries now."""
-        return list(self._groups)
+        return list(self.by_group)
 
     def drop(self, group: Hashable) -> None:
         """Remove every entry of a group."""
-        if group in self._groups:  # most appends find none
+        if group in self.by_group:
             for entry in self.of_group(group):
                 self._remove(entry)
 
@@ -229,8 +229,8 @@ class Store(Generic[K]):
         if owner.share < ALL:
             del self._of_owner[owner][key]
         for group in entry.groups:
-            keys = self._groups[group]
+            keys = self.by_group[group]
             keys.pop(key, None)
             if not keys:
-                del self._groups[group]
+                del self.by_group[group]
         entry.let_go()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gateway.cache.rendered import drop
 from gateway.errors import (
     BadRequest,
     HeadgateError,
@@ -198,7 +197,10 @@ class HostedRoute(StreamRoute):
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Drop stale responses: those that reached the tail, or with `whole` everything."""
-        drop(self.feeds.stores, stream_id, whole=whole)
+        group = stream_id if whole else ("tail", stream_id)
+        for store in self.feeds.stores:
+            if group in store.by_group:  # most appends find none
+                store.drop(group)
         if whole and self.feeds.views is not None:
             self.feeds.views.changed(stream_id)
 

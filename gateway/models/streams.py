@@ -22,6 +22,7 @@ from gateway.protocol.requests import Append, CreateRequest, parse_target
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.answer import RouteAnswer
+from gateway.streams.append_outcomes import submitted
 from gateway.streams.deadlines import MOST_SLACK_S
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ class AnswerStreams:
             tail=tail,
         )
         outcome: Later[AppendOutcome] = Later()
-        self.route.appender.submit(self.full_name(name), append, partial(_set, outcome, stamp))
+        waiting = submitted(append, partial(_set, outcome, stamp))
+        self.route.appender.submit(self.full_name(name), waiting)
         return outcome
 
     async def end(self, name: str) -> StreamEnd | None:

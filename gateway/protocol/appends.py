@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -18,7 +19,7 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
-from gateway.protocol.bodies.content import Records, media_type, records_of
+from gateway.protocol.bodies.content import JSON_TYPE, Records, media_type, records_of
 from gateway.protocol.bodies.multi_append import multi_records
 from gateway.protocol.streams.offsets import MAX_POSITION
 from gateway.protocol.streams.retention import EVERYTHING, Retention, marked
@@ -52,6 +53,36 @@ class AppendOutcome(msgspec.Struct, frozen=True, gc=False):
     producer: ProducerState | None = None
 
 
+class Taken(Protocol):
+    """An append as a batch takes it.
+
+    `media` is the media type of a plain body: one that is not empty, has no Stream-Seq, and
+    neither closes the stream nor says more than its `stamp`. Any other append is None there, and
+    decided by what `parsed` returns. `trace_id` names the client's trace.
+    """
+
+    body: bytes
+    media: str | None
+    stamp: Stamp | None
+    trace_id: str | None
+
+    def parsed(self) -> Append:
+        """Return the append."""
+
+
+def plain_media(append: Append) -> str | None:
+    """Return the media type of an append that is plain, else None (see `Taken`)."""
+    if append.content_type is None or not append.body or append.close or append.is_multi:
+        return None
+    has_more = (append.stream_seq, append.records, append.trace_id, append.stream_id, append.tail)
+    return media_type(append.content_type) if has_more == NO_MORE else None
+
+
+NO_MORE = (None,) * 5
+QUICK_BYTES = 64 * 1024  # of bodies that are decided without a look at the clock
+LEAST_BYTES = QUICK_BYTES // 8  # that an append counts for beside its body: a refusal may take long
+
+
 class AppendBatch:
     """Appends that become one commit: each is decided on the outcome of the one before."""
 
@@ -60,7 +91,6 @@ class AppendBatch:
         "_changed",
         "_forgotten",
         "_known",
-        "_media_type",
         "_messages",
         "_moment",
         "_producers",
@@ -72,6 +102,7 @@ class AppendBatch:
         "_traced",
         "closed",
         "closed_by",
+        "trace_id",
     )
 
     def __init__(
@@ -83,9 +114,8 @@ class AppendBatch:
     ) -> None:
         self._state = state
         self._retention = retention
-        self._known = producers
+        self._known = producers  # in the order of their last use
         self._moment = now
-        self._media_type = media_type(state.content_type)
         self._tail = state.tail
         self._seq = state.stream_seq
         self.closed = state.closed
@@ -97,18 +127,64 @@ class AppendBatch:
         self._forgotten: set[str] = set()
         self._changed = False
         self._traced: list[TraceContext] = []
+        self.trace_id: str | None = None  # of the latest append that was not refused
 
     @property
     def size(self) -> int:
         """Bytes taken so far."""
         return self._tail - self._state.tail
 
+    def take(
+        self, waiting: Sequence[Taken], start: int, stop: int, most_bytes: int
+    ) -> list[AppendOutcome | HeadgateError]:
+        """Decide appends in order, from `start` on: QUICK_BYTES of them, or up to `stop`.
+
+        None is decided once the batch has `most_bytes`. What is plain, and at most the next of
+        its producer, is decided in line, by the same rules as in `decide`.
+        """
+        outcomes: list[AppendOutcome | HeadgateError] = []
+        state, producers, records = self._state, self._producers, self._records
+        begin, quick = state.tail, QUICK_BYTES
+        media = media_type(state.content_type)
+        offset = f"{state.generation:016d}_%016d"  # a tail that grows is behind past generations
+        for one in islice(waiting, start, stop):
+            if quick <= 0 or self._tail - begin >= most_bytes:
+                break
+            body, stamp, producer = one.body, one.stamp, None
+            quick -= len(body) + LEAST_BYTES
+            is_plain = one.media is media and media != JSON_TYPE and not self.closed
+            if is_plain and stamp is not None:
+                name = stamp.producer_id
+                known = producers.get(name) or self._known.get(name)
+                is_plain = (
+                    known is not None
+                    and (stamp.epoch, stamp.seq) == (known.epoch, known.seq + 1)
+                    and name not in self._forgotten
+                )
+                producer = ProducerState(stamp.epoch, stamp.seq, self._moment.wall)
+            tail = self._tail + len(body)
+            if not is_plain or tail > MAX_POSITION:
+                outcomes.append(self.decide(one.parsed()))
+                continue
+            if producer is not None and stamp is not None:
+                producers[stamp.producer_id] = producer
+            self._tail = tail
+            records.append(Record(tail, body))
+            self._appends += 1
+            self._messages += 1
+            outcomes.append(AppendOutcome(offset % tail, False, 1, producer))
+        self._changed = self._changed or bool(records)
+        return outcomes
+
     def decide(self, append: Append) -> AppendOutcome | HeadgateError:
         """Return the outcome of an append; if accepted, it is part of the change from now on."""
         try:
-            return self._decide(append)
+            outcome = self._decide(append)
         except HeadgateError as refusal:
             return refusal.with_traceback(None)
+        if append.trace_id is not None:
+            self.trace_id = append.trace_id
+        return outcome
 
     def _decide(self, append: Append) -> AppendOutcome:
         stamp = append.producer
@@ -139,7 +215,9 @@ class AppendBatch:
     def _checked_records(self, append: Append) -> Records:
         if not append.body:
             return NOTHING
-        if append.content_type is None or media_type(append.content_type) != self._media_type:
+        if append.content_type is None or media_type(append.content_type) != media_type(
+            self._state.content_type
+        ):
             raise ContentTypeMismatch(
                 f"the stream holds {self._state.content_type}, not {append.content_type}"
             )
@@ -226,11 +304,11 @@ class AppendBatch:
 
     def _forget_idle(self) -> None:
         before = self._moment.wall - PRODUCER_IDLE_S
-        self._forgotten.update(
-            name
-            for name, state in self._known.items()
-            if state.used_at < before and name not in self._producers
-        )
+        for name, state in self._known.items():  # the least recently used first
+            if state.used_at >= before:
+                break
+            if name not in self._producers:
+                self._forgotten.add(name)
         if self._producer_count() >= MAX_PRODUCERS:
             raise StreamLimit(
                 f"the stream has {MAX_PRODUCERS} producers, the most it may have",
@@ -248,7 +326,9 @@ class AppendBatch:
         if not self._changed:
             return None
         before = self._state
-        deadline = before.lifetime.deadline(self._moment)
+        deadline = before.deadline
+        if deadline is not None:
+            deadline = before.lifetime.deadline(self._moment)
         state = msgspec.structs.replace(
             before,
             version=before.version + 1,
@@ -258,7 +338,8 @@ class AppendBatch:
             stream_seq=self._seq,
             deadline=deadline,
         )
-        if self._records and (self._retention or before.own_retention):
+        expires = self._retention is not EVERYTHING or before.own_retention is not None
+        if self._records and expires and (self._retention or before.own_retention):
             now = self._moment.wall
             state = marked(state, before.tail, now, self._retention, self._messages)
         only_grows = (
@@ -276,6 +357,11 @@ class AppendBatch:
             tuple(self._forgotten),
             appends=self._appends,
             traced=tuple(self._traced[-MOST_TRACED:]),
-            grown=self.size if only_grows else 0,
+            grown=self._tail - before.tail if only_grows else 0,
             trims=state.first > before.first,
         )
+
+
+def by_last_use(producers: Mapping[str, ProducerState]) -> dict[str, ProducerState]:
+    """Return the producers of a loaded stream as a batch needs them."""
+    return dict(sorted(producers.items(), key=lambda one: one[1].used_at))

@@ -41,6 +41,13 @@ class CommitListener(Protocol):
 Watcher: TypeAlias = "Callable[[StreamState | None, Sequence[Record]], None]"
 
 
+class CommittedDeadlines(Protocol):
+    """The deadlines of streams, as a committed change moves them."""
+
+    def committed(self, active: ActiveStream, state: StreamState, /) -> StreamState:
+        """Return a committed state with the deadline that counts."""
+
+
 class Caches(Protocol):
     """The caches of what was read of streams."""
 
@@ -111,13 +118,6 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     followed: bool = False  # other processes' changes are notified
     unfollowing: asyncio.TimerHandle | None = None  # the timer that ends `followed`
 
-    def wait(self, one: Waiting) -> None:
-        """Queue an append."""
-        if self.waiting:
-            self.waiting.append(one)
-        else:
-            self.waiting = [one]
-
     def pop_waiting(self, count: int) -> list[Waiting]:
         """Remove the first `count` waiting appends, and return them."""
         first, rest = self.waiting[:count], self.waiting[count:]
@@ -155,12 +155,6 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         for watcher in self.watchers:
             watcher(state, records)
 
-    def count(self, appends: int, now: float) -> None:
-        """Count appends that were stored at `now` (perf_counter)."""
-        if self.rate is None:
-            self.rate = AppendRate()
-        self.rate.count(appends, now)
-
     def forget(self) -> None:
         """Drop the state, so that the next use loads it; the last known state stays in `before`."""
         if self.state is not None:
@@ -169,12 +163,33 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         self.state = None
         self.absent = False
 
-    def move(self, change: Change, state: StreamState) -> None:
-        """Apply a committed change; `state` is its state as this process has it."""
+    def advance(self, change: Change, deadlines: CommittedDeadlines) -> None:
+        """Apply a committed change that does not remove the stream, and tell who follows it."""
+        state, known = change.state, self.state
+        if known is not None and change.grown and known.deadline is None is state.deadline:
+            self.state = state
+            if change.producers:
+                self._note_use(change.producers)
+        elif known is not None or change.expected is None:  # else it is not loaded: the log has it
+            self._move(change, deadlines.committed(self, state))
+        if self.follower is not None:
+            if change.traced:
+                self.follower.traced(change.traced)
+            self.follower.published(state, change.records)
+        if self.watchers:
+            self.notify_watchers(state, change.records)
+
+    def _move(self, change: Change, state: StreamState) -> None:
         if change.expected is None:
             self.producers = {}
         self.state = state
         self.absent = False
         for name in change.forgotten:
             self.producers.pop(name, None)
-        self.producers.update(change.producers)
+        self._note_use(change.producers)
+
+    def _note_use(self, producers: Sequence[tuple[str, ProducerState]]) -> None:
+        """Take producers' new states; those that were used last come last."""
+        for name, state in producers:
+            self.producers.pop(name, None)
+            self.producers[name] = state

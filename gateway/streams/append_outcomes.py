@@ -1,17 +1,21 @@
-"""Outcomes of appends: counted, and delivered to the callers that wait for them."""
+"""Appends that wait for their commits, and their outcomes: counted, and delivered."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from gateway.backends.commit_histograms import BOUNDS_S
 from gateway.errors import HeadgateError, LimitReached, LogFull, LogUnavailable, RecordDamaged
 from gateway.later import together
-from gateway.protocol.appends import AppendOutcome
+from gateway.protocol.appends import AppendOutcome, Taken, plain_media
 from gateway.protocol.requests import Append
+from gateway.protocol.streams.state import Stamp
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Histogram
 from gateway.turns import LONGEST_TURN_S
@@ -19,10 +23,42 @@ from gateway.turns import LONGEST_TURN_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# An append, the callback for its outcome, and the time when it came (perf_counter).
-Waiting = tuple[Append, Callable[[AppendOutcome | HeadgateError], None], float]
+Outcome = AppendOutcome | HeadgateError
+
+UNTIMED = 16  # outcomes that are delivered without a look at the clock: 0.1 ms
 # Failures of the server, not of a client.
 OURS = (LogFull, LogUnavailable, LimitReached, RecordDamaged)
+
+
+class Waiting(Taken, Protocol):
+    """An append in the queue of its log. Its attributes do not change while it waits."""
+
+    came: float  # perf_counter
+
+    def answered(self, outcome: Outcome, /) -> object:
+        """Take the outcome, once it is known; called once, in a later pass of the loop."""
+
+
+class Submitted(msgspec.Struct, gc=False, eq=False):
+    """An append of a part of this process, whose `done` gets the outcome."""
+
+    append: Append
+    answered: Callable[[Outcome], object]
+    body: bytes
+    media: str | None
+    stamp: Stamp | None
+    trace_id: str | None
+    came: float
+
+    def parsed(self) -> Append:
+        """Return the append."""
+        return self.append
+
+
+def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
+    """Return an append that came just now; `done` gets its outcome."""
+    media, stamp = plain_media(append), append.producer
+    return Submitted(append, done, append.body, media, stamp, append.trace_id, perf_counter())
 
 
 class AppendMetrics:
@@ -45,19 +81,19 @@ class AppendMetrics:
     def count(
         self,
         waiting: Sequence[Waiting],
-        outcomes: Sequence[AppendOutcome | HeadgateError],
+        outcomes: Sequence[Outcome],
         now: float,
     ) -> None:
         """Count appends that waited and whose outcome is known `now`."""
         if waiting and not self._count_alike(waiting, outcomes, now):
-            for (append, _, came), outcome in zip(waiting, outcomes, strict=True):
-                if append.body:
-                    self._count_one(append, outcome, now - came)
+            for one, outcome in zip(waiting, outcomes, strict=True):
+                if one.body:
+                    self._count_one(one, outcome, now - one.came)
 
     def _count_alike(
         self,
         waiting: Sequence[Waiting],
-        outcomes: Sequence[AppendOutcome | HeadgateError],
+        outcomes: Sequence[Outcome],
         now: float,
     ) -> bool:
         """Count all appends at once if all are stored and none is traced.
@@ -66,30 +102,28 @@ class AppendMetrics:
         """
         messages = size = 0
         times: list[float] = []
-        for (append, _, came), outcome in zip(waiting, outcomes, strict=True):
-            if not isinstance(outcome, AppendOutcome) or not outcome.stored or append.trace_id:
+        for one, outcome in zip(waiting, outcomes, strict=True):
+            if not isinstance(outcome, AppendOutcome) or not outcome.stored or one.trace_id:
                 return False
             messages += outcome.stored
-            size += len(append.body)
-            times.append(came)
+            size += len(one.body)
+            times.append(one.came)
         self.stored += len(times)
         self.messages += messages
         self.bytes += size
         self.duration.observe_since(sorted(times), now)
         return True
 
-    def _count_one(
-        self, append: Append, outcome: AppendOutcome | HeadgateError, seconds: float
-    ) -> None:
+    def _count_one(self, one: Waiting, outcome: Outcome, seconds: float) -> None:
         if isinstance(outcome, AppendOutcome) and outcome.stored:
             self.stored += 1
             self.messages += outcome.stored
-            self.bytes += len(append.body)
+            self.bytes += len(one.body)
         else:
             self._not_stored(outcome)
-        self.duration.observe(seconds, trace_id=append.trace_id)
+        self.duration.observe(seconds, trace_id=one.trace_id)
 
-    def _not_stored(self, outcome: AppendOutcome | HeadgateError) -> None:
+    def _not_stored(self, outcome: Outcome) -> None:
         if isinstance(outcome, AppendOutcome):
             self.duplicate += 1
         elif isinstance(outcome, OURS):
@@ -109,13 +143,13 @@ class AppendOutcomes:
         self.idle.set()
         # Appends that wait no longer, with their outcomes: filled before `deliver` is called, so
         # that whatever raises there, the next delivery has them.
-        self.undelivered: deque[tuple[Waiting, AppendOutcome | HeadgateError]] = deque()
+        self.undelivered: deque[tuple[Waiting, Outcome]] = deque()
         self._is_delivering = False
 
     def deliver(
         self,
         waiting: Sequence[Waiting],
-        outcomes: Sequence[AppendOutcome | HeadgateError],
+        outcomes: Sequence[Outcome],
         now: float,
     ) -> None:
         """Count outcomes that are known since `now`, and deliver what is undelivered, in turns.
@@ -127,21 +161,22 @@ class AppendOutcomes:
             self._deliver_on()
 
     def _deliver_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        turn_ends = loop.time() + LONGEST_TURN_S
+        turn_ends = perf_counter() + LONGEST_TURN_S
         self._is_delivering = True
+        delivered = 0
         try:
             with together:
                 while self.undelivered:
-                    (append, done, _), outcome = self.undelivered.popleft()
-                    self.pending_bytes -= len(append.body)
+                    one, outcome = self.undelivered.popleft()
+                    self.pending_bytes -= len(one.body)
                     self.pending -= 1
                     try:
-                        done(outcome)
+                        one.answered(outcome)
                     except Exception:  # noqa: BLE001 - the others of the group must be answered
                         log.exception("append.unanswered")
-                    if self.undelivered and loop.time() >= turn_ends:
-                        loop.call_soon(self._deliver_on)
+                    delivered += 1
+                    if not delivered % UNTIMED and self.undelivered and perf_counter() >= turn_ends:
+                        asyncio.get_running_loop().call_soon(self._deliver_on)
                         return
         finally:
             self._is_delivering = False

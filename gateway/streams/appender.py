@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from itertools import islice
 from time import perf_counter  # the loop's clock has milliseconds, and takes longer
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,28 +13,25 @@ from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailabl
 from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.streams.retention import EVERYTHING, Retention
+from gateway.streams.active_stream import NOBODY
 from gateway.streams.append_outcomes import AppendOutcomes
+from gateway.streams.append_rate import AppendRate
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.protocol.requests import Append
+    from gateway.backends.contract import Log
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.append_outcomes import Waiting
+    from gateway.streams.append_outcomes import Outcome, Waiting
     from gateway.streams.stream_table import StreamTable
 
-    Done = Callable[[AppendOutcome | HeadgateError], None]
-    Outcome = AppendOutcome | HeadgateError
     Outcomes = Sequence[Outcome]  # of the first waiting appends
     Decided = tuple[ActiveStream, Outcomes, Change]
 
 MAX_BATCH = 1024  # appends of one stream in one commit
-# What is decided without a look at the clock: so many bytes of bodies, or eight appends.
-QUICK_BYTES = 64 * 1024
-LEAST_BYTES = QUICK_BYTES // 8  # that an append counts for beside its body: a refusal may take long
 LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that
 # meet there all the time, one loses so often once in 10^9 commits.
@@ -60,7 +56,7 @@ class Appender:
         retention: Retention = EVERYTHING,
     ) -> None:
         self._table = table
-        self._retention = retention
+        self._retention = retention or EVERYTHING
         self._bounds = bounds
         self._loop: asyncio.AbstractEventLoop  # from the first append on: to look costs a call
         self._dirty: list[ActiveStream] = []
@@ -71,29 +67,29 @@ class Appender:
         # Called with what was stored, before its writers get their outcomes.
         self.on_stored: Callable[[Change, Outcomes], None] | None = None
 
-    def submit(self, path: str, append: Append, done: Done, came: float | None = None) -> None:
-        """Queue an append, which `came` just now or then (perf_counter).
-
-        `done` gets its outcome, in a later pass of the loop.
-        """
+    def submit(self, path: str, one: Waiting) -> None:
+        """Queue an append, which gets its outcome in a later pass of the loop."""
         if not self._submitted:
             self._loop = asyncio.get_running_loop()
         outcomes = self.outcomes
-        if outcomes.pending_bytes + len(append.body) > self._bounds.max_pending_appends:
+        if outcomes.pending_bytes + len(one.body) > self._bounds.max_pending_appends:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
-            outcomes.figures.count([(append, done, 0.0)], [refusal], 0.0)
-            self._loop.call_soon(done, refusal)
+            outcomes.figures.count([one], [refusal], one.came)
+            self._loop.call_soon(one.answered, refusal)
             return
         active = self._table.get(path)
-        active.wait((append, done, perf_counter() if came is None else came))
-        outcomes.pending_bytes += len(append.body)
+        if active.waiting:
+            active.waiting.append(one)
+        else:
+            active.waiting = [one]
+            if not active.committing:
+                self._later(active)
+        outcomes.pending_bytes += len(one.body)
         outcomes.pending += 1
         if outcomes.pending == 1:
             outcomes.idle.clear()
         self._submitted += 1
-        if not active.committing and len(active.waiting) == 1:
-            self._guarded(active, self._later)
 
     def _later(self, active: ActiveStream) -> None:
         """Advance as soon as a pass of the loop brings no further append.
@@ -117,8 +113,11 @@ class Appender:
         turn_ends = loop.time() + LONGEST_TURN_S
         while dirty:
             active = dirty.popleft()
-            if active.waiting and not active.committing:
-                self._guarded(active, self._advance)
+            try:
+                if active.waiting and not active.committing:
+                    self._advance(active)
+            except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
+                self._end_in_failure([active])
             if dirty and loop.time() >= turn_ends:
                 loop.call_soon(self._advance_all, loop, dirty)
                 return
@@ -140,7 +139,9 @@ class Appender:
         except HeadgateError as refusal:
             self._refuse_waiting(active, refusal, confirmed)
             return
-        decided, change = self._decide(active, state)
+        batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
+        decided = self._decided_by(batch, active)
+        change = batch.change() or _repeated(self._table.log, state, decided)
         if change is None:
             self._answer(active, decided[:confirmed])
             if len(decided) <= confirmed:
@@ -183,12 +184,18 @@ class Appender:
                 self._guarded(active, self._failed, decisions, failure)
                 continue
             try:
-                active.count(change.appends, now)
+                if active.rate is None:
+                    active.rate = AppendRate()
+                active.rate.count(change.appends, now)
                 if self.on_stored is not None:
                     self.on_stored(change, decisions)
                 active.committing = False
                 active.conflicts = 0
-                first = active.pop_waiting(len(decisions))
+                first = active.waiting
+                if len(decisions) < len(first):
+                    first = active.pop_waiting(len(decisions))
+                else:
+                    active.waiting = NOBODY
                 self.outcomes.undelivered.extend(zip(first, decisions, strict=True))
                 settled += first
                 outcomes += decisions
@@ -208,30 +215,19 @@ class Appender:
         active.committing = False
         self._advance(active, confirmed)
 
-    def _decide(self, active: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
-        """Decide the first waiting appends; return their outcomes, and the change to commit."""
-        time = self._loop.time
-        turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
-        batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
-        decided: list[AppendOutcome | HeadgateError] = []
-        active.trace_id = None
-        most_bytes = self._table.log.batch_bytes
-        for append, _, _ in islice(active.waiting, MAX_BATCH):
-            if batch.size >= most_bytes:
-                break
-            outcome = batch.decide(append)
-            decided.append(outcome)
-            if append.trace_id is not None and isinstance(outcome, AppendOutcome):
-                active.trace_id = append.trace_id
-            quick -= len(append.body) + LEAST_BYTES
-            if quick < 0 and time() >= turn_ends:
-                break
-        change = batch.change()
-        sharing = self._table.log.sharing
-        if change is None and sharing is not None and sharing.repeats_wait:
-            is_repeated = any(isinstance(outcome, AppendOutcome) for outcome in decided)
-            change = touched(state)[0] if is_repeated else None
-        return decided, change
+    def _decided_by(self, batch: AppendBatch, active: ActiveStream) -> Outcomes:
+        """Have the first waiting appends decided, within a turn; return their outcomes."""
+        most_bytes, waiting = self._table.log.batch_bytes, active.waiting
+        stop = min(len(waiting), MAX_BATCH)
+        decided = batch.take(waiting, 0, stop, most_bytes)
+        if len(decided) < stop:
+            turn_ends = self._loop.time() + LONGEST_TURN_S
+            while len(decided) < stop and batch.size < most_bytes:
+                if self._loop.time() >= turn_ends:
+                    break
+                decided += batch.take(waiting, len(decided), stop, most_bytes)
+        active.trace_id = batch.trace_id
+        return decided
 
     def _load(self, active: ActiveStream) -> None:
         active.committing = True
@@ -309,3 +305,11 @@ class Appender:
             self._table.forget(active.path)
         finally:
             self._answer(active, [LogUnavailable(UNKNOWN)] * len(active.waiting))
+
+
+def _repeated(log: Log, state: StreamState, decided: Outcomes) -> Change | None:
+    """Return a change that a shared log needs before a repeated append is answered."""
+    if log.sharing is None or not log.sharing.repeats_wait:
+        return None
+    is_repeated = any(isinstance(outcome, AppendOutcome) for outcome in decided)
+    return touched(state)[0] if is_repeated else None

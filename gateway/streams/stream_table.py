@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.errors import HeadgateError
+from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
 from gateway.streams.active_stream import ActiveStream, ActiveStreams
 from gateway.streams.commits import Commits
@@ -118,7 +119,7 @@ class StreamTable(ActiveStreams):
             )  # also when another program removed it
         active.revision += 1
         active.retired, active.history = place.retired, place.history
-        active.producers = loaded.producers
+        active.producers = by_last_use(loaded.producers)
         active.state = place.state
         active.absent = place.state is None
         try:
@@ -135,6 +136,9 @@ class StreamTable(ActiveStreams):
 
     def present(self, active: ActiveStream) -> StreamState:
         """Return the loaded stream's state for a client; raises HeadgateError if it is gone."""
+        state = active.state
+        if state is not None and state.deadline is None and not state.soft_deleted:
+            return state  # it never ends by itself
         if active.follower is not None and active.follower.has_readers:
             self.deadlines.touch(active)  # a stream with live readers is in use (section 5.1)
         return present(active.state, self.deadlines.now(active))
@@ -143,8 +147,12 @@ class StreamTable(ActiveStreams):
     def apply(self, change: Change) -> None:
         if self.observer is not None:
             self.observer(change)
-        active = self._streams.get(change.state.path)
-        self.outdate(change)
+        state = change.state
+        if change.grown and not self.is_shared:
+            self._caches.changed(state.stream_id, whole=False)
+        else:
+            self.outdate(change)
+        active = self._streams.get(state.path)
         if active is None:
             return
         active.revision += 1
@@ -154,15 +162,8 @@ class StreamTable(ActiveStreams):
             if active.follower is not None:
                 active.follower.ended()
             active.notify_watchers(None)
-            return
-        # Else it is not loaded: the log has it.
-        if active.state is not None or change.expected is None:
-            active.move(change, self.deadlines.committed(active, change.state))
-        if active.follower is not None:
-            if change.traced:
-                active.follower.traced(change.traced)
-            active.follower.published(change.state, change.records)
-        active.notify_watchers(change.state, change.records)
+        else:
+            active.advance(change, self.deadlines)
 
     @override
     def outdate(self, change: Change) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.rendered import RenderedChunk, drop, groups
+from gateway.cache.rendered import RenderedChunk, groups
 from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
 from gateway.protocol.responses import Response
 from gateway.protocol.streams.state import StreamState
@@ -200,7 +200,7 @@ def test_the_store_holds_what_a_model_of_plain_lists_holds(
             case ("get", str(key)):
                 assert (store.get(key, NOW) is not None) == model.get(key)
             case ("changed", int(stream_id), bool(whole)):
-                drop([store], stream_id, whole=whole)
+                store.drop(stream_id if whole else ("tail", stream_id))
                 model.keep(lambda one: one[2] != stream_id or not (whole or one[3]))
             case ("cleared",):
                 store.clear()

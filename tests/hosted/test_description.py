@@ -8,6 +8,7 @@ from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime, Stamp
+from gateway.streams.append_outcomes import submitted
 from gateway.streams.append_rate import MINUTE_S
 from gateway.telemetry.inspection import MOST_PRODUCERS, ProducerRow
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
@@ -19,7 +20,7 @@ NONE = Lifetime()
 async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | None = None) -> None:
     outcomes: list[object] = []
     asked = Append(body, "text/plain", None, producer, False)
-    gateway.route.appender.submit(name, asked, outcomes.append)
+    gateway.route.appender.submit(name, submitted(asked, outcomes.append))
     await until(lambda: len(outcomes) == 1)
     assert isinstance(outcomes[0], AppendOutcome)
 

@@ -28,6 +28,7 @@ from gateway.protocol.appends import (
     PRODUCER_IDLE_S,
     AppendBatch,
     AppendOutcome,
+    by_last_use,
 )
 from gateway.protocol.http.trace_context import TraceContext
 from gateway.protocol.requests import Append
@@ -42,6 +43,8 @@ from gateway.protocol.streams.state import (
     Stamp,
     StreamState,
 )
+from gateway.streams.append_outcomes import submitted
+from tests.streams.service import Service
 from tests.support.manual_clock import at
 
 NOW = 1_000_000_000.0
@@ -339,8 +342,7 @@ def test_a_stream_accepts_new_producers_up_to_its_limit(count: int, accepted: in
 def test_a_full_stream_drops_a_producer_idle_for_over_a_week(
     idle_s: float, forgotten: bool
 ) -> None:
-    known = many(MAX_PRODUCERS, NOW)
-    known["p7"] = ProducerState(4, 2, NOW - idle_s)
+    known = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, NOW - idle_s)})
     batch = AppendBatch(OPEN, known, at(NOW))
     outcome = batch.decide(append(producer=Stamp("new", 0, 0)))
     assert isinstance(outcome, AppendOutcome) is forgotten
@@ -352,9 +354,22 @@ def test_a_full_stream_drops_a_producer_idle_for_over_a_week(
         assert change is None
 
 
+async def test_a_stream_forgets_the_producers_that_were_used_least_recently() -> None:
+    """Whatever order they came in, and whether this process loaded them or saw their appends."""
+    service = Service()
+    await service.create("s")
+    for name in "abc":
+        await service.append("s", b"x", producer=Stamp(name, 0, 0))
+        service.clock.now += 1
+    await service.append("s", b"x", producer=Stamp("a", 0, 1))
+    assert list(service.table.get("s").producers) == ["b", "c", "a"]
+    service.table.forget("s")
+    await service.table.load("s")
+    assert list(service.table.get("s").producers) == ["b", "c", "a"]
+
+
 def test_an_idle_producer_that_returns_before_a_new_one_keeps_its_slot() -> None:
-    known = many(MAX_PRODUCERS, NOW)
-    known["p7"] = ProducerState(4, 2, 0.0)
+    known = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, 0.0)})
     batch = AppendBatch(OPEN, known, at(NOW))
     assert isinstance(batch.decide(append(producer=Stamp("p7", 4, 3))), AppendOutcome)
     assert told(batch.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
@@ -362,8 +377,7 @@ def test_an_idle_producer_that_returns_before_a_new_one_keeps_its_slot() -> None
 
 def test_a_batch_with_a_new_and_a_returning_producer_stays_within_the_limit() -> None:
     """An idle producer's place is given away in a batch, and then it comes back in the same."""
-    known = many(MAX_PRODUCERS, NOW)
-    known["p7"] = ProducerState(4, 2, 0.0)
+    known = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, 0.0)})
     batch = AppendBatch(OPEN, known, at(NOW))
     batch.decide(append(producer=Stamp("new", 0, 0)))
     batch.decide(append(producer=Stamp("p7", 4, 3)))
@@ -467,6 +481,47 @@ def test_batches_decide_like_a_plain_model_for_any_steps(steps: list[Step]) -> N
     held = {name: (one.epoch, one.seq) for name, one in producers.items()}
     assert held == model.producers
     assert (state.stream_seq or "", state.closed_by) == (model.last_seq, model.closer)
+
+
+SENT = st.builds(
+    append,
+    st.sampled_from([b"", b"a", b"bc", b"[1,2]", b"[]", b"{"]),
+    st.sampled_from([TEXT, "TEXT/plain; charset=utf-8", "application/json", None]),
+    st.none() | st.sampled_from("ab"),
+    st.none() | st.builds(Stamp, st.sampled_from("pq"), st.integers(0, 1), st.integers(0, 4)),
+    close=st.sampled_from([False, False, False, True]),
+)
+
+
+@given(
+    st.lists(SENT, max_size=30),
+    st.sampled_from([TEXT, "application/json"]),
+    st.sampled_from([10, MAX_POSITION - 4]),
+    st.sampled_from([Retention(), Retention(max_messages=2), Retention(max_age_s=60)]),
+    st.integers(1, 40),
+)
+def test_a_batch_takes_appends_as_it_decides_them_one_by_one(
+    sent: list[Append], content_type: str, tail: int, retention: Retention, most_bytes: int
+) -> None:
+    state = StreamState("s", 5, 2, content_type, tail=tail)
+    known = {"p": ProducerState(0, 0, NOW)}
+    one, other = (AppendBatch(state, known, at(NOW), retention) for _ in range(2))
+    waiting = [submitted(item, told) for item in sent]
+    taken = one.take(waiting, 0, len(waiting), most_bytes)
+    while len(taken) < len(sent) and one.size < most_bytes:
+        taken += one.take(waiting, len(taken), len(waiting), most_bytes)
+    decided = []
+    for item in sent:
+        if other.size >= most_bytes:
+            break
+        decided.append(other.decide(item))
+    assert list(map(as_value, taken)) == list(map(as_value, decided))
+    assert one.change() == other.change()
+
+
+def as_value(outcome: AppendOutcome | HeadgateError) -> object:
+    """An outcome in a form that can be compared."""
+    return told(outcome) if isinstance(outcome, HeadgateError) else outcome
 
 
 @pytest.mark.parametrize(("count", "first"), [(1, 0), (MOST_TRACED, 0), (MOST_TRACED + 1, 1)])

@@ -11,6 +11,7 @@ from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime, Stamp
+from gateway.streams.append_outcomes import submitted
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_clock import StreamClock
@@ -120,7 +121,7 @@ class Service:
             asyncio.get_running_loop().create_future()
         )
         append = Append(body, content_type, stream_seq, producer, close, is_multi)
-        self.appender.submit(path, append, done.set_result)
+        self.appender.submit(path, submitted(append, done.set_result))
         return done
 
     async def append(

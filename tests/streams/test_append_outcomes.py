@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp
+from gateway.streams.append_outcomes import submitted
 from gateway.streams.append_rate import MINUTE_S, AppendRate
 from tests.streams.service import PENDING, Service
 from tests.support.gated_log import GatedLog
@@ -86,7 +87,7 @@ async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> Non
     began = monotonic()
     append = Append(b"x", "text/plain", None, None, False, trace_id=TRACE)
     done: asyncio.Future[object] = loop.create_future()
-    service.appender.submit("s", append, done.set_result)
+    service.appender.submit("s", submitted(append, done.set_result))
     loop.call_later(0.03, log.commits.set)
     await done
     took = service.appender.outcomes.figures.duration
@@ -103,7 +104,7 @@ async def test_a_stream_keeps_the_trace_of_its_latest_append() -> None:
     for trace, known in ((TRACE, TRACE), (None, None)):
         done: asyncio.Future[object] = loop.create_future()
         append = Append(b"x", "text/plain", None, None, False, trace_id=trace)
-        service.appender.submit("s", append, done.set_result)
+        service.appender.submit("s", submitted(append, done.set_result))
         await done
         assert active.trace_id == known
 

@@ -15,11 +15,11 @@ from gateway.errors import (
     StreamClosed,
     StreamNotFound,
 )
-from gateway.protocol.appends import AppendOutcome
+from gateway.protocol.appends import LEAST_BYTES, QUICK_BYTES, AppendOutcome
 from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import ProducerState, Stamp
 from gateway.streams import append_outcomes, appender
-from gateway.streams.appender import LEAST_BYTES, MAX_BATCH, MAX_CONFLICTS, QUICK_BYTES, UNKNOWN
+from gateway.streams.appender import MAX_BATCH, MAX_CONFLICTS, UNKNOWN
 from tests.backends.contract import appended
 from tests.streams.service import Service
 from tests.support.gated_log import GatedLog, turns
@@ -93,6 +93,7 @@ async def test_appends_that_complete_together_are_answered_in_several_turns(
     answered: list[int] = []
     writers = [service.submit("s", b"x") for _ in range(5)]
     await turns()
+    monkeypatch.setattr(append_outcomes, "UNTIMED", 1)
     monkeypatch.setattr(append_outcomes, "LONGEST_TURN_S", 0.0)
     log.commits.set()
     for number, writer in enumerate(writers):

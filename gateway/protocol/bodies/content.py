@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
+from sys import intern
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -51,8 +52,11 @@ def check_content_type(text: str) -> str:
 
 @lru_cache(128)  # streams have a few types; of the longest that clients can send, 90 KB
 def media_type(content_type: str) -> str:
-    """Return a content type without parameters, in lower case: the part that must match."""
-    return content_type.partition(";")[0].rstrip().lower()
+    """Return a content type without parameters, in lower case: the part that must match.
+
+    Equal ones are the same object.
+    """
+    return intern(content_type.partition(";")[0].rstrip().lower())
 
 
 def is_json(content_type: str) -> bool:

@@ -11,6 +11,7 @@ from gateway.backends.contract import listing_of
 from gateway.errors import HeadgateError
 from gateway.later import Later
 from gateway.protocol.requests import Append
+from gateway.streams.append_outcomes import submitted
 from gateway.streams.stream_table import find_stream
 from gateway.subscriptions.streams.contract import StreamSource
 
@@ -67,7 +68,7 @@ class HostedStreams(StreamSource):
     async def append(self, name: str, event: bytes) -> None:
         append = Append(event, "application/json", None, None, False)
         outcome: Later[AppendOutcome | HeadgateError] = Later()
-        self._appender.submit(name, append, outcome.set_result)
+        self._appender.submit(name, submitted(append, outcome.set_result))
         result = await outcome
         if isinstance(result, HeadgateError):
             raise result

@@ -22,6 +22,7 @@ from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, r
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
+from gateway.streams.append_outcomes import submitted
 from gateway.telemetry import tracing
 from gateway.web.handlers import live_responses, view_handlers
 from gateway.web.requests import request_body
@@ -149,7 +150,7 @@ class HostedHandlers:
         if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         answered: Later[RouteAnswer] = Later()
-        route.appender.submit(name, append, partial(_set_outcome, answered))
+        route.appender.submit(name, submitted(append, partial(_set_outcome, answered)))
         return answered
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:

@@ -1,0 +1,119 @@
+"""A crowd of connections in this process, without sockets: what its requests cost is exact.
+
+All send a request in the same pass of the loop, as the clients of a busy server do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from time import thread_time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from gateway.web.connections.connection import Connection
+    from tests.support.serving import Serving
+
+WARM_ROUNDS = 30
+
+
+class Wire(asyncio.Transport):
+    """A transport that takes everything, and remembers the last answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = 0
+        self.last = b""
+
+    def write(self, data: bytes) -> None:  # type: ignore[override] # only of bytes
+        self.answers += 1
+        self.last = data
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 5) if name == "peername" else default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    abort = resume_reading = pause_reading = close
+
+
+class Cost(NamedTuple):
+    """What one request costs: Python calls, and microseconds of the thread at best."""
+
+    calls: float
+    time_us: float
+    by_function: Counter[str]
+
+
+class Crowd:
+    """Connections to a gateway that send together."""
+
+    def __init__(self, gateway: Serving, size: int) -> None:
+        self.members: list[tuple[Connection, Wire]] = []
+        for _ in range(size):
+            connection, wire = gateway.server(), Wire()
+            connection.connection_made(wire)
+            self.members.append((connection, wire))
+
+    async def ask(self, requests: Sequence[bytes]) -> None:
+        """Send a request on each connection, and wait for all answers."""
+        wanted = [wire.answers + 1 for _, wire in self.members]
+        for (connection, _), request in zip(self.members, requests, strict=True):
+            connection.data_received(request)
+        while any(
+            wire.answers < want for (_, wire), want in zip(self.members, wanted, strict=True)
+        ):
+            await asyncio.sleep(0)
+
+    def leave(self) -> None:
+        """End all connections."""
+        for connection, _ in self.members:
+            connection.connection_lost(None)
+
+    async def cost(self, requests: Callable[[int], bytes], rounds: int = 60) -> Cost:
+        """Return what a request costs, made of the number of requests before it."""
+        size = len(self.members)
+        made = iter(range(size * (WARM_ROUNDS + rounds + 1)))
+        for _ in range(WARM_ROUNDS):
+            await self.ask([requests(next(made)) for _ in range(size)])
+        best = 1.0
+        for _ in range(rounds):
+            batch = [requests(next(made)) for _ in range(size)]
+            began = thread_time()
+            await self.ask(batch)
+            best = min(best, thread_time() - began)
+        batch = [requests(next(made)) for _ in range(size)]
+        calls: Counter[str] = Counter()
+
+        def note(frame: FrameType, event: str, _: Any) -> None:
+            if event == "call" and frame.f_globals.get("__name__", "").startswith(
+                ("gateway.", "aiohttp.")
+            ):
+                calls[frame.f_code.co_qualname] += 1
+
+        sys.setprofile(note)
+        try:
+            await self.ask(batch)
+        finally:
+            sys.setprofile(None)
+        return Cost(calls.total() / size, best / size * 1e6, calls)
