@@ -23,8 +23,8 @@ from tests.cdn.balanced import (
     is_fine,
     pair,
 )
-from tests.cdn.origin import stalled
-from tests.cdn.outages import TEXT, assert_away
+from tests.cdn.origin import STREAMS, stalled
+from tests.cdn.outages import EVENT_SOURCE, HOLDING, TEXT, assert_away
 from tests.support.http1 import Client, ask, request
 from tests.support.processes import Headgate
 from tests.support.proxy_engines import ENGINES
@@ -147,6 +147,83 @@ async def test_a_poll_under_way_gets_an_error_that_pages_can_read_when_its_gatew
         finally:
             client.close()
             await asyncio.to_thread(one.start)
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx-njs"])
+async def test_events_of_a_gateway_that_hangs_end_soon_after_a_heartbeat_is_due(
+    name: str, gateways: Pair
+) -> None:
+    one = gateways.gateways[1]
+    target = f"{created(one.port)}?offset=-1&live=sse"
+    with in_front_of(gateways.settings, f"127.0.0.1:{one.port}", [name], heartbeat_s=1) as ports:
+        client = await Client.connect(ports[name])
+        try:
+            client.send(request("GET", target, None, **EVENT_SOURCE))
+            await client.read_until(b"zero")
+            with stalled(one.pid):
+                new = (
+                    asyncio.create_task(asked(ports[name], "GET", target, None, **headers))
+                    for headers in ({}, EVENT_SOURCE)
+                )
+                waiting = [] if name in HOLDING else [*new]
+                await client.rest()
+                found = [await it for it in waiting]
+        finally:
+            client.close()
+    if found:
+        assert not isinstance(found[0], Exception), found
+        assert_away(found[0], name)
+        assert getattr(found[1], "status", found[1]) == 200, "an EventSource gives up otherwise"
+
+
+async def test_nothing_fails_at_nginx_once_one_of_two_lost_gateways_is_back(
+    gateways: Pair,
+) -> None:
+    # Another stream for afterwards: waiting readers share a 502 for a second.
+    path, other = created(gateways.gateways[1].port), created(gateways.gateways[1].port)
+    with in_front_of(gateways.settings, gateways.upstream, ["nginx"]) as ports:
+        for one in gateways.gateways:
+            one.kill()
+        try:
+            lost = await all_kinds(ports["nginx"], path)
+            assert set(lost["appends"]) == {502}, lost
+            await asyncio.to_thread(gateways.gateways[1].start)
+            assert await all_kinds(ports["nginx"], other) == RIGHT
+        finally:
+            await asyncio.to_thread(gateways.gateways[0].start)
+
+
+@pytest.mark.parametrize("name", ["nginx", "nginx-njs", "envoy"])
+async def test_no_reader_is_refused_because_one_of_two_gateways_stops(
+    name: str, gateways: Pair
+) -> None:
+    stopping, other = gateways.gateways
+    target = f"{created(other.port)}?offset=-1&live=sse"
+    found: list[object] = []
+    is_over = asyncio.Event()
+
+    async def read_again_and_again() -> None:
+        while not is_over.is_set():
+            answer = await asked(ports[name], "GET", target)
+            found.append(getattr(answer, "status", answer))
+
+    with in_front_of(gateways.settings, gateways.upstream, [name]) as ports:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(REQUESTS):
+                tasks.create_task(read_again_and_again())
+            await until(lambda: len(found) > 10 * REQUESTS, "connections to both gateways")
+            # It does not end before this append.
+            held = await Client.connect(stopping.port)
+            held.send(request("PUT", f"{STREAMS}/held", b"xx", Content_Type=TEXT)[:-1])
+            ended = asyncio.create_task(asyncio.to_thread(stopping.terminate))
+            before = len(found)
+            await until(lambda: len(found) > before + 10 * REQUESTS, "reads while it stops")
+            assert not ended.done()
+            held.close()
+            await ended
+            is_over.set()
+        await asyncio.to_thread(stopping.start)
+    assert set(found) == {200}
 
 
 def poll_at_tail(port: int) -> str:
