@@ -12,7 +12,6 @@ from cdn_configs.errors import Refused
 from cdn_configs.read_keys import MOST_KEYS, ReadKey, keys_of
 from cdn_configs.upstreams import (
     ANSWER_S,
-    MARGIN_S,
     Upstream,
     answer_s,
     is_here,
@@ -245,11 +244,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def edge_timeout_s(self) -> int:
         """Seconds for which an edge waits for the gateway: a whole long-poll, and time to spare."""
         return self.poll_s + 45
-
-    @property
-    def events_s(self) -> int:
-        """Seconds for which SSE may be silent: until an answer begins, or the next heartbeat."""
-        return max(self.answer_s, self.heartbeat_s) + MARGIN_S
 
     @property
     def silence_s(self) -> int:
