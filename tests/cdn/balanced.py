@@ -120,7 +120,8 @@ async def asked(
 def created(port: int) -> str:
     """A new stream, made at this port."""
     path = f"{STREAMS}/s{next(_NUMBERS)}"
-    assert ask(port, "PUT", path, b"zero", Content_Type=TEXT).status == 201
+    answer = ask(port, "PUT", path, b"zero", Content_Type=TEXT)
+    assert answer.status == 201, answer
     return path
 
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from tests.cdn.balanced import Pair
 
+LONG_BODY = 16 * 1024 + 1  # bytes: the functions at edges set no limit of time from here on
+
 pytestmark = pytest.mark.usefixtures("processes")
 
 
@@ -191,6 +193,25 @@ async def test_nothing_fails_at_nginx_once_one_of_two_lost_gateways_is_back(
             assert await all_kinds(ports["nginx"], other) == RIGHT
         finally:
             await asyncio.to_thread(gateways.gateways[0].start)
+
+
+@pytest.mark.parametrize("name", ["cloudflare-worker", "vercel"])
+async def test_an_append_above_16_kib_may_take_longer_than_an_answer(
+    name: str, gateways: Pair
+) -> None:
+    """Its client decides how fast the body comes; of a smaller one all comes with the head."""
+    port = gateways.gateways[1].port
+    path = created(port)
+    with in_front_of(gateways.settings, f"127.0.0.1:{port}", [name], answer_s=1) as ports:
+        whole = request("POST", path, b"x" * LONG_BODY, Content_Type=TEXT)
+        client = await Client.connect(ports[name])
+        try:
+            await client.send_all(whole[:-1])
+            await asyncio.sleep(3)  # longer than an answer may take
+            assert (await client.ask(whole[-1:])).status == 204
+        finally:
+            client.close()
+    assert len(ask(port, "GET", f"{path}?offset=-1").body) == len(b"zero") + LONG_BODY
 
 
 @pytest.mark.parametrize("name", ["nginx", "nginx-njs", "envoy"])
