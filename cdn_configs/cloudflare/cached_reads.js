@@ -2,7 +2,7 @@
 // requests that wait at the same time.
 
 import { NEVER, fromStored, lifetimeOf, mayShare, toStored } from "./lifetimes.js"
-import { isOfMany, isOwnSlot, load, marked, unchanged } from "./gateway.js"
+import { fetchShared, isOfMany, isOwnSlot, marked, unchanged } from "./gateway.js"
 import { Unshared } from "./shared_reads.js"
 import { isNotModified, modeOf } from "../edge/reads.js"
 
@@ -45,7 +45,7 @@ export async function joinedRead(read, key, { reads, ctx, loadOnce, store }) {
   const options = { ctx, patience_ms: PATIENCE_MS, mayShare: may, store }
   const [answer, how] = await reads.join(key, loadOnce, options)
   if (answer instanceof Unshared || answer === null) {
-    const alone = answer !== null && how === "MISS" ? answer.response : await load(read)
+    const alone = answer !== null && how === "MISS" ? answer.response : await fetchShared(read)
     return { response: marked(new Response(alone.body, alone), "BYPASS") }
   }
   const { status, headers, body } = answer

@@ -3,6 +3,7 @@
 import { hasUnusualToken, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
 import { toReader } from "./history.js"
 import { away, fetchWithin, isForEvents, patienceFor } from "../edge/away.js"
+import { relocate, removeUnsent } from "../edge/passing.js"
 import { identityOf, isNotModified, modeOf, hasCredentials, sortedQuery } from "../edge/reads.js"
 
 // The headers that identify readers. Workers Cache is bypassed by requests with Authorization, so these
@@ -44,24 +45,18 @@ export async function unchanged(response) {
 async function pass(request, url) {
   // By default Cloudflare caches paths with some endings (.js, .css).
   const forwarded = new Request(CONFIG.origin + url.pathname + url.search, request)
-  // Cloudflare sets X-Forwarded-For. With a Forwarded of its own, a client could exceed its limits.
-  forwarded.headers.delete("Forwarded")
-  // fetch fails with this header, which curl sends with a body above 1 MiB.
-  forwarded.headers.delete("Expect")
+  removeUnsent(forwarded.headers)
   const options = { cache: "no-store", redirect: "manual" }
   options.patience_ms = patienceFor(request, url, CONFIG)
-  const hold = () => reachAgain(request, forwarded, options)
-  const answer = await (isForEvents(request, url) ? hold() : reach(request, forwarded, options))
+  const hold = () => fetchOnceBack(request, forwarded, options)
+  const answer = await (isForEvents(request, url) ? hold() : fetchOrAway(request, forwarded, options))
   const response = marked(new Response(answer.body, answer), "BYPASS")
-  const place = answer.headers.get("Location") ?? ""
-  if (place.startsWith(`${CONFIG.origin}/`)) {
-    response.headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
-  }
+  relocate(response.headers, url, CONFIG)
   return response
 }
 
 /** Return the origin's response to a read that many readers may share. */
-export function load(read) {
+export function fetchShared(read) {
   const url = new URL(read.url)
   const headers = new Headers({ "Accept-Encoding": "identity" })
   const origin = read.headers.get("Origin")
@@ -72,22 +67,22 @@ export function load(read) {
   const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
   const patience_ms = patienceFor(read, url, CONFIG)
   const options = { headers, signal, patience_ms, cache: "no-store", redirect: "manual" }
-  return reach(read, CONFIG.origin + url.pathname + url.search, options)
+  return fetchOrAway(read, CONFIG.origin + url.pathname + url.search, options)
 }
 
 // Statuses of Cloudflare's network for a server that it cannot reach, or whose certificate it refuses.
 // In workerd such a fetch fails.
 const UNREACHED = [520, 521, 522, 523, 525, 526, 530]
 
-async function reach(request, target, options) {
-  return (await reached(target, options)) ?? away(request, CONFIG)
+async function fetchOrAway(request, target, options) {
+  return (await fetchOrNull(target, options)) ?? away(request, CONFIG)
 }
 
-/** As `reach`, but wait while the gateway is away. */
-async function reachAgain(request, target, options) {
+/** As `fetchOrAway`, but wait while the gateway is away. */
+async function fetchOnceBack(request, target, options) {
   const end_ms = Date.now() + CONFIG.hold_s * 1000
   while (Date.now() < end_ms && !request.signal?.aborted) {
-    const answer = await reached(new Request(target), options)
+    const answer = await fetchOrNull(new Request(target), options)
     if (answer !== null) return answer
     // At random, so that a thousand waiting requests do not ask at the same moment.
     await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()))
@@ -95,7 +90,7 @@ async function reachAgain(request, target, options) {
   return away(request, CONFIG)
 }
 
-async function reached(target, { patience_ms, ...options }) {
+async function fetchOrNull(target, { patience_ms, ...options }) {
   const answer = await fetchWithin(patience_ms, target, options).catch(() => null)
   if (answer === null || !UNREACHED.includes(answer.status)) return answer
   await answer.body?.cancel()

@@ -65,7 +65,7 @@ async function relay(reader, writer, { keepAlive_ms, ends }) {
   let next = reader.read()
   for (;;) {
     const left = ends - Date.now()
-    if (left <= 0 && place.isBehindControl) return
+    if (left <= 0 && place.isAfterControl) return
     const part = await within(next, left > 0 ? Math.min(keepAlive_ms, left) : keepAlive_ms)
     if (part === LATE) {
       // A comment inside an event would become part of it.
@@ -102,7 +102,7 @@ class EventPlace {
     return this.#line === "" && this.#event === null
   }
 
-  get isBehindControl() {
+  get isAfterControl() {
     return this.isBetweenEvents && this.#wasControl
   }
 
@@ -117,7 +117,7 @@ class EventPlace {
       if (end < 0) break
       at = end + 1
       this.#endLine()
-      if (isLast && this.isBehindControl) return at
+      if (isLast && this.isAfterControl) return at
     }
     return part.length
   }

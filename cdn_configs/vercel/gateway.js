@@ -1,6 +1,7 @@
 // Pass requests on to the gateway, and say which responses Vercel's CDN may store.
 
 import { away, fetchWithin, patienceFor } from "../edge/away.js"
+import { relocate, removeUnsent } from "../edge/passing.js"
 import { directivesOf, modeOf, hasCredentials } from "../edge/reads.js"
 import { eventsUntil } from "../edge/bodies.js"
 
@@ -10,17 +11,14 @@ const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", 
 export async function gateway(request) {
   const url = new URL(request.url)
   const mode = modeOf(request, url)
-  const answer = await reach(request, CONFIG.origin + url.pathname + url.search)
+  const answer = await fetchOrNull(request, CONFIG.origin + url.pathname + url.search)
   if (answer === null) return away(request, CONFIG)
   const headers = new Headers(answer.headers)
   // fetch has decompressed the body, and the runtime frames it anew.
   for (const name of [...HOP_BY_HOP, "Content-Encoding", "Content-Length"]) headers.delete(name)
   // Without this field Vercel would use s-maxage, and serve the tail long after it is stale.
   headers.set("Vercel-CDN-Cache-Control", keptByVercel(request, mode, answer))
-  const place = headers.get("Location") ?? ""
-  if (place.startsWith(`${CONFIG.origin}/`)) {
-    headers.set("Location", url.origin + place.slice(CONFIG.origin.length))
-  }
+  relocate(headers, url, CONFIG)
   const isEvents = mode === "sse" && answer.status === 200 && answer.body
   const body = isEvents ? eventsUntil(answer.body, CONFIG.events) : answer.body
   const hasBody = ![204, 304].includes(answer.status)
@@ -28,14 +26,11 @@ export async function gateway(request) {
 }
 
 /** Return the gateway's response; null while it is away. */
-async function reach(request, target) {
+async function fetchOrNull(request, target) {
   const { method, signal } = request
   const headers = new Headers(request.headers)
   for (const name of HOP_BY_HOP) headers.delete(name)
-  // fetch fails with this header, which curl sends with a body above 1 MiB.
-  headers.delete("Expect")
-  // Vercel sets X-Forwarded-For. With a Forwarded of its own, a client could exceed its limits.
-  headers.delete("Forwarded")
+  removeUnsent(headers)
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
   try {
     const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }

@@ -55,6 +55,7 @@ class Pair:
         environment = {
             "HEADGATE_ROUTES": json.dumps([{"prefix": STREAMS, "origin": redis_url}]),
             "HEADGATE_LONG_POLL_TIMEOUT": str(POLL_S),
+            "HEADGATE_MAX_LOOP_LAG": "0",  # one that stood still would refuse writes for a while
         }
         self.settings: Settings = load(None, environment, {})
         self.gateways = [Headgate(environment=environment) for _ in range(2)]
