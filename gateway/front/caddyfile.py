@@ -50,7 +50,10 @@ def _caddyfile(
         admin=ADMIN,
         hosts=hosts,
         upstreams=f"unix/{UPSTREAM}",
-        **{name: decided[name] for name in ("answer_s", "prefixes", "sites")},
+        **{
+            name: decided[name]
+            for name in ("answer_s", "poll_s", "heartbeat_s", "prefixes", "sites")
+        },
         tls_fd=sockets.tls.fileno(),
         quic_fd=sockets.quic.fileno(),
         http_fd=None if sockets.http is None else sockets.http.fileno(),

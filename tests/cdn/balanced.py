@@ -112,7 +112,7 @@ async def asked(
         head = await client.head()
         is_begun = method == "HEAD" or "live=sse" in target
         return head if is_begun else await client.whole(head)
-    except (ConnectionEnded, OSError) as error:
+    except (ConnectionEnded, OSError, asyncio.IncompleteReadError) as error:
         return error
     finally:
         client.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cdn_configs.targets import TARGETS
+from gateway.settings import load
 from tests.cdn.balanced import (
     ANSWER_S,
     BALANCING,
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 LONG_BODY = 16 * 1024 + 1  # bytes: the functions at edges set no limit of time from here on
 
 pytestmark = pytest.mark.usefixtures("processes")
+
+ROUNDS = 8
+READS_AGAIN = [
+    name for name in BALANCING if name not in {ONLY_CONNECTS_AGAIN, "nginx", "nginx-njs"}
+]
+"""The targets that send a read to another gateway if the first one refuses it with 503."""
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +83,74 @@ async def test_nothing_fails_while_one_of_two_gateways_is_dead(
     try:
         if name == ONLY_CONNECTS_AGAIN:  # a connection that was there may end with the gateway
             await until(lambda: is_fine(edges[name], created(gateways.gateways[1].port)))
-        assert await all_kinds(edges[name], path) == RIGHT
+        # For longer than a check takes to find out: a gateway without requests seems the best one.
+        for _ in range(ROUNDS):
+            assert await all_kinds(edges[name], path) == RIGHT
         stored = ask(gateways.gateways[1].port, "GET", f"{path}?offset=-1").body
-        assert stored == b"zero" + b"x" * REQUESTS
+        assert stored == b"zero" + b"x" * REQUESTS * ROUNDS
     finally:
         await asyncio.to_thread(gateways.gateways[0].start)
+
+
+@pytest.mark.parametrize("name", READS_AGAIN)
+async def test_a_live_read_that_a_stopping_gateway_refuses_is_sent_to_another_one(
+    name: str, gateways: Pair, edges: Mapping[str, int]
+) -> None:
+    one, other = gateways.gateways
+    target = poll_at_tail(other.port)
+    with stalled(one.pid):  # so it gets the requests, and then stops before it reads them
+        live = [asyncio.create_task(asked(edges[name], "GET", target)) for _ in range(REQUESTS)]
+        events = target.replace("long-poll", "sse")
+        live += (asyncio.create_task(asked(edges[name], "GET", events)) for _ in range(REQUESTS))
+        await asyncio.sleep(0.4)
+        os.kill(one.pid, signal.SIGTERM)
+    try:
+        statuses = [getattr(it, "status", it) for it in await asyncio.gather(*live)]
+        assert statuses == [204] * REQUESTS + [200] * REQUESTS
+    finally:
+        one.close()
+        await asyncio.to_thread(one.start)
+
+
+@pytest.mark.parametrize("name", ["varnish", "haproxy", "caddy"])
+async def test_a_page_can_read_what_it_gets_while_all_gateways_hang(
+    name: str, gateways: Pair
+) -> None:
+    path = created(gateways.gateways[1].port)
+    kinds = [("GET", f"{path}?offset=-1"), ("HEAD", path), ("POST", path)]
+    # Varnish lets polls wait for as long as the longest one may take.
+    kinds += [("GET", f"{path}?offset=-1&live=long-poll")] * (name != "varnish")
+    with contextlib.ExitStack() as stack:
+        # As by default, longer than it takes to leave out a gateway that hangs.
+        made = in_front_of(gateways.settings, gateways.upstream, [name], answer_s=8)
+        port = stack.enter_context(made)[name]
+        for one in gateways.gateways:
+            stack.enter_context(stalled(one.pid))
+        each = (
+            asked(port, *kind, b"x" if "POST" in kind else None, Content_Type=TEXT)
+            for kind in kinds * 4
+        )
+        answers = await asyncio.gather(*each)
+    for kind, answer in zip(kinds * 4, answers, strict=True):
+        assert not isinstance(answer, Exception), (kind, answer)
+        assert_away(answer, f"{kind}")
+        assert (answer.get("Content-Type") or "").startswith("text/plain"), (kind, answer)
+
+
+@pytest.mark.parametrize("name", ["haproxy", "caddy"])
+async def test_events_whose_gateway_hangs_end_when_heartbeats_fail_to_come(name: str) -> None:
+    environment = {"HEADGATE_SSE_HEARTBEAT": "1"}
+    one = Headgate(environment=environment)
+    with (
+        contextlib.closing(one.start()),
+        in_front_of(load(None, environment, {}), f"127.0.0.1:{one.port}", [name]) as ports,
+    ):
+        client = Client(*await asyncio.open_connection("127.0.0.1", ports[name]), PATIENCE_S)
+        with contextlib.closing(client):
+            client.send(request("GET", f"{created(one.port)}?offset=-1&live=sse", None))
+            assert (await client.head()).status == 200
+            with stalled(one.pid), contextlib.suppress(asyncio.IncompleteReadError):
+                await client.chunks()  # to the end of the response, or of the connection
 
 
 @pytest.mark.parametrize("name", ENGINES)
