@@ -13,7 +13,7 @@ _WORKER = Target(
     template="worker.js.j2",
     file_name="worker.js",
     comment="//",
-    clears_forwarded='forwarded.headers.delete("Forwarded")',
+    clears_forwarded='headers.delete("Forwarded")',
     does=(
         "It makes equal reads at the same time one request for each isolate, and with Workers "
         "Cache before it one for each data centre.",
