@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from gateway.cache.decision import fresh
 from gateway.cache.variants import Variants
 from gateway.protocol import http1
-from gateway.runtime.request_fields import OWN_LINES
+from gateway.runtime.request_fields import OWN_FIELDS
 
 if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet
 
 # Lines that differ from request to request: a variant that they select is not served here.
-_OWN = frozenset(map(str.lower, OWN_LINES))
+_OWN = frozenset(map(str.lower, OWN_FIELDS))
 
 
 def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:

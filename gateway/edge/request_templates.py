@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from gateway.origin.raw_way import RawWay
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
-from gateway.runtime.request_fields import OWN_LINES
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -55,12 +54,6 @@ class RequestTemplates:
     def __init__(self, builder: RequestBuilder) -> None:
         self._builder = builder
         self._templates: dict[tuple[int, str], _Template] = {}
-        identity = builder.identity
-        # A line that differs from request to request is not sent to the origin unless it identifies
-        # the reader; so a request with such lines can use the template of its other lines.
-        self._ignores_own_lines = not any(
-            identity.has(name) or name.lower() in identity.dropped for name in OWN_LINES
-        )
 
     def __len__(self) -> int:
         return len(self._templates)
@@ -71,17 +64,20 @@ class RequestTemplates:
         headers: MultiMapping[str],
         address: str,
         read: EdgeCatchUp,
+        *,
+        tells_more: bool,
     ) -> CacheRequest:
         """Return the request to the origin for a read.
 
-        `shared` is one object for all requests with the same fields; `headers` may have further
-        lines of this request alone.
+        `shared` is one object for all requests with the same fields; `headers` may have fields of
+        this request alone. Its id and its validators are not sent to the origin; if it `tells_more`
+        there is another one, which is.
         """
         template = self._templates.get((id(shared), address))
         request = self._add(shared, address, read) if template is None else template.request
         if headers is shared:
             headers = request.headers
-        elif not (self._ignores_own_lines and request.headers is shared):
+        elif tells_more or request.headers is not shared:
             return self._build(headers, address, read)
         lifetime = self._builder.lifetimes.of(read.path)
         return replace(request, read=read, headers=headers, lifetime=lifetime)

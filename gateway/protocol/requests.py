@@ -115,15 +115,38 @@ class AppendHead(msgspec.Struct, frozen=True):
     is_multi: bool
     trace_id: str | None
 
-    def append(self, body: bytes, seq: str | None = None) -> Append:
-        """Return the append of `body`; `seq` replaces the head's Producer-Seq if given."""
+    def is_of(self, seq: str | None, stream_seq: str | None, traceparent: str | None) -> bool:
+        """Return whether the head was parsed with the same ones of these fields."""
+        return (
+            (self.producer is None) is (seq is None)
+            and (self.stream_seq is None) is (stream_seq is None)
+            and (self.trace_id is None) is (traceparent is None)
+        )
+
+    def append_of(
+        self, body: bytes, seq: str | None, stream_seq: str | None, traceparent: str | None
+    ) -> Append:
+        """Return the append of `body` with these values instead of the head's, where given."""
+        head = self
+        if seq is not None and self.producer is not None:
+            count = _count("Producer-Seq", seq)
+            stamp = Stamp(self.producer.producer_id, self.producer.epoch, count)
+            head = msgspec.structs.replace(head, producer=stamp)
+        if stream_seq is not None:
+            head = msgspec.structs.replace(head, stream_seq=stream_seq)
+        if traceparent is not None:
+            context = parse_traceparent(traceparent)
+            trace_id = None if context is None else context.trace_id
+            head = msgspec.structs.replace(head, trace_id=trace_id)
+        return head.append(body)
+
+    def append(self, body: bytes) -> Append:
+        """Return the append of `body`. Raises BadRequest."""
         content_type, producer = self.content_type, self.producer
         if not body:
             self._check_empty()
         elif content_type is None:
             raise BadRequest("Content-Type is missing: send the content type of the stream")
-        if seq is not None and producer is not None:
-            producer = Stamp(producer.producer_id, producer.epoch, _count("Producer-Seq", seq))
         return Append(
             body,
             content_type,

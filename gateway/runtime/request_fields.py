@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multidict import istr
+import msgspec
+from multidict import CIMultiDict, istr
 
-from gateway.protocol.requests import is_closing, parse_append_head
+from gateway.protocol.requests import MAX_STREAM_SEQ, is_closing, parse_append_head
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -15,10 +16,47 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append, AppendHead
 
 
-# The fields by which reads with the same response differ: proxies add an `X-Request-Id` to each
-# request, and browsers revalidate with `If-None-Match`.
-OWN_LINES = ("X-Request-Id", "If-None-Match")
+_NUMBER, _WORDS = "[0-9]{1,16}", "[!-~](?:[ -~]{0,510}[!-~])?"
+# The fields that differ from request to request where all others are equal: the body's length, the
+# writer's sequence, what a proxy numbers, browsers' validators, traces. The form of each is one
+# whose value the parser returns unchanged.
+OWN_FIELDS = {
+    "Content-Length": _NUMBER,
+    "Producer-Seq": _NUMBER,
+    "Stream-Seq": f"[!-~]{{1,{MAX_STREAM_SEQ}}}",
+    "X-Request-Id": "[A-Za-z0-9._:/+=-]{1,128}",
+    "If-None-Match": "[!-~]{1,256}",
+    "Last-Event-ID": "[!-~]{1,256}",
+    **dict.fromkeys(
+        (
+            *("traceparent", "tracestate", "CF-Ray", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context"),
+            *("b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "X-B3-Sampled"),
+            *("X-Datadog-Trace-Id", "X-Datadog-Parent-Id", "X-Datadog-Tags"),
+            "X-Datadog-Sampling-Priority",
+        ),
+        _WORDS,
+    ),
+}
 _ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
+
+
+class Own(msgspec.Struct, frozen=True, gc=False):
+    """The values in which a request differs from others with the same fields.
+
+    `length` is that of the body; `fields` has all the others. Some of these are attributes, too:
+    None for one that is missing.
+    """
+
+    length: int = 0
+    id: str | None = None
+    tag: str | None = None  # If-None-Match
+    seq: str | None = None  # of its producer
+    stream_seq: str | None = None
+    traceparent: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+NOTHING = Own()
 
 
 class RequestFields:
@@ -46,9 +84,13 @@ class RequestFields:
         self.is_coded = _CONTENT_ENCODING in headers
         self._append_head: AppendHead | None = None
 
-    def append(self, body: bytes, seq: str | None = None) -> Append:
-        """Return an append with these fields, and its own Producer-Seq; raises BadRequest."""
+    def append(self, body: bytes, own: Own) -> Append:
+        """Return an append with these fields and its own; raises BadRequest."""
         head = self._append_head
-        if head is None:
-            head = self._append_head = parse_append_head(self.headers)
-        return head.append(body, seq)
+        if head is None or not head.is_of(own.seq, own.stream_seq, own.traceparent):
+            headers = CIMultiDict(self.headers)
+            headers.update(own.fields)
+            head = self._append_head = parse_append_head(headers)
+        if own.fields:
+            return head.append_of(body, own.seq, own.stream_seq, own.traceparent)
+        return head.append(body)

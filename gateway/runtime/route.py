@@ -57,11 +57,12 @@ class PlainGet(msgspec.Struct, frozen=True):
     # What differs between requests that share the headers:
     request_id: str | None = None
     tag: str | None = None  # its If-None-Match
+    has_more: bool = False  # other fields of its own
 
     @property
     def has_own(self) -> bool:
-        """True if the request has an id or a tag of its own."""
-        return self.request_id is not None or self.tag is not None
+        """True if the request has fields of its own."""
+        return self.has_more or self.request_id is not None or self.tag is not None
 
     @property
     def id_line(self) -> bytes:

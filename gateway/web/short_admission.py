@@ -17,7 +17,7 @@ from gateway.protocol.http.paths import MAX_PATH_BYTES
 from gateway.protocol.http.target import canonical_target, split
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.route import PlainGet
-from gateway.web.requests.request_block import KnownRequest
+from gateway.web.requests.blocks import KnownRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -34,8 +34,8 @@ from gateway.web.control_requests import (
 )
 from gateway.web.mcp_requests import answer_mcp
 from gateway.web.requests import request_body
+from gateway.web.requests.blocks import KnownRequest
 from gateway.web.requests.request import Request
-from gateway.web.requests.request_block import KnownRequest
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable

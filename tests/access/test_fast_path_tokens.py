@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.requests.request_block import LONGEST_WITH_TOKEN
+from gateway.web.requests.blocks import LONGEST_BLOCK
 from tests.edge.both_ways import trust
 from tests.support.guarded_gateway import CANARY, bearer, revoke, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Steps, answer
@@ -85,9 +85,9 @@ async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
                 await gateway.ask(post(f"{prefix}/a/s", b"x", bearer("all")))
         blocks = gateway.fast.blocks
         assert len(blocks) > 0
-        kept = [*blocks._blocks, *(key for key, _ in blocks._pared)]
+        kept = [*blocks._known.fresh, *blocks._fields.fresh]
         assert all(len(name) == 16 for name in kept)
-        fields = [block.fields for block in blocks._blocks.values()] + [*blocks._pared.values()]
+        fields = [*blocks._fields.fresh.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
         templates = gateway.edge.requests.templates._templates
         sent = alike_appends_of(gateway)._sent
@@ -178,7 +178,7 @@ async def test_request_fields_beyond_a_length_are_not_cached(more: int, tmp_path
         path, line = f"{EDGE}/a/s", "X-Long: "
         known = len(gateway.fast.blocks)
         _, _, block = post(path, b"x", bearer("all"), line)[: -len(b"\r\n\r\nx")].partition(b"\r\n")
-        line += "v" * (LONGEST_WITH_TOKEN - len(block) + more)
+        line += "v" * (LONGEST_BLOCK - len(block) + more)
         assert (await gateway.ask(post(path, b"x", bearer("all"), line))).status == 204
         assert len(gateway.fast.blocks) == known + (not more)
 

@@ -152,13 +152,12 @@ async def _use_tokens(prefix: str, tmp_path: Path) -> None:
         kept = [
             *gateway.store._new,
             *gateway.store._used,
-            *gateway.fast.heads,
-            *gateway.fast._admitted,
-            *gateway.fast.polls,
+            *gateway.fast.heads.fresh,
+            *gateway.fast.reads.fresh,
         ]
         assert kept
         assert CANARY not in repr(kept)
-        found = [get.headers for get in gateway.fast._admitted.values()]
+        found = [get.headers for get in gateway.fast.heads.fresh.values()]
         assert CANARY not in repr(found)
         decided = gateway.route if prefix == PREFIX else gateway.edge
         counted = [decided.traffic.decision_count(decision) for decision in range(3)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web.requests import request_block
-from gateway.web.requests.request_block import LONGEST
+from gateway.runtime.request_fields import OWN_FIELDS
+from gateway.web.requests import blocks
+from gateway.web.requests.blocks import LONGEST_BLOCK
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, noted, post, put, request, serving
 from tests.support.waiting import until
@@ -34,14 +35,14 @@ async def test_a_request_with_cached_fields_is_not_parsed_again_for_another_targ
         "Authorization: Bearer a",
         "Cookie: a=b",
         "X-Api-Key: a",
-        pytest.param(
-            "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            id="a-traceparent",
-        ),
-        "X-Request-Id: a",
+        "Stream-Closed: true",
+        pytest.param("CF-Ray: a\r\ncf-ray: b", id="an-own-field-twice"),
+        pytest.param("X-Request-Id:a", id="an-own-field-in-another-form"),
+        pytest.param(f"X-Request-Id: {'a' * 129}", id="an-own-field-over-its-length"),
+        pytest.param("Connection: keep-alive, cf-ray\r\nCF-Ray: a", id="an-own-field-of-the-hop"),
         "Expect: 100-continue",
         "Connection: close",
-        pytest.param(f"X-Long: {'x' * LONGEST}", id="a-field-over-the-limit"),
+        pytest.param(f"X-Long: {'x' * LONGEST_BLOCK}", id="a-field-over-the-limit"),
     ],
 )
 async def test_secret_or_unique_fields_are_not_cached(line: str) -> None:
@@ -88,6 +89,48 @@ async def test_writes_that_differ_only_in_lengths_and_sequence_numbers_are_not_p
         assert (await gateway.ask(get("a?offset=-1"))).body == b"1x22yyyxzzz"
 
 
+VALUES = {
+    **dict.fromkeys(OWN_FIELDS, "{:016x}"),
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-{:016x}-01",
+    "Stream-Seq": "{:016d}",
+}
+
+
+@pytest.mark.parametrize("name", sorted(OWN_FIELDS.keys() - {"Content-Length", "Producer-Seq"}))
+async def test_a_field_that_differs_each_time_is_forwarded_and_its_block_is_parsed_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = noted(monkeypatch)
+    done = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
+    async with RawOrigin(done) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(put("a"))
+        lines = [f"{name}: {VALUES[name].format(number)}" for number in range(1, 5)]
+        for line in lines:
+            assert (await gateway.ask(post("a", b"x", line))).status == 204
+            assert (await gateway.ask(post(f"{EDGE}/a", b"x", line))).status == 204
+            if line is lines[0]:
+                parsed.clear()
+        assert parsed == []
+        assert [line for one in raw.heard for line in one.fields if line in lines] == lines
+
+
+async def test_a_flood_of_blocks_that_never_come_again_drops_none_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = noted(monkeypatch)
+    monkeypatch.setattr(blocks, "MOST_BLOCKS", 8)
+    async with serving() as gateway:
+        await gateway.ask(put("a"))
+        await gateway.ask(post("a", b"x"))
+        for number in range(20):
+            await gateway.ask(post("a", b"x", f"A: {number}"))
+            if not number % 3:
+                parsed.clear()
+                await gateway.ask(post("a", b"x"))
+                assert parsed == []
+        assert len(gateway.fast.blocks) <= 8
+
+
 async def test_a_producer_append_is_forwarded_with_its_own_sequence_number() -> None:
     done = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
     async with RawOrigin(done) as raw, edge_serving(raw) as gateway:
@@ -103,13 +146,13 @@ async def test_a_producer_append_is_forwarded_with_its_own_sequence_number() -> 
 async def test_cached_field_blocks_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_block, "MAX_BLOCKS", 3)
+    monkeypatch.setattr(blocks, "MOST_BLOCKS", 4)
     async with serving() as gateway:
         await gateway.ask(put("a"))
         client = await gateway.connect()
         for number in range(8):
             assert (await client.ask(post("a", b"x", f"A: {number}"))).status == 204
-            assert 0 < len(gateway.fast.blocks) <= 3
+            assert 0 < len(gateway.fast.blocks) <= 4
 
 
 @pytest.mark.parametrize(
@@ -131,11 +174,10 @@ async def test_cached_fields_are_used_only_for_a_plain_request_line(wire: bytes)
         known = post("a", b"one")
         await gateway.ask(known)
         line, _, rest = known.partition(b"\r\n")
-        blocks = gateway.fast.blocks
-        assert blocks.read(line + b"\r\n" + rest) is not None
-        assert blocks.read(wire + rest) is None
-        assert blocks.read(known[:-1]) is None, "a part"
-        assert blocks.read(known + b"P") is None, "and more"
+        table = gateway.fast.blocks
+        assert table.at(line + b"\r\n" + rest, 0) is not None
+        assert table.at(wire + rest, 0) is None
+        assert table.at(known[:-1], 0) is None, "a part"
 
 
 async def test_a_repeated_get_with_a_body_is_forwarded_each_time() -> None:
@@ -155,8 +197,9 @@ async def test_a_head_request_does_not_inherit_the_length_of_an_append_with_equa
         for body in (b"a", b"bb", b"bb"):  # by its first lines, then by all of them
             await client.ask(post("s", body))
         head = post("s", b"bb").replace(b"POST", b"HEAD", 1)
-        read = gateway.server.fast.blocks.read(head)
-        assert read is None or read[0].headers["Content-Length"] == "2"
+        read = gateway.server.fast.blocks.at(head, 0)
+        assert read is not None
+        assert (read.body, "Content-Length" in read.headers) == (b"bb", False)
 
 
 async def test_a_pipelined_append_may_be_split_at_any_byte() -> None:

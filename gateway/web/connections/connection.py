@@ -109,12 +109,11 @@ class Connection(BoundedConnection):
         if known is not None and fast.answer(self, known):
             self.note_answered(should_close=known.is_last)
             return True
-        read = fast.blocks.read(data)
-        if read is None:
+        request = fast.blocks.at(data, 0)
+        if request is None or request.end != len(data):
             return sent_ahead.start_writes(self, fast, data)
-        request, body = read
         if request.method == "GET":
-            if body:
+            if request.body:
                 return False
             if fast.answer_get(self, data, request):
                 self.note_answered(should_close=False)
@@ -122,7 +121,7 @@ class Connection(BoundedConnection):
         is_admitted = fast.admits_known(request)
         if is_admitted:
             self._deadline = None
-            self.start_request(Request(request, body, self))
+            self.start_request(Request(request, request.body, self))
         return is_admitted
 
     # Answering

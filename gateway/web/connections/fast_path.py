@@ -6,9 +6,7 @@ same bytes.
 
 from __future__ import annotations
 
-import secrets
 from functools import lru_cache
-from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,22 +18,21 @@ from gateway.live.contract import ParkableConnection
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.http.target import canonical_target, split
-from gateway.protocol.http.trace_context import TRACEPARENT
 from gateway.protocol.requests import LongPoll
-from gateway.runtime.request_fields import RequestFields
+from gateway.runtime.request_fields import OWN_FIELDS, RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.connections.connection_state import TAKEN
-from gateway.web.requests.own_lines import NOTHING, pared_read
-from gateway.web.requests.request_block import KnownRequest, RequestBlocks
+from gateway.web.requests.aging_table import AgingTable
+from gateway.web.requests.blocks import Blocks, KnownRequest
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import MAX_PATHS, ShortAdmission, plain_get
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
@@ -44,17 +41,16 @@ if TYPE_CHECKING:
     from gateway.access.uses.bans import Bans
     from gateway.runtime.context import Context
     from gateway.runtime.loop_detector import LoopDetector
+    from gateway.runtime.request_fields import Own
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.connections.connection_state import State
-    from gateway.web.requests.own_lines import OwnLines
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
-# With what was parsed from them 4 MB; a full table is cleared. Long-polls have a table of their own
-# of the same size, because each message changes their offset.
-REMEMBERED_HEADS = 1024
+# With what was parsed from them 16 MB at worst, as each of two tables has them.
+REMEMBERED_HEADS = 4096
 REMEMBERED_BYTES = 1024  # the longest head that is remembered; browsers send about 700
-# A JWT needs more. A digest of 16 bytes stands for such a head; the parsed requests take 8 MB.
+# A JWT needs more. A digest of 16 bytes stands for such a head.
 REMEMBERED_WITH_TOKEN = 4096
 UNMEASURED = 15  # of 16 cached answers: reading the clock costs as much as five counters
 _ABSENT = b"HTTP/1.1 404 "
@@ -86,62 +82,41 @@ class FastPath:
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self._stream = lru_cache(MAX_PATHS)(self._find)
         self.answered = 0
-        self.heads: dict[bytes, PlainGet] = {}
-        self.blocks = RequestBlocks()
-        self.polls: dict[bytes, PlainGet] = {}  # by head, or by its digest
-        # Only if some route has a guard: its decisions, and admitted requests by digest of head.
-        self._admission: ShortAdmission | None = None
-        self._admitted: dict[bytes, PlainGet] = {}
-        self._keyed = blake2b(key=secrets.token_bytes(32), digest_size=16)
-        self._known_as_it_is: Callable[[bytes], PlainGet | None] = self._known_to_all
-        if any(route.access.guard is not None for route in routes):
-            self._admission = ShortAdmission(routes, shared.clock)
-            self._known_as_it_is = self._known
-            self.blocks = RequestBlocks(self._digest)
+        # By their bytes: reads, and long-polls, whose offset each message changes. If they have a
+        # token, by a digest.
+        self.heads: AgingTable[bytes, PlainGet] = AgingTable(REMEMBERED_HEADS)
+        # Reads with fields of their own, by path and by what all with equal fields have in common.
+        self.reads: AgingTable[tuple[str, RequestFields], PlainGet] = AgingTable(REMEMBERED_HEADS)
+        is_guarded = any(route.access.guard is not None for route in routes)
+        self._admission = ShortAdmission(routes, shared.clock) if is_guarded else None
+        self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
+
+    def _is_identity(self, name: str) -> bool:
+        """Return whether a route reads or drops a field as one that tells who a reader is."""
+        return any(
+            identity.has(name) or name.lower() in identity.dropped for identity in self._identities
+        )
 
     def known(self, head: bytes) -> PlainGet | None:
-        """Return the request parsed from an equal head before; its own lines may differ."""
-        get = self._known_as_it_is(head)
-        if get is not None:
+        """Return the read parsed from an equal head before, unless its credential has ended."""
+        get = self.heads.fresh.get(head) or self.heads.find(head)
+        if get is not None or self._admission is None or len(head) > REMEMBERED_WITH_TOKEN:
             return get
-        read = pared_read(head)
-        get = None if read is None else self._known_as_it_is(read.rest)
-        if read is None or get is None or get.is_last or get.is_poll:
-            return None
-        return self._of_one(get, read.own)
+        digest = self.blocks.named(head)
+        get = self.heads.find(digest)
+        if get is None or self._still_admits(get):
+            return get
+        self.heads.drop(digest)
+        return None
 
-    def _of_one(self, get: PlainGet, own: OwnLines) -> PlainGet | None:
-        """Return a read with its own lines, or None while the loop detector needs its tag."""
+    def _of_one(self, get: PlainGet, own: Own) -> PlainGet | None:
+        """Return a read with its own values, or None while a part of the gateway needs them."""
         if own.tag is not None and self._shared.loop_detector.looking:
             return None
-        return replace(get, request_id=own.id, tag=own.tag)
-
-    def _known_to_all(self, head: bytes) -> PlainGet | None:
-        """Return what was parsed from a head before."""
-        return self.heads.get(head) or self.polls.get(head)
-
-    def _known(self, head: bytes) -> PlainGet | None:
-        """Return the request parsed from `head`, or None once its token has expired."""
-        get = self._known_to_all(head)
-        if get is not None or len(head) > REMEMBERED_WITH_TOKEN:
-            return get
-        digest = self._digest(head)
-        get = self._admitted.get(digest) or self.polls.get(digest)
-        if get is None or get.principal is None:
-            return get
-        now = self._shared.clock()
-        if get.principal.until <= now:
-            self._admitted.pop(digest, None)
-            self.polls.pop(digest, None)
+        has_more = len(own.fields) > (own.id is not None) + (own.tag is not None)
+        if has_more and self._spans is not None:  # it has the client's trace
             return None
-        get.principal.use.at = now
-        return get
-
-    def _digest(self, head: bytes) -> bytes:
-        """Return a keyed digest that stands for a head, so that no token in it is stored."""
-        digest = self._keyed.copy()  # a copy has the key already: half the time of a new one
-        digest.update(head)
-        return digest.digest()
+        return replace(get, request_id=own.id, tag=own.tag, has_more=has_more)
 
     def _remember(self, head: bytes, headers: MultiMapping[str], get: PlainGet) -> None:
         """Remember what was parsed from a GET that was answered here and may come again.
@@ -150,15 +125,12 @@ class FastPath:
         """
         principal = get.principal
         longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
-        if len(head) > longest or TRACEPARENT in headers:  # a trace differs each time
-            return
+        if len(head) > longest or any(name in headers for name in OWN_FIELDS):
+            return  # it would not come again
         fields = headers if principal is None else get.headers
         if any(identity.identifies(fields) for identity in self._identities):
             return
-        if principal is None:
-            _put(self.polls if get.is_poll else self.heads, head, get)
-        else:
-            _put(self.polls if get.is_poll else self._admitted, self._digest(head), get)
+        self.heads.add(head if principal is None else self.blocks.named(head), get)
 
     def remember_block(self, data: bytes, message: RawRequestMessage, size: int) -> None:
         """Remember the parsed fields of a whole request to a host that is served.
@@ -172,7 +144,7 @@ class FastPath:
             self.blocks.remember(data, message, size, fields)
 
     def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
-        """Return whether the response depends on fields in which equal reads differ."""
+        """Return whether the response depends on fields that a plain read has not."""
         return (
             "If-None-Match" in headers
             or "X-Request-Id" in headers
@@ -212,12 +184,12 @@ class FastPath:
         """
         if self._needs_its_own_answer(message.headers):
             return False
+        if isinstance(message, KnownRequest) and message.own.fields:
+            return self._get_of_one(client, message)
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
         get = plain_get(message) if self._admission is None else self._admission.get(message)
         if get is None:
             return False
-        if isinstance(message, KnownRequest) and message.own is not NOTHING:
-            return self._get_of_one(client, head, get, message)
         if self.answer(client, get):
             if head is not None:
                 self._remember(head, message.headers, get)
@@ -226,16 +198,33 @@ class FastPath:
             return False
         return self._poll_waits(client, get, head, message)
 
-    def _get_of_one(
-        self, client: FastConnection, head: bytes | None, get: PlainGet, message: KnownRequest
-    ) -> bool:
-        """Answer a read that has own lines, and remember it without them."""
-        of_one = self._of_one(get, message.own)
-        if of_one is None or not self.answer(client, of_one):
+    def _get_of_one(self, client: FastConnection, message: KnownRequest) -> bool:
+        """Answer a read that has own fields, and remember it without them."""
+        key = message.path, message.fields
+        known = self.reads.find(key)
+        if known is not None and not self._still_admits(known):
+            self.reads.drop(key)
+            known = None
+        get = known
+        if get is None:
+            get = plain_get(message) if self._admission is None else self._admission.get(message)
+        of_one = None if get is None else self._of_one(get, message.own)
+        if get is None or of_one is None or not self.answer(client, of_one):
             return False
-        read = None if head is None else pared_read(head)
-        if read is not None:
-            self._remember(read.rest, message.headers, get)
+        has_token = get.target != message.path  # which must not be remembered
+        if known is None and not has_token and len(message.path) <= REMEMBERED_BYTES:
+            self.reads.add(key, get)
+        return True
+
+    def _still_admits(self, get: PlainGet) -> bool:
+        """Return whether the credential of a remembered read is still good; note its use."""
+        principal = get.principal
+        if principal is None:
+            return True
+        now = self._shared.clock()
+        if principal.until <= now:
+            return False
+        principal.use.at = now
         return True
 
     def _poll_waits(
@@ -381,9 +370,3 @@ def _note(loop_detector: LoopDetector, client: FastConnection | None, get: Plain
 def _status(head: bytes) -> int:
     """Return the status of an answer from its head."""
     return int(head[9:12])
-
-
-def _put(heads: dict[bytes, PlainGet], key: bytes, get: PlainGet) -> None:
-    if len(heads) >= REMEMBERED_HEADS:
-        heads.clear()
-    heads[key] = get

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.web.connections.connection_state import State
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.connections.http_connection import Owner
+    from gateway.web.requests.blocks import KnownRequest
 
 MOST = 32  # writes started before other connections have their turn: 0.5 ms
 
@@ -69,19 +70,19 @@ def start_writes(connection: AheadConnection, fast: FastPath, data: bytes) -> bo
     The bytes after them wait until they are answered. The connection must be idle, and its client
     must be receiving.
     """
-    found = fast.blocks.writes(data, MOST)
+    found = _writes(fast, data)
     if len(found) < 2:
         return False
     answers = Answers(connection)
     size = 0
     for one in found:
-        if not (fast.keeps_order(one.request) and fast.admits_known(one.request)):
+        if not (fast.keeps_order(one) and fast.admits_known(one)):
             break
         if not size:
             connection.defer_pipelined(answers)
         connection.note_answered(should_close=False)
         size = one.end
-        request = Request(one.request, one.body, AheadAnswer(answers))
+        request = Request(one, one.body, AheadAnswer(answers))
         request.is_followed = True
         if not answers.start(request):
             break
@@ -90,6 +91,28 @@ def start_writes(connection: AheadConnection, fast: FastPath, data: bytes) -> bo
     connection.data_received(data[size:])  # held until the writes are answered
     answers.finish_starting()
     return True
+
+
+def _writes(fast: FastPath, data: bytes) -> list[KnownRequest]:
+    """Return the known writes that `data` begins with: appends to one stream, or creations.
+
+    The list ends before the first request that is incomplete or whose fields are unknown.
+    """
+    found: list[KnownRequest] = []
+    at = 0
+    while len(found) < MOST:
+        one = fast.blocks.at(data, at)
+        if one is None or one.method not in {"POST", "PUT"}:
+            break
+        if found and not _are_alike(one, found[0]):
+            break
+        found.append(one)
+        at = one.end
+    return found
+
+
+def _are_alike(one: KnownRequest, other: KnownRequest) -> bool:
+    return one.method == other.method and (one.method == "PUT" or one.path == other.path)
 
 
 class Answers:

@@ -25,7 +25,7 @@ from gateway.web.handlers.forwarding import (
     fields_to_origin,
     relayed,
 )
-from gateway.web.requests.request import with_own
+from gateway.web.requests.blocks import with_own
 from gateway.web.requests.request_head import scheme
 
 if TYPE_CHECKING:
@@ -94,12 +94,11 @@ class AlikeAppends:
         shared_fields, address = request.fields, peer_of(request.transport) or ""
         sent = self._sent.get((id(shared_fields.headers), address))
         sent = sent or self._rendered(request, path, address)
-        if sent is None or (request.own.id is None and request.seq is None):
+        own = request.own.fields
+        if sent is None or not own:
             return sent
-        fields, block = with_own(sent.fields, request.own, request.seq), None
-        if sent.block is not None and request.seq is None and request.own.id is not None:
-            block = sent.block + b"X-Request-Id: %b\r\n" % request.own.id.encode()
-        return SentFields(sent.headers, fields, block or RawWay.block(fields))
+        block = None if sent.block is None else sent.block + http1.field_lines(own)
+        return SentFields(sent.headers, with_own(sent.fields, request.own), block)
 
     def _rendered(self, request: Request, path: str, address: str) -> SentFields | None:
         route, headers = self._route, request.fields.headers

@@ -126,7 +126,7 @@ class HostedHandlers:
         body = request_body.ready(request, self._shared.limits)
         if body is None:
             return self._append_when_come(request, route, name)
-        append = request.fields.append(body, request.seq)
+        append = request.fields.append(body, request.own)
         if is_long(append.content_type, body):
             return self._append_long(append, route, name)
         return self._submitted(append, route, name)
@@ -134,7 +134,7 @@ class HostedHandlers:
     async def _append_when_come(
         self, request: Request, route: HostedRoute, name: str
     ) -> RouteAnswer:
-        append = request.fields.append(await self._body(request), request.seq)
+        append = request.fields.append(await self._body(request), request.own)
         if is_long(append.content_type, append.body):
             return await self._append_long(append, route, name)
         return await self._submitted(append, route, name)

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.http import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
-from multidict import CIMultiDict
 
-from gateway.runtime.request_fields import RequestFields
-from gateway.web.requests.own_lines import NOTHING
-from gateway.web.requests.request_block import SEQ, KnownRequest
+from gateway.runtime.request_fields import NOTHING, RequestFields
+from gateway.web.requests.blocks import KnownRequest, with_own
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,8 +21,8 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.runtime.exchange import Exchange
+    from gateway.runtime.request_fields import Own
     from gateway.telemetry.access_log import AccessLog
-    from gateway.web.requests.own_lines import OwnLines
 
 
 class ClientConnection(Protocol):
@@ -48,7 +46,7 @@ class Request:
     """The head and the body of one request, and the connection that it came on.
 
     `target` is the target of the request line as it was sent. `fields` may be shared by requests
-    with equal fields; the lines in which this one differs are `own` and `seq`, its Producer-Seq.
+    with equal fields; the values in which this one differs are its `own`.
     `whole` is a body that came with its head; any other is read from `body`.
 
     A request with `is_last` must be the last of its connection. After a chunked body, aiohttp's
@@ -64,7 +62,7 @@ class Request:
 
     __slots__ = (
         *("_headers", "body", "connection", "exchange", "fields", "grace_s", "held"),
-        *("is_followed", "is_last", "message", "method", "own", "seq"),
+        *("is_followed", "is_last", "message", "method", "own"),
         *("target", "version", "whole"),
     )
 
@@ -85,11 +83,10 @@ class Request:
         else:
             self.body = body
         self.version: HttpVersion = HttpVersion11
-        self.own: OwnLines = NOTHING
-        self.seq: str | None = None
+        self.own: Own = NOTHING
         self.is_last = self.is_followed = False
         if isinstance(message, KnownRequest):
-            self.fields, self.own, self.seq = message.fields, message.own, message.seq
+            self.fields, self.own = message.fields, message.own
         else:
             self.fields, self.version = RequestFields(message.headers), message.version
             is_chunked = "Transfer-Encoding" in message.headers  # or has another coding
@@ -101,12 +98,12 @@ class Request:
 
     @property
     def headers(self) -> MultiMapping[str]:
-        """The header fields of this request, own lines included."""
+        """The header fields of this request, its own included, but for the length of a `whole`."""
         headers = self._headers
         if headers is None:
             headers = self.fields.headers
-            if self.seq is not None or self.own is not NOTHING:
-                headers = with_own(headers, self.own, self.seq)
+            if self.own.fields:
+                headers = with_own(headers, self.own)
             self._headers = headers
         return headers
 
@@ -190,15 +187,3 @@ def exchange_of(request: Request) -> Exchange:
     exchange = request.exchange
     assert exchange is not None, "the handlers begin with it"
     return exchange
-
-
-def with_own(shared: MultiMapping[str], own: OwnLines, seq: str | None) -> CIMultiDict[str]:
-    """Return `shared` fields with the own lines and the Producer-Seq of one request."""
-    headers = CIMultiDict(shared)
-    if seq is not None:
-        headers[SEQ] = seq
-    if own.id is not None:
-        headers["X-Request-Id"] = own.id
-    if own.tag is not None:
-        headers["If-None-Match"] = own.tag
-    return headers

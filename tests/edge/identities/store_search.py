@@ -20,7 +20,7 @@ _ELSEWHERE = (types.ModuleType, Hits, CacheShare, IdentityHeaders, HttpCache)
 
 def found_in_store(store: Store[Any], word: str) -> tuple[int, list[str]]:
     """How many objects there are, and those that hold the word."""
-    pending: list[Any] = [store._new, store._used, store._groups]
+    pending: list[Any] = [store._new, store._used, store.by_group]
     seen: set[int] = set()
     found = []
     while pending:

@@ -1,0 +1,225 @@
+"""A table of parsed header fields, by the bytes of their block in a request.
+
+Clients send the same fields again and again, and only targets and bodies differ: to look up a block
+of fields takes 1 us, to parse it 12 and more. A block is remembered only if aiohttp's parser
+accepted it in one whole request, and only whole requests are looked up, so it has the same meaning
+each time. The fast path looks each request up before it is parsed.
+
+Some fields differ from request to request: the length of a body, a sequence number, an id that a
+proxy adds, a trace. They are the request's own (OWN_FIELDS): a block is looked up without them, and
+their values are parsed here, each by the form of its field.
+
+If a route has a guard, a block may have a token in it. Then the keys are keyed digests of blocks,
+and the fields have the principal instead of the token. The caller checks whether that principal is
+still admitted (`web.short_admission`).
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
+
+from gateway.protocol.http.forwarding import hop_names
+from gateway.protocol.http.header_names import CLOSED
+from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, Own, RequestFields
+from gateway.web.requests.aging_table import AgingTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiohttp.http_parser import RawRequestMessage
+
+MOST_BLOCKS = 4096  # of each of two tables; with the parsed fields 20 MB at worst
+LONGEST_BLOCK = 3072  # bytes; browsers send about 700, and a JWT as many
+
+# Targets in plain URL characters only; any other target goes to the parser.
+_LINE = re.compile(rb"(GET|HEAD|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
+_LONGEST_LINE = 4096  # at most as long as the parser accepts
+# Requests with these are not remembered: they change how a body is framed or sent. And the
+# permission to close a stream may depend on whether the request has a body.
+_UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", CLOSED)
+_LENGTH = {"Content-Length"}
+_NAMES = {name.lower().encode(): name for name in OWN_FIELDS}
+
+
+# Made for each request: a Struct takes a third of the time that a NamedTuple takes.
+class KnownRequest(Struct, frozen=True):
+    """A whole request that was looked up, with the attributes of a RawRequestMessage.
+
+    `fields` and their `headers` are shared by requests with equal blocks; `own` has the values of
+    this one. It ends at position `end` of the received bytes.
+    """
+
+    method: str
+    path: str
+    headers: MultiMapping[str]
+    fields: RequestFields
+    own: Own = NOTHING
+    body: bytes = b""
+    end: int = 0
+    should_close: ClassVar[bool] = False  # a request with Connection: close is not remembered
+
+
+class Blocks:
+    """The blocks that a process remembers.
+
+    A field for which `is_identity` is true is no request's own here: it tells who a reader is. If
+    the table `is_keyed`, its keys are keyed digests of blocks, since these may have tokens.
+    """
+
+    def __init__(
+        self, is_identity: Callable[[str], bool] = lambda _: False, *, is_keyed: bool = False
+    ) -> None:
+        self._keyed = blake2b(key=token_bytes(32), digest_size=16) if is_keyed else None
+        self._forms = {
+            name.lower().encode(): re.compile(form.encode())
+            for name, form in OWN_FIELDS.items()
+            if not is_identity(name)
+        }
+        names = b"|".join(self._forms)
+        # Its end is looked at, not consumed: two own lines may follow each other.
+        self._own_line = re.compile(
+            rb"\r\n(%b): ([!-~](?:[ -~]*[!-~])?)(?=\r\n[^ \t]|\Z)" % names, re.IGNORECASE
+        )
+        self._fields: AgingTable[bytes, RequestFields] = AgingTable(MOST_BLOCKS)
+        # By whole blocks, of which only the length is the request's own.
+        self._known: AgingTable[bytes, tuple[RequestFields, Own]] = AgingTable(MOST_BLOCKS)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def at(self, data: bytes, at: int) -> KnownRequest | None:
+        """Return the whole request that begins at `at`, if its fields are known."""
+        line = _LINE.match(data, at)
+        if line is None or line.end() - at > _LONGEST_LINE:
+            return None
+        begin = line.end() - 2
+        head_end = data.find(b"\r\n\r\n", begin, begin + 2 + LONGEST_BLOCK + 4)
+        if head_end < 0:  # the head is not complete, or too long
+            return None
+        found = self._find(data[begin:head_end])
+        if found is None:
+            return None
+        fields, own = found
+        end = head_end + 4 + own.length
+        if end > len(data):
+            return None
+        method, path = line.group(1).decode(), line.group(2).decode()
+        return KnownRequest(
+            method, path, fields.headers, fields, own, data[head_end + 4 : end], end
+        )
+
+    def _find(self, block: bytes) -> tuple[RequestFields, Own] | None:
+        """Return a block's parsed fields and the request's own; None if it is unknown."""
+        key = block if self._keyed is None else self.named(block)
+        known = self._known.fresh.get(key)
+        if known is not None:
+            return known
+        pared = self._pare(block)
+        if pared is None:
+            return None
+        rest, values = pared
+        name = rest if self._keyed is None else self.named(rest)
+        fields = self._fields.fresh.get(name) or self._fields.find(name)
+        if fields is None:
+            return None
+        known = fields, own_of(values)
+        if not values.keys() - _LENGTH:  # the others never come again
+            self._known.add(key, known)
+        return known
+
+    def remember(
+        self, data: bytes, message: RawRequestMessage, size: int, fields: RequestFields
+    ) -> None:
+        """Remember the parsed fields of a whole request with a body of `size` bytes.
+
+        The caller has checked that the fields identify no reader, and that the host is served.
+        """
+        line = _LINE.match(data)
+        if line is None or message.should_close or message.chunked or message.upgrade:
+            return
+        begin, end = line.end() - 2, data.find(b"\r\n\r\n")
+        headers = message.headers
+        if end - begin - 2 > LONGEST_BLOCK or len(data) != end + 4 + size:
+            return
+        if any(name in headers for name in _UNLIKE):
+            return
+        block = data[begin:end]
+        pared = self._pare(block)
+        own = NOTHING if pared is None else own_of(pared[1])
+        if pared is None or own.length != size:
+            return
+        shared = self._without_own(headers, fields, pared[1])
+        if shared is not None:
+            self._fields.add(self.named(pared[0]), shared)
+            # It may be known with a principal of another route, or one whose credential has ended.
+            self._known.drop(self.named(block))
+
+    def _without_own(
+        self, headers: MultiMapping[str], fields: RequestFields, values: dict[str, str]
+    ) -> RequestFields | None:
+        """Return the fields without the request's own, if the parser has found just those."""
+        hops = hop_names(headers)
+        rest = CIMultiDict(fields.headers)
+        for name in self._forms:
+            text = _NAMES[name]
+            found = [values[text]] if text in values else []
+            if headers.getall(text, []) != found or (found and text.lower() in hops):
+                return None
+            rest.popall(text, None)
+        return RequestFields(CIMultiDictProxy(rest), are_known=True, client=fields.client)
+
+    def _pare(self, block: bytes) -> tuple[bytes, dict[str, str]] | None:
+        """Return a block without its own lines, and their values.
+
+        None if one comes twice or in another form.
+        """
+        parts = self._own_line.split(block)
+        values: dict[str, str] = {}
+        for at in range(1, len(parts), 3):
+            name, value = parts[at].lower(), parts[at + 1]
+            if self._forms[name].fullmatch(value) is None:
+                return None
+            values[_NAMES[name]] = value.decode()
+        if 3 * len(values) + 1 < len(parts):
+            return None
+        return parts[0] if len(parts) == 1 else b"".join(parts[::3]), values
+
+    def named(self, block: bytes) -> bytes:
+        """Return the key of a block, or of a part or a whole head."""
+        if self._keyed is None:
+            return block
+        digest = self._keyed.copy()  # a copy has the key already: half the time of a new one
+        digest.update(block)
+        return digest.digest()
+
+
+def own_of(values: dict[str, str]) -> Own:
+    """Return a request's own values."""
+    get = values.get
+    length = int(get("Content-Length", "0"))
+    if not values.keys() - _LENGTH:
+        return Own(length)
+    fields = values.copy()
+    fields.pop("Content-Length", None)
+    return Own(
+        length,
+        get("X-Request-Id"),
+        get("If-None-Match"),
+        get("Producer-Seq"),
+        get("Stream-Seq"),
+        get("traceparent"),
+        tuple(fields.items()),
+    )
+
+
+def with_own(shared: Iterable[tuple[str, str]] | MultiMapping[str], own: Own) -> CIMultiDict[str]:
+    """Return `shared` fields with those of one request, but for the length of its body."""
+    headers = CIMultiDict(shared)
+    headers.update(own.fields)
+    return headers
