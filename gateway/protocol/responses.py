@@ -156,12 +156,14 @@ def created(outcome: CreationOutcome, location: str) -> Response:
     return Response(201, f"{fields}Location: {location}\r\n")
 
 
+# The lines of an accepted append, up to its offset: most have nothing else.
+_APPENDED = f"{SECURITY}{cache_headers.NO_STORE}{MULTI_LINE}{NEXT_OFFSET}: "
+APPENDED = _APPENDED.encode()
+
+
 def appended(outcome: AppendOutcome) -> Response:
     """Return a 204, or a 200 for a producer's append that is new (sections 5.2, 5.2.1)."""
-    fields = (
-        f"{SECURITY}{cache_headers.NO_STORE}{MULTI_LINE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"
-        f"{CLOSED_LINE if outcome.closed else ''}"
-    )
+    fields = f"{_APPENDED}{outcome.next_offset}\r\n{CLOSED_LINE if outcome.closed else ''}"
     if outcome.producer is None:
         return Response(204, fields)
     echo = f"Producer-Epoch: {outcome.producer.epoch}\r\nProducer-Seq: {outcome.producer.seq}\r\n"

@@ -58,9 +58,13 @@ class Exchange:
         client_request_id: str | None,
         new_id: Callable[[], str],
         logged_request: LoggedRequest | None = None,
+        began: float | None = None,
     ) -> None:
-        """Begin now, with the id that the client has given; write a line if there is one to log."""
-        self._began = perf_counter()
+        """Begin with the id that the client has given; write a line if there is one to log.
+
+        It `began` (perf_counter) now, unless it is given.
+        """
+        self._began = perf_counter() if began is None else began
         self.traffic = traffic
         self.route = ""
         self.principal: Principal | None = None  # whom a guard knows, if not anybody

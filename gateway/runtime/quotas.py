@@ -59,7 +59,7 @@ class Quotas:
 
     def _note_bounds(self) -> None:
         """Note whether appends have a limit at all: mostly they have none."""
-        self._bounds_appends = bool(self._rates.appends or self._rates.append_bytes)
+        self.bounds_appends = bool(self._rates.appends or self._rates.append_bytes)
 
     def connects_as(self, transport: BaseTransport) -> str | None:
         """Return the client that a connection counts for; None for a trusted proxy."""
@@ -84,7 +84,7 @@ class Quotas:
 
         Return the client that the bytes of the body count for; None if these have no limit.
         """
-        if not self._bounds_appends:
+        if not self.bounds_appends:
             return None
         who = self.counts_as(transport, headers, account)
         self._check(self._rates.appends, who, "max_client_appends", "appends a second")

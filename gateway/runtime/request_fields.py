@@ -67,7 +67,7 @@ class RequestFields:
     once: its `origin` (of a web page), and whether it `closes` its stream.
     """
 
-    __slots__ = ("_append_head", "are_known", "client", "closes", "headers", "is_coded", "origin")
+    __slots__ = ("append_head", "are_known", "client", "closes", "headers", "is_coded", "origin")
 
     def __init__(
         self,
@@ -82,15 +82,15 @@ class RequestFields:
         self.closes = is_closing(headers)
         self.origin = headers.get(_ORIGIN)
         self.is_coded = _CONTENT_ENCODING in headers
-        self._append_head: AppendHead | None = None
+        self.append_head: AppendHead | None = None
 
     def append(self, body: bytes, own: Own) -> Append:
         """Return an append with these fields and its own; raises BadRequest."""
-        head = self._append_head
+        head = self.append_head
         if head is None or not head.is_of(own.seq, own.stream_seq, own.traceparent):
             headers = CIMultiDict(self.headers)
             headers.update(own.fields)
-            head = self._append_head = parse_append_head(headers)
+            head = self.append_head = parse_append_head(headers)
         if own.fields:
             return head.append_of(body, own.seq, own.stream_seq, own.traceparent)
         return head.append(body)

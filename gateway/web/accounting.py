@@ -18,6 +18,7 @@ from gateway.errors import (
     NotOffered,
     ServerStopping,
 )
+from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp, Events, LongPoll, with_last_event_id
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.web.asks.ask import Ask
     from gateway.web.requests.request import Request
 
 # Reads refused with these errors do not count for the hit ratio of the cache.
@@ -64,6 +66,17 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
     return Exchange(
         shared.unrouted, operation, client_request_id, shared.lines.new_request_id, logged
     )
+
+
+def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
+    """Return the exchange of an append that was admitted by its plan."""
+    route, logged = ask.plan.route, logged_request(request, shared) if shared.log.enabled else None
+    own_id, new_id = ask.request.own.id, shared.lines.new_request_id
+    exchange = Exchange(route.traffic, counted.APPEND, own_id, new_id, logged, ask.came)
+    exchange.assign_route(route.prefix, route.traffic, conceals=route.access.conceals)
+    if route.access.guard is not None:
+        exchange.admit(ask.plan.principal, sends_reader_key=False)
+    return exchange
 
 
 def shown_target(request: Request, shared: Context) -> str:
@@ -115,6 +128,24 @@ def log_hit(
         None if principal is None else principal.name,
     )
     shared.log.line(_logged_request("GET", target, get.headers, transport, shared), outcome)
+
+
+def log_append(ask: Ask, status: int, shared: Context) -> None:
+    """Write the log line of an append that went by its plan, as `Exchange.write_line` does."""
+    plan, request, transport = ask.plan, ask.request, ask.connection.transport
+    principal = plan.principal
+    outcome = Outcome(
+        request.own.id or shared.lines.new_request_id(),
+        status,
+        0,
+        perf_counter() - ask.came,
+        cache_status.x_cache(cache_status.OTHER_METHOD) or "none",
+        plan.route.prefix,
+        "answered",
+        None if principal is None else principal.name,
+    )
+    asked = _logged_request("POST", request.path, plan.fields.headers, transport, shared)
+    shared.log.line(asked, outcome)
 
 
 def note_read(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
 from gateway.protocol.http.paths import MCP
+from gateway.web.asks.plans import Plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class Router:
-    """The routes of a gateway, ordered by length of prefix, the longest first."""
+    """The routes of a gateway, ordered by length of prefix, the longest first; and their plans."""
 
     def __init__(self, routes: Sequence[StreamRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
         self.prefixes = [route.prefix for route in self._routes if route.has_streams]
+        self.plans = Plans()
         self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
 
     def __iter__(self) -> Iterator[StreamRoute]:

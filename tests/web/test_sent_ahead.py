@@ -8,8 +8,8 @@ import pytest
 
 from gateway.errors import LogUnavailable
 from gateway.streams import appender
+from gateway.web.connections.connection import MOST_ASKS as MOST
 from gateway.web.connections.connection import Connection
-from gateway.web.connections.sent_ahead import MOST
 from tests.edge.both_ways import trust
 from tests.support.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin
@@ -30,10 +30,12 @@ async def known(gateway: Serving, *lines: str, size: int = 1) -> None:
 
 
 async def opened(gateway: Serving) -> Client:
-    """A client of a gateway with two streams, to which fields are known."""
-    for name in ("s", "t", "known"):
-        await gateway.ask(put(name))
+    """A client of a gateway with two streams, to which fields are known; appends have plans."""
+    await gateway.ask(put("known"))
     await known(gateway)
+    for name in ("s", "t"):
+        assert (await gateway.ask(post(name, b"x"))).status == 404
+        await gateway.ask(put(name))
     return await gateway.connect()
 
 
@@ -65,7 +67,7 @@ async def test_pipelined_appends_get_the_responses_of_separate_ones() -> None:
         together = [await client.answer() for _ in range(3)]
         assert [it.same for it in together] == [it.same for it in one_by_one]
         traffic = gateway.route.traffic
-        assert (traffic.request_bytes, gateway.shared.unrouted.request_bytes) == (7, 0)
+        assert (traffic.request_bytes, gateway.shared.unrouted.request_bytes) == (9, 0)
 
 
 async def test_pipelined_appends_over_the_rate_limit_get_429_and_the_next_read_gets_200() -> None:
@@ -198,7 +200,7 @@ async def test_many_writes_refused_at_once_are_answered_without_deep_recursion(
         client = await gateway.connect()
         client.send(wrong * count)
         assert {(await client.answer()).status for _ in range(count)} == {400}
-    assert deepest == 2  # what is held behind those that were begun
+    assert deepest <= 2  # what is held behind one that was begun
 
 
 async def test_pipelined_creations_at_an_origin_are_sent_one_after_the_other() -> None:

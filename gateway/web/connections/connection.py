@@ -10,8 +10,14 @@ from aiohttp import hdrs
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from typing_extensions import override
 
+from gateway.errors import HeadgateError
 from gateway.live.contract import ReaderClient, ReaderServer
+from gateway.protocol import responses
+from gateway.protocol.http import cache_status
+from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry.access_log import LONGEST_SHOWN
+from gateway.web import accounting
+from gateway.web.asks.ask import Ask, ask_of
 from gateway.web.connections import sent_ahead
 from gateway.web.connections.bounded_connection import BoundedConnection
 from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
@@ -21,19 +27,23 @@ from gateway.web.requests.request_head import is_plain
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
     from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
-    from gateway.telemetry.traffic import Polls
+    from gateway.streams.append_outcomes import Outcome
+    from gateway.telemetry.traffic import Polls, Traffic
     from gateway.web.connections.bare_transport import Descriptors
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.connections.sent_ahead import Answers
+    from gateway.web.requests.blocks import KnownRequest
 
 _NUMBERS = count(1)
+MOST_ASKS = 32  # of one connection under way: pipelined appends to one stream
+NO_ASKS: Sequence[Ask] = ()
 
 
 class StreamOwner(Owner, ReaderServer, Protocol):
@@ -46,7 +56,7 @@ class StreamOwner(Owner, ReaderServer, Protocol):
 class Connection(BoundedConnection):
     """A client's connection to streams: handlers answer what the fast path does not."""
 
-    __slots__ = ("_ahead", "_counted", "_on_lost", "number", "poll_headers", "principal")
+    __slots__ = ("_ahead", "_counted", "_on_lost", "asks", "number", "poll_headers", "principal")
     owner: StreamOwner
     abandon = BoundedConnection.force_close  # implements Waiter.abandon
 
@@ -57,6 +67,7 @@ class Connection(BoundedConnection):
         self.principal: Principal | None = None  # the reader of the parked long-poll
         self.poll_headers: MultiMapping[str] | None = None  # of the parked long-poll
         self._ahead: Answers | None = None  # the pending responses to pipelined writes
+        self.asks: Sequence[Ask] = NO_ASKS  # appends by plans, in the order of their requests
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # the counters of the parked long-poll
 
@@ -74,6 +85,14 @@ class Connection(BoundedConnection):
         shown = None if agent is None else sys.intern(agent[:LONGEST_SHOWN])
         return ReaderClient(self.number, address, shown)
 
+    @property
+    def traffic(self) -> Traffic | None:
+        """The counts of the route whose request is under way."""
+        if self.asks:
+            return self.asks[0].plan.route.traffic
+        exchange = None if self.request is None else self.request.exchange
+        return None if exchange is None else exchange.traffic
+
     @override
     def eof_received(self) -> bool:
         """Return whether the connection stays open; a client that ends its long-poll is gone."""
@@ -86,6 +105,7 @@ class Connection(BoundedConnection):
             self._on_lost(self)
             self._on_lost = None
         self._ahead = None
+        self.asks = NO_ASKS
         self.principal = self.poll_headers = None
         if self._counted is not None:
             self._counted.cut()
@@ -110,21 +130,108 @@ class Connection(BoundedConnection):
             self.note_answered(should_close=known.is_last)
             return True
         request = fast.blocks.at(data, 0)
-        if request is None or request.end != len(data):
-            return sent_ahead.start_writes(self, fast, data)
+        if request is not None and request.method == "POST" and self._start_asks(data, request):
+            return True
+        if request is None:
+            return False
+        has_more = request.end < len(data)
+        if has_more and sent_ahead.start_creations(self, fast, data):
+            return True
+        return self._start_known(data, request, has_more=has_more)
+
+    def _start_known(self, data: bytes, request: KnownRequest, *, has_more: bool) -> bool:
+        """Start a request whose fields are known, or answer it; return whether.
+
+        What comes behind it waits until it is answered.
+        """
+        fast = self.owner.fast
         if request.method == "GET":
-            if request.body:
+            if request.body or has_more:
                 return False
             if fast.answer_get(self, data, request):
                 self.note_answered(should_close=False)
                 return True
         is_admitted = fast.admits_known(request)
-        if is_admitted:
-            self._deadline = None
+        if not is_admitted:
+            return False
+        self._deadline = None
+        if has_more:
+            self._hold(data[request.end :])
+        self._has_behind = has_more
+        try:
             self.start_request(Request(request, request.body, self))
-        return is_admitted
+        finally:
+            self._has_behind = False
+        return True
+
+    def _start_asks(self, data: bytes, request: KnownRequest) -> bool:
+        """Start an append by its plan, and those to the same stream behind it; return whether.
+
+        What comes behind them waits until they are answered.
+        """
+        fast, shared = self.owner.fast, self.shared
+        plan = fast.plans.of(request, shared)
+        ask = None if plan is None else ask_of(plan, self, request)
+        if plan is None or ask is None:
+            return False
+        asks = [ask]
+        at = request.end
+        while at < len(data) and len(asks) < MOST_ASKS:
+            behind = fast.blocks.at(data, at)
+            if behind is None or (behind.method, behind.path) != ("POST", request.path):
+                break
+            plan_behind = fast.plans.of(behind, shared)
+            ask = None if plan_behind is None else ask_of(plan_behind, self, behind)
+            if ask is None:
+                break
+            asks.append(ask)
+            at = behind.end
+        self._deadline = None
+        self.enter(TAKEN)
+        self.asks = asks
+        self.owner.connections.requests_count += len(asks)
+        for one in asks:
+            plan.route.appender.submit(plan.name, one)
+        if at < len(data):
+            self._hold(data[at:])
+        return True
 
     # Answering
+
+    def answer_asks(self) -> None:
+        """Write the answers to the appends that are under way, once all are there."""
+        asks = self.asks
+        for ask in reversed(asks):
+            if ask.wire is None:
+                return
+        wire = asks[0].wire if len(asks) == 1 else b"".join([ask.wire or b"" for ask in asks])
+        is_last, self.asks = asks[-1].is_last, NO_ASKS
+        if self.transport is None or wire is None:
+            return
+        self.transport.write(wire)
+        if is_last:
+            self.linger()
+        else:
+            self.go_on()
+
+    def answer_by_handlers(self, ask: Ask, outcome: Outcome) -> None:
+        """Give an append the answer that the handlers have for its outcome, and count it."""
+        answer = sent_ahead.AheadAnswer(self)
+        request = Request(ask.request, ask.body, answer)
+        request.is_followed = len(self.asks) > 1
+        request.exchange = accounting.exchange_of_ask(ask, request, self.shared)
+        handlers, reply = self.owner.handlers, None
+        try:
+            if isinstance(outcome, HeadgateError):
+                reply = handlers.refuse(request, outcome)
+            else:
+                answered = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
+                reply = handlers.answer(request, answered)
+            if reply is not None and self.transport is not None:
+                reply.write(answer)
+        finally:
+            request.finish(self.shared.log, stopping=self.shared.closing)
+        ask.wire, ask.is_last = b"".join(answer.parts), reply is None or not reply.keep_alive
 
     @override
     def answer_at_once(

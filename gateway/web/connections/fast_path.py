@@ -23,8 +23,8 @@ from gateway.runtime.request_fields import OWN_FIELDS, RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
+from gateway.web.asks.aging_table import AgingTable
 from gateway.web.connections.connection_state import TAKEN
-from gateway.web.requests.aging_table import AgingTable
 from gateway.web.requests.blocks import Blocks, KnownRequest
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
@@ -90,6 +90,7 @@ class FastPath:
         is_guarded = any(route.access.guard is not None for route in routes)
         self._admission = ShortAdmission(routes, shared.clock) if is_guarded else None
         self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
+        self.plans = routes.plans
 
     def _is_identity(self, name: str) -> bool:
         """Return whether a route reads or drops a field as one that tells who a reader is."""

@@ -54,7 +54,7 @@ class Owner(Protocol):
     """The server that accepted a connection, as the connection uses it."""
 
     shared: Context
-    connections: Connections[HttpConnection]
+    connections: Connections[Any]
     keepalive_s: float
 
     @property

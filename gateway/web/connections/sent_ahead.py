@@ -1,9 +1,8 @@
-"""Pipelined writes: started together, in order, and answered in that order.
+"""Pipelined creations of hosted streams: started together, in order, and answered in that order.
 
-Handled one by one, each would take a commit and a round trip of its own. Only appends to one hosted
-stream, or creations of hosted streams, are started together: a queue decides on them in order.
-Other writes could overtake each other, which requests of one connection must not (RFC 9112 section
-9.3.2).
+Handled one by one, each would take a commit and a round trip of its own. A queue decides on them in
+order. Other writes could overtake each other, which requests of one connection must not (RFC 9112
+section 9.3.2); appends to one stream are started together by their plans (`web.asks`).
 """
 
 from __future__ import annotations
@@ -24,17 +23,21 @@ if TYPE_CHECKING:
     from gateway.web.connections.http_connection import Owner
     from gateway.web.requests.blocks import KnownRequest
 
-MOST = 32  # writes started before other connections have their turn: 0.5 ms
+MOST = 32  # creations started before other connections have their turn: 0.5 ms
 
 
-class AheadConnection(Protocol):
-    """A client's connection, as pipelined writes use it."""
-
-    state: State
+class AnsweredConnection(Protocol):
+    """A client's connection whose answers are collected."""
 
     @property
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
+
+
+class AheadConnection(AnsweredConnection, Protocol):
+    """A client's connection, as pipelined creations use it."""
+
+    state: State
 
     def note_answered(self, *, should_close: bool) -> None:
         """Note a request that is answered without a handler of this connection."""
@@ -64,13 +67,13 @@ class AheadConnection(Protocol):
         """Take received bytes."""
 
 
-def start_writes(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
-    """Start the writes that `data` begins with, if there are two or more; return whether.
+def start_creations(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
+    """Start the creations that `data` begins with, if there are two or more; return whether.
 
     The bytes after them wait until they are answered. The connection must be idle, and its client
     must be receiving.
     """
-    found = _writes(fast, data)
+    found = _creations(fast, data)
     if len(found) < 2:
         return False
     answers = Answers(connection)
@@ -82,41 +85,32 @@ def start_writes(connection: AheadConnection, fast: FastPath, data: bytes) -> bo
             connection.defer_pipelined(answers)
         connection.note_answered(should_close=False)
         size = one.end
-        request = Request(one, one.body, AheadAnswer(answers))
+        request = Request(one, one.body, AheadAnswer(connection))
         request.is_followed = True
         if not answers.start(request):
             break
     if not size:
         return False
-    connection.data_received(data[size:])  # held until the writes are answered
+    connection.data_received(data[size:])  # held until the creations are answered
     answers.finish_starting()
     return True
 
 
-def _writes(fast: FastPath, data: bytes) -> list[KnownRequest]:
-    """Return the known writes that `data` begins with: appends to one stream, or creations.
-
-    The list ends before the first request that is incomplete or whose fields are unknown.
-    """
+def _creations(fast: FastPath, data: bytes) -> list[KnownRequest]:
+    """Return the known creations that `data` begins with, up to one that is incomplete."""
     found: list[KnownRequest] = []
     at = 0
     while len(found) < MOST:
         one = fast.blocks.at(data, at)
-        if one is None or one.method not in {"POST", "PUT"}:
-            break
-        if found and not _are_alike(one, found[0]):
+        if one is None or one.method != "PUT":
             break
         found.append(one)
         at = one.end
     return found
 
 
-def _are_alike(one: KnownRequest, other: KnownRequest) -> bool:
-    return one.method == other.method and (one.method == "PUT" or one.path == other.path)
-
-
 class Answers:
-    """The responses to pipelined writes of one connection that were started together."""
+    """The responses to pipelined creations of one connection that were started together."""
 
     def __init__(self, connection: AheadConnection) -> None:
         self.connection = connection
@@ -199,19 +193,22 @@ class Answers:
 
 
 class AheadAnswer:
-    """The response to one pipelined write, collected until its turn; stands in for a connection."""
+    """The response to one of several requests, collected until its turn.
+
+    It stands in for a connection.
+    """
 
     writing_paused = False  # the response is written later
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, connection: AnsweredConnection) -> None:
+        self._connection = connection
         self.parts: list[bytes] = []
         self.is_last = False  # True if the connection ends with this response
 
     @property
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
-        return self._answers.connection.transport
+        return self._connection.transport
 
     def cancel_without_client(self, request: Request) -> None:
         """Let the write go on, as all writes to hosted streams do."""

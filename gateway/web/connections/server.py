@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
     from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.fast_path import FastPath
-    from gateway.web.connections.http_connection import HttpConnection, RequestHandlers
+    from gateway.web.connections.http_connection import RequestHandlers
 
 
 LOOK_S = 0.05  # between two looks at the requests that a reload waits for
@@ -39,7 +39,7 @@ class ConnectionServer:
         self.shared = shared
         self.keepalive_s = keepalive_s
         self.descriptors = Descriptors(asyncio.get_running_loop())
-        self.connections: Connections[HttpConnection] = Connections()
+        self.connections: Connections[Connection] = Connections()
         self._entrance = SocketAcceptor(shared, self.connections)
 
     def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
@@ -49,10 +49,7 @@ class ConnectionServer:
     async def requests_end(self, of: Collection[Traffic]) -> None:
         """Wait until no request is under way that counts in one of these traffics."""
         while any(  # noqa: ASYNC110 - looked at by reloads only, so that no request pays for it
-            connection.request is not None
-            and connection.request.exchange is not None
-            and connection.request.exchange.traffic in of
-            for connection in self.connections
+            connection.traffic in of for connection in self.connections
         ):
             await asyncio.sleep(LOOK_S)
 

@@ -24,6 +24,7 @@ from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.append_outcomes import submitted
 from gateway.telemetry import tracing
+from gateway.web.asks.plans import plan_of
 from gateway.web.handlers import live_responses, view_handlers
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
@@ -127,9 +128,18 @@ class HostedHandlers:
         if body is None:
             return self._append_when_come(request, route, name)
         append = request.fields.append(body, request.own)
+        self._plan(request, route, name)
         if is_long(append.content_type, body):
             return self._append_long(append, route, name)
         return self._submitted(append, route, name)
+
+    def _plan(self, request: Request, route: HostedRoute, name: str) -> None:
+        """Leave a plan for the next append like this one, if its own values alone may differ."""
+        fields, principal = request.fields, exchange_of(request).principal
+        is_decided = route.access.guard is None or fields.client is not None
+        if fields.append_head is not None and is_decided and self._shared.tracer is None:
+            plan = plan_of(route, name, fields, fields.append_head, principal)
+            self._routes.plans.add(request.target, plan)
 
     async def _append_when_come(
         self, request: Request, route: HostedRoute, name: str

@@ -1,0 +1,147 @@
+"""An append that goes by a plan, from its bytes to its answer."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.errors import HeadgateError
+from gateway.protocol import http1
+from gateway.protocol.bodies.content import is_long
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.trace_context import parse_traceparent
+from gateway.protocol.requests import MAX_INTEGER, Append
+from gateway.protocol.responses import APPENDED, appended
+from gateway.protocol.streams.state import Stamp
+from gateway.telemetry import traffic as counted
+from gateway.telemetry.logs import log
+from gateway.web import accounting
+from gateway.web.asks.plans import Plan
+from gateway.web.requests.blocks import KnownRequest
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from gateway.runtime.context import Context
+    from gateway.streams.append_outcomes import Outcome
+
+_STORED = http1.status_line(204)
+
+
+class AskingConnection(Protocol):
+    """A client's connection, as its asks use it."""
+
+    shared: Context
+    asks: Sequence[Ask]
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's transport, or None once the client is gone."""
+
+    def answer_asks(self) -> None:
+        """Write the answers that are due, in the order of their requests."""
+
+    def answer_by_handlers(self, ask: Ask, outcome: Outcome, /) -> None:
+        """Give an ask the answer that the handlers have for an outcome, and count it."""
+
+    def abandon(self) -> None:
+        """End the connection."""
+
+
+class Ask(msgspec.Struct, gc=False, eq=False):
+    """An append under way, which its connection and the queue of its log hold until the answer.
+
+    Nothing refers to it after that, so that no cycle is left behind.
+    """
+
+    plan: Plan
+    connection: AskingConnection
+    request: KnownRequest
+    body: bytes
+    media: str | None
+    stamp: Stamp | None
+    trace_id: str | None
+    came: float
+    wire: bytes | None = None  # its answer, until those before it are written
+    is_last: bool = False  # True if the connection ends with its answer
+
+    def parsed(self) -> Append:
+        """Return the append with all its fields."""
+        return self.plan.fields.append(self.body, self.request.own)
+
+    def answered(self, outcome: Outcome) -> None:
+        """Answer and count the append; a connection that cannot be answered is ended."""
+        connection = self.connection
+        shared = connection.shared
+        try:
+            if isinstance(outcome, HeadgateError) or shared.closing or connection.transport is None:
+                connection.answer_by_handlers(self, outcome)
+            else:
+                own = self.request.own
+                origin = self.plan.fields.origin
+                lines = shared.lines
+                if own.id is None and (origin is None or lines.any_origin):
+                    common = lines.shared()
+                else:
+                    common = lines.own(request_id=own.id, origin=origin, connection=None)
+                if outcome.producer is None and not outcome.closed:
+                    offset = outcome.next_offset.encode()
+                    self.wire = b"%b%b%b%b%b\r\n\r\n" % (
+                        *(_STORED, common, cache_status.OTHER_METHOD),
+                        *(APPENDED, offset),
+                    )
+                else:
+                    self.wire = http1.serialize(
+                        appended(outcome), common + cache_status.OTHER_METHOD
+                    )
+                _count(self, outcome, shared)
+            connection.answer_asks()
+        except Exception:  # noqa: BLE001 - the others of the round are answered
+            log.exception("append.unanswered")
+            connection.abandon()
+
+
+def ask_of(plan: Plan, connection: AskingConnection, request: KnownRequest) -> Ask | None:
+    """Return the ask of a request; None if its own values or its body need the handler.
+
+    The handler refuses what is wrong with them, and waits for long work.
+    """
+    own, body, producer = request.own, request.body, plan.head.producer
+    media, stamp, trace_id = plan.media, None, None
+    limits = connection.shared.limits
+    if not body or len(body) > limits.max_append or is_long(plan.head.content_type, body):
+        return None
+    if (producer is None) is not (own.seq is None):
+        return None
+    if producer is not None and own.seq is not None:
+        seq = int(own.seq)
+        if seq > MAX_INTEGER:
+            return None
+        stamp = Stamp(producer.producer_id, producer.epoch, seq)
+    if own.stream_seq is not None:
+        media = None
+    if own.traceparent is not None:
+        context = parse_traceparent(own.traceparent)
+        if context is not None:
+            trace_id, media = context.trace_id, None
+    return Ask(plan, connection, request, body, media, stamp, trace_id, perf_counter())
+
+
+def _count(ask: Ask, outcome: Outcome, shared: Context) -> None:
+    """Count a stored append, and write its line in the access log."""
+    assert not isinstance(outcome, HeadgateError), "its answer is the handlers'"
+    plan, size = ask.plan, len(ask.body)
+    status = 200 if outcome.producer is not None and outcome.stored else 204
+    traffic = plan.route.traffic
+    traffic.request_bytes += size
+    traffic.answered(counted.APPEND, status, 0, perf_counter() - ask.came)
+    if plan.route.access.guard is not None:
+        traffic.decisions[counted.ADMITTED] += 1
+    if plan.principal is not None:
+        plan.principal.use.count(0, is_append=True)
+        plan.principal.use.received_bytes += size
+    if shared.log.enabled:
+        accounting.log_append(ask, status, shared)
