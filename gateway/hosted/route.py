@@ -103,6 +103,7 @@ class HostedRoute(StreamRoute):
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, self)
         self.appender = Appender(self.table, shared.limits, rules.retention)
+        self.appender.outcomes.on_turn = self.traffic.count_stored
         self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
         reader = ChunkReader(self.table)

@@ -16,7 +16,7 @@ from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI
 from gateway.protocol.http.paths import parse_query
 from gateway.protocol.http.target import canonical_target, split
-from gateway.protocol.http.trace_context import TRACEPARENT, TraceContext, parse_traceparent
+from gateway.protocol.http.trace_context import TRACEPARENT, TraceContext, trace_id_of
 from gateway.protocol.streams import offsets
 from gateway.protocol.streams.offsets import Offset, parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
@@ -135,9 +135,7 @@ class AppendHead(msgspec.Struct, frozen=True):
         if stream_seq is not None:
             head = msgspec.structs.replace(head, stream_seq=stream_seq)
         if traceparent is not None:
-            context = parse_traceparent(traceparent)
-            trace_id = None if context is None else context.trace_id
-            head = msgspec.structs.replace(head, trace_id=trace_id)
+            head = msgspec.structs.replace(head, trace_id=trace_id_of(traceparent))
         return head.append(body)
 
     def append(self, body: bytes) -> Append:
@@ -272,15 +270,13 @@ def parse_append_head(headers: Mapping[str, str]) -> AppendHead:
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
-    traceparent = headers.get(TRACEPARENT)
-    context = None if traceparent is None else parse_traceparent(traceparent)
     return AppendHead(
         _text(headers, "Content-Type"),
         stream_seq,
         _parse_producer(headers),
         is_closing(headers),
         is_multi(headers),
-        None if context is None else context.trace_id,
+        trace_id_of(headers.get(TRACEPARENT)),
     )
 
 

@@ -123,17 +123,6 @@ class Context:
         """Set the header lines that refusals without a request have."""
         self.refusal_lines = lines
 
-    @property
-    def looks_at_appends(self) -> bool:
-        """True while each append has to be looked at: for a ban, a quota, a trace, the load."""
-        return bool(
-            self.bans.in_force
-            or self.shedding.level
-            or self.limits.receiving_bytes
-            or self.quotas.bounds_appends
-            or self.tracer is not None
-        )
-
     def start_closing(self) -> None:
         """Let each response be the last of its connection, because the server stops."""
         self.closing = True

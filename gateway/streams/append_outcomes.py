@@ -145,6 +145,8 @@ class AppendOutcomes:
         # that whatever raises there, the next delivery has them.
         self.undelivered: deque[tuple[Waiting, Outcome]] = deque()
         self._is_delivering = False
+        # Called behind each turn of deliveries, for what is counted together.
+        self.on_turn: Callable[[], None] | None = None
 
     def deliver(
         self,
@@ -180,5 +182,7 @@ class AppendOutcomes:
                         return
         finally:
             self._is_delivering = False
+            if self.on_turn is not None:
+                self.on_turn()
             if not self.pending:
                 self.idle.set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import product
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.protocol.cursors import long_over_at
@@ -134,6 +135,8 @@ class Traffic:
         self.resumes = [0] * (NOWHERE + 1)
         self.decisions = [0] * len(DECISIONS)  # of the route's guard, but for kept answers
         self.refused = dict.fromkeys((*REFUSED_STATUSES, OTHER_STATUS), 0)  # by status
+        # When the appends came (perf_counter) that were answered in this turn; see `count_stored`.
+        self.stored: list[float] = []
         self.request_bytes = 0
         self.response_bytes = 0
         self.cursor_regressions = 0
@@ -161,6 +164,13 @@ class Traffic:
             self._refuse(status, 1)
         if seconds is not None and operation in self.durations:
             self.durations[operation].observe(seconds)
+
+    def count_stored(self) -> None:
+        """Count the appends in `stored`, before anybody can look at the counts."""
+        moments, self.stored = self.stored, []
+        if moments:
+            self.requests[APPEND * _STATUSES + _OK] += len(moments)
+            self.durations[APPEND].observe_since(sorted(moments), perf_counter())
 
     def read(
         self,

@@ -10,8 +10,9 @@ import msgspec
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
 from gateway.protocol.bodies.content import is_long
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.trace_context import parse_traceparent
+from gateway.protocol.http.trace_context import trace_id_of
 from gateway.protocol.requests import MAX_INTEGER, Append
 from gateway.protocol.responses import APPENDED, appended
 from gateway.protocol.streams.state import Stamp
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
+    from gateway.protocol.appends import AppendOutcome
     from gateway.runtime.context import Context
     from gateway.streams.append_outcomes import Outcome
 
@@ -75,33 +77,42 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     def answered(self, outcome: Outcome) -> None:
         """Answer and count the append; a connection that cannot be answered is ended."""
         connection = self.connection
-        shared = connection.shared
+        closing, transport = connection.shared.closing, connection.transport
         try:
-            if isinstance(outcome, HeadgateError) or shared.closing or connection.transport is None:
+            if isinstance(outcome, HeadgateError) or closing or transport is None:
                 connection.answer_by_handlers(self, outcome)
             else:
-                own = self.request.own
-                origin = self.plan.fields.origin
-                lines = shared.lines
-                if own.id is None and (origin is None or lines.any_origin):
-                    common = lines.shared()
-                else:
-                    common = lines.own(request_id=own.id, origin=origin, connection=None)
-                if outcome.producer is None and not outcome.closed:
-                    offset = outcome.next_offset.encode()
-                    self.wire = b"%b%b%b%b%b\r\n\r\n" % (
-                        *(_STORED, common, cache_status.OTHER_METHOD),
-                        *(APPENDED, offset),
-                    )
-                else:
-                    self.wire = http1.serialize(
-                        appended(outcome), common + cache_status.OTHER_METHOD
-                    )
-                _count(self, outcome, shared)
+                self._stored(outcome, connection.shared)
             connection.answer_asks()
         except Exception:  # noqa: BLE001 - the others of the round are answered
             log.exception("append.unanswered")
             connection.abandon()
+
+    def _stored(self, outcome: AppendOutcome, shared: Context) -> None:
+        """Render the answer, and count the append; its time is counted at the end of the turn."""
+        plan, own, lines, size = self.plan, self.request.own, shared.lines, len(self.body)
+        origin = plan.fields.origin
+        if own.id is None and (origin is None or lines.any_origin):
+            common = lines.shared_at(shared.clock())
+        else:
+            common = lines.own(request_id=own.id, origin=origin, connection=None)
+        common += cache_status.OTHER_METHOD
+        if outcome.producer is None and not outcome.closed:
+            offset = outcome.next_offset.encode()
+            self.wire = b"%b%b%b%b\r\n\r\n" % (_STORED, common, APPENDED, offset)
+        else:
+            self.wire = http1.serialize(appended(outcome), common)
+        traffic = plan.route.traffic
+        traffic.request_bytes += size
+        traffic.stored.append(self.came)
+        if plan.route.access.guard is not None:
+            traffic.decisions[counted.ADMITTED] += 1
+        if plan.principal is not None:
+            plan.principal.use.count(0, is_append=True)
+            plan.principal.use.received_bytes += size
+        if shared.log.enabled:
+            is_new = outcome.producer is not None and outcome.stored
+            accounting.log_append(self, 200 if is_new else 204, shared)
 
 
 def ask_of(plan: Plan, connection: AskingConnection, request: KnownRequest) -> Ask | None:
@@ -110,38 +121,18 @@ def ask_of(plan: Plan, connection: AskingConnection, request: KnownRequest) -> A
     The handler refuses what is wrong with them, and waits for long work.
     """
     own, body, producer = request.own, request.body, plan.head.producer
+    is_right = body and len(body) <= connection.shared.limits.max_append
+    if not is_right or (producer is None) is not (own.seq is None):
+        return None
+    if len(body) > SLICE_BYTES and is_long(plan.head.content_type, body):
+        return None
     media, stamp, trace_id = plan.media, None, None
-    limits = connection.shared.limits
-    if not body or len(body) > limits.max_append or is_long(plan.head.content_type, body):
-        return None
-    if (producer is None) is not (own.seq is None):
-        return None
     if producer is not None and own.seq is not None:
         seq = int(own.seq)
         if seq > MAX_INTEGER:
             return None
         stamp = Stamp(producer.producer_id, producer.epoch, seq)
-    if own.stream_seq is not None:
-        media = None
-    if own.traceparent is not None:
-        context = parse_traceparent(own.traceparent)
-        if context is not None:
-            trace_id, media = context.trace_id, None
+    if own.stream_seq is not None or own.traceparent is not None:
+        media = None  # it is more than plain
+        trace_id = trace_id_of(own.traceparent)
     return Ask(plan, connection, request, body, media, stamp, trace_id, perf_counter())
-
-
-def _count(ask: Ask, outcome: Outcome, shared: Context) -> None:
-    """Count a stored append, and write its line in the access log."""
-    assert not isinstance(outcome, HeadgateError), "its answer is the handlers'"
-    plan, size = ask.plan, len(ask.body)
-    status = 200 if outcome.producer is not None and outcome.stored else 204
-    traffic = plan.route.traffic
-    traffic.request_bytes += size
-    traffic.answered(counted.APPEND, status, 0, perf_counter() - ask.came)
-    if plan.route.access.guard is not None:
-        traffic.decisions[counted.ADMITTED] += 1
-    if plan.principal is not None:
-        plan.principal.use.count(0, is_append=True)
-        plan.principal.use.received_bytes += size
-    if shared.log.enabled:
-        accounting.log_append(ask, status, shared)

@@ -71,9 +71,13 @@ class Plans:
 
         So it has while something is in force that no plan can have decided.
         """
+        if shared.bans.in_force or shared.shedding.level:
+            return None
+        if shared.limits.receiving_bytes or shared.quotas.bounds_appends:
+            return None
         key = request.path, request.fields
         plan = self._table.fresh.get(key) or self._table.find(key)
-        if plan is None or shared.looks_at_appends:
+        if plan is None:
             return None
         principal = plan.principal
         if principal is not None:

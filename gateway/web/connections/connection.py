@@ -187,7 +187,7 @@ class Connection(BoundedConnection):
             asks.append(ask)
             at = behind.end
         self._deadline = None
-        self.enter(TAKEN)
+        self.state = TAKEN  # it is idle: `enter` would only say so
         self.asks = asks
         self.owner.connections.requests_count += len(asks)
         for one in asks:
@@ -211,8 +211,11 @@ class Connection(BoundedConnection):
         self.transport.write(wire)
         if is_last:
             self.linger()
-        else:
+        elif self._held or self.has_fin or self.shared.closing:
             self.go_on()
+        else:
+            self.state = IDLE  # as in `go_on`, which is for what waits
+            self._idle_until = self._loop.time() + self.owner.keepalive_s
 
     def answer_by_handlers(self, ask: Ask, outcome: Outcome) -> None:
         """Give an append the answer that the handlers have for its outcome, and count it."""

@@ -102,10 +102,12 @@ class Blocks:
         head_end = data.find(b"\r\n\r\n", begin, begin + 2 + LONGEST_BLOCK + 4)
         if head_end < 0:  # the head is not complete, or too long
             return None
-        found = self._find(data[begin:head_end])
-        if found is None:
+        block = data[begin:head_end]
+        key = block if self._keyed is None else self.named(block)
+        known = self._known.fresh.get(key) or self._find(block, key)
+        if known is None:
             return None
-        fields, own = found
+        fields, own = known
         end = head_end + 4 + own.length
         if end > len(data):
             return None
@@ -114,12 +116,8 @@ class Blocks:
             method, path, fields.headers, fields, own, data[head_end + 4 : end], end
         )
 
-    def _find(self, block: bytes) -> tuple[RequestFields, Own] | None:
+    def _find(self, block: bytes, key: bytes) -> tuple[RequestFields, Own] | None:
         """Return a block's parsed fields and the request's own; None if it is unknown."""
-        key = block if self._keyed is None else self.named(block)
-        known = self._known.fresh.get(key)
-        if known is not None:
-            return known
         pared = self._pare(block)
         if pared is None:
             return None
