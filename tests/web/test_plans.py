@@ -1,0 +1,173 @@
+"""Appends by plans: what equal appends have in common is decided once, and nothing else differs."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.runtime.shedding import APPENDS
+from gateway.telemetry.inspected.readers import ApplyBans, Ban
+from gateway.web.asks import plans as of_plans
+from gateway.web.asks.plans import Plans
+from gateway.web.metrics import snapshot
+from tests.support.examples import examples
+from tests.support.gated_log import GatedLog
+from tests.support.serving import get, post, put, serving
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.support.serving import Serving
+
+PRODUCER = ("Producer-Id: p", "Producer-Epoch: 0")
+
+
+async def planned(gateway: Serving, *lines: str) -> None:
+    """A stream, to which an append with these fields has a plan."""
+    for _ in range(2):  # the second time its fields are known
+        await gateway.ask(post("s", b"x", *lines))
+    await gateway.ask(put("s"))
+    assert len(gateway.routes.plans) > 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "body", "status"),
+    [
+        pytest.param(["Producer-Seq: 9007199254740992"], b"x", 400, id="a-sequence-over-2-53"),
+        pytest.param([], b"x", 400, id="a-producer-without-its-sequence"),
+        pytest.param(["Producer-Seq: 0"], b"", 400, id="an-empty-body"),
+        pytest.param(["Producer-Seq: 0"], b"x" * 101, 413, id="a-body-over-max_append"),
+        pytest.param(["Producer-Seq: 1"], b"x", 409, id="a-gap"),
+        pytest.param(["Producer-Seq: 0"], b"x", 200, id="the-next-of-its-producer"),
+    ],
+)
+async def test_what_differs_from_append_to_append_is_checked_each_time(
+    lines: list[str], body: bytes, status: int
+) -> None:
+    async with serving(max_append=100) as gateway:
+        await planned(gateway, *PRODUCER, "Producer-Seq: 0")
+        got = await gateway.ask(post("s", body, *PRODUCER, *lines))
+        assert got.status == status
+
+
+async def banned(gateway: Serving) -> None:
+    now = gateway.clock()
+    ban = Ban(kind="address", value="127.0.0.1", at=now, until=now + 60)
+    await gateway.inspector.answer(ApplyBans((ban,)))
+
+
+async def shed(gateway: Serving) -> None:
+    gateway.shared.shedding.level = APPENDS
+
+
+async def limited(gateway: Serving) -> None:
+    gateway.shared.quotas.limit_rates(1, 0, 0)
+
+
+async def receiving(gateway: Serving) -> None:
+    gateway.limits.receiving_bytes = gateway.limits.max_pending_appends
+
+
+@pytest.mark.parametrize(
+    ("begin", "status"),
+    [(banned, 403), (shed, 503), (limited, 429), (receiving, 503)],
+    ids=lambda it: getattr(it, "__name__", str(it)),
+)
+async def test_a_plan_does_not_outlive_what_is_in_force_now(
+    begin: Callable[[Serving], Awaitable[None]], status: int
+) -> None:
+    async with serving() as gateway:
+        await planned(gateway)
+        assert (await gateway.ask(post("s", b"x"))).status == 204
+        await begin(gateway)
+        statuses = [(await gateway.ask(post("s", b"x"))).status for _ in range(2)]
+        assert statuses[-1] == status
+
+
+async def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_plans, "MOST_PLANS", 4)
+    async with serving() as gateway:
+        await gateway.ask(post("s", b"x"))
+        for number in range(9):
+            await gateway.ask(post(f"s{number}", b"x"))
+            assert 0 < len(gateway.routes.plans) <= 4
+
+
+async def test_an_append_whose_client_leaves_is_stored_counted_as_cut_and_answers_nobody() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await planned(gateway)
+        client = await gateway.connect()
+        log.commits.clear()
+        client.send(post("s", b"x"))
+        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        client.reset()
+        await until(lambda: gateway.limits.connections == 0)
+        log.commits.set()
+        await until(lambda: gateway.route.appender.outcomes.pending == 0)
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"x"
+        assert gateway.route.traffic.request_count(4, 5) == 1
+
+
+BODIES = (b"x", b"yy", b"", b"[1,2]", b"[]", b"{", b"z" * 90)
+
+
+def random_requests(chance: random.Random) -> list[bytes]:
+    """Appends and other requests, of a few kinds that come again and again."""
+    made = [put("a"), put("b", content_type="application/json")]
+    for number in range(40):
+        name, kind = chance.choice([("a", "text/plain"), ("b", "application/json"), ("c", "a/b")])
+        lines = list(chance.choice([(), (), ("X-Request-Id: {n}",), ("CF-Ray: {n}",)]))
+        if chance.random() < 0.3:
+            lines += [*PRODUCER, f"Producer-Seq: {chance.randrange(6)}"]
+        if chance.random() < 0.2:
+            lines.append(f"Stream-Seq: {chance.randrange(90):02d}")
+        if chance.random() < 0.03:
+            lines.append("Stream-Closed: true")
+        body = chance.choice(BODIES)
+        made.append(post(name, body, *[it.format(n=number) for it in lines], content_type=kind))
+        if chance.random() < 0.1:
+            made.append(get(f"{name}?offset=-1"))
+    return made
+
+
+# In two gateways: a new id of a request, and the id of a stream.
+DIFFERS = re.compile(rb'X-Request-Id: [0-9a-f]{8}-[0-9a-f]+\r\n|ETag: "[0-9a-f]+')
+
+
+async def heard(requests: list[bytes], *, pipelined: bool) -> tuple[list[bytes], object]:
+    """The answers to these requests, and what was counted."""
+    async with serving() as gateway:
+        client, answers = await gateway.connect(), []
+        if pipelined:
+            client.send(b"".join(requests))
+        for request in requests:
+            got = await client.answer() if pipelined else await client.ask(request)
+            answers.append(DIFFERS.sub(b"", got.wire))
+        counted = {
+            (it.metric.name, it.values): sum(it.distribution.counts)
+            if it.distribution
+            else it.number
+            for it in snapshot(gateway.shared, gateway.routes)
+            if "commit" not in it.metric.name  # how many appends are in one
+        }
+        return answers, counted
+
+
+@pytest.mark.parametrize("pipelined", [False, True], ids=["one by one", "pipelined"])
+@pytest.mark.parametrize("seed", range(examples(20)))
+async def test_appends_by_plans_are_answered_and_counted_as_those_without(
+    seed: int, monkeypatch: pytest.MonkeyPatch, *, pipelined: bool
+) -> None:
+    requests = random_requests(random.Random(seed)) * 2
+    by_plans = await heard(requests, pipelined=pipelined)
+
+    def none(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(Plans, "of", none)
+    assert by_plans == await heard(requests, pipelined=pipelined)
