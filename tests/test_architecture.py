@@ -64,8 +64,9 @@ NAMESAKES = {
     # For asyncio, and for threads.
     *("Answer", "Chats", "Job", "JobStream", "Runs", "StreamWriter", "WebhookReceiver"),
     "Worker",
-    # The step of a handler, and the one that a source of an answer gives.
-    "Step",
+    # Of the server's requests: a step of a handler, what equal ones have in common, one of them.
+    # The library's: a step of an answer's source, what is stored and when, what a reader asks.
+    *("Ask", "Plan", "Step"),
 }
 NOT_SOURCES = {
     ".git",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,9 +45,6 @@ class Told(NamedTuple):
     fields: list[tuple[str, str]]
     body: bytes
     is_whole: bool
-
-
-_REQUEST_ID = re.compile(rb"(\r\nX-Request-Id: [^\r]*)(.*)(?=\r\n\r\n)", re.DOTALL)
 
 
 class Side:
@@ -105,11 +101,13 @@ class Side:
     def heard(self, since: int = 0) -> list[bytes]:
         """The heads of requests that came to the origin, as if its port were 0.
 
-        An id stands behind the other fields, wherever it came.
+        Their fields are in the order of their names: those that differ from request to request are
+        sent behind the others.
         """
         port = b":%d\r\n" % self.origin.port
         heads = [one.head.replace(port, b":0\r\n") for one in self.origin.heard[since:]]
-        return [_REQUEST_ID.sub(rb"\2\1", head) for head in heads]
+        lines = [head.split(b"\r\n") for head in heads]
+        return [b"\r\n".join([line, *sorted(fields)]) for line, *fields in lines]
 
     def counted(self) -> Counter[str]:
         """All that is counted, but for times."""

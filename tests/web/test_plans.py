@@ -10,6 +10,7 @@ import pytest
 
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
+from gateway.web.asks import ask
 from gateway.web.asks import plans as of_plans
 from gateway.web.asks.plans import Plans
 from gateway.web.metrics import snapshot
@@ -111,6 +112,21 @@ async def test_an_append_whose_client_leaves_is_stored_counted_as_cut_and_answer
         await until(lambda: gateway.route.appender.outcomes.pending == 0)
         assert (await gateway.ask(get("s?offset=-1"))).body == b"x"
         assert gateway.route.traffic.request_count(4, 5) == 1
+
+
+async def test_an_append_whose_answer_fails_ends_its_connection_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving() as gateway:
+        await planned(gateway)
+        one, other = await gateway.connect(), await gateway.connect()
+        await one.ask(post("s", b"x"))
+        with monkeypatch.context() as patch:
+            patch.setattr(ask, "APPENDED", None)
+            one.send(post("s", b"y"))
+            assert await one.rest() == b""
+        assert (await other.ask(post("s", b"z"))).status == 204
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"xyz"
 
 
 BODIES = (b"x", b"yy", b"", b"[1,2]", b"[]", b"{", b"z" * 90)

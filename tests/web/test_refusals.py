@@ -370,7 +370,7 @@ async def test_small_chunks_and_large_chunks_do_not_count_as_bytes_between_chunk
 async def test_a_write_whose_accounting_raises_is_logged_and_its_connection_closed(
     failing: str, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two that were sent ahead both are carried out."""
+    """Of two that were begun together both are carried out."""
     logged: list[BaseException] = []
 
     def fail(*_: object, **_more: object) -> None:
@@ -385,7 +385,7 @@ async def test_a_write_whose_accounting_raises_is_logged_and_its_connection_clos
         owner = accounting if failing == "exchange_for" else Exchange
         monkeypatch.setattr(owner, failing, fail)
         client = await gateway.connect()
-        client.send(post("s", b"x") * writes)
+        client.send(b"".join(put(f"n{number}") for number in range(writes)))
         wire = await client.rest()
         assert wire.count(b"HTTP/1.1 ") == (failing == "finish")
         assert [error.args for error in logged] == [(failing,)] * writes

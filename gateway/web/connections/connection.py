@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer
     from gateway.streams.append_outcomes import Outcome
     from gateway.telemetry.traffic import Polls, Traffic
+    from gateway.web.asks.plans import Plan
     from gateway.web.connections.bare_transport import Descriptors
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.connections.sent_ahead import Answers
@@ -130,10 +131,11 @@ class Connection(BoundedConnection):
             self.note_answered(should_close=known.is_last)
             return True
         request = fast.blocks.at(data, 0)
-        if request is not None and request.method == "POST" and self._start_asks(data, request):
-            return True
         if request is None:
             return False
+        plan = fast.plans.of(request, self.shared) if request.method == "POST" else None
+        if plan is not None and self._start_asks(data, request, plan):
+            return True
         has_more = request.end < len(data)
         if has_more and sent_ahead.start_creations(self, fast, data):
             return True
@@ -164,15 +166,14 @@ class Connection(BoundedConnection):
             self._has_behind = False
         return True
 
-    def _start_asks(self, data: bytes, request: KnownRequest) -> bool:
+    def _start_asks(self, data: bytes, request: KnownRequest, plan: Plan) -> bool:
         """Start an append by its plan, and those to the same stream behind it; return whether.
 
         What comes behind them waits until they are answered.
         """
         fast, shared = self.owner.fast, self.shared
-        plan = fast.plans.of(request, shared)
-        ask = None if plan is None else ask_of(plan, self, request)
-        if plan is None or ask is None:
+        ask = ask_of(plan, self, request)
+        if ask is None:
             return False
         asks = [ask]
         at = request.end

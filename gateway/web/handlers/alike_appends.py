@@ -25,7 +25,6 @@ from gateway.web.handlers.forwarding import (
     fields_to_origin,
     relayed,
 )
-from gateway.web.requests.blocks import with_own
 from gateway.web.requests.request_head import scheme
 
 if TYPE_CHECKING:
@@ -97,8 +96,12 @@ class AlikeAppends:
         own = request.own.fields
         if sent is None or not own:
             return sent
-        block = None if sent.block is None else sent.block + http1.field_lines(own)
-        return SentFields(sent.headers, with_own(sent.fields, request.own), block)
+        fields, lines = sent.fields.copy(), ""
+        fields.update(own)
+        for name, value in own:
+            lines += f"{name}: {value}\r\n"
+        block = None if sent.block is None else sent.block + lines.encode()
+        return SentFields(sent.headers, fields, block)
 
     def _rendered(self, request: Request, path: str, address: str) -> SentFields | None:
         route, headers = self._route, request.fields.headers
