@@ -18,7 +18,6 @@ from gateway.errors import (
     NotOffered,
     ServerStopping,
 )
-from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp, Events, LongPoll, with_last_event_id
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
-    from gateway.web.asks.ask import Ask
     from gateway.web.requests.request import Request
 
 # Reads refused with these errors do not count for the hit ratio of the cache.
@@ -68,17 +66,6 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
     )
 
 
-def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
-    """Return the exchange of an append that was admitted by its plan."""
-    route, logged = ask.plan.route, logged_request(request, shared) if shared.log.enabled else None
-    own_id, new_id = ask.request.own.id, shared.lines.new_request_id
-    exchange = Exchange(route.traffic, counted.APPEND, own_id, new_id, logged, ask.came)
-    exchange.assign_route(route.prefix, route.traffic, conceals=route.access.conceals)
-    if route.access.guard is not None:
-        exchange.admit(ask.plan.principal, sends_reader_key=False)
-    return exchange
-
-
 def shown_target(request: Request, shared: Context) -> str:
     """Return the target as it may be logged: without tokens, if any route takes them."""
     return without_secrets(request.target) if shared.lines.is_guarded else request.target
@@ -87,16 +74,17 @@ def shown_target(request: Request, shared: Context) -> str:
 def logged_request(request: Request, shared: Context) -> LoggedRequest:
     """Return what an access log line says about the request."""
     target = shown_target(request, shared)
-    return _logged_request(request.method, target, request.headers, request.transport, shared)
+    return logged_as(request.method, target, request.headers, request.transport, shared)
 
 
-def _logged_request(
+def logged_as(
     method: str,
     target: str,
     headers: MultiMapping[str],
     transport: asyncio.Transport | None,
     shared: Context,
 ) -> LoggedRequest:
+    """Return what an access log line says about a request with these."""
     forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
     client = shared.quotas.client_address(transport, headers)
     return LoggedRequest(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
@@ -127,25 +115,7 @@ def log_hit(
         "answered",
         None if principal is None else principal.name,
     )
-    shared.log.line(_logged_request("GET", target, get.headers, transport, shared), outcome)
-
-
-def log_append(ask: Ask, status: int, shared: Context) -> None:
-    """Write the log line of an append that went by its plan, as `Exchange.write_line` does."""
-    plan, request, transport = ask.plan, ask.request, ask.connection.transport
-    principal = plan.principal
-    outcome = Outcome(
-        request.own.id or shared.lines.new_request_id(),
-        status,
-        0,
-        perf_counter() - ask.came,
-        cache_status.x_cache(cache_status.OTHER_METHOD) or "none",
-        plan.route.prefix,
-        "answered",
-        None if principal is None else principal.name,
-    )
-    asked = _logged_request("POST", request.path, plan.fields.headers, transport, shared)
-    shared.log.line(asked, outcome)
+    shared.log.line(logged_as("GET", target, get.headers, transport, shared), outcome)
 
 
 def note_read(

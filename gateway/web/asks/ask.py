@@ -16,7 +16,9 @@ from gateway.protocol.http.trace_context import trace_id_of
 from gateway.protocol.requests import MAX_INTEGER, Append
 from gateway.protocol.responses import APPENDED, appended
 from gateway.protocol.streams.state import Stamp
+from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
+from gateway.telemetry.access_log import Outcome as LoggedOutcome
 from gateway.telemetry.logs import log
 from gateway.web import accounting
 from gateway.web.asks.plans import Plan
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.protocol.appends import AppendOutcome
     from gateway.runtime.context import Context
     from gateway.streams.append_outcomes import Outcome
+    from gateway.web.requests.request import Request
 
 _STORED = http1.status_line(204)
 
@@ -112,7 +115,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             plan.principal.use.received_bytes += size
         if shared.log.enabled:
             is_new = outcome.producer is not None and outcome.stored
-            accounting.log_append(self, 200 if is_new else 204, shared)
+            _log(self, 200 if is_new else 204, shared)
 
 
 def ask_of(plan: Plan, connection: AskingConnection, request: KnownRequest) -> Ask | None:
@@ -136,3 +139,35 @@ def ask_of(plan: Plan, connection: AskingConnection, request: KnownRequest) -> A
         media = None  # it is more than plain
         trace_id = trace_id_of(own.traceparent)
     return Ask(plan, connection, request, body, media, stamp, trace_id, perf_counter())
+
+
+def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
+    """Return the exchange of an append that was admitted by its plan."""
+    route, logged = (
+        ask.plan.route,
+        accounting.logged_request(request, shared) if shared.log.enabled else None,
+    )
+    own_id, new_id = ask.request.own.id, shared.lines.new_request_id
+    exchange = Exchange(route.traffic, counted.APPEND, own_id, new_id, logged, ask.came)
+    exchange.assign_route(route.prefix, route.traffic, conceals=route.access.conceals)
+    if route.access.guard is not None:
+        exchange.admit(ask.plan.principal, sends_reader_key=False)
+    return exchange
+
+
+def _log(ask: Ask, status: int, shared: Context) -> None:
+    """Write the log line of an append that went by its plan, as `Exchange.write_line` does."""
+    plan, request, transport = ask.plan, ask.request, ask.connection.transport
+    principal = plan.principal
+    outcome = LoggedOutcome(
+        request.own.id or shared.lines.new_request_id(),
+        status,
+        0,
+        perf_counter() - ask.came,
+        cache_status.x_cache(cache_status.OTHER_METHOD) or "none",
+        plan.route.prefix,
+        "answered",
+        None if principal is None else principal.name,
+    )
+    asked = accounting.logged_as("POST", request.path, plan.fields.headers, transport, shared)
+    shared.log.line(asked, outcome)

@@ -17,7 +17,7 @@ from gateway.hosted.route import HostedRoute
 from gateway.protocol.bodies.content import media_type
 from gateway.protocol.requests import AppendHead
 from gateway.runtime.request_fields import RequestFields
-from gateway.web.asks.aging_table import AgingTable
+from gateway.web.requests.aging_table import AgingTable
 
 if TYPE_CHECKING:
     from gateway.runtime.context import Context

@@ -16,8 +16,7 @@ from gateway.protocol import responses
 from gateway.protocol.http import cache_status
 from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry.access_log import LONGEST_SHOWN
-from gateway.web import accounting
-from gateway.web.asks.ask import Ask, ask_of
+from gateway.web.asks.ask import Ask, ask_of, exchange_of_ask
 from gateway.web.connections import sent_ahead
 from gateway.web.connections.bounded_connection import BoundedConnection
 from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
@@ -223,7 +222,7 @@ class Connection(BoundedConnection):
         answer = sent_ahead.AheadAnswer(self)
         request = Request(ask.request, ask.body, answer)
         request.is_followed = len(self.asks) > 1
-        request.exchange = accounting.exchange_of_ask(ask, request, self.shared)
+        request.exchange = exchange_of_ask(ask, request, self.shared)
         handlers, reply = self.owner.handlers, None
         try:
             if isinstance(outcome, HeadgateError):

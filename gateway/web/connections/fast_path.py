@@ -23,8 +23,8 @@ from gateway.runtime.request_fields import OWN_FIELDS, RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
-from gateway.web.asks.aging_table import AgingTable
 from gateway.web.connections.connection_state import TAKEN
+from gateway.web.requests.aging_table import AgingTable
 from gateway.web.requests.blocks import Blocks, KnownRequest
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans

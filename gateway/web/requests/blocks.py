@@ -27,7 +27,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 from gateway.protocol.http.forwarding import hop_names
 from gateway.protocol.http.header_names import CLOSED
 from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, Own, RequestFields
-from gateway.web.asks.aging_table import AgingTable
+from gateway.web.requests.aging_table import AgingTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
