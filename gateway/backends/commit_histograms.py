@@ -36,7 +36,9 @@ class CommitHistograms:
 
     def stored(self, changes: Sequence[Change]) -> None:
         """Observe the number of appends in a group that was stored, if it has any."""
-        appends = sum([it.appends for it in changes])
+        appends = 0
+        for change in changes:
+            appends += change.appends
         if appends:
             self.appends.observe(appends)
 

@@ -188,8 +188,11 @@ class MemoryLog(Log):
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         failures = self._failures(changes)
-        done = zip(changes, failures, strict=True)
-        self._histograms.stored([change for change, failure in done if failure is None])
+        stored = changes
+        if any(failures):
+            done = zip(changes, failures, strict=True)
+            stored = [change for change, failure in done if failure is None]
+        self._histograms.stored(stored)
         loop = asyncio.get_running_loop()
         # One pass of the loop later, like a future's callbacks: this keeps the order of commits.
         loop.call_soon(loop.call_soon, settled, 0, failures)

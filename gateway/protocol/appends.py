@@ -19,7 +19,13 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
-from gateway.protocol.bodies.content import JSON_TYPE, Records, media_type, records_of
+from gateway.protocol.bodies.content import (
+    JSON_TYPE,
+    Records,
+    joined_messages,
+    media_type,
+    records_of,
+)
 from gateway.protocol.bodies.multi_append import multi_records
 from gateway.protocol.streams.offsets import MAX_POSITION
 from gateway.protocol.streams.retention import EVERYTHING, Retention, marked
@@ -146,13 +152,14 @@ class AppendBatch:
         state, producers, records = self._state, self._producers, self._records
         begin, quick = state.tail, QUICK_BYTES
         media = media_type(state.content_type)
+        is_json = media == JSON_TYPE
         offset = f"{state.generation:016d}_%016d"  # a tail that grows is behind past generations
         for one in islice(waiting, start, stop):
             if quick <= 0 or self._tail - begin >= most_bytes:
                 break
             body, stamp, producer = one.body, one.stamp, None
             quick -= len(body) + LEAST_BYTES
-            is_plain = one.media is media and media != JSON_TYPE and not self.closed
+            is_plain = one.media is media and not self.closed
             if is_plain and stamp is not None:
                 name = stamp.producer_id
                 known = producers.get(name) or self._known.get(name)
@@ -162,17 +169,17 @@ class AppendBatch:
                     and name not in self._forgotten
                 )
                 producer = ProducerState(stamp.epoch, stamp.seq, self._moment.wall)
-            tail = self._tail + len(body)
-            if not is_plain or tail > MAX_POSITION:
+            data, number = joined_messages(body) if is_plain and is_json else (body, 1)
+            if not (is_plain and number) or self._tail + len(body) > MAX_POSITION:
                 outcomes.append(self.decide(one.parsed()))
                 continue
             if producer is not None and stamp is not None:
                 producers[stamp.producer_id] = producer
-            self._tail = tail
-            records.append(Record(tail, body))
+            tail = self._tail = self._tail + len(data)
+            records.append(Record(tail, data))
             self._appends += 1
-            self._messages += 1
-            outcomes.append(AppendOutcome(offset % tail, False, 1, producer))
+            self._messages += number
+            outcomes.append(AppendOutcome(offset % tail, False, number, producer))
         self._changed = self._changed or bool(records)
         return outcomes
 

@@ -85,34 +85,17 @@ class AppendMetrics:
         now: float,
     ) -> None:
         """Count appends that waited and whose outcome is known `now`."""
-        if waiting and not self._count_alike(waiting, outcomes, now):
-            for one, outcome in zip(waiting, outcomes, strict=True):
-                if one.body:
-                    self._count_one(one, outcome, now - one.came)
-
-    def _count_alike(
-        self,
-        waiting: Sequence[Waiting],
-        outcomes: Sequence[Outcome],
-        now: float,
-    ) -> bool:
-        """Count all appends at once if all are stored and none is traced.
-
-        Otherwise count nothing and return False.
-        """
-        messages = size = 0
         times: list[float] = []
         for one, outcome in zip(waiting, outcomes, strict=True):
-            if not isinstance(outcome, AppendOutcome) or not outcome.stored or one.trace_id:
-                return False
-            messages += outcome.stored
-            size += len(one.body)
-            times.append(one.came)
-        self.stored += len(times)
-        self.messages += messages
-        self.bytes += size
-        self.duration.observe_since(sorted(times), now)
-        return True
+            if isinstance(outcome, AppendOutcome) and outcome.stored and one.trace_id is None:
+                self.messages += outcome.stored
+                self.bytes += len(one.body)
+                times.append(one.came)
+            elif one.body:
+                self._count_one(one, outcome, now - one.came)
+        if times:
+            self.stored += len(times)
+            self.duration.observe_since(sorted(times), now)
 
     def _count_one(self, one: Waiting, outcome: Outcome, seconds: float) -> None:
         if isinstance(outcome, AppendOutcome) and outcome.stored:

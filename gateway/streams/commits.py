@@ -70,11 +70,18 @@ class Commits:
         first: int,
         failures: Sequence[Exception | None],
     ) -> None:
+        is_seen = self._is_shared or self.observer is not None
         for number, failure in enumerate(failures, first):
-            if failure is None:
-                self._stands(changes[number], None if revisions is None else revisions[number])
-            else:
-                self._failed(changes[number], failure)
+            change = changes[number]
+            if failure is not None:
+                self._failed(change, failure)
+            elif is_seen:
+                self._stands(change, None if revisions is None else revisions[number])
+            else:  # most changes: a call less
+                try:
+                    self._streams.apply(change)
+                except Exception:  # noqa: BLE001 - as in `_stands`
+                    self._lose_sight(change)
         settled(first, failures)
 
     def _committed(
@@ -109,5 +116,9 @@ class Commits:
                 self._streams.outdate(change)
                 self._on_change(change)
         except Exception:  # noqa: BLE001 - the change stands in the log, and can be loaded
-            log.exception("stream.lost_sight_of", path=change.state.path)
-            self._streams.lose_sight(change)
+            self._lose_sight(change)
+
+    def _lose_sight(self, change: Change) -> None:
+        """Log the exception being handled, and have the stream loaded anew."""
+        log.exception("stream.lost_sight_of", path=change.state.path)
+        self._streams.lose_sight(change)

@@ -162,6 +162,21 @@ async def test_a_shorter_body_limit_holds_for_the_next_append(tmp_path: Path) ->
         assert (await at.ask("POST", "/v1/stream/s", b"12345", **TEXT)).status == 413
 
 
+async def test_runs_are_told_of_from_the_reload_on_that_says_so(tmp_path: Path) -> None:
+    async def are_told_of(at: Reloadable) -> bool:
+        client = await Client.connect(at.admin_port)
+        at.clients.append(client)
+        body = (await client.ask(request("GET", "/metrics"))).body
+        return b'headgate_runs_known{route="/v1/stream"}' in body
+
+    async with reloadable(tmp_path) as at:
+        assert not await are_told_of(at)
+        assert await at.reload({**STREAMS, "runs": True}) == ()
+        assert await are_told_of(at)
+        assert await at.reload(STREAMS) == ()
+        assert not await are_told_of(at)
+
+
 async def test_hosts_and_web_origins_hold_from_the_next_request_on(tmp_path: Path) -> None:
     async with reloadable(tmp_path) as at:
         await at.ask("PUT", "/v1/stream/s", None, **TEXT)

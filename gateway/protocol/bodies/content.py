@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -131,24 +130,21 @@ def messages_of(record: bytes) -> Iterator[bytes | None]:
 
 
 def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec.Raw]:
-    with _telling():
+    try:
         body.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         value = bytes(_JSON_VALUE.decode(body)).strip(_JSON_SPACE)
         is_array = value.startswith(b"[")
         if to_keep:
             check_readable(value, around=is_array)
         return _JSON_ARRAY.decode(value) if is_array else [value]
+    except NOT_JSON as error:
+        raise _unusable(error) from error
 
 
-@contextlib.contextmanager
-def _telling(what: str = "the body") -> Iterator[None]:
-    """Say what is wrong with a text."""
-    try:
-        yield
-    except ValueError as error:
-        raise BadRequest(f"{what} is not usable JSON: {error}") from error
-    except RecursionError as error:
-        raise BadRequest(f"{what} is not usable JSON: it is nested too deeply") from error
+def _unusable(error: Exception, what: str = "the body") -> BadRequest:
+    """Return the error that says what is wrong with a text."""
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+    return BadRequest(f"{what} is not usable JSON: {reason}")
 
 
 # What one append stores, and how many messages are in that. A named one takes four times as long.
@@ -172,6 +168,15 @@ def records_of(
     return (b",".join(messages),) if messages else (), len(messages)
 
 
+def joined_messages(body: bytes) -> tuple[bytes, int]:
+    """Return the record of a JSON body and how many messages it has; none if it is not usable."""
+    try:
+        messages = _messages(body, to_keep=True)
+    except BadRequest:
+        return b"", 0
+    return b",".join(messages), len(messages)
+
+
 def is_long(content_type: str | None, body: bytes) -> bool:
     """Return whether a body is so long that it must be parsed in steps."""
     return len(body) > SLICE_BYTES and content_type is not None and is_json(content_type)
@@ -180,26 +185,29 @@ def is_long(content_type: str | None, body: bytes) -> bool:
 def long_records(body: bytes) -> Generator[None, None, Records | BadRequest]:
     """Parse a long JSON body as `records_of` does, in steps of a few milliseconds."""
     try:
-        with _telling():
-            record, count = yield from _joined(body, flattens=True)
-    except BadRequest as refusal:
-        return refusal.with_traceback(None)
+        record, count = yield from _joined(body, flattens=True)
+    except NOT_JSON as error:
+        return _unusable(error)
     return (record,) if record else (), count
 
 
 def one_value(text: bytes, what: str) -> bytes:
     """Return a JSON value without the blanks around it. Raises BadRequest naming `what`."""
-    with _telling(what):
+    try:
         text.decode()
         value = bytes(_JSON_VALUE.decode(text)).strip(_JSON_SPACE)
         check_readable(value)
+    except NOT_JSON as error:
+        raise _unusable(error, what) from error
     return value
 
 
 def long_value(text: bytes, what: str) -> Generator[None, None, bytes]:
     """Parse a long text as `one_value` does, in steps of a few milliseconds."""
-    with _telling(what):
+    try:
         value, _ = yield from _joined(text, flattens=False)
+    except NOT_JSON as error:
+        raise _unusable(error, what) from error
     return value
 
 

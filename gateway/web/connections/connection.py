@@ -122,7 +122,7 @@ class Connection(BoundedConnection):
     def answer_known(self, data: bytes) -> bool:
         """Return whether a request was answered by a lookup of its bytes, without parsing."""
         # The lookup of a long body would cost more than it saves.
-        if self.writing_paused or self.shared.closing:
+        if self._unsent is not None or self.shared.closing:  # a client that does not keep up
             return False
         fast = self.owner.fast
         known = fast.known(data) if data.startswith(b"GET ") else None
