@@ -34,6 +34,7 @@ from benchmarks import (
     tls,
     tools,
     watching,
+    ways,
     workers,
 )
 from benchmarks.report import show, write_json
@@ -73,6 +74,7 @@ BENCHMARKS = {
     "tls-reads": tls.bench_reads,
     "tls-idle": tls.bench_idle,
     "tls-handshakes": tls.bench_handshakes,
+    "ways": ways.bench,
 }
 THOROUGH = Plan(rounds=3, milliseconds=4000, every_load=True)
 QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)

@@ -17,8 +17,10 @@ import pytest
 from headgate import records
 from headgate.sending.framing import json_array
 
+from gateway.streams import append_outcomes, appender
 from gateway.telemetry import logs
 from gateway.web.connections.connection import Connection
+from tests.support.crowd import APPENDS, append_cost
 from tests.support.raw_origin import RawOrigin
 from tests.support.raw_origin import answer as said
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
@@ -111,6 +113,32 @@ async def test_a_hit_stays_within_its_bound_of_python_calls(
         calls = await calls_of(gateway, monkeypatch, *map(read, range(4)))
         assert calls.total() <= most + LOGGED * is_logged, calls
         assert ('"cache": "HIT"' in written.getvalue()) == is_logged
+
+
+# Calls of an append whose plan is known, without a socket.
+BY_PLAN = {
+    "in a crowd": 13.9,
+    "in a crowd, each its own stream": 24.4,
+    "of JSON": 16.9,
+    "with X-Request-Id": 20.9,
+    "with CF-Ray": 16.9,
+    "with traceparent": 38.4,
+    "of producers": 20.1,
+    "alone": 47,
+    "alone, with Stream-Seq": 77,
+    "alone, of a producer": 54,
+}
+
+
+@pytest.mark.parametrize("kind", APPENDS)
+async def test_an_append_by_its_plan_stays_within_its_bound_of_python_calls(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (appender, append_outcomes):  # however slow the machine is
+        monkeypatch.setattr(module, "LONGEST_TURN_S", 60.0)
+    monkeypatch.setattr(appender, "LONGEST_GATHER_S", 60.0)
+    cost = await append_cost(APPENDS[kind], rounds=1)
+    assert cost.calls <= BY_PLAN[kind], cost.by_function
 
 
 async def calls_until_answered(gateway: Serving, *requests: bytes) -> Counter[str]:
