@@ -40,6 +40,9 @@ OWN_FIELDS = {
 _ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
 
 
+_PLACES = frozenset({"If-None-Match", "Last-Event-ID"})
+
+
 class Own(msgspec.Struct, frozen=True, gc=False):
     """The values in which a request differs from others with the same fields.
 
@@ -54,6 +57,11 @@ class Own(msgspec.Struct, frozen=True, gc=False):
     stream_seq: str | None = None
     traceparent: str | None = None
     fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def says_where(self) -> bool:
+        """True if a field says how far a reader has come, besides the target."""
+        return any(name in _PLACES for name, _ in self.fields)
 
 
 NOTHING = Own()

@@ -38,6 +38,9 @@ class Waiting(Taken, Protocol):
     def answered(self, outcome: Outcome, /) -> object:
         """Take the outcome, once it is known; called once, in a later pass of the loop."""
 
+    def abandon(self) -> None:
+        """End whoever waits for an answer that cannot be given."""
+
 
 class Submitted(msgspec.Struct, gc=False, eq=False):
     """An append of a part of this process, whose `done` gets the outcome."""
@@ -53,6 +56,9 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
     def parsed(self) -> Append:
         """Return the append."""
         return self.append
+
+    def abandon(self) -> None:
+        """Do nothing: `done` has raised, and has to see to what it leaves behind."""
 
 
 def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
@@ -131,6 +137,15 @@ class AppendOutcomes:
         # Called behind each turn of deliveries, for what is counted together.
         self.on_turn: Callable[[], None] | None = None
 
+    @staticmethod
+    def give(one: Waiting, outcome: Outcome) -> None:
+        """Deliver the outcome of an append that did not wait."""
+        try:
+            one.answered(outcome)
+        except Exception:  # noqa: BLE001 - no error of the loop: the client would wait for ever
+            log.exception("append.unanswered")
+            one.abandon()
+
     def deliver(
         self,
         waiting: Sequence[Waiting],
@@ -159,6 +174,7 @@ class AppendOutcomes:
                         one.answered(outcome)
                     except Exception:  # noqa: BLE001 - the others of the group must be answered
                         log.exception("append.unanswered")
+                        one.abandon()
                     delivered += 1
                     if not delivered % UNTIMED and self.undelivered and perf_counter() >= turn_ends:
                         asyncio.get_running_loop().call_soon(self._deliver_on)

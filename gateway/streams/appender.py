@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import Log
-    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.append_outcomes import Outcome, Waiting
@@ -77,7 +76,7 @@ class Appender:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             outcomes.figures.count([one], [refusal], one.came)
-            self._loop.call_soon(one.answered, refusal)
+            self._loop.call_soon(outcomes.give, one, refusal)
             return
         active = self._table.get(path)
         if active.waiting:
@@ -85,7 +84,10 @@ class Appender:
         else:
             active.waiting = [one]
             if not active.committing:
-                self._later(active)
+                try:
+                    self._later(active)
+                except Exception:  # noqa: BLE001 - nobody may wait for ever
+                    self._end_in_failure([active])
         outcomes.pending_bytes += len(one.body)
         outcomes.pending += 1
         if outcomes.pending == 1:
@@ -111,22 +113,20 @@ class Appender:
             loop.call_soon(self._gather, loop, self._submitted, until)
 
     def _advance_all(self, loop: asyncio.AbstractEventLoop, dirty: deque[ActiveStream]) -> None:
-        turn_ends, now = loop.time() + LONGEST_TURN_S, self._table.clock()
+        turn_ends = loop.time() + LONGEST_TURN_S
         while dirty:
             active = dirty.popleft()
             try:
                 if active.waiting and not active.committing:
-                    self._advance(active, now=now)
+                    self._advance(active)
             except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
                 self._end_in_failure([active])
             if dirty and loop.time() >= turn_ends:
                 loop.call_soon(self._advance_all, loop, dirty)
                 return
 
-    def _advance(
-        self, active: ActiveStream, confirmed: int = 0, now: ClockReading | None = None
-    ) -> None:
-        """Decide the waiting appends, `now` or at the time of the clock, and commit them.
+    def _advance(self, active: ActiveStream, confirmed: int = 0) -> None:
+        """Decide the waiting appends and commit them.
 
         A refusal or a duplicate commits nothing, so on a shared log it may rest on a stale state:
         it is answered only for the first `confirmed` appends, which were queued before the state
@@ -142,7 +142,7 @@ class Appender:
         except HeadgateError as refusal:
             self._refuse_waiting(active, refusal, confirmed)
             return
-        batch = AppendBatch(state, active.producers, now or self._table.clock(), self._retention)
+        batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided = self._decided_by(batch, active)
         change = batch.change() or _repeated(self._table.log, state, decided)
         if change is None:

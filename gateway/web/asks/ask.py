@@ -19,7 +19,6 @@ from gateway.protocol.streams.state import Stamp
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome as LoggedOutcome
-from gateway.telemetry.logs import log
 from gateway.web import accounting
 from gateway.web.asks.plans import Plan
 from gateway.web.requests.blocks import KnownRequest
@@ -78,18 +77,18 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         return self.plan.fields.append(self.body, self.request.own)
 
     def answered(self, outcome: Outcome) -> None:
-        """Answer and count the append; a connection that cannot be answered is ended."""
+        """Answer and count the append."""
         connection = self.connection
         closing, transport = connection.shared.closing, connection.transport
-        try:
-            if isinstance(outcome, HeadgateError) or closing or transport is None:
-                connection.answer_by_handlers(self, outcome)
-            else:
-                self._stored(outcome, connection.shared)
-            connection.answer_asks()
-        except Exception:  # noqa: BLE001 - the others of the round are answered
-            log.exception("append.unanswered")
-            connection.abandon()
+        if isinstance(outcome, HeadgateError) or closing or transport is None:
+            connection.answer_by_handlers(self, outcome)
+        else:
+            self._stored(outcome, connection.shared)
+        connection.answer_asks()
+
+    def abandon(self) -> None:
+        """End the connection: its client would wait for ever."""
+        self.connection.abandon()
 
     def _stored(self, outcome: AppendOutcome, shared: Context) -> None:
         """Render the answer, and count the append; its time is counted at the end of the turn."""

@@ -204,11 +204,11 @@ class Connection(BoundedConnection):
         for ask in reversed(asks):
             if ask.wire is None:
                 return
+        if self.transport is None or not asks:  # the client has left
+            return
         wire = asks[0].wire if len(asks) == 1 else b"".join([ask.wire or b"" for ask in asks])
         is_last, self.asks = asks[-1].is_last, NO_ASKS
-        if self.transport is None or wire is None:
-            return
-        self.transport.write(wire)
+        self.transport.write(wire or b"")
         if is_last:
             self.linger()
         elif self._held or self.has_fin or self.shared.closing:

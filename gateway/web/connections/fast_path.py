@@ -112,7 +112,7 @@ class FastPath:
 
     def _of_one(self, get: PlainGet, own: Own) -> PlainGet | None:
         """Return a read with its own values, or None while a part of the gateway needs them."""
-        if own.tag is not None and self._shared.loop_detector.looking:
+        if own.says_where and self._shared.loop_detector.looking:
             return None
         has_more = len(own.fields) > (own.id is not None) + (own.tag is not None)
         if has_more and self._spans is not None:  # it has the client's trace
