@@ -145,15 +145,15 @@ class AppendBatch:
     ) -> list[AppendOutcome | HeadgateError]:
         """Decide appends in order, from `start` on: QUICK_BYTES of them, or up to `stop`.
 
-        None is decided once the batch has `most_bytes`. What is plain, and at most the next of
-        its producer, is decided in line, by the same rules as in `decide`.
+        None is decided once the batch has `most_bytes`. Plain appends, without a producer or with
+        its next sequence number, are decided here, by the same rules as in `decide`.
         """
         outcomes: list[AppendOutcome | HeadgateError] = []
         state, producers, records = self._state, self._producers, self._records
         begin, quick = state.tail, QUICK_BYTES
         media = media_type(state.content_type)
         is_json = media == JSON_TYPE
-        offset = f"{state.generation:016d}_%016d"  # a tail that grows is behind past generations
+        offset = f"{state.generation:016d}_%016d"  # a tail that grows lies after past generations
         for one in islice(waiting, start, stop):
             if quick <= 0 or self._tail - begin >= most_bytes:
                 break
@@ -355,6 +355,7 @@ class AppendBatch:
             and deadline == before.deadline
             and self._seq is before.stream_seq
             and not self.closed
+            and not self._forgotten
         )
         return Change(
             state,

@@ -43,7 +43,7 @@ class Waiting(Taken, Protocol):
 
 
 class Submitted(msgspec.Struct, gc=False, eq=False):
-    """An append of a part of this process, whose `done` gets the outcome."""
+    """An append of a part of this process, which `answered` gives the outcome to."""
 
     append: Append
     answered: Callable[[Outcome], object]
@@ -134,7 +134,7 @@ class AppendOutcomes:
         # that whatever raises there, the next delivery has them.
         self.undelivered: deque[tuple[Waiting, Outcome]] = deque()
         self._is_delivering = False
-        # Called behind each turn of deliveries, for what is counted together.
+        # Called after each turn of deliveries, for what is counted together.
         self.on_turn: Callable[[], None] | None = None
 
     @staticmethod

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.backends.memory import MemoryLog
 from gateway.errors import (
     BadRequest,
     ContentTypeMismatch,
@@ -22,6 +23,7 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
+from gateway.protocol import appends
 from gateway.protocol.appends import (
     MAX_PRODUCERS,
     MOST_TRACED,
@@ -366,6 +368,21 @@ async def test_a_stream_forgets_the_producers_that_were_used_least_recently() ->
     service.table.forget("s")
     await service.table.load("s")
     assert list(service.table.get("s").producers) == ["b", "c", "a"]
+
+
+async def test_a_forgotten_producer_is_forgotten_by_the_table_and_by_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(appends, "MAX_PRODUCERS", 3)
+    service = Service(MemoryLog())
+    await service.create("s")
+    for number in range(8):
+        await service.append("s", b"x", producer=Stamp(f"p{number}", 0, 0))
+        service.clock.now += PRODUCER_IDLE_S + 1
+    assert len(service.table.get("s").producers) <= 3
+    assert len((await service.log.load("s")).producers) <= 3
+    with pytest.raises(SequenceGap):
+        await service.append("s", b"x", producer=Stamp("p0", 0, 1))
 
 
 def test_an_idle_producer_that_returns_before_a_new_one_keeps_its_slot() -> None:

@@ -114,6 +114,14 @@ async def test_a_field_that_differs_each_time_is_forwarded_and_its_block_is_pars
         assert [line for one in raw.heard for line in one.fields if line in lines] == lines
 
 
+async def test_a_field_that_a_route_drops_is_looked_at_in_each_append_of_another_route() -> None:
+    async with RawOrigin() as raw, edge_serving(raw, {"drop_headers": ["Stream-Seq"]}) as gateway:
+        await gateway.ask(put("a"))
+        lines = "Stream-Seq: 5", "X-More: 1"
+        statuses = [(await gateway.ask(post("a", b"x", *lines))).status for _ in range(5)]
+        assert statuses == [204, 409, 409, 409, 409]
+
+
 async def test_a_flood_of_blocks_that_never_come_again_drops_none_that_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

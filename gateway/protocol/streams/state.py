@@ -218,7 +218,8 @@ class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `expected` is the version that the log must still have, None if it must have no stream. With
     `removes` the stream is removed and its path remembers the generation. `appends` is the number
     of appends, and `traced` names their spans; a log need not store either. `grown` is how many
-    bytes longer the stream is if only version and tail of its state differ; else 0. With `trims`
+    bytes longer the stream is if only version and tail of its state differ, and no producer is
+    forgotten; else 0. With `trims`
     the stream begins later than before.
     """
 

@@ -34,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
     name: str
     fields: RequestFields
     head: AppendHead
-    media: str | None  # if the append is plain but for its own values
+    media: str | None  # None if `AppendBatch.decide` has to decide
     principal: Principal | None
 
 
@@ -67,9 +67,9 @@ class Plans:
             self._table.add((path, plan.fields), plan)
 
     def of(self, request: KnownRequest, shared: Context) -> Plan | None:
-        """Return the plan of a request; None if it has none, or has to be looked at more closely.
+        """Return the plan of a request, if there is one and its credential has not ended.
 
-        So it has while something is in force that no plan can have decided.
+        Return None while a ban, overload, a quota or an incomplete body requires the handler.
         """
         if shared.bans.in_force or shared.shedding.level:
             return None

@@ -121,7 +121,6 @@ class Connection(BoundedConnection):
     @override
     def answer_known(self, data: bytes) -> bool:
         """Return whether a request was answered by a lookup of its bytes, without parsing."""
-        # The lookup of a long body would cost more than it saves.
         if self._unsent is not None or self.shared.closing:  # a client that does not keep up
             return False
         fast = self.owner.fast
@@ -143,7 +142,7 @@ class Connection(BoundedConnection):
     def _start_known(self, data: bytes, request: KnownRequest, *, has_more: bool) -> bool:
         """Start a request whose fields are known, or answer it; return whether.
 
-        What comes behind it waits until it is answered.
+        Later bytes wait until it is answered.
         """
         fast = self.owner.fast
         if request.method == "GET":
@@ -168,7 +167,7 @@ class Connection(BoundedConnection):
     def _start_asks(self, data: bytes, request: KnownRequest, plan: Plan) -> bool:
         """Start an append by its plan, and those to the same stream behind it; return whether.
 
-        What comes behind them waits until they are answered.
+        Later bytes wait until these are answered.
         """
         fast, shared = self.owner.fast, self.shared
         ask = ask_of(plan, self, request)
@@ -187,7 +186,7 @@ class Connection(BoundedConnection):
             asks.append(ask)
             at = behind.end
         self._deadline = None
-        self.state = TAKEN  # it is idle: `enter` would only say so
+        self.state = TAKEN  # from IDLE, which is permitted: `enter` would cost a call
         self.asks = asks
         self.owner.connections.requests_count += len(asks)
         for one in asks:

@@ -11,9 +11,9 @@ V = TypeVar("V")
 class AgingTable(Generic[K, V]):
     """At most `most` entries, in a `fresh` half and an old one.
 
-    What is found goes into the fresh half. When that is full it becomes the old one, and what
-    nobody has used since it was old goes: a flood of entries that never come again drops none that
-    is used again within half a table of them. A look-up costs one `fresh.get` mostly.
+    A look-up moves an entry to the fresh half. When that is full it becomes the old half, and what
+    was in the old half is dropped: a flood of entries that never come again drops none that is used
+    again within half a table of them. A look-up costs one `fresh.get` mostly.
     """
 
     __slots__ = ("_half", "_old", "fresh")

@@ -81,6 +81,8 @@ class Blocks:
             for name, form in OWN_FIELDS.items()
             if not is_identity(name)
         }
+        # A block with one of these is not remembered: its value would count for all with the rest.
+        self._not_own = tuple(name for name in OWN_FIELDS if is_identity(name))
         names = b"|".join(self._forms)
         # Its end is looked at, not consumed: two own lines may follow each other.
         self._own_line = re.compile(
@@ -145,7 +147,7 @@ class Blocks:
         headers = message.headers
         if end - begin - 2 > LONGEST_BLOCK or len(data) != end + 4 + size:
             return
-        if any(name in headers for name in _UNLIKE):
+        if any(name in headers for name in (*_UNLIKE, *self._not_own)):
             return
         block = data[begin:end]
         pared = self._pare(block)
