@@ -203,28 +203,20 @@ class MemoryLog(Log):
         has_quota = bool(self.quota.max_bytes)
         for change in changes:
             try:
-                is_short = change.grown and not has_quota
-                failures.append(self._grow(change) if is_short else self._failure((change,)))
+                stands = self._states.get(change.state.path)
+                # What makes a stream longer, and no more, has only its version against it.
+                if (
+                    (change.grown and not has_quota and stands is not None)
+                    and stands.version == change.expected
+                    and stands.stream_id == change.state.stream_id
+                ):
+                    self._apply(change)
+                    failures.append(None)
+                else:
+                    failures.append(self._failure((change,)))
             except Exception as error:  # noqa: BLE001 - the others go on
                 failures.append(error)
         return failures
-
-    def _grow(self, change: Change) -> Conflict | None:
-        """Apply a change that makes its stream longer, and no more, as `_failure` does."""
-        state = change.state
-        stands = self._states.get(state.path)
-        if stands is None or (stands.version, stands.stream_id) != (
-            change.expected,
-            state.stream_id,
-        ):
-            return Conflict()
-        self._states[state.path] = state
-        records = self._records[state.stream_id]
-        for record in change.records:
-            records.ends.append(record.end)
-            records.datas.append(record.data)
-        records.producers.update(change.producers)
-        return None
 
     def _failure(self, changes: Sequence[Change]) -> Conflict | LogFull | None:
         """Apply all changes if the versions are as expected and the quota has room for them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.http.client_address import TrustedProxies
+from gateway.runtime.request_fields import PLACES
 from gateway.telemetry.logs import log, redact
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ OFTEN = 5  # equal reads in LOOK_S; a client that moves on, waits or backs off s
 MOST_NOTED = 4096  # different reads in one look: half a megabyte; later ones are not noted
 LONGEST_SHOWN = 200  # characters of what a client sent
 _READS = frozenset({"GET", "HEAD"})  # equal writes mostly have new bodies
-# The fields that, besides the target, say how far a reader has come.
-_PLACES = ("If-None-Match", "Last-Event-ID", "Range")
 
 
 class RepeatedRead(NamedTuple):
@@ -79,7 +78,7 @@ class LoopDetector:
         client = forwarded_for or (None if "Via" in headers else peer)
         if client is None or method not in _READS:
             return  # a proxy that does not name its client sends the reads of many
-        key = hash((client, method, target, *map(headers.get, _PLACES)))
+        key = hash((client, method, target, *map(headers.get, PLACES)))
         times = self._times.get(key, 0) + 1
         if times == 1 and len(self._times) >= MOST_NOTED:
             return

@@ -40,7 +40,8 @@ OWN_FIELDS = {
 _ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
 
 
-_PLACES = frozenset({"If-None-Match", "Last-Event-ID"})
+# The fields that, besides the target, say how far a reader has come.
+PLACES = ("If-None-Match", "Last-Event-ID", "Range")
 
 
 class Own(msgspec.Struct, frozen=True, gc=False):
@@ -61,7 +62,18 @@ class Own(msgspec.Struct, frozen=True, gc=False):
     @property
     def says_where(self) -> bool:
         """True if a field says how far a reader has come, besides the target."""
-        return any(name in _PLACES for name, _ in self.fields)
+        return any(name in PLACES for name, _ in self.fields)
+
+    @property
+    def tells_more(self) -> bool:
+        """True if there is another field than an id and a tag."""
+        return len(self.fields) > (self.id is not None) + (self.tag is not None)
+
+    def added_to(self, shared: MultiMapping[str]) -> CIMultiDict[str]:
+        """Return `shared` fields with these, but for the length of the body."""
+        headers = CIMultiDict(shared)
+        headers.update(self.fields)
+        return headers
 
 
 NOTHING = Own()
@@ -96,9 +108,7 @@ class RequestFields:
         """Return an append with these fields and its own; raises BadRequest."""
         head = self.append_head
         if head is None or not head.is_of(own.seq, own.stream_seq, own.traceparent):
-            headers = CIMultiDict(self.headers)
-            headers.update(own.fields)
-            head = self.append_head = parse_append_head(headers)
+            head = self.append_head = parse_append_head(own.added_to(self.headers))
         if own.fields:
             return head.append_of(body, own.seq, own.stream_seq, own.traceparent)
         return head.append(body)

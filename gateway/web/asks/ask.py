@@ -142,10 +142,8 @@ def ask_of(plan: Plan, connection: AskingConnection, request: KnownRequest) -> A
 
 def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
     """Return the exchange of an append that was admitted by its plan."""
-    route, logged = (
-        ask.plan.route,
-        accounting.logged_request(request, shared) if shared.log.enabled else None,
-    )
+    route = ask.plan.route
+    logged = accounting.logged_request(request, shared) if shared.log.enabled else None
     own_id, new_id = ask.request.own.id, shared.lines.new_request_id
     exchange = Exchange(route.traffic, counted.APPEND, own_id, new_id, logged, ask.came)
     exchange.assign_route(route.prefix, route.traffic, conceals=route.access.conceals)

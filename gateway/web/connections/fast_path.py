@@ -114,7 +114,7 @@ class FastPath:
         """Return a read with its own values, or None while a part of the gateway needs them."""
         if own.says_where and self._shared.loop_detector.looking:
             return None
-        has_more = len(own.fields) > (own.id is not None) + (own.tag is not None)
+        has_more = own.tells_more
         if has_more and self._spans is not None:  # it has the client's trace
             return None
         return replace(get, request_id=own.id, tag=own.tag, has_more=has_more)

@@ -386,9 +386,9 @@ def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Cac
         sender = _sender(request, route.requests.scheme)
         return route.requests.cache_request(_headers(request, route), sender, read)
     address = peer_of(request.transport) or ""
-    own, templates = request.own, route.requests.templates
-    tells_more = len(own.fields) > (own.id is not None) + (own.tag is not None)
-    return templates.request(shared.headers, request.headers, address, read, tells_more=tells_more)
+    more = request.own.tells_more
+    templates = route.requests.templates
+    return templates.request(shared.headers, request.headers, address, read, tells_more=more)
 
 
 def _sender(request: Request, scheme: str) -> RequestSender:

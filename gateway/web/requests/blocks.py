@@ -30,7 +30,7 @@ from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, Own, RequestFiel
 from gateway.web.requests.aging_table import AgingTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from aiohttp.http_parser import RawRequestMessage
 
@@ -216,10 +216,3 @@ def own_of(values: dict[str, str]) -> Own:
         get("traceparent"),
         tuple(fields.items()),
     )
-
-
-def with_own(shared: Iterable[tuple[str, str]] | MultiMapping[str], own: Own) -> CIMultiDict[str]:
-    """Return `shared` fields with those of one request, but for the length of its body."""
-    headers = CIMultiDict(shared)
-    headers.update(own.fields)
-    return headers

@@ -9,7 +9,7 @@ from aiohttp.http import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.runtime.request_fields import NOTHING, RequestFields
-from gateway.web.requests.blocks import KnownRequest, with_own
+from gateway.web.requests.blocks import KnownRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,7 +103,7 @@ class Request:
         if headers is None:
             headers = self.fields.headers
             if self.own.fields:
-                headers = with_own(headers, self.own)
+                headers = self.own.added_to(headers)
             self._headers = headers
         return headers
 
