@@ -62,7 +62,6 @@ END_OF_APPEND = "end"
 class EdgeRoute(StreamRoute):
     """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
-    keeps_order = False  # requests may overtake each other on their way to the origin
     subscriptions: OriginSubscriptionsLike | None = None  # where the settings name a log for them
 
     def __init__(  # noqa: PLR0913 - what a route is made of

@@ -78,8 +78,6 @@ class StreamRules(NamedTuple):
 class HostedRoute(StreamRoute):
     """The parts that serve the streams of one log, under one prefix."""
 
-    keeps_order = True  # each kind of write waits in one queue
-
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
         prefix: str,
@@ -105,7 +103,7 @@ class HostedRoute(StreamRoute):
         self.appender = Appender(self.table, shared.limits, rules.retention)
         self.appender.outcomes.on_turn = self.traffic.count_stored
         self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
-        self.creations = Creations(self.table, self.lifecycle)
+        self.creations = Creations(self.table, self.lifecycle, shared.limits)
         reader = ChunkReader(self.table)
         folded = FoldedReader(self.table, reader, rules.find_delta, shared.clock)
         readers = ChunkReaders(reader, folded)

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 class AnswerRoute(StreamRoute):
     """A prefix below which answers begin; it has no streams itself, but writes another route's."""
 
-    keeps_order = False
     has_streams = False
 
     def __init__(

@@ -302,8 +302,10 @@ def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
 
 def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...], int]:
     """Return the own records of a new stream, and its tail."""
+    if not datas:
+        return (), position
     records = tuple(records_after(position, datas))
-    return records, records[-1].end if records else position
+    return records, records[-1].end
 
 
 def _body_of(content_type: str, request: CreateRequest) -> Sequence[bytes]:

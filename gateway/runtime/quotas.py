@@ -58,8 +58,9 @@ class Quotas:
         self._note_bounds()
 
     def _note_bounds(self) -> None:
-        """Note whether appends have a limit at all: mostly they have none."""
+        """Note whether writes have a limit at all: mostly they have none."""
         self.bounds_appends = bool(self._rates.appends or self._rates.append_bytes)
+        self.bounds_creations = bool(self._rates.creations or self._rates.append_bytes)
 
     def connects_as(self, transport: BaseTransport) -> str | None:
         """Return the client that a connection counts for; None for a trusted proxy."""
@@ -103,7 +104,7 @@ class Quotas:
 
         Return the client that the bytes of the body count for; None if these have no limit.
         """
-        if not (self._rates.creations or self._rates.append_bytes):
+        if not self.bounds_creations:
             return None
         who = self.counts_as(transport, headers, account)
         self._check(self._rates.creations, who, "max_client_creations", "creations an hour")

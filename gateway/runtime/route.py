@@ -166,7 +166,6 @@ class StreamRoute(Protocol):
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
-    keeps_order: bool  # of writes that are begun one after the other
     runs: RunsLike | None = None  # where the settings say that there are some
     subscriptions: SubscriptionsLike | None = None  # where the log can store them
     events: EventsLike | None = None  # where the settings say that MCP is spoken

@@ -95,6 +95,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     """
 
     path: str
+    waiting: list[Waiting]
     state: StreamState | None = None
     absent: bool = False
     retired: int | None = None
@@ -107,7 +108,6 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     answered_lookup: int = 0  # number of the look-up that gave the present state
     revision: int = 0  # counts news of the stream: shows that a reply was overtaken
     loading: asyncio.Future[None] | None = None
-    waiting: list[Waiting] = msgspec.field(default_factory=lambda: NOBODY)
     committing: bool = False
     conflicts: int = 0
     rate: AppendRate | None = None  # of appends through this process
@@ -186,7 +186,8 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         self.absent = False
         for name in change.forgotten:
             self.producers.pop(name, None)
-        self._note_use(change.producers)
+        if change.producers:
+            self._note_use(change.producers)
 
     def _note_use(self, producers: Sequence[tuple[str, ProducerState]]) -> None:
         """Take producers' new states; those that were used last come last."""

@@ -234,7 +234,7 @@ class Appender:
 
     def _load(self, active: ActiveStream) -> None:
         active.committing = True
-        loading = self._table.begin_load(active.path)
+        loading = self._table.loader.start(active)
         loaded = partial(self._guarded, active, self._loaded, len(active.waiting))
         loading.add_done_callback(loaded)
 

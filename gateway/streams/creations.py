@@ -10,62 +10,87 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from gateway.backends.contract import Conflict
-from gateway.errors import HeadgateError, LogUnavailable
+from gateway.errors import HeadgateError, LimitReached, LogUnavailable
 from gateway.protocol.bodies.content import is_long
 from gateway.protocol.http.header_names import FORKED_FROM
+from gateway.protocol.lifecycle import CreationOutcome
+from gateway.protocol.requests import CreateRequest
 from gateway.streams.appender import UNKNOWN
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gateway.protocol.lifecycle import CreationOutcome
-    from gateway.protocol.requests import CreateRequest
     from gateway.protocol.streams.state import Change
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 
-    Outcome = CreationOutcome | HeadgateError
-    Done = Callable[[Outcome], None]
+Outcome = CreationOutcome | HeadgateError
+
+
+class WaitingCreation(Protocol):
+    """A creation in the queue of its log. Its request does not change while it waits."""
+
+    request: CreateRequest
+
+    def answered(self, outcome: Outcome, /) -> object:
+        """Take the outcome, once it is known; called once, in a later pass of the loop."""
+
+    def abandon(self) -> None:
+        """End whoever waits for an answer that cannot be given."""
+
+
+class SubmittedCreation(msgspec.Struct, gc=False, eq=False):
+    """A creation of a part of this process, which `answered` gives the outcome to."""
+
+    request: CreateRequest
+    answered: Callable[[Outcome], object]
+
+    def abandon(self) -> None:
+        """Do nothing: `answered` has raised, and has to see to what it leaves behind."""
+
+
+class BodyBounds(Protocol):
+    """The bound on all bodies that wait, those of creations among them."""
+
+    receiving_bytes: int
+
+    def receive(self, size: int) -> None:
+        """Count the bytes of a body; raises LimitReached if all bodies are too long."""
 
 
 class _Creation:
-    """A waiting creation; `active` is the stream at its path, which is loaded until `is_found`."""
+    """A creation in the queue; `active` is the stream at its path, which `loading` loads."""
 
-    __slots__ = (
-        "active",
-        "done",
-        "failure",
-        "is_anew",
-        "is_found",
-        "outcome",
-        "path",
-        "request",
-    )
+    __slots__ = ("active", "is_anew", "is_over", "loading", "one", "outcome", "path", "size")
 
-    def __init__(self, path: str, request: CreateRequest, done: Done) -> None:
+    def __init__(self, path: str, one: WaitingCreation) -> None:
         self.path = path
-        self.request = request
-        self.done: Done | None = done  # None once it was called
+        self.one = one
+        self.size = 0  # of its body, as far as that is counted
         self.active: ActiveStream
+        self.loading: asyncio.Future[Any] | None = None  # None if the stream was loaded
         self.is_anew = False  # True if another stream was at the path before
-        self.is_found = False
-        self.failure: BaseException | None = None  # of the look-up in the log
+        self.is_over = False  # True once it has its outcome
         self.outcome: Outcome  # the outcome if its commit succeeds
 
 
 class Creations:
-    """The waiting creations of one log: at most one for each client, each with a whole body."""
+    """The waiting creations of one log, each with a whole body."""
 
-    def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
+    def __init__(self, table: StreamTable, lifecycle: Lifecycle, bounds: BodyBounds) -> None:
         self._table = table
         self._lifecycle = lifecycle
+        self._bounds = bounds
         self._waiting: deque[_Creation] = deque()
         self._advances = False  # `_advance` is scheduled
         self._unanswered: deque[_Creation] = deque()
@@ -81,29 +106,30 @@ class Creations:
             return False
         return not is_long(headers.get("Content-Type"), body)
 
-    def submit(self, path: str, request: CreateRequest, done: Done) -> None:
-        """Queue a creation; `done` gets its outcome, in a later pass of the loop."""
-        creation = _Creation(path, request, done)
+    def submit(self, path: str, one: WaitingCreation) -> None:
+        """Queue a creation, which gets its outcome in a later pass of the loop."""
+        creation, size = _Creation(path, one), len(one.request.body)
         self._look_up(creation)
-        self._waiting.append(creation)
+        try:
+            self._bounds.receive(size)
+        except LimitReached as refusal:
+            self._end(creation, refusal)
+        else:
+            creation.size = size
+            self._waiting.append(creation)
         self.pending += 1
         self.idle.clear()
 
     def _look_up(self, creation: _Creation) -> None:
-        creation.is_found, creation.failure = False, None
         active = creation.active = self._table.get(creation.path)
         if active.state is None:
-            loading = self._table.begin_load(creation.path)
-            loading.add_done_callback(partial(self._on_loaded, creation))
+            creation.loading = self._table.loader.start(active)
+            creation.loading.add_done_callback(self._advance_soon)
         else:
-            asyncio.get_running_loop().call_soon(self._on_loaded, creation)
+            creation.loading = None
+            self._advance_soon()
 
-    def _on_loaded(
-        self, creation: _Creation, loading: asyncio.Future[object] | None = None
-    ) -> None:
-        creation.is_found = True
-        if loading is not None and not loading.cancelled():
-            creation.failure = loading.exception()
+    def _advance_soon(self, _loaded: object = None) -> None:
         if not self._advances:
             self._advances = True
             asyncio.get_running_loop().call_soon(self._advance)
@@ -113,8 +139,9 @@ class Creations:
         loop = asyncio.get_running_loop()
         turn_ends = loop.time() + LONGEST_TURN_S
         self._advances = False
-        decided: list[tuple[_Creation, Change]] = []
-        while self._waiting and self._waiting[0].is_found:
+        decided: list[_Creation] = []
+        changes: list[Change] = []
+        while self._waiting and ((loading := self._waiting[0].loading) is None or loading.done()):
             creation = self._waiting.popleft()
             try:
                 change = self._decide(creation)
@@ -124,19 +151,21 @@ class Creations:
                 self._end_in_failure([creation])
             else:
                 if change is not None:
-                    decided.append((creation, change))
+                    decided.append(creation)
+                    changes.append(change)
             if loop.time() >= turn_ends:
                 self._advances = True
                 loop.call_soon(self._advance)
                 break
         if decided:
-            self._commit(decided)
+            self._commit(decided, changes)
 
     def _decide(self, creation: _Creation) -> Change | None:
         """Return the change to commit; None if the creation is over, or continues otherwise."""
-        active = creation.active
-        if creation.failure is not None:
-            raise creation.failure
+        active, loading = creation.active, creation.loading
+        failure = None if loading is None or loading.cancelled() else loading.exception()
+        if failure is not None:
+            raise failure
         is_known = active.state is not None or active.absent
         if not is_known or self._table.peek(creation.path) is not active:  # evicted meanwhile
             self._look_up(creation)
@@ -146,7 +175,7 @@ class Creations:
             self._create_by_lifecycle(creation)
             return None
         creation.is_anew = active.retired is not None
-        created, changes = self._lifecycle.decide(active, creation.request)
+        created, changes = self._lifecycle.decide(active, creation.one.request)
         creation.outcome = created
         if not changes:
             self._end(creation, created)
@@ -161,26 +190,26 @@ class Creations:
             return False
         return True
 
-    def _commit(self, decided: Sequence[tuple[_Creation, Change]]) -> None:
+    def _commit(self, decided: Sequence[_Creation], changes: Sequence[Change]) -> None:
         """Commit the creations together, each with a result of its own."""
         try:
-            changes = [change for _, change in decided]
-            self._table.commits.commit_apart(changes, partial(self._on_committed, decided))
+            settled = partial(self._on_committed, decided, changes)
+            self._table.commits.commit_apart(changes, settled)
         except Exception:  # noqa: BLE001 - nobody may wait for ever
-            self._end_in_failure([creation for creation, _ in decided])
+            self._end_in_failure(decided)
 
     def _on_committed(
         self,
-        decided: Sequence[tuple[_Creation, Change]],
+        decided: Sequence[_Creation],
+        changes: Sequence[Change],
         first: int,
         failures: Sequence[Exception | None],
     ) -> None:
-        known = decided[first : first + len(failures)]
-        for (creation, change), failure in zip(known, failures, strict=True):
+        for number, failure in enumerate(failures, first):
             try:
-                self._settle(creation, change, failure)
+                self._settle(decided[number], changes[number], failure)
             except Exception:  # noqa: BLE001 - nobody may wait for ever
-                self._end_in_failure([creation])
+                self._end_in_failure([decided[number]])
 
     def _settle(self, creation: _Creation, change: Change, failure: Exception | None) -> None:
         if isinstance(failure, Conflict):
@@ -202,7 +231,7 @@ class Creations:
 
     async def _create(self, creation: _Creation) -> None:
         try:
-            outcome = await self._lifecycle.create(creation.path, creation.request, None)
+            outcome = await self._lifecycle.create(creation.path, creation.one.request, None)
         except HeadgateError as refusal:
             self._end(creation, refusal)
         except Exception:  # noqa: BLE001 - nobody may wait for ever
@@ -231,14 +260,16 @@ class Creations:
         self._answers = False
         while self._unanswered:
             creation = self._unanswered.popleft()
-            done, creation.done = creation.done, None
-            if done is None:
+            if creation.is_over:
                 continue
+            creation.is_over = True
             self.pending -= 1
+            self._bounds.receiving_bytes -= creation.size
             try:
-                done(creation.outcome)
+                creation.one.answered(creation.outcome)
             except Exception:  # noqa: BLE001 - the others must get their answers
                 log.exception("creation.unanswered")
+                creation.one.abandon()
             if loop.time() >= turn_ends and self._unanswered:
                 self._answers = True
                 loop.call_soon(self._answer)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
-from gateway.streams.active_stream import ActiveStream, ActiveStreams
+from gateway.streams.active_stream import NOBODY, ActiveStream, ActiveStreams
 from gateway.streams.commits import Commits
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.following import LogSubscriptions
@@ -21,7 +21,6 @@ from gateway.streams.versions import is_behind, is_rewritten
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from gateway.backends.contract import LoadedStream, Log
@@ -56,7 +55,7 @@ class StreamTable(ActiveStreams):
         self.deadlines = kind(self.commits.commit, self.adopt, clock)
         self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once
         self.following = LogSubscriptions(log, self.deadlines)
-        self._loader = StreamLoader(log, self._take, self._forget)
+        self.loader = StreamLoader(log, self._take, self._forget)
         self._reload_queue = ReloadQueue(self._reload)
         self.turns = Turns()
         # Each is called with path and id of each stream that another process has removed.
@@ -76,8 +75,9 @@ class StreamTable(ActiveStreams):
         """Return the active stream of a path, loaded or not, as the most recently used."""
         active = self._streams.get(path)
         if active is None:
-            self._make_room()
-            active = self._streams[path] = ActiveStream(path)
+            if len(self._streams) >= self._max_active:
+                self._make_room()
+            active = self._streams[path] = ActiveStream(path, NOBODY)
         else:
             self._streams.move_to_end(path)
         return active
@@ -102,11 +102,7 @@ class StreamTable(ActiveStreams):
 
     async def load(self, path: str) -> ActiveStream:
         """Load a stream as it is in the log, whoever changed it; equal loads share a look-up."""
-        return await self._loader.load(self.get(path))
-
-    def begin_load(self, path: str) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
-        """Load a stream that is not loaded, without a task for who waits."""
-        return self._loader.start(self.get(path))
+        return await self.loader.load(self.get(path))
 
     def _take(self, active: ActiveStream, loaded: LoadedStream) -> None:
         place = loaded.place
@@ -119,7 +115,7 @@ class StreamTable(ActiveStreams):
             )  # also when another program removed it
         active.revision += 1
         active.retired, active.history = place.retired, place.history
-        active.producers = by_last_use(loaded.producers)
+        active.producers = by_last_use(loaded.producers) if loaded.producers else {}
         active.state = place.state
         active.absent = place.state is None
         try:
@@ -129,7 +125,8 @@ class StreamTable(ActiveStreams):
                     active.follower.ended()
                 else:
                     active.follower.published(place.state, ())
-            active.notify_watchers(place.state)
+            if active.watchers:
+                active.notify_watchers(place.state)
         except BaseException:
             self._forget(active)  # the change is applied in part
             raise

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
-from gateway.protocol.http.paths import MCP
+from gateway.protocol.http.paths import MCP, RESERVED
+from gateway.protocol.http.target import canonical_target
+from gateway.web.admission import RoutedTarget
 from gateway.web.asks.plans import Plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.runtime.route import StreamRoute
+
+# Paths whose routes are remembered: clients request the same few again and again. 3 MB at worst.
+REMEMBERED = 2048
+_CONTROL, _MCP = f"/{RESERVED}", f"/{MCP}"
 
 
 class Router:
@@ -20,7 +27,8 @@ class Router:
     def __init__(self, routes: Sequence[StreamRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
         self.prefixes = [route.prefix for route in self._routes if route.has_streams]
-        self.plans = Plans()
+        self.place = lru_cache(REMEMBERED)(self.find_place)
+        self.plans = Plans(self.place)
         self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
 
     def __iter__(self) -> Iterator[StreamRoute]:
@@ -39,6 +47,13 @@ class Router:
                 name = path[begin + 1 :]
                 return route, route.addressed(name) if control else route.checked(name)
         raise StreamNotFound(self._places())
+
+    def find_place(self, raw: str) -> RoutedTarget:
+        """Return the routed target of a path as it was sent. Raises HeadgateError."""
+        path = canonical_target(raw)
+        is_control = _CONTROL in path or path.endswith(_MCP)  # a call less for all others
+        route, name = self.find(path, control=is_control)
+        return RoutedTarget(path, path, route, name, is_control and route.is_control(name))
 
     def mcp_paths(self) -> list[str]:
         """Return the paths at which hosts of MCP connect."""

@@ -126,33 +126,18 @@ class ShortAdmission:
         principal = guard.known_principal(headers, token, needed, self._clock())
         return principal, target, headers if principal is None else guard.stripped(headers)
 
-    def writer(self, message: RawRequestMessage | KnownRequest) -> str | None:
-        """Return the account that a write to a target without a query counts for.
-
-        Return "" for an anonymous client, and None if the guard does not admit it at once.
-        """
-        found = self._at(message.path)
-        if found is None:
-            return None
-        access, headers, client = found.route.access, message.headers, _client(message)
-        guard = access.guard
-        if guard is None:
-            return "" if client is None else None
-        if access.conceals:  # only a handler conceals why a response is a 404
-            return None
-        principal: Principal | None
+    def admits_write(self, request: KnownRequest, client: AuthenticatedClient) -> bool:
+        """Return whether a write to a target without a query is still admitted at once."""
+        found = self._at(request.path)
+        guard = None if found is None else found.route.access.guard
+        # Only a handler conceals why a response is a 404.
+        if found is None or guard is None or found.route.access.conceals:
+            return False
         try:
-            needed = needs(message.method, found.path, headers)
-            if client is None:
-                token, _ = request_credential(message.method, message.path, headers)
-                principal = guard.known_principal(headers, token, needed, self._clock())
-            else:
-                principal = self._readmitted(client, guard, needed)
+            needed = needs(request.method, found.path, request.headers)
         except HeadgateError:
-            return None
-        if principal is None:
-            return None
-        return "" if principal.is_anybody else principal.account
+            return False
+        return self._readmitted(client, guard, needed) is not None
 
     def _readmitted(
         self, client: AuthenticatedClient, guard: Guard, needed: Sequence[Need]

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.access.credentials import request_credential
 from gateway.protocol.http.paths import MAX_PATH_BYTES
+from gateway.telemetry import traffic as counted
 from tests.support.guarded_gateway import CANARY, ROUTES, bearer, guarded, revoke, token
 from tests.support.serving import EDGE, PREFIX, get, post, put, request
 
@@ -143,6 +144,23 @@ async def test_a_token_in_the_query_or_a_cookie_permits_reads_but_no_writes(
         twice = await gateway.ask(get(f"{by_query}&token=x", *lines))
         twice.assert_problem(400, "token")
         assert token("ann").encode() not in twice.wire
+
+
+async def test_a_creation_like_one_before_needs_the_permission_for_its_own_path(
+    tmp_path: Path,
+) -> None:
+    async with guarded(tmp_path) as gateway:
+
+        async def made(name: str) -> int:
+            return (await gateway.ask(put(f"{PREFIX}/{name}", bearer("maker")))).status
+
+        assert [await made(f"a/{number}") for number in range(4)] == [201] * 4
+        assert [await made("b/new"), await made("a/s"), await made("a/new")] == [403, 200, 201]
+        admitted = gateway.route.traffic.decision_count(counted.ADMITTED)
+        await made("a/more")
+        assert gateway.route.traffic.decision_count(counted.ADMITTED) == admitted + 1
+        await revoke(gateway, tmp_path, "maker")
+        assert await made("a/last") == 401
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])

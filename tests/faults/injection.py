@@ -87,8 +87,6 @@ LEFT_OUT = BY_TIMERS | BY_AIOHTTP | ACCEPTS
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
 GUARDS = STEPS | frozenset(
     {
-        "Answers._respond",
-        "Answers._on_done",
         "Appender._advance_all",
         "Appender._commit",
         "Appender._gather",
@@ -96,11 +94,11 @@ GUARDS = STEPS | frozenset(
         "Appender._settled",
         "SocketAcceptor._connect",
         "Creations._advance",
+        "Creations._advance_soon",
         "Creations._answer",
         "Creations._commit",
         "Creations._end",
         "Creations._end_in_failure",
-        "Creations._on_loaded",
         "Creations._on_committed",
         "FetchTable._answered",
         "FetchTable._carried_out",

@@ -39,6 +39,12 @@ async def forked(gateway: Serving, name: str) -> None:
     await gateway.ask(put(name, f"Stream-Forked-From: {PREFIX}/{name}-source"))
 
 
+async def created_before(gateway: Serving, name: str) -> None:
+    """Creations with the same fields have a plan."""
+    for _ in range(2):  # the second time their fields are known
+        await gateway.ask(put(f"{name}-before", body=b"data"))
+
+
 async def goes_on(
     gateway: Serving, name: str, told: Answer | None, wanted: bytes = b"", content_type: str = ""
 ) -> str:
@@ -187,8 +193,8 @@ OF_OWN_LOGS = {
     "an own append that closes": own(
         lambda name: post(name, b"more", "Stream-Closed: true"), b"more"
     ),
-    "an own creation": Kind(nothing, own(lambda name: put(name, body=b"more")).ask, goes_on),
-    "own creations together": Kind(nothing, created_together, goes_on),
+    "an own creation": Kind(created_before, own(lambda name: put(name, body=b"more")).ask, goes_on),
+    "own creations together": Kind(created_before, created_together, goes_on),
     "an own creation, the ordinary way": Kind(
         nothing, own(lambda name: put(name, ORDINARY, body=b"more")).ask, goes_on
     ),

@@ -21,7 +21,7 @@ from tests.hostile.targets import fronts, head, hosts, names, plain, queries
 from tests.support.examples import IS_WHOLE, at_least, examples
 from tests.support.guarded_gateway import tokens_file
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, handlers_of
+from tests.support.serving import EDGE, PREFIX, Serving, edge_serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -99,9 +99,7 @@ class Stage:
         self.gateway.store.clear()
         self.origin.heard.clear()
         self.found.clear()
-        handlers_of(
-            self.gateway
-        )._cached_find.cache_clear()  # where paths lead is to be looked up again
+        self.gateway.routes.place.cache_clear()  # where paths lead is to be looked up again
 
     def close(self) -> None:
         self.runner.run(self.stack.aclose())

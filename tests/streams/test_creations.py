@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.contract import Conflict
-from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable
+from gateway.errors import ConfigurationConflict, HeadgateError, LimitReached, LogUnavailable
 from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CreateRequest
 from gateway.protocol.streams.state import Lifetime
+from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.streams import creations
-from gateway.streams.creations import Creations
+from gateway.streams.creations import Creations, SubmittedCreation
 from tests.streams.service import TEXT, Service
 from tests.support.gated_log import GatedLog, turns
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
+MOST = 10  # bytes of bodies that wait
 Outcome = CreationOutcome | HeadgateError
 
 
@@ -50,13 +52,16 @@ class Asked:
         self.service = Service(log)
         self.ended: list[str] = []
         self.service.lifecycle._ended = lambda path, _: self.ended.append(path)
-        self.creations = Creations(self.service.table, self.service.lifecycle)
+        self.bounds = ServerLimits(Bounds(1, 1, 1, 1, MOST, MOST))
+        self.creations = Creations(self.service.table, self.service.lifecycle, self.bounds)
         self.told: dict[str, list[Outcome]] = {}
 
-    def ask(self, path: str, *, lifetime: Lifetime = MINUTE, close: bool = False) -> None:
+    def ask(
+        self, path: str, *, lifetime: Lifetime = MINUTE, close: bool = False, body: bytes = b""
+    ) -> None:
         told = self.told.setdefault(path, [])
-        request = CreateRequest(b"", TEXT, lifetime, close, None)
-        self.creations.submit(path, request, told.append)
+        request = CreateRequest(body, TEXT, lifetime, close, None)
+        self.creations.submit(path, SubmittedCreation(request, told.append))
 
     async def outcome(self, path: str, **more: object) -> Outcome:
         self.ask(path, **more)  # type: ignore[arg-type] # as it has them
@@ -196,6 +201,39 @@ async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> N
     await asked.creations.idle.wait()
     assert isinstance(asked.told["a"][0], LogUnavailable)
     assert asked.new(["b"]) == [True]
+
+
+async def test_the_bodies_of_waiting_creations_are_bounded() -> None:
+    log = GatedLog()
+    log.commits.clear()
+    asked = Asked(log)
+    for path in ("a", "b", "c"):
+        asked.ask(path, body=b"12345")
+    await turns()
+    assert isinstance(asked.told["c"][0], LimitReached)
+    assert (asked.bounds.receiving_bytes, asked.creations.pending) == (10, 2)
+    log.commits.set()
+    await asked.creations.idle.wait()
+    assert asked.new(["a", "b"]) == [True, True]
+    assert asked.bounds.receiving_bytes == 0
+    assert isinstance(await asked.outcome("c", body=b"12345"), CreationOutcome)
+
+
+async def test_whoever_cannot_be_answered_is_abandoned_and_the_others_are_answered() -> None:
+    class Failing:
+        request = CreateRequest(b"", TEXT, MINUTE, close=False, fork=None)
+        is_abandoned = False
+
+        def answered(self, outcome: Outcome, /) -> None:
+            raise ZeroDivisionError(outcome)
+
+        def abandon(self) -> None:
+            self.is_abandoned = True
+
+    asked, failing = Asked(), Failing()
+    asked.creations.submit("s", failing)
+    assert isinstance(await asked.outcome("t"), CreationOutcome)
+    assert failing.is_abandoned
 
 
 @pytest.mark.parametrize(

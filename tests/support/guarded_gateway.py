@@ -45,6 +45,7 @@ def tokens_file(folder: Path, *, without: str = "") -> Path:
         "ann": _entry("ann", "a/*", '["read"]'),
         "ben": _entry("ben", "b/*", '["read"]'),
         "writer": _entry("writer", "*", '["append", "create", "close", "delete"]'),
+        "maker": _entry("maker", "a/*", '["create"]'),
         "closer": _entry("closer", "a/*", '["close"]'),
         "all": _entry("all", "*", EVERYTHING),
         "late": _entry("late", "*", EVERYTHING, f"expires = {SOON}"),

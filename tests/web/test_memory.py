@@ -11,7 +11,6 @@ import pytest
 from gateway.cache.fetches.fetch import SharedFetch
 from gateway.runtime.exchange import Exchange
 from gateway.web.connections.connection import Connection
-from gateway.web.connections.sent_ahead import AheadAnswer
 from gateway.web.requests.request import Request
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said
@@ -22,7 +21,7 @@ from tests.telemetry.collector import collecting, traced
 if TYPE_CHECKING:
     from tests.support.serving import Serving
 
-KINDS = (AheadAnswer, Connection, Exchange, Request, SharedFetch)
+KINDS = (Connection, Exchange, Request, SharedFetch)
 IMPATIENT = {"response_timeout": 0.3}
 JSON = "application/json"
 LONG = b"[" + b"1," * 100_000 + b"]"
@@ -38,6 +37,7 @@ def _chunked(prefix: str) -> bytes:
 EXCHANGES = {
     "appends": (WHOLE * 3, 3),
     "refused appends": (post("none", b"x") * 3, 3),
+    "creations": (put("s") * 3, 3),
     "refused append with a query": (post("none?a=b", b"x"), 1),
     "part of a body": (WHOLE[:-5], 0),
     "spoilt body": (_chunked(PREFIX) + b"zz\r\n", 1),

@@ -1,4 +1,4 @@
-"""Appends by plans: what equal appends have in common is decided once, and nothing else differs."""
+"""Writes by plans: what equal writes have in common is decided once, and nothing else differs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.runtime.shedding import APPENDS
+from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
-from gateway.web.asks import ask
+from gateway.web.asks import appends, creations
 from gateway.web.asks import plans as of_plans
 from gateway.web.asks.plans import Plans
 from gateway.web.metrics import snapshot
 from tests.support.examples import examples
 from tests.support.gated_log import GatedLog
-from tests.support.serving import get, post, put, serving
+from tests.support.serving import PREFIX, get, post, put, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ PRODUCER = ("Producer-Id: p", "Producer-Epoch: 0")
 
 
 async def planned(gateway: Serving, *lines: str) -> None:
-    """A stream, to which an append with these fields has a plan."""
-    for _ in range(2):  # the second time its fields are known
-        await gateway.ask(post("s", b"x", *lines))
-    await gateway.ask(put("s"))
-    assert len(gateway.routes.plans) > 0
+    """A stream, to which an append with these fields has a plan, as creations have."""
+    for write in (post("s", b"x", *lines), put("s")):
+        for _ in range(2):  # the second time its fields are known
+            await gateway.ask(write)
+    assert len(gateway.routes.plans) > 1
 
 
 @pytest.mark.parametrize(
@@ -66,27 +67,58 @@ async def shed(gateway: Serving) -> None:
 
 
 async def limited(gateway: Serving) -> None:
-    gateway.shared.quotas.limit_rates(1, 0, 0)
+    gateway.shared.quotas.limit_rates(1, 0, 1)
 
 
 async def receiving(gateway: Serving) -> None:
     gateway.limits.receiving_bytes = gateway.limits.max_pending_appends
 
 
+WRITES = {"append": post("s", b"x"), "creation": put("s", body=b"x")}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 @pytest.mark.parametrize(
     ("begin", "status"),
     [(banned, 403), (shed, 503), (limited, 429), (receiving, 503)],
     ids=lambda it: getattr(it, "__name__", str(it)),
 )
 async def test_a_plan_does_not_outlive_what_is_in_force_now(
-    begin: Callable[[Serving], Awaitable[None]], status: int
+    begin: Callable[[Serving], Awaitable[None]], status: int, write: bytes
 ) -> None:
     async with serving() as gateway:
         await planned(gateway)
-        assert (await gateway.ask(post("s", b"x"))).status == 204
+        assert (await gateway.ask(write)).status < 300
         await begin(gateway)
-        statuses = [(await gateway.ask(post("s", b"x"))).status for _ in range(2)]
+        statuses = [(await gateway.ask(write)).status for _ in range(2)]
         assert statuses[-1] == status
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "status"),
+    [
+        pytest.param("", b"", 404, id="no-name"),
+        pytest.param("/a//b", b"", 400, id="an-empty-segment"),
+        pytest.param("/a/../b", b"", 400, id="a-dot-segment"),
+        pytest.param("/%7ea%2f", b"", 201, id="another-spelling"),
+        pytest.param(f"/{'a' * 1100}", b"", 201, id="a-long-name"),
+        pytest.param("/a?b=c", b"", 201, id="a-query"),
+        pytest.param("/__ds/subscriptions/a", b"", 400, id="a-control-path"),
+        pytest.param("/a", b"x" * 101, 413, id="a-body-over-max_append"),
+    ],
+)
+async def test_a_creation_is_addressed_and_bounded_as_without_a_plan(
+    target: str, body: bytes, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wires = []
+    for _ in range(2):
+        async with serving(max_append=100) as gateway:
+            await planned(gateway)
+            got = await gateway.ask(put(f"{PREFIX}{target}", body=body))
+            assert got.status == status
+            wires.append(DIFFERS.sub(b"", got.wire))
+        monkeypatch.setattr(Plans, "ask", without_plan)
+    assert wires[0] == wires[1]
 
 
 async def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,44 +130,77 @@ async def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert 0 < len(gateway.routes.plans) <= 4
 
 
-async def test_an_append_whose_client_leaves_is_stored_counted_as_cut_and_answers_nobody() -> None:
+@pytest.mark.parametrize(
+    ("write", "operation"),
+    [(post("s", b"x"), counted.APPEND), (put("t", body=b"x"), counted.CREATE)],
+    ids=WRITES,
+)
+async def test_a_write_whose_client_leaves_is_stored_counted_as_cut_and_answers_nobody(
+    write: bytes, operation: int
+) -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await planned(gateway)
         client = await gateway.connect()
         log.commits.clear()
-        client.send(post("s", b"x"))
-        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        client.send(write)
+        await until(lambda: pending(gateway) == 1)
         client.reset()
         await until(lambda: gateway.limits.connections == 0)
         log.commits.set()
-        await until(lambda: gateway.route.appender.outcomes.pending == 0)
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"x"
-        assert gateway.route.traffic.request_count(4, 5) == 1
+        await until(lambda: pending(gateway) == 0)
+        name = "s" if operation == counted.APPEND else "t"
+        assert (await gateway.ask(get(f"{name}?offset=-1"))).body == b"x"
+        assert gateway.route.traffic.request_count(operation, 5) == 1
 
 
-async def test_an_append_whose_answer_fails_ends_its_connection_and_no_other(
+def pending(gateway: Serving) -> int:
+    """The writes that wait for their commits."""
+    return gateway.route.appender.outcomes.pending + gateway.route.creations.pending
+
+
+async def test_a_write_whose_answer_fails_ends_its_connection_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serving() as gateway:
         await planned(gateway)
-        one, other = await gateway.connect(), await gateway.connect()
-        await one.ask(post("s", b"x"))
-        with monkeypatch.context() as patch:
-            patch.setattr(ask, "APPENDED", None)
-            one.send(post("s", b"y"))
-            assert await one.rest() == b""
-        assert (await other.ask(post("s", b"z"))).status == 204
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"xyz"
+        other = await gateway.connect()
+        for write in (post("s", b"y"), put("t", body=b"y")):
+            one = await gateway.connect()
+            await one.ask(post("s", b"x"))
+            with monkeypatch.context() as patch:
+                patch.setattr(appends, "APPENDED", None)
+                patch.setattr(creations, "created", None)
+                one.send(write)
+                assert await one.rest() == b""
+            assert (await other.ask(post("s", b"z"))).status == 204
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"xyzxz"
+        assert (await gateway.ask(get("t?offset=-1"))).body == b"y"
+
+
+async def test_pipelined_creations_wait_for_a_creation_without_a_plan() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await planned(gateway)
+        client = await gateway.connect()
+        log.committed.clear()
+        fork = f"Stream-Forked-From: {PREFIX}/a"
+        client.send(put("a") + put("b", fork) + put("c") + put("b", fork) + put("a"))
+        answers = [await client.answer() for _ in range(5)]
+        assert [it.status for it in answers] == [201, 201, 201, 200, 200]
+        created = [it[-1].state.path for it in log.committed]
+        assert created == ["a", "b", "c"]
 
 
 BODIES = (b"x", b"yy", b"", b"[1,2]", b"[]", b"{", b"z" * 90)
 
 
 def random_requests(chance: random.Random) -> list[bytes]:
-    """Appends and other requests, of a few kinds that come again and again."""
+    """Writes and other requests, of a few kinds that come again and again."""
     made = [put("a"), put("b", content_type="application/json")]
     for number in range(40):
+        while chance.random() < 0.4:
+            made.append(random_creation(chance, number))
         name, kind = chance.choice([("a", "text/plain"), ("b", "application/json"), ("c", "a/b")])
         lines = list(chance.choice([(), (), ("X-Request-Id: {n}",), ("CF-Ray: {n}",)]))
         if chance.random() < 0.3:
@@ -151,8 +216,22 @@ def random_requests(chance: random.Random) -> list[bytes]:
     return made
 
 
+def random_creation(chance: random.Random, number: int) -> bytes:
+    """A creation of a path that is new or taken, by fields of which most come again."""
+    name = chance.choice(["a", "b", f"new{number}", f"new{chance.randrange(10)}"])
+    few = ("X-Request-Id: {n}", "Stream-TTL: 60", "Stream-TTL: x", "Stream-Closed: true")
+    more = ("X-Forwarded-Proto: https", "Origin: http://b.test", "Stream-Forked-From: /v1/stream/a")
+    lines = [it.format(n=number) for it in (*few, *more) if chance.random() < 0.05]
+    kind = chance.choice(["text/plain", "text/plain", "application/json", "a/b", "wrong"])
+    return put(name, *lines, body=chance.choice(BODIES), content_type=kind)
+
+
 # In two gateways: a new id of a request, and the id of a stream.
 DIFFERS = re.compile(rb'X-Request-Id: [0-9a-f]{8}-[0-9a-f]+\r\n|ETag: "[0-9a-f]+')
+
+
+def without_plan(*_: Any) -> None:
+    """Return no ask, whatever the request."""
 
 
 async def heard(requests: list[bytes], *, pipelined: bool) -> tuple[list[bytes], object]:
@@ -176,14 +255,10 @@ async def heard(requests: list[bytes], *, pipelined: bool) -> tuple[list[bytes],
 
 @pytest.mark.parametrize("pipelined", [False, True], ids=["one by one", "pipelined"])
 @pytest.mark.parametrize("seed", range(examples(20)))
-async def test_appends_by_plans_are_answered_and_counted_as_those_without(
+async def test_writes_by_plans_are_answered_and_counted_as_those_without(
     seed: int, monkeypatch: pytest.MonkeyPatch, *, pipelined: bool
 ) -> None:
     requests = random_requests(random.Random(seed)) * 2
     by_plans = await heard(requests, pipelined=pipelined)
-
-    def none(*_: Any) -> None:
-        return None
-
-    monkeypatch.setattr(Plans, "of", none)
+    monkeypatch.setattr(Plans, "ask", without_plan)
     assert by_plans == await heard(requests, pipelined=pipelined)

@@ -1,38 +1,31 @@
-"""An append that goes by a plan, from its bytes to its answer."""
+"""A write that goes by a plan, from its bytes to its answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
+from gateway.access.principal import Principal
 from gateway.errors import HeadgateError
-from gateway.protocol import http1
-from gateway.protocol.bodies.content import is_long
-from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.hosted.route import HostedRoute
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.trace_context import trace_id_of
-from gateway.protocol.requests import MAX_INTEGER, Append
-from gateway.protocol.responses import APPENDED, appended
-from gateway.protocol.streams.state import Stamp
 from gateway.runtime.exchange import Exchange
+from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome as LoggedOutcome
 from gateway.web import accounting
-from gateway.web.asks.plans import Plan
 from gateway.web.requests.blocks import KnownRequest
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from gateway.protocol.appends import AppendOutcome
+    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.streams.append_outcomes import Outcome
     from gateway.web.requests.request import Request
-
-_STORED = http1.status_line(204)
 
 
 class AskingConnection(Protocol):
@@ -48,104 +41,81 @@ class AskingConnection(Protocol):
     def answer_asks(self) -> None:
         """Write the answers that are due, in the order of their requests."""
 
-    def answer_by_handlers(self, ask: Ask, outcome: Outcome, /) -> None:
+    def answer_by_handlers(self, ask: Ask, outcome: Any, /) -> None:  # noqa: ANN401 - of its queue
         """Give an ask the answer that the handlers have for an outcome, and count it."""
 
     def abandon(self) -> None:
         """End the connection."""
 
 
+class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """The way of a write with these fields. It holds nothing that can change."""
+
+    route: HostedRoute
+    fields: RequestFields
+    principal: Principal | None
+    submit: Callable[[str, Any], None]  # queues an ask by the name of its stream
+
+
 class Ask(msgspec.Struct, gc=False, eq=False):
-    """An append under way, which its connection and the queue of its log hold until the answer.
+    """A write under way, which its connection and the queue of its log hold until the answer.
 
     Nothing refers to it after that, so that no cycle is left behind.
     """
 
+    operation: ClassVar[int]
     plan: Plan
+    name: str  # of the stream
     connection: AskingConnection
-    request: KnownRequest
-    body: bytes
-    media: str | None
-    stamp: Stamp | None
-    trace_id: str | None
+    known: KnownRequest
     came: float
-    wire: bytes | None = None  # its answer, until those before it are written
-    is_last: bool = False  # True if the connection ends with its answer
+    wire: bytes | None  # its answer, until those before it are written
+    is_last: bool  # True if the connection ends with its answer
 
-    def parsed(self) -> Append:
-        """Return the append with all its fields."""
-        return self.plan.fields.append(self.body, self.request.own)
+    def response(self, outcome: Any) -> Response:  # noqa: ANN401 - of its queue
+        """Return the response to a write that was carried out."""
+        raise NotImplementedError
 
-    def answered(self, outcome: Outcome) -> None:
-        """Answer and count the append."""
-        connection = self.connection
-        closing, transport = connection.shared.closing, connection.transport
-        if isinstance(outcome, HeadgateError) or closing or transport is None:
+    def answer(self, outcome: Any, common: bytes) -> int:  # noqa: ANN401 - of its queue
+        """Render the response with these `common` lines, and count it; return its status."""
+        raise NotImplementedError
+
+    def answered(self, outcome: Any) -> None:  # noqa: ANN401 - of its queue
+        """Answer and count the write."""
+        connection, plan = self.connection, self.plan
+        shared, transport = connection.shared, connection.transport
+        if isinstance(outcome, HeadgateError) or shared.closing or transport is None:
             connection.answer_by_handlers(self, outcome)
+            connection.answer_asks()
+            return
+        own, lines, origin = self.known.own, shared.lines, plan.fields.origin
+        if own.id is None and (origin is None or lines.any_origin):
+            common = lines.shared_at(shared.clock())
         else:
-            self._stored(outcome, connection.shared)
+            common = lines.own(request_id=own.id, origin=origin, connection=None)
+        status = self.answer(outcome, common + cache_status.OTHER_METHOD)
+        traffic, principal, size = plan.route.traffic, plan.principal, len(self.known.body)
+        traffic.request_bytes += size
+        if plan.route.access.guard is not None:
+            traffic.decisions[counted.ADMITTED] += 1
+        if principal is not None:
+            principal.use.count(0, is_append=self.operation == counted.APPEND)
+            principal.use.received_bytes += size
+        if shared.log.enabled:
+            _log(self, status, shared)
         connection.answer_asks()
 
     def abandon(self) -> None:
         """End the connection: its client would wait for ever."""
         self.connection.abandon()
 
-    def _stored(self, outcome: AppendOutcome, shared: Context) -> None:
-        """Render the answer, and count the append; its time is counted at the end of the turn."""
-        plan, own, lines, size = self.plan, self.request.own, shared.lines, len(self.body)
-        origin = plan.fields.origin
-        if own.id is None and (origin is None or lines.any_origin):
-            common = lines.shared_at(shared.clock())
-        else:
-            common = lines.own(request_id=own.id, origin=origin, connection=None)
-        common += cache_status.OTHER_METHOD
-        if outcome.producer is None and not outcome.closed:
-            offset = outcome.next_offset.encode()
-            self.wire = b"%b%b%b%b\r\n\r\n" % (_STORED, common, APPENDED, offset)
-        else:
-            self.wire = http1.serialize(appended(outcome), common)
-        traffic = plan.route.traffic
-        traffic.request_bytes += size
-        traffic.stored.append(self.came)
-        if plan.route.access.guard is not None:
-            traffic.decisions[counted.ADMITTED] += 1
-        if plan.principal is not None:
-            plan.principal.use.count(0, is_append=True)
-            plan.principal.use.received_bytes += size
-        if shared.log.enabled:
-            is_new = outcome.producer is not None and outcome.stored
-            _log(self, 200 if is_new else 204, shared)
-
-
-def ask_of(plan: Plan, connection: AskingConnection, request: KnownRequest) -> Ask | None:
-    """Return the ask of a request; None if its own values or its body need the handler.
-
-    The handler refuses what is wrong with them, and waits for long work.
-    """
-    own, body, producer = request.own, request.body, plan.head.producer
-    is_right = body and len(body) <= connection.shared.limits.max_append
-    if not is_right or (producer is None) is not (own.seq is None):
-        return None
-    if len(body) > SLICE_BYTES and is_long(plan.head.content_type, body):
-        return None
-    media, stamp, trace_id = plan.media, None, None
-    if producer is not None and own.seq is not None:
-        seq = int(own.seq)
-        if seq > MAX_INTEGER:
-            return None
-        stamp = Stamp(producer.producer_id, producer.epoch, seq)
-    if own.stream_seq is not None or own.traceparent is not None:
-        media = None  # it is more than plain
-        trace_id = trace_id_of(own.traceparent)
-    return Ask(plan, connection, request, body, media, stamp, trace_id, perf_counter())
-
 
 def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
-    """Return the exchange of an append that was admitted by its plan."""
+    """Return the exchange of a write that was admitted by its plan."""
     route = ask.plan.route
     logged = accounting.logged_request(request, shared) if shared.log.enabled else None
-    own_id, new_id = ask.request.own.id, shared.lines.new_request_id
-    exchange = Exchange(route.traffic, counted.APPEND, own_id, new_id, logged, ask.came)
+    own_id, new_id = ask.known.own.id, shared.lines.new_request_id
+    exchange = Exchange(route.traffic, ask.operation, own_id, new_id, logged, ask.came)
     exchange.assign_route(route.prefix, route.traffic, conceals=route.access.conceals)
     if route.access.guard is not None:
         exchange.admit(ask.plan.principal, sends_reader_key=False)
@@ -153,11 +123,11 @@ def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
 
 
 def _log(ask: Ask, status: int, shared: Context) -> None:
-    """Write the log line of an append that went by its plan, as `Exchange.write_line` does."""
-    plan, request, transport = ask.plan, ask.request, ask.connection.transport
+    """Write the log line of a write that went by its plan, as `Exchange.write_line` does."""
+    plan, known, transport = ask.plan, ask.known, ask.connection.transport
     principal = plan.principal
     outcome = LoggedOutcome(
-        request.own.id or shared.lines.new_request_id(),
+        known.own.id or shared.lines.new_request_id(),
         status,
         0,
         perf_counter() - ask.came,
@@ -166,5 +136,5 @@ def _log(ask: Ask, status: int, shared: Context) -> None:
         "answered",
         None if principal is None else principal.name,
     )
-    asked = accounting.logged_as("POST", request.path, plan.fields.headers, transport, shared)
+    asked = accounting.logged_as(known.method, known.path, plan.fields.headers, transport, shared)
     shared.log.line(asked, outcome)

@@ -1,89 +1,101 @@
-"""The plan of an append: what is decided once for all appends with equal fields to one path.
+"""The plans of writes: the next write like one that was admitted needs no handler.
 
-The handler of an append applies the rules, and leaves a plan where they admit it. The next append
-with the same fields to the same path goes by that plan: straight into the queue of its log. What a
-rule has looked at is in the key of the plan; or it is looked at again for each append (`Plans.of`);
-or it makes a new table, as a reload does. Refusals leave no plan.
+The handler of a write applies the rules, and leaves a plan where they admit it. The next append
+with the same fields to the same path goes by that plan: straight into the queue of its log. So does
+the next creation with the same fields on the same route. What a rule has looked at is in the key of
+the plan; or it is looked at again for each write (`Plans.ask`); or it makes a new table, as a
+reload does. Refusals leave no plan.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from gateway.access.principal import Principal
-from gateway.hosted.route import HostedRoute
-from gateway.protocol.bodies.content import media_type
-from gateway.protocol.requests import AppendHead
-from gateway.runtime.request_fields import RequestFields
+from gateway.access.operations import needs
+from gateway.errors import HeadgateError
+from gateway.web.asks.appends import AppendPlan, append_ask
+from gateway.web.asks.creations import CreationPlan, creation_ask
 from gateway.web.requests.aging_table import AgingTable
 
 if TYPE_CHECKING:
-    from gateway.runtime.context import Context
+    from collections.abc import Callable
+
+    from gateway.runtime.request_fields import RequestFields
+    from gateway.web.admission import RoutedTarget
+    from gateway.web.asks.ask import Ask, AskingConnection
     from gateway.web.requests.blocks import KnownRequest
 
-MOST_PLANS = 8192  # 4 MB
+MOST_PLANS = 8192  # of appends: 4 MB
+MOST_CREATION_PLANS = 1024  # a client has one for each route
 LONGEST_PATH = 1024  # of a plan's key
-
-
-class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """The way of an append with these fields to this path. It holds nothing that can change."""
-
-    route: HostedRoute
-    name: str
-    fields: RequestFields
-    head: AppendHead
-    media: str | None  # None if `AppendBatch.decide` has to decide
-    principal: Principal | None
-
-
-def plan_of(
-    route: HostedRoute,
-    name: str,
-    fields: RequestFields,
-    head: AppendHead,
-    principal: Principal | None,
-) -> Plan:
-    """Return the plan of an append that was admitted."""
-    media = None
-    if head.content_type is not None and not (head.close or head.is_multi):
-        media = media_type(head.content_type)
-    return Plan(route, name, fields, head, media, principal)
+WRITES = ("POST", "PUT")  # methods of requests that may have a plan
 
 
 class Plans:
     """The plans of one configuration; a reload makes a new table."""
 
-    def __init__(self) -> None:
-        self._table: AgingTable[tuple[str, RequestFields], Plan] = AgingTable(MOST_PLANS)
+    def __init__(self, place: Callable[[str], RoutedTarget]) -> None:
+        """`place` finds route and name of a path without a query. Raises HeadgateError."""
+        self._place = place
+        self._appends: AgingTable[tuple[str, RequestFields], AppendPlan] = AgingTable(MOST_PLANS)
+        self._creations: AgingTable[tuple[object, RequestFields], CreationPlan] = AgingTable(
+            MOST_CREATION_PLANS
+        )
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._appends) + len(self._creations)
 
-    def add(self, path: str, plan: Plan) -> None:
-        """Remember a plan for requests to a path without a query, which may have a token."""
+    def add(self, path: str, plan: AppendPlan) -> None:
+        """Remember a plan for appends to a path without a query, which may have a token."""
         if plan.fields.are_known and "?" not in path and len(path) <= LONGEST_PATH:
-            self._table.add((path, plan.fields), plan)
+            self._appends.add((path, plan.fields), plan)
 
-    def of(self, request: KnownRequest, shared: Context) -> Plan | None:
-        """Return the plan of a request, if there is one and its credential has not ended.
+    def add_creation(self, plan: CreationPlan) -> None:
+        """Remember a plan for creations on its route."""
+        if plan.fields.are_known:
+            self._creations.add((plan.route, plan.fields), plan)
+
+    def ask(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+        """Return the ask of a write that has a plan, and whose credential has not ended.
 
         Return None while a ban, overload, a quota or an incomplete body requires the handler.
         """
-        if shared.bans.in_force or shared.shedding.level:
+        shared, limits = connection.shared, connection.shared.limits
+        is_too_much = limits.receiving_bytes + len(known.body) > limits.max_pending_appends
+        if is_too_much or shared.bans.in_force or shared.shedding.level:
             return None
-        if shared.limits.receiving_bytes or shared.quotas.bounds_appends:
+        if known.method == "PUT":
+            return self._creation(connection, known)
+        if shared.quotas.bounds_appends:
             return None
-        key = request.path, request.fields
-        plan = self._table.fresh.get(key) or self._table.find(key)
+        key = known.path, known.fields
+        plan = self._appends.fresh.get(key) or self._appends.find(key)
         if plan is None:
             return None
         principal = plan.principal
         if principal is not None:
             now = shared.clock()
             if principal.until <= now:
-                self._table.drop(key)
+                self._appends.drop(key)
                 return None
             principal.use.at = now
-        return plan
+        return append_ask(plan, connection, known)
+
+    def _creation(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+        shared, path, fields = connection.shared, known.path, known.fields
+        if shared.quotas.bounds_creations or "?" in path or len(path) > LONGEST_PATH:
+            return None
+        try:
+            place = self._place(path)
+        except HeadgateError:
+            return None
+        key = place.route, fields
+        plan = self._creations.fresh.get(key) or self._creations.find(key)
+        if plan is None or place.is_control:
+            return None
+        guard, principal = place.route.access.guard, plan.principal
+        if guard is not None and principal is not None:
+            needed = needs("PUT", place.path, fields.headers)
+            if not guard.still_admits(principal, needed, shared.clock()):
+                return None
+        return creation_ask(plan, place.name, connection, known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import hdrs
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -12,17 +12,17 @@ from typing_extensions import override
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import ReaderClient, ReaderServer
-from gateway.protocol import responses
 from gateway.protocol.http import cache_status
 from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry.access_log import LONGEST_SHOWN
-from gateway.web.asks.ask import Ask, ask_of, exchange_of_ask
-from gateway.web.connections import sent_ahead
+from gateway.web.asks.ask import Ask, exchange_of_ask
+from gateway.web.asks.plans import WRITES
 from gateway.web.connections.bounded_connection import BoundedConnection
 from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
 from gateway.web.connections.http_connection import Owner
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import is_plain
+from gateway.web.requests.responses import WireResponse
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,16 +33,13 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
-    from gateway.streams.append_outcomes import Outcome
     from gateway.telemetry.traffic import Polls, Traffic
-    from gateway.web.asks.plans import Plan
     from gateway.web.connections.bare_transport import Descriptors
     from gateway.web.connections.fast_path import FastPath
-    from gateway.web.connections.sent_ahead import Answers
     from gateway.web.requests.blocks import KnownRequest
 
 _NUMBERS = count(1)
-MOST_ASKS = 32  # of one connection under way: pipelined appends to one stream
+MOST_ASKS = 32  # of one connection under way: pipelined writes whose queue keeps their order
 NO_ASKS: Sequence[Ask] = ()
 
 
@@ -56,7 +53,7 @@ class StreamOwner(Owner, ReaderServer, Protocol):
 class Connection(BoundedConnection):
     """A client's connection to streams: handlers answer what the fast path does not."""
 
-    __slots__ = ("_ahead", "_counted", "_on_lost", "asks", "number", "poll_headers", "principal")
+    __slots__ = ("_counted", "_on_lost", "asks", "number", "poll_headers", "principal")
     owner: StreamOwner
     abandon = BoundedConnection.force_close  # implements Waiter.abandon
 
@@ -66,8 +63,7 @@ class Connection(BoundedConnection):
         self.number = next(_NUMBERS)
         self.principal: Principal | None = None  # the reader of the parked long-poll
         self.poll_headers: MultiMapping[str] | None = None  # of the parked long-poll
-        self._ahead: Answers | None = None  # the pending responses to pipelined writes
-        self.asks: Sequence[Ask] = NO_ASKS  # appends by plans, in the order of their requests
+        self.asks: Sequence[Ask] = NO_ASKS  # writes by plans, in the order of their requests
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # the counters of the parked long-poll
 
@@ -100,11 +96,10 @@ class Connection(BoundedConnection):
 
     @override
     def forget_waiting(self) -> None:
-        """Drop what waits for this connection; appends under way go on without it."""
+        """Drop what waits for this connection; writes under way go on without it."""
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
-        self._ahead = None
         self.asks = NO_ASKS
         self.principal = self.poll_headers = None
         if self._counted is not None:
@@ -131,28 +126,25 @@ class Connection(BoundedConnection):
         request = fast.blocks.at(data, 0)
         if request is None:
             return False
-        plan = fast.plans.of(request, self.shared) if request.method == "POST" else None
-        if plan is not None and self._start_asks(data, request, plan):
+        ask = fast.plans.ask(self, request) if request.method in WRITES else None
+        if ask is not None:
+            self._start_asks(data, ask)
             return True
-        has_more = request.end < len(data)
-        if has_more and sent_ahead.start_creations(self, fast, data):
-            return True
-        return self._start_known(data, request, has_more=has_more)
+        return self._start_known(data, request)
 
-    def _start_known(self, data: bytes, request: KnownRequest, *, has_more: bool) -> bool:
+    def _start_known(self, data: bytes, request: KnownRequest) -> bool:
         """Start a request whose fields are known, or answer it; return whether.
 
         Later bytes wait until it is answered.
         """
-        fast = self.owner.fast
+        fast, has_more = self.owner.fast, request.end < len(data)
         if request.method == "GET":
             if request.body or has_more:
                 return False
             if fast.answer_get(self, data, request):
                 self.note_answered(should_close=False)
                 return True
-        is_admitted = fast.admits_known(request)
-        if not is_admitted:
+        if not fast.admits_known(request):
             return False
         self._deadline = None
         if has_more:
@@ -164,41 +156,39 @@ class Connection(BoundedConnection):
             self._has_behind = False
         return True
 
-    def _start_asks(self, data: bytes, request: KnownRequest, plan: Plan) -> bool:
-        """Start an append by its plan, and those to the same stream behind it; return whether.
+    def _start_asks(self, data: bytes, ask: Ask) -> None:
+        """Start a write by its plan, and those behind it that cannot overtake it.
 
-        Later bytes wait until these are answered.
+        These are appends to the same stream, or creations on the same route: one queue has them.
+        Later bytes wait until they are answered.
         """
-        fast, shared = self.owner.fast, self.shared
-        ask = ask_of(plan, self, request)
-        if ask is None:
-            return False
+        fast, first = self.owner.fast, ask.known
         asks = [ask]
-        at = request.end
+        at = first.end
         while at < len(data) and len(asks) < MOST_ASKS:
-            behind = fast.blocks.at(data, at)
-            if behind is None or (behind.method, behind.path) != ("POST", request.path):
+            known = fast.blocks.at(data, at)
+            if known is None or known.method != first.method:
                 break
-            plan_behind = fast.plans.of(behind, shared)
-            ask = None if plan_behind is None else ask_of(plan_behind, self, behind)
-            if ask is None:
+            if known.path != first.path and known.method != "PUT":
                 break
-            asks.append(ask)
-            at = behind.end
+            behind = fast.plans.ask(self, known)
+            if behind is None or behind.plan.route is not ask.plan.route:
+                break
+            asks.append(behind)
+            at = known.end
         self._deadline = None
         self.state = TAKEN  # from IDLE, which is permitted: `enter` would cost a call
         self.asks = asks
         self.owner.connections.requests_count += len(asks)
         for one in asks:
-            plan.route.appender.submit(plan.name, one)
+            one.plan.submit(one.name, one)
         if at < len(data):
             self._hold(data[at:])
-        return True
 
     # Answering
 
     def answer_asks(self) -> None:
-        """Write the answers to the appends that are under way, once all are there."""
+        """Write the answers to the writes that are under way, once all are there."""
         asks = self.asks
         for ask in reversed(asks):
             if ask.wire is None:
@@ -216,24 +206,23 @@ class Connection(BoundedConnection):
             self.state = IDLE  # as in `go_on`, which is for what waits
             self._idle_until = self._loop.time() + self.owner.keepalive_s
 
-    def answer_by_handlers(self, ask: Ask, outcome: Outcome) -> None:
-        """Give an append the answer that the handlers have for its outcome, and count it."""
-        answer = sent_ahead.AheadAnswer(self)
-        request = Request(ask.request, ask.body, answer)
+    def answer_by_handlers(self, ask: Ask, outcome: Any) -> None:  # noqa: ANN401 - of its queue
+        """Give a write the answer that the handlers have for its outcome, and count it."""
+        request = Request(ask.known, ask.known.body, self)
         request.is_followed = len(self.asks) > 1
         request.exchange = exchange_of_ask(ask, request, self.shared)
-        handlers, reply = self.owner.handlers, None
+        handlers, reply, wire = self.owner.handlers, None, b""
         try:
             if isinstance(outcome, HeadgateError):
                 reply = handlers.refuse(request, outcome)
             else:
-                answered = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
+                answered = RouteAnswer(ask.response(outcome), cache_status.OTHER_METHOD)
                 reply = handlers.answer(request, answered)
-            if reply is not None and self.transport is not None:
-                reply.write(answer)
+            if isinstance(reply, WireResponse) and self.transport is not None:
+                wire = reply.take()
         finally:
             request.finish(self.shared.log, stopping=self.shared.closing)
-        ask.wire, ask.is_last = b"".join(answer.parts), reply is None or not reply.keep_alive
+        ask.wire, ask.is_last = wire, reply is None or not reply.keep_alive
 
     @override
     def answer_at_once(
@@ -267,18 +256,6 @@ class Connection(BoundedConnection):
         self._on_lost = on_lost
         self._counted = counted
 
-    def defer_pipelined(self, answers: Answers) -> None:
-        """Reserve the connection for the responses to pipelined writes."""
-        self.enter(TAKEN)
-        self._ahead = answers
-
-    @override
-    def cancel_request(self, request: Request | None = None) -> None:
-        """Cancel the request that is under way, or the pipelined writes; or only `request`."""
-        super().cancel_request(request)
-        if self._ahead is not None and request is None:
-            self._ahead.cancel()
-
     def set_on_lost(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Call `on_lost` if the client disconnects while a task waits for its response."""
         self._on_lost = on_lost
@@ -295,7 +272,7 @@ class Connection(BoundedConnection):
 
     def reply(self, wire: bytes) -> bool:
         """Write a delayed response, and go on with what the client sent meanwhile."""
-        self._on_lost = self._ahead = None
+        self._on_lost = None
         if self.transport is None:
             return False
         self.transport.write(wire)

@@ -156,21 +156,12 @@ class FastPath:
         """Return whether a request may be taken by its fields alone, without its token."""
         if request.fields.client is None:
             return True
+        assert self._admission is not None, "who admitted it"
         if request.method == "GET":
-            assert self._admission is not None, "who admitted it"
             return self._admission.get(request) is not None
         if "?" in request.path:  # it may have another token
             return False
-        assert self._admission is not None, "who admitted it"
-        return self._admission.writer(request) is not None
-
-    def keeps_order(self, request: KnownRequest) -> bool:
-        """Return whether a write cannot be overtaken by the next to the same stream."""
-        try:
-            route, _ = self._stream(request.path)
-        except HeadgateError:
-            return False
-        return route.keeps_order
+        return self._admission.admits_write(request, request.fields.client)
 
     def answer_get(
         self,

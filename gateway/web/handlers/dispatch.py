@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
@@ -16,8 +15,8 @@ from gateway.errors import (
 )
 from gateway.protocol import responses
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.paths import MCP, RESERVED, check_whole
-from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.paths import check_whole
+from gateway.protocol.http.target import split
 from gateway.protocol.responses import Response
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
@@ -63,10 +62,7 @@ if TYPE_CHECKING:
     ]
 
 
-# Paths whose routes are remembered: clients request the same few again and again. 3 MB at worst.
-REMEMBERED = 2048
-LONGEST_FOUND = 1024
-_CONTROL, _MCP = f"/{RESERVED}", f"/{MCP}"
+LONGEST_FOUND = 1024  # of the paths whose routes are remembered
 
 
 class Handlers:
@@ -89,7 +85,6 @@ class Handlers:
         self._loop_detector = shared.loop_detector
         self._operations = operations
         self._control = control
-        self._cached_find = lru_cache(REMEMBERED)(self._find)
 
     def handle(
         self, request: Request
@@ -243,7 +238,7 @@ class Handlers:
         if is_path and request.method != "OPTIONS":
             if raw == HEALTH_PATH:
                 return RouteAnswer(health(request.method), cache_status.BYPASS)
-            place = self._cached_find(raw)
+            place = self._routes.place(raw)
             if not mark:
                 return place
             check_whole(query)
@@ -257,14 +252,7 @@ class Handlers:
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
-        return self._find(path)._replace(target=target)
-
-    def _find(self, raw: str) -> RoutedTarget:
-        """Return the routed target of a path. Raises HeadgateError."""
-        path = canonical_target(raw)
-        is_control = _CONTROL in path or path.endswith(_MCP)  # a call less for all others
-        route, name = self._routes.find(path, control=is_control)
-        return RoutedTarget(path, path, route, name, is_control and route.is_control(name))
+        return self._routes.find_place(path)._replace(target=target)
 
     def _preflight(self, request: Request, target: str) -> Response:
         """Return the response to a CORS preflight; the target `*` has no route, and so no guard."""

@@ -23,8 +23,10 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.append_outcomes import submitted
+from gateway.streams.creations import SubmittedCreation
 from gateway.telemetry import tracing
-from gateway.web.asks.plans import plan_of
+from gateway.web.asks.appends import append_plan
+from gateway.web.asks.creations import creation_plan
 from gateway.web.handlers import live_responses, view_handlers
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
@@ -135,11 +137,16 @@ class HostedHandlers:
 
     def _plan(self, request: Request, route: HostedRoute, name: str) -> None:
         """Leave a plan for the next append like this one, if its own values alone may differ."""
-        fields, principal = request.fields, exchange_of(request).principal
-        is_decided = route.access.guard is None or fields.client is not None
-        if fields.append_head is not None and is_decided and self._shared.tracer is None:
-            plan = plan_of(route, name, fields, fields.append_head, principal)
+        fields = request.fields
+        if fields.append_head is not None and self._may_plan(request, route):
+            principal = exchange_of(request).principal
+            plan = append_plan(route, name, fields, fields.append_head, principal)
             self._routes.plans.add(request.target, plan)
+
+    def _may_plan(self, request: Request, route: HostedRoute) -> bool:
+        """Return whether a request like this one may be carried out without a handler."""
+        is_decided = route.access.guard is None or request.fields.client is not None
+        return is_decided and self._shared.tracer is None
 
     async def _append_when_come(
         self, request: Request, route: HostedRoute, name: str
@@ -164,12 +171,7 @@ class HostedHandlers:
         return answered
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
-        body = await self._body(request)
-        self._shared.limits.receive(len(body))  # until the creation is over
-        try:
-            created = await self._created(request, body, route, name)
-        finally:
-            self._shared.limits.receiving_bytes -= len(body)
+        created = await self._created(request, await self._body(request), route, name)
         answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
         sends_key = exchange_of(request).sends_reader_key
         return route.with_key(answer, name) if sends_key else answer
@@ -179,8 +181,12 @@ class HostedHandlers:
     ) -> CreationOutcome:
         create = parse_create(request.headers, body)
         if route.creations.is_simple(request.headers, body):
+            if route.access.reader_keys is None and self._may_plan(request, route):
+                principal = exchange_of(request).principal
+                plan = creation_plan(route, request.fields, create, principal)
+                self._routes.plans.add_creation(plan)
             done: Later[CreationOutcome | HeadgateError] = Later()
-            route.creations.submit(name, create, done.set_result)
+            route.creations.submit(name, SubmittedCreation(create, done.set_result))
             outcome = await done
             if isinstance(outcome, HeadgateError):
                 raise outcome
@@ -191,7 +197,11 @@ class HostedHandlers:
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         await in_task()
-        return await route.lifecycle.create(name, create, source)
+        self._shared.limits.receive(len(body))  # until the creation is over
+        try:
+            return await route.lifecycle.create(name, create, source)
+        finally:
+            self._shared.limits.receiving_bytes -= len(body)
 
     async def _body(self, request: Request) -> bytes:
         still_admitted = exchange_of(request).check_admission

@@ -117,6 +117,11 @@ class WireResponse:
         self.ended = "answered" if keeps_up else "client"  # "client" until it has received all
         return keeps_up
 
+    def take(self) -> bytes:
+        """Return head and body, for a caller that sends them."""
+        self.body_sent, self.ended = len(self._body), "answered"
+        return b"".join((*self._head, self._body))
+
     async def send_rest(self, client: PartsWriter) -> None:
         """Wait until the write buffer is low; until then no further request is read."""
         await client.drained()

@@ -14,7 +14,7 @@ from gateway import app, later
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
 from gateway.stepped import Step
-from gateway.web.connections import http_connection, incoming, sent_ahead
+from gateway.web.connections import connection, http_connection, incoming
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
@@ -226,7 +226,7 @@ class World:
 _TIGHT: Sequence[tuple[object, str, float]] = (
     (incoming, "AT_ONCE", 2),
     (incoming, "HELD_BYTES", 200),
-    (sent_ahead, "MOST", 3),
+    (connection, "MOST_ASKS", 3),
     (later, "TURN_S", 0.0),
 )
 

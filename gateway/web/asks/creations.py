@@ -1,0 +1,74 @@
+"""Creations by plans: what equal creations on one route have in common is decided once."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from typing_extensions import override
+
+from gateway.protocol import http1
+from gateway.protocol.bodies.content import is_long
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.requests import CreateRequest
+from gateway.protocol.responses import created
+from gateway.telemetry import traffic as counted
+from gateway.web.asks.ask import Ask, Plan
+from gateway.web.requests.request_head import base_of, scheme_by
+
+if TYPE_CHECKING:
+    from gateway.access.principal import Principal
+    from gateway.hosted.route import HostedRoute
+    from gateway.protocol.lifecycle import CreationOutcome
+    from gateway.protocol.responses import Response
+    from gateway.runtime.request_fields import RequestFields
+    from gateway.web.asks.ask import AskingConnection
+    from gateway.web.requests.blocks import KnownRequest
+
+
+class CreationPlan(Plan, frozen=True, gc=False, eq=False):
+    """The way of a creation with these fields on one route."""
+
+    head: CreateRequest  # without a body
+
+
+def creation_plan(
+    route: HostedRoute, fields: RequestFields, create: CreateRequest, principal: Principal | None
+) -> CreationPlan:
+    """Return the plan of creations like `create`, which was admitted."""
+    return CreationPlan(route, fields, principal, route.creations.submit, replace(create, body=b""))
+
+
+class CreationAsk(Ask, gc=False, eq=False):
+    """A creation under way."""
+
+    operation = counted.CREATE
+    request: CreateRequest
+
+    @override
+    def response(self, outcome: CreationOutcome) -> Response:
+        plan, scheme = self.plan, scheme_by(self.connection.transport)
+        base = base_of(plan.fields.headers, scheme)
+        return created(outcome, f"{base}{plan.route.prefix}/{self.name}")
+
+    @override
+    def answer(self, outcome: CreationOutcome, common: bytes) -> int:
+        response = self.response(outcome)
+        self.wire = http1.serialize(response, common)
+        seconds = perf_counter() - self.came
+        self.plan.route.traffic.answered(counted.CREATE, response.status, 0, seconds)
+        return response.status
+
+
+def creation_ask(
+    plan: CreationPlan, name: str, connection: AskingConnection, known: KnownRequest
+) -> Ask | None:
+    """Return the ask of a creation; None if its body needs the handler."""
+    body, head = known.body, plan.head
+    if len(body) > connection.shared.limits.max_append:
+        return None
+    if len(body) > SLICE_BYTES and is_long(head.content_type, body):
+        return None
+    create = CreateRequest(body, head.content_type, head.lifetime, head.close, None)
+    return CreationAsk(plan, name, connection, known, perf_counter(), None, False, create)
