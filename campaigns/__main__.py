@@ -27,6 +27,7 @@ TORTURE = (
     "edge zipf",
     "edge histories",
     "cardinality",
+    "principals",
     "redis_simulation --seeds 5000",
     "edge_simulation --seeds 5000 --seconds 1800",
     "runs",
