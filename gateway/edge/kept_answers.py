@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.decision import fresh
+from gateway.cache.rules.conditional import part_of
 from gateway.cache.variants import Variants
+from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.runtime.request_fields import OWN_FIELDS
 
@@ -28,11 +30,23 @@ def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None
     is_unchanged = get.tag is not None and variant.has_tag(get.tag)
     if is_unchanged and variant.is_end:
         return None  # a 304 does not count as the end of a stream
+    body, part = variant.cached.body, None
+    if get.part is not None and variant.cached.may_be_cut and not is_unchanged:
+        try:
+            part = part_of(get.part, len(body))
+        except RangeNotSatisfiable:
+            return None
     entry.hits += 1
     moment = shared.lines.referrer + get.connection
     recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
     date, cors = shared.lines.parts_at(now)
     head = variant.fast_head(recipient, date, cors, moment, now, get.id_line)
     if is_unchanged:
-        return http1.not_modified(head), b"", variant.hit_counter
-    return head, variant.cached.body, variant.hit_counter
+        head, body = http1.not_modified(head), b""
+    elif part is not None:
+        begin, end = part
+        unframed = head[: head.rindex(b"Content-Length: ")]
+        framing = b"Content-Length: %d\r\n\r\n" % (end - begin)
+        head = http1.of_part(unframed, begin, end, len(body)) + framing
+        body = body[begin:end]
+    return head, body, variant.hit_counter

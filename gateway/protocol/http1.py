@@ -78,6 +78,15 @@ def not_modified(head: bytes) -> bytes:
     return _STATUS_LINES[304][:-2] + head[begin:end] + b"\r\n"
 
 
+def of_part(head: bytes, begin: int, end: int, size: int) -> bytes:
+    """Return the head of a 206 with the bytes from `begin` to `end` (exclusive) of `size`.
+
+    It is made of that of a 200 without framing.
+    """
+    line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
+    return _STATUS_LINES[206] + line + head.partition(b"\r\n")[2]
+
+
 def own_lines(response: Response) -> bytes:
     """Return the header lines that are the same for every reader, and the blank line."""
     length = ""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _NUMBER, _WORDS = "[0-9]{1,16}", "[!-~](?:[ -~]{0,510}[!-~])?"
 # The fields that differ from request to request where all others are equal: the body's length, the
-# writer's sequence, what a proxy numbers, browsers' validators, traces. The form of each is one
-# whose value the parser returns unchanged.
+# writer's sequence, what a proxy numbers, browsers' validators, the part that a player asks for,
+# traces. The form of each is one whose value the parser returns unchanged.
 OWN_FIELDS = {
     "Content-Length": _NUMBER,
     "Producer-Seq": _NUMBER,
@@ -27,6 +27,7 @@ OWN_FIELDS = {
     "X-Request-Id": "[A-Za-z0-9._:/+=-]{1,128}",
     "If-None-Match": "[!-~]{1,256}",
     "Last-Event-ID": "[!-~]{1,256}",
+    "Range": "bytes=(?:[0-9]{1,16}-[0-9]{0,16}|-[0-9]{1,16})",
     **dict.fromkeys(
         (
             *("traceparent", "tracestate", "CF-Ray", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context"),
@@ -57,6 +58,7 @@ class Own(msgspec.Struct, frozen=True, gc=False):
     seq: str | None = None  # of its producer
     stream_seq: str | None = None
     traceparent: str | None = None
+    part: str | None = None  # Range
     fields: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -57,6 +57,7 @@ class PlainGet(msgspec.Struct, frozen=True):
     # What differs between requests that share the headers:
     request_id: str | None = None
     tag: str | None = None  # its If-None-Match
+    part: str | None = None  # its Range
     has_more: bool = False  # other fields of its own
 
     @property

@@ -76,6 +76,37 @@ async def test_a_hit_returns_the_request_id_of_the_request(kind: str, own: list[
         assert got.get("X-Request-Id") == own[0].partition(": ")[2]
 
 
+PARTS = [
+    ("bytes=1-2", 206, b"bc", True),
+    ("bytes=3-", 206, b"d", True),
+    ("bytes=-2", 206, b"cd", True),
+    ("bytes=0-9999999999999999", 206, b"abcd", True),
+    ("bytes=3-1", 200, b"abcd", True),
+    ("bytes=0-0,2-2", 200, b"abcd", False),
+    ("items=0-1", 200, b"abcd", False),
+]
+
+
+@pytest.mark.parametrize(("part", "status", "body", "short"), PARTS)
+@pytest.mark.parametrize("own", [[], ["X-Request-Id: a", 'If-None-Match: "b"']])
+async def test_a_part_of_a_kept_answer_is_cut_from_it(
+    part: str, status: int, body: bytes, short: bool, own: list[str]
+) -> None:
+    async with RawOrigin(answer(b"abcd", *TAGGED)) as raw, edge_serving(raw) as gateway:
+        for _ in range(2):
+            await gateway.ask(get(S, LINE))
+        got = await check(gateway, S, f"Range: {part}", *own, short=short)
+        assert (got.status, got.body) == (status, body)
+        assert (await gateway.ask(get(S, LINE, "Range: bytes=4-"))).status == 416
+        if status == 206:
+            begin = b"abcd".index(got.body)
+            assert got.get("Content-Range") == f"bytes {begin}-{begin + len(got.body) - 1}/4"
+            had = await check(gateway, S, f"Range: {part}", 'If-None-Match: "a"')
+            assert had.status == 304
+            await check(gateway, S, f"Range: {part}", 'If-Range: "a"', short=False)
+    assert len(raw.heard) == 1
+
+
 @pytest.mark.parametrize("edge", [False, True])
 async def test_a_hit_with_a_matching_tag_is_a_304(edge: bool) -> None:
     async with RawOrigin(answer(b"data", *TAGGED)) as raw, edge_serving(raw) as gateway:

@@ -15,6 +15,7 @@ from gateway.web.asks import appends, creations
 from gateway.web.asks import plans as of_plans
 from gateway.web.asks.plans import Plans
 from gateway.web.metrics import snapshot
+from tests.support.crowd import Crowd
 from tests.support.examples import examples
 from tests.support.gated_log import GatedLog
 from tests.support.serving import PREFIX, get, post, put, serving
@@ -23,6 +24,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.web.requests.request import Request
     from tests.support.serving import Serving
 
 PRODUCER = ("Producer-Id: p", "Producer-Epoch: 0")
@@ -128,6 +130,38 @@ async def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(9):
             await gateway.ask(post(f"s{number}", b"x"))
             assert 0 < len(gateway.routes.plans) <= 4
+
+
+async def test_the_plans_of_4096_clients_stay_beside_a_flood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance, clients, handled = random.Random(1), 4096, 0
+
+    def append(client: int, agent: str) -> bytes:
+        return post(f"s{client}", b"x", f"User-Agent: {agent}")
+
+    async with serving() as gateway:
+        crowd = Crowd(gateway, 64)
+        lots = [range(begin, begin + 64) for begin in range(0, clients, 64)]
+        for lot in lots:
+            await crowd.ask([put(f"s{client}") for client in lot])
+        for _ in range(2):
+            for lot in lots:
+                await crowd.ask([append(client, str(client)) for client in lot])
+        handle = gateway.server.handlers.handle
+
+        def counting(request: Request) -> Any:
+            nonlocal handled
+            handled += 1
+            return handle(request)
+
+        monkeypatch.setattr(gateway.server.handlers, "handle", counting)
+        for number in range(len(lots)):
+            own = [chance.randrange(clients) for _ in range(32)]
+            flood = [append(client, f"{number}-{client}") for client in range(32)]
+            await crowd.ask([*(append(client, str(client)) for client in own), *flood])
+            assert handled == 32 * (number + 1)
+        crowd.leave()
 
 
 @pytest.mark.parametrize(

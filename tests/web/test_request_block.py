@@ -93,6 +93,7 @@ VALUES = {
     **dict.fromkeys(OWN_FIELDS, "{:016x}"),
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-{:016x}-01",
     "Stream-Seq": "{:016d}",
+    "Range": "bytes={:d}-",
 }
 
 

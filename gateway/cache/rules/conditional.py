@@ -66,12 +66,22 @@ def byte_range(
 ) -> tuple[int, int] | None:
     """Return the start and the end (exclusive) of the requested range of a complete 200.
 
-    Return None to send the whole body: without a range, for several, for one in another unit or of
-    another representation, and for an empty body, as at the tail of a stream. Raises
-    RangeNotSatisfiable.
+    Return None to send the whole body, as `part_of` does, and for the range of another
+    representation. Raises RangeNotSatisfiable.
     """
-    requested = parse_range(request_headers.get("Range", ""), length)
-    if not length or requested is None or not _if_range_holds(request_headers, headers):
+    if not _if_range_holds(request_headers, headers):
+        return None
+    return part_of(request_headers.get("Range", ""), length)
+
+
+def part_of(requested_range: str, length: int) -> tuple[int, int] | None:
+    """Return the start and the end (exclusive) of a range of `length` bytes.
+
+    Return None to send the whole body: without a range, for several, for one in another unit, and
+    for an empty body, as at the tail of a stream. Raises RangeNotSatisfiable.
+    """
+    requested = parse_range(requested_range, length)
+    if not length or requested is None:
         return None
     if requested[0] >= length:
         raise RangeNotSatisfiable(length)

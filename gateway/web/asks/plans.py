@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.web.asks.ask import Ask, AskingConnection
     from gateway.web.requests.blocks import KnownRequest
 
-MOST_PLANS = 8192  # of appends: 4 MB
+MOST_PLANS = 16384  # of appends: 8 MB, as for MOST_BLOCKS
 MOST_CREATION_PLANS = 1024  # a client has one for each route
 LONGEST_PATH = 1024  # of a plan's key
 WRITES = ("POST", "PUT")  # methods of requests that may have a plan

@@ -25,7 +25,7 @@ from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.connections.connection_state import TAKEN
 from gateway.web.requests.aging_table import AgingTable
-from gateway.web.requests.blocks import Blocks, KnownRequest
+from gateway.web.requests.blocks import MOST_BLOCKS, Blocks, KnownRequest
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import MAX_PATHS, ShortAdmission, plain_get
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
-# With what was parsed from them 16 MB at worst, as each of two tables has them.
-REMEMBERED_HEADS = 4096
+# Of each of two tables, with what was parsed from them 32 MB at worst; as many as blocks.
+REMEMBERED_HEADS = MOST_BLOCKS
 REMEMBERED_BYTES = 1024  # the longest head that is remembered; browsers send about 700
 # A JWT needs more. A digest of 16 bytes stands for such a head.
 REMEMBERED_WITH_TOKEN = 4096
@@ -114,10 +114,12 @@ class FastPath:
         """Return a read with its own values, or None while a part of the gateway needs them."""
         if own.says_where and self._shared.loop_detector.looking:
             return None
+        if own.part is not None and "If-Range" in get.headers:
+            return None
         has_more = own.tells_more
         if has_more and self._spans is not None:  # it has the client's trace
             return None
-        return replace(get, request_id=own.id, tag=own.tag, has_more=has_more)
+        return replace(get, request_id=own.id, tag=own.tag, part=own.part, has_more=has_more)
 
     def _remember(self, head: bytes, headers: MultiMapping[str], get: PlainGet) -> None:
         """Remember what was parsed from a GET that was answered here and may come again.

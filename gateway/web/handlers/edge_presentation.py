@@ -36,7 +36,7 @@ def present(
         if conditional.not_modified(request.headers, 200, fields):
             status, body, length = 304, source or b"", None
             head = http1.status_line(304) + head.partition(b"\r\n")[2]
-        elif source is None and cached.joinable and request.method == "GET":
+        elif source is None and cached.may_be_cut and request.method == "GET":
             try:
                 status, head, body = _part(request, cached, head) or (200, head, cached.body)
             except RangeNotSatisfiable as refusal:
@@ -56,6 +56,4 @@ def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, b
     if requested is None:
         return None
     begin, end = requested
-    line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
-    lines = head.partition(b"\r\n")[2]
-    return 206, http1.status_line(206) + lines + line, cached.body[begin:end]
+    return 206, http1.of_part(head, begin, end, size), cached.body[begin:end]
