@@ -183,7 +183,12 @@ class Step(Generic[T]):
             self._awaited = None
             self._flags |= _RUNNING
             try:
-                awaited = self._send(coro, cancels=cancels)
+                if cancels:
+                    awaited = self._thrown_into(coro)
+                elif self._context is None:
+                    awaited = coro.send(None)
+                else:
+                    awaited = self._context.run(coro.send, None)
             except StopIteration as stop:
                 value = stop.value
                 break
@@ -205,12 +210,10 @@ class Step(Generic[T]):
         self._end(value, error)
         error = None  # breaks the reference cycle of its traceback and this frame
 
-    def _send(self, coro: Coroutine[Any, None, T], *, cancels: bool) -> Any:  # noqa: ANN401 - what is awaited
+    def _thrown_into(self, coro: Coroutine[Any, None, T]) -> Any:  # noqa: ANN401 - what is awaited
         if self._context is None:
-            return coro.throw(asyncio.CancelledError()) if cancels else coro.send(None)
-        if cancels:
-            return self._context.run(coro.throw, asyncio.CancelledError())
-        return self._context.run(coro.send, None)
+            return coro.throw(asyncio.CancelledError())
+        return self._context.run(coro.throw, asyncio.CancelledError())
 
     def _wait_for(self, awaited: Any) -> None:  # noqa: ANN401 - a Later, or what asyncio waits for
         if isinstance(awaited, Later):

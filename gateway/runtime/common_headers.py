@@ -37,6 +37,8 @@ class CommonHeaders:
     def allow_origins(self, cors_origins: Sequence[str], write_origins: Sequence[str]) -> None:
         """Let pages of these web origins read, and write without a token; `*` stands for all."""
         self._origins = frozenset(cors_origins)
+        # Pages of all origins may read, so that responses do not depend on the origin.
+        self.any_origin = "*" in self._origins
         self._writers = frozenset(write_origins)
         self._second = -1  # nothing is rendered yet
 
@@ -48,11 +50,6 @@ class CommonHeaders:
         self.is_guarded = is_guarded
         self.referrer = _NO_REFERRER.encode() if is_guarded else b""
         self._second = -1
-
-    @property
-    def any_origin(self) -> bool:
-        """True if pages of all origins may read, so that responses do not depend on the origin."""
-        return "*" in self._origins
 
     def names(self, origin: str) -> bool:
         """Return whether pages of this origin may read the streams."""
@@ -92,18 +89,15 @@ class CommonHeaders:
         cors: bool = True,
     ) -> bytes:
         """Return the lines of one response, by the request's id and origin, and its connection."""
-        is_own = request_id is not None or connection is not None or not (date and cors)
-        if not is_own and (origin is None or self.any_origin):
-            return self.shared_at(self._clock())
-        self.shared()
-        lines = f"{self._date if date else ''}{self._cors(origin) if cors else ''}"
-        if self.is_guarded:
-            lines += _NO_REFERRER
+        lines = self.shared_at(self._clock())
+        if not (date and cors and (origin is None or self.any_origin)):
+            named = self._cors(origin) if cors else ""
+            lines = f"{self._date if date else ''}{named}".encode("latin-1") + self.referrer
         if request_id is not None:
-            lines += f"X-Request-Id: {request_id}\r\n"
+            lines += f"X-Request-Id: {request_id}\r\n".encode("latin-1")
         if connection is not None:
-            lines += f"Connection: {connection}\r\n"
-        return lines.encode("latin-1")
+            lines += f"Connection: {connection}\r\n".encode("latin-1")
+        return lines
 
     def _cors(self, origin: str | None) -> str:
         if self.any_origin:

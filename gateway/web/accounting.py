@@ -59,11 +59,10 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
     operation = _OPERATIONS.get(request.method, counted.OTHER)
     if operation == counted.APPEND and request.fields.closes:
         operation = counted.CLOSE
-    client_request_id = request_head.client_request_id(request)
+    is_known = request.fields.are_known
+    own_id = request.own.id if is_known else request_head.client_request_id(request)
     logged = logged_request(request, shared) if shared.log.enabled else None
-    return Exchange(
-        shared.unrouted, operation, client_request_id, shared.lines.new_request_id, logged
-    )
+    return Exchange(shared.unrouted, operation, own_id, shared.lines.new_request_id, logged)
 
 
 def shown_target(request: Request, shared: Context) -> str:

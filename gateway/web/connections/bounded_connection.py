@@ -122,7 +122,7 @@ class BoundedConnection(IncomingConnection):
             turn.add_behind(self)
             return
         self.enter(IDLE)
-        self.rest()
+        self._idle_until = self._loop.time() + self.owner.keepalive_s  # as `rest`
         if self._held:
             self.parse_held()
         if (self.shared.closing or self.has_fin) and self.is_idle:

@@ -161,11 +161,13 @@ class HttpConnection(PacedConnection):
     def start_request(self, request: Request) -> None:
         """Start the handler of a request."""
         if self.state is IDLE:
-            self.enter(TAKEN)
-        self.owner.connections.requests_count += 1
+            self.state = TAKEN  # which is permitted: `enter` would cost a call
+        owner = self.owner
+        owner.connections.requests_count += 1
         self.request, self.ends_with_fin = request, False
         self.began = self._loop.time()
-        self._step = step = self.step_of(request, self._on_handled)
+        context = None if self.shared.tracer is None else contextvars.copy_context()
+        self._step = step = Step(partial(owner.handlers.handle, request), self._on_handled, context)
         step.run(self._loop)
 
     def step_of(
@@ -177,14 +179,13 @@ class HttpConnection(PacedConnection):
 
     def _on_handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
         """Send the reply; a step of its own sends what cannot be written at once."""
-        request = self.request
+        request, handlers = self.request, self.owner.handlers
         assert request is not None, "its step has ended"
         try:
-            reply = (
-                self.owner.handlers.answer(request, outcome)
-                if error is None
-                else self.owner.handlers.refuse(request, error)
-            )
+            if error is None:
+                reply: WritableReply | None = handlers.answer(request, outcome)
+            else:
+                reply = handlers.refuse(request, error)
             is_sent = reply is not None and reply.write(self)
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the request is over
             self._on_replied(None, failure)
@@ -262,7 +263,7 @@ class HttpConnection(PacedConnection):
             if failure is not None:  # its frames refer to the request: a cycle
                 failure.__traceback__ = None
         if self.state is TAKEN and not self._ends and reply is not None and reply.keep_alive:
-            self.resume()
+            self.go_on()
         elif self.state in {TAKEN, DEAF}:
             self.force_close()
         if self.shared.closing:

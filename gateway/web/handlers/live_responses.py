@@ -16,7 +16,6 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry import tracing
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.request import exchange_of
-from gateway.web.requests.request_head import client_request_id
 
 if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer, ReaderClient
@@ -111,7 +110,7 @@ def stream_events(
     chunked = request.version.minor > 0
     connection = connection_of(request)
     common = shared.lines.own(
-        request_id=client_request_id(request),
+        request_id=exchange.client_request_id,
         origin=request.headers.get("Origin"),
         # Requests that the client sent ahead are lost: the connection ends with this response.
         connection="close" if connection.has_more else None,

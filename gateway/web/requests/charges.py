@@ -24,6 +24,8 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     if request.method in SAFE:
         return
     quotas.shedding.check(APPENDS)
+    if not (quotas.bounds_appends or quotas.bounds_creations):
+        return
     account = account_of(exchange.principal)
     if request.method == "PUT":
         who = quotas.create(request.connection.transport, request.fields.headers, account)

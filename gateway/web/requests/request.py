@@ -125,11 +125,6 @@ class Request:
         return self.whole is None and not self.body.is_eof()
 
     @property
-    def received(self) -> int:
-        """The number of received bytes of the body."""
-        return self.body.total_bytes if self.whole is None else len(self.whole)
-
-    @property
     def content_length(self) -> int | None:
         """The length of the body in bytes, or None if the request does not say."""
         if self.whole is not None:
@@ -159,7 +154,8 @@ class Request:
         """Count and log the request, which is over, and release its resources."""
         try:
             if self.exchange is not None:
-                self.exchange.finish(self.received, log, stopping=stopping)
+                size = self.body.total_bytes if self.whole is None else len(self.whole)
+                self.exchange.finish(size, log, stopping=stopping)
         finally:
             if self.held is not None:
                 self.held.close()
