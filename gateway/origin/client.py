@@ -26,7 +26,7 @@ from gateway.origin.connections import (
 from gateway.origin.health import HealthChecks
 from gateway.origin.in_step import InStep
 from gateway.origin.metrics import OriginMetrics, RequestsInFlight
-from gateway.origin.pending_answer import PendingOriginAnswer, answer_of, send
+from gateway.origin.pending_answer import answer_of, send
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import (
@@ -122,54 +122,35 @@ class Origin:
         body: bytes | AsyncIterable[bytes] | None = None,
         *,
         poll: bool = False,
-        block: bytes | None = None,
     ) -> AnyAnswer:
         """Send a request, and return the response once its head is there; the caller releases it.
-
-        `block` are the headers as `RawWay.block` makes them, where somebody has remembered that.
 
         Raises OriginUnreachable when nothing was sent, OriginTimeout, OriginBroken, LimitReached,
         BadRequest when a header cannot be sent, and whatever the body raises.
         """
-        if not poll and (body is None or isinstance(body, bytes)):
-            waiting = self._sent_raw(method, target, headers, body, block)
-            if waiting is not None:
-                return await answer_of(waiting)
-        return await self._sent_in_task(method, target, headers, body, poll=poll)
+        return await answer_of(self.sent(method, target, headers, body, poll=poll))
 
     def sent(
-        self, method: str, target: str, headers: CIMultiDict[str], *, block: bytes | None = None
-    ) -> Awaitable[AnyAnswer]:
-        """Send a request without a body as `send` does, and return what its answer is awaited by.
-
-        Whoever awaits it has a Waiting leave when they are cancelled.
-        """
-        waiting = self._sent_raw(method, target, headers, None, block)
-        return self._sent_in_task(method, target, headers, None) if waiting is None else waiting
-
-    async def _sent_in_task(
         self,
         method: str,
         target: str,
         headers: CIMultiDict[str],
-        body: bytes | AsyncIterable[bytes] | None,
+        body: bytes | AsyncIterable[bytes] | None = None,
         *,
         poll: bool = False,
-    ) -> OriginAnswer:
-        await in_task()
-        return await self.send_by_client(method, target, headers, body, poll=poll)
+        block: bytes | None = None,
+    ) -> Awaitable[AnyAnswer]:
+        """Send a request as `send` does, and return what its answer is awaited by.
 
-    def _sent_raw(
-        self,
-        method: str,
-        target: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
-        block: bytes | None,
-    ) -> PendingOriginAnswer | None:
-        """Send a request by the raw way, unless that is not for it."""
+        `block` are the headers as `RawWay.block` makes them, where somebody has remembered that.
+        Whoever awaits it has a PendingOriginAnswer cancelled when they are cancelled.
+        """
         raw = self.raw
-        return None if raw is None else send(raw, method, target, block or raw.block(headers), body)
+        if raw is not None and not poll and (body is None or isinstance(body, bytes)):
+            pending = send(raw, method, target, block or raw.block(headers), body)
+            if pending is not None:
+                return pending
+        return self.send_by_client(method, target, headers, body, poll=poll)
 
     async def send_by_client(
         self,
@@ -181,6 +162,7 @@ class Origin:
         poll: bool = False,
     ) -> OriginAnswer:
         """Do as `send` by aiohttp's client, which can send every kind of request."""
+        await in_task()
         check_text(headers)
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout

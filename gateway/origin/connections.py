@@ -121,8 +121,8 @@ class Connector(aiohttp.TCPConnector):
             connection, used_at = idle.pop()
             assert isinstance(connection, RawConnection), "made here"
             now = monotonic()
-            is_fresh = used_at >= now - KEEP_ALIVE_S
-            if not is_fresh or connection.should_close or not connection.is_connected():
+            transport = connection.transport  # it is left when anything else ends the connection
+            if used_at < now - KEEP_ALIVE_S or transport is None or transport.is_closing():
                 connection.close()
             elif now - used_at >= REST_S and connection.has_unread:
                 self._rest(key, connection, now)  # the loop is about to read it
@@ -143,7 +143,8 @@ class Connector(aiohttp.TCPConnector):
         if verdict is KEEP:
             connection.is_idle = True
             self._conns[key].append((connection, now))
-            self._watch_kept()
+            if self._cleanup_handle is None:
+                self._cleanup()  # closes what is kept too long, again and again while any is kept
         elif verdict is REST:
             self._rest(key, connection, now)
         else:
@@ -166,14 +167,10 @@ class Connector(aiohttp.TCPConnector):
         if self.in_step.end_rest(connection, is_silent=is_silent) and not self._closed:
             # The last to be used: what comes later than a rest most probably finds it idle.
             self._conns[key].appendleft((connection, monotonic()))
-            self._watch_kept()
+            if self._cleanup_handle is None:
+                self._cleanup()
         else:
             connection.close()
-
-    def _watch_kept(self) -> None:
-        """Have aiohttp close what is kept too long."""
-        if self._cleanup_handle is None:
-            self._cleanup()  # which comes again as long as any is kept
 
     def adopt(self, key: ConnectionKey, connection: RawConnection) -> Connection:
         """Have aiohttp read the answer on one that was taken, and give it back."""

@@ -7,15 +7,17 @@ of a dozen lines takes 5. `plain_head` tries the patterns first.
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gateway.origin.in_step import AnswerKind
 from gateway.origin.whole_answer import VOLATILE
 from gateway.protocol import http1
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Sequence
 
 IN_CHUNKS = -1  # the size of a chunked body
 # To compile a pattern takes 300 us, and each use saves 4.
@@ -32,15 +34,14 @@ _SIZE = r"([0-9]{1,15}+)"
 _LENGTH = "content-length"
 
 
-class HeadKind:
+class HeadKind(Struct, eq=False):
     """The part that equal heads have in common; `stable` is as in WholeAnswer."""
 
-    __slots__ = ("is_last", "stable", "status")
-
-    def __init__(self, status: int, stable: Hashable | None, *, is_last: bool) -> None:
-        self.status = status
-        self.stable = stable
-        self.is_last = is_last  # the server closes the connection after it
+    status: int
+    stable: Hashable | None
+    is_last: bool  # the server closes the connection after it
+    answer_kind: AnswerKind
+    is_misframed: bool  # it announces a body that it may not have
 
 
 class PlainHead(Struct, eq=False):
@@ -117,6 +118,7 @@ class HeadPatterns:
 def _pattern_of(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
     """Return a pattern of the head, which begins with its status line; None if none fits."""
     texts, names = [], []
+    has_body = http1.has_body(head.kind.status)
     for line in lines:
         text = line.decode("latin-1")
         spelling, _, value = text.partition(":")
@@ -125,10 +127,12 @@ def _pattern_of(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
             texts.append(re.escape(text))
             continue
         form = _SIZE if name == _LENGTH else _VALUE
+        if name == _LENGTH and not has_body:  # whether it is misframed depends on the value
+            form = f"({re.escape(value[1:])})"
         if re.fullmatch(f" {form}", value) is None:
             return None
         names.append(name)
         texts.append(f"{re.escape(spelling)}: {form}")
-    has_length = head.size != IN_CHUNKS and http1.has_body(head.kind.status)
+    has_length = head.size != IN_CHUNKS and has_body
     text = r"\r\n".join([*texts, r"\r\n"])
     return _Pattern(text, head.kind, tuple(names), None if has_length else head.size)

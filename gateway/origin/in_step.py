@@ -71,14 +71,16 @@ class ReuseDecision(Enum):
 KEEP, REST, CLOSE = ReuseDecision
 
 
-def kind_of(status: int, *, is_head: bool) -> AnswerKind:
-    """Return the kind of an answer."""
-    return HEAD if is_head else _BY_STATUS.get(status, WHOLE)
+def end_of(
+    status: int, length: str | None, *, is_head: bool, is_coded: bool
+) -> tuple[AnswerKind, bool]:
+    """Return the kind of an answer, and whether it is misframed.
 
-
-def is_misframed(status: int, length: str | None, *, is_coded: bool) -> bool:
-    """Return whether a 204 announces a body, which it may not (RFC 9110, section 8.6)."""
-    return status == 204 and (is_coded or http1.content_length(length or "0") != 0)
+    It is if a 204 announces a body, which it may not (RFC 9110, section 8.6).
+    """
+    kind = HEAD if is_head else _BY_STATUS.get(status, WHOLE)
+    announces = kind is NO_CONTENT and (is_coded or http1.content_length(length or "0") != 0)
+    return kind, announces
 
 
 class ConnectionHistory:
@@ -87,10 +89,11 @@ class ConnectionHistory:
     `note` is given what was made of an answer, and the function that drops it.
     """
 
-    __slots__ = ("_drops", "began_at", "has_bodyless", "is_doubted", "is_spoiled", "last")
+    __slots__ = ("_drops", "has_bodyless", "is_doubted", "is_spoiled", "last", "over_at")
 
     def __init__(self) -> None:
-        self.began_at = monotonic()
+        # Monotonic time after which the connection has to rest before its next request.
+        self.over_at = monotonic() + LONGEST_UNKNOWN_S
         self.last: AnswerKind | None = None
         self.has_bodyless = False  # an answer among those that came
         self.is_doubted = False  # the server has sent a surplus on another connection meanwhile
@@ -107,11 +110,9 @@ class ConnectionHistory:
         """Have `drop` called if the answer turns out to be another's; False if it has already."""
         if not self.is_spoiled:
             self._drops[key] = drop
+            if len(self._drops) >= MOST_COPIES:
+                self.over_at = 0.0
         return not self.is_spoiled
-
-    def is_over(self, now: float) -> bool:
-        """Return whether the connection has to rest before its next request."""
-        return now - self.began_at > LONGEST_UNKNOWN_S or len(self._drops) >= MOST_COPIES
 
     def spoil(self) -> int:
         """Drop everything made of the answers; return how many drops there were."""
@@ -194,12 +195,13 @@ class InStep:
         kind = history.last
         if server is None or kind is None:
             return KEEP
-        if server.is_plain and kind is WHOLE and not history.is_over(now):
+        is_over = now > history.over_at
+        if server.is_plain and kind is WHOLE and not is_over:
             return KEEP
         if not history.is_doubted:
             if server.may_spill_after(history):
                 return CLOSE
-            if not (server.needs_rest(kind, now) or history.is_over(now)):
+            if not (server.needs_rest(kind, now) or is_over):
                 return KEEP
         return REST if server.resting < MOST_RESTING else CLOSE
 

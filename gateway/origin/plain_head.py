@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from gateway.origin.head_patterns import IN_CHUNKS, HeadKind, HeadPatterns, PlainHead
+from gateway.origin.in_step import end_of
 from gateway.origin.whole_answer import VOLATILE
 from gateway.protocol import http1
 
@@ -82,11 +83,14 @@ class PlainHeads:
                 stable.append(same)
         is_last = others.pop(_CONNECTION, None) is not None
         is_coded = others.pop(_CODING, None) is not None
-        size = _size(others.get(_LENGTH), is_coded, is_head or not http1.has_body(status))
+        length = others.get(_LENGTH)
+        size = _size(length, is_coded, is_head or not http1.has_body(status))
         if size is None:
             return None
         stable_lines = None if _UNREMEMBERED in others else tuple(stable)
-        return PlainHead(HeadKind(status, stable_lines, is_last=is_last), others, body_start, size)
+        end, misframed = end_of(status, length, is_head=is_head, is_coded=is_coded)
+        kind = HeadKind(status, stable_lines, is_last, end, misframed)
+        return PlainHead(kind, others, body_start, size)
 
     def _learn_status(self, line: bytes) -> int:
         match = _STATUS.match(line)

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from typing_extensions import override
 
 from gateway.origin.head_patterns import IN_CHUNKS
-from gateway.origin.in_step import REST_S, ConnectionHistory, is_misframed, kind_of
+from gateway.origin.in_step import REST_S, ConnectionHistory, end_of
 from gateway.origin.plain_bodies import GATHERED_BYTES, ByLength, InChunks
 from gateway.origin.plain_head import PlainHeads
 from gateway.protocol import http1
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.origin.head_patterns import PlainHead
-    from gateway.origin.in_step import InStep, ServerBehaviour
+    from gateway.origin.in_step import AnswerKind, InStep, ServerBehaviour
 
 # How long the rest of a body may take that is gathered: a reader of a slow one is given its parts.
 GATHERING_S = 0.02
@@ -146,15 +146,13 @@ class RawConnection(ResponseHandler):
         # Asked for once: one kind of loop makes an object for it each time.
         self._descriptor = transport.get_extra_info("socket").fileno()
 
-    def note_answer(
-        self, status: int, length: str | None, *, is_head: bool, is_coded: bool
-    ) -> None:
+    def note_answer(self, kind: AnswerKind, is_misframed: bool) -> None:
         """Note what the head of an answer says of its end."""
         if monotonic() - self._sent_at >= REST_S:
             # Nothing has come for so long before it: it is no surplus, and the earlier were none.
             self.history = ConnectionHistory()
-        self.history.add(kind_of(status, is_head=is_head))
-        if not is_head and is_misframed(status, length, is_coded=is_coded):
+        self.history.add(kind)
+        if is_misframed:
             self.force_close()
 
     @override
@@ -195,11 +193,11 @@ class RawConnection(ResponseHandler):
             self.detach(data)
         elif head.body_start + head.size == len(data) and head.size >= 0:  # as most are
             self.question = None
-            self._note(question, head)
+            self.note_answer(head.kind.answer_kind, head.kind.is_misframed)
             question.on_response(self, head, data[: head.body_start], data[head.body_start :])
         elif not head.size and (question.is_head or not http1.has_body(head.kind.status)):
             self.question = None
-            self._note(question, head)
+            self.note_answer(head.kind.answer_kind, head.kind.is_misframed)
             self._spill_behind(data[head.body_start :])
             question.on_response(self, head, data[: head.body_start], b"")
         else:
@@ -216,14 +214,10 @@ class RawConnection(ResponseHandler):
         elif body.whole is not None:
             head_bytes = self._came[0][: head.body_start]
             self._forget()
-            self._note(question, head)
+            self.note_answer(head.kind.answer_kind, head.kind.is_misframed)
             question.on_response(self, head, head_bytes, body.whole)
         elif self._gathering is None:
             self._gathering = self._loop.call_later(GATHERING_S, self.detach)
-
-    def _note(self, question: RawQuestionLike, head: PlainHead) -> None:
-        length = head.volatile.get("content-length")
-        self.note_answer(head.kind.status, length, is_head=question.is_head, is_coded=False)
 
     def detach(self, more: bytes = b"") -> bool:
         """Stop parsing, and pass the received bytes to the question; return False without one."""
@@ -286,7 +280,7 @@ class RawConnection(ResponseHandler):
             length = message.headers.get(hdrs.CONTENT_LENGTH)
             is_coded = hdrs.TRANSFER_ENCODING in message.headers
             is_head = self._skip_payload
-            self.note_answer(message.code, length, is_head=is_head, is_coded=is_coded)
+            self.note_answer(*end_of(message.code, length, is_head=is_head, is_coded=is_coded))
         super().feed_data(data, size)
 
     @override

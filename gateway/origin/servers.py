@@ -199,7 +199,7 @@ class OriginServer:
         """Note the head of an answer to a request for `target`."""
         if status >= 500 or self.errors.count:
             self.errors.note(status, target)
-        if self._silences or not self.up:
+        if self._silences or self.why_unhealthy is not None:
             self.recovered()
 
     def silent(self, why: str) -> None:
@@ -238,8 +238,9 @@ class OriginServers:
         """Without `tries` a server that is down is left alone until a check finds it well."""
         self._tries = tries
         self._servers = tuple(OriginServer(url, prefix) for url in urls)
-        self._tried_at = 0.0
-        self._chosen: OriginServer | None = self._servers[0]
+        self.used_at = 0.0  # loop time of the latest request
+        # The first server that is up, which gets the requests; None if none is up.
+        self.chosen: OriginServer | None = self._servers[0]
         self._changes = 0
         for server in self._servers:
             server.on_change = self._note_change
@@ -251,60 +252,42 @@ class OriginServers:
     def __iter__(self) -> Iterator[OriginServer]:
         return iter(self._servers)
 
-    def next(self, but: Collection[OriginServer] = ()) -> OriginServer | None:
-        """Return the first server that is up and not in `but`, or None."""
-        for one in self._servers:  # asked for each request: no generator
-            if one.why_unhealthy is None and one not in but:
-                return one
-        return None
-
     def following(self, but: Collection[OriginServer]) -> OriginServer | None:
         """Return the server for a request that has failed at those in `but`, or None.
 
         While all of several servers are down, each counts as up: the checks themselves may be at
         fault, and a request shows at least as much as a check.
         """
-        server = self.next(but)
-        if server is None and self._tries and len(self._servers) > 1 and self.are_down():
-            return next((one for one in self._servers if one not in but), None)
-        return server
+        counts_all = self.chosen is None and self._tries and len(self._servers) > 1
+        found = (one for one in self._servers if (one.up or counts_all) and one not in but)
+        return next(found, None)
 
     def are_down(self) -> bool:
         """Return whether no server is up."""
-        return self.next() is None
+        return self.chosen is None
 
     @property
     def incarnation(self) -> str:
         """The name of the server that gets requests now, or "" if none is up."""
-        server = self.next()
-        return "" if server is None else server.incarnation
+        return "" if self.chosen is None else self.chosen.incarnation
 
     def _note_change(self) -> None:
         """Give all servers new incarnations if requests go to another one from now on."""
-        before, self._chosen = self._chosen, self.next()
-        if before is not self._chosen:
+        before, self.chosen = self.chosen, next((one for one in self._servers if one.up), None)
+        if before is not self.chosen:
             self._changes += 1
             for server in self._servers:
                 server.incarnation = f"{server.url} {self._changes}"
 
-    def up_now(self, now: float) -> OriginServer | None:
-        """Return the first server that is up, and note its use at `now` (loop time)."""
-        server = self.next()
-        if server is not None:
-            self._tried_at = now
-        return server
-
     def first(self) -> OriginServer:
         """Return the first server that is up. Raises OriginUnreachable."""
         now = asyncio.get_running_loop().time()
-        server = self.up_now(now)
+        server = self.chosen or self.following(())
         if server is not None:
+            self.used_at = now
             return server
-        server = self.following(())
-        if server is not None:
-            return server
-        if self._tries and now - self._tried_at >= TRIED_EVERY_S:
-            self._tried_at = now
+        if self._tries and now - self.used_at >= TRIED_EVERY_S:
+            self.used_at = now
             return self._servers[0]  # which may be back before the next check
         raise OriginUnreachable(f"the origin {self._servers[0].why_unhealthy}")
 
@@ -314,7 +297,7 @@ class OriginServers:
 
     def why_unhealthy(self) -> str | None:
         """Return why no server is up, with the reason of each, or which one is failing, or None."""
-        if self.next() is not None:
+        if self.chosen is not None:
             failing = [f"{one.url} {one.errors.why}" for one in self._servers if one.errors.why]
             return "; ".join(failing) or None
         return "; ".join(f"{server.url} {server.why_unhealthy}" for server in self._servers)

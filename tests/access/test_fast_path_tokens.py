@@ -90,7 +90,7 @@ async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
         fields = [*blocks._fields.fresh.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
         templates = gateway.edge.requests.templates._templates
-        sent = alike_appends_of(gateway)._sent
+        sent = alike_appends_of(gateway)._blocks.fresh
         assert templates
         assert sent
         assert CANARY not in f"{templates}{sent}{[dict(one.headers) for one in fields]}"

@@ -15,7 +15,7 @@ from tests.edge.both_ways import EXAMPLES, running_pair
 from tests.support.examples import at_least
 from tests.support.guarded_gateway import bearer, token, tokens_file
 from tests.support.raw_origin import answer
-from tests.support.serving import EDGE, alike_appends_of, edge_handlers_of, post
+from tests.support.serving import EDGE, alike_appends_of, post
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,8 +202,8 @@ def test_an_append_has_the_same_result_whether_or_not_its_fields_are_cached(
         """Remember nothing of an append."""
 
     with running_pair(route, options, bearer("all")) as (runner, pair):
-        handlers = edge_handlers_of(pair.closed.gateway)
-        handlers._alike = take_a_closer_look  # type: ignore[assignment,method-assign]
+        alike = alike_appends_of(pair.closed.gateway)
+        alike.send = take_a_closer_look  # type: ignore[assignment,method-assign]
         who = WHO if is_guarded else st.just(())
         alike_ones = [(one, (bearer("all"),) if is_guarded else ()) for one in ALIKE]
 
@@ -216,6 +216,6 @@ def test_an_append_has_the_same_result_whether_or_not_its_fields_are_cached(
         for_all()
         alike = alike_appends_of(pair.open.gateway)
     if route.get("auth") != "origin":  # which knows its readers by their fields
-        assert len(alike._sent) >= 1, "too few were alike"
+        assert len(alike._blocks) >= 1, "too few were alike"
     assert len(alike._patterns) > 1, "too few were answered alike"
     assert len(statuses) >= at_least(8, 2), "answers of too few kinds"

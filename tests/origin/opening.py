@@ -67,7 +67,7 @@ async def send(
 
 async def keep_one(origin: Origin) -> None:
     """Have a connection to the server of choice in the pool, where one can be made."""
-    server = origin.servers.next()
+    server = origin.servers.chosen
     assert origin._pooled is not None, "open"
     connector = connector_of(origin._pooled)
     if server is None or connector.closed:

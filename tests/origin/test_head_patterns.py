@@ -38,6 +38,8 @@ def told(head: PlainHead | None) -> object:
         kind.status,
         kind.stable,
         kind.is_last,
+        kind.answer_kind,
+        kind.is_misframed,
         list(head.volatile.items()),
         head.body_start,
         head.size,
@@ -49,7 +51,9 @@ def head_of(lines: list[tuple[str, str, str]], status: str, framing: str) -> byt
     return "\r\n".join([f"HTTP/1.1 {status}", *fields, framing, "", ""]).encode("latin-1")
 
 
-FRAMINGS = st.sampled_from(["Content-Length: 2", "Content-Length: 012", CHUNKED, "A: b"])
+FRAMINGS = st.sampled_from(
+    ["Content-Length: 2", "Content-Length: 0", "Content-Length: 012", CHUNKED, "A: b"]
+)
 
 
 @settings(max_examples=300 if IS_WHOLE else 25)

@@ -194,7 +194,7 @@ def test_a_connection_rests_after_a_bounded_number_of_history_entries(is_more: b
     history = ConnectionHistory()
     for number in range(MOST_COPIES - 1 + is_more):
         history.note(number, lambda: None)
-    assert history.is_over(history.began_at) == is_more
+    assert (history.over_at == 0.0) == is_more
 
 
 def test_a_drop_that_raises_does_not_prevent_the_others() -> None:

@@ -273,4 +273,4 @@ def edge_handlers_of(gateway: Serving) -> EdgeHandlers:
 
 def alike_appends_of(gateway: Serving) -> AlikeAppends:
     """Return what is remembered of the appends of the route to the origin."""
-    return edge_handlers_of(gateway)._alikes[EDGE]
+    return edge_handlers_of(gateway).alike_appends[gateway.edge]

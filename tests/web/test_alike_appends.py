@@ -69,6 +69,21 @@ async def test_appends_pipelined_behind_a_forwarded_one_are_answered_in_order() 
         assert len(raw.heard) == 4
 
 
+async def test_a_defect_in_the_rules_for_an_answer_is_a_500_and_costs_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        with monkeypatch.context() as patch:
+            patch.setattr(alike_appends.AlikeAppends, "respond", fail)
+            assert (await gateway.ask(post(S, b"x"))).status == 500
+        assert (await gateway.ask(post(S, b"x"))).status == 204
+        assert raw.closed == 0
+
+
 async def test_a_long_response_to_an_append_is_read_no_faster_than_the_client_reads() -> None:
     part, sent = bytes(1 << 20), 0
 
@@ -127,9 +142,9 @@ async def test_cached_requests_and_responses_of_appends_are_bounded(
             for _ in range(2):
                 assert (await client.ask(post(S, b"x", line))).status in {200, 204}
             kept = alike_appends_of(gateway)
-            assert max(len(kept._sent), len(kept._patterns)) <= 3
+            assert max(len(kept._blocks), len(kept._patterns)) <= 3
         kept = alike_appends_of(gateway)
-        assert len(kept._sent if kind == "requests" else kept._patterns) > 0
+        assert len(kept._blocks if kind == "requests" else kept._patterns) > 0
 
 
 async def test_an_append_with_an_authorization_header_is_not_cached() -> None:
@@ -137,4 +152,4 @@ async def test_an_append_with_an_authorization_header_is_not_cached() -> None:
         await begin(gateway)
         assert (await gateway.ask(post(S, b"x", "Authorization: Bearer a"))).status == 204
         assert "Authorization: Bearer a" in raw.heard[-1].fields
-        assert alike_appends_of(gateway)._sent == {}
+        assert len(alike_appends_of(gateway)._blocks) == 0

@@ -37,7 +37,7 @@ READ = "s?offset=-1"
 REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte the same, and else
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, with what answers it: a log in memory, or an origin.
-APPEND, CREATE, HEAD, PASSED_ON = 145, 168, 72, 145
+APPEND, CREATE, HEAD, PASSED_ON = 145, 168, 72, 90
 CREATION, CREATION_TOGETHER = 85, 75  # by its plan: alone, and each of those that are pipelined
 OWN_MISS, MISS = 215, 240  # a read that is not cached
 OWN_ID = 6  # more for an X-Request-Id

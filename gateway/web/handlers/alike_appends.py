@@ -1,61 +1,61 @@
-"""Forward appends with remembered request fields and remembered patterns of answers.
+"""Forward appends with cached request fields and cached patterns of answers.
 
 A client sends the same fields with each append, and an origin answers each with the same head
-except for an offset and a date. So the results of the rules in `web.handlers.passing_on` are
-remembered. Computing them again would be most of the cost of forwarding an append.
+except for an offset and a date. So the results of the rules in `web.handlers.forwarding` are
+cached. Computing them again would be most of the cost of forwarding an append.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from typing_extensions import override
+
 from gateway.edge.multi_append import offers
+from gateway.errors import OF_THE_ORIGIN, OriginBroken, OriginTimeout
+from gateway.later import Later
 from gateway.origin.raw_way import RawWay
 from gateway.protocol import http1
-from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.http.forwarding import check_loop
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
-from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.requests import is_closing
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
+from gateway.stepped import Step
 from gateway.web.handlers.forwarding import (
     ForwardedRequest,
     fields_to_client,
     fields_to_origin,
+    forwarded,
     relayed,
 )
-from gateway.web.requests.request_head import scheme
+from gateway.web.requests.aging_table import AgingTable
+from gateway.web.requests.request_body import at_hand
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from multidict import CIMultiDict, MultiMapping
-
     from gateway.edge.followed.doubts import Tails
     from gateway.edge.route import EdgeRoute
-    from gateway.origin.whole_answer import WholeAnswer
+    from gateway.errors import HeadgateError
+    from gateway.later import LaterWaiter
+    from gateway.origin.response import OriginAnswer
+    from gateway.origin.whole_answer import AnyAnswer, PendingRequest, WholeAnswer
     from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.runtime.request_fields import RequestFields
     from gateway.web.handlers.forwarding import ForwardingEffects
     from gateway.web.requests.request import Request
 
-# Entries per route, of request fields and of answers: 4 MB each; a full table is cleared.
-REMEMBERED = 2048
+REMEMBERED = 2048  # entries per route, of request fields and of answers: 4 MB each
 # Fields by which an answer names other URLs that a write has changed (RFC 9111 section 4.4).
 _NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()
 
 
-class SentFields(NamedTuple):
-    """The header fields to the origin, for appends with equal fields from one address."""
-
-    headers: MultiMapping[str]  # as received; held, so that their id is not reused
-    fields: CIMultiDict[str]
-    block: bytes | None  # the fields as bytes, if they can be sent as they are
-
-
 class Pattern(NamedTuple):
-    """The remembered response and effects of answers to appends that differ only in values.
+    """The cached response and effects of answers to appends that differ only in values.
 
     `head` is a format for the values of the fields in `slots`.
     """
@@ -70,98 +70,168 @@ class Pattern(NamedTuple):
 
     def fill(self, answer: WholeAnswer) -> RouteAnswer:
         """Return the response for an answer of this pattern."""
-        volatile = answer.volatile
-        head = (self.head % tuple([volatile[name] for name in self.slots])).encode(
-            "utf-8", "surrogateescape"
-        )
+        values = tuple(map(answer.volatile.__getitem__, self.slots))
+        head = (self.head % values).encode("utf-8", "surrogateescape")
         like, body = self.like, answer.body
         relayed = RelayedResponse(like.status, head, body, len(body), like.own_date, like.own_cors)
         return RouteAnswer(relayed, self.cache)
 
 
+class ForwardedAppend(Later["RouteAnswer"]):
+    """The future response to an append that was sent to the origin: an `AnswerReceiver`."""
+
+    __slots__ = ("appends", "completion", "question", "read", "request", "tails")
+    appends: AlikeAppends
+    request: Request
+    read: EdgeRead
+    tails: Tails
+    question: PendingRequest | None  # None once it is answered
+    completion: Step[RouteAnswer] | None  # of an answer that needs the full rules
+
+    def on_answer(self, answer: WholeAnswer) -> None:
+        """Set the response by a pattern, if the answer has one."""
+        self.question = None
+        try:
+            response = self.appends.respond(self, answer)
+        except Exception as error:  # noqa: BLE001 - its client gets it
+            self._end(None, error)
+            return
+        if response is None:
+            self._complete(answer)
+        else:
+            self.set_result(response)
+
+    def on_partial_answer(self, answer: OriginAnswer) -> None:
+        """Set the response by the full rules; its body is relayed while it arrives."""
+        self.question = None
+        self.request.call_at_end(answer.release)
+        self._complete(answer)
+
+    def on_failure(self, error: HeadgateError) -> None:
+        """Set the error, and invalidate what the append may have changed."""
+        self.question = None
+        if isinstance(error, OriginBroken | OriginTimeout):
+            self._invalidate()
+        self._end(None, error)
+
+    @override
+    def unsubscribe(self, waiter: LaterWaiter) -> None:
+        """Abandon the append if it is not answered: its request was cancelled."""
+        super().unsubscribe(waiter)
+        if self.done():
+            return
+        if self.completion is not None:
+            self.completion.cancel()
+        elif self.question is not None:
+            self.question.abandon()
+        self._invalidate()
+
+    def _complete(self, answer: AnyAnswer) -> None:
+        """Set the response by the rules for all forwarded requests."""
+        request, route, passing = self.request, self.appends.route, self.appends.passing
+        passed = forwarded(request, self.read, self.tails)
+        sent = fields_to_origin(request, route, request.headers)
+        self.completion = Step(partial(passing.complete, passed, route, sent, answer), self._end)
+        self.completion.run()
+
+    def _end(self, response: RouteAnswer | None, error: BaseException | None) -> None:
+        """Set the response, or an error, which is logged if the origin has given no answer."""
+        if error is None:
+            assert response is not None, "a write is not handed over"
+            self.set_result(response)
+            return
+        if isinstance(error, OF_THE_ORIGIN):
+            self.appends.route.log_failure(error, self.read.path)
+        self.set_exception(error)
+
+    def _invalidate(self) -> None:
+        passed = forwarded(self.request, self.read, self.tails)
+        self.appends.passing.invalidate_unsure(passed, self.appends.route)
+
+
 class AlikeAppends:
-    """The remembered request fields and answers of appends to one route of an HTTP origin."""
+    """The cached request fields and answers of appends to one route of an HTTP origin."""
 
     def __init__(self, route: EdgeRoute, passing: ForwardingEffects) -> None:
-        self._route = route
-        self._passing = passing
-        self._sent: dict[tuple[int, str], SentFields] = {}
-        self._patterns: dict[tuple[str | None, Hashable], Pattern | None] = {}
+        self.route = route
+        self.passing = passing
+        # By the fields of a request and the address that it came from: those for the origin.
+        self._blocks: AgingTable[tuple[RequestFields, str], bytes] = AgingTable(REMEMBERED)
+        self._patterns: AgingTable[tuple[str | None, Hashable], Pattern] = AgingTable(REMEMBERED)
 
-    def fields_for(self, request: Request, path: str) -> SentFields | None:
-        """Return the fields to send an append with; None if the full rules are needed."""
-        shared_fields, address = request.fields, peer_of(request.transport) or ""
-        sent = self._sent.get((id(shared_fields.headers), address))
-        sent = sent or self._rendered(request, path, address)
-        own = request.own.fields
-        if sent is None or not own:
-            return sent
-        fields, lines = sent.fields.copy(), ""
-        fields.update(own)
-        for name, value in own:
-            lines += f"{name}: {value}\r\n"
-        block = None if sent.block is None else sent.block + lines.encode()
-        return SentFields(sent.headers, fields, block)
+    def send(self, request: Request, target: str) -> ForwardedAppend | None:
+        """Send an append to the origin, and return its future response.
 
-    def _rendered(self, request: Request, path: str, address: str) -> SentFields | None:
-        route, headers = self._route, request.fields.headers
+        Return None, and send nothing, if it needs the full rules, or no connection is idle. Raises
+        LoopDetected.
+        """
+        route, transport = self.route, request.connection.transport
+        raw, body = route.origin.raw, request.whole or at_hand(request)
+        if raw is None or body is None or transport is None or "?" in target:
+            return None
+        if route.subscriptions is not None:  # they store something first, and may have to wait
+            return None
+        key = request.fields, peer_of(transport) or ""
+        block = self._blocks.fresh.get(key) or self._blocks.find(key)
+        if block is None and (block := self._rendered(request, key)) is None:
+            return None
+        for name, value in request.own.fields:
+            block += f"{name}: {value}\r\n".encode()
+        append, read = ForwardedAppend(), route.parse(target)
+        append.appends, append.request, append.read, append.completion = self, request, read, None
+        append.tails = route.feeds.doubts.tails(read.path)
+        append.question = raw.send("POST", read.target, block, body, append)
+        return None if append.question is None else append
+
+    def _rendered(self, request: Request, key: tuple[RequestFields, str]) -> bytes | None:
+        """Return the fields for the origin of requests like this one, without its own.
+
+        Return None if the full rules are needed.
+        """
+        headers = request.fields.headers
+        check_loop(headers, self.route.requests.via)
         if FORKED_FROM in headers or MULTI in headers:
             return None
-        named = canonical_host(headers.get("Host", ""))
-        sender = RequestSender(address, scheme(request), named)
-        fields = fields_to_origin(
-            route, route.requests.headers_for_origin("POST", path, headers), sender
-        )
-        sent = SentFields(headers, fields, RawWay.block(fields))
-        if request.fields.are_known:
-            if len(self._sent) >= REMEMBERED:
-                self._sent.clear()
-            self._sent[id(headers), address] = sent
-        return sent
+        block = RawWay.block(fields_to_origin(request, self.route, headers))
+        if block is not None and request.fields.are_known:
+            self._blocks.add(key, block)
+        return block
 
-    def respond(
-        self, request: Request, read: EdgeRead, tails: Tails, answer: WholeAnswer
-    ) -> RouteAnswer | None:
+    def respond(self, append: ForwardedAppend, answer: WholeAnswer) -> RouteAnswer | None:
         """Apply an answer's effects and return its response; None if the full rules are needed.
 
-        The result is that of `ForwardingEffects.complete` for an accepted append.
+        The result is that of `ForwardingEffects.complete`.
         """
         # Age goes into the Cache-Status line, which is part of the pattern. It is nearly always 0.
         key = (answer.volatile.get("age"), answer.stable)
-        if key in self._patterns:
-            pattern = self._patterns[key]
-        else:
-            pattern = self._learn(key, request, read, answer)
+        pattern = self._patterns.fresh.get(key) or self._patterns.find(key)
+        if pattern is None:
+            pattern = self._learn(key, append, answer)
         tail = answer.volatile.get(_TAIL)
         if pattern is None or (pattern.is_repeat and not tail):
             return None
-        route = self._route
+        route, path = self.route, append.read.path
         if pattern.offers_multi is not None:
             route.multi_append.is_known = pattern.offers_multi
         if tail is not None:
-            route.feeds.doubts.note_answer(read.path, tails, tail)
+            route.feeds.doubts.note_answer(path, append.tails, tail)
         write = Write(
             prefix=route.prefix,
-            path=read.path,
+            path=path,
             only_grown=tail is not None,
             tail=tail,
-            closed=pattern.closes or request.fields.closes,
+            closed=pattern.closes or append.request.fields.closes,
         )
-        self._passing.announce_write(route, write)
+        self.passing.announce_write(route, write)
         return pattern.fill(answer)
 
     def _learn(
-        self,
-        key: tuple[str | None, Hashable],
-        request: Request,
-        read: EdgeRead,
-        answer: WholeAnswer,
+        self, key: tuple[str | None, Hashable], append: ForwardedAppend, answer: WholeAnswer
     ) -> Pattern | None:
-        pattern = _pattern(ForwardedRequest("POST", request.headers, read, ""), self._route, answer)
-        if answer.stable is not None:
-            if len(self._patterns) >= REMEMBERED:
-                self._patterns.clear()
-            self._patterns[key] = pattern
+        passed = ForwardedRequest("POST", append.request.headers, append.read, "")
+        pattern = _pattern(passed, self.route, answer)
+        if pattern is not None and answer.stable is not None:
+            self._patterns.add(key, pattern)
         return pattern
 
 

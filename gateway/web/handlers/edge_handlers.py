@@ -14,6 +14,7 @@ from gateway.access.principal import account_of
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
 from gateway.cache.rules import policy
 from gateway.edge.followed.snapshots import snapshot_of
+from gateway.edge.route import EdgeRoute
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -27,7 +28,6 @@ from gateway.live.contract import Parked
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import responses
 from gateway.protocol.http import cache_status, forwarding
-from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import FORKED_FROM
 from gateway.protocol.http.target import split
 from gateway.protocol.origins import edge_target, followed
@@ -43,14 +43,14 @@ from gateway.web.handlers.alike_appends import AlikeAppends
 from gateway.web.handlers.edge_presentation import present
 from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
-    ForwardedRequest,
     ForwardingEffects,
     fields_to_origin,
     fork_source,
+    forwarded,
+    sender_of,
 )
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
-from gateway.web.requests.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
@@ -58,9 +58,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.edge.followed.doubts import Tails
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.route import EdgeRoute
+    from gateway.later import Later
     from gateway.protocol.origins.edge_target import EdgeEvents, EdgeRead
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
@@ -84,15 +83,24 @@ class EdgeHandlers:
         self._routes = routes
         self._shared = shared
         self._passing = ForwardingEffects(shared)
-        self._alikes: dict[str, AlikeAppends] = {}  # by the prefix of their route
+        self.alike_appends = {
+            route: AlikeAppends(route, self._passing)
+            for route in routes
+            if isinstance(route, EdgeRoute)
+        }
 
     def operate(
         self, request: Request, target: str, route: EdgeRoute, _name: str
-    ) -> Coroutine[Any, Any, RouteAnswer | None]:
-        """Return a coroutine of the answer; its result is None after a hand-over."""
-        is_write = request.method != "GET" and policy.invalidates(request.method, 200)
-        request.limit_grace(LEFT_WRITE_S if is_write else 0.0)
+    ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
+        """Return what yields the answer, or None after a hand-over."""
         try:
+            if request.method == "POST":
+                append = self.alike_appends[route].send(request, target)
+                if append is not None:
+                    request.grace_s = LEFT_WRITE_S
+                    return append
+            is_write = request.method != "GET" and policy.invalidates(request.method, 200)
+            request.limit_grace(LEFT_WRITE_S if is_write else 0.0)
             return self._operation(request, target, route)
         except LoopDetected as error:
             route.log_failure(error, split(target)[0])
@@ -166,7 +174,7 @@ class EdgeHandlers:
         read = edge_target.resumed(read, request.headers)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
         cache_request = route.requests.cache_request(
-            _headers(request, route), _sender(request, route.requests.scheme), beginning
+            _headers(request, route), sender_of(request, route.requests.scheme), beginning
         )
         plain = route.feeds.apart.keyed(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
@@ -291,49 +299,24 @@ class EdgeHandlers:
 
     async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> RouteAnswer:
         tails = route.feeds.doubts.tails(read.path)
-        alike = self._alike(request, route)
-        sent = None if alike is None else alike.fields_for(request, read.path)
         body = self._body(request)
-        if sent is None:
-            fields, block = self._passed_on(request, route, body), None
-            await route.multi_append.check(request.method, read.target, fields)
-        else:
-            _, fields, block = sent
+        fields = self._passed_on(request, route, body)
+        await route.multi_append.check(request.method, read.target, fields)
         if route.subscriptions is not None:  # asked here, so that other routes make no call
             await route.before_write(request.method, read.path, request.headers, body)
         if request.method == "DELETE":
             request.resources().enter_context(route.feeds.writes.deleting(read.path))
         try:
-            answer = await route.origin.send(request.method, read.target, fields, body, block=block)
+            answer = await route.origin.send(request.method, read.target, fields, body)
         except (OriginBroken, OriginTimeout, asyncio.CancelledError):
-            self._passing.invalidate_unsure(self._passed(request, read, tails), route)
+            self._passing.invalidate_unsure(forwarded(request, read, tails), route)
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
         if not isinstance(answer, WholeAnswer):
             request.call_at_end(answer.release)
-        elif alike and sent and (answered := alike.respond(request, read, tails, answer)):
-            return answered
-        passed = self._passed(request, read, tails)
+        passed = forwarded(request, read, tails)
         return await self._passing.complete(passed, route, fields, answer)
-
-    def _alike(self, request: Request, route: EdgeRoute) -> AlikeAppends | None:
-        """Return the remembered appends of the route, for an append whose body is here."""
-        if request.method != "POST" or "?" in request.target:
-            return None
-        if request_body.at_hand(request) is None:
-            return None
-        alike = self._alikes.get(route.prefix)
-        if alike is None:
-            alike = self._alikes[route.prefix] = AlikeAppends(route, self._passing)
-        return alike
-
-    @staticmethod
-    def _passed(request: Request, read: EdgeRead, tails: Tails) -> ForwardedRequest:
-        """Return a request as its client made it, with what its answer may carry."""
-        reader_key = read.path if exchange_of(request).sends_reader_key else None
-        headers, base = request.headers, base_url(request)
-        return ForwardedRequest(request.method, headers, read, base, reader_key, tails)
 
     def _body(self, request: Request) -> bytes | AsyncIterable[bytes] | None:
         """Return the body of a request: whole if it is here, else as its parts come."""
@@ -346,8 +329,7 @@ class EdgeHandlers:
 
     def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
         """Return the header fields of a request for the origin."""
-        sender = _sender(request, scheme(request))
-        fields = fields_to_origin(route, _headers(request, route), sender)
+        fields = fields_to_origin(request, route, request.headers)
         source = fork_source(request.headers)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)
@@ -383,14 +365,9 @@ def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Cac
     """Return the cache request of a read; it is remembered for equal header fields."""
     shared = request.fields
     if not shared.are_known or route.requests.guard is not None:
-        sender = _sender(request, route.requests.scheme)
+        sender = sender_of(request, route.requests.scheme)
         return route.requests.cache_request(_headers(request, route), sender, read)
     address = peer_of(request.transport) or ""
     more = request.own.tells_more
     templates = route.requests.templates
     return templates.request(shared.headers, request.headers, address, read, tells_more=more)
-
-
-def _sender(request: Request, scheme: str) -> RequestSender:
-    """Return the sender of a request, for the forwarding fields."""
-    return RequestSender(peer_of(request.transport) or "", scheme, host(request))

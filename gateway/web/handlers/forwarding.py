@@ -19,6 +19,7 @@ from gateway.errors import BadRequest
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status, forwarding
+from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET, READER_KEY
 from gateway.protocol.http.paths import canonical_path
 from gateway.protocol.http.target import canonical_target, split
@@ -26,7 +27,10 @@ from gateway.protocol.origins import followed, repair
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
+from gateway.web.requests import request_head
+from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
@@ -34,9 +38,9 @@ if TYPE_CHECKING:
     from gateway.edge.followed.doubts import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.origin.whole_answer import AnyAnswer
-    from gateway.protocol.http.forwarding import RequestSender
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
 
 # Seconds that a write may go on after its client has disconnected. Most origins answer in time, so
 # that the outcome is known; then the connection to the origin is free for other requests.
@@ -59,6 +63,13 @@ class ForwardedRequest(NamedTuple):
     base_url: str
     key_of: str | None = None
     tails: Tails = ()
+
+
+def forwarded(request: Request, read: EdgeRead, tails: Tails) -> ForwardedRequest:
+    """Return a request as its client made it, with what its answer may carry."""
+    reader_key = read.path if exchange_of(request).sends_reader_key else None
+    headers, base = request.headers, request_head.base_url(request)
+    return ForwardedRequest(request.method, headers, read, base, reader_key, tails)
 
 
 class ForwardingEffects:
@@ -146,14 +157,20 @@ class ForwardingEffects:
             self._shared.purge(route.prefix, passed.read.path)
 
 
+def sender_of(request: Request, scheme: str) -> RequestSender:
+    """Return the sender of a request, for the forwarding fields."""
+    return RequestSender(peer_of(request.transport) or "", scheme, request_head.host(request))
+
+
 def fields_to_origin(
-    route: EdgeRoute, headers: MultiMapping[str], sender: RequestSender
+    request: Request, route: EdgeRoute, headers: MultiMapping[str]
 ) -> CIMultiDict[str]:
-    """Return the fields of a forwarded request: those of the client that the origin may see."""
-    is_admitted_here = route.access.guard is not None and route.requests.guard is None
+    """Return the fields of a forwarded request: those of its `headers` that the origin may see."""
+    target, is_guarded = request_head.target(request), route.access.guard is not None
+    is_admitted_here = is_guarded and route.requests.guard is None
     return forwarding.request_fields(
-        headers,
-        sender,
+        route.requests.headers_for_origin(request.method, target, headers),
+        sender_of(request, request_head.scheme(request)),
         route.requests.via,
         drop=route.identity.withheld,
         # Fields that identify a user reach the origin, unless a guard here has admitted the request
