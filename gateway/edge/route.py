@@ -33,7 +33,7 @@ from gateway.runtime.route import OPEN, StreamRoute
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.rare_lines import OutageLine
-from gateway.telemetry.traffic import Traffic, resume_kind
+from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,9 +49,8 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
-    from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess
+    from gateway.runtime.route import Checks, KeptAnswer, ParsedPoll, PlainGet, RouteAccess
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
@@ -180,9 +179,10 @@ class EdgeRoute(StreamRoute):
 
     @override
     def park(
-        self, connection: ParkableConnection, _name: str, read: LongPoll, headers: MultiMapping[str]
+        self, connection: ParkableConnection, poll: ParsedPoll, headers: MultiMapping[str]
     ) -> bool:
         """Let a long-poll wait in a feed, or answer it with news; return False if neither works."""
+        read = poll.read
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
         if read.offset is None or "Via" in headers or self.identity.identifies(headers):
             return False
@@ -191,18 +191,18 @@ class EdgeRoute(StreamRoute):
         if stream is None:
             return False
         position = stream.state.start_of(read.offset)
+        counted = self.traffic.polls[poll.resume_kind]
         if not stream.may_wait(position):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
                 size = http1.body_size(news)
-                self.traffic.polls[resume_kind(read.offset)].count_hit(size)
+                counted.count_hit(size)
                 if connection.principal is not None:
                     connection.principal.use.count(size)
             return news is not None
         try:
-            join = partial(self.feeds.join, stream)
-            park(connection, join, read, position)
+            park(connection, self.feeds.join(stream), read, position, counted)
         except HeadgateError:
             return False
         return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import EventChunk, groups
 from gateway.cache.single_flight import SingleFlight
@@ -95,7 +97,7 @@ class HostedFeedSource:
         state = self._table.present(active)
         if parked.position == NOW:  # wherever that is since the log has lost its end
             position = state.offset(state.tail)
-            return self.poll_ended(state, parked._replace(position=position))
+            return self.poll_ended(state, replace(parked, position=position))
         if parked.read.offset is None:  # the beginning, which may have moved on
             start = state.first
         else:

@@ -11,6 +11,8 @@ from gateway.errors import StreamGone
 from gateway.hosted.feed_source import HostedFeedSource
 from gateway.hosted.follower import HostedFollower
 from gateway.live.long_polls import HERD_S
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import Offset
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.runtime.context import Context
+    from gateway.runtime.route import ParsedPoll
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.metrics import Sample
@@ -64,6 +67,14 @@ class LiveRead(NamedTuple):
     from_first: bool
 
 
+class PollPlace(NamedTuple):
+    """The offset `position` of a stream in one of its states, after which long-polls wait."""
+
+    active: ActiveStream
+    state: StreamState
+    position: str
+
+
 class HostedFeeds:
     """The feeds of a route."""
 
@@ -86,6 +97,7 @@ class HostedFeeds:
         self._table = table
         self.reader = readers.plain
         self._limits = shared.limits
+        self.release_reader = shared.limits.release_reader
         self._tracer = shared.tracer
         self._feeds: set[HostedFeed] = set()
         self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
@@ -105,8 +117,31 @@ class HostedFeeds:
     def _source_of(self, view: View) -> HostedFeedSource:
         return self._folded_source if view.is_folded else self.source
 
+    def find_place(self, poll: ParsedPoll) -> PollPlace | None:
+        """Return where a long-poll can wait, or None. Raises HeadgateError.
+
+        Equal long-polls share it while the stream has this state, if it depends on nothing else.
+        """
+        active, offset = self._table.peek(poll.name), poll.read.offset
+        if active is None or active.state is None or not self._table.following.are_complete(active):
+            return None
+        state = self._table.present(active)
+        if state.closed:
+            return None
+        start = chunks.start_position(state, offset)
+        place = PollPlace(active, state, state.offset(start))
+        is_at_tail = start == state.tail
+        if not is_at_tail and not self._reaches(active, place.position, poll.read.view):
+            return None
+        if isinstance(offset, Offset) and offset.position > state.tail:
+            return None  # another gateway may know more: a handler asks the log
+        if is_at_tail and state.deadline is None and not self._table.is_shared:
+            poll.place = place
+        self._table.deadlines.touch(active)
+        return place
+
     @staticmethod
-    def reaches(active: ActiveStream, position: str, view: View) -> bool:
+    def _reaches(active: ActiveStream, position: str, view: View) -> bool:
         """Return whether the stream's feed can answer a poll from an offset before the tail."""
         follower = active.follower
         feed = follower.feeds.get(view) if isinstance(follower, HostedFollower) else None
@@ -118,19 +153,20 @@ class HostedFeeds:
         Raises LimitReached at the limit of readers.
         """
         self._limits.reader_joins()
+        follower = active.follower
+        found = follower.feeds.get(view) if isinstance(follower, HostedFollower) else None
+        if found is not None:
+            return found
         try:
-            return self._feed_of(active, state, view)
+            return self._new_feed(active, state, view)
         except BaseException:
-            self._limits.release_reader()
+            self.release_reader()
             raise
 
-    def _feed_of(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
+    def _new_feed(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
         follower = active.follower
         if not isinstance(follower, HostedFollower):
             follower = active.follower = HostedFollower(state, self._table, self.reader)
-        found = follower.feeds.get(view)
-        if found is not None:
-            return found
         if view.is_rendered:
             assert self.views is not None, "set where the route is made"
             feed = follower.adopt(view, self.views.feed(follower.stream, view, self))
@@ -222,7 +258,3 @@ class HostedFeeds:
         if follower.remove(feed) and not follower.feeds:
             active.follower = None
             self._table.following.unfollow(active)
-
-    def release_reader(self) -> None:
-        """Count one live reader less."""
-        self._limits.release_reader()

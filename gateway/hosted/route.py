@@ -5,7 +5,6 @@ Handlers and the fast path find it by its prefix; the process opens, drains and 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from gateway.errors import (
 from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.description import described
-from gateway.hosted.feeds import HostedFeeds
+from gateway.hosted.feeds import HostedFeeds, PollPlace
 from gateway.hosted.folded_reader import ChunkReaders, FoldedReader
 from gateway.hosted.kept_answers import kept_answer
 from gateway.hosted.reads import HostedReads
@@ -32,10 +31,8 @@ from gateway.protocol import responses
 from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.http.paths import MCP, RESERVED
-from gateway.protocol.requests import LongPoll, parse_target
-from gateway.protocol.streams import chunks
+from gateway.protocol.requests import parse_target
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
-from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.runtime.writes import Write
@@ -60,7 +57,14 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess, RunsLike
+    from gateway.runtime.route import (
+        Checks,
+        KeptAnswer,
+        ParsedPoll,
+        PlainGet,
+        RouteAccess,
+        RunsLike,
+    )
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 
@@ -158,30 +162,22 @@ class HostedRoute(StreamRoute):
 
     @override
     def park(
-        self, connection: ParkableConnection, name: str, read: LongPoll, _headers: Mapping[str, str]
+        self, connection: ParkableConnection, poll: ParsedPoll, _headers: Mapping[str, str]
     ) -> bool:
         """Add a long-poll to the feed if its offset is the tail or still in the feed."""
+        place: PollPlace | None = poll.place
         try:
-            active = self.table.peek(name)
             if (
-                active is None
-                or active.state is None
-                or not self.table.following.are_complete(active)
+                place is None
+                or place.active.state is not place.state
+                or place.active.follower is None  # it may have been dropped from the table
             ):
-                return False
-            state = self.table.present(active)
-            offset = read.offset
-            if state.closed:
-                return False
-            start = chunks.start_position(state, offset)
-            position = state.offset(start)
-            if start != state.tail and not self.feeds.reaches(active, position, read.view):
-                return False
-            if isinstance(offset, Offset) and offset.position > state.tail:
-                return False  # another gateway may know more: a handler asks the log
-            self.table.deadlines.touch(active)
-            join = partial(self.feeds.join, active, state, read.view)
-            park(connection, join, read, position)
+                place = self.feeds.find_place(poll)
+                if place is None:
+                    return False
+            feed = self.feeds.join(place.active, place.state, poll.read.view)
+            counted = self.traffic.polls[poll.resume_kind]
+            park(connection, feed, poll.read, place.position, counted)
         except HeadgateError:
             return False
         return True

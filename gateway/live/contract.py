@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from gateway.protocol.bodies import sse
+from gateway.protocol.requests import LongPoll
 from gateway.telemetry.traffic import NOWHERE
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.live.admitted_readers import AdmittedReaders, PrincipalLike
-    from gateway.live.feed_loop import FeedLoop
-    from gateway.protocol.requests import LongPoll
+    from gateway.live.feed_loop import DueTimer, FeedLoop
     from gateway.protocol.responses import Response
     from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
@@ -39,12 +39,13 @@ class NewsAge(NamedTuple):
 class PollAnswer:
     """The response to equal long-polls: as a value, and as bytes.
 
-    `ended` says what ended their wait, and `readers` is how many got the response. Connections
-    that wait without a task add themselves to `uncounted_resumes`, by where they began to read (an
-    index into BEGINNINGS). `age` is that of the news in the response, if it has any.
+    `ended` says what ended their wait, and `readers` is how many got the response, of which
+    `counted` are in the metrics. Connections that wait without a task add themselves to
+    `uncounted_resumes`, by where they began to read (an index into BEGINNINGS). `age` is that of
+    the news in the response, if it has any.
     """
 
-    __slots__ = ("_counted", "age", "ended", "readers", "response", "uncounted_resumes", "wire")
+    __slots__ = ("age", "counted", "ended", "readers", "response", "uncounted_resumes", "wire")
 
     def __init__(
         self, response: Response, wire: bytes, ended: Ended, age: NewsAge | None = None
@@ -53,18 +54,13 @@ class PollAnswer:
         self.wire = wire
         self.ended = ended
         self.age = age
-        self.readers = self._counted = 0
+        self.readers = self.counted = 0
         self.uncounted_resumes = [0] * (NOWHERE + 1)
-
-    @property
-    def is_counted(self) -> bool:
-        """True if every reader that got the response has been counted."""
-        return self.readers == self._counted
 
     def count(self) -> tuple[int, list[int]]:
         """Count the readers not counted before; return their number, in all and by beginning."""
-        readers, uncounted_resumes = self.readers - self._counted, self.uncounted_resumes
-        self._counted = self.readers
+        readers, uncounted_resumes = self.readers - self.counted, self.uncounted_resumes
+        self.counted = self.readers
         self.uncounted_resumes = [0] * (NOWHERE + 1)
         return readers, uncounted_resumes
 
@@ -108,19 +104,11 @@ class ParkableConnection(Waiter, Protocol):
     def write(self, wire: bytes) -> None:
         """Write a response that was ready at once."""
 
-    def defer(
-        self, on_lost: Callable[[Waiter], object] | None = None, counted: Polls | None = None
-    ) -> None:
-        """Keep the connection for a response that comes later.
+    def defer(self, on_lost: Callable[[Waiter], object], counted: Polls) -> None:
+        """Keep the connection for the response to a long-poll, which is counted in `counted`.
 
-        `on_lost` is called if the client disconnects first. A long-poll is counted in `counted`.
+        `on_lost` is called if the client disconnects first.
         """
-
-    def reply(self, wire: bytes) -> bool:
-        """Write the deferred response; return whether the client is still connected."""
-
-    def set_on_lost(self, on_lost: Callable[[Waiter], object] | None) -> None:
-        """Replace the callback for a client that disconnects; None removes it."""
 
 
 class PartsWriter(Protocol):
@@ -144,10 +132,6 @@ class PartsWriter(Protocol):
         """Wait until the client has read most of what was written. Raises ConnectionResetError."""
 
 
-class Client(ParkableConnection, PartsWriter, Protocol):
-    """A client's connection, which waits for a response or takes one in parts."""
-
-
 class ReaderServer(Protocol):
     """The server that lent a reader its connection."""
 
@@ -158,7 +142,7 @@ class ReaderServer(Protocol):
         """Serve the client's next request; return False while some of the response is unsent."""
 
 
-class Parked(NamedTuple):
+class Parked(msgspec.Struct, frozen=True, gc=False):
     """The offset after which a waiter wants data, and when its wait ends and began (loop time)."""
 
     position: str
@@ -217,6 +201,7 @@ class FeedState(Protocol[V]):
     caught_up: bool
     lost: HeadgateError | None
     loop: FeedLoop
+    timer: DueTimer
 
     def release_reader(self) -> None:
         """Count one reader less, which waited or was about to wait."""

@@ -16,7 +16,6 @@ from gateway.live.feed_loop import DueTimer, FeedLoop
 from gateway.live.long_polls import LongPolls
 from gateway.live.rounds import LONGEST_PAUSE_S, PendingNews, RoundSchedule
 from gateway.live.sse.readers import SseReaders
-from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,15 +26,18 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.spans import Trail
+    from gateway.telemetry.traffic import Polls
 
     Join = Callable[[], "Feed[Any, Any]"]  # counts one more reader; raises at the limit of readers
 
 
 class FeedOwner(Protocol[V, N]):
-    """The owner of a feed, which is notified of readers that leave."""
+    """The owner of a feed, which is notified of readers that leave.
 
-    def release_reader(self) -> None:
-        """Count one live reader less."""
+    `release_reader` counts one live reader less.
+    """
+
+    release_reader: Callable[[], None]
 
     def feed_empty(self, feed: Feed[V, N]) -> None:
         """Note that the feed has no reader any more."""
@@ -52,16 +54,17 @@ class Feed(Generic[V, N]):
         "_owner",
         "_pending",
         "_rounds",
-        "_timer",
         "caught_up",
         "closed",
         "long_polls",
         "loop",
         "lost",
+        "park",
         "position",
         "sse_readers",
         "stream",
         "tail",
+        "timer",
         "traffic",
         "trail",
     )
@@ -85,10 +88,11 @@ class Feed(Generic[V, N]):
         self.lost: HeadgateError | None = None
         self.traffic = source.traffic
         self.loop = FeedLoop(self.cut_off)
-        self._timer = DueTimer(self.loop, self._tick)
+        self.timer = DueTimer(self.loop, self._tick)
         self._pending: PendingNews[N] = PendingNews()
         self._rounds = RoundSchedule(self.loop, self._send_round, self._round_sent, pause_s)
         self.long_polls = LongPolls(self, source)
+        self.park = self.long_polls.park
         self.sse_readers = SseReaders(self, source)
         self.trail: Trail | None = None  # set where deliveries are traced
 
@@ -109,24 +113,20 @@ class Feed(Generic[V, N]):
         """The number of readers."""
         return len(self.long_polls.waiting.parked) + len(self.sse_readers)
 
-    def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
-        """Let a long-poll wait for the next data, or for the end of its time."""
-        self._timer.set(self.long_polls.park(waiter, read, position))
-
     def remove(self, waiter: Waiter, ended: Ended = "client") -> bool:
         """Remove a waiter, for example one that disconnected; return whether it waited."""
         return self.long_polls.waiting.remove(waiter, ended)
 
     def join(self, reader: SseReader) -> None:
         """Send an SSE reader everything behind its position."""
-        self._timer.set(self.sse_readers.add(reader))
+        self.timer.set(self.sse_readers.add(reader))
         reader.advance()
 
     def release_reader(self) -> None:
         """Count one reader less, which waited or was about to wait."""
         self._owner.release_reader()
-        if not self.has_readers:
-            self._timer.cancel()
+        if not self.long_polls.waiting.parked and not self.has_readers:
+            self.timer.cancel()
             self._owner.feed_empty(self)
 
     def cut_off(self) -> None:
@@ -228,30 +228,31 @@ class Feed(Generic[V, N]):
         self.sse_readers.tick(now)
         if self.long_polls.waiting.parked:
             due = self.long_polls.waiting.due
-            self._timer.set(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
+            self.timer.set(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
         if self.sse_readers:
-            self._timer.set(self.sse_readers.due(now))
+            self.timer.set(self.sse_readers.due(now))
 
     def drain(self) -> None:
         """Answer all polls and end the SSE responses, in lots, new ones last: the server stops."""
         now = self.loop.time()
         self.long_polls.hurry(now)
         self.sse_readers.hurry(now)
-        self._timer.cancel()
+        self.timer.cancel()
         self._tick()
 
 
-def park(connection: ParkableConnection, join: Join, read: LongPoll, position: str) -> None:
-    """Let a connection wait for the response to its long-poll without a task.
-
-    Raises whatever `join` raises.
-    """
-    feed = join()
+def park(
+    connection: ParkableConnection,
+    feed: Feed[Any, Any],
+    read: LongPoll,
+    position: str,
+    counted: Polls,
+) -> None:
+    """Let a connection, which `feed` counts as joined, wait for its response without a task."""
     try:
-        connection.defer(feed.remove, feed.traffic.polls[resume_kind(read.offset)])
+        connection.defer(feed.remove, counted)
         feed.park(connection, read, position)
     except BaseException:
-        connection.set_on_lost(None)
         if not feed.remove(connection):
             feed.release_reader()
         raise

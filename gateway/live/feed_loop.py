@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.logs import log
@@ -45,31 +46,33 @@ class FeedLoop:
 
 
 class DueTimer:
-    """The timer of a feed, which calls `on_due` at the earliest of the times that were set."""
+    """The timer of a feed, which calls `on_due` at the earliest of the times that were set.
 
-    __slots__ = ("_due", "_loop", "_on_due", "_timer")
+    `due` is that time (loop time), and `inf` while none is set.
+    """
+
+    __slots__ = ("_loop", "_on_due", "_timer", "due")
 
     def __init__(self, loop: FeedLoop, on_due: Callable[[], None]) -> None:
         self._loop = loop
         self._on_due = on_due
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self.due = inf
 
     def set(self, due: float) -> None:
         """Call `on_due` at a time of the loop, unless an earlier call is set already."""
-        if self._timer is not None:
-            if self._due <= due:
-                return
-            self._timer.cancel()
-        self._due = due
-        self._timer = self._loop.call_at(due, self._fire)
+        if due < self.due:
+            self.cancel()
+            self.due = due
+            self._timer = self._loop.call_at(due, self._fire)
 
     def cancel(self) -> None:
         """Cancel the call, if one is set."""
+        self.due = inf
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _fire(self) -> None:
-        self._timer = None
+        self.due, self._timer = inf, None
         self._on_due()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Generic
+
+from msgspec.structs import replace
 
 from gateway.live.contract import N, Parked, V
 from gateway.live.poll_answers import answer_of, refusal_of
@@ -76,18 +79,27 @@ class LongPolls(Generic[V, N]):
         self._herd_until = 0.0  # loop time
         self._hurries = False  # the server stops
 
-    def park(self, waiter: Waiter, read: LongPoll, position: str) -> float:
-        """Let a waiter wait; return the end of its time (loop time)."""
-        now = asyncio.get_running_loop().time()
-        deadline = now + self._source.settings.long_poll_timeout
-        parked = Parked(position, read, deadline, now)
-        self.waiting.add(waiter, parked)
-        if self._recent.covers(position):
+    def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
+        """Let a waiter wait for the next data, or for the end of its time or credential."""
+        feed, source, waiting = self._feed, self._source, self.waiting
+        now = feed.loop.time()
+        deadline = now + source.settings.long_poll_timeout
+        waiting.parked[waiter] = parked = Parked(position, read, deadline, now)
+        source.traffic.live.long_poll.joins += 1
+        if waiter.principal is not None:
+            source.shared.admitted.add(waiter, partial(waiting.end_at_once, waiter))
+        if deadline < feed.timer.due:
+            feed.timer.set(deadline)
+        if position < feed.position or position < self._recent.end:
+            self._send_missed(waiter, parked)
+
+    def _send_missed(self, waiter: Waiter, parked: Parked) -> None:
+        """Answer a waiter that came after news with that news, as soon as possible."""
+        if self._recent.covers(parked.position):
             self._turns[waiter] = None
             self._schedule()
-        elif position < self._feed.position:
+        elif parked.position < self._feed.position:
             self.waiting.read_for(waiter, parked)
-        return deadline
 
     def hurry(self, now: float) -> None:
         """End the time of all waiters soon, because the server stops."""
@@ -103,7 +115,7 @@ class LongPolls(Generic[V, N]):
             for waiter, parked in list(waiting.parked.items()):
                 at = NOW if parked.read.offset == NOW else parked.position
                 if spares is not None and (at == NOW or spares(at)):
-                    waiting.read_for(waiter, parked._replace(position=at, deadline=0.0))
+                    waiting.read_for(waiter, replace(parked, position=at, deadline=0.0))
                 else:
                     waiting.answer(waiter, next(refusals))
             waiting.uncounted.count()
@@ -118,7 +130,7 @@ class LongPolls(Generic[V, N]):
         for waiter, parked in list(waiting.parked.items()):
             if parked.read.offset in {None, NOW}:
                 start = parked.read.offset or BEGINNING
-                waiting.read_for(waiter, parked._replace(position=start))
+                waiting.read_for(waiter, replace(parked, position=start))
                 continue
             ended = self._source.poll_ended(feed.stream, parked)
             if parked.position == feed.tail or ended is None:
@@ -165,7 +177,7 @@ class LongPolls(Generic[V, N]):
         # Waiters past the feed's position have data that the feed will get later; those at it came
         # after the news of this round.
         turns, position, parked = self._turns, feed.position, self.waiting.parked
-        turns.update((who, None) for who, it in parked.items() if it.position < position)
+        turns.update(dict.fromkeys([who for who, it in parked.items() if it.position < position]))
         behind = len(turns)
         if behind >= HERD:
             self._herd_until = asyncio.get_running_loop().time() + HERD_S

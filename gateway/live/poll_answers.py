@@ -16,23 +16,17 @@ if TYPE_CHECKING:
 
 
 class UncountedAnswers:
-    """The poll answers with readers that the metrics do not include yet."""
+    """The poll `answers` with readers that the metrics do not include yet."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
-        self._uncounted: list[PollAnswer] = []
-
-    def note(self, answer: PollAnswer) -> None:
-        """Note that one more reader gets this answer."""
-        if answer.is_counted:
-            self._uncounted.append(answer)
-        answer.readers += 1
+        self.answers: list[PollAnswer] = []
 
     def count(self) -> None:
-        """Add all readers noted since the last call to the metrics."""
+        """Add the readers of these answers to the metrics."""
         traffic = self._traffic
         live = traffic.live
-        for answer in self._uncounted:
+        for answer in self.answers:
             readers, resumes = answer.count()
             live.long_poll.departures[answer.ended] += readers
             if answer.ended == "answered":
@@ -41,7 +35,7 @@ class UncountedAnswers:
                 at, trace_id = answer.age
                 live.delays.observe(perf_counter() - at, readers, trace_id)
             traffic.polls_answered(answer.response, resumes)
-        self._uncounted.clear()
+        self.answers.clear()
 
 
 def answer_of(

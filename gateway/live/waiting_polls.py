@@ -6,14 +6,16 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Generic
 
+from msgspec.structs import replace
+
 from gateway.errors import HeadgateError, LimitReached, OriginBroken, Unauthenticated
-from gateway.live.contract import N, Parked, V
+from gateway.live.contract import N, V
 from gateway.live.drain_times import drain_times
 from gateway.live.poll_answers import UncountedAnswers, answer_of, refusal_of
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.live.contract import FeedSource, FeedState, PollAnswer, Waiter
+    from gateway.live.contract import FeedSource, FeedState, Parked, PollAnswer, Waiter
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
 
@@ -44,13 +46,6 @@ class WaitingPolls(Generic[V, N]):
     def due(self) -> float:
         """The end of the first waiter's time (loop time)."""
         return next(iter(self.parked.values())).deadline
-
-    def add(self, waiter: Waiter, parked: Parked) -> None:
-        """Let a waiter wait, as long as its credential is valid."""
-        self.parked[waiter] = parked
-        self._counted.joins += 1
-        if waiter.principal is not None:
-            self._source.shared.admitted.add(waiter, partial(self.end_at_once, waiter))
 
     def remove(self, waiter: Waiter, ended: Ended) -> bool:
         """Remove a waiter that gets no response; return whether it waited."""
@@ -89,11 +84,13 @@ class WaitingPolls(Generic[V, N]):
         """End the time of all waiters soon, in lots, because the server stops."""
         times = drain_times(now, len(self.parked), self._source.settings.drain_time)
         for (waiter, parked), at in zip(list(self.parked.items()), times, strict=True):
-            self.parked[waiter] = parked._replace(deadline=min(parked.deadline, at))
+            self.parked[waiter] = replace(parked, deadline=min(parked.deadline, at))
 
     def answer(self, waiter: Waiter, answer: PollAnswer) -> None:
         """End a wait with a response; the caller has `uncounted` count it afterwards."""
-        self.uncounted.note(answer)
+        if answer.readers == answer.counted:
+            self.uncounted.answers.append(answer)
+        answer.readers += 1
         del self.parked[waiter]
         if waiter.principal is not None:
             self._source.shared.admitted.discard(waiter)

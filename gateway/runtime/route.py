@@ -9,8 +9,10 @@ from multidict import MultiMapping
 
 from gateway.access.principal import Principal
 from gateway.errors import NotOffered
+from gateway.protocol.cursors import long_over_at
 from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS
+from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,6 +71,24 @@ class PlainGet(msgspec.Struct, frozen=True):
     def id_line(self) -> bytes:
         """The header line with the request's id, or nothing."""
         return b"" if self.request_id is None else f"X-Request-Id: {self.request_id}\r\n".encode()
+
+
+class ParsedPoll:
+    """A long-poll as its target has it, which all equal ones share.
+
+    From the time `long_over_at` (epoch seconds) on its cursor is too old. `place` is where its
+    route lets such wait; the route alone reads it, and checks that it still holds.
+    """
+
+    __slots__ = ("long_over_at", "name", "place", "read", "resume_kind", "route")
+
+    def __init__(self, route: StreamRoute, name: str, read: LongPoll) -> None:
+        self.route = route
+        self.name = name
+        self.read = read
+        self.resume_kind = resume_kind(read.offset)
+        self.long_over_at = long_over_at(read.cursor)
+        self.place: Any = None
 
 
 class RouteAccess(NamedTuple):
@@ -211,8 +231,7 @@ class StreamRoute(Protocol):
     def park(
         self,
         connection: ParkableConnection,
-        name: str,
-        read: LongPoll,
+        poll: ParsedPoll,
         headers: MultiMapping[str],
         /,
     ) -> bool:

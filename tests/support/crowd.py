@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from itertools import count
 from time import thread_time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.support.serving import post, put, serving
+from tests.support.serving import get, post, put, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from gateway.web.connections.connection import Connection
@@ -97,6 +98,23 @@ class Cost(NamedTuple):
     by_function: Counter[str]
 
 
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count the calls of the gateway, by function."""
+    calls: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        module = frame.f_globals.get("__name__", "")
+        if event == "call" and module.startswith(("gateway.", "aiohttp.")):
+            calls[frame.f_code.co_qualname] += 1
+
+    sys.setprofile(note)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
 class Crowd:
     """Connections to a gateway that send together."""
 
@@ -112,6 +130,10 @@ class Crowd:
         wanted = [wire.answers + 1 for _, wire in self.members]
         for (connection, _), request in zip(self.members, requests, strict=True):
             connection.data_received(request)
+        await self.answered(wanted)
+
+    async def answered(self, wanted: Sequence[int]) -> None:
+        """Wait until each connection has had so many answers."""
         while any(
             wire.answers < want for (_, wire), want in zip(self.members, wanted, strict=True)
         ):
@@ -121,22 +143,6 @@ class Crowd:
         """End all connections."""
         for connection, _ in self.members:
             connection.connection_lost(None)
-
-    async def _counted(self, requests: Sequence[bytes]) -> Counter[str]:
-        """Return the calls of the gateway for these requests, by function."""
-        calls: Counter[str] = Counter()
-
-        def note(frame: FrameType, event: str, _: Any) -> None:
-            module = frame.f_globals.get("__name__", "")
-            if event == "call" and module.startswith(("gateway.", "aiohttp.")):
-                calls[frame.f_code.co_qualname] += 1
-
-        sys.setprofile(note)
-        try:
-            await self.ask(requests)
-        finally:
-            sys.setprofile(None)
-        return calls
 
     async def cost(self, requests: Callable[[int], bytes], rounds: int = 60) -> Cost:
         """Return what a request costs, made of the number of requests before it."""
@@ -153,7 +159,9 @@ class Crowd:
         counts = []
         for _ in range(COUNTED_ROUNDS):
             batch = [requests(next(made)) for _ in range(size)]
-            counts.append(await self._counted(batch))
+            with counted() as calls:
+                await self.ask(batch)
+            counts.append(calls)
         calls = min(counts, key=Counter.total)
         return Cost(calls.total() / size, best / size * 1e6, calls)
 
@@ -175,3 +183,31 @@ async def append_cost(appends: Appends, rounds: int = 60) -> Cost:
         assert all(wire.last[9:10] == b"2" for _, wire in crowd.members), crowd.members[0][1].last
         crowd.leave()
         return cost
+
+
+async def poll_calls(readers: int = 64) -> tuple[Counter[str], Counter[str]]:
+    """Return the calls by which equal long-polls park at the tail, and those that answer them.
+
+    The first of them is parsed, and not counted. The calls of the answers include the append.
+    """
+    parks, answers = [], []
+    async with serving() as gateway:
+        offset = (await gateway.ask(put("s"))).get("Stream-Next-Offset")
+        writer, crowd = Crowd(gateway, 1), Crowd(gateway, readers)
+        for turn in range(WARM_ROUNDS + COUNTED_ROUNDS):
+            poll = get(f"s?offset={offset}&live=long-poll")
+            crowd.members[0][0].data_received(poll)
+            with counted() as park:
+                for connection, _ in crowd.members[1:]:
+                    connection.data_received(poll)
+            assert gateway.limits.live_readers == readers, "each is parked at once"
+            with counted() as answer:
+                await writer.ask([post("s", b"x")])
+                await crowd.answered([turn + 1] * readers)
+            _, _, rest = writer.members[0][1].last.partition(b"Stream-Next-Offset: ")
+            offset = rest.partition(b"\r\n")[0].decode()
+            parks.append(park)
+            answers.append(answer)
+        crowd.leave()
+        writer.leave()
+    return min(parks, key=Counter.total), min(answers, key=Counter.total)

@@ -21,7 +21,7 @@ from gateway.streams import append_outcomes, appender, creations
 from gateway.telemetry import logs
 from gateway.web.asks.plans import Plans
 from gateway.web.connections.connection import MOST_ASKS, Connection
-from tests.support.crowd import APPENDS, append_cost
+from tests.support.crowd import APPENDS, append_cost, poll_calls
 from tests.support.raw_origin import RawOrigin
 from tests.support.raw_origin import answer as said
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
@@ -41,6 +41,7 @@ APPEND, CREATE, HEAD, PASSED_ON = 145, 168, 72, 90
 CREATION, CREATION_TOGETHER = 85, 75  # by its plan: alone, and each of those that are pipelined
 OWN_MISS, MISS = 215, 240  # a read that is not cached
 OWN_ID = 6  # more for an X-Request-Id
+PARK, POLL_ANSWER = 10, 9.5  # of equal long-polls; the answer with its part of an append
 RUNS, RUN = 2, 4  # where a route says `runs = true`: for any append, and for one to a run
 READ_ID = 12  # and in a read, whose fields the origin is told
 
@@ -141,6 +142,13 @@ async def test_an_append_by_its_plan_stays_within_its_bound_of_python_calls(
     monkeypatch.setattr(appender, "LONGEST_GATHER_S", 60.0)
     cost = await append_cost(APPENDS[kind], rounds=1)
     assert cost.calls <= BY_PLAN[kind], cost.by_function
+
+
+async def test_long_polls_of_a_crowd_stay_within_their_bounds_of_python_calls() -> None:
+    readers = 64
+    parks, answers = await poll_calls(readers)
+    assert parks.total() / (readers - 1) <= PARK, parks
+    assert answers.total() / readers <= POLL_ANSWER, answers
 
 
 async def calls_until_answered(gateway: Serving, *requests: bytes) -> Counter[str]:

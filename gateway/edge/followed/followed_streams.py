@@ -79,6 +79,7 @@ class FollowedStreams:
         self.clock = shared.clock
         CacheHooks(self.table, self.doubts, self.reader, self.read_by, shared.clock).attach(cache)
         self._limits = shared.limits
+        self.release_reader = shared.limits.release_reader
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
 
@@ -232,10 +233,6 @@ class FollowedStreams:
         self.newest.drop(stream.key)
         self._unfollow(stream)
         self.reader.forget(stream.path)
-
-    def release_reader(self) -> None:
-        """Count one live reader less."""
-        self._limits.release_reader()
 
     def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Follow a stream without readers a little longer, unless the server stops."""

@@ -121,8 +121,7 @@ class BoundedConnection(IncomingConnection):
             # turn before the rest of what was received with this request.
             turn.add_behind(self)
             return
-        self.enter(IDLE)
-        self._idle_until = self._loop.time() + self.owner.keepalive_s  # as `rest`
+        self.rest()
         if self._held:
             self.parse_held()
         if (self.shared.closing or self.has_fin) and self.is_idle:

@@ -119,9 +119,12 @@ class Connection(BoundedConnection):
         if self._unsent is not None or self.shared.closing:  # a client that does not keep up
             return False
         fast = self.owner.fast
-        known = fast.known(data) if data.startswith(b"GET ") else None
+        known = None
+        if data.startswith(b"GET "):
+            known = fast.heads.fresh.get(data) or fast.known(data)
         if known is not None and fast.answer(self, known):
-            self.note_answered(should_close=known.is_last)
+            if self.state is IDLE:
+                self.note_answered(should_close=known.is_last)
             return True
         request = fast.blocks.at(data, 0)
         if request is None:
@@ -248,17 +251,13 @@ class Connection(BoundedConnection):
         if should_close:
             self.force_close()
 
-    def defer(
-        self, on_lost: Callable[[Connection], object] | None = None, counted: Polls | None = None
-    ) -> None:
-        """Reserve the connection for a response that comes later."""
-        self.enter(TAKEN)
+    def defer(self, on_lost: Callable[[Connection], object], counted: Polls) -> None:
+        """Reserve the connection for the response to a long-poll."""
+        assert self.state is IDLE, self.state.name
+        self.state = TAKEN
+        self._deadline = None
         self._on_lost = on_lost
         self._counted = counted
-
-    def set_on_lost(self, on_lost: Callable[[Connection], object] | None) -> None:
-        """Call `on_lost` if the client disconnects while a task waits for its response."""
-        self._on_lost = on_lost
 
     def answer(self, answer: PollAnswer) -> None:
         """Write the response to the parked long-poll."""
@@ -267,14 +266,7 @@ class Connection(BoundedConnection):
             answer.uncounted_resumes[counted.resume_kind] += 1
         if self.principal is not None:
             self.principal.use.count(len(answer.response.body))
-        self.principal = self.poll_headers = None
-        self.reply(answer.wire)
-
-    def reply(self, wire: bytes) -> bool:
-        """Write a delayed response, and go on with what the client sent meanwhile."""
-        self._on_lost = None
-        if self.transport is None:
-            return False
-        self.transport.write(wire)
-        self.go_on()
-        return True
+        self.principal = self.poll_headers = self._on_lost = None
+        if self.transport is not None:
+            self.transport.write(answer.wire)
+            self.go_on()

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
 from gateway.live.contract import ParkableConnection
-from gateway.protocol.cursors import long_over_at
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.requests import LongPoll
 from gateway.runtime.request_fields import OWN_FIELDS, RequestFields
+from gateway.runtime.route import ParsedPoll
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
@@ -100,7 +100,7 @@ class FastPath:
 
     def known(self, head: bytes) -> PlainGet | None:
         """Return the read parsed from an equal head before, unless its credential has ended."""
-        get = self.heads.fresh.get(head) or self.heads.find(head)
+        get = self.heads.find(head)
         if get is not None or self._admission is None or len(head) > REMEMBERED_WITH_TOKEN:
             return get
         digest = self.blocks.named(head)
@@ -231,7 +231,7 @@ class FastPath:
         bans = self._shared.bans
         if bans.in_force and _is_banned(bans, client, get):
             return False
-        if not self._park_and_count(client, get):
+        if not self._park(client, get):
             return False
         if head is not None:
             self._remember(head, message.headers, replace(get, is_poll=True))
@@ -244,7 +244,7 @@ class FastPath:
         """
         if self._shared.bans.in_force and _is_banned(self._shared.bans, client, get):
             return False
-        if get.is_poll and self._park_and_count(client, get):
+        if get.is_poll and self._park(client, get):
             return True
         answer = self.cached_response(get, client)
         if answer is None:
@@ -288,40 +288,35 @@ class FastPath:
                 return answer
         return None
 
-    def _park_and_count(self, client: FastConnection, get: PlainGet) -> bool:
-        """Return whether a long-poll was parked or answered."""
-        if not self._park(client, get):
-            return False
-        if self._shared.loop_detector.looking:
-            _note(self._shared.loop_detector, client, get)
-        return True
-
     def _park(self, client: FastConnection, get: PlainGet) -> bool:
-        if self._shared.log.enabled or self._spans is not None or self._shared.limits.readers_full:
+        """Return whether a long-poll was parked or answered; count it then."""
+        shared = self._shared
+        if shared.log.enabled or self._spans is not None:
             return False
-        if self._shared.shedding.level >= LIVE:
-            return False
-        poll = self._poll(get.target)
+        is_refused = shared.limits.reader_places <= 0 or shared.shedding.level >= LIVE
+        poll = None if is_refused else self._poll(get.target)
         if poll is None:
             return False
-        route, name, read, long_over = poll
+        route = poll.route
         client.principal, client.poll_headers = get.principal, get.headers
-        is_done = route.park(client, name, read, get.headers)
+        is_done = route.park(client, poll, get.headers)
         if client.state is not TAKEN:  # it is not parked
             client.principal = client.poll_headers = None
         if not is_done:
             return False
-        if self._shared.clock() >= long_over:
+        if shared.clock() >= poll.long_over_at:
             route.traffic.cursor_regressions += 1
         if route.access.guard is not None:
             route.traffic.decisions[counted.ADMITTED] += 1
+        if shared.loop_detector.looking:
+            _note(shared.loop_detector, client, get)
         return True
 
     def _find(self, target: str) -> tuple[StreamRoute, str]:
         return self._routes.find(split(canonical_target(target))[0])
 
-    def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll, float] | None:
-        """Return route, stream, long-poll, and the time from which its cursor is too old."""
+    def _parse_poll(self, target: str) -> ParsedPoll | None:
+        """Parse a target as a long-poll; return None if it is none."""
         try:
             route, name = self._find(target)
             read = route.parse(canonical_target(target))
@@ -330,7 +325,7 @@ class FastPath:
         # A target with a reader key is not remembered: the next rotation changes it.
         if not isinstance(read, LongPoll) or read.reader_key:
             return None
-        return route, name, read, long_over_at(read.cursor)
+        return ParsedPoll(route, name, read)
 
 
 def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:

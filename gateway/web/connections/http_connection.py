@@ -113,7 +113,9 @@ class HttpConnection(PacedConnection):
         return self.state is IDLE and self._idle_until is None and self._step is None
 
     def rest(self) -> None:
-        """Start the keepalive_s for which an idle connection stays open."""
+        """Become idle, and start the keepalive_s for which the connection stays open then."""
+        assert self.state in {IDLE, TAKEN}, self.state.name
+        self.state = IDLE
         self._idle_until = self._loop.time() + self.owner.keepalive_s
 
     @override
