@@ -121,9 +121,6 @@ class PartsWriter(Protocol):
     def write(self, wire: bytes) -> None:
         """Write a part of the response."""
 
-    def writelines(self, parts: Sequence[bytes]) -> None:
-        """Write parts of the response that are too long to be joined."""
-
     @property
     def writing_paused(self) -> bool:
         """True while the client reads more slowly than it is sent data."""

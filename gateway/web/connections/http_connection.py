@@ -26,7 +26,6 @@ from gateway.web.connections.paced_connection import PacedConnection
 from gateway.web.requests.request_parser import request_parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from aiohttp.streams import StreamReader
 
@@ -171,13 +170,6 @@ class HttpConnection(PacedConnection):
         context = None if self.shared.tracer is None else contextvars.copy_context()
         self._step = step = Step(partial(owner.handlers.handle, request), self._on_handled, context)
         step.run(self._loop)
-
-    def step_of(
-        self, request: Request, on_done: Callable[[Any, BaseException | None], object]
-    ) -> Step[Any]:
-        """Return the Step that handles a request, in its own context if requests are traced."""
-        context = None if self.shared.tracer is None else contextvars.copy_context()
-        return Step(partial(self.owner.handlers.handle, request), on_done, context)
 
     def _on_handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
         """Send the reply; a step of its own sends what cannot be written at once."""

@@ -106,14 +106,15 @@ class WireResponse:
 
     def write(self, client: PartsWriter) -> bool:
         """Write head and body."""
-        if client.transport is None:
+        transport = client.transport
+        if transport is None:
             raise ConnectionResetError("the client is gone")
         # A long body is shared by its readers, and a slow client would keep a copy in memory.
         body = self._body
         if len(body) <= JOINED_BYTES:
-            client.write(b"".join((*self._head, body)))
+            transport.write(b"".join((*self._head, body)))
         else:
-            client.writelines((*self._head, body))
+            transport.writelines((*self._head, body))
         self.body_sent = len(body)
         keeps_up = not client.writing_paused
         self.ended = "answered" if keeps_up else "client"  # "client" until it has received all
