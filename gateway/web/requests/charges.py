@@ -23,7 +23,8 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     """
     if request.method in SAFE:
         return
-    quotas.shedding.check(APPENDS)
+    if quotas.shedding.level:
+        quotas.shedding.check(APPENDS)
     if not (quotas.bounds_appends or quotas.bounds_creations):
         return
     account = account_of(exchange.principal)
