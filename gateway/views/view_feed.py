@@ -213,7 +213,7 @@ class ViewFeed(Feed[StreamState, Any]):
         ends = self.sse_readers.ends
         for reader, end in ends.items():
             ends[reader] = min(end, at)
-        self._timer.set(at)
+        self.timer.set(at)
 
     def stop(self) -> None:
         """Stop to render: no reader is left."""

@@ -26,7 +26,6 @@ from gateway.web.connections.paced_connection import PacedConnection
 from gateway.web.requests.request_parser import request_parser
 
 if TYPE_CHECKING:
-
     from aiohttp.streams import StreamReader
 
     from gateway.later import Later
