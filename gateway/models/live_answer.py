@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import EarlyEnd
 from gateway.models.recent_events import RecentEvents
-from gateway.models.sse_events import events_of, with_ids
+from gateway.models.sse_events import events_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from gateway.errors import HeadgateError
     from gateway.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.models.streams import AnswerStreams
@@ -26,16 +24,6 @@ class WholeResponse(NamedTuple):
 
     head: ResponseEntry
     body: bytes
-
-
-class AnswerReader(Protocol):
-    """A reader of an answer, which has its events up to `position`."""
-
-    position: int
-    offset_of: Callable[[int], str]
-
-    def pushed(self, events: bytes, position: int, /) -> bool:
-        """Take the next events, with ids, up to a position; return False if it has to read them."""
 
 
 class LiveAnswer(ABC):
@@ -53,7 +41,7 @@ class LiveAnswer(ABC):
             asyncio.get_running_loop().create_future()
         )
         self._recent = RecentEvents(request.position)
-        self._waiting: dict[AnswerReader, asyncio.Future[None]] = {}
+        self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._noted_at = 0.0  # when readers were last notified (loop time)
         self._silence: asyncio.TimerHandle | None = None  # while there are readers
@@ -98,30 +86,27 @@ class LiveAnswer(ABC):
         """Return the durable bytes after `position`; None if they are not in memory any more."""
         return self._recent.after(position)
 
-    async def wait_beyond(self, reader: AnswerReader) -> None:
-        """Return once there are durable bytes that the reader has to read, or the answer is over.
+    async def wait_beyond(self, position: int) -> None:
+        """Return once there are durable bytes after `position`, or the answer is over.
 
-        Those that come until then are pushed. Return also at each `sse_heartbeat` of silence: the
-        reader sends a comment. Raises HeadgateError if it is not known here how it ends.
+        Return also at each `sse_heartbeat` of silence: the reader sends a comment. Raises
+        HeadgateError if it is not known here how it ends.
         """
-        if self.position > reader.position or self.is_over:
+        if self.position > position or self.is_over:
             return
         if self._cut is None:
-            loop = asyncio.get_running_loop()
-            self._waiting[reader] = loop.create_future()
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
             if self._silence is None:
-                self._watch_silence(loop.time())
-            try:
-                await self._waiting[reader]
-            finally:
-                self._waiting.pop(reader, None)
-        if self._cut is not None and self.position <= reader.position:
+                self._watch_silence(asyncio.get_running_loop().time())
+            await waiting
+        if self._cut is not None and self.position <= position:
             raise self._cut
 
     @property
     def has_readers(self) -> bool:
         """True while readers that have all durable bytes wait for more."""
-        return bool(self._waiting)
+        return any(not waiting.done() for waiting in self._waiting)
 
     def _watch_silence(self, since: float) -> None:
         """Look a heartbeat after `since` (loop time) whether readers have had nothing meanwhile.
@@ -150,28 +135,22 @@ class LiveAnswer(ABC):
         self._noted_at = asyncio.get_running_loop().time()
         if self._silence is not None and self.is_over:
             self._silence.cancel()
-        for reader in list(self._waiting):
-            _wake(self._waiting.pop(reader))
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
-    def _note(self, events: Sequence[bytes], position: int) -> None:
-        """Note durable events that end at `position`, and push them to the readers that wait."""
-        data = events[0] if len(events) == 1 else b"".join(events)
-        self._recent.add(data, position)
-        self._noted_at = asyncio.get_running_loop().time()
-        begin, with_their_ids = position - len(data), b""
-        for reader in list(self._waiting):
-            if reader.position == begin and not with_their_ids:
-                with_their_ids = with_ids(events, begin, reader.offset_of)
-            is_next = reader.position == begin and with_their_ids
-            if not (is_next and reader.pushed(with_their_ids, position)):
-                _wake(self._waiting.pop(reader))
+    def _note(self, events: bytes, position: int) -> None:
+        """Note durable events that end at `position`."""
+        self._recent.add(events, position)
+        self.wake_readers()
 
     def _note_deleted(self) -> None:
         """Let the readers of the answer raise an error, since its end cannot be stored."""
         if not self.request.is_plain:
             path = self.request.path
             event = dialect_of(path).failure_event(path, DELETED, self.next_number())
-            self._note([event], self.position + len(event))
+            self._note(event, self.position + len(event))
 
     def next_number(self) -> int:
         """Return the sequence number after that of the last event, as far as that is in memory."""
@@ -188,8 +167,3 @@ class LiveAnswer(ABC):
         if not self.response.done():
             self.response.set_exception(refusal)
             self.response.exception()  # nobody may wait for it any more
-
-
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.left.unfinished import UnfinishedAnswer
-    from gateway.models.live_answer import AnswerReader, LiveAnswer
+    from gateway.models.live_answer import LiveAnswer
     from gateway.models.record import (
         AnswerRecord,
         Outcome,
@@ -65,7 +65,7 @@ class StoredAnswer(NamedTuple):
         return None
 
     @staticmethod
-    async def wait_beyond(_reader: AnswerReader) -> None:
+    async def wait_beyond(_position: int) -> None:
         """Return at once."""
 
     @staticmethod

@@ -17,7 +17,6 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.later import Later
-from gateway.protocol.bodies.content import JSON_TYPE
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import Append, CreateRequest, parse_target
 from gateway.protocol.streams.offsets import parse_offset
@@ -162,15 +161,14 @@ class AnswerStreams:
         raises HeadgateError. With a `stream_id` only the stream with this id takes them; an append
         with the `stamp` of an earlier writer, or behind another `tail`, raises ClaimLost.
         """
-        body = messages[0] if len(messages) == 1 else b"".join(messages)
-        is_one = len(messages) == 1 and content_type != JSON_TYPE
+        body = b"".join(messages)
         append = Append(
             body,
             content_type if body else None,
             None,
             stamp,
             close,
-            records=None if is_one or not body else (messages, len(messages)),
+            records=(messages, len(messages)) if body else None,
             stream_id=stream_id,
             tail=tail,
         )

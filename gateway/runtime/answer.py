@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from gateway.cache.rendered import RenderedChunk
     from gateway.protocol.responses import Response
@@ -19,14 +19,6 @@ class BodySource(Protocol):
 
     def release(self) -> None:
         """Give up the rest of the body."""
-
-
-@runtime_checkable
-class PushingSource(BodySource, Protocol):
-    """A body that pushes parts which come while its next part is awaited."""
-
-    def push_to(self, write: Callable[[bytes], bool], /) -> None:
-        """Push by `write`; a part for which it returns False was not written, and is yielded."""
 
 
 class RelayedResponse(NamedTuple):

@@ -51,7 +51,6 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
     media: str | None
     stamp: Stamp | None
     trace_id: str | None
-    stream_id: int | None
     came: float
 
     def parsed(self) -> Append:
@@ -64,10 +63,8 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
 
 def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
     """Return an append that came just now; `done` gets its outcome."""
-    media, stamp, trace_id = plain_media(append), append.producer, append.trace_id
-    return Submitted(
-        append, done, append.body, media, stamp, trace_id, append.stream_id, perf_counter()
-    )
+    media, stamp = plain_media(append), append.producer
+    return Submitted(append, done, append.body, media, stamp, append.trace_id, perf_counter())
 
 
 class AppendMetrics:

@@ -55,7 +55,6 @@ class AppendAsk(Ask, gc=False, eq=False):
     """An append under way."""
 
     operation = counted.APPEND
-    stream_id = None
     plan: AppendPlan
     body: bytes
     media: str | None

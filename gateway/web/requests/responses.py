@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
@@ -17,7 +16,6 @@ from gateway.cache.rendered import RenderedChunk
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
 from gateway.protocol.responses import Response
-from gateway.runtime.answer import PushingSource
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
@@ -188,13 +186,12 @@ class Relay:
 
         Raises ConnectionResetError.
         """
-        if isinstance(self._source, PushingSource):
-            self._source.push_to(partial(self._pushed, client))
         try:
             async for part in self._source.parts():
                 if client.transport is None:
                     raise ConnectionResetError("the client is gone")
-                self._write(client, part)
+                client.write(http1.chunk(part) if self._chunked else part)
+                self.sent += len(part)
                 if client.writing_paused:
                     # One that receives nothing would hold a request at the origin for ever.
                     async with asyncio.timeout(self._timeout_s):
@@ -209,17 +206,6 @@ class Relay:
             raise
         if self._chunked and client.transport is not None:
             client.write(http1.LAST_CHUNK)
-
-    def _pushed(self, client: PartsWriter, part: bytes) -> bool:
-        """Write a part to a client that keeps up; return whether it does."""
-        if client.transport is None or client.writing_paused:
-            return False
-        self._write(client, part)
-        return True
-
-    def _write(self, client: PartsWriter, part: bytes) -> None:
-        client.write(http1.chunk(part) if self._chunked else part)
-        self.sent += len(part)
 
 
 def _cut(client: PartsWriter) -> None:
