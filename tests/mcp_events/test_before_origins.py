@@ -18,7 +18,7 @@ from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent
 from tests.support.http1 import ask
 from tests.support.origin_servers import own_log, reference
-from tests.support.serving import EDGE, PREFIX, request
+from tests.support.serving import EDGE, PREFIX, request, settings_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -249,7 +249,8 @@ async def test_open_streams_of_events_stay_when_there_may_be_fewer_readers() -> 
             connection.send(raw(ASKED, EDGE))
             await connection.read_until(b"active")
         await until(lambda: readers_of(it, "a") == 2)
-        it.gateway.limits.max_live_readers = 1
+        fewer = it.gateway.options._replace(max_live_readers=1)
+        it.gateway.limits.set_bounds(settings_of(fewer))
         for n in range(3):
             await it.append("a", {"n": n})
             for connection in connections:
