@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from gateway.app import reconfigure
 from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.mcp_events.origins import watches
 from tests.mcp_events.hosts import VERSIONS, numbers
@@ -250,7 +251,7 @@ async def test_open_streams_of_events_stay_when_there_may_be_fewer_readers() -> 
             await connection.read_until(b"active")
         await until(lambda: readers_of(it, "a") == 2)
         fewer = it.gateway.options._replace(max_live_readers=1)
-        it.gateway.limits.set_bounds(settings_of(fewer))
+        reconfigure(it.gateway.shared, settings_of(fewer))
         for n in range(3):
             await it.append("a", {"n": n})
             for connection in connections:
