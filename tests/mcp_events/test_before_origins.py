@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from gateway.app import reconfigure
 from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.mcp_events.origins import watches
 from tests.mcp_events.hosts import VERSIONS, numbers
@@ -19,7 +18,7 @@ from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent
 from tests.support.http1 import ask
 from tests.support.origin_servers import own_log, reference
-from tests.support.serving import EDGE, PREFIX, request, settings_of
+from tests.support.serving import EDGE, PREFIX, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -250,8 +249,8 @@ async def test_open_streams_of_events_stay_when_there_may_be_fewer_readers() -> 
             connection.send(raw(ASKED, EDGE))
             await connection.read_until(b"active")
         await until(lambda: readers_of(it, "a") == 2)
-        fewer = it.gateway.options._replace(max_live_readers=1)
-        reconfigure(it.gateway.shared, settings_of(fewer))
+        it.gateway.limits.max_live_readers -= 1
+        it.gateway.limits.reader_places -= 1
         for n in range(3):
             await it.append("a", {"n": n})
             for connection in connections:
