@@ -122,6 +122,7 @@ class HostedFeeds:
 
         Equal long-polls share it while the stream has this state, if it depends on nothing else.
         """
+        poll.place = None  # it may hold a stream that was dropped from the table
         active, offset = self._table.peek(poll.name), poll.read.offset
         if active is None or active.state is None or not self._table.following.are_complete(active):
             return None

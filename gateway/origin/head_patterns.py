@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gateway.origin.in_step import AnswerKind
+from gateway.origin.in_step import NO_CONTENT, AnswerKind
 from gateway.origin.whole_answer import VOLATILE
 from gateway.protocol import http1
 
@@ -118,7 +118,6 @@ class HeadPatterns:
 def _pattern_of(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
     """Return a pattern of the head, which begins with its status line; None if none fits."""
     texts, names = [], []
-    has_body = http1.has_body(head.kind.status)
     for line in lines:
         text = line.decode("latin-1")
         spelling, _, value = text.partition(":")
@@ -127,12 +126,12 @@ def _pattern_of(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
             texts.append(re.escape(text))
             continue
         form = _SIZE if name == _LENGTH else _VALUE
-        if name == _LENGTH and not has_body:  # whether it is misframed depends on the value
+        if name == _LENGTH and head.kind.answer_kind is NO_CONTENT:  # it may be misframed
             form = f"({re.escape(value[1:])})"
         if re.fullmatch(f" {form}", value) is None:
             return None
         names.append(name)
         texts.append(f"{re.escape(spelling)}: {form}")
-    has_length = head.size != IN_CHUNKS and has_body
+    has_length = head.size != IN_CHUNKS and http1.has_body(head.kind.status)
     text = r"\r\n".join([*texts, r"\r\n"])
     return _Pattern(text, head.kind, tuple(names), None if has_length else head.size)

@@ -139,7 +139,7 @@ class RawQuestion(Struct, eq=False):
 
 
 class _RequestLines:
-    """The request lines for one server; `of_append` returns and caches those of appends."""
+    """The request lines for one server; `of_append` caches those of appends without a query."""
 
     __slots__ = ("_host", "_server", "key", "of_append")
 
@@ -210,7 +210,9 @@ class RawWay:
             return None
         origin.servers.used_at = now
         place = self.places[server]
-        line = place.of_append(target) if method == "POST" else place.of(method, target)
+        # A query may have a token, which must not be remembered.
+        is_cached = method == "POST" and "?" not in target
+        line = place.of_append(target) if is_cached else place.of(method, target)
         if line is None or (connection := self.connector.acquire(place.key)) is None:
             return None
         heads, is_head = self.heads, method == "HEAD"

@@ -109,13 +109,17 @@ class Creations:
     def submit(self, path: str, one: WaitingCreation) -> None:
         """Queue a creation, which gets its outcome in a later pass of the loop."""
         creation, size = _Creation(path, one), len(one.request.body)
-        self._look_up(creation)
         try:
             self._bounds.receive(size)
         except LimitReached as refusal:
             self._end(creation, refusal)
         else:
             creation.size = size
+            try:
+                self._look_up(creation)
+            except BaseException:
+                self._bounds.receiving_bytes -= size
+                raise
             self._waiting.append(creation)
         self.pending += 1
         self.idle.clear()

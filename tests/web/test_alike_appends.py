@@ -12,7 +12,7 @@ from gateway.telemetry import traffic as counted
 from gateway.web.handlers import alike_appends
 from tests.edge.both_ways import trust
 from tests.support.other_worker import writes_told_by
-from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.raw_origin import RawOrigin, Steps, answer, close
 from tests.support.serving import EDGE, alike_appends_of, edge_serving, get, post
 from tests.support.waiting import until
 
@@ -82,6 +82,31 @@ async def test_a_defect_in_the_rules_for_an_answer_is_a_500_and_costs_no_connect
             assert (await gateway.ask(post(S, b"x"))).status == 500
         assert (await gateway.ask(post(S, b"x"))).status == 204
         assert raw.closed == 0
+
+
+async def test_a_defect_where_a_lost_append_invalidates_leaves_no_client_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with RawOrigin(DONE, close) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        with monkeypatch.context() as patch:
+            patch.setattr(gateway.edge, "invalidate", fail)
+            assert (await gateway.ask(post(S, b"x"))).status == 502
+
+
+async def test_a_query_which_may_have_a_token_is_not_remembered() -> None:
+    async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        way = gateway.edge.origin.raw
+        assert way is not None
+        (lines,) = way.places.values()
+        before = lines.of_append.cache_info().currsize
+        assert (await gateway.ask(post(f"{S}?token=t", b"x"))).status == 204
+        assert "token=t" in raw.heard[-1].target
+        assert lines.of_append.cache_info().currsize == before
 
 
 async def test_a_long_response_to_an_append_is_read_no_faster_than_the_client_reads() -> None:

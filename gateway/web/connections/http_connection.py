@@ -256,7 +256,7 @@ class HttpConnection(PacedConnection):
             if failure is not None:  # its frames refer to the request: a cycle
                 failure.__traceback__ = None
         if self.state is TAKEN and not self._ends and reply is not None and reply.keep_alive:
-            self.go_on()
+            self.resume()
         elif self.state in {TAKEN, DEAF}:
             self.force_close()
         if self.shared.closing:

@@ -110,9 +110,11 @@ class ForwardedAppend(Later["RouteAnswer"]):
     def on_failure(self, error: HeadgateError) -> None:
         """Set the error, and invalidate what the append may have changed."""
         self.question = None
-        if isinstance(error, OriginBroken | OriginTimeout):
-            self._invalidate()
-        self._end(None, error)
+        try:
+            if isinstance(error, OriginBroken | OriginTimeout):
+                self._invalidate()
+        finally:  # nobody else would answer its client
+            self._end(None, error)
 
     @override
     def unsubscribe(self, waiter: LaterWaiter) -> None:
