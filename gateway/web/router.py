@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from gateway.runtime.route import StreamRoute
 
-# Paths whose routes are remembered: clients request the same few again and again. 3 MB at worst.
+# Paths whose routes are remembered: clients request the same few again and again. 3 MB, with the
+# longest paths, which log lines may bring, 10.
 REMEMBERED = 2048
 _CONTROL, _MCP = f"/{RESERVED}", f"/{MCP}"
 

@@ -97,6 +97,8 @@ def made(chance: random.Random, tokens: Tokens, number: int) -> Asked:
     name = f"{EDGE if is_open else f'{PREFIX}/{owner}'}/s{chance.randrange(STREAMS)}"
     method = chance.choices(["POST", "GET", "HEAD", "PUT"], [40, 40, 10, 10])[0]
     body = mark(None if is_open else owner)
+    if method == "PUT" and chance.random() < 0.5:
+        name += f"-{number}"  # which is not there yet: it is created by a plan
     data = {
         "POST": post(name, body, *lines),
         "GET": get(f"{name}?offset=-1", *lines),

@@ -138,17 +138,16 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     is_ours: bool  # that it may be kept is our word, not the origin's
     is_tail: bool  # its stream's tail may have been reached, and move on
     origin_directives: list[tuple[str, str]]  # of caches by the origin, where they are told less
-
-    @property
-    def may_be_cut(self) -> bool:
-        """True if a client may be sent the byte range that it asks for."""
-        return self.status == 200 and self.joinable
-
     own_date: bool  # its head lacks a Date line, which is that of the moment
     own_cors: bool  # and who may read it in a browser
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
     validators: list[tuple[str, str]] = []  # as the origin knows them
     length: int | None = None  # of the body, where the origin says it
+
+    @property
+    def may_be_cut(self) -> bool:
+        """True if a client may be sent the byte range that it asks for."""
+        return self.status == 200 and self.joinable
 
     def with_body(self, body: bytes) -> CachedResponse:
         """Return the response with its whole body, and an ETag made from that if it has none."""

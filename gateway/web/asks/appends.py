@@ -88,8 +88,7 @@ def append_ask(plan: AppendPlan, connection: AskingConnection, known: KnownReque
     The handler refuses what is wrong with them, and waits for long work.
     """
     own, body, producer = known.own, known.body, plan.head.producer
-    is_right = body and len(body) <= connection.shared.limits.max_append
-    if not is_right or (producer is None) is not (own.seq is None):
+    if not body or (producer is None) is not (own.seq is None):
         return None
     if len(body) > SLICE_BYTES and is_long(plan.head.content_type, body):
         return None

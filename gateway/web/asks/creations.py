@@ -66,8 +66,6 @@ def creation_ask(
 ) -> Ask | None:
     """Return the ask of a creation; None if its body needs the handler."""
     body, head = known.body, plan.head
-    if len(body) > connection.shared.limits.max_append:
-        return None
     if len(body) > SLICE_BYTES and is_long(head.content_type, body):
         return None
     create = CreateRequest(body, head.content_type, head.lifetime, head.close, None)

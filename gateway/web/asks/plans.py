@@ -4,7 +4,7 @@ The handler of a write applies the rules, and leaves a plan where they admit it.
 with the same fields to the same path goes by that plan: straight into the queue of its log. So does
 the next creation with the same fields on the same route. What a rule has looked at is in the key of
 the plan; or it is looked at again for each write (`Plans.ask`); or it makes a new table, as a
-reload does. Refusals leave no plan.
+reload does. What the rules do not admit leaves no plan.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MOST_PLANS = 16384  # of appends: 8 MB, as for MOST_BLOCKS
 MOST_CREATION_PLANS = 1024  # a client has one for each route
-LONGEST_PATH = 1024  # of a plan's key
+LONGEST_PATH = 1024  # whose route and plans are remembered
 WRITES = ("POST", "PUT")  # methods of requests that may have a plan
 
 
@@ -58,11 +58,11 @@ class Plans:
     def ask(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of a write that has a plan, and whose credential has not ended.
 
-        Return None while a ban, overload, a quota or an incomplete body requires the handler.
+        Return None while a ban, overload, a quota or the size of its body requires the handler.
         """
-        shared, limits = connection.shared, connection.shared.limits
-        is_too_much = limits.receiving_bytes + len(known.body) > limits.max_pending_appends
-        if is_too_much or shared.bans.in_force or shared.shedding.level:
+        shared, limits, size = connection.shared, connection.shared.limits, len(known.body)
+        most = min(limits.max_append, limits.max_pending_appends - limits.receiving_bytes)
+        if size > most or shared.bans.in_force or shared.shedding.level:
             return None
         if known.method == "PUT":
             return self._creation(connection, known)

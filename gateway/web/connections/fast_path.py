@@ -28,7 +28,7 @@ from gateway.web.requests.aging_table import AgingTable
 from gateway.web.requests.blocks import MOST_BLOCKS, Blocks, KnownRequest
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
-from gateway.web.short_admission import MAX_PATHS, ShortAdmission, plain_get
+from gateway.web.short_admission import ShortAdmission, plain_get
 
 if TYPE_CHECKING:
     import asyncio
@@ -80,7 +80,6 @@ class FastPath:
         self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
-        self._stream = lru_cache(MAX_PATHS)(self._find)
         self.answered = 0
         # By their bytes: reads, and long-polls, whose offset each message changes. If they have a
         # token, by a digest.
@@ -283,7 +282,7 @@ class FastPath:
                     hits.measured(perf_counter() - began)
                     if self._shared.log.enabled:
                         transport = None if client is None else client.transport
-                        prefix = self._stream(get.target.partition("?")[0])[0].prefix
+                        prefix = self._routes.place(get.target.partition("?")[0]).route.prefix
                         accounting.log_hit(get, answer, transport, prefix, self._shared, began)
                 return answer
         return None

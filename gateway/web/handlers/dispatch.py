@@ -33,6 +33,7 @@ from gateway.web.admission import (
     conceal,
     refuse_banned,
 )
+from gateway.web.asks.plans import LONGEST_PATH
 from gateway.web.handlers import event_sources
 from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
 from gateway.web.requests import charges, request_head
@@ -60,9 +61,6 @@ if TYPE_CHECKING:
         [Request, str, Any, str],
         RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
     ]
-
-
-LONGEST_FOUND = 1024  # of the paths whose routes are remembered
 
 
 class Handlers:
@@ -234,7 +232,7 @@ class Handlers:
             request_head.check(request)
             if raw != HEALTH_PATH:  # load balancers check health by address
                 self._shared.hosts.check(request.headers.get("Host", ""))
-        is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND
+        is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_PATH
         if is_path and request.method != "OPTIONS":
             if raw == HEALTH_PATH:
                 return RouteAnswer(health(request.method), cache_status.BYPASS)
