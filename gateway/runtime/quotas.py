@@ -112,6 +112,17 @@ class Quotas:
         self._rates.creations.count(who, 1)
         return who if self._rates.append_bytes else None
 
+    def admits_creation(
+        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str
+    ) -> bool:
+        """Count a creation if it is within its client's quota of them; return whether it is."""
+        rate = self._rates.creations
+        who = self.counts_as(transport, headers, account)
+        if rate.again_s(who):
+            return False
+        rate.count(who, 1)
+        return True
+
     def counts_as(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str:

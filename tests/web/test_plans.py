@@ -212,6 +212,17 @@ async def test_a_write_whose_answer_fails_ends_its_connection_and_no_other(
         assert (await gateway.ask(get("t?offset=-1"))).body == b"y"
 
 
+async def test_creations_by_plans_count_for_their_clients_quota() -> None:
+    async with serving(max_client_creations=7) as gateway:
+        await planned(gateway)  # two of them
+        assert (await gateway.ask(put("a"))).status == 201
+        client = await gateway.connect()
+        client.send(b"".join(put(f"s{number}") for number in range(5)))
+        statuses = [(await client.answer()).status for _ in range(5)]
+        assert statuses == [201, 201, 201, 201, 429]
+        assert gateway.limits.refused["max_client_creations"] == 1
+
+
 async def test_pipelined_creations_wait_for_a_creation_without_a_plan() -> None:
     log = GatedLog()
     async with serving(log) as gateway:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.operations import needs
+from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
 from gateway.web.asks.appends import AppendPlan, append_ask
 from gateway.web.asks.creations import CreationPlan, creation_ask
@@ -58,16 +59,17 @@ class Plans:
     def ask(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of a write that has a plan, and whose credential has not ended.
 
-        Return None while a ban, overload, a quota or the size of its body requires the handler.
+        Return None while a ban, overload, a quota or the size of its body requires the handler. A
+        creation has been counted for its client, and is to be begun.
         """
         shared, limits, size = connection.shared, connection.shared.limits, len(known.body)
         most = min(limits.max_append, limits.max_pending_appends - limits.receiving_bytes)
         if size > most or shared.bans.in_force or shared.shedding.level:
             return None
-        if known.method == "PUT":
-            return self._creation(connection, known)
         if shared.quotas.bounds_appends:
             return None
+        if known.method == "PUT":
+            return self._creation(connection, known)
         key = known.path, known.fields
         plan = self._appends.fresh.get(key) or self._appends.find(key)
         if plan is None:
@@ -83,7 +85,7 @@ class Plans:
 
     def _creation(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
         shared, path, fields = connection.shared, known.path, known.fields
-        if shared.quotas.bounds_creations or "?" in path or len(path) > LONGEST_PATH:
+        if "?" in path or len(path) > LONGEST_PATH:
             return None
         try:
             place = self._place(path)
@@ -98,4 +100,8 @@ class Plans:
             needed = needs("PUT", place.path, fields.headers)
             if not guard.still_admits(principal, needed, shared.clock()):
                 return None
-        return creation_ask(plan, place.name, connection, known)
+        ask = creation_ask(plan, place.name, connection, known)
+        if ask is not None and shared.quotas.bounds_creations:
+            client = connection.transport, fields.headers, account_of(principal)
+            return ask if shared.quotas.admits_creation(*client) else None
+        return ask

@@ -162,8 +162,8 @@ class Connection(BoundedConnection):
     def _start_asks(self, data: bytes, ask: Ask) -> None:
         """Start a write by its plan, and those behind it that cannot overtake it.
 
-        These are appends to the same stream, or creations on the same route: one queue has them.
-        Later bytes wait until they are answered.
+        These are appends to the same stream, or creations: one queue of each log has them. Later
+        bytes wait until they are answered.
         """
         fast, first = self.owner.fast, ask.known
         asks = [ask]
@@ -175,7 +175,7 @@ class Connection(BoundedConnection):
             if known.path != first.path and known.method != "PUT":
                 break
             behind = fast.plans.ask(self, known)
-            if behind is None or behind.plan.route is not ask.plan.route:
+            if behind is None:
                 break
             asks.append(behind)
             at = known.end
