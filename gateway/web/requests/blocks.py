@@ -45,7 +45,6 @@ _LONGEST_LINE = 4096  # at most as long as the parser accepts
 # Requests with these are not remembered: they change how a body is framed or sent. And the
 # permission to close a stream may depend on whether the request has a body.
 _UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", CLOSED)
-_LENGTH = {"Content-Length"}
 _NAMES = {name.lower().encode(): name for name in OWN_FIELDS}
 
 
@@ -78,18 +77,12 @@ class Blocks:
         self, is_identity: Callable[[str], bool] = lambda _: False, *, is_keyed: bool = False
     ) -> None:
         self._keyed = blake2b(key=token_bytes(32), digest_size=16) if is_keyed else None
-        self._forms = {
-            name.lower().encode(): re.compile(form.encode())
-            for name, form in OWN_FIELDS.items()
-            if not is_identity(name)
-        }
         # A block with one of these is not remembered: its value would count for all with the rest.
         self._not_own = tuple(name for name in OWN_FIELDS if is_identity(name))
-        names = b"|".join(self._forms)
+        self._own = tuple(name for name in OWN_FIELDS if name not in self._not_own)
+        names = "|".join(_named(name, OWN_FIELDS[name]) for name in self._own)
         # Its end is looked at, not consumed: two own lines may follow each other.
-        self._own_line = re.compile(
-            rb"\r\n(%b): ([!-~](?:[ -~]*[!-~])?)(?=\r\n[^ \t]|\Z)" % names, re.IGNORECASE
-        )
+        self._own_line = re.compile(rf"\r\n({names}): ([^\r]*)(?=\r\n[^ \t]|\Z)".encode())
         self._fields: AgingTable[bytes, RequestFields] = AgingTable(MOST_BLOCKS)
         # By whole blocks, of which only the length is the request's own.
         self._known: AgingTable[bytes, tuple[RequestFields, Own]] = AgingTable(MOST_BLOCKS)
@@ -130,8 +123,9 @@ class Blocks:
         fields = self._fields.fresh.get(name) or self._fields.find(name)
         if fields is None:
             return None
-        known = fields, own_of(values)
-        if not values.keys() - _LENGTH:  # the others never come again
+        own = own_of(values)
+        known = fields, own
+        if not own.fields:  # the others never come again
             self._known.add(key, known)
         return known
 
@@ -153,7 +147,7 @@ class Blocks:
             return
         block = data[begin:end]
         pared = self._pare(block)
-        own = NOTHING if pared is None else own_of(pared[1])
+        own = NOTHING if pared is None else own_of(pared[1].copy())
         if pared is None or own.length != size:
             return
         shared = self._without_own(headers, fields, pared[1])
@@ -168,26 +162,19 @@ class Blocks:
         """Return the fields without the request's own, if the parser has found just those."""
         hops = hop_names(headers)
         rest = CIMultiDict(fields.headers)
-        for name in self._forms:
-            text = _NAMES[name]
-            found = [values[text]] if text in values else []
-            if headers.getall(text, []) != found or (found and text.lower() in hops):
+        for name in self._own:
+            found = [values[name]] if name in values else []
+            if headers.getall(name, []) != found or (found and name.lower() in hops):
                 return None
-            rest.popall(text, None)
+            rest.popall(name, None)
         return RequestFields(CIMultiDictProxy(rest), are_known=True, client=fields.client)
 
     def _pare(self, block: bytes) -> tuple[bytes, dict[str, str]] | None:
-        """Return a block without its own lines, and their values.
-
-        None if one comes twice or in another form.
-        """
+        """Return a block without its own lines, and their values; None if one comes twice."""
         parts = self._own_line.split(block)
         values: dict[str, str] = {}
         for at in range(1, len(parts), 3):
-            name, value = parts[at].lower(), parts[at + 1]
-            if self._forms[name].fullmatch(value) is None:
-                return None
-            values[_NAMES[name]] = value.decode()
+            values[_NAMES[parts[at].lower()]] = parts[at + 1].decode()
         if 3 * len(values) + 1 < len(parts):
             return None
         return parts[0] if len(parts) == 1 else b"".join(parts[::3]), values
@@ -201,14 +188,22 @@ class Blocks:
         return digest.digest()
 
 
+def _named(name: str, form: str) -> str:
+    """Return the pattern of a field's name, in any case, before a value of this form.
+
+    A line of another form is none of the request's own, and no block with it is remembered. The
+    first letter by itself lets the pattern skip most names at once.
+    """
+    first = name[0]
+    return rf"[{first.upper()}{first.lower()}](?i:{name[1:]})(?=: {form}(?:\r|\Z))"
+
+
 def own_of(values: dict[str, str]) -> Own:
-    """Return a request's own values."""
-    get = values.get
-    length = int(get("Content-Length", "0"))
-    if not values.keys() - _LENGTH:
+    """Return a request's own values, and take the length out of them."""
+    length = int(values.pop("Content-Length", "0"))
+    if not values:
         return Own(length)
-    fields = values.copy()
-    fields.pop("Content-Length", None)
+    get = values.get
     return Own(
         length,
         get("X-Request-Id"),
@@ -217,5 +212,5 @@ def own_of(values: dict[str, str]) -> Own:
         get("Stream-Seq"),
         get("traceparent"),
         get("Range"),
-        tuple(fields.items()),
+        tuple(values.items()),
     )
