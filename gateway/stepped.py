@@ -88,6 +88,14 @@ class Step(Generic[T]):
         if turn.ready:
             turn.settle()
 
+    def take_over(self, coro: Coroutine[Any, None, T], awaited: Any) -> None:  # noqa: ANN401 - as of _wait_for
+        """Continue a coroutine that the running step has begun, behind what it awaits.
+
+        This is for a caller that has called the handler itself, instead of `run`.
+        """
+        self._handler, self._coro = None, coro
+        self._wait_for(awaited)
+
     def resume(self, later: Later[Any], /) -> None:
         """Continue behind the Later that the handler awaits, unless the step was cancelled."""
         if self._awaited is not later:

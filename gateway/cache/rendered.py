@@ -44,7 +44,6 @@ class RenderedChunk(CacheEntry):
         groups: tuple[Hashable, ...],
         response: Response,
         *,
-        etag: str,
         owner: CacheShare,
         hit_counter: Hits,
         is_end: bool,
@@ -58,7 +57,7 @@ class RenderedChunk(CacheEntry):
         self.fields = fields
         self.hit_counter = hit_counter
         self.is_end = is_end
-        self.etag = etag
+        self.etag = response.tag
         self.sure_s = self.confirm_after = math.inf
 
     def is_of(self, state: StreamState) -> bool:

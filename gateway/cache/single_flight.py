@@ -7,9 +7,9 @@ cache, whose bodies are shared while they arrive, are in `fetches.fetch_table`.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from gateway.later import Later
+from gateway.later import Later, turn
 from gateway.stepped import Step
 from gateway.telemetry import tracing
 
@@ -35,32 +35,42 @@ class _SharedRead(Generic[T]):
 class SingleFlight(Generic[T]):
     """The reads in flight by key.
 
-    Each read is a `Step`, which needs no task if its result is there at once. It goes on when a
-    waiter is cancelled, and is cancelled with the last one. `collapsed` observes how many waiters
-    got each result.
+    A read that has to wait goes on as a `Step` of its own when a waiter is cancelled, and is
+    cancelled with the last one. One whose result is there at once is shared by nobody. `collapsed`
+    observes how many waiters got each result. `under_way` has the reads that others can join.
     """
 
     def __init__(self, collapsed: Histogram | None = None) -> None:
-        self._fetches: dict[Hashable, _SharedRead[T]] = {}
+        self.under_way: dict[Hashable, _SharedRead[T]] = {}
         self._collapsed = collapsed
         self.started = 0
         self.joined = 0
 
-    def __contains__(self, key: Hashable) -> bool:
-        """Return whether a read under `key` is under way."""
-        return key in self._fetches
-
-    async def read(self, key: Hashable, read: Callable[[], Coroutine[None, None, T]]) -> T:
+    async def read(self, key: Hashable, read: Callable[[], Coroutine[Any, None, T]]) -> T:
         """Return the result of the read under `key`, which is shared if it is under way.
 
         An error reaches each waiter, and the next call reads again.
         """
-        fetch = self._fetches.get(key)
+        fetch = self.under_way.get(key)
         if fetch is None or fetch.result.done():
             self.started += 1
-            fetch = self._fetches[key] = _SharedRead()
+            begun: Coroutine[Any, None, T] | None = None
+            awaited: Any = None
+            # Not inside a task: there, `read` would take the task of this waiter for its own.
+            if turn.depth and tracing.current.get() is None:
+                begun = read()
+                try:
+                    awaited = begun.send(None)
+                except StopIteration as ended:
+                    if self._collapsed is not None:
+                        self._collapsed.observe(1)
+                    return cast("T", ended.value)
+            fetch = self.under_way[key] = _SharedRead()
             fetch.step = Step(read, partial(self._on_done, key, fetch), tracing.own_context())
-            fetch.step.run()
+            if begun is None:
+                fetch.step.run()
+            else:
+                fetch.step.take_over(begun, awaited)
         else:
             self.joined += 1
             fetch.waiters += 1
@@ -87,5 +97,5 @@ class SingleFlight(Generic[T]):
 
     def _close(self, key: Hashable, fetch: _SharedRead[T]) -> None:
         """Let no further waiter join the read."""
-        if self._fetches.get(key) is fetch:
-            del self._fetches[key]
+        if self.under_way.get(key) is fetch:
+            del self.under_way[key]

@@ -239,7 +239,7 @@ class OriginGuard(Background, Guard):
             for reader in self._held.values()
             if now < reader.until <= now + self._margin_s
             and now < reader.seen + self._wait_s
-            and reader.request.admitted_as not in self._questions
+            and reader.request.admitted_as not in self._questions.under_way
         ]
         due.sort(key=attrgetter("until"))
         for reader in due[: MOST_RENEWALS - len(self._renewals)]:

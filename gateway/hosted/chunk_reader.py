@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import StreamGone
 from gateway.live.contract import LONGEST_ROUND
 from gateway.protocol.streams import chunks
-from gateway.stepped import in_task
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:
@@ -66,15 +66,12 @@ class ChunkReader:
         out: a reader who saw them could come back with an offset that the table does not know.
         """
         key = (state.stream_id, start, state.version, state.history)
-        chunk = await self._reads.read(key, lambda: self._read(state, start))
+        read = partial(self.table.log.read, state, start, chunks.boundary(start))
+        chunk = await self._reads.read(key, read)
+        if chunk.state is state:
+            return chunk  # with nothing newer, as most are
         active = self.table.peek(state.path)
         known = active.state if active is not None else None
         if known is None or not known.is_along(chunk.state):
             return chunk
         return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
-
-    async def _read(self, state: StreamState, start: int) -> Chunk:
-        log = self.table.log
-        if self.table.is_shared:  # a server is asked, with a time limit
-            await in_task()
-        return await log.read(state, start, chunks.boundary(start))

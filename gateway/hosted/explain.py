@@ -29,7 +29,9 @@ async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[
         )
         yield ExplainStep(NEXT, "BYPASS", "the log decides, and tells its readers at once")
         return
-    read = resumed(route.parse(request.target), request.headers)
+    read = route.parse(request.target)
+    if isinstance(read, Events):
+        read = resumed(read, request.headers)
     yield ExplainStep(
         "Canonical form",
         read.target,

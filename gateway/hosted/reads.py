@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
     from gateway.streams.stream_table import StreamTable
-    from gateway.telemetry.traffic import Hits, Traffic
+    from gateway.telemetry.traffic import Traffic
 
 # A whole chunk never changes and gateways notify of removals, but a program that deletes keys of
 # Redis notifies nobody.
@@ -84,23 +85,23 @@ class HostedReads:
             return RouteAnswer(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self._table.load(name)
-        read = renewed(self.reader_keys, read)
+        if self.reader_keys is not None:
+            read = renewed(self.reader_keys, read)
         state = self._table.present(active)
-        self._table.deadlines.touch(active)
+        if state.deadline is not None:
+            self._table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
-        if isinstance(read, Events):
-            return LiveRead(active, state, start, read.offset is None)
-        if start == state.tail and isinstance(read, LongPoll):
-            if state.closed:
-                ended = responses.poll_ended(state, read, self._freshness, self._clock())
-                return RouteAnswer(ended, cache_status.MISS)
+        is_at_tail = start == state.tail and isinstance(read, LongPoll)
+        if is_at_tail and state.closed:
+            ended = responses.poll_ended(state, read, self._freshness, self._clock())
+            return RouteAnswer(ended, cache_status.MISS)
+        if is_at_tail or isinstance(read, Events):
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
             return RouteAnswer(responses.tail(state, read, self._clock()), cache_status.BYPASS)
         key = read_key(read, state)
-        shares = key in self.answers
-        entry = await self.answers.read(key, lambda: self._answer(read, state, start))
-        cache = cache_status.COLLAPSED if shares else cache_status.MISS
+        cache = cache_status.COLLAPSED if key in self.answers.under_way else cache_status.MISS
+        entry = await self.answers.read(key, partial(self._answer, read, state, start))
         return RouteAnswer(_conditional(entry, if_none_match), cache)
 
     async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
@@ -117,16 +118,14 @@ class HostedReads:
 
     async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
         """Read and render the chunk at `start`, and cache it if it may be."""
-        at_tail = start == state.tail
-        reader = self.readers.of(read.view)
-        chunk = chunks.empty(state) if at_tail else await reader.chunk_for(read, state, start)
-        return self._render(read, chunk)
-
-    def _render(self, read: Read, chunk: Chunk) -> RenderedChunk:
-        """Render a chunk as bytes, and cache it if it may be."""
-        state = chunk.state
+        if start == state.tail:
+            chunk = chunks.empty(state)
+        else:
+            chunk = await self.readers.of(read.view).chunk_for(read, state, start)
+            state = chunk.state
         now = self._clock()
-        read = renewed(self.reader_keys, read)
+        if self.reader_keys is not None:
+            read = renewed(self.reader_keys, read)
         freshness, until = self._freshness, _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
@@ -138,9 +137,11 @@ class HostedReads:
             read.target,
             groups(state, until_change=until_change),
             response,
-            etag=cache_headers.etag(chunk),
             owner=self._traffic.cache_share,
-            hit_counter=self._given(read, is_end=is_end),
+            hit_counter=self._traffic.hits(
+                counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ,
+                counted.TERMINAL if is_end else counted.resume_kind(read.offset),
+            ),
             is_end=is_end,
             expires_at=until,
         )
@@ -177,19 +178,13 @@ class HostedReads:
             until = now + renewed_in_s if until is None else min(until, now + renewed_in_s)
         return replace(freshness, purged_fields=trust.fields), until
 
-    def _given(self, read: Read, *, is_end: bool) -> Hits:
-        """Return the counts of the requests that the cached response will answer."""
-        resume_kind = counted.TERMINAL if is_end else counted.resume_kind(read.offset)
-        operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ
-        return self._traffic.hits(operation, resume_kind)
-
     def cached(self, read: Read) -> RenderedChunk | None:
         """Return the cached response without marking it as used."""
         return self._store.peek(read.target, self._clock())
 
     def is_under_way(self, read: Read, state: StreamState) -> bool:
         """Return whether other requests wait for the same read of the log."""
-        return read_key(read, state) in self.answers
+        return read_key(read, state) in self.answers.under_way
 
 
 def read_key(read: Read, state: StreamState) -> Hashable:

@@ -258,15 +258,6 @@ def tag_mark(*, closed: bool, at_tail: bool) -> str:
     return ":closed" if closed else ":tail" if at_tail else ""
 
 
-def etag(chunk: Chunk) -> str:
-    """Return a strong ETag of a range, and of what the response says of the stream's end."""
-    state = chunk.state
-    ends = f"{state.offset(chunk.start)}:{state.offset(chunk.end)}"
-    fold = f":fold{chunk.fold_version}" if chunk.fold_version else ""
-    mark = tag_mark(closed=chunk.closed, at_tail=chunk.at_tail)
-    return f'"{state.stream_id:x}:{ends}{fold}{mark}"'
-
-
 def is_same_tag(one: str, other: str) -> bool:
     """Return whether two ETags are equal by weak comparison (RFC 9110 section 8.8.3.2)."""
     return one.removeprefix("W/") == other.removeprefix("W/")

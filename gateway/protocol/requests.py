@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -65,6 +65,8 @@ class _Read(_Presented, frozen=True):
 
 class CatchUp(_Read, frozen=True):
     """GET of what is there (section 5.6). It has no cursor: its answer is for everybody."""
+
+    cursor: ClassVar[None] = None
 
 
 class LongPoll(_Read, frozen=True):
@@ -223,11 +225,6 @@ def _parse_target(target: str) -> Read:
     return _MODES[live](path, target, offset, cursor, view=view, last_event_id=last)
 
 
-def echoed_cursor(read: Read) -> int | None:
-    """Return the cursor that a live reader echoes; a catch-up read has none."""
-    return None if isinstance(read, CatchUp) else read.cursor
-
-
 def with_last_event_id(read: E, headers: Mapping[str, str]) -> E:
     """Return the read with the header's Last-Event-ID, if there is one, instead of the query's.
 
@@ -237,10 +234,8 @@ def with_last_event_id(read: E, headers: Mapping[str, str]) -> E:
     return msgspec.structs.replace(read, last_event_id=header) if header else read
 
 
-def resumed(read: Read, headers: Mapping[str, str]) -> Read:
+def resumed(read: Events, headers: Mapping[str, str]) -> Events:
     """Return the read from the point where a browser's EventSource lost its connection."""
-    if not isinstance(read, Events):
-        return read
     read = with_last_event_id(read, headers)
     last = read.last_event_id
     if not last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -12,7 +13,6 @@ from gateway.protocol.bodies.content import is_json, is_text, read_body, runs_sc
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.http import header_names
 from gateway.protocol.http.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
-from gateway.protocol.requests import echoed_cursor
 from gateway.protocol.streams import chunks
 
 if TYPE_CHECKING:
@@ -94,11 +94,15 @@ FULL_AGAIN_S = 60  # retention or an operator has to make room before another tr
 
 
 class Response(msgspec.Struct, frozen=True):
-    """`fields` are complete header lines, each ended by CR LF, without any about the framing."""
+    """`fields` are complete header lines, each ended by CR LF, without any about the framing.
+
+    The `tag` of data is the ETag in these.
+    """
 
     status: int
     fields: str
     body: bytes = b""
+    tag: str = ""
 
     @property
     def names_pages(self) -> bool:
@@ -117,20 +121,20 @@ class ResponseEnd(NamedTuple):
 
 def end_fields(end: ResponseEnd, read: Read, now: float) -> str:
     """Return the header lines on a response's end: where to read on, or that there is no more."""
-    key = key_line(read.reader_key)
+    key = key_line(read.reader_key) if read.reader_key else ""
     fields = f"{NEXT_OFFSET}: {end.offset}\r\n{key}{UP_TO_DATE_LINE if end.at_tail else ''}"
     if end.closed:
         return fields + CLOSED_LINE
-    return f"{fields}{CURSOR}: {next_cursor(now, echoed_cursor(read), end.place)}\r\n"
+    return f"{fields}{CURSOR}: {next_cursor(now, read.cursor, end.place)}\r\n"
 
 
 def key_line(reader_key: str) -> str:
     """Return the line with the reader key, under which shared caches may store private reads."""
-    return f"{READER_KEY}: {reader_key}\r\n" if reader_key else ""
+    return f"{READER_KEY}: {reader_key}\r\n"
 
 
 def read_data(
-    cache_lines: str, content_type: str, tag: str | None, end_lines: str, body: bytes | None
+    cache_lines: str, content_type: str, tag: str, end_lines: str, body: bytes | None
 ) -> Response:
     """Return the 200 to a read; a body of None is that of a stream of this type without data.
 
@@ -138,9 +142,9 @@ def read_data(
     """
     if body is None:
         body = b"[]" if is_json(content_type) else b""
-    etag = "" if tag is None else f"ETag: {tag}\r\n"
+    etag = f"ETag: {tag}\r\n" if tag else ""
     fields = f"{SECURITY}{cache_lines}Content-Type: {content_type}\r\n{etag}{end_lines}"
-    return Response(200, fields, body)
+    return Response(200, fields, body, tag)
 
 
 def created(outcome: CreationOutcome, location: str) -> Response:
@@ -194,20 +198,31 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     state = chunk.state
     freshness = freshness.toward(read.by_key, read.path)
     lifetime = cache_headers.lifetime_of(chunk, read, freshness, now)
-    lines = f"{_alone(state)}{cache_headers.tagged(lifetime, read.path, freshness)}"
-    tag, body = cache_headers.etag(chunk), read_body(state.content_type, chunk.records)
-    return read_data(lines, state.content_type, tag, end_fields(end_of(chunk), read, now), body)
+    alone, end = _alone(state.content_type), end_of(chunk)
+    lines = f"{alone}{cache_headers.tagged(lifetime, read.path, freshness)}"
+    body = read_body(state.content_type, chunk.records)
+    end_lines = end_fields(end, read, now)
+    return read_data(lines, state.content_type, tag_of(chunk, end), end_lines, body)
+
+
+def tag_of(chunk: Chunk, end: ResponseEnd) -> str:
+    """Return a strong ETag of a range, and of what the response says of the stream's end."""
+    state = chunk.state
+    fold = f":fold{chunk.fold_version}" if chunk.fold_version else ""
+    mark = cache_headers.tag_mark(closed=end.closed, at_tail=end.at_tail)
+    return f'"{state.stream_id:x}:{state.offset(chunk.start)}:{end.offset}{fold}{mark}"'
 
 
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """Return a 200 without data, never stored: the answer to `offset=now` (section 8)."""
     end = end_fields(end_of(chunks.empty(state)), read, now)
-    lines = f"{_alone(state)}{cache_headers.NO_STORE}"
-    return read_data(lines, state.content_type, None, end, None)
+    lines = f"{_alone(state.content_type)}{cache_headers.NO_STORE}"
+    return read_data(lines, state.content_type, "", end, None)
 
 
-def _alone(state: StreamState) -> str:
-    return SANDBOX if runs_scripts(state.content_type) else ""
+@lru_cache(128)  # streams have a few types
+def _alone(content_type: str) -> str:
+    return SANDBOX if runs_scripts(content_type) else ""
 
 
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DIGITS = 16
 # The header of Fastly and of most who write VCL, that of Cloudflare, and that of Bunny.
 HEADERS = (("Surrogate-Key", " "), ("Cache-Tag", ","), ("CDN-Tag", ","))
+_LINES = "".join(f"{name}: {{0}}{between}{{1}}\r\n" for name, between in HEADERS)
 
 _LASTS = re.compile(r"\b(?:max-age|s-maxage|stale-while-revalidate)=0*[1-9]")
 
@@ -40,8 +41,7 @@ def _digest(path: str) -> str:
 @lru_cache(maxsize=4096)  # responses of the streams in use repeat them
 def lines(path: str, route: str) -> str:
     """Return the tag lines of a response about the stream at `path`, with its route's tag."""
-    stream = of_stream(path)
-    return "".join(f"{name}: {stream}{between}{route}\r\n" for name, between in HEADERS)
+    return _LINES.format(of_stream(path), route)
 
 
 @lru_cache(maxsize=256)  # most responses have one of a few values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -21,7 +21,7 @@ from gateway.streams.versions import is_behind, is_rewritten
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from gateway.backends.contract import LoadedStream, Log
     from gateway.protocol.streams.state import Change, StreamState
@@ -100,9 +100,9 @@ class StreamTable(ActiveStreams):
             else:
                 self._streams.move_to_end(path)
 
-    async def load(self, path: str) -> ActiveStream:
+    def load(self, path: str) -> Coroutine[Any, None, ActiveStream]:
         """Load a stream as it is in the log, whoever changed it; equal loads share a look-up."""
-        return await self.loader.load(self.get(path))
+        return self.loader.load(self.get(path))
 
     def _take(self, active: ActiveStream, loaded: LoadedStream) -> None:
         place = loaded.place

@@ -110,7 +110,7 @@ class RouteViews:
         Raises HeadgateError.
         """
         key = view.name, state.stream_id, state.history, state.version
-        is_sent_live = key not in self._whole and self.store.is_in_use(view.name, state)
+        is_sent_live = key not in self._whole.under_way and self.store.is_in_use(view.name, state)
         if state.size > self.store.max_bytes // LARGEST_SHARE or is_sent_live:
             return None
         rendering = await self._whole.read(key, lambda: self._rendered(state, view))

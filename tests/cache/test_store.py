@@ -36,7 +36,6 @@ def entry(
         key,
         groups(StreamState("s", stream_id, 0, "a/b"), until_change=at_tail),
         Response(304, "", b"x" * (size - EMPTY)),
-        etag="",
         owner=owner or CacheShare(),
         hit_counter=Hits(),
         is_end=False,
@@ -58,8 +57,7 @@ def test_a_cached_response_is_counted_with_its_bytes_and_overhead() -> None:
     made = RenderedChunk(
         "k",
         (),
-        Response(200, "A: b\r\n", b"rest"),
-        etag="tag",
+        Response(200, "A: b\r\n", b"rest", "tag"),
         owner=CacheShare(),
         hit_counter=Hits(),
         is_end=False,

@@ -112,10 +112,10 @@ async def test_a_shared_read_continues_until_its_last_reader_disconnects() -> No
         clients = await three_who_wait(gateway, log)
         clients[0].abort()
         await until(lambda: gateway.limits.connections == 2)
-        assert len(gateway.route.reads.answers._fetches) == 1
+        assert len(gateway.route.reads.answers.under_way) == 1
         for client in clients[1:]:
             client.abort()
-        await until(lambda: not gateway.route.reads.answers._fetches)
+        await until(lambda: not gateway.route.reads.answers.under_way)
         cut = gateway.route.traffic.request_count(0, 5)
         assert cut == 3
         log.reads.set()

@@ -11,12 +11,12 @@ from gateway.protocol.cache_headers import (
     Freshness,
     chunk_lifetime,
     closed_lifetime,
-    etag,
     matches,
     poll_lifetime,
     poll_timeout,
     tail_lifetime,
 )
+from gateway.protocol.responses import end_of, tag_of
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.state import StreamState
 
@@ -103,6 +103,10 @@ def test_a_tail_lifetime_below_a_second_is_no_cache(
 )
 def test_poll_data_are_fresh_for_one_cursor_interval(remaining: float | None, age: int) -> None:
     assert poll_lifetime(FRESHNESS, remaining) == f"Cache-Control: public, max-age={age}\r\n"
+
+
+def etag(chunk: Chunk) -> str:
+    return tag_of(chunk, end_of(chunk))
 
 
 def test_an_etag_names_the_stream_its_range_and_its_end() -> None:

@@ -32,7 +32,6 @@ from gateway.protocol.origins.followed import (
     poll_ended,
 )
 from gateway.protocol.origins.repair import new_tag
-from gateway.protocol.requests import echoed_cursor
 
 NOW = 1_800_000_000.0
 CURSOR = current_cursor(NOW)
@@ -98,7 +97,7 @@ def test_an_edge_target_is_parsed_into_its_offset_mode_and_cursor(
 ) -> None:
     read = parsed(query)
     assert (read.offset, type(read), read.others) == (offset, kind, others)
-    assert echoed_cursor(read) == cursor
+    assert read.cursor == cursor
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ replace = msgspec.structs.replace
 def answer(status: int, *lines: str, body: bytes = b"") -> Response:
     """An answer with these lines after those that every answer has."""
     always = ("X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: cross-origin")
-    return Response(status, "".join(f"{line}\r\n" for line in (*always, *lines)), body)
+    fields = "".join(f"{line}\r\n" for line in (*always, *lines))
+    tags = (line.removeprefix("ETag: ") for line in lines if line.startswith("ETag: "))
+    return Response(status, fields, body, next(tags, ""))
 
 
 # ---------------------------------------------------------------- HEAD

@@ -25,6 +25,7 @@ from gateway.backends.redis.servers.server_status import ServerStatusWatch
 from gateway.backends.redis.servers.topology import Topology
 from gateway.backends.redis.shared.documents import RedisDocuments
 from gateway.backends.redis.sharing import PublishedChanges, RedisSharing, SharedPaths
+from gateway.stepped import in_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,6 +149,7 @@ class RedisLog(Log):
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """Return the records after `start`; the chunk's state is as new as they are, or newer."""
+        await in_task()  # a server is asked, with a time limit
         return await self._records.read(state, start, end)
 
     @override

@@ -59,6 +59,7 @@ def media_type(content_type: str) -> str:
     return intern(content_type.partition(";")[0].rstrip().lower())
 
 
+@lru_cache(128)  # as of media_type
 def is_json(content_type: str) -> bool:
     """Return whether a stream of this type keeps message boundaries (section 9.1)."""
     return media_type(content_type) == JSON_TYPE

@@ -11,7 +11,7 @@ from gateway.protocol.streams.generations import reckoned_position
 from gateway.protocol.streams.state import Segment, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from gateway.protocol.streams.offsets import Offset
     from gateway.protocol.streams.state import Record
@@ -42,7 +42,7 @@ class Chunk(msgspec.Struct, frozen=True):
     @property
     def closed(self) -> bool:
         """True if no record can ever follow."""
-        return self.at_tail and self.state.closed
+        return self.state.closed and self.at_tail
 
     @property
     def complete(self) -> bool:
@@ -108,9 +108,9 @@ def cut(state: StreamState, start: int, records: Sequence[Record]) -> list[Chunk
     return parts
 
 
-def segments_from(state: StreamState, start: int) -> Iterator[Segment]:
-    """Yield where the records after `start` are stored, in order; the stream itself comes last."""
-    for segment in state.lineage:
-        if segment.end > start:
-            yield segment
-    yield Segment(state.stream_id, state.tail, state.path)
+def segments_from(state: StreamState, start: int) -> list[Segment]:
+    """Return where the records after `start` are stored, in order; the stream itself comes last."""
+    segments = [Segment(state.stream_id, state.tail, state.path)]
+    if state.lineage:
+        segments[:0] = [segment for segment in state.lineage if segment.end > start]
+    return segments

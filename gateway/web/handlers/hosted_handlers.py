@@ -93,10 +93,12 @@ class HostedHandlers:
 
         A response by SSE has `fields` as well.
         """
-        read = resumed(route.parse(target), request.headers)
+        read, headers = route.parse(target), request.headers
         if isinstance(read, CatchUp):
             request.limit_grace(0.0)
-        answer = await route.reads.read(read, name, request.headers.get("If-None-Match"))
+        elif isinstance(read, Events):
+            read = resumed(read, headers)
+        answer = await route.reads.read(read, name, headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer
         request.end_with_fin()

@@ -88,7 +88,7 @@ class Edge:
         held = {
             "streams": len(feeds.table.by_key),
             "paths": len(feeds.table.paths()),
-            "reads": len(feeds.source._reads._fetches) + len(feeds.reader._tails._fetches),
+            "reads": len(feeds.source._reads.under_way) + len(feeds.reader._tails.under_way),
             "rendered": len(feeds.source._rendered),
             "budget": feeds.budget.bytes,
             "budgeted": len(feeds.budget._sizes),

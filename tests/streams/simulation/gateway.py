@@ -123,9 +123,9 @@ class Gateway:
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
-            "reads": len(route.reads.readers.plain._reads._fetches)
-            + len(route.reads.answers._fetches),
-            "reads of events": len(route.feeds.source._reads._fetches),
+            "reads": len(route.reads.readers.plain._reads.under_way)
+            + len(route.reads.answers.under_way),
+            "reads of events": len(route.feeds.source._reads.under_way),
             "streams to look at": len(route.table._reload_queue),
             "followed streams": needed(self.log.counts).numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
