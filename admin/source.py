@@ -80,6 +80,7 @@ class SettingsSource(Protocol):
     """The settings in force, which a reload replaces."""
 
     settings: Settings
+    warnings: tuple[str, ...]  # about what the last reload has put in force
     on_reload: list[Callable[[Settings], None]]  # called with new settings
     # Returns the settings as they are written now; raises SettingsError. It reads files: call it
     # in a thread.

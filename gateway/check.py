@@ -44,12 +44,12 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         click.echo(json.dumps(json_schema(), indent=2))
         return
     settings = load_settings(config, {})
-    from gateway.access.authorities import Authorities
+    from gateway.process.start_check import check_start
     from gateway.settings.cross_checks.dangerous_settings import dangers
 
     try:
         warnings = (
-            *Authorities.check(settings),
+            *check_start(settings),
             *dangers(settings),
             *_not_durable(settings),
             *_event_types(settings),
@@ -68,13 +68,11 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
 
 
 def _event_types(settings: Settings) -> Iterator[str]:
-    """Yield a warning for each file of event types that is not used. Raises StartError."""
-    from gateway.mcp_events.setup import check_events
+    """Yield a warning for each file of event types that is not used."""
     from gateway.settings.cross_checks.written_routes import written_routes
     from gateway.settings.reading.toml_file import spell
 
     for path, route in written_routes(settings):
-        check_events(route)
         if route.mcp_events_file and not route.mcp_events:
             yield f"{settings.named(spell(path))}: mcp_events_file has no effect without mcp_events"
 

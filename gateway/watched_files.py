@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S = 0.25
 
 T = TypeVar("T")
-_FileStates = tuple[tuple[int, int, int, int, int], ...]
+FileState = tuple[int, int, int, int, int]
+_FileStates = tuple[FileState, ...]
 
 
 class WatchedFiles(Background, Generic[T]):
@@ -107,11 +108,16 @@ class WatchedFiles(Background, Generic[T]):
 
 
 def _file_states(paths: Sequence[str]) -> _FileStates:
-    """Return a value that changes with a file's content, or when a link leads elsewhere."""
-    states = []
-    for path in paths:
-        it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
-        if not stat.S_ISREG(it.st_mode):
-            raise ValueError(f"{path} is no file")
-        states.append((it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns))
-    return tuple(states)
+    """Return a value that changes with the content of one of the files."""
+    return tuple(map(file_state, paths))
+
+
+def file_state(path: str) -> FileState:
+    """Return a value that changes with a file's content, or when a link leads elsewhere.
+
+    Raises OSError if there is nothing, and ValueError if it is no file.
+    """
+    it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
+    if not stat.S_ISREG(it.st_mode):
+        raise ValueError(f"{path} is no file")
+    return (it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns)

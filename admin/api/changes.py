@@ -16,7 +16,6 @@ from admin.api.values import (
     KeyRotation,
     OfStream,
     ReadToken,
-    ReloadDone,
     Revocation,
     RevokedTokens,
     RotatedKeys,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from admin.model.bulk import BulkJob, BulkReference, BulkStart, BulkWish
     from admin.model.doctor import DoctorView, DoctorWish
+    from admin.model.settings import ReloadDone
     from admin.model.stream_wishes import NewStream, OfLimits
     from gateway.telemetry.inspection import StreamDescription
 
@@ -121,7 +121,7 @@ async def revoke(request: web.Request, _query: None, body: Revocation) -> Revoke
 async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:
     """Put the settings in force as they are written now."""
     with audited(request[VIEWER], "reload", "", ""):
-        return ReloadDone(await request.app[CONSOLE].reloads.reload())
+        return await request.app[CONSOLE].reloads.reload()
 
 
 async def begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:

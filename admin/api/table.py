@@ -31,7 +31,6 @@ from admin.api.values import (
     OfTail,
     OfTokens,
     ReadToken,
-    ReloadDone,
     RequestToExplain,
     Revocation,
     RevokedTokens,
@@ -48,7 +47,7 @@ from admin.model.doctor import DoctorView, DoctorWish
 from admin.model.events import EventList
 from admin.model.overview import Overview
 from admin.model.processes import ProcessesView
-from admin.model.settings import About, Configuration, PendingConfiguration
+from admin.model.settings import About, Configuration, PendingConfiguration, ReloadDone
 from admin.model.stream_wishes import NewStream, OfLimits
 from admin.model.streams import Messages, RunsView
 from admin.model.tokens import TokensView

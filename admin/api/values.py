@@ -238,12 +238,6 @@ class RevokedTokens(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
-class ReloadDone(msgspec.Struct, frozen=True):
-    """The routes in force after a reload."""
-
-    routes: tuple[str, ...]
-
-
 class Problem(msgspec.Struct, frozen=True):
     """A description of what went wrong (RFC 9457)."""
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from admin.configuration import pending
 from admin.errors import NotTold
-from admin.model.settings import PendingConfiguration, WatchedFileState
+from admin.model.settings import PendingConfiguration, ReloadDone, WatchedFileState
 from gateway.settings import SettingsError
+from gateway.settings.reload_plan import new_folders
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,15 +38,16 @@ class ConsoleReloads:
         self._reading = asyncio.Lock()
         self._found: _Found | None = None  # at the last read
 
-    async def reload(self) -> tuple[str, ...]:
-        """Put the settings in force as they are written now; return the routes.
+    async def reload(self) -> ReloadDone:
+        """Put the settings in force as they are written now.
 
         Raises NotTold with a sentence for each reason why those before stay in force.
         """
         problems = await self._reloader.reload()
         if problems:
             raise NotTold(409, "\n".join(problems))
-        return tuple(route.prefix for route in self._reloader.settings.route_table)
+        routes = tuple(route.prefix for route in self._reloader.settings.route_table)
+        return ReloadDone(routes, self._reloader.warnings)
 
     async def pending(self) -> PendingConfiguration:
         """Return the difference between the settings in force and the written ones."""
@@ -82,6 +84,7 @@ def _pending(current: Settings, reread: Callable[[], Settings], now: float) -> P
         changes_in_all=len(changes),
         routes=pending.route_plans(current, written),
         refusals=pending.refusals(current, written),
+        warnings=new_folders(current, written),
     )
 
 

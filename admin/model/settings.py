@@ -63,7 +63,15 @@ class PendingConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     changes_in_all: int = 0
     routes: tuple[RoutePlan, ...] = ()
     refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # of what a reload would put in force
     files: tuple[WatchedFileState, ...] = ()
+
+
+class ReloadDone(msgspec.Struct, frozen=True):
+    """The routes in force after a reload; sentences on folders in which streams are missing now."""
+
+    routes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class About(msgspec.Struct, frozen=True):

@@ -83,11 +83,15 @@ def reload(
         if is_dry:
             _print_pending(request_pending(target, certificate), as_json=as_json)
             return
-        routes = request_reload(target, certificate)
+        done = request_reload(target, certificate)
     except ReloadFailed as failure:
         complain(str(failure))
         sys.exit(failure.exit_status)
-    click.echo(json.dumps({"routes": routes}) if as_json else f"In force: {' '.join(routes)}")
+    if as_json:
+        click.echo(json.dumps(done))
+        return
+    click.echo(f"In force: {' '.join(done['routes'])}")
+    _warn(done)
 
 
 def _own_admin(config: Path | None) -> tuple[str, str]:
@@ -117,17 +121,22 @@ def _print_pending(pending: dict[str, Any], *, as_json: bool) -> None:
             click.echo("Nothing would change.")
         for reason in (*pending["problems"], *pending["refusals"]):
             complain(reason)
+        _warn(pending)
     if pending["problems"] or pending["refusals"]:
         sys.exit(FAILED)
 
 
-def request_reload(target: StreamTarget, certificate: str = "") -> list[str]:
-    """Request a reload; return the routes in force. Raises ReloadFailed.
+def _warn(found: dict[str, Any]) -> None:
+    for warning in found.get("warnings", ()):
+        complain(f"warning: {warning}.")
+
+
+def request_reload(target: StreamTarget, certificate: str = "") -> dict[str, Any]:
+    """Request a reload; return what is in force, as the API has it. Raises ReloadFailed.
 
     With a `certificate`, the path of its file, the server is trusted only if it has that one.
     """
-    routes: list[str] = _request(target, certificate, "reload", "POST")["routes"]
-    return routes
+    return _request(target, certificate, "reload", "POST")
 
 
 def request_pending(target: StreamTarget, certificate: str = "") -> dict[str, Any]:

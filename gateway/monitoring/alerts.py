@@ -134,6 +134,15 @@ OF_EVERY_GATEWAY = (
         subject=objectives.SUBJECT,
     ),
     Alert(
+        "HeadgateSettingsRefused",
+        Threshold(Gauge("headgate_config_last_reload_successful"), "==", 0),
+        "1m",  # longer than any editor needs to write a file
+        "warning",
+        "{{ $labels.instance }} cannot use its settings as they are written now.",
+        "Those read before stay in force, and a restart may fail. /readyz names each mistake.",
+        check="settings",
+    ),
+    Alert(
         "HeadgateRefuses",
         Threshold(Rate("headgate_refusals_total", "job, instance, limit"), ">", 0),
         "5m",

@@ -163,6 +163,7 @@ class Gateway:
             health.notes.update(self._front.notes())
         if self._handshakes is not None:
             health.notes.update(self._handshakes.notes())
+        health.notes.update(self.reloader.written.notes())
         health.notes.update(self._configuration.purges.notes())
         health.notes.update(self._configuration.authorities.notes())
         return health

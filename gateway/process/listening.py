@@ -42,7 +42,10 @@ async def open_admin(
     opened: AsyncExitStack,
     inherited: Sequence[socket.socket] = (),
 ) -> None:
-    """Open the admin listener: console, health checks and metrics. Raises StartError."""
+    """Open the admin listener: console, health checks and metrics. Raises StartError.
+
+    The settings of the server that it shows are watched from now on.
+    """
     from admin import app as application  # 1 MB, which workers do not need
     from gateway.admin_listener import AdminBounds, AdminListener, with_admin_bounds
 
@@ -56,6 +59,8 @@ async def open_admin(
     def current_formats() -> dict[str, str]:
         return formats(reloader.settings.route_table)
 
+    reloader.written.start()
+    opened.push_async_callback(reloader.written.stop)
     setup = Setup(reloader, current_formats, time.time, console, bounds)
     address = settings.admin
     listener = AdminListener(application.build(source, setup), bounds, settings.keepalive_timeout)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
 from gateway.process.dangers import log_dangers
+from gateway.process.written_settings import WrittenSettings
 from gateway.settings import SettingsError
+from gateway.settings.reload_plan import new_folders
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter
 
@@ -39,11 +41,13 @@ class Reloader:
         apply: Callable[[Settings], Awaitable[None]],
     ) -> None:
         self.settings = settings  # in force
+        self.written = WrittenSettings(settings, reread)
         self.reread = reread
         self._apply = apply
         self._lock = asyncio.Lock()
         self._begun: asyncio.Task[object] | None = None
         self.counts = dict.fromkeys(RESULTS, 0)
+        self.warnings: tuple[str, ...] = ()  # about what the last reload has put in force
         # Called after each reload that was put in force.
         self.on_reload: list[Callable[[Settings], None]] = []
         # Called with the settings of each reload before anything changes. Returns a function that
@@ -65,11 +69,13 @@ class Reloader:
         """
         async with self._lock:
             problems: tuple[str, ...] = ("It was cut short.",)
+            self.written.begin_reload()
             for on_begin in self.on_begin:
                 on_begin()
             try:
                 problems = await self._reload()
             finally:
+                self.written.end_reload(self.settings, problems)
                 for on_end in self.on_end:
                     on_end(problems)
             return problems
@@ -77,6 +83,7 @@ class Reloader:
     async def _reload(self) -> tuple[str, ...]:
         try:
             settings = await self._settled()
+            warnings = new_folders(self.settings, settings)  # before they are made
             commits = [prepare(settings) for prepare in self.on_prepare]
             await self._apply(settings)
         except SettingsError as refusal:
@@ -85,8 +92,10 @@ class Reloader:
             return self._refused(tuple(f"{line}." for line in refusal.detail.split(".\n")))
         for commit in commits:
             commit()
-        self.settings = settings
+        self.settings, self.warnings = settings, warnings
         log_dangers(settings)
+        for warning in warnings:
+            log.warning("server.new_folder", what=warning)
         for on_reload in self.on_reload:
             on_reload(settings)
         self.counts["done"] += 1
@@ -109,6 +118,7 @@ class Reloader:
         return problems
 
     def samples(self) -> Iterator[Sample]:
-        """Yield how many reloads were done and refused."""
+        """Yield how many reloads were done and refused, and whether the settings can be used."""
+        yield from self.written.samples()
         for result in RESULTS:
             yield Sample(RELOADS, (result,), self.counts[result])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gateway.settings.log_kinds import kind_of
+from gateway.settings.log_kinds import file, kind_of
+from gateway.settings.reading.kinds import redacted_origin
 from gateway.settings.reading.reload_effects import (
     JUDGED_ANEW,
     RENDERED_ANEW,
@@ -46,6 +47,27 @@ def route_outcome(
     if is_judged_anew:
         return "authorized anew"
     return "copies dropped" if RENDERED_ANEW in effects else "unchanged"
+
+
+def new_folders(current: Settings, new: Settings) -> tuple[str, ...]:
+    """Return a sentence for each empty folder that replaces a log, with the log that it replaces.
+
+    A mistyped path is valid, and every stream would be gone.
+    """
+    stays = {route.origin for route in new.route_table}
+    gone = [
+        redacted_origin(route.origin)
+        for route in current.route_table
+        if route.log_kind is not None and route.origin not in stays
+    ]
+    present = {route.origin for route in current.route_table}
+    return tuple(
+        f"{redacted_origin(route.origin)} of {route.prefix} is new and has no streams: those in "
+        f"{' and '.join(gone)} are no longer served"
+        for route in new.route_table
+        if gone and route.log_kind is file.KIND and route.origin not in present
+        if file.is_new(route.origin)
+    )
 
 
 def why_log_is_in_use(current: Settings, route: Route) -> str:

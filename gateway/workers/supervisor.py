@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.process.reloader import Reread
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
-    from gateway.telemetry.metrics import Sample, Snapshot
+    from gateway.telemetry.metrics import Snapshot
     from gateway.workers.channel import WorkerReport
 
 
@@ -150,7 +150,7 @@ class Supervisor:
         self._start_message = start_message
         numbers = range(1, settings.workers + 1)
         self._slots = [WorkerSlot(number, start_message, self._wake_others) for number in numbers]
-        self._reloads: Callable[[], Iterable[Sample]] = tuple
+        self._reloader: Reloader | None = None
         self._address_file = AddressFile(settings, os.environ)
         self._stop = asyncio.Event()
         self._status = 0
@@ -205,8 +205,8 @@ class Supervisor:
                 slot.wake()
 
     def count(self, reloader: Reloader) -> None:
-        """Measure the reloads of this reloader, too."""
-        self._reloads = reloader.samples
+        """Measure the reloads of this reloader, too, and tell what it finds."""
+        self._reloader = reloader
 
     async def reload(self, settings: Settings) -> None:
         """Have all workers serve by these settings. Raises StartError, and changes none."""
@@ -258,6 +258,8 @@ class Supervisor:
         if self._front is not None:
             checks["front"] = self._front.why_unhealthy
             noted.update(self._front.notes())
+        if self._reloader is not None:
+            noted.update(self._reloader.written.notes())
         if None in workers.values():
             return Health(checks, {**workers, **noted})
         return Health({**checks, **workers}, noted)
@@ -277,7 +279,7 @@ class Supervisor:
         )
         return (
             *whole,
-            *self._reloads(),
+            *(() if self._reloader is None else self._reloader.samples()),
             *metrics.together([*snapshots, metrics.of_this_process()]),
         )
 

@@ -392,6 +392,13 @@ CASES = [
         labels={**BY_PROCESS, "setting": "tls_certificate"},
     ),
     Case(
+        "HeadgateSettingsRefused",
+        *gauges("headgate_config_last_reload_successful", PROCESS, 0, 1),
+        1,
+        "a:1 cannot use its settings as they are written now.",
+        labels=BY_PROCESS,
+    ),
+    Case(
         "HeadgateRefuses",
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+1x60"},
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "7x60"},

@@ -85,7 +85,7 @@ def test_the_command_puts_new_settings_in_force_in_all_workers(
         assert (done.returncode, done.stdout) == (0, b"In force: /a /b\n")
         assert at.statuses("/b/s") == {502}
         assert at.server.metrics()['headgate_reloads_total{result="done"}'] == 1
-        assert at.reload("--json").stdout == b'{"routes": ["/a", "/b"]}\n'
+        assert at.reload("--json").stdout == (b'{"routes": ["/a", "/b"], "warnings": []}\n')
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -19,6 +19,7 @@ from gateway.hosted.run_pages import run_metrics
 from gateway.models.counts import metrics as model_metrics
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS
+from gateway.process.written_settings import LAST_OK
 from gateway.purge import purges
 from gateway.subscriptions import metrics as subscription_metrics
 from gateway.telemetry import metrics, traffic_metrics
@@ -96,6 +97,7 @@ DECLARED = (
     *purges.DECLARED,
     CONFIGURATIONS,
     RELOADS,
+    LAST_OK,
     FETCHES,
     FILE_OK,
     *admin_listener.DECLARED,

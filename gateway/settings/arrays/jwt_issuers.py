@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.reading.kinds import ValueKind, WholeSeconds
+from gateway.settings.reading.kinds import FILE_KIND, ValueKind, WholeSeconds
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.values import Validator
 
@@ -18,7 +18,7 @@ Algorithm = Literal[
 ]  # fmt: skip
 ISSUERS_KIND = "an array of tables, each with issuer, audience, jwks, algorithms and grants"
 TEXT_KIND = "text as it stands in the tokens"
-JWKS_KIND = "an https URL, or the path of a file, of a JSON Web Key Set"
+JWKS_KIND = f"an https URL, or {FILE_KIND}, of a JSON Web Key Set"
 ALGORITHMS_KIND = (
     "a list of signature algorithms, out of ES256, ES384, ES512, Ed25519, EdDSA and RS or PS with "
     "256, 384 or 512"

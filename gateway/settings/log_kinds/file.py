@@ -33,6 +33,14 @@ def _look(origin: str) -> None:
         raise ValueError("must be a folder, or nothing yet: this is a file")
 
 
+def is_new(origin: str) -> bool:
+    """Return whether nothing is in the folder of an origin yet, or there is no folder."""
+    try:
+        return not os.listdir(folder(origin))  # noqa: PTH208 - Path raises on odd names
+    except (OSError, ValueError):
+        return True
+
+
 def _danger(origin: str) -> str:
     """Return a sentence about a folder that others can look into, or ""."""
     path = folder(origin)

@@ -25,6 +25,7 @@ from gateway.settings.reading.values import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+FILE_KIND = "the path of a file"
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -353,7 +354,7 @@ HeaderNames = Annotated[tuple[HeaderName, ...], *AS_TEXT, ValueKind(HEADER_NAMES
 HealthPath = Annotated[
     str, Validator(check_health_path), ValueKind(HEALTH_PATH_KIND), TextPattern(_HEALTH_PATH)
 ]
-FilePath = Annotated[str, ValueKind("the path of a file")]
+FilePath = Annotated[str, ValueKind(FILE_KIND)]
 Flag = Annotated[bool, ValueKind("true or false")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]

@@ -1,0 +1,135 @@
+"""The settings as they are written now: whether a restart would fail because of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.errors import StartError
+from gateway.settings import SettingsError
+from gateway.settings.reading.named_files import named_files
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample, gauge
+from gateway.watched_files import file_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.settings import Settings
+    from gateway.watched_files import FileState
+
+# A change is checked once two looks in a row have seen it: an editor may still be writing.
+LOOK_S = 1.0
+SHOWN_PROBLEMS = 3  # in one line of /readyz; the log has all
+LAST_OK = gauge(
+    "headgate_config_last_reload_successful",
+    "0 while the settings as they are written now would be refused, or were by the last reload.",
+)
+
+
+class WrittenSettings(Background):
+    """The settings and the files that they name, as they are on disk, and what is wrong with them.
+
+    `problems` are the sentences with which a start, or the last reload, refuses them. Started, it
+    checks them whenever one of the files has changed. `reread` returns the settings as they are
+    written; raises SettingsError.
+    """
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings]) -> None:
+        self.problems: tuple[str, ...] = ()
+        self._reread = reread
+        self._paths = _paths(settings)
+        self._checked = self._states()  # by the start
+        self._pending: _States | None = None  # of a change that one look has seen
+        self._before_reload = self._checked
+
+    def begin_reload(self) -> None:
+        """Note which files a reload is about to read."""
+        self._before_reload = self._states()
+
+    def end_reload(self, settings: Settings, problems: tuple[str, ...]) -> None:
+        """Take over what a reload has found; `settings` are in force now."""
+        self.problems, self._checked, self._pending = problems, self._before_reload, None
+        if not problems:
+            self._take_paths(settings)
+
+    def notes(self) -> dict[str, str | None]:
+        """Return what is wrong, as a note of the process's health."""
+        if not self._paths:
+            return {}
+        if not self.problems:
+            return {"settings": None}
+        left_out = len(self.problems) - SHOWN_PROBLEMS
+        more = (f"And {left_out} more.",) if left_out > 0 else ()
+        shown = " ".join((*self.problems[:SHOWN_PROBLEMS], *more))
+        return {"settings": f"refused as they are written now, so a restart may fail: {shown}"}
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield whether the written settings can be used."""
+        yield Sample(LAST_OK, (), int(not self.problems))
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Check the settings, if the look before saw the same change of the files."""
+        seen = self._states()
+        if seen == self._checked:
+            self._pending = None
+        elif seen != self._pending:
+            self._pending = seen
+        else:
+            checked = self._checked
+            problems, written = await asyncio.to_thread(self._check)
+            if self._checked is not checked:
+                return  # a reload has checked them meanwhile
+            self._checked, self._pending = seen, None
+            if written is not None:
+                self._take_paths(written)
+            if problems and problems != self.problems:
+                log.warning("settings.refused", problems=problems, instead="the settings in force")
+            self.problems = problems
+
+    def _check(self) -> tuple[tuple[str, ...], Settings | None]:
+        """Return what a start would refuse, and the settings if they can be read."""
+        from gateway.process.start_check import check_start  # a supervisor has not loaded it
+
+        written = None
+        try:
+            written = self._reread()
+            check_start(written)
+        except SettingsError as refusal:
+            return refusal.problems, written
+        except StartError as refusal:
+            return (f"{refusal.detail}.",), written
+        return (), written
+
+    def _take_paths(self, settings: Settings) -> None:
+        """Watch the files that these settings name, whose content has just been read."""
+        states = self._checked
+        self._paths = _paths(settings)
+        self._checked = {path: states.get(path) or _state(path) for path in self._paths}
+
+    def _states(self) -> _States:
+        return {path: _state(path) for path in self._paths}
+
+
+_States = dict[str, "FileState | None"]
+
+
+def _paths(settings: Settings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*filter(None, (settings.file,)), *named_files(settings))))
+
+
+def _state(path: str) -> FileState | None:
+    """Return the state of a file; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return file_state(path)
+    return None
