@@ -17,6 +17,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.later import Later
+from gateway.protocol.bodies.content import JSON_TYPE
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import Append, CreateRequest, parse_target
 from gateway.protocol.streams.offsets import parse_offset
@@ -161,14 +162,15 @@ class AnswerStreams:
         raises HeadgateError. With a `stream_id` only the stream with this id takes them; an append
         with the `stamp` of an earlier writer, or behind another `tail`, raises ClaimLost.
         """
-        body = b"".join(messages)
+        body = messages[0] if len(messages) == 1 else b"".join(messages)
+        is_whole = len(messages) < 2 and content_type != JSON_TYPE  # its body is its record
         append = Append(
             body,
             content_type if body else None,
             None,
             stamp,
             close,
-            records=(messages, len(messages)) if body else None,
+            records=None if is_whole or not body else (messages, len(messages)),
             stream_id=stream_id,
             tail=tail,
         )

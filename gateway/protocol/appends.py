@@ -63,14 +63,18 @@ class Taken(Protocol):
     """An append as a batch takes it.
 
     `media` is the media type of a plain body: one that is not empty, has no Stream-Seq, and
-    neither closes the stream nor says more than its `stamp`. Any other append is None there, and
-    decided by what `parsed` returns. `trace_id` names the client's trace.
+    neither closes the stream nor says more than its `stamp` and `stream_id`. Any other append is
+    None there, and decided by what `parsed` returns. `trace_id` names the client's trace.
     """
 
     body: bytes
     media: str | None
     stamp: Stamp | None
     trace_id: str | None
+
+    @property
+    def stream_id(self) -> int | None:
+        """The id of the only stream that takes it; None for whichever is at its path."""
 
     def parsed(self) -> Append:
         """Return the append."""
@@ -80,11 +84,11 @@ def plain_media(append: Append) -> str | None:
     """Return the media type of an append that is plain, else None (see `Taken`)."""
     if append.content_type is None or not append.body or append.close or append.is_multi:
         return None
-    has_more = (append.stream_seq, append.records, append.trace_id, append.stream_id, append.tail)
+    has_more = (append.stream_seq, append.records, append.trace_id, append.tail)
     return media_type(append.content_type) if has_more == NO_MORE else None
 
 
-NO_MORE = (None,) * 5
+NO_MORE = (None,) * 4
 QUICK_BYTES = 64 * 1024  # of bodies that are decided without a look at the clock
 LEAST_BYTES = QUICK_BYTES // 8  # that an append counts for beside its body: a refusal may take long
 
@@ -160,6 +164,8 @@ class AppendBatch:
             body, stamp, producer = one.body, one.stamp, None
             quick -= len(body) + LEAST_BYTES
             is_plain = one.media is media and not self.closed
+            if is_plain and one.stream_id is not None:
+                is_plain = one.stream_id == state.stream_id
             if is_plain and stamp is not None:
                 name = stamp.producer_id
                 known = producers.get(name) or self._known.get(name)

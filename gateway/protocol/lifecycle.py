@@ -72,9 +72,10 @@ class PathState(msgspec.Struct, frozen=True):
 
 def present(state: StreamState | None, now: ClockReading) -> StreamState:
     """Return the stream if a client may use it; deletion wins over absence (section 5.4)."""
-    if state is None or (state.expired(now) and not state.references):
+    has_expired = state is not None and state.expired(now)
+    if state is None or (has_expired and not state.references):
         raise StreamNotFound(NO_STREAM)
-    if state.soft_deleted or state.expired(now):
+    if state.soft_deleted or has_expired:
         raise StreamGone("the stream was deleted; forks of it still use its data")
     return state
 

@@ -51,6 +51,7 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
     media: str | None
     stamp: Stamp | None
     trace_id: str | None
+    stream_id: int | None
     came: float
 
     def parsed(self) -> Append:
@@ -63,8 +64,9 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
 
 def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
     """Return an append that came just now; `done` gets its outcome."""
-    media, stamp = plain_media(append), append.producer
-    return Submitted(append, done, append.body, media, stamp, append.trace_id, perf_counter())
+    media, stamp, trace_id = plain_media(append), append.producer, append.trace_id
+    came, stream_id = perf_counter(), append.stream_id
+    return Submitted(append, done, append.body, media, stamp, trace_id, stream_id, came)
 
 
 class AppendMetrics:

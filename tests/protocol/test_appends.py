@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.backends.memory import MemoryLog
@@ -61,8 +61,9 @@ def append(
     producer: Stamp | None = None,
     *,
     close: bool = False,
+    stream_id: int | None = None,
 ) -> Append:
-    return Append(body, content_type, stream_seq, producer, close)
+    return Append(body, content_type, stream_seq, producer, close, stream_id=stream_id)
 
 
 def told(refusal: AppendOutcome | HeadgateError) -> tuple[type[HeadgateError], dict[str, object]]:
@@ -507,6 +508,7 @@ SENT = st.builds(
     st.none() | st.sampled_from("ab"),
     st.none() | st.builds(Stamp, st.sampled_from("pq"), st.integers(0, 1), st.integers(0, 4)),
     close=st.sampled_from([False, False, False, True]),
+    stream_id=st.sampled_from([None, None, 5, 6]),
 )
 
 
@@ -517,6 +519,7 @@ SENT = st.builds(
     st.sampled_from([Retention(), Retention(max_messages=2), Retention(max_age_s=60)]),
     st.integers(1, 40),
 )
+@example([append(stream_id=5), append(stream_id=6)], TEXT, 10, Retention(), 40)
 def test_a_batch_takes_appends_as_it_decides_them_one_by_one(
     sent: list[Append], content_type: str, tail: int, retention: Retention, most_bytes: int
 ) -> None:

@@ -273,10 +273,13 @@ async def body_parts(response: ProviderResponse) -> AsyncIterator[bytes]:
     Raises OriginTimeout or OriginBroken when they end too early, behind all that has come.
     """
     broken: Exception | None = None
+    watch = _ReadWatch(response)
     try:
         try:
-            while part := await _next_part(response):
+            while part := await response.content.readany():
+                watch.since = None
                 yield part
+                watch.since = watch.time()
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             broken = error
         if broken is not None:
@@ -284,16 +287,39 @@ async def body_parts(response: ProviderResponse) -> AsyncIterator[bytes]:
                 yield part
             raise _failure(broken) from broken
     finally:
+        watch.end()
         response.close()
 
 
-async def _next_part(response: ProviderResponse) -> bytes:
-    """Return the bytes that have come, or come next; empty at the end."""
-    part = response.content.read_nowait()
-    if part or response.content.at_eof():
-        return part
-    async with asyncio.timeout(response.read_timeout_s):
-        return await response.content.readany()
+class _ReadWatch:
+    """The time-out of all waits for parts of a body.
+
+    One timer serves them all: one for each part would take a twentieth of all time.
+    """
+
+    def __init__(self, response: ProviderResponse) -> None:
+        loop = asyncio.get_running_loop()
+        self.time = loop.time
+        self.since: float | None = loop.time()  # when the wait began; None while there is none
+        self._response = response
+        self._timer: asyncio.TimerHandle | None = None
+        self._look()
+
+    def _look(self) -> None:
+        """End a wait that is too long, or look again when it may be."""
+        longest_s, now = self._response.read_timeout_s, self.time()
+        if longest_s is None:
+            return
+        due = (now if self.since is None else self.since) + longest_s
+        if due <= now:
+            self._response.content.set_exception(TimeoutError())
+        else:
+            self._timer = asyncio.get_running_loop().call_at(due, self._look)
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def unread(content: StreamReader) -> bytes:

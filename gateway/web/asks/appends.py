@@ -55,6 +55,7 @@ class AppendAsk(Ask, gc=False, eq=False):
     """An append under way."""
 
     operation = counted.APPEND
+    stream_id = None
     plan: AppendPlan
     body: bytes
     media: str | None
