@@ -174,7 +174,7 @@ class Variant:
 class Variants(CacheEntry):
     """The variants of one URL, the newest first; `home` is the cache that they are in."""
 
-    __slots__ = ("home", "read", "variants")
+    __slots__ = ("home", "read", "variants", "varies")
 
     key: tuple[str, str]
 
@@ -199,6 +199,7 @@ class Variants(CacheEntry):
         super().__init__(key, size, groups, owner=owner)
         self.read = read
         self.variants = variants
+        self.varies = varies_of(variants)
         self.home = home
 
     @override
@@ -208,10 +209,6 @@ class Variants(CacheEntry):
         Otherwise both would stay in memory until the garbage collector finds the cycle.
         """
         self.variants = ()
-
-    def varies_by(self, names: frozenset[str]) -> bool:
-        """Return whether one of these fields, in lower case, selects among the variants."""
-        return any(name in names for variant in self.variants for name, _ in variant.stored.vary)
 
     def with_variant(self, new: CachedResponse, hit_counter: Hits) -> Variants:
         """Return the entry with a variant added, or replaced if it is for the same requests."""
@@ -243,7 +240,7 @@ def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
 
 
 def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
-    """Return the fields that are known to select among the variants of a URL."""
+    """Return the fields, in lower case, that are known to select among the variants of a URL."""
     if not variants:
         return _NOTHING
     return frozenset([name for variant in variants for name, _ in variant.stored.vary])

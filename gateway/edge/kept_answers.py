@@ -13,34 +13,35 @@ from gateway.runtime.request_fields import OWN_FIELDS
 
 if TYPE_CHECKING:
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import Own
     from gateway.runtime.route import KeptAnswer, PlainGet
 
 # Lines that differ from request to request: a variant that they select is not served here.
 _OWN = frozenset(map(str.lower, OWN_FIELDS))
 
 
-def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
     """Return the cached response to a plain GET, or None unless it is fresh."""
     entry = shared.store.get(get.key, now)
     if not isinstance(entry, Variants):
         return None
     variant = fresh(entry.variants, get.headers, now)
-    if variant is None or (get.has_own and entry.varies_by(_OWN)):
+    if variant is None or (own.fields and not entry.varies.isdisjoint(_OWN)):
         return None
-    is_unchanged = get.tag is not None and variant.has_tag(get.tag)
+    is_unchanged = own.tag is not None and variant.has_tag(own.tag)
     if is_unchanged and variant.is_end:
         return None  # a 304 does not count as the end of a stream
     body, part = variant.cached.body, None
-    if get.part is not None and variant.cached.may_be_cut and not is_unchanged:
+    if own.part is not None and variant.cached.may_be_cut and not is_unchanged:
         try:
-            part = part_of(get.part, len(body))
+            part = part_of(own.part, len(body))
         except RangeNotSatisfiable:
             return None
     entry.hits += 1
     moment = shared.lines.referrer + get.connection
     recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
     date, cors = shared.lines.parts_at(now)
-    head = variant.fast_head(recipient, date, cors, moment, now, get.id_line)
+    head = variant.fast_head(recipient, date, cors, moment, now, own.id_line)
     if is_unchanged:
         head, body = http1.not_modified(head), b""
     elif part is not None:

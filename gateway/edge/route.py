@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import Own
     from gateway.runtime.route import Checks, KeptAnswer, ParsedPoll, PlainGet, RouteAccess
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
@@ -173,9 +174,9 @@ class EdgeRoute(StreamRoute):
 
     @staticmethod
     @override
-    def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+    def cached_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
         """Return the cached response to a plain GET, or None unless it is fresh."""
-        return kept_answer(shared, get, now)
+        return kept_answer(shared, get, own, now)
 
     @override
     def park(

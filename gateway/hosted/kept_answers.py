@@ -10,23 +10,24 @@ from gateway.protocol.http import cache_status
 
 if TYPE_CHECKING:
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import Own
     from gateway.runtime.route import KeptAnswer, PlainGet
 
 _OK = http1.status_line(200)
 
 
-def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
     """Return the answer, when it is in the cache and need not be confirmed."""
     entry = shared.store.get(get.target, now)
     if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
         return None
-    is_unchanged = get.tag is not None and cache_headers.matches(get.tag, entry.etag)
+    is_unchanged = own.tag is not None and cache_headers.matches(own.tag, entry.etag)
     if is_unchanged and entry.is_end:
         return None  # a 304 does not count as the end of a stream
     entry.hits += 1
     common = shared.lines.shared_at(now)
-    own = get.connection if get.request_id is None else get.id_line + get.connection
-    head = b"".join((_OK, common, own, cache_status.hit(entry.hits), entry.lines))
+    of_one = own.id_line + get.connection
+    head = b"".join((_OK, common, of_one, cache_status.hit(entry.hits), entry.lines))
     if is_unchanged:
         return http1.not_modified(head), b"", entry.hit_counter
     return head, entry.body, entry.hit_counter

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import Own
     from gateway.runtime.route import (
         Checks,
         KeptAnswer,
@@ -156,9 +157,9 @@ class HostedRoute(StreamRoute):
 
     @staticmethod
     @override
-    def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+    def cached_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
         """Return a cached response that need not be confirmed by the log, or None."""
-        return kept_answer(shared, get, now)
+        return kept_answer(shared, get, own, now)
 
     @override
     def park(

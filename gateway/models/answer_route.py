@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.models.provider.contract import AnswerProviderLike
     from gateway.models.running import RunningAnswers
     from gateway.runtime.context import Context
-    from gateway.runtime.route import KeptAnswer, PlainGet, RouteAccess
+    from gateway.runtime.route import RouteAccess
     from gateway.runtime.writes import Write
     from gateway.settings import ModelSettings, ProxySettings
     from gateway.telemetry.inspection import ListStreams
@@ -83,9 +83,8 @@ class AnswerRoute(StreamRoute):
 
     @staticmethod
     @override
-    def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-        """Return None: responses of this route are not cached."""
-        return None
+    def cached_answer(*_: object) -> None:
+        """Do nothing: responses of this route are not cached."""
 
     @override
     def park(self, *_: object) -> bool:

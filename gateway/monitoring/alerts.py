@@ -150,15 +150,6 @@ OF_EVERY_GATEWAY = (
         "{{ $labels.instance }} refuses requests beyond the limit {{ $labels.limit }}.",
         "Clients are refused all the time. Raise the setting of this name, or add gateways.",
     ),
-    Alert(
-        "HeadgateReadsRepeat",
-        Threshold(Rate("headgate_repeated_reads_total", "job, instance"), ">", 0),
-        "10m",  # a client that is closed meanwhile is no matter
-        "warning",
-        "Clients of {{ $labels.instance }} repeat the same read in a loop.",
-        "They do not use the offset that each response gives them. The log line reads.repeated"
-        " names a stream and a client.",
-    ),
 )
 
 

@@ -12,7 +12,6 @@ from gateway.live.admitted_readers import AdmittedReaders, HeldRequests
 from gateway.protocol import http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status, forwarding
-from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.telemetry.access_log import NewestRefusals
@@ -69,7 +68,6 @@ class Context:
         self.log = log
         self.timeouts = timeouts
         self.hosts = ServedHosts()  # any, unless the settings name some
-        self.loop_detector = LoopDetector(quotas.proxies)
         self.shedding = quotas.shedding
         self.lag = LoopLag(self.shedding.add_lag)
         self.refusals = NewestRefusals(clock)

@@ -41,35 +41,23 @@ OWN_FIELDS = {
 _ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
 
 
-# The fields that, besides the target, say how far a reader has come.
-PLACES = ("If-None-Match", "Last-Event-ID", "Range")
-
-
 class Own(msgspec.Struct, frozen=True, gc=False):
     """The values in which a request differs from others with the same fields.
 
     `length` is that of the body; `fields` has all the others. Some of these are attributes, too:
-    None for one that is missing.
+    None for one that is missing. It `has_more` if it has others than an id and a tag.
     """
 
     length: int = 0
     id: str | None = None
+    id_line: bytes = b""  # the header line with the id, or nothing
     tag: str | None = None  # If-None-Match
     seq: str | None = None  # of its producer
     stream_seq: str | None = None
     traceparent: str | None = None
     part: str | None = None  # Range
+    has_more: bool = False
     fields: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def says_where(self) -> bool:
-        """True if a field says how far a reader has come, besides the target."""
-        return any(name in PLACES for name, _ in self.fields)
-
-    @property
-    def tells_more(self) -> bool:
-        """True if there is another field than an id and a tag."""
-        return len(self.fields) > (self.id is not None) + (self.tag is not None)
 
     def added_to(self, shared: MultiMapping[str]) -> CIMultiDict[str]:
         """Return `shared` fields with these, but for the length of the body."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll, Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import Own
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import (
         ListRuns,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class PlainGet(msgspec.Struct, frozen=True):
-    """A GET that may share a cached response: heads of equal bytes are the same request."""
+    """A GET that may share a cached response, with what all equal ones have in common."""
 
     target: str
     headers: MultiMapping[str]
@@ -56,21 +57,6 @@ class PlainGet(msgspec.Struct, frozen=True):
     conceals: bool = False  # a 404 of its route is always the same
     reader_key: str | None = None  # that its URL has; `key` is without it
     is_poll: bool = False  # it was a long-poll that had to wait
-    # What differs between requests that share the headers:
-    request_id: str | None = None
-    tag: str | None = None  # its If-None-Match
-    part: str | None = None  # its Range
-    has_more: bool = False  # other fields of its own
-
-    @property
-    def has_own(self) -> bool:
-        """True if the request has fields of its own."""
-        return self.has_more or self.request_id is not None or self.tag is not None
-
-    @property
-    def id_line(self) -> bytes:
-        """The header line with the request's id, or nothing."""
-        return b"" if self.request_id is None else f"X-Request-Id: {self.request_id}\r\n".encode()
 
 
 class ParsedPoll:
@@ -222,7 +208,7 @@ class StreamRoute(Protocol):
     # Called without a request object or a task. False or None means that nothing was done.
 
     @staticmethod
-    def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+    def cached_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
         """Return the fresh cached response to `get`, whichever route of this kind it is of.
 
         All routes share one cache, so the target's route need not be looked up.

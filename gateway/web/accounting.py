@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
@@ -25,7 +24,7 @@ from gateway.protocol.responses import CLOSED_LINE
 from gateway.runtime.answer import RelayedResponse
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.access_log import LoggedRequest, Outcome
+from gateway.telemetry.access_log import LoggedRequest
 from gateway.web.requests import request_head
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
 
 # Reads refused with these errors do not count for the hit ratio of the cache.
@@ -65,14 +64,9 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
     return Exchange(shared.unrouted, operation, own_id, shared.lines.new_request_id, logged)
 
 
-def shown_target(request: Request, shared: Context) -> str:
-    """Return the target as it may be logged: without tokens, if any route takes them."""
-    return without_secrets(request.target) if shared.lines.is_guarded else request.target
-
-
 def logged_request(request: Request, shared: Context) -> LoggedRequest:
     """Return what an access log line says about the request."""
-    target = shown_target(request, shared)
+    target = without_secrets(request.target) if shared.lines.is_guarded else request.target
     return logged_as(request.method, target, request.headers, request.transport, shared)
 
 
@@ -87,34 +81,6 @@ def logged_as(
     forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
     client = shared.quotas.client_address(transport, headers)
     return LoggedRequest(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
-
-
-def log_hit(
-    get: PlainGet,
-    answer: KeptAnswer,
-    transport: asyncio.Transport | None,
-    prefix: str,
-    shared: Context,
-    began: float,
-) -> None:
-    """Write the log line of a read that was answered from the cache.
-
-    There is no Exchange for it: making one would take longer than the line.
-    """
-    principal, target = get.principal, get.target
-    if shared.lines.is_guarded:
-        target = without_secrets(target)
-    outcome = Outcome(
-        get.request_id or shared.lines.new_request_id(),
-        int(answer[0][9:12]),
-        len(answer[1]),
-        perf_counter() - began,
-        "HIT",
-        prefix,
-        "answered",
-        None if principal is None else principal.name,
-    )
-    shared.log.line(logged_as("GET", target, get.headers, transport, shared), outcome)
 
 
 def note_read(

@@ -31,9 +31,6 @@ OF_SHARED: dict[Metric, Callable[[Context], float]] = {
     gauge("headgate_connections", "Open connections of clients."): (
         lambda at: at.limits.connections
     ),
-    counter("headgate_repeated_reads_total", "Clients that repeated the same read in a loop."): (
-        lambda at: at.loop_detector.noticed
-    ),
     counter(
         "headgate_missed_writes_total",
         "Times that a worker missed writes of other workers, and dropped its cached responses.",

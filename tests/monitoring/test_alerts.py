@@ -407,14 +407,6 @@ CASES = [
         labels={**BY_PROCESS, "limit": "max_feeds"},
     ),
     Case(
-        "HeadgateReadsRepeat",
-        {f"headgate_repeated_reads_total{{{PROCESS}}}": "0+1x60"},
-        {f"headgate_repeated_reads_total{{{PROCESS}}}": "7x60"},
-        11,
-        "Clients of a:1 repeat the same read in a loop.",
-        labels=BY_PROCESS,
-    ),
-    Case(
         "HeadgatePurgesFail",
         {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="failed"}}': "0+1x60"},
         {f'headgate_purges_total{{{PROCESS}, cache="fastly", result="done"}}': "0+9x60"},

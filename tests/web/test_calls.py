@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serving
 
 READ = "s?offset=-1"
-REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte the same, and else
+REPEAT, WITH_NEW_FIELDS = 13, 25  # calls of a kept read at most: byte for byte the same, and else
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, with what answers it: a log in memory, or an origin.
 APPEND, CREATE, HEAD, PASSED_ON = 105, 157, 55, 90
@@ -124,7 +124,7 @@ BY_PLAN = {
     "in a crowd": 14.1,
     "in a crowd, each its own stream": 25.4,
     "of JSON": 17.1,
-    "with X-Request-Id": 21.1,
+    "with X-Request-Id": 17.1,
     "with CF-Ray": 17.1,
     "with traceparent": 38.6,
     "of producers": 20.3,

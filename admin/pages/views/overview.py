@@ -36,7 +36,6 @@ EVIDENCE = {
         ("HeadgateEventLoopStalls", "HeadgateFewFilesLeft"), ("/processes", "Show processes")
     ),
     "HeadgateSlowReaders": ("/readers", "Show readers"),
-    "HeadgateReadsRepeat": ("/readers?tab=usage", "Show usage"),
 }
 
 

@@ -89,8 +89,8 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             connection.answer_asks()
             return
         own, lines, origin = self.known.own, shared.lines, plan.fields.origin
-        if own.id is None and (origin is None or lines.any_origin):
-            common = lines.shared_at(shared.clock())
+        if origin is None or lines.any_origin:
+            common = lines.shared_at(shared.clock()) + own.id_line
         else:
             common = lines.own(request_id=own.id, origin=origin, connection=None)
         status = self.answer(outcome, common + cache_status.OTHER_METHOD)

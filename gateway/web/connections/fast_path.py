@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from gateway.access.credentials import without_secrets
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
 from gateway.live.contract import ParkableConnection
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.requests import LongPoll
-from gateway.runtime.request_fields import OWN_FIELDS, RequestFields
+from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, RequestFields
 from gateway.runtime.route import ParsedPoll
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
+from gateway.telemetry.access_log import Outcome
 from gateway.web import accounting
 from gateway.web.connections.connection_state import TAKEN
 from gateway.web.requests.aging_table import AgingTable
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.access.uses.bans import Bans
     from gateway.runtime.context import Context
-    from gateway.runtime.loop_detector import LoopDetector
     from gateway.runtime.request_fields import Own
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.connections.connection_state import State
@@ -109,17 +110,6 @@ class FastPath:
         self.heads.drop(digest)
         return None
 
-    def _of_one(self, get: PlainGet, own: Own) -> PlainGet | None:
-        """Return a read with its own values, or None while a part of the gateway needs them."""
-        if own.says_where and self._shared.loop_detector.looking:
-            return None
-        if own.part is not None and "If-Range" in get.headers:
-            return None
-        has_more = own.tells_more
-        if has_more and self._spans is not None:  # it has the client's trace
-            return None
-        return replace(get, request_id=own.id, tag=own.tag, part=own.part, has_more=has_more)
-
     def _remember(self, head: bytes, headers: MultiMapping[str], get: PlainGet) -> None:
         """Remember what was parsed from a GET that was answered here and may come again.
 
@@ -149,6 +139,7 @@ class FastPath:
         """Return whether the response depends on fields that a plain read has not."""
         return (
             "If-None-Match" in headers
+            or "If-Range" in headers
             or "X-Request-Id" in headers
             or ("Origin" in headers and not self._shared.lines.any_origin)
         )
@@ -175,10 +166,10 @@ class FastPath:
         `head` holds the bytes that the message was parsed from, and is remembered. It is None if
         the head did not come in one piece, and never for a KnownRequest.
         """
-        if self._needs_its_own_answer(message.headers):
-            return False
         if isinstance(message, KnownRequest) and message.own.fields:
             return self._get_of_one(client, message)
+        if self._needs_its_own_answer(message.headers):
+            return False
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
         get = plain_get(message) if self._admission is None else self._admission.get(message)
         if get is None:
@@ -193,19 +184,19 @@ class FastPath:
 
     def _get_of_one(self, client: FastConnection, message: KnownRequest) -> bool:
         """Answer a read that has own fields, and remember it without them."""
-        key = message.path, message.fields
-        known = self.reads.find(key)
-        if known is not None and not self._still_admits(known):
-            self.reads.drop(key)
-            known = None
-        get = known
-        if get is None:
-            get = plain_get(message) if self._admission is None else self._admission.get(message)
-        of_one = None if get is None else self._of_one(get, message.own)
-        if get is None or of_one is None or not self.answer(client, of_one):
+        own, key = message.own, (message.path, message.fields)
+        if own.has_more and self._spans is not None:  # they have the client's trace
+            return False
+        known = self.reads.fresh.get(key) or self.reads.find(key)
+        if known is not None and (known.principal is None or self._still_admits(known)):
+            return self.answer(client, known, own)
+        if self._needs_its_own_answer(message.headers):
+            return False
+        get = plain_get(message) if self._admission is None else self._admission.get(message)
+        if get is None or not self.answer(client, get, own):
             return False
         has_token = get.target != message.path  # which must not be remembered
-        if known is None and not has_token and len(message.path) <= REMEMBERED_BYTES:
+        if not has_token and len(message.path) <= REMEMBERED_BYTES:
             self.reads.add(key, get)
         return True
 
@@ -236,8 +227,8 @@ class FastPath:
             self._remember(head, message.headers, replace(get, is_poll=True))
         return True
 
-    def answer(self, client: FastConnection, get: PlainGet) -> bool:
-        """Answer from the cache, or park, a request whose answer is the same for all.
+    def answer(self, client: FastConnection, get: PlainGet, own: Own = NOTHING) -> bool:
+        """Answer a request from the cache, but for its `own` values the same for all, or park it.
 
         A request remembered as a long-poll is parked if that is possible.
         """
@@ -245,7 +236,7 @@ class FastPath:
             return False
         if get.is_poll and self._park(client, get):
             return True
-        answer = self.cached_response(get, client)
+        answer = self.cached_response(get, client, own)
         if answer is None:
             return False
         head, body, _ = answer
@@ -256,36 +247,62 @@ class FastPath:
         return True
 
     def cached_response(
-        self, get: PlainGet, client: FastConnection | None = None
+        self, get: PlainGet, client: FastConnection | None = None, own: Own = NOTHING
     ) -> KeptAnswer | None:
         """Return the cached response to a GET, whose body is the cache's own bytes.
 
-        It is counted, logged, traced and shown to the loop detector as a sent response.
+        It is counted, logged and traced as a sent response.
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
         now = self._shared.clock()
         for lookup in self._lookups:
-            answer = lookup(self._shared, get, now)
+            answer = lookup(self._shared, get, own, now)
             if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
                 head, body, hits = answer
                 size = len(body)
                 self.answered += 1
                 hits.count += 1
                 hits.bytes += size
-                if get.tag is not None and head.startswith(_UNCHANGED):
+                if own.tag is not None and head.startswith(_UNCHANGED):
                     hits.unchanged += 1
                 if get.principal is not None:
                     get.principal.use.count(size)
-                if self._spans is not None or self._shared.loop_detector.looking:
-                    _show(self._spans, self._shared.loop_detector, client, get, head, now)
+                if self._spans is not None:
+                    transport = None if client is None else client.transport
+                    self._spans.cached(get, transport, _status(head), now)
                 if began:
                     hits.measured(perf_counter() - began)
                     if self._shared.log.enabled:
-                        transport = None if client is None else client.transport
-                        prefix = self._routes.place(get.target.partition("?")[0]).route.prefix
-                        accounting.log_hit(get, answer, transport, prefix, self._shared, began)
+                        self._log(get, own, answer, client, began)
                 return answer
         return None
+
+    def _log(
+        self,
+        get: PlainGet,
+        own: Own,
+        answer: KeptAnswer,
+        client: FastConnection | None,
+        began: float,
+    ) -> None:
+        """Write the log line of a cached answer: an Exchange would take longer than the line."""
+        shared, principal, target = self._shared, get.principal, get.target
+        outcome = Outcome(
+            own.id or shared.lines.new_request_id(),
+            _status(answer[0]),
+            len(answer[1]),
+            perf_counter() - began,
+            "HIT",
+            self._routes.place(target.partition("?")[0]).route.prefix,
+            "answered",
+            None if principal is None else principal.name,
+        )
+        if shared.lines.is_guarded:
+            target = without_secrets(target)
+        transport = None if client is None else client.transport
+        shared.log.line(
+            accounting.logged_as("GET", target, get.headers, transport, shared), outcome
+        )
 
     def _park(self, client: FastConnection, get: PlainGet) -> bool:
         """Return whether a long-poll was parked or answered; count it then."""
@@ -307,8 +324,6 @@ class FastPath:
             route.traffic.cursor_regressions += 1
         if route.access.guard is not None:
             route.traffic.decisions[counted.ADMITTED] += 1
-        if shared.loop_detector.looking:
-            _note(shared.loop_detector, client, get)
         return True
 
     def _find(self, target: str) -> tuple[StreamRoute, str]:
@@ -331,28 +346,6 @@ def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
     """Return whether an operator has banned the client, so that a handler has to refuse it."""
     account = account_of(get.principal)
     return bans.refusal(account, client.transport, get.headers) is not None
-
-
-def _show(
-    spans: ServerSpans | None,
-    loop_detector: LoopDetector,
-    client: FastConnection | None,
-    get: PlainGet,
-    head: bytes,
-    now: float,
-) -> None:
-    """Show a read that is answered from the cache to the tracer and the loop detector."""
-    if spans is not None:
-        transport = None if client is None else client.transport
-        spans.cached(get, transport, _status(head), now)
-    if loop_detector.looking:
-        _note(loop_detector, client, get)
-
-
-def _note(loop_detector: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:
-    """Show the loop detector a read that no handler sees; `client` is None before it has one."""
-    transport = None if client is None else client.transport
-    loop_detector.note(transport, "GET", get.target, get.headers)
 
 
 def _status(head: bytes) -> int:

@@ -99,4 +99,3 @@ class SocketAcceptor:
                 refused["body_timeout"] += 1
             elif connection.is_idle_for_long(now):
                 connection.force_close()
-        self._shared.loop_detector.turn(now)

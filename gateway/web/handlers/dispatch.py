@@ -80,7 +80,6 @@ class Handlers:
         self._shared = shared
         self._clock = shared.clock
         self._lines = shared.lines
-        self._loop_detector = shared.loop_detector
         self._operations = operations
         self._control = control
 
@@ -89,9 +88,6 @@ class Handlers:
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of a request, or what to wait for. Raises HeadgateError."""
         request.exchange = accounting.exchange_for(request, self._shared)
-        if self._loop_detector.looking:
-            target = accounting.shown_target(request, self._shared)
-            self._loop_detector.note(request.transport, request.method, target, request.headers)
         place = self._place(request)
         if isinstance(place, RouteAnswer):
             return place

@@ -368,6 +368,6 @@ def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Cac
         sender = sender_of(request, route.requests.scheme)
         return route.requests.cache_request(_headers(request, route), sender, read)
     address = peer_of(request.transport) or ""
-    more = request.own.tells_more
+    more = request.own.has_more
     templates = route.requests.templates
     return templates.request(shared.headers, request.headers, address, read, tells_more=more)

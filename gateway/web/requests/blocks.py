@@ -204,13 +204,16 @@ def own_of(values: dict[str, str]) -> Own:
     if not values:
         return Own(length)
     get = values.get
+    own_id, tag = get("X-Request-Id"), get("If-None-Match")
     return Own(
         length,
-        get("X-Request-Id"),
-        get("If-None-Match"),
+        own_id,
+        b"" if own_id is None else b"X-Request-Id: %b\r\n" % own_id.encode(),
+        tag,
         get("Producer-Seq"),
         get("Stream-Seq"),
         get("traceparent"),
         get("Range"),
+        len(values) > (own_id is not None) + (tag is not None),
         tuple(values.items()),
     )
