@@ -100,7 +100,7 @@ class WrittenAnswer(LiveAnswer):
         self.counts = AnswerCounts(usage=self._state.usage)
         self._clock = clock
         self._on_response_id = on_response_id
-        self._has_response_id = request.path != dialect.retrieved_path  # or needs none
+        self._has_response_id = not dialect.is_retrieved(request.path)  # or needs none
         self._head_entry: Awaitable[AppendOutcome] | None = None  # in the record, not yet durable
         self._appended_to = request.position  # durable or not
         self._stopped_by: EarlyEnd | None = None

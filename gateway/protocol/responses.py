@@ -29,10 +29,12 @@ SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cro
 # A page that somebody has written into a stream acts for nobody who looks at it.
 SANDBOX = "Content-Security-Policy: sandbox\r\n"
 REQUEST_HEADERS = (
-    "Content-Type, Authorization, If-None-Match, Last-Event-ID, Producer-Epoch, Producer-Id,"
-    " Producer-Seq, Stream-Closed, Stream-Expires-At, Stream-Fork-Offset, Stream-Fork-Sub-Offset,"
-    " Stream-Forked-From, Stream-Seq, Stream-TTL, X-Request-Id, X-Stream-Multi"
+    "Content-Type, Authorization, Cache-Control, Idempotency-Key, If-None-Match, Last-Event-ID,"
+    " Producer-Epoch, Producer-Id, Producer-Seq, Stream-Closed, Stream-Expires-At,"
+    " Stream-Fork-Offset, Stream-Fork-Sub-Offset, Stream-Forked-From, Stream-Seq, Stream-TTL,"
+    " Traceparent, Tracestate, X-Request-Id, X-Stream-Multi"
 )
+OWN_FIELDS = "headgate-"  # how the names of Headgate's own fields begin, in lower case
 RESPONSE_HEADERS = (
     "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
     " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"

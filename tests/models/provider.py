@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -16,8 +16,9 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+CHAT = "/v1/chat/completions"
 ANSWERS = {
-    "/v1/chat/completions": chat_completion,
+    CHAT: chat_completion,
     "/v1/completions": tool_answers.text_completion,
     "/v1/responses": response,
     "/v1/messages": message,
@@ -114,6 +115,8 @@ class Provider:
         if not body.get("stream"):
             return await self._whole(request)
         recorded = tool_answers.RECORDED if body.get("model") == TOOLS else ANSWERS
+        if _has_results(body):
+            recorded = {**ANSWERS, CHAT: tool_answers.plain_chat}
         return await self._stream(request, recorded[request.path]())
 
     async def _whole(self, request: web.BaseRequest) -> web.Response:
@@ -166,6 +169,13 @@ class Provider:
             self.has_left.set()
             raise
         return answer
+
+
+def _has_results(body: dict[str, Any]) -> bool:
+    """Return whether a request has the results of tools, by either API of OpenAI."""
+    sent = [*body.get("messages", ()), *body.get("input", ())]
+    kinds = [it.get("type", it.get("role")) for it in sent if isinstance(it, dict)]
+    return "tool" in kinds or "function_call_output" in kinds
 
 
 @contextlib.asynccontextmanager

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("processes")
 PAGE = "https://app.test"
 CHAT, MESSAGES = f"{OPENAI}/v1/chat/completions", f"{ANTHROPIC}/v1/messages"
 ENVIRONMENT = {"HEADGATE_CORS_ORIGINS": PAGE}
-OURS = ("Idempotency-Key", "Headgate-Token", "Headgate-Stream", "Last-Event-ID")
+OURS = ("Headgate-Token", "Headgate-Stream", "Headgate-Key-Prefix", "Last-Event-ID")
 SDKS = ("x-stainless-lang", "anthropic-version", "openai-organization", "x-api-key", "user-agent")
 
 
@@ -40,7 +40,8 @@ async def test_a_preflight_of_a_model_route_permits_the_fields_of_callers_and_sd
     http: aiohttp.ClientSession,
 ) -> None:
     async with answering(environment=ENVIRONMENT) as (provider, gateway):
-        permitted = await preflight(http, gateway.url + CHAT, *SDKS, "x-forwarded-host", "evil: x")
+        asked = *OURS, *SDKS, "x-forwarded-host", "evil: x"
+        permitted = await preflight(http, gateway.url + CHAT, *asked)
     names = permitted["Access-Control-Allow-Headers"].lower().split(", ")
     assert {name.lower() for name in (*OURS, *SDKS, "Authorization")} <= set(names)
     assert "x-forwarded-host" not in names

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.models.answers import WORDS
-from tests.models.provider import providing
+from tests.models.provider import TOOLS, providing
 from tests.support.processes import ROOT, Headgate
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ PROGRAMS = (
     "Anthropic, in Node.js",
     "AI SDK",
 )
+AGENTS = ("OpenAI Agents", "PydanticAI", "LangGraph", "AI SDK, with tools")
+MODEL = "gpt-5-mini"
 # Of libraries that are not installed for tests: LiteLLM alone has 200 MB.
 OTHERS = {
     "LiteLLM": ("python", f'api_base="{PRINTED}/openai/v1"'),
@@ -79,7 +81,12 @@ def documented_gateway(provider: Provider, folder: Path) -> Iterator[Headgate]:
 @contextlib.asynccontextmanager
 async def running(language: str, program: str, gateway: Headgate) -> AsyncIterator[Process]:
     """Run a program of the page against a gateway, and kill it where it still runs."""
-    environment = {**os.environ, "OPENAI_API_KEY": "sk-mine", "ANTHROPIC_API_KEY": "sk-mine"}
+    environment = {
+        **os.environ,
+        "OPENAI_API_KEY": "sk-mine",
+        "ANTHROPIC_API_KEY": "sk-mine",
+        "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    }
     process = await asyncio.create_subprocess_exec(
         *command(language, program.replace(PRINTED, gateway.url)),
         stdout=asyncio.subprocess.PIPE,
@@ -136,6 +143,21 @@ async def test_a_documented_program_that_is_killed_and_started_again_prints_the_
         assert provider.left == 0
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("title", AGENTS)
+async def test_a_documented_agent_that_is_started_again_calls_the_model_for_no_step_twice(
+    title: str, tmp_path: Path
+) -> None:
+    language, program = block(title)
+    assert (PRINTED in program, MODEL in program) == (True, True)
+    async with providing() as provider:
+        with documented_gateway(provider, tmp_path) as gateway:
+            for _ in range(2):
+                async with running(language, program.replace(MODEL, TOOLS), gateway) as agent:
+                    assert (await output(agent)).strip() == STORY
+    assert len(provider.requests) == 2
+
+
 @pytest.mark.parametrize("title", OTHERS)
 def test_a_documented_program_whose_library_is_not_installed_has_the_line_and_the_key(
     title: str,
@@ -148,8 +170,12 @@ def test_a_documented_program_whose_library_is_not_installed_has_the_line_and_th
 
 
 def test_every_program_of_the_page_is_run() -> None:
-    changing = PAGE.split("\n## Change the line\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"^### (.*)$", changing, re.MULTILINE)) == {*PROGRAMS, *OTHERS}
+    changing, agents = (
+        set(re.findall(r"^### (.*)$", PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0], re.M))
+        for title in ("Change the line", "Agents")
+    )
+    assert changing == {*PROGRAMS, *OTHERS}
+    assert agents == {*AGENTS, "Codex"}
 
 
 @pytest.mark.usefixtures("processes")

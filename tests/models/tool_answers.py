@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from tests.models.answers import event
+from tests.models.answers import chat_completion, event
 
 PLACES = ("Köln", "東京")
 CALLS = [
@@ -65,6 +65,15 @@ def parallel_chat() -> list[bytes]:
         ),
         b"data: [DONE]\n\n",
     ]
+
+
+def plain_chat() -> list[bytes]:
+    """Return the chunks of a chat completion with text alone, as after the results of tools."""
+    ended = [
+        it.replace(b'"finish_reason": "tool_calls"', b'"finish_reason": "stop"')
+        for it in chat_completion()
+    ]
+    return [it for it in ended if b'"tool_calls"' not in it]
 
 
 def reasoning_response() -> list[bytes]:

@@ -120,6 +120,15 @@ async def test_a_preflight_response_allows_writes_only_to_permitted_pages(
         assert (said.status, said.get("access-control-allow-methods")) == (204, methods)
 
 
+async def test_a_preflight_permits_what_clients_tracers_and_headgate_itself_send() -> None:
+    fields = "cache-control,headgate-token,idempotency-key,traceparent,tracestate"
+    asked = ("Access-Control-Request-Method: GET", f"Access-Control-Request-Headers: {fields}")
+    async with serving() as gateway:
+        said = await gateway.ask(request("OPTIONS", "s", f"Origin: {STRANGER}", *asked))
+    allowed = (said.get("access-control-allow-headers") or "").lower().split(", ")
+    assert {*fields.split(",")} <= {*allowed}
+
+
 # ---------------------------------------------------------------- with a token
 
 ASKS = ("Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x, Authorization")

@@ -17,4 +17,4 @@ DIALECTS: dict[str, Dialect] = {
 
 def dialect_of(path: str) -> Dialect:
     """Return the dialect of an answer to a request at `path`."""
-    return next(it for it in DIALECTS.values() if path in it.answer_paths)
+    return next(it for it in DIALECTS.values() if path.endswith(it.answer_ends))

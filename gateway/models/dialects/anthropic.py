@@ -26,7 +26,7 @@ class AnthropicDialect(Dialect):
     """Messages."""
 
     name = "anthropic"
-    answer_paths = frozenset({"/v1/messages"})
+    answer_ends = ("/v1/messages",)
 
     @override
     def key_fields(self, key: str) -> Mapping[str, str]:

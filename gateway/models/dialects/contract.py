@@ -43,8 +43,10 @@ class Dialect(Protocol):
     """The requests and events of one family of providers."""
 
     name: str
-    answer_paths: frozenset[str]  # of POST requests that a model answers, below the upstream's URL
-    retrieved_path: str | None = None  # of those whose answers can be retrieved by an id
+    # How the paths of POST requests end that a model answers: some providers have another folder
+    # than /v1, such as one for each deployment.
+    answer_ends: tuple[str, ...]
+    retrieved_end: str | None = None  # of those whose answers can be retrieved by an id
 
     def key_fields(self, key: str) -> Mapping[str, str]:
         """Return the header fields by which the provider accepts a key."""
@@ -60,6 +62,10 @@ class Dialect(Protocol):
 
     def state_of(self, path: str) -> AnswerProgress:
         """Return the progress of an answer to `path` that has no events yet."""
+
+    def is_retrieved(self, path: str) -> bool:
+        """Return whether the answers to `path` can be retrieved by an id."""
+        return self.retrieved_end is not None and path.endswith(self.retrieved_end)
 
 
 def data_objects(events: bytes, marker: bytes) -> list[object]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import EarlyEnd, TokenUsage
     from gateway.models.dialects.progress import AnswerProgress
 
-RESPONSES = "/v1/responses"
+RESPONSES = "/responses"
+AZURE_KEY = "Api-Key"
 # Choices of a chat completion whose ends are judged: OpenAI makes up to 128.
 MOST_CHOICES = 128
 
@@ -28,8 +29,8 @@ class OpenAiDialect(Dialect):
     """Chat completions, completions and responses; other servers speak it, too, such as vLLM."""
 
     name = "openai"
-    answer_paths = frozenset({"/v1/chat/completions", "/v1/completions", RESPONSES})
-    retrieved_path = RESPONSES
+    answer_ends = ("/chat/completions", "/completions", RESPONSES)
+    retrieved_end = RESPONSES
 
     @override
     def key_fields(self, key: str) -> Mapping[str, str]:
@@ -37,7 +38,7 @@ class OpenAiDialect(Dialect):
 
     @override
     def key_of(self, headers: MultiMapping[str]) -> str | None:
-        return bearer(headers)
+        return bearer(headers) or headers.get(AZURE_KEY)
 
     @override
     def failure_event(self, path: str, failure: EarlyEnd, number: int) -> bytes:
@@ -48,7 +49,7 @@ class OpenAiDialect(Dialect):
             "param": None,
             "code": failure.code,
         }
-        if path != RESPONSES:
+        if not path.endswith(RESPONSES):
             return b"data: %b\n\n" % msgspec.json.encode({"error": error})
         event = {
             "type": "error",
@@ -62,7 +63,7 @@ class OpenAiDialect(Dialect):
 
     @override
     def state_of(self, path: str) -> AnswerProgress:
-        return ResponseProgress() if path == RESPONSES else ChatProgress()
+        return ResponseProgress() if self.is_retrieved(path) else ChatProgress()
 
 
 class ChatProgress(DialectProgress):

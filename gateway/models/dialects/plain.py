@@ -21,7 +21,7 @@ class PlainDialect(Dialect):
     """Bytes of any type: a response that ends early has no event that says so."""
 
     name = "plain"
-    answer_paths = frozenset[str]()
+    answer_ends = ()
 
     @override
     def key_fields(self, key: str) -> Mapping[str, str]:

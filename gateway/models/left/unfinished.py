@@ -49,7 +49,7 @@ def may_go_on(request: RequestEntry) -> bool:
     """Return whether a provider goes on with the answer to a request without a connection."""
     if not request.in_background or request.is_whole or request.is_plain:
         return False
-    return dialect_of(request.path).retrieved_path == request.path
+    return dialect_of(request.path).is_retrieved(request.path)
 
 
 def is_awaited(last: AnswerRecord, end: StreamEnd, now: float) -> bool:

@@ -57,10 +57,10 @@ class AnswerProvider(NamedTuple):
         self, served: ServedResponse, request: AnswerRequest
     ) -> BackgroundResponse | None:
         """Return the response if it goes on without its connection, and may be retrieved."""
-        path = self.dialect.retrieved_path
-        if not (self.resumes and request.in_background) or request.path != path:
+        resumes = self.resumes and request.in_background
+        if not resumes or not self.dialect.is_retrieved(request.path):
             return None
-        return BackgroundResponse(self.upstream, [served.server], path, request.fields)
+        return BackgroundResponse(self.upstream, [served.server], request.path, request.fields)
 
     def own_caller(self) -> AnswerOwner | None:
         """Return the gateway as a caller with its own key; None where callers have the keys."""

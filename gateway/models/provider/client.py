@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
 
 # Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
-KEY_FIELDS = frozenset({"authorization", "x-api-key"})
+KEY_FIELDS = frozenset({"api-key", "authorization", "x-api-key"})
 # A position in a stream here, and fields that tell where the client is.
 _NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {"last-event-id", "origin", "referer"}
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest, LoopDetected
-from gateway.protocol.http.header_names import STREAM_FIELD, TOKEN_FIELD
+from gateway.protocol.http.header_names import KEY_PREFIX_FIELD, STREAM_FIELD, TOKEN_FIELD
 from gateway.protocol.http.identity import READER_COOKIE, drop_cookies
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ _OF_OTHER_METHODS = frozenset(
 )
 # In a URL: what stands before its host's name, and what stands behind its path.
 _BEHIND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
-_NOT_PASSED_ON = _OF_OTHER_METHODS | {"host", TOKEN_FIELD.lower(), STREAM_FIELD.lower()}
+_OF_ANSWERS = {TOKEN_FIELD.lower(), STREAM_FIELD.lower(), KEY_PREFIX_FIELD.lower()}
+_NOT_PASSED_ON = _OF_OTHER_METHODS | _OF_ANSWERS | {"host"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEYED = frozenset({"user-agent"})
 

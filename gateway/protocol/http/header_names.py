@@ -11,3 +11,5 @@ MULTI = "X-Stream-Multi"
 STREAM_ID = "Headgate-Stream-Id"
 TOKEN_FIELD = "Headgate-Token"  # a token of this server, beside the key of a provider
 STREAM_FIELD = "Headgate-Stream"  # the name that a caller gives the stream of an answer
+KEY_PREFIX_FIELD = "Headgate-Key-Prefix"  # which makes a key of each request of an agent
+IDEMPOTENCY_KEY = "Idempotency-Key"  # the key that a caller gives an answer

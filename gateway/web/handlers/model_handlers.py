@@ -24,7 +24,7 @@ from gateway.models.retrieval import StoredEvents
 from gateway.protocol import http1
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.header_names import STREAM_FIELD
+from gateway.protocol.http.header_names import IDEMPOTENCY_KEY, KEY_PREFIX_FIELD, STREAM_FIELD
 from gateway.protocol.http.target import split, taken_out
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
@@ -44,10 +44,11 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
 
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})
-LONGEST_KEY = 256  # characters of an Idempotency-Key; the UUIDs of SDKs have 36
+LONGEST_KEY = 256  # characters of a key or its prefix; the UUIDs of SDKs have 36
 _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
 _STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
 _STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+_REALTIME = "/v1/realtime"  # which is only spoken over a WebSocket
 _UNKNOWN = "unknown"  # the address of a client that is gone
 _PRIVATE = ("Cache-Control", "private, no-store")
 
@@ -75,6 +76,7 @@ class ModelHandlers:
         """Return a coroutine of the response, which ends with the right of its client."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
+        request_head.refuse_websocket(request)
         request.end_with_fin()
         return held_answer(request, self._shared, self._answered(request, target, route))
 
@@ -82,10 +84,13 @@ class ModelHandlers:
         self, request: Request, target: str, route: ModelRoute
     ) -> Coroutine[Any, Any, RouteAnswer]:
         below = target.removeprefix(route.prefix)
-        if request.method == "POST" and split(below)[0] in route.dialect.answer_paths:
+        path = split(below)[0]
+        if request.method == "POST" and path.endswith(route.dialect.answer_ends):
             return self._answer(request, below, route)
+        if request.method == "GET" and path.endswith(_REALTIME):
+            raise request_head.no_websocket()
         request.limit_grace(0.0)
-        if (named := _retrieved(split(below)[0], route)) is not None:
+        if (named := _retrieved(path, route)) is not None:
             return self._by_id(request, below, route, *named)
         return self._pass_on(request, below, route, None)
 
@@ -164,7 +169,7 @@ class ModelHandlers:
         fields = route.upstream.fields(request.headers, is_stored=True)
         answer_request = AnswerRequest(
             _owner(request, route),
-            _idempotency_key(request),
+            None,
             split(target)[0],
             target,
             fields,
@@ -178,6 +183,7 @@ class ModelHandlers:
             stores_prompt=route.settings.store_prompts,
             resumes="Last-Event-ID" in request.headers,
         )
+        answer_request = _with_key(answer_request, request)
         answer = await route.answers.answer_to(answer_request)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
@@ -282,10 +288,11 @@ def _named_stream(request: Request, target: str) -> tuple[str | None, str]:
 
 def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
     """Return the id and the action in the path of a retrieved answer; None if it is none."""
-    folder = route.dialect.retrieved_path
-    if folder is None or not path.startswith(f"{folder}/"):
+    end = route.dialect.retrieved_end
+    _, found, named = path.partition(f"{end}/")
+    if end is None or not found:
         return None
-    response_id, _, action = path.removeprefix(f"{folder}/").partition("/")
+    response_id, _, action = named.partition("/")
     return unquote(response_id)[: LONGEST_ID + 1], action
 
 
@@ -319,12 +326,23 @@ def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
     return AnswerOwner(_owner(request, route), fields, account)
 
 
-def _idempotency_key(request: Request) -> str | None:
-    keys = request.headers.getall("Idempotency-Key", ())
-    if len(keys) > 1 or any(len(key) > LONGEST_KEY for key in keys):
+def _with_key(asked: AnswerRequest, request: Request) -> AnswerRequest:
+    """Return a request with its Idempotency-Key, or one of its prefix and what it asks for.
+
+    No field has a line end, so no key that a client sends is equal to one that is made here.
+    """
+    key, prefix = (_key(request, field) for field in (IDEMPOTENCY_KEY, KEY_PREFIX_FIELD))
+    if key and prefix:
         raise BadRequest(
-            f"Idempotency-Key must be given once, with {LONGEST_KEY} characters at most"
+            f"{KEY_PREFIX_FIELD} makes the key of each request: send it without {IDEMPOTENCY_KEY}"
         )
+    return asked._replace(idempotency_key=f"{prefix}\n{asked.digest}" if prefix else key)
+
+
+def _key(request: Request, field: str) -> str | None:
+    keys = request.headers.getall(field, ())
+    if len(keys) > 1 or any(len(key) > LONGEST_KEY for key in keys):
+        raise BadRequest(f"{field} must be given once, with {LONGEST_KEY} characters at most")
     return keys[0] or None if keys else None
 
 

@@ -53,6 +53,7 @@ class ProxyHandlers:
         self, request: Request, target: str, route: ProxyRoute, name: str
     ) -> Coroutine[Any, Any, RouteAnswer | None]:
         """Return a coroutine of the response."""
+        request_head.refuse_websocket(request)
         if request.method == "GET" and name:
             return self._read(request, target, route, name)
         return self._other(request, target, route, name)

@@ -1,0 +1,144 @@
+"""Requests as agents and other SDKs send them: a prefix of keys, upgrades, other paths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.models.provider import ANSWERS
+from tests.models.serving import OPENAI, answering
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from tests.support.processes import Headgate
+
+pytestmark = pytest.mark.usefixtures("processes")
+
+CHAT = "/v1/chat/completions"
+KEY = {"Authorization": "Bearer sk-mine"}
+PREFIX, IDEMPOTENCY = "Headgate-Key-Prefix", "Idempotency-Key"
+
+
+async def ask(
+    http: aiohttp.ClientSession,
+    gateway: Headgate,
+    path: str = CHAT,
+    model: str = "m",
+    **fields: str,
+) -> tuple[int, str | None]:
+    """Return the status and the stream of an answer; `_` in names of fields is a hyphen."""
+    headers = {**KEY, **{name.replace("_", "-"): value for name, value in fields.items()}}
+    body: Any = {"model": model, "stream": True}
+    async with http.post(f"{gateway.url}{OPENAI}{path}", json=body, headers=headers) as answer:
+        await answer.read()
+        return answer.status, answer.headers.get("Stream-URL")
+
+
+async def test_a_prefix_makes_a_key_of_each_path_and_body_so_an_agent_sends_one_header(
+    http: aiohttp.ClientSession,
+) -> None:
+    asked = [(CHAT, "a", "job"), (CHAT, "b", "job"), ("/v1/responses", "a", "job")]
+    asked += [(f"{CHAT}?api-version=2", "a", "job"), (CHAT, "a", "other")]
+    async with answering() as (provider, gateway):
+        first, again = [
+            [
+                await ask(http, gateway, path, model, Headgate_Key_Prefix=prefix)
+                for path, model, prefix in asked
+            ]
+            for _ in range(2)
+        ]
+        assert first == again
+        assert len({url for _, url in first}) == len(provider.requests) == len(asked)
+        assert not any(PREFIX in request.headers for request in provider.requests)
+
+
+async def test_a_prefix_names_each_answer_of_an_agent_in_one_stream(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with answering() as (provider, gateway):
+        fields = {"Headgate_Stream": "job-8", "Headgate_Key_Prefix": "job-8"}
+        urls = [await ask(http, gateway, model=model, **fields) for model in "abab"]
+    assert len({*urls}) == 1
+    assert len(provider.requests) == 2
+
+
+WRONG = {
+    "both fields": {"Headgate_Key_Prefix": "job", "Idempotency_Key": "one"},
+    "a long prefix": {"Headgate_Key_Prefix": "j" * 257},
+}
+
+
+@pytest.mark.parametrize("fields", WRONG.values(), ids=WRONG)
+async def test_a_prefix_that_cannot_make_a_key_is_refused_by_name(
+    http: aiohttp.ClientSession, fields: dict[str, str]
+) -> None:
+    async with answering() as (provider, gateway):
+        headers = {**KEY, **{name.replace("_", "-"): value for name, value in fields.items()}}
+        body = {"model": "m", "stream": True}
+        async with http.post(gateway.url + OPENAI + CHAT, json=body, headers=headers) as refused:
+            assert refused.status == 400
+            assert PREFIX in (await refused.json())["error"]["message"]
+    assert not provider.requests
+
+
+# Azure's by deployment, Azure's newer one, Google's, and providers without a folder.
+OTHER_PATHS = {
+    "Azure, by deployment": ("/openai/deployments/gpt/chat/completions?api-version=2024", CHAT),
+    "Azure, responses": ("/openai/responses?api-version=preview", "/v1/responses"),
+    "Google": ("/v1beta/openai/chat/completions", CHAT),
+    "no folder": ("/chat/completions", CHAT),
+}
+
+
+@pytest.mark.parametrize(("path", "kind"), OTHER_PATHS.values(), ids=OTHER_PATHS)
+async def test_an_answer_at_a_path_in_another_folder_than_v1_is_stored_and_joined(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
+) -> None:
+    monkeypatch.setitem(ANSWERS, path.partition("?")[0], ANSWERS[kind])
+    async with answering() as (provider, gateway):
+        field = {"Authorization": "", "Api_Key": "sk-mine", "Idempotency_Key": "one"}
+        first = await ask(http, gateway, path, **field)
+        assert first[0] == 200
+        assert first[1] is not None
+        assert await ask(http, gateway, path, **field) == first
+        async with http.get(f"{first[1]}/record") as record:
+            assert [it.get("outcome") for it in await record.json()][-1] == "complete"
+    assert [str(request.rel_url) for request in provider.requests] == [path]
+
+
+UPGRADES = {
+    "of Codex": ("/v1/responses", {"Upgrade": "websocket", "Connection": "Upgrade"}),
+    "in capitals": ("/v1/responses", {"Upgrade": "WebSocket", "Connection": "upgrade"}),
+    "in a list": ("/v1/models", {"Upgrade": "h2c, websocket", "Connection": "Upgrade"}),
+    "behind a proxy that drops it": ("/v1/responses", {"Sec-WebSocket-Key": "x" * 22 + "=="}),
+    "of the Realtime API": ("/v1/realtime?model=m", {}),
+}
+
+
+@pytest.mark.parametrize(("path", "fields"), UPGRADES.values(), ids=UPGRADES)
+async def test_a_websocket_is_answered_404_and_never_passed_on(
+    http: aiohttp.ClientSession, path: str, fields: dict[str, str]
+) -> None:
+    async with (
+        answering() as (provider, gateway),
+        http.get(gateway.url + OPENAI + path, headers={**KEY, **fields}) as refused,
+    ):
+        assert refused.status == 404
+        assert "over HTTP" in (await refused.json())["error"]["message"]
+    assert not provider.requests
+
+
+async def test_any_other_upgrade_is_ignored(http: aiohttp.ClientSession) -> None:
+    async with answering() as (provider, gateway):
+        fields = {
+            "Upgrade": "h2c",
+            "Connection": "Upgrade, HTTP2-Settings",
+            "HTTP2-Settings": "AAM",
+        }
+        headers, body = {**KEY, **fields}, {"model": "m", "stream": True}
+        async with http.post(gateway.url + OPENAI + CHAT, json=body, headers=headers) as answer:
+            assert answer.status == 200
+            assert b"[DONE]" in await answer.read()
+    assert not {"Upgrade", "HTTP2-Settings"} & {*provider.requests[0].headers}
