@@ -29,7 +29,7 @@ class Router:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
         self.prefixes = [route.prefix for route in self._routes if route.has_streams]
         self.place = lru_cache(REMEMBERED)(self.find_place)
-        self.plans = Plans(self.place)
+        self.plans = Plans(self.find_place)  # each creation has a new path
         self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
 
     def __iter__(self) -> Iterator[StreamRoute]:

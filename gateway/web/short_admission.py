@@ -5,16 +5,14 @@ The fast path calls it for each request that has been parsed; the others get a h
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.access.contract import AuthenticatedClient
 from gateway.access.credentials import request_credential, without_token
 from gateway.access.operations import READ, Need, needs
 from gateway.access.reader_keys import without_key
 from gateway.errors import HeadgateError
-from gateway.protocol.http.paths import MAX_PATH_BYTES
-from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.target import split
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.route import PlainGet
 from gateway.web.requests.blocks import KnownRequest
@@ -27,18 +25,10 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
-    from gateway.runtime.route import StreamRoute
+    from gateway.web.admission import RoutedTarget
     from gateway.web.router import Router
 
-MAX_PATHS = 2048  # paths of streams in use: 1 MB, at worst 10
-LONGEST_PATH = MAX_PATH_BYTES  # in characters; longer ones go to a handler
 _CLOSE = b"Connection: close\r\n"
-
-
-class _StreamPath(NamedTuple):
-    route: StreamRoute
-    path: str
-    read_needs: tuple[Need, ...]
 
 
 class ShortAdmission:
@@ -47,7 +37,6 @@ class ShortAdmission:
     def __init__(self, routes: Router, clock: Callable[[], float]) -> None:
         self._routes = routes
         self._clock = clock
-        self._cached_find = lru_cache(MAX_PATHS)(self._find)
 
     def fields(self, message: RawRequestMessage) -> RequestFields | None:
         """Return the fields of a request with its client in place of its bearer token.
@@ -88,7 +77,7 @@ class ShortAdmission:
         if client is None:
             reader = self._reader(message, access.guard, found)
         elif without_token(target) == target:
-            principal = self._readmitted(client, access.guard, found.read_needs)
+            principal = self._readmitted(client, access.guard, (Need(found.path, READ),))
             reader = principal, target, message.headers
         else:
             return None
@@ -112,7 +101,7 @@ class ShortAdmission:
         )
 
     def _reader(
-        self, message: RawRequestMessage | KnownRequest, guard: Guard, found: _StreamPath
+        self, message: RawRequestMessage | KnownRequest, guard: Guard, found: RoutedTarget
     ) -> tuple[Principal | None, str, MultiMapping[str]]:
         """Return the admitted principal or None, and target and fields without the credential."""
         headers = message.headers
@@ -120,9 +109,8 @@ class ShortAdmission:
             token, target = request_credential("GET", message.path, headers)
         except HeadgateError:
             return None, message.path, headers
-        needed = found.read_needs
-        if guard.needs_query:
-            needed = (Need(found.path, READ, split(target)[1]),)
+        query = split(target)[1] if guard.needs_query else ""
+        needed = (Need(found.path, READ, query),)
         principal = guard.known_principal(headers, token, needed, self._clock())
         return principal, target, headers if principal is None else guard.stripped(headers)
 
@@ -147,18 +135,13 @@ class ShortAdmission:
         is_admitted = admitted_by is guard and guard.still_admits(principal, needed, self._clock())
         return principal if is_admitted else None
 
-    def _at(self, path: str) -> _StreamPath | None:
-        return self._cached_find(path) if len(path) <= LONGEST_PATH else None
-
-    def _find(self, path: str) -> _StreamPath | None:
+    def _at(self, path: str) -> RoutedTarget | None:
+        """Return the stream at a path; None for what its handler judges itself."""
         try:
-            canonical, _ = split(canonical_target(path))
-            route, name = self._routes.find(canonical)
+            place = self._routes.place(path)
         except HeadgateError:
             return None
-        if route.is_control(name):
-            return None  # its handler judges the credential itself
-        return _StreamPath(route, canonical, (Need(canonical, READ),))
+        return None if place.is_control else place
 
 
 def _client(message: RawRequestMessage | KnownRequest) -> AuthenticatedClient | None:

@@ -164,15 +164,13 @@ async def test_a_creation_like_one_before_needs_the_permission_for_its_own_path(
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_admission_is_not_cached_for_paths_beyond_a_length(more: int, tmp_path: Path) -> None:
+async def test_routes_of_paths_are_remembered_up_to_a_length(more: int, tmp_path: Path) -> None:
     """Those of 8 KB, as long as a head may be, would take more than what is said of them."""
     path = f"{EDGE}/a/".ljust(MAX_PATH_BYTES + more, "x")
     async with guarded(tmp_path) as gateway:
-        admission = gateway.fast._admission
-        assert admission is not None
-        before = admission._cached_find.cache_info().currsize
+        before = gateway.routes.place.cache_info().currsize
         await gateway.ask(get(path, bearer("ann")))
-        assert admission._cached_find.cache_info().currsize - before == (more <= 0)
+        assert gateway.routes.place.cache_info().currsize - before == (more <= 0)
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
