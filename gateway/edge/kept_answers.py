@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.decision import fresh
-from gateway.cache.rules.conditional import part_of
+from gateway.cache.rules.conditional import part_asked_for
 from gateway.cache.variants import Variants
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
@@ -32,9 +32,9 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
     if is_unchanged and variant.is_end:
         return None  # a 304 does not count as the end of a stream
     body, part = variant.cached.body, None
-    if own.part is not None and variant.cached.may_be_cut and not is_unchanged:
+    if own.requested_range is not None and variant.cached.may_be_cut and not is_unchanged:
         try:
-            part = part_of(own.part, len(body))
+            part = part_asked_for(own.requested_range, len(body))
         except RangeNotSatisfiable:
             return None
     entry.hits += 1
@@ -48,6 +48,6 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
         begin, end = part
         unframed = head[: head.rindex(b"Content-Length: ")]
         framing = b"Content-Length: %d\r\n\r\n" % (end - begin)
-        head = http1.of_part(unframed, begin, end, len(body)) + framing
+        head = http1.partial_content(unframed, begin, end, len(body)) + framing
         body = body[begin:end]
     return head, body, variant.hit_counter

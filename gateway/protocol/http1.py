@@ -78,7 +78,7 @@ def not_modified(head: bytes) -> bytes:
     return _STATUS_LINES[304][:-2] + head[begin:end] + b"\r\n"
 
 
-def of_part(head: bytes, begin: int, end: int, size: int) -> bytes:
+def partial_content(head: bytes, begin: int, end: int, size: int) -> bytes:
     """Return the head of a 206 with the bytes from `begin` to `end` (exclusive) of `size`.
 
     It is made of that of a 200 without framing.

@@ -55,7 +55,7 @@ class Own(msgspec.Struct, frozen=True, gc=False):
     seq: str | None = None  # of its producer
     stream_seq: str | None = None
     traceparent: str | None = None
-    part: str | None = None  # Range
+    requested_range: str | None = None  # Range
     has_more: bool = False
     fields: tuple[tuple[str, str], ...] = ()
 

@@ -66,15 +66,15 @@ def byte_range(
 ) -> tuple[int, int] | None:
     """Return the start and the end (exclusive) of the requested range of a complete 200.
 
-    Return None to send the whole body, as `part_of` does, and for the range of another
+    Return None to send the whole body, as `part_asked_for` does, and for the range of another
     representation. Raises RangeNotSatisfiable.
     """
     if not _if_range_holds(request_headers, headers):
         return None
-    return part_of(request_headers.get("Range", ""), length)
+    return part_asked_for(request_headers.get("Range", ""), length)
 
 
-def part_of(requested_range: str, length: int) -> tuple[int, int] | None:
+def part_asked_for(requested_range: str, length: int) -> tuple[int, int] | None:
     """Return the start and the end (exclusive) of a range of `length` bytes.
 
     Return None to send the whole body: without a range, for several, for one in another unit, and

@@ -56,4 +56,4 @@ def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, b
     if requested is None:
         return None
     begin, end = requested
-    return 206, http1.of_part(head, begin, end, size), cached.body[begin:end]
+    return 206, http1.partial_content(head, begin, end, size), cached.body[begin:end]
