@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path  # noqa: TC003 - click's type of an option
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
     try:
         warnings = (
             *check_start(settings),
+            *_certificates(settings),
             *dangers(settings),
             *_not_durable(settings),
             *_event_types(settings),
@@ -65,6 +67,31 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         _print_routes(settings)
     if warnings and is_strict:
         sys.exit(FAILED)
+
+
+def _certificates(settings: Settings) -> Iterator[str]:
+    """Raise StartError for a certificate that no client would accept; yield no warning.
+
+    A server starts with it all the same, if it has no other.
+    """
+    from urllib.parse import urlsplit
+
+    # Behind a proxy, clients check the certificate of the proxy.
+    is_public = not (settings.trusted_proxies or settings.front)
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    hosts = settings.hosts or ((public,) if public else ())
+    for files in filter(None, (settings.tls, settings.admin_tls)):
+        from gateway.tls.certificate import read_certificate
+
+        found = read_certificate(files.certificate)
+        why = found.why_invalid(time.time())  # noqa: TID251 - there is no caller to hand one down
+        if why is None and files.setting == "tls_certificate" and is_public and hosts:
+            names = [host.lower() for host in hosts]
+            if not any(map(found.is_for, names)):
+                why = f"is for {found.hosts or 'no host'}, and not for {' or '.join(names)}"
+        if why is not None:
+            raise StartError(f"{files.setting}: the certificate in {files.certificate} {why}")
+    yield from ()
 
 
 def _event_types(settings: Settings) -> Iterator[str]:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S = 0.25
 
 T = TypeVar("T")
+
+
+class NotUsableNow(ValueError):
+    """Content that may become usable without a change, as by the time: it is looked at again."""
+
+
 FileState = tuple[int, int, int, int, int]
 _FileStates = tuple[FileState, ...]
 
@@ -85,7 +91,8 @@ class WatchedFiles(Background, Generic[T]):
             value = await asyncio.to_thread(self._read)  # a large file takes 0.1 s
         except (OSError, ValueError) as cause:
             # A file that could not be read, such as for lack of descriptors, is tried again.
-            self._refused = seen if isinstance(cause, ValueError) else None
+            is_final = isinstance(cause, ValueError) and not isinstance(cause, NotUsableNow)
+            self._refused = seen if is_final else None
             self._refuse(cause)
             return
         self._state_read = seen

@@ -12,7 +12,7 @@ from admin.alerting.series import Labels
 from gateway.monitoring.quantities import (
     AllConditions,
     AnyCondition,
-    CertificateTime,
+    CertificateShare,
     GatewayCondition,
     Gauge,
     Increase,
@@ -23,6 +23,7 @@ from gateway.monitoring.quantities import (
     Rate,
     Ratio,
     RecordedQuantity,
+    SecondsUntil,
     Threshold,
     Total,
     UnlessCondition,
@@ -71,10 +72,10 @@ def windows(conditions: Iterable[Condition]) -> dict[str, frozenset[int]]:
     found: dict[str, set[int]] = {}
     for condition in conditions:
         for it in parts_of(condition):
-            if isinstance(it, CertificateTime):
+            if isinstance(it, CertificateShare):
                 found.setdefault(it.start, set())
                 found.setdefault(it.expiry, set())
-            elif isinstance(it, (Gauge, Total)):
+            elif isinstance(it, (Gauge, Total, SecondsUntil)):
                 found.setdefault(it.metric, set())
             elif isinstance(it, (Rate, Increase, Mean, Quantile, Prediction)):
                 found.setdefault(it.metric, set()).add(seconds(it.window))
@@ -111,7 +112,7 @@ class Evaluation:
             case Threshold(quantity, how, bound):
                 compare = COMPARE[how]
                 values = self.values(quantity)
-                if isinstance(bound, CertificateTime):
+                if isinstance(bound, CertificateShare):
                     bounds = self.values(bound)
                     return {
                         of: it
@@ -173,8 +174,13 @@ class Evaluation:
                     for of, it in self.values(part).items()
                     if of in wholes
                 }
-            case CertificateTime(start, expiry, share):
-                return self._certificate_times(start, expiry, share)
+            case SecondsUntil(metric, is_past):
+                sign, now = -1 if is_past else 1, self._history.now
+                return {of: sign * (it - now) for of, it in self.values(Gauge(metric)).items()}
+            case CertificateShare(start, expiry, share):
+                starts = self.values(Gauge(start))
+                expiries = self.values(Gauge(expiry)).items()
+                return {of: share * (it - starts[of]) for of, it in expiries if of in starts}
             case Prediction():
                 return self._predicted(quantity)
             case RecordedQuantity(_, recorded):
@@ -238,13 +244,6 @@ class Evaluation:
             value = metrics.quantile(counts, bounds, wanted.q)
             found[of] = nan if value is None else value
         return found
-
-    def _certificate_times(self, start: str, expiry: str, share: float | None) -> Values:
-        expiries = self.values(Gauge(expiry))
-        if share is None:
-            return {of: it - self._history.now for of, it in expiries.items()}
-        starts = self.values(Gauge(start))
-        return {of: share * (it - starts[of]) for of, it in expiries.items() if of in starts}
 
     def _predicted(self, wanted: Prediction) -> Values:
         """Return the line of least squares through a gauge's samples, ahead of now."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from admin.alerting.sentences import FORMATS, filled, value_format
 from admin.model.alerts import AlertRuleView, AlertsView, AlertView
 from gateway.monitoring.quantities import (
-    CertificateTime,
+    CertificateShare,
     OutsideCondition,
     main_threshold,
     parts_of,
@@ -104,7 +104,7 @@ def _scope(rule: Alert) -> str:
 
 
 def _bound(rule: Alert, threshold: Threshold) -> str:
-    if isinstance(threshold.bound, CertificateTime):
+    if isinstance(threshold.bound, CertificateShare):
         return threshold.bound.promql
     return FORMATS[value_format(rule.summary)](threshold.bound)
 

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.monitoring.quantities import AllConditions, CertificateTime, Gauge, Threshold
+from gateway.monitoring.quantities import (
+    AllConditions,
+    CertificateShare,
+    Gauge,
+    SecondsUntil,
+    Threshold,
+)
 from gateway.monitoring.rules import Alert
 
 DAY_S = 86_400
+EXPIRY = "headgate_tls_certificate_expiry_timestamp_seconds"
+START = "headgate_tls_certificate_start_timestamp_seconds"
 
 
 class ExpiryBound(NamedTuple):
@@ -26,11 +34,12 @@ EXPIRES_NOW = ExpiryBound(3 * DAY_S, 0.05)  # a weekend
 
 
 def _expires(bound: ExpiryBound) -> AllConditions:
-    """Return the condition that fewer seconds are left of a certificate."""
-    expiry, start = (f"headgate_tls_certificate_{what}_seconds" for what in ("expiry", "start"))
-    left = CertificateTime(start, expiry)
-    of_its_time = Threshold(left, "<", CertificateTime(start, expiry, bound.share))
-    return AllConditions(Threshold(left, "<", bound.seconds), (of_its_time,))
+    """Return the condition that fewer seconds are left of a certificate, which is still valid."""
+    left = SecondsUntil(EXPIRY)
+    of_its_time = Threshold(left, "<", CertificateShare(START, EXPIRY, bound.share))
+    return AllConditions(
+        Threshold(left, "<", bound.seconds), (of_its_time, Threshold(left, ">", 0))
+    )
 
 
 CERTIFICATE_ALERTS = (
@@ -64,5 +73,27 @@ CERTIFICATE_ALERTS = (
         " {{ $value | humanizeDuration }}.",
         "From then on no client connects. Renew it by hand: the gateway reads the files by itself.",
         "tls",
+    ),
+    Alert(
+        "HeadgateCertificateExpired",
+        Threshold(SecondsUntil(EXPIRY, is_past=True), ">", 0),
+        "0m",
+        "critical",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} expired"
+        " {{ $value | humanizeDuration }} ago.",
+        "No client connects. Renew it by hand: the gateway reads the files by itself.",
+        "tls",
+        "{setting}",
+    ),
+    Alert(
+        "HeadgateCertificateNotValidYet",
+        Threshold(SecondsUntil(START), ">", 0),
+        "0m",
+        "critical",
+        "The certificate of {{ $labels.setting }} on {{ $labels.instance }} is valid only in"
+        " {{ $value | humanizeDuration }}.",
+        "No client connects. Compare the clock of the machine, and the files.",
+        "tls",
+        "{setting}",
     ),
 )

@@ -128,18 +128,29 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateTime:
-    """The seconds until a certificate expires, or a `share` of its whole time from `start` on."""
+class SecondsUntil:
+    """The seconds until the moment that a gauge has, or since it if `is_past`."""
 
-    start: str
-    expiry: str
-    share: float | None = None  # None for the seconds until it expires
+    metric: str
+    is_past: bool = False
 
     @property
     def promql(self) -> str:
         """The expression."""
-        if self.share is None:
-            return f"{self.expiry} - time()"
+        return f"time() - {self.metric}" if self.is_past else f"{self.metric} - time()"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateShare:
+    """A share of the whole time of a certificate, in seconds."""
+
+    start: str
+    expiry: str
+    share: float
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
         return f"{self.share:g} * ({self.expiry} - {self.start})"
 
 
@@ -182,7 +193,8 @@ Quantity: TypeAlias = (
     | Mean
     | Quantile
     | Ratio
-    | CertificateTime
+    | SecondsUntil
+    | CertificateShare
     | Prediction
     | RecordedQuantity
 )
@@ -195,13 +207,13 @@ class Threshold:
 
     quantity: Quantity
     operator: Operator
-    bound: float | CertificateTime
+    bound: float | CertificateShare
 
     @property
     def promql(self) -> str:
         """The expression."""
         bound = self.bound
-        text = bound.promql if isinstance(bound, CertificateTime) else _number(bound)
+        text = bound.promql if isinstance(bound, CertificateShare) else _number(bound)
         compared = f"{self.quantity.promql} {self.operator} {text}"
         if isinstance(self.quantity, Prediction):
             known = f"{self.quantity.metric} offset {self.quantity.known}"

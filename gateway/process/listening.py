@@ -92,7 +92,7 @@ def open_tls(files: TlsFiles | None, opened: AsyncExitStack) -> Handshakes | Non
         return None
     from gateway.tls.handshakes import Handshakes, log_unless_reset  # 3 MB, for those who have TLS
 
-    handshakes = Handshakes(files)
+    handshakes = Handshakes(files, time.time)
     opened.push_async_callback(handshakes.stop)
     asyncio.get_running_loop().set_exception_handler(log_unless_reset)
     return handshakes

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from gateway.access.small_files import read_file
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, least
+from gateway.tls.certificate import Certificate, read_certificate
 from gateway.trust import load_pair
-from gateway.watched_files import WatchedFiles
+from gateway.watched_files import NotUsableNow, WatchedFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.settings import TlsFiles
 
@@ -26,12 +26,12 @@ VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 PROTOCOLS = ["http/1.1"]  # what ALPN offers (RFC 7301); browsers use HTTP/1.1 without it, too
 
 EXPIRY = least(
-    "headgate_tls_certificate_expiry_seconds",
+    "headgate_tls_certificate_expiry_timestamp_seconds",
     "Unix time at which the certificate in use expires, by the setting that names its file.",
     "setting",
 )
 START = least(
-    "headgate_tls_certificate_start_seconds",
+    "headgate_tls_certificate_start_timestamp_seconds",
     "Unix time from which the certificate in use is valid, by the setting that names its file.",
     "setting",
 )
@@ -44,11 +44,10 @@ FILES_OK = least(
 
 
 class LoadedFiles(NamedTuple):
-    """A context for handshakes, the validity of its certificate (epoch s), its key file's mode."""
+    """A context for handshakes, its certificate, and the mode of its key's file."""
 
     context: ssl.SSLContext
-    starts_s: float
-    expires_s: float
+    certificate: Certificate
     key_mode: int
 
 
@@ -56,42 +55,90 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
     """The certificate, key and client authorities of a listener, which are replaced together.
 
     While a new certificate does not belong to the key, or a file is half written, the former
-    `context` stays in use. Open connections keep their certificate.
+    `context` stays in use. So it does while it is valid and the new certificate is not, or is for
+    other hosts. Open connections keep their certificate.
     """
 
-    def __init__(self, files: TlsFiles) -> None:
-        """Read the files for the first time. Raises StartError if they cannot be used."""
+    def __init__(
+        self,
+        files: TlsFiles,
+        clock: Callable[[], float],
+        former: Certificate | None = None,
+    ) -> None:
+        """Read the files for the first time. Raises StartError if they cannot be used.
+
+        `clock` returns epoch seconds. `former` is the certificate that they replace, if there is
+        one: without, one that is not valid is used, since a restart must not turn a warning into
+        an outage.
+        """
         self.files = files
         self.setting = files.setting
+        self._clock = clock
+        self._former = former
         super().__init__(files.paths)
-        self._warn_if_open()
+        self._warn()
 
     @property
     def context(self) -> ssl.SSLContext:
         """The context of the next handshake."""
         return self.value.context
 
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate in use."""
+        return self.value.certificate
+
+    def note(self) -> str | None:
+        """Return what is wrong with the certificate in use or with the present files, or None."""
+        why = self.certificate.why_invalid(self._clock())
+        found = (why and f"the certificate in use {why}, so clients refuse it", self.trouble)
+        return "; ".join(filter(None, found)) or None
+
     def samples(self) -> Iterator[Sample]:
         """Yield the validity of the certificate in use, and whether the files are in use."""
-        yield Sample(START, (self.setting,), self.value.starts_s)
-        yield Sample(EXPIRY, (self.setting,), self.value.expires_s)
+        yield Sample(START, (self.setting,), self.certificate.starts_s)
+        yield Sample(EXPIRY, (self.setting,), self.certificate.expires_s)
         yield Sample(FILES_OK, (self.setting,), int(self.trouble is None))
 
     @override
     def _read(self) -> LoadedFiles:
-        return load(self.files)
+        loaded = load(self.files)
+        if self._former is not None:
+            self._compare(loaded.certificate, self._former)
+        self._former = loaded.certificate
+        return loaded
+
+    def _compare(self, new: Certificate, former: Certificate) -> None:
+        """Raise NotUsableNow if the former certificate serves clients, and the new one would not.
+
+        A certificate that is not valid yet becomes valid, and the former one expires.
+        """
+        now = self._clock()
+        if former.why_invalid(now) is not None:
+            return
+        why = new.why_invalid(now)
+        if why is None and not new.shares_host(former):
+            why = f"is for {new.hosts or 'no host'}, and the one in use for {former.hosts}"
+        if why is not None:
+            raise NotUsableNow(f"the certificate in {self.files.certificate} {why}")
 
     @override
     def _on_change(self) -> None:
         log.info("tls.certificate_read", file=self.files.certificate)
-        self._warn_if_open()
+        self._warn()
 
     @override
     def _log_refusal(self, why: str) -> None:
         instead = "the certificate and key read before"
         log.error("tls.files_refused", file=self.files.certificate, why=why, instead=instead)
 
-    def _warn_if_open(self) -> None:
+    def _warn(self) -> None:
+        why = self.certificate.why_invalid(self._clock())
+        if why is not None:
+            advice = "clients refuse it: renew it, and write it and its key in place"
+            log.error(
+                "tls.certificate_invalid", file=self.files.certificate, why=why, advice=advice
+            )
         key, mode = self.files.key, self.value.key_mode
         if mode & OTHERS:
             advice = f"others may use the private key: chmod 0600 {key}"
@@ -117,13 +164,4 @@ def load(files: TlsFiles) -> LoadedFiles:
             raise OSError(cause.errno, cause.strerror, files.client_ca) from cause
         context.verify_mode = ssl.CERT_REQUIRED
     mode = stat.S_IMODE(os.stat(files.key).st_mode)  # noqa: PTH116 - Path raises on odd names
-    return LoadedFiles(context, *_validity(files.certificate), mode)
-
-
-def _validity(path: str) -> tuple[float, float]:
-    """Return from when to when the first certificate of a file is valid (epoch seconds)."""
-    from cryptography import x509  # 10 MB, for those who have TLS
-
-    certificate = x509.load_pem_x509_certificate(read_file(path))
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return start.timestamp(), end.timestamp()
+    return LoadedFiles(context, read_certificate(files.certificate), mode)

@@ -63,9 +63,13 @@ class PlainHttpRequest(OSError):
 class Handshakes:
     """The handshakes of a listener with the certificate that is in use as each begins."""
 
-    def __init__(self, files: TlsFiles) -> None:
-        """Read the files, and watch them from now on. Raises StartError if they cannot be used."""
-        self._certificate = CertificateFiles(files)
+    def __init__(self, files: TlsFiles, clock: Callable[[], float]) -> None:
+        """Read the files, and watch them from now on. Raises StartError if they cannot be used.
+
+        `clock` returns epoch seconds.
+        """
+        self._clock = clock
+        self._certificate = CertificateFiles(files, clock)
         self._certificate.start()
         self._turns = HandshakeTurns()
         self._stopping: set[asyncio.Task[None]] = set()  # files that a reload has replaced
@@ -80,7 +84,7 @@ class Handshakes:
 
         Raises StartError if they cannot be used; then nothing has changed.
         """
-        new = CertificateFiles(files)
+        new = CertificateFiles(files, self._clock, self._certificate.certificate)
 
         def use() -> None:
             earlier, self._certificate = self._certificate, new
@@ -123,8 +127,8 @@ class Handshakes:
             raise
 
     def notes(self) -> dict[str, str | None]:
-        """Return why the present files are not used, by the certificate's, or None."""
-        return {self._certificate.files.certificate: self._certificate.trouble}
+        """Return what is wrong with the certificate and its files, by its path, or None."""
+        return {self._certificate.files.certificate: self._certificate.note()}
 
     def samples(self) -> Iterator[Sample]:
         """Yield the failures by reason, and the samples of the certificate files."""

@@ -85,8 +85,8 @@ def buckets(metric: str, labels: str, within: dict[str, int]) -> dict[str, str]:
 def certificate(expiry_s: int, lifetime_s: int) -> dict[str, str]:
     """The validity of a certificate, by a clock that begins at 0."""
     labels = f'{PROCESS}, setting="tls_certificate"'
-    return gauge("headgate_tls_certificate_expiry_seconds", labels, expiry_s) | gauge(
-        "headgate_tls_certificate_start_seconds", labels, expiry_s - lifetime_s
+    return gauge("headgate_tls_certificate_expiry_timestamp_seconds", labels, expiry_s) | gauge(
+        "headgate_tls_certificate_start_timestamp_seconds", labels, expiry_s - lifetime_s
     )
 
 
@@ -373,6 +373,22 @@ CASES = [
         *gauges("headgate_tls_files_ok", f'{PROCESS}, setting="tls_certificate"', 0, 1),
         1,
         "a:1 cannot use the present files of tls_certificate.",
+        labels={**BY_PROCESS, "setting": "tls_certificate"},
+    ),
+    Case(
+        "HeadgateCertificateExpired",
+        certificate(20 * 60 - 1, 90 * DAY_S),
+        certificate(3600, 90 * DAY_S),
+        20,
+        "The certificate of tls_certificate on a:1 expired 1s ago.",
+        labels={**BY_PROCESS, "setting": "tls_certificate"},
+    ),
+    Case(
+        "HeadgateCertificateNotValidYet",
+        certificate(91 * DAY_S, 90 * DAY_S),
+        certificate(90 * DAY_S, 90 * DAY_S),
+        0,
+        "The certificate of tls_certificate on a:1 is valid only in 1d 0h 0m 0s.",
         labels={**BY_PROCESS, "setting": "tls_certificate"},
     ),
     Case(

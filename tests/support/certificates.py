@@ -70,13 +70,19 @@ class Authority:
         file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def issue(
-        self, name: str = "server", days: int = 30, hosts: tuple[str, ...] = ("localhost",)
+        self,
+        name: str = "server",
+        days: float = 30,
+        hosts: tuple[str, ...] = ("localhost",),
+        *,
+        address: str = HERE,
+        begins_in_days: float = -1,
     ) -> Pair:
-        """Issue a certificate for 127.0.0.1 and these hosts that expires in so many days."""
+        """Issue a certificate for these hosts and an address that expires in so many days."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = [x509.IPAddress(ip_address(HERE)), *map(x509.DNSName, hosts)]
-        made = self._begun(subject, key, days).add_extension(
+        names = [x509.IPAddress(ip_address(address)), *map(x509.DNSName, hosts)]
+        made = self._begun(subject, key, days, begins_in_days).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         return Pair(
@@ -96,7 +102,11 @@ class Authority:
         return context
 
     def _begun(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 30
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        days: float = 30,
+        begins_in_days: float = -1,
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - certificates have dates
         return (
@@ -105,7 +115,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - DAY)
+            .not_valid_before(now + begins_in_days * DAY)
             .not_valid_after(now + days * DAY)
         )
 

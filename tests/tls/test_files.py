@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -13,8 +13,12 @@ from gateway.__main__ import cli
 from gateway.errors import StartError
 from gateway.settings import Settings, TlsFiles
 from gateway.settings.reading.values import Mistaken
+from gateway.tls.certificate import Certificate, read_certificate
 from gateway.tls.certificate_files import CertificateFiles
+from tests.admin.consoles import Clock
 from tests.support.certificates import Authority, TlsPaths
+from tests.support.http1 import ask
+from tests.support.waiting import wait_until
 from tests.tls.served import secure_headgate
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ def test_a_key_with_a_password_is_refused_instead_of_asking_for_it(tmp_path: Pat
     pair = Authority.of(tmp_path).issue()
     paths = pair._replace(key=encrypted(pair.key)).write(tmp_path)
     with pytest.raises(StartError, match="must be a key without a password"):
-        CertificateFiles(files_of(paths))
+        CertificateFiles(files_of(paths), Clock())
 
 
 @pytest.mark.parametrize("missing", ["certificate", "key"])
@@ -47,7 +51,7 @@ def test_a_missing_file_is_named_in_the_error(tmp_path: Path, missing: str) -> N
     path: Path = getattr(paths, missing)
     path.unlink()
     with pytest.raises(StartError, match=f"{path} cannot be read: No such file"):
-        CertificateFiles(files_of(paths))
+        CertificateFiles(files_of(paths), Clock())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path) -> None:
 async def test_a_renewal_that_lacked_descriptors_is_read_by_the_next_look(tmp_path: Path) -> None:
     authority = Authority.of(tmp_path)
     paths = authority.issue().write(tmp_path)
-    files = CertificateFiles(files_of(paths))
+    files = CertificateFiles(files_of(paths), Clock())
     former = files.context
     authority.issue().replace(paths)
     await files.look()
@@ -116,3 +120,85 @@ async def test_a_renewal_that_lacked_descriptors_is_read_by_the_next_look(tmp_pa
     await files.look()
     assert files.trouble is None
     assert files.context is not former
+
+
+MINUTE = 1 / (24 * 60)  # of a day
+# Certificates that clients of localhost refuse, and what is said of each.
+UNFIT: dict[str, tuple[dict[str, Any], str]] = {
+    "expired": ({"begins_in_days": -2, "days": -14.5 * MINUTE}, "expired 14 minutes ago"),
+    "not valid yet": ({"begins_in_days": 2.5, "days": 30}, "is valid only in 2 days"),
+    "another host": (
+        {"hosts": ("other.example",), "address": "192.0.2.1"},
+        "is for 192.0.2.1 and other.example, and ",
+    ),
+}
+unfit = pytest.mark.parametrize(("given", "why"), UNFIT.values(), ids=UNFIT)
+
+
+@unfit
+async def test_an_unfit_certificate_is_refused_while_the_former_is_valid(
+    tmp_path: Path, given: dict[str, Any], why: str
+) -> None:
+    authority, clock = Authority.of(tmp_path), Clock()
+    paths = authority.issue(days=1).write(tmp_path)
+    clock.now = read_certificate(str(paths.certificate)).starts_s + 86_400 + 1  # about now
+    files = CertificateFiles(files_of(paths), clock)
+    former = files.context
+    authority.issue(**given).replace(paths)
+    for _ in range(3):
+        await files.look()
+    assert files.trouble is not None
+    assert f"the certificate in {paths.certificate} {why}" in files.trouble
+    assert (files.context is former, files.note()) == (True, files.trouble)
+    with pytest.raises(StartError, match=why):
+        CertificateFiles(files_of(paths), clock, files.certificate)
+    clock.now += 86_400 * 3  # the former one expires
+    await files.look()
+    assert files.context is not former
+    assert not files.note()
+
+
+@pytest.mark.usefixtures("processes")
+@unfit
+def test_check_refuses_an_unfit_certificate(
+    tmp_path: Path, given: dict[str, Any], why: str
+) -> None:
+    paths = Authority.of(tmp_path).issue(**given).write(tmp_path)
+    config = tmp_path / "h.toml"
+    config.write_text(
+        f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\nhosts = ["localhost"]\n'
+    )
+    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    assert (done.exit_code, f"{paths.certificate} {why}" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_start_with_an_expired_certificate_serves_and_is_critical_at_once(
+    tmp_path: Path,
+) -> None:
+    with secure_headgate(tmp_path) as secure:
+        given, why = UNFIT["expired"]
+        secure.server.kill()
+        secure.authority.issue(**given).replace(secure.paths)
+        secure.server.start()
+        (line,) = (it for it in secure.server.output().splitlines() if why in it)
+        assert '"level": "error"' in line
+
+        def attention() -> list[tuple[str, str]]:
+            found = ask(secure.server.admin_port, "GET", "/api/overview").json()["attention"]
+            return [(it["level"], it["sentence"]) for it in found]
+
+        def is_critical() -> bool:
+            return any(level == "bad" and why in words for level, words in attention())
+
+        wait_until(is_critical, "it needs attention", lambda: f"{attention()}")
+        assert len(attention()) == 1
+
+
+def test_a_wildcard_and_a_host_below_it_share_a_host() -> None:
+    wide, one, deep = (
+        Certificate(0, 1, frozenset({name}))
+        for name in ("*.example.com", "a.example.com", "b.a.example.com")
+    )
+    assert (wide.shares_host(one), one.shares_host(wide)) == (True, True)
+    assert (wide.shares_host(deep), one.shares_host(deep)) == (False, False)

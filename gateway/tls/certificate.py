@@ -1,0 +1,64 @@
+"""The certificate that a listener presents: when it is valid, and for which hosts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.access.small_files import read_file
+
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+SHOWN_NAMES = 3
+
+
+class Certificate(NamedTuple):
+    """A certificate as clients check it: when it is valid (epoch s), and for which hosts."""
+
+    starts_s: float
+    expires_s: float
+    names: frozenset[str]  # DNS names in lower case and IP addresses
+
+    def why_invalid(self, now: float) -> str | None:
+        """Return why no client accepts it at a moment, or None."""
+        if now >= self.expires_s:
+            return f"expired {_spelled(now - self.expires_s)} ago"
+        if now < self.starts_s:
+            return f"is valid only in {_spelled(self.starts_s - now)}"
+        return None
+
+    def is_for(self, host: str) -> bool:
+        """Return whether it is for a host; a wildcard is for one label (RFC 6125 section 6.4.3)."""
+        _, dot, parent = host.partition(".")
+        return host in self.names or bool(dot and f"*.{parent}" in self.names)
+
+    def shares_host(self, other: Certificate) -> bool:
+        """Return whether a client of one of the two could be a client of the other."""
+        return any(map(self.is_for, other.names)) or any(map(other.is_for, self.names))
+
+    @property
+    def hosts(self) -> str:
+        """The first hosts that it is for, in words."""
+        shown = sorted(self.names)[:SHOWN_NAMES]
+        return " and ".join(shown) + (" and others" if len(self.names) > SHOWN_NAMES else "")
+
+
+def read_certificate(path: str) -> Certificate:
+    """Return the first certificate of a file. Raises OSError and ValueError."""
+    from cryptography import x509  # 10 MB, for those who have TLS
+
+    certificate = x509.load_pem_x509_certificate(read_file(path))
+    names: list[str] = []
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names += (it.lower() for it in found.get_values_for_type(x509.DNSName))
+        names += map(str, found.get_values_for_type(x509.IPAddress))
+    except x509.ExtensionNotFound:
+        pass  # which clients refuse since 2017 (RFC 2818 section 3.1, as of Chrome 58)
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return Certificate(start.timestamp(), end.timestamp(), frozenset(names))
+
+
+def _spelled(seconds: float) -> str:
+    """Return a duration in whole units of the largest kind."""
+    size, unit = next((it for it in _UNITS if seconds >= it[0]), _UNITS[-1])
+    count = int(seconds // size)
+    return f"{count} {unit}{'' if count == 1 else 's'}"
