@@ -83,7 +83,9 @@ class ServerLimits:
         """Count bytes of a body under way; raises LimitReached if all bodies are too long."""
         if self.receiving_bytes + size > self.max_pending_appends:
             self.refused["max_pending_appends"] += 1
-            raise LimitReached("max_pending_appends is reached by bodies that come or wait: try again")
+            raise LimitReached(
+                "max_pending_appends is reached by bodies that come or wait: try again"
+            )
         self.receiving_bytes += size
 
     @property

@@ -198,6 +198,8 @@ async def test_a_closed_ended_or_aborted_writer_refuses_every_call(
                 await call
         await writer.close()
         await writer.abort()
+    with pytest.raises(RuntimeError, match=f"{said}.*: make another StreamWriter"):
+        await writer.__aenter__()
 
 
 async def test_abort_discards_pending_chunks_and_the_interval_timer(way: Way) -> None:

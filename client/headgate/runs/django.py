@@ -89,7 +89,7 @@ def refused(error: ValueError) -> HttpResponse:
 
 
 def with_lifespan(application: Application, runs: Runs) -> Application:
-    """Return an ASGI application that closes `runs` when its server stops.
+    """Return an ASGI application that opens `runs`, and closes it when its server stops.
 
     Django's own application knows nothing of ASGI's *lifespan*, by which a server tells it.
     """
@@ -105,7 +105,7 @@ def with_lifespan(application: Application, runs: Runs) -> Application:
 
 async def _lifespan(runs: Runs, receive: Receive, send: Send) -> None:
     await receive()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await runs.close()
+    async with runs:
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
     await send({"type": "lifespan.shutdown.complete"})

@@ -9,26 +9,24 @@ import math
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
-from weakref import WeakSet
 
 from typing_extensions import override
 
 from headgate.at_once import patiently
 from headgate.backoff import Backoff
-from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, ProtocolError, Unavailable
 from headgate.names import shown, stream_url
 from headgate.notes import ORPHAN_AFTER_S, beat_s
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import named
+from headgate.runs.opening import Opening
 from headgate.runs.stored.deletion import delete
 from headgate.runs.stored.lookups import item_count
 from headgate.runs.stored.orphans import is_active, settled, state_of, stop
 from headgate.runs.stored.places import check_type, place
-from headgate.runs.stored.produced_runs import ProducedRuns
-from headgate.runs.stored.production import CLOSE_TIMEOUT_S, RunRules, class_name, close
-from headgate.runs.stored.reading import READERS_END_S, Reading, begun, end_readings
+from headgate.runs.stored.production import RunRules, class_name, close
+from headgate.runs.stored.reading import Reading, begun
 from headgate.runs.stored.starting import Manner, NotOrphaned, Start
 from headgate.runs.stored.survey import BEGINNING
 from headgate.stream import Stream
@@ -44,13 +42,11 @@ if TYPE_CHECKING:
     from headgate.records import RunState
     from headgate.runs.formats.contract import Format, FormatName
     from headgate.runs.stored.places import Place
-    from headgate.runs.stored.production import Production
     from headgate.runs.stored.progress import Written
 
 log = logging.getLogger("headgate.runs")
 
 DAY_S = 24 * 3600
-CLOSED = "no run is started or read once Runs is closed"
 FIRST_LOOK_S, LOOK_AGAIN_S = 0.05, 0.5  # for a run that has not been started yet
 # Of all answers: no cache, nginx or proxy that compresses may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
@@ -78,6 +74,8 @@ class Runs:
             ends when its production does.
         takeover_within: Seconds for which a run whose producer is gone waits for `take_over`
             before it ends as orphaned; 0 for none.
+
+    Once closed, it can be entered again, in this event loop or another one.
 
     Raises:
         ValueError: A time is out of its range, or the URL or credential is invalid.
@@ -109,30 +107,28 @@ class Runs:
         self.ttl_s = ttl
         self._authorization = authorization
         self._session = session
-        self._own_session: aiohttp.ClientSession | None = None
+        self._keep_alive = keep_alive
         self._rules = RunRules(
             orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within
         )
-        self._produced = ProducedRuns(keep_alive)
-        self._starts: set[asyncio.Task[Production]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._readings: WeakSet[Reading] = WeakSet()
-        self._closing = asyncio.Event()
+        self._opening = Opening(session, keep_alive)
 
     @override
     def __repr__(self) -> str:
         return f"Runs({shown(self._url)!r})"
 
     def __del__(self) -> None:
-        session: aiohttp.ClientSession | None = getattr(self, "_own_session", None)
-        if session is None or session.closed or self._loop is None:
-            return
-        warn = f"{self!r} was not closed: use it in `async with`, or call its `close`"
-        log.warning(warn)
-        warnings.warn(warn, ResourceWarning, source=self, stacklevel=2)
-        close_soon(session, self._loop)
+        opening: Opening | None = getattr(self, "_opening", None)
+        if opening is not None and opening.abandon():
+            warn = f"{self!r} was not closed: use it in `async with`, or call its `close`"
+            log.warning(warn)
+            warnings.warn(warn, ResourceWarning, source=self, stacklevel=2)
 
     async def __aenter__(self) -> Self:
+        if self._opening.is_over():
+            self._opening = Opening(self._session, self._keep_alive)
+        self._opening.check()
+        self._opening.check_session()
         return self
 
     async def __aexit__(
@@ -174,15 +170,15 @@ class Runs:
         """
         if not hasattr(source, "__aiter__"):
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
-        items = aiter(source)
+        items, opening = aiter(source), self._opening
         try:
             form, run = named(format), self.place(run_id)
-            start = Start(run, form, self._rules, self._check_open, Manner())
-            production = await start.begun(form.opening(run_id, message_id), self._starts)
+            start = Start(run, form, self._rules, opening.check, Manner())
+            production = await start.begun(form.opening(run_id, message_id), opening.starts)
         except BaseException:
             await close(items)
             raise
-        self._produced.start(run_id, production, items, self)
+        opening.produced.start(run_id, production, items, self)
         start_mark = replace(BEGINNING, form=form)
         return self._answer(run, form, Reading(run.items, start=start_mark, is_new=True))
 
@@ -220,11 +216,11 @@ class Runs:
         """
         if not (closes or self._rules.takeover_within_s):
             raise ValueError("a run that goes on needs Runs(..., takeover_within=SECONDS)")
-        form, run = named(format), self.place(run_id)
+        form, run, opening = named(format), self.place(run_id), self._opening
         manner = Manner(goes_on=True, only_orphaned=only_orphaned, closes=closes)
-        start = Start(run, form, self._rules, self._check_open, manner)
+        start = Start(run, form, self._rules, opening.check, manner)
         try:
-            production = await start.begun(form.opening(run_id, message_id), self._starts)
+            production = await start.begun(form.opening(run_id, message_id), opening.starts)
         except NotOrphaned:
             return None
         try:
@@ -232,7 +228,7 @@ class Runs:
         except BaseException:
             await start.withdraw()
             raise
-        await self._produced.run(run_id, production, items, self)
+        await opening.produced.run(run_id, production, items, self)
         return production.outcome
 
     async def follow(
@@ -266,6 +262,7 @@ class Runs:
         if not 0 <= wait < math.inf:
             raise ValueError("wait is a number of seconds, 0 or more")
         run = self.place(run_id)
+        closing = self._opening.closing  # of this call: `Runs` may be opened again meanwhile
         waits = Backoff(FIRST_LOOK_S, LOOK_AGAIN_S)
         give_up_at = asyncio.get_running_loop().time() + wait
         while True:
@@ -277,8 +274,8 @@ class Runs:
                     return None
             only_active = False  # whatever begins from now on is new to who has waited for it
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), min(waits.next_s(), left_s))
-            if self._closing.is_set():
+                await asyncio.wait_for(closing.wait(), min(waits.next_s(), left_s))
+            if closing.is_set():
                 raise Unavailable(f"{run.items.shown}: {self!r} was closed")
 
     async def _followed(
@@ -317,7 +314,7 @@ class Runs:
         """
         check_type(run_id)
         try:
-            return self._produced.of(run_id).stopped()
+            return self._opening.produced.of(run_id).stopped()
         except KeyError:
             raise LookupError(f"run {run_id!r} is not produced here") from None
 
@@ -354,32 +351,20 @@ class Runs:
 
         Readers are cut then, of whatever run: they can go on at another replica.
         """
-        self._closing.set()
-        if self._starts:
-            await asyncio.wait(set(self._starts), timeout=CLOSE_TIMEOUT_S)
-        grace_s = READERS_END_S if self._produced else 0.0
-        await self._produced.end(wait)
-        await end_readings(list(self._readings), grace_s)
-        own, self._own_session = self._own_session, None
-        if own is not None:
-            await own.close()
+        await self._opening.close(wait)
 
     def _answer(
         self, run: Place, form: Format, reading: Reading, tail: int | None = None
     ) -> Answer:
         fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
-        self._readings.add(reading)
+        self._opening.readings.add(reading)
         body = reading.body(lambda: self._look(run), beat_s(self._rules.orphan_after_s))
         return Answer(200, fields, body)
 
     async def _look(self, run: Place) -> None:
         """End the run if its producer is gone, which is not so where it is here."""
-        if run.id not in self._produced:
+        if run.id not in self._opening.produced:
             await settled(run)
-
-    def _check_open(self) -> None:
-        if self._closing.is_set():
-            raise RuntimeError(CLOSED)
 
     def place(self, run_id: str) -> Place:
         """Return the streams of the run of this id, to be used before `close`.
@@ -387,13 +372,6 @@ class Runs:
         Raises TypeError or ValueError for what cannot be an id, and RuntimeError after `close` and
         in another event loop than the first.
         """
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise RuntimeError("Runs belongs to the event loop that first used it: make another")
-        session = self._session or self._own_session
-        if session is None:
-            session = self._own_session = unlimited_session()
-        return place(Stream(self._url, authorization=self._authorization, session=session), run_id)
+        self._opening.check()
+        base = Stream(self._url, authorization=self._authorization, session=self._opening.session)
+        return place(base, run_id)

@@ -20,6 +20,11 @@ class SenderTask:
         self._task: asyncio.Task[None] | None = None
         self._over: str | None = None  # why there is no writing any more
 
+    def check_unused(self) -> None:
+        """Raise RuntimeError if it has been started: its producer has one sequence of batches."""
+        if self._over is not None or self._task is not None:
+            raise RuntimeError(f"{self._over or 'the writer is open'}: make another StreamWriter")
+
     def start(self, sender: Sender) -> None:
         """Begin to send, in a task of its own."""
         self._task = asyncio.create_task(self._run(sender))

@@ -136,6 +136,7 @@ class StreamWriter:
         return self._metadata.next_offset if self._metadata is not None else None
 
     async def __aenter__(self) -> Self:
+        self._task.check_unused()
         async with contextlib.AsyncExitStack() as block:
             if self._is_own_stream:
                 await block.enter_async_context(self._stream)

@@ -58,7 +58,8 @@ class Runs:
     ```
 
     Make one for all threads, where the program begins: a process that is forked has connections of
-    its own. It is closed when the interpreter exits, unless it was before.
+    its own. It is closed when the interpreter exits, unless it was before. Once closed, it can be
+    entered again.
 
     Args:
         url: The URL below which the streams of the runs are.
@@ -107,6 +108,9 @@ class Runs:
         return f"headgate.sync.{self.unopened!r}"
 
     def __enter__(self) -> Self:
+        here = self.in_process()
+        here.thread.call(here.runs.__aenter__)
+        here.thread.keep(self, at_exit=self.close)
         return self
 
     def __exit__(

@@ -100,6 +100,7 @@ class Worker:
         self._block: contextlib.AsyncExitStack | None = None
         self._following: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._interrupting: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as block:
@@ -175,7 +176,8 @@ class Worker:
             return
         self._is_stopping = True
         self._schedule.notify()
-        asyncio.get_running_loop().call_later(self._stop_grace_s, self._interrupt)
+        loop = asyncio.get_running_loop()
+        self._interrupting = loop.call_later(self._stop_grace_s, self._interrupt)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncGenerator[None]:
@@ -196,6 +198,11 @@ class Worker:
             if not following.cancelled():
                 following.exception()  # `next_job` has raised it, or nobody wants to know
         await give_back(self._jobs)
+        # The block may be entered again, also in another event loop.
+        self._is_stopping = False
+        self._schedule = ClaimSchedule(self._subscriptions)
+        if self._interrupting is not None:
+            self._interrupting.cancel()
 
     async def next_job(self) -> Job | None:
         """Return the next job as soon as there is one; None once the worker stops."""

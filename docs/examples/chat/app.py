@@ -35,10 +35,11 @@ routed = RoutedModel(MODEL_ROUTE, chats) if MODEL_ROUTE else None
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Let the answers that are being written come to their ends before the process does."""
-    yield
-    if routed:
-        await routed.close()
-    await runs.close(wait=ANSWERS_END_S)
+    async with runs:
+        yield
+        if routed:
+            await routed.close()
+        await runs.close(wait=ANSWERS_END_S)
 
 
 async def said(turn: Turn) -> AsyncIterator[str]:

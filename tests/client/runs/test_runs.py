@@ -6,7 +6,9 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
+from headgate.chats import Chats
 from headgate.errors import StreamClosed, Unavailable
 from headgate.runs import Runs, RunState
 
@@ -218,6 +220,66 @@ async def test_closed_runs_refuse_every_call(runs: Runs) -> None:
             await attempt
 
 
+async def test_runs_that_are_entered_again_while_they_close_are_open(runs: Runs) -> None:
+    feed = Feed("Once ")
+    await runs.start("a", feed.source())
+    closing = asyncio.create_task(runs.close())
+    await asyncio.sleep(0)
+    async with runs:
+        assert await runs.state("a") == RunState("active")
+        assert await read(await runs.start("b", of("upon"))) == b"upon"
+        feed.end()
+        await closing
+        assert await runs.state("a") == RunState("finished")
+
+
+def test_closed_runs_and_their_chats_open_when_they_are_entered_in_another_loop(url: str) -> None:
+    """As in a test suite with an application in a module, and a `TestClient` in each test."""
+    runs = Runs(url)
+    chats = Chats(runs)
+    message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "why?"}]}
+
+    async def use(name: str) -> None:
+        async with runs:
+            assert await read(await runs.start(name, of("Once"))) == b"Once"
+            await read(await chats.send(name, message, lambda _: of("Once")))
+            assert len((await chats.history(name)).messages) == 2
+
+    async def forget() -> None:
+        assert await runs.state("a") is not None
+        await runs._opening.own_session.close()  # type: ignore[union-attr]
+
+    asyncio.run(use("a"))
+    asyncio.run(use("b"))
+    with pytest.raises(RuntimeError, match="`async with` opens it again"):
+        asyncio.run(forget())
+    fresh = Runs(url)
+    runs = fresh
+    asyncio.run(forget())  # and without a close
+    with pytest.raises(RuntimeError, match=r"first used it: make another, or .* enter it here"):
+        asyncio.run(forget())
+    chats = Chats(runs)
+    asyncio.run(use("c"))
+
+
+async def test_runs_are_not_entered_while_another_loop_uses_them_or_without_their_session(
+    runs: Runs, url: str
+) -> None:
+    async def enter() -> None:
+        async with runs:
+            pass
+
+    await runs.state("a")
+    with pytest.raises(RuntimeError, match="Runs belongs to the event loop that first used it"):
+        await asyncio.to_thread(asyncio.run, enter())
+    async with aiohttp.ClientSession() as session:
+        given = Runs(url, session=session)
+        async with given:
+            await given.state("a")
+    with pytest.raises(RuntimeError, match="the session that Runs was given is closed"):
+        await given.__aenter__()
+
+
 async def test_closing_runs_waits_for_a_run_that_ends_by_itself(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
     await runs.start("a", feed.source())
@@ -260,7 +322,7 @@ async def test_runs_left_unclosed_are_closed_with_a_warning_without_the_password
     secret = url.replace("http://", "http://ann:s3cret@")
     forgotten = Runs(secret)
     assert await forgotten.state("a") is None
-    session = forgotten._own_session  # that it is closed shows nowhere else
+    session = forgotten._opening.own_session  # that it is closed shows nowhere else
     assert session is not None
     with pytest.warns(ResourceWarning) as warned:
         del forgotten

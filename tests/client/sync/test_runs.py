@@ -253,6 +253,8 @@ def test_closing_sync_runs_raises_in_their_readers_and_spares_other_replicas(
         read(cut)
     with pytest.raises(RuntimeError, match="once Runs is closed"):
         reader.state("a")
+    with reader:  # which opens it again
+        assert reader.state("a") == RunState("active")
     feed.end()
     assert b'"data":{"status":"finished"}' in read(answer)
 

@@ -162,6 +162,10 @@ async def test_a_graceful_stop_lets_the_job_end_and_claims_no_other(work: Pool) 
                 await work.append("a", 2)
         assert await work.cursor("a") == end
     assert jobs == 1
+    async with worker:  # which opens it again
+        async for job in worker:
+            assert await messages_of(job) == [2]
+            worker.stop()
 
 
 async def test_a_job_that_takes_longer_than_the_grace_is_cancelled_and_released(
