@@ -120,12 +120,16 @@ class Store(Generic[K]):
             self._new[oldest.key] = oldest
 
     def put(self, entry: K) -> bool:
-        """Store an entry; return False if it is too large."""
+        """Store an entry, and evict others until the bounds hold.
+
+        Return False if it is too large.
+        """
         key, owner, size = entry.key, entry.owner, entry.size
         was_used = key in self._used
         if was_used or key in self._new:
             self._remove(self._used[key] if was_used else self._new[key])
-        if size > self._room_of(owner) // LARGEST_SHARE:
+        room = self._max_bytes * owner.share // ALL
+        if size > room // LARGEST_SHARE:
             entry.let_go()
             return False
         self.bytes += size
@@ -141,7 +145,10 @@ class Store(Generic[K]):
             raise
         if was_used:
             self._use(entry)
-        self._make_room(owner)
+        while owner.share < ALL and owner.bytes > room:
+            self._evict_of(owner)
+        while self.bytes > self._max_bytes or len(self._new) + len(self._used) > self._max_entries:
+            self._evict(next(iter((self._new or self._used).values())))
         return True
 
     def _join(self, entry: K) -> None:
@@ -155,23 +162,12 @@ class Store(Generic[K]):
                 keys = self.by_group[group]
             keys[entry.key] = None
 
-    def _make_room(self, owner: CacheShare) -> None:
-        """Evict entries until the bounds hold, after an entry of this owner was added."""
-        while owner.share < ALL and owner.bytes > self._room_of(owner):
-            self._evict_of(owner)
-        new, used = self._new, self._used
-        while self.bytes > self._max_bytes or len(new) + len(used) > self._max_entries:
-            self._evict(next(iter((new or used).values())))
-
     def resize(self, max_bytes: int) -> None:
         """Set the bound in bytes; evict the oldest entries that exceed it."""
         self._max_bytes = max_bytes
         while self.bytes > max_bytes:
             self._evict(next(iter((self._new or self._used).values())))
         self._shrink_used()
-
-    def _room_of(self, owner: CacheShare) -> int:
-        return self._max_bytes * owner.share // ALL
 
     def _evict_of(self, owner: CacheShare) -> None:
         """Evict the oldest entry of an owner that was not used again."""

@@ -50,8 +50,7 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
     from gateway.runtime.context import Context
-    from gateway.runtime.request_fields import Own
-    from gateway.runtime.route import Checks, KeptAnswer, ParsedPoll, PlainGet, RouteAccess
+    from gateway.runtime.route import Checks, ParsedPoll, RouteAccess
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
@@ -172,11 +171,7 @@ class EdgeRoute(StreamRoute):
 
     # Requests answered without a task
 
-    @staticmethod
-    @override
-    def cached_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
-        """Return the cached response to a plain GET, or None unless it is fresh."""
-        return kept_answer(shared, get, own, now)
+    cached_answer = staticmethod(kept_answer)
 
     @override
     def park(

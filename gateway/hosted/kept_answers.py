@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from gateway.runtime.request_fields import Own
     from gateway.runtime.route import KeptAnswer, PlainGet
 
-_OK = http1.status_line(200)
-
 
 def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
     """Return the answer, when it is in the cache and need not be confirmed."""
@@ -27,7 +25,7 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
     entry.hits += 1
     common = shared.lines.shared_at(now)
     of_one = own.id_line + get.connection
-    head = b"".join((_OK, common, of_one, cache_status.hit(entry.hits), entry.lines))
+    head = b"".join((http1.OK, common, of_one, cache_status.hit(entry.hits), entry.lines))
     if is_unchanged:
         return http1.not_modified(head), b"", entry.hit_counter
     return head, entry.body, entry.hit_counter

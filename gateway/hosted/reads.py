@@ -168,7 +168,7 @@ class HostedReads:
         if in_force(state, self._retention):
             # What is trimmed is not purged. The copy of a first chunk would send its readers to an
             # offset that is gone, and these back to the beginning.
-            if not chunk.closed:
+            if not chunk.at_tail:  # whole at the tail, its stream is closed
                 freshness = replace(freshness, closed_max_age=freshness.tail_max_age)
             return freshness, until
         trust = self._shared.purge_trust() if freshness.trusts_purges else PurgeTrust()

@@ -57,12 +57,9 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.runtime.request_fields import Own
     from gateway.runtime.route import (
         Checks,
-        KeptAnswer,
         ParsedPoll,
-        PlainGet,
         RouteAccess,
         RunsLike,
     )
@@ -155,11 +152,7 @@ class HostedRoute(StreamRoute):
 
     # Without a task
 
-    @staticmethod
-    @override
-    def cached_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
-        """Return a cached response that need not be confirmed by the log, or None."""
-        return kept_answer(shared, get, own, now)
+    cached_answer = staticmethod(kept_answer)
 
     @override
     def park(

@@ -16,6 +16,7 @@ _BODYLESS = frozenset({204, 304})
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+OK = _STATUS_LINES[200]
 
 
 def status_line(status: int) -> bytes:

@@ -15,7 +15,6 @@ from gateway.protocol.bodies.multi_append import NO_MESSAGE, is_multi
 from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI
 from gateway.protocol.http.paths import parse_query
-from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.http.trace_context import TRACEPARENT, TraceContext, trace_id_of
 from gateway.protocol.streams import offsets
 from gateway.protocol.streams.offsets import Offset, parse_offset
@@ -188,7 +187,7 @@ class CreateRequest(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def parse_target(target: str) -> Read | HeadgateError:
-    """Parse a GET's target as a read; return the error if it is none.
+    """Parse a GET's canonical target as a read; return the error if it is none.
 
     Equal reads have an equal `target`: its known keys, sorted, with the offset always there.
 
@@ -201,7 +200,7 @@ def parse_target(target: str) -> Read | HeadgateError:
 
 
 def _parse_target(target: str) -> Read:
-    path, raw_query = split(canonical_target(target))
+    path, _, raw_query = target.partition("?")
     query = parse_query(raw_query)
     live = query.get("live")
     if live is not None and live not in _MODES:

@@ -113,7 +113,10 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class ResponseEnd(NamedTuple):
-    """The end of a response to a read. `place`, its stream and beginning, seeds its cursor."""
+    """The end of a response to a read; it is `closed` if no record can ever follow.
+
+    `place`, its stream and beginning, seeds its cursor.
+    """
 
     offset: str
     at_tail: bool
@@ -263,7 +266,8 @@ def end_of(chunk: Chunk) -> ResponseEnd:
     """Return the end of a response that has a chunk."""
     state = chunk.state
     place = f"{state.stream_id}:{chunk.start}"
-    return ResponseEnd(state.offset(chunk.end), chunk.at_tail, chunk.closed, place)
+    at_tail = chunk.at_tail
+    return ResponseEnd(state.offset(chunk.end), at_tail, state.closed and at_tail, place)
 
 
 def problem(error: errors.HeadgateError, again_s: int) -> Response:

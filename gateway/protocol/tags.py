@@ -7,7 +7,7 @@ A tag is short for a path of any length, and safe in a header, a regular express
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -24,18 +24,12 @@ _LINES = "".join(f"{name}: {{0}}{between}{{1}}\r\n" for name, between in HEADERS
 _LASTS = re.compile(r"\b(?:max-age|s-maxage|stale-while-revalidate)=0*[1-9]")
 
 
-def of_stream(path: str) -> str:
-    """Return the tag of the stream at a canonical path."""
-    return f"s-{_digest(path)}"
+def _tag(kind: str, path: str) -> str:
+    return f"{kind}-{sha256(path.encode()).hexdigest()[:DIGITS]}"
 
 
-def of_route(prefix: str) -> str:
-    """Return the tag that all streams of a route have."""
-    return f"r-{_digest(prefix)}"
-
-
-def _digest(path: str) -> str:
-    return sha256(path.encode()).hexdigest()[:DIGITS]
+of_stream = partial(_tag, "s")  # of the stream at a canonical path
+of_route = partial(_tag, "r")  # of a route with this prefix: all of its streams have it
 
 
 @lru_cache(maxsize=4096)  # responses of the streams in use repeat them

@@ -117,50 +117,15 @@ class Exchange:
         self.sends_reader_key = sends_reader_key
         self.decide_again = decide_again
 
-    def allow_reader_key(self) -> None:
-        """Note that the client may read the stream, on a route that has no guard."""
-        self.sends_reader_key = True
-
-    def identify(self, principal: Principal | None) -> None:
-        """Note the principal of the request, which may be refused or have a new credential."""
-        self.principal = principal
-
     def refuse(self, reason: str) -> None:
         """Note why the guard refused the request, for the log: a code, and words for operators."""
         self.refused = reason
         self.is_looked_up = False
 
-    def skip_lookup(self) -> None:
-        """Count the read without a cache result: it was refused before the cache was asked."""
-        self.is_looked_up = False
-
-    def charge(self, on_received: Callable[[int], None]) -> None:
-        """Call `on_received` with the bytes of the body at the end of the request."""
-        self.on_received = on_received
-
-    def note_resume_kind(
-        self,
-        resume_kind: int,
-        *,
-        operation: int | None = None,
-        by_size: Callable[[int], int] | None = None,
-    ) -> None:
-        """Note how a read resumes; `by_size` returns it for the bytes of a body that are sent."""
-        self.resume_kind = resume_kind
-        if operation is not None:
-            self.operation = operation
-        if by_size is not None:
-            self.resume_kind_by_size = by_size
-
     def note_wait(self, ended: Ended = "answered") -> None:
         """Note that the request waits for a response that many share, or how the wait ended."""
         self.cache_lines = cache_status.COLLAPSED
         self.ended = ended
-
-    def note_sent(self, sent: SentResponse | None, cache_lines: bytes) -> None:
-        """Note the response, and its lines about the cache."""
-        self.sent = sent
-        self.cache_lines = cache_lines
 
     async def check_admission(self) -> None:
         """Raise the refusal if the guard no longer admits the request, whose body is awaited."""

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
@@ -93,19 +92,13 @@ def note_read(
         read = route.parse(target)
     except HeadgateError:
         return  # the handler refuses it for that
-    resume_kind = _resume_kind(read, request)
+    exchange.resume_kind = counted.resume_kind(read.offset)
     if isinstance(read, CatchUp):
-        exchange.note_resume_kind(resume_kind)
         return
-    operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
-    exchange.note_resume_kind(resume_kind, operation=operation)
-    route.traffic.note_cursor(read.cursor, now)
-
-
-def _resume_kind(read: Read, request: Request) -> int:
     if isinstance(read, Events) and with_last_event_id(read, request.headers).last_event_id:
-        return counted.OFFSET
-    return counted.resume_kind(read.offset)
+        exchange.resume_kind = counted.OFFSET
+    exchange.operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
+    route.traffic.note_cursor(read.cursor, now)
 
 
 def note_answer(
@@ -115,9 +108,11 @@ def note_answer(
     if not isinstance(answer, RenderedChunk):
         head, size = _head(answer)
         by_size = partial(read_from, exchange.resume_kind, status, head)
-        exchange.note_resume_kind(by_size(size), by_size=by_size if size is None else None)
+        exchange.resume_kind = by_size(size)
+        if size is None:
+            exchange.resume_kind_by_size = by_size
     elif answer.is_end:
-        exchange.note_resume_kind(counted.TERMINAL)
+        exchange.resume_kind = counted.TERMINAL
 
 
 def read_from(resume_kind: int, status: int, head: bytes, size: int | None) -> int:

@@ -65,7 +65,7 @@ def admit_at_once(
         return RequestCredential(None, place.target)  # its handler knows what it needs
     if guard is None:
         if route.access.reader_keys is not None and _sends_reader_key(request, route):
-            exchange.allow_reader_key()
+            exchange.sends_reader_key = True
         return RequestCredential(None, place.target)
     known = request.fields.client
     if known is None:
@@ -147,7 +147,7 @@ async def _decide(
         return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
         if not (isinstance(refusal, Unauthenticated) or guard.needs_query):
-            exchange.identify(_somebody(guard.known_principal(headers, token, (), now)))
+            exchange.principal = _somebody(guard.known_principal(headers, token, (), now))
         raise _refused(refusal, exchange, route) from None
 
 
@@ -184,14 +184,14 @@ async def _decide_again(
     """Ask the guard again if the credential has expired since. Raises as `admit` does."""
     principal, now = exchange.principal, clock()
     if principal is not None and principal.until <= now:
-        exchange.identify(await _decide(guard_request, exchange, route, now))
+        exchange.principal = await _decide(guard_request, exchange, route, now)
 
 
 async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
     """Raise Unauthenticated, or what conceals it, if the remembered credential has expired."""
     principal = exchange.principal
     if principal is not None and principal.until <= clock():
-        exchange.identify(None)
+        exchange.principal = None
         raise _refused(Unauthenticated(NO_MORE, is_refused=True), exchange, route)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.protocol.responses import end_of
 from gateway.protocol.streams.chunks import (
     CHUNK_BYTES,
     Chunk,
@@ -83,7 +84,8 @@ def test_a_chunk_that_ends_before_the_tail_claims_neither_tail_nor_closure(
 ) -> None:
     state = StreamState("s", 9, 3, "text/plain", tail=100, closed=closed)
     chunk = Chunk(state, 0, end, (b"x" * end,))
-    assert (chunk.at_tail, chunk.closed, chunk.complete) == claims
+    end_of_response = end_of(chunk)
+    assert (end_of_response.at_tail, end_of_response.closed, chunk.complete) == claims
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
+from gateway.protocol.http.target import canonical_target
 from gateway.protocol.requests import (
     MAX_INTEGER,
     MAX_PRODUCER_ID,
@@ -69,7 +70,7 @@ EQUIVALENT_READ_TARGETS = {
     ("target", "read"), EQUIVALENT_READ_TARGETS.values(), ids=EQUIVALENT_READ_TARGETS
 )
 def test_equivalent_read_targets_parse_to_one_canonical_target(target: str, read: Read) -> None:
-    assert parse_target(target) == read
+    assert parse_target(canonical_target(target)) == read
     assert parse_target(read.target) == read
 
 
@@ -81,6 +82,20 @@ def test_equivalent_read_targets_parse_to_one_canonical_target(target: str, read
             "the request target is not a path, nor a URL of the host in Host",
             id="neither-a-path-nor-a-url",
         ),
+        ("/s?a=1#&offset=2", "the URL has a #, which is sent as %23"),
+    ],
+)
+def test_a_target_that_is_no_path_with_a_query_has_no_canonical_form(
+    target: str, detail: str
+) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        canonical_target(target)
+    assert refusal.value.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("target", "detail"),
+    [
         ("/s?live=", "live must be long-poll or sse"),
         ("/s?live=LONG-POLL&offset=-1", "live must be long-poll or sse"),
         ("/s?live=sse", "offset is missing: a live read must say where to begin"),

@@ -99,23 +99,25 @@ def _check_text(path: str) -> None:
 
 
 def parse_query(raw: str) -> dict[str, str]:
-    """Parse a query's keys and values. Raises BadRequest for a repeated key: either could count."""
-    check_whole(raw)
+    """Parse the keys and values of a canonical target's query.
+
+    Raises BadRequest for a repeated key: either could count.
+    """
     values: dict[str, str] = {}
-    for part in raw.split("&") if raw else ():
+    is_encoded = "%" in raw or "+" in raw or not raw.isascii()
+    for part in raw.split("&"):
         if not part:
             continue
         key, _, value = part.partition("=")
-        name = _decode_query(key)
-        if name in values:
-            raise BadRequest(f"the query parameter {name[:64]!r} is given more than once")
-        values[name] = _decode_query(value)
+        if is_encoded:
+            key, value = _decode_query(key), _decode_query(value)
+        if key in values:
+            raise BadRequest(f"the query parameter {key[:64]!r} is given more than once")
+        values[key] = value
     return values
 
 
 def _decode_query(text: str) -> str:
-    if "%" not in text and "+" not in text and text.isascii():
-        return text
     if _MALFORMED.search(text):
         raise BadRequest("the query has a malformed percent-encoding")
     try:

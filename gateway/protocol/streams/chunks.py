@@ -40,11 +40,6 @@ class Chunk(msgspec.Struct, frozen=True):
         return self.end == self.state.tail
 
     @property
-    def closed(self) -> bool:
-        """True if no record can ever follow."""
-        return self.state.closed and self.at_tail
-
-    @property
     def complete(self) -> bool:
         """True if the chunk ends at a boundary, so that no later read of `start` returns more."""
         size = FOLDED_BYTES if self.fold_version else CHUNK_BYTES

@@ -147,7 +147,8 @@ class Connection(BoundedConnection):
             if fast.answer_get(self, data, request):
                 self.note_answered(should_close=False)
                 return True
-        if not fast.admits_known(request):
+        client = request.fields.client
+        if client is not None and not fast.admits_known(request, client):
             return False
         self._deadline = None
         if has_more:

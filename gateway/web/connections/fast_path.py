@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
+    from gateway.access.contract import AuthenticatedClient
     from gateway.access.principal import Principal
     from gateway.access.uses.bans import Bans
     from gateway.runtime.context import Context
@@ -144,16 +145,14 @@ class FastPath:
             or ("Origin" in headers and not self._shared.lines.any_origin)
         )
 
-    def admits_known(self, request: KnownRequest) -> bool:
-        """Return whether a request may be taken by its fields alone, without its token."""
-        if request.fields.client is None:
-            return True
+    def admits_known(self, request: KnownRequest, client: AuthenticatedClient) -> bool:
+        """Return whether a request of this client may be taken without its token."""
         assert self._admission is not None, "who admitted it"
         if request.method == "GET":
             return self._admission.get(request) is not None
         if "?" in request.path:  # it may have another token
             return False
-        return self._admission.admits_write(request, request.fields.client)
+        return self._admission.admits_write(request, client)
 
     def answer_get(
         self,

@@ -183,7 +183,7 @@ class Handlers:
         if status in event_sources.PASSING and event_sources.is_event_source(request):
             answered, status = event_sources.retry_stream(answered, status), 200
         response = self._response(request, answered, status, request_id, abandon=abandon)
-        exchange.note_sent(response, cache_lines)
+        exchange.sent, exchange.cache_lines = response, cache_lines
         return response
 
     def _note_refusal(
@@ -199,7 +199,7 @@ class Handlers:
         exchange = exchange_of(request)
         if isinstance(error, HeadgateError):
             if isinstance(error, accounting.NOT_LOOKED_UP):
-                exchange.skip_lookup()
+                exchange.is_looked_up = False
             problem = self._error_response(exchange.route, error)
             return RouteAnswer(problem, _cache_lines(request, error))
         if isinstance(error, RequestPayloadError):

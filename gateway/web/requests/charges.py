@@ -35,7 +35,7 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     if who is not None:
         announced = min(request.content_length or 0, quotas.limits.max_append)
         quotas.received(who, announced)
-        exchange.charge(partial(_charge_more, quotas, who, announced))
+        exchange.on_received = partial(_charge_more, quotas, who, announced)
 
 
 def _charge_more(quotas: Quotas, who: str, counted: int, size: int) -> None:

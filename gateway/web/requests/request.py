@@ -138,7 +138,7 @@ class Request:
         Raises ConnectionResetError if it is gone already and `grace_s` is 0.
         """
         self.grace_s = grace_s
-        if self.transport is None:
+        if self.connection.transport is None:
             if not grace_s:
                 raise ConnectionResetError("the client is gone")
             self.connection.cancel_without_client(self)

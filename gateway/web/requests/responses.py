@@ -41,7 +41,7 @@ def render(
     """
     answer, cache = answered
     if isinstance(answer, RenderedChunk):
-        return (http1.status_line(status), common, cache, answer.lines), answer.body
+        return (http1.OK, common, cache, answer.lines), answer.body
     is_head = request.method == "HEAD"
     if isinstance(answer, Response):
         lines = http1.lines_for_head(answer) if is_head else http1.own_lines(answer)
