@@ -5,6 +5,7 @@ No message holds a credential: a URL is shown without its password and its query
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
@@ -193,3 +194,21 @@ def refusal(
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = ProducerFenced
     return kind(f"{shown}: {reason}", status, headers, reason=reason, code=code)
+
+
+def check_number(
+    name: str,
+    value: object,
+    at_least: int = 0,
+    *,
+    is_whole: bool = False,
+    is_finite: bool = False,
+) -> None:
+    """Raise TypeError or ValueError if an argument is not a number of `at_least`."""
+    kind = "whole " if is_whole else "finite " if is_finite else ""
+    wanted = f"{name} is a {kind}number, {at_least} or more"
+    if not isinstance(value, int | float):
+        raise TypeError(f"{wanted}, and not of the type {type(value).__name__}")
+    is_kind = isinstance(value, int) if is_whole else not (is_finite and value == math.inf)
+    if not (value >= at_least and is_kind):
+        raise ValueError(f"{wanted}, not {value}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.errors import TOO_MANY_REQUESTS, RequestRefused
+from headgate.errors import TOO_MANY_REQUESTS, RequestRefused, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,8 +37,7 @@ class Retries:
         Where the server asks for a longer wait than there is time for, that is raised as well. One
         that `hurries` tries again sooner instead: nothing is lost by another refusal.
         """
-        if not time_s >= 0:
-            raise ValueError("retry_for is 0 seconds or more")
+        check_number("retry_for", time_s)
         self._time_s = time_s
         self._limited_s = max(time_s, limited_s)
         self._backoff = backoff

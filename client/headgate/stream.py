@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headgate import following
 from headgate.backoff import Backoff
 from headgate.endpoint import Endpoint
-from headgate.errors import ABSENT, ProtocolError, RequestRefused
+from headgate.errors import ABSENT, ProtocolError, RequestRefused, check_number
 from headgate.names import (
     CLOSED,
     EXPIRES_AT,
@@ -151,6 +151,7 @@ class Stream(Endpoint):
         if content_type is not None:
             fields["Content-Type"] = content_type
         if ttl_s is not None:
+            check_number("ttl_s", ttl_s, is_whole=True)
             fields[TTL] = str(ttl_s)
         if is_closed:
             fields[CLOSED] = "true"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from contextlib import aclosing
 from http import HTTPStatus
@@ -17,10 +16,19 @@ from headgate.at_once import at_once, patiently
 from headgate.chats import ids
 from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
 from headgate.chats.entries import Answered, Question, checked, decoded, encode
-from headgate.chats.errors import BadRequest, ChatBusy
+from headgate.chats.errors import BadRequest, ChatBusy, check_runs
+from headgate.chats.patience import BEGINS_WITHIN_S, Patience
 from headgate.chats.turn import Turn
-from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamClosed, StreamConflict
+from headgate.errors import (
+    ABSENT,
+    ProducerFenced,
+    RequestRefused,
+    StreamClosed,
+    StreamConflict,
+    check_number,
+)
 from headgate.records import ACTIVE, RunState
+from headgate.runs.runs import Runs
 from headgate.runs.stored.orphans import WAITING, state_of
 from headgate.runs.ui_assembly import read_message
 from headgate.runs.ui_messages import continued
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
     from headgate.chats.conversation import Page
     from headgate.chats.entries import Trigger
     from headgate.chats.turn import Answering
-    from headgate.runs import Answer, Runs
+    from headgate.runs import Answer
     from headgate.runs.cursors import Cursor
     from headgate.stream import Stream
 
@@ -41,27 +49,8 @@ if TYPE_CHECKING:
 GOING_ON = (None, ACTIVE, WAITING)
 FORMAT: Final = "ai-sdk"
 QUESTIONS = "question"  # the id of the producer whose epochs count the questions
-BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
 LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
 MOST_MESSAGES = 100  # of a page: by default, and the most that a page may ask for over HTTP
-
-
-class Patience:
-    """The deadlines of one message: for earlier answers to begin, and for them to end."""
-
-    def __init__(self, busy_after_s: float) -> None:
-        self._time = asyncio.get_running_loop().time
-        self._busy_at = self._time() + busy_after_s
-        self._run = ""  # that has not begun
-        self._begins_until = math.inf
-
-    def is_over(self, run: str, *, has_begun: bool) -> bool:
-        """Return whether the run is not waited for any more."""
-        if has_begun:
-            return self._time() >= self._busy_at
-        if run != self._run:
-            self._run, self._begins_until = run, self._time() + BEGINS_WITHIN_S
-        return self._time() >= self._begins_until
 
 
 class Chats:
@@ -79,8 +68,8 @@ class Chats:
     """
 
     def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
-        if not 0 <= busy_after < math.inf:
-            raise ValueError("busy_after is a number of seconds, 0 or more")
+        check_runs(runs, Runs, "headgate.Runs")
+        check_number("busy_after", busy_after, is_finite=True)
         self.runs = runs
         self._busy_after_s = busy_after
 
@@ -209,8 +198,7 @@ class Chats:
             BadRequest: The chat has no message with the id `before`, or not any more.
             Unavailable: The server is away.
         """
-        if limit < 1:
-            raise ValueError("limit is 1 or more")
+        check_number("limit", limit, 1, is_whole=True)
         found, state = await self._settled(self._log(chat))
         return found.page(limit, before, state)
 

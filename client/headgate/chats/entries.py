@@ -6,13 +6,16 @@ that a run has ended writes down the message that it has become, and no other re
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
 from headgate.chats.errors import BadRequest
 from headgate.errors import ProtocolError
 from headgate.records import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Message: TypeAlias = dict[str, Any]  # one of the AI SDK's UI messages
 Trigger: TypeAlias = Literal["submit-message", "regenerate-message"]
@@ -80,7 +83,31 @@ def checked(message: object) -> Message:
     try:
         encode(message)
     except UnicodeEncodeError:
-        raise BadRequest("there is half of a surrogate pair in the message") from None
+        place = _half_of_pair(message)
+        raise BadRequest(f"there is half of a surrogate pair {place}") from None
     except RecursionError:
         raise BadRequest("the message is nested too deep") from None
     return message
+
+
+def _half_of_pair(message: Message) -> str:
+    """Return where half of a surrogate pair is in the message."""
+    for text, place in _texts(message, "message"):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return f"in {place} at character {error.start + 1}"
+    return ""
+
+
+def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
+    """Yield each text of a JSON value with its place."""
+    if isinstance(value, str):
+        yield value, place
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, f"{place}[{number}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name, f"a name in {place}"
+            yield from _texts(item, f"{place}.{name}")

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -194,12 +195,32 @@ async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:
         if len(body) > MOST_BODY_BYTES:
             raise _Refused(413, f"a request has at most {MOST_BODY_BYTES} bytes")
     try:
-        decoded = msgspec.json.decode(body)
+        decoded = _decoded(body)
     except (ValueError, RecursionError):
         raise BadRequest("the body of the request is no JSON") from None
     if not isinstance(decoded, dict):
         raise BadRequest("the body of the request is a JSON object with an id and messages")
     return decoded
+
+
+def _decoded(body: bytearray) -> object:
+    """Return the value of JSON, which may hold halves of surrogate pairs in its last message alone.
+
+    A page makes them by cutting a text within an emoji, and then sends them with each message.
+    Elsewhere they become question marks. Raises ValueError or RecursionError for what is not JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        sent = json.loads(body.decode())
+    text = json.dumps(sent, ensure_ascii=False, allow_nan=False)
+    whole = msgspec.json.decode(text.encode(errors="replace"))
+    if isinstance(sent, dict):
+        if "message" in sent:
+            whole["message"] = sent["message"]
+        elif isinstance(messages := sent.get("messages"), list):
+            whole["messages"][-1:] = messages[-1:]
+    return whole
 
 
 def _last(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from headgate.errors import check_number
 from headgate.resumable.contract import Broker
 from headgate.resumable.durable import Durable
 from headgate.resumable.productions import Productions
@@ -60,6 +61,9 @@ class ResumableStreams:
         authorization: Authorization | None = None,
         error_text: ErrorText = class_name,
     ) -> None:
+        check_number("sentinel_ttl", sentinel_ttl)
+        check_number("resume_timeout", resume_timeout)
+        check_number("max_buffer_bytes", max_buffer_bytes, is_whole=True)
         self._productions = Productions(keep_alive, partial(failed, error_text))
         if isinstance(backplane, str) and backplane.startswith(("http://", "https://")):
             ttl_s = max(1, math.ceil(sentinel_ttl))

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from headgate.at_once import patiently
 from headgate.backoff import Backoff
-from headgate.errors import ABSENT, ProtocolError, Unavailable
+from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.names import shown, stream_url
 from headgate.notes import ORPHAN_AFTER_S, beat_s
 from headgate.runs.answer import Answer
@@ -78,6 +78,7 @@ class Runs:
     Once closed, it can be entered again, in this event loop or another one.
 
     Raises:
+        TypeError: A time is not a number.
         ValueError: A time is out of its range, or the URL or credential is invalid.
     """
 
@@ -95,10 +96,14 @@ class Runs:
         keep_alive: KeepAlive | None = None,
         takeover_within: int = 0,
     ) -> None:
-        if orphan_after < 1 or (ttl is not None and ttl < orphan_after):
-            raise ValueError("orphan_after is 1 second or more, and ttl is no less")
-        if not (stop_grace >= 0 and retry_for >= 0):
-            raise ValueError("stop_grace and retry_for are 0 seconds or more")
+        check_number("orphan_after", orphan_after, 1, is_whole=True)
+        if ttl is not None:
+            check_number("ttl", ttl, is_whole=True)
+            if ttl < orphan_after:
+                raise ValueError("ttl is no less than orphan_after")
+        check_number("stop_grace", stop_grace)
+        check_number("retry_for", retry_for)
+        check_number("takeover_within", takeover_within, is_whole=True)
         if takeover_within and not orphan_after <= takeover_within <= (ttl or math.inf):
             raise ValueError("takeover_within is 0, or from orphan_after to ttl seconds")
         # ValueError for what no run can be below, and for what no header can hold.
@@ -259,8 +264,7 @@ class Runs:
             raise TypeError(
                 f"`after` counts items, as an int, or is a Cursor, and is no {type(after).__name__}"
             )
-        if not 0 <= wait < math.inf:
-            raise ValueError("wait is a number of seconds, 0 or more")
+        check_number("wait", wait, is_finite=True)
         run = self.place(run_id)
         closing = self._opening.closing  # of this call: `Runs` may be opened again meanwhile
         waits = Backoff(FIRST_LOOK_S, LOOK_AGAIN_S)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from headgate.errors import check_number
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,11 +34,9 @@ class Limits:
     max_buffer_bytes: int
 
     def __post_init__(self) -> None:
-        if not self.flush_interval >= 0:
-            raise ValueError("flush_interval must be 0 or more seconds")
+        check_number("flush_interval", self.flush_interval)
         for name in ("max_batch_bytes", "max_batch_chunks", "max_buffer_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
+            check_number(name, getattr(self, name), 1, is_whole=True)
 
 
 class Backlog:

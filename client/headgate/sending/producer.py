@@ -16,6 +16,7 @@ from headgate.errors import (
     ProducerFenced,
     ProtocolError,
     Unavailable,
+    check_number,
 )
 from headgate.names import PRODUCER_EPOCH
 from headgate.stream import ProducerStamp
@@ -42,8 +43,7 @@ class Producer:
     def __init__(self, stream: Stream, retries: Retries, name: str | None, epoch: int) -> None:
         if name is not None and not _ID.fullmatch(name):
             raise ValueError("a producer id is printable ASCII, without blanks around it")
-        if epoch < 0:
-            raise ValueError("an epoch is 0 or more")
+        check_number("epoch", epoch, is_whole=True)
         self.id = name or secrets.token_hex(16)
         self.epoch = epoch
         self._stream = stream

@@ -10,8 +10,10 @@ from typing_extensions import override
 
 from headgate import chats as for_asyncio
 from headgate.chats.chats import MOST_MESSAGES
+from headgate.chats.errors import check_runs
 from headgate.chats.turn import Turn
 from headgate.sync.answer import answer_of
+from headgate.sync.runs import Runs
 from headgate.sync.sources import ThreadSource
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from headgate.chats.turn import Answering as AsyncAnswering
     from headgate.runs.cursors import Cursor
     from headgate.sync.answer import Answer
-    from headgate.sync.runs import InProcess, Runs
+    from headgate.sync.runs import InProcess
 
 Answering: TypeAlias = Callable[[Turn], Iterable[object]]
 """A function that returns the source of an answer, which is iterated in a thread of its own."""
@@ -39,6 +41,7 @@ class Chats:
     """
 
     def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
+        check_runs(runs, Runs, "headgate.sync.Runs")
         self.runs = runs
         self._make = partial(for_asyncio.Chats, busy_after=busy_after)
         self._make(runs.unopened)  # ValueError for what is no such time

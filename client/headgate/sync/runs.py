@@ -74,6 +74,7 @@ class Runs:
             before it ends as orphaned; 0 for none.
 
     Raises:
+        TypeError: A time is not a number.
         ValueError: A time is out of its range, or the URL or credential is invalid.
     """
 

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from headgate.endpoint import Endpoint, unlimited_session
-from headgate.errors import ProtocolError, WebhookRejected
+from headgate.errors import ProtocolError, WebhookRejected, check_number
 from headgate.names import path_url
 from headgate.stream import Stream
 from headgate.workers.claims import WebhookWake, decoded
@@ -77,8 +77,8 @@ class WebhookReceiver:
     ) -> None:
         if not subscriptions:
             raise ValueError("a receiver has the id of a subscription: WebhookReceiver(url, id)")
-        if not (lease_ttl >= 1 and tolerance >= 0):
-            raise ValueError("lease_ttl is 1 second or more, and tolerance is 0 or more")
+        check_number("lease_ttl", lease_ttl, 1)
+        check_number("tolerance", tolerance)
         check_installed()  # now, and not at the first request
         self._session = session
         self._subscriptions = frozenset(subscriptions)

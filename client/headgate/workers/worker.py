@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from headgate.endpoint import unlimited_session
-from headgate.errors import RequestRefused, StreamError
+from headgate.errors import RequestRefused, StreamError, check_number
 from headgate.stream import Stream
 from headgate.workers.claims import ClaimedWake, decoded
 from headgate.workers.job import Job, give_back
@@ -86,8 +86,8 @@ class Worker:
     ) -> None:
         if not subscriptions:
             raise ValueError("a worker has the id of a subscription: Worker(url, id)")
-        if concurrency < 1 or not stop_grace >= 0:
-            raise ValueError("concurrency is 1 or more, and stop_grace is 0 seconds or more")
+        check_number("concurrency", concurrency, 1, is_whole=True)
+        check_number("stop_grace", stop_grace)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._subscriptions = subscriptions
         self._concurrency = concurrency

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
+from headgate import ResumableStreams, StreamWriter, WebhookReceiver, Worker, sync
+from headgate.chats import Chats
 from headgate.error_text import MOST_CHARACTERS
 from headgate.errors import ProtocolError, StreamClosed, Unavailable
 from headgate.runs import FormatName, Runs, RunState
@@ -108,7 +111,7 @@ async def test_following_a_run_from_a_str_cursor_raises_a_type_error(runs: Runs)
 async def test_a_negative_or_infinite_wait_is_refused_when_following_a_run(
     runs: Runs, wait: float
 ) -> None:
-    with pytest.raises(ValueError, match="wait is a number of seconds, 0 or more"):
+    with pytest.raises(ValueError, match="wait is a finite number, 0 or more"):
         await runs.follow("a", wait=wait)
 
 
@@ -342,16 +345,56 @@ def test_runs_refuse_a_second_event_loop(url: str) -> None:
         first.run(runs.close())
 
 
-@pytest.mark.parametrize("options", [{"orphan_after": 0}, {"orphan_after": 60, "ttl": 59}])
-def test_runs_refuse_a_zero_orphan_after_or_a_ttl_below_it(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="orphan_after is 1 second or more, and ttl is no less"):
-        Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
+URL = "http://127.0.0.1/runs"
 
 
-@pytest.mark.parametrize("options", [{"retry_for": -1.0}, {"stop_grace": -1.0}])
-def test_runs_refuse_a_negative_retry_for_or_stop_grace(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="stop_grace and retry_for are 0 seconds or more"):
-        Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
+REFUSED: list[tuple[Any, tuple[object, ...], dict[str, object], type[Exception], str]] = [
+    (Runs, (URL,), {"orphan_after": 0}, ValueError, "orphan_after is a whole number, 1 or"),
+    (Runs, (URL,), {"orphan_after": 1.5}, ValueError, "1 or more, not 1.5"),
+    (sync.Runs, (URL,), {"ttl": 15.5}, ValueError, "0 or more, not 15.5"),
+    (Runs, (URL,), {"orphan_after": "5"}, TypeError, "1 or more, and not of the type str"),
+    (Runs, (URL,), {"ttl": 59, "orphan_after": 60}, ValueError, "ttl is no less than"),
+    (Runs, (URL,), {"ttl": 60.0}, ValueError, "ttl is a whole number"),
+    (Runs, (URL,), {"retry_for": -1.0}, ValueError, "retry_for is a number, 0 or more"),
+    (Runs, (URL,), {"stop_grace": math.nan}, ValueError, "stop_grace is a number, 0 or more"),
+    (Runs, (URL,), {"takeover_within": "9"}, TypeError, "takeover_within is a whole number"),
+    (Chats, (URL,), {}, TypeError, "headgate.Runs, as in Chats"),
+    (Chats, (sync.Runs(URL),), {}, TypeError, "not <class 'headgate.sync.runs.Runs'>"),
+    (sync.Chats, (URL,), {}, TypeError, "headgate.sync.Runs, as in Chats"),
+    (Chats, (Runs(URL),), {"busy_after": math.inf}, ValueError, "a finite number, 0 or more"),
+    (StreamWriter, (URL,), {"max_batch_chunks": 1.5}, ValueError, "max_batch_chunks is a whole"),
+    (StreamWriter, (URL,), {"flush_interval": "1"}, TypeError, "flush_interval is a number"),
+    (StreamWriter, (URL,), {"epoch": -1}, ValueError, "epoch is a whole number"),
+    (
+        Worker,
+        (URL, "a"),
+        {"concurrency": 0},
+        ValueError,
+        "concurrency is a whole number",
+    ),
+    (
+        WebhookReceiver,
+        (URL, "a"),
+        {"lease_ttl": "9"},
+        TypeError,
+        "lease_ttl is a number",
+    ),
+    (ResumableStreams, (URL,), {"sentinel_ttl": "9"}, TypeError, "sentinel_ttl is a number"),
+]
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "options", "kind", "error"), REFUSED, ids=[row[-1] for row in REFUSED]
+)
+def test_a_wrong_argument_is_refused_at_the_construction_by_a_sentence(
+    made: Any,
+    given: tuple[object, ...],
+    options: dict[str, object],
+    kind: type[Exception],
+    error: str,
+) -> None:
+    with pytest.raises(kind, match=re.escape(error)):
+        made(*given, **options)
 
 
 async def test_a_closed_run_is_not_reopened_by_any_format(runs: Runs, server: Threaded) -> None:

@@ -200,6 +200,20 @@ async def test_each_chat_route_answers_a_page_over_http(page: Page) -> None:
     assert json.loads((await page.ask("GET", "/c"))[1]) == NOTHING
 
 
+async def test_a_message_with_half_of_a_surrogate_pair_blocks_no_later_message(page: Page) -> None:
+    """A page cuts a text within an emoji, and then sends it with each later message."""
+    half = rb'{"id":"1","role":"user","parts":[{"type":"text","text":"cut \ud83e"}]}'
+    next_ = half.replace(rb"cut \ud83e", b"again").replace(b'"1"', b'"2"')
+    status, told = await page.ask("POST", data=b'{"id":"c","messages":[%b]}' % half)
+    where = "there is half of a surrogate pair in message.parts[0].text at character 5\n"
+    assert (status, told) == (400, where)
+    page.feed.end()
+    status, _ = await page.ask("POST", data=b'{"id":"c","messages":[%b,%b]}' % (half, next_))
+    assert status == 200
+    asked = json.loads((await page.ask("GET", "/c"))[1])["messages"][0]
+    assert asked["parts"][0]["text"] == "again"
+
+
 async def test_a_bad_chat_request_is_answered_with_400_and_a_sentence(page: Page) -> None:
     refused = [
         (b"{", "the body of the request is no JSON"),
@@ -213,7 +227,11 @@ async def test_a_bad_chat_request_is_answered_with_400_and_a_sentence(page: Page
         (b'{"id":"c","messages":[{}],"trigger":"other"}', "the trigger is"),
         (b'{"id":["c"],"messages":[{}]}', "the id of a chat is"),
         (b'{"id":"c","message":{"id":"1","role":["user"],"parts":[]}}', "of the role"),
-        (message_of(rb'"\ud800"'), "is no JSON"),
+        (message_of(rb'{"a":[1,"\ud83e\udd16 \ud83e"]}'), "message.metadata.a[1] at character 3"),
+        (message_of(rb'{"\udd16":1}'), "pair in a name in message.metadata at character 1"),
+        (message_of(rb'"\ud83e",b:1'), "is no JSON"),
+        (message_of(rb'["\ud83e",NaN]'), "is no JSON"),
+        (message_of(b'"\xed\xa0\xbe"'), "is no JSON"),
         (message_of(b'{"a":' * 70 + b"1" + b"}" * 70), "nested more than 64 levels deep"),
         (message_of(b'{"a":' * 900 + b"1" + b"}" * 900), "nested more than 64 levels deep"),
     ]

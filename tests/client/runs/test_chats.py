@@ -332,7 +332,7 @@ async def test_a_message_waits_until_the_run_of_the_previous_message_has_started
 async def test_a_run_given_up_before_its_start_never_starts(
     runs: Runs, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headgate.chats.chats.BEGINS_WITHIN_S", 0.05)
+    monkeypatch.setattr("headgate.chats.patience.BEGINS_WITHIN_S", 0.05)
     late, model = LateStarts(runs, monkeypatch), Model(Feed("lost").source())
     first = asyncio.create_task(Chats(runs).send("c", user("1"), model))
     await late.is_asked.wait()
