@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import ResponseError
 
 from gateway.backends.contract import Conflict
 from gateway.backends.redis.names import LIBRARY, VERSION
@@ -147,6 +148,22 @@ async def test_a_server_that_was_a_replica_begins_a_history_of_its_own(
             await until(lambda: subscriptions.histories > histories)
 
 
+async def test_a_library_that_is_loaded_again_has_the_history_of_its_process(
+    tmp_path: Path,
+) -> None:
+    """Also a later one than the process began with: it was a replica meanwhile."""
+    async with with_a_stream(tmp_path) as (server, log, _):
+        server.command("HSET", META, "r", str(await history(log) + 1))
+        later = (await stood(log)).history
+        await until(lambda: server.command("FCALL", "headgate_history", 0)[0] == b"%d" % later)
+        server.command("FUNCTION", "DELETE", f"headgate_{VERSION}")
+        assert await history(log) == later
+        server.command("FUNCTION", "DELETE", f"headgate_{VERSION}")
+        server.command("FUNCTION", "LOAD", LIBRARY)
+        with pytest.raises(ResponseError, match="NOHISTORY this server was a replica meanwhile"):
+            server.command("FCALL", f"headgate_begin_{VERSION}", 0, later, "another")
+
+
 async def test_a_new_history_is_adopted_while_many_requests_are_under_way(tmp_path: Path) -> None:
     """Each answer tells of it before the server is looked at, and the look must come to its end."""
     subscriptions = Hearing()
@@ -174,9 +191,11 @@ async def test_two_versions_of_headgate_on_one_server_agree_on_the_history(tmp_p
     async with with_a_stream(tmp_path) as (server, log, _):
         server.command("FUNCTION", "LOAD", other)
         keys = (META, f"{META}:records", f"{META}:retired")
+        begun, replication = server.command("FCALL", "headgate_history", 0)
+        server.command("FCALL", f"headgate_begin_{'0' * 12}", 0, begun, replication)
+        assert int(begun) == await history(log)
+        server.command("HSET", META, "r", str(int(begun) + 1))  # of a replica, and seen by one
         later, *_ = server.command("FCALL", f"headgate_load_{'0' * 12}", 3, *keys)
-        process = server.info("server")["run_id"][:8]
-        server.command("HSET", META, "r", f"{later.decode()} {process}")
         state = await stood(log)
         assert state.history == int(later)
         await log.commit([appended(state, b"two")])

@@ -122,13 +122,24 @@ async def test_appends_after_a_restart_without_loss_do_not_change_the_report_of_
 
 
 @pytest.mark.usefixtures("processes")
-async def test_a_gateway_that_stored_nothing_reports_unknown_losses(tmp_path: Path) -> None:
-    with redis_server(tmp_path, **IN_A_FILE) as server:
-        async with connected(server.url) as log, connected(server.url) as reader:
-            await log.commit([created(log, "s", b"one")])
-            await stood(reader)
-            await restart_as_planned(server)
-            assert (await found(log), await found(reader)) == (["no"], ["unknown"])
+@pytest.mark.parametrize("lost", LOST)
+async def test_all_gateways_report_the_worst_that_one_of_them_has_found(
+    lost: Lost, tmp_path: Path
+) -> None:
+    """One stores nothing, one what is in the snapshot, and the third what is lost, or nothing."""
+    with redis_server(tmp_path) as server:
+        async with (
+            connected(server.url) as idle,
+            connected(server.url) as kept,
+            connected(server.url) as late,
+        ):
+            if lost != "unknown":
+                await kept.commit([created(kept, "s", b"one")])
+            async with crashing(server):
+                if lost == "yes":
+                    await late.commit([created(late, "t", b"two")])
+            reports = [await found(log) for log in (idle, kept, late)]
+            assert reports == [[lost]] * 3
 
 
 @pytest.mark.usefixtures("processes")

@@ -27,37 +27,32 @@
 --   - That, and a creation, are two commands at least: the end of their transaction ends a torn one,
 --     too, or all single commands up to it would be forgotten with it.
 
--- A number that no other history of this data has: it lives in the interpreter of this one process,
--- which begins anew when the process does, and when a full resync replaces what the process has.
+-- The history of this process, which history.lua has begun: see `begin`.
 local history
 local process -- the beginning of run_id
 
 -- seen is a field r: the history in which a stream was written, and in which process.
 -- A later one of another process says that this one was a replica meanwhile: its history is over,
--- although nothing else told it. A later one of this process is that of another version of this
--- library, which began after ours, and in the same history: it becomes ours, too.
+-- although nothing else told it. A later one of this process was begun for that reason by another
+-- version of this library: it becomes ours, too.
 local function current_history(seen)
-  local later, writer
   if history == nil then
-    process = string.match(redis.call('INFO', 'server'), 'run_id:(%x%x%x%x%x%x%x%x)')
+    error({err = 'NOHISTORY these functions were loaded without the history of this process'})
   end
-  if seen then
-    later, writer = string.match(seen, '^(%d+) ?(%x*)$')
-    if later and history and tonumber(later) <= tonumber(history) then
-      later = nil
+  local later, writer = string.match(seen or '', '^(%d+) ?(%x*)$')
+  if later and tonumber(later) > tonumber(history) then
+    if writer == process then
+      history = later
+    else
+      local time = redis.call('TIME')
+      local now = time[1] * 1000000 + time[2]
+      if now <= tonumber(later) then
+        -- This server's clock is behind: later than what was seen all the same, but not so much later
+        -- as another server would be that saw the same.
+        now = later + 1 + time[2]
+      end
+      history = string.format('%.0f', now)
     end
-  end
-  if history and later and writer == process then
-    history = later
-  elseif history == nil or later then
-    local time = redis.call('TIME')
-    local now = time[1] * 1000000 + time[2]
-    if later and now <= tonumber(later) then
-      -- This server's clock is behind: later than what was seen all the same, but not so much later
-      -- as another server would be that saw the same.
-      now = later + 1 + time[2]
-    end
-    history = string.format('%.0f', now)
   end
   return history
 end
@@ -246,6 +241,20 @@ local function purge(keys)
   return found[2] and (found[1] or '') == '' and redis.call('UNLINK', keys[1], keys[2])
 end
 
+-- ARGV    1 history, 2 replication   as the function of history.lua returned them just now
+-- Returns the history: a later one where this library has seen that the other is over.
+local function begin(_, argv)
+  if history == nil then
+    local replication = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+    if replication ~= argv[2] then -- a full resync has come between: the other has begun anew, too
+      return redis.error_reply('NOHISTORY this server was a replica meanwhile')
+    end
+    process = string.match(redis.call('INFO', 'server'), 'run_id:(%x%x%x%x%x%x%x%x)')
+    history = argv[1]
+  end
+  return history
+end
+
 -- ARGV   the prefix of keys and channels
 -- Returns the history. Like a commit it is refused by a server that takes no writes, and of a user
 --        who may not do what a gateway does.
@@ -321,6 +330,7 @@ end
 -- What frees memory, or takes none, goes on when there is none left.
 local CALM = {'allow-oom'}
 
+redis.register_function{function_name = 'headgate_begin_@VERSION@', callback = begin, flags = CALM}
 redis.register_function('headgate_commit_@VERSION@', commit)
 redis.register_function('headgate_probe_@VERSION@', probe)
 redis.register_function{

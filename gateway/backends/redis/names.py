@@ -7,9 +7,11 @@ from importlib import resources
 from typing import NamedTuple
 
 # The library is named after its text, so that two versions of it never meet.
-_SOURCE = resources.files(__package__).joinpath("headgate.lua").read_text()
+_FOLDER = resources.files(__package__)
+_SOURCE = _FOLDER.joinpath("headgate.lua").read_text()
 VERSION = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 LIBRARY = _SOURCE.replace("@VERSION@", VERSION)
+HISTORY_LIBRARY = _FOLDER.joinpath("history.lua").read_text()  # common to all versions
 
 
 class RedisNames(NamedTuple):
@@ -71,6 +73,10 @@ class RedisNames(NamedTuple):
     def writing(self, writer: str) -> str:
         """Return the hash of the streams that a writer has noted."""
         return f"{self.prefix}:writing[{writer}]"
+
+    def losses(self, history: int) -> str:
+        """Return the hash of what each gateway has found lost at the beginning of a history."""
+        return f"{self.prefix}:losses[{history}]"
 
     @property
     def documents(self) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.servers.failures import explained
 from gateway.backends.redis.servers.pipeline import Unreachable
-from gateway.backends.redis.servers.primary import UNLOADED
+from gateway.backends.redis.servers.primary import lacks_functions
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class RedisCall:
         elif refusal.code == "ASK":
             host, _, port = refusal.text.split(" ")[2].rpartition(":")
             self._send_asking(self._primaries.primary_at((host, int(port))))
-        elif UNLOADED in refusal.text:
+        elif lacks_functions(refusal):
             primary.reconnect()  # with the next connection the functions are loaded again
             self.go()
         else:

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway import trust
-from gateway.backends.redis.names import LIBRARY
+from gateway.backends.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
 from gateway.backends.redis.servers.failures import translated
 from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.backends.redis.servers.sentinels import connection_to, primary_of
@@ -190,11 +190,22 @@ async def _check_alone(connection: AbstractConnection) -> None:
 
 
 async def _load_functions(connection: AbstractConnection) -> None:
-    await connection.send_command("FUNCTION", "LOAD", LIBRARY)
-    try:
-        await connection.read_response()
-    except exceptions.OutOfMemoryError:
-        return  # they are there, or a call will tell
-    except exceptions.ResponseError as error:
-        if "already exists" not in str(error):
-            raise
+    """Load our functions where they are missing, and begin them in the process's history."""
+    for library in (HISTORY_LIBRARY, LIBRARY):
+        await connection.send_command("FUNCTION", "LOAD", library)
+        try:
+            await connection.read_response()
+        except exceptions.OutOfMemoryError:
+            pass  # they are there, or a call will tell
+        except exceptions.ResponseError as error:
+            if "already exists" not in str(error):
+                raise
+    history, replication = await _call(connection, "headgate_history")
+    later = await _call(connection, f"headgate_begin_{VERSION}", history, replication)
+    if later != history:
+        await _call(connection, "headgate_history", later)
+
+
+async def _call(connection: AbstractConnection, function: str, *arguments: bytes) -> Any:  # noqa: ANN401 - as Redis has it
+    await connection.send_command("FCALL", function, 0, *arguments)
+    return await connection.read_response()

@@ -3,6 +3,9 @@
 A Redis that loses writes loses its latest ones: those that were not on its disk, or not at the
 replica that took over. So the commit that was acknowledged last stands for all before it. If that
 commit is found again, nothing that this gateway acknowledged is lost.
+
+Each gateway knows only its own commits, and an operator asks for those of all. So the gateways
+leave their findings in Redis, and all report the worst of them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.backends.redis.commands import commit_state_in
+from gateway.backends.redis.connection import pack
 from gateway.errors import LogUnavailable, RecordDamaged
 from gateway.telemetry.logs import log
 
@@ -27,6 +31,10 @@ LOST: tuple[Lost, ...] = ("no", "unknown", "yes")  # from the best to the worst
 
 PATIENCE_S = 60.0  # a server may come back and go again, but not for ever
 AGAIN_S = 0.5
+# When the findings of all gateways are read: after each has probed a server that is back, and once
+# more for a gateway that was cut off meanwhile.
+READ_AFTER_S = (3.0, PATIENCE_S)
+KEPT_S = 3600  # findings
 MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; nodes that are replaced leave theirs here
 
 
@@ -141,12 +149,37 @@ class LossWatch:
             return "unknown"
 
     async def _count(self, primary: Primary, checks: Sequence[asyncio.Task[Lost]]) -> None:
-        found = await asyncio.gather(*checks) or ["unknown"]
-        lost = max(found, key=LOST.index)
+        """Count and log what all gateways have found; again if a late one has found worse."""
+        history = primary.history
+        own = max(await asyncio.gather(*checks), key=LOST.index) if checks else "unknown"
+        await self._exchange(history, own)
+        reported: Lost | None = None
+        for wait_s in READ_AFTER_S:
+            await asyncio.sleep(wait_s)
+            lost = await self._exchange(history, own)
+            if reported is None or (lost == "yes" and reported != "yes"):
+                reported = lost
+                self._report(primary, history, lost)
+
+    async def _exchange(self, history: int, own: Lost) -> Lost:
+        """Leave this gateway's finding, and return the worst; one gateway that can tell is enough.
+
+        Returns the gateway's own while Redis is away.
+        """
+        key = self._commands.names.losses(history)
+        leave = pack("HSET", key, self._commands.gateway, own), pack("EXPIRE", key, KEPT_S)
+        calls = [pack("HGETALL", key)] if own == "unknown" else [*leave, pack("HGETALL", key)]
+        try:
+            found = (await self._execute(key, *calls))[-1]
+        except LogUnavailable:
+            return own
+        return "yes" if b"yes" in found else "no" if b"no" in found else "unknown"
+
+    def _report(self, primary: Primary, history: int, lost: Lost) -> None:
         self.counts[lost] += 1
         if lost == "yes":
-            log.error("log.writes_lost", server=primary.name, history=primary.history)
+            log.error("log.writes_lost", server=primary.name, history=history)
         elif lost == "no":
-            log.info("log.nothing_lost", server=primary.name, history=primary.history)
+            log.info("log.nothing_lost", server=primary.name, history=history)
         else:
-            log.warning("log.loss_unknown", server=primary.name, history=primary.history)
+            log.warning("log.loss_unknown", server=primary.name, history=history)

@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well
 PROBE_AGAIN_S = 0.2  # and at one that is not: it is missed for no longer than it was away
-UNLOADED = "Function not found"  # how Redis refuses our calls after FUNCTION FLUSH
+# How Redis refuses our calls after FUNCTION FLUSH, and our functions before they have a history.
+_UNLOADED = ("Function not found", "NOHISTORY")
 REPLICAS_S = 1.0  # the longest wait for replicas
+
+
+def lacks_functions(refusal: Refusal) -> bool:
+    """Return whether a new connection, which loads our functions, is what the call needs."""
+    return any(sign in refusal.text for sign in _UNLOADED)
 
 
 class _Outage(NamedTuple):
@@ -159,7 +165,7 @@ class Primary:
 
     def _judge(self, answer: Answer) -> None:
         (reply,), replicas = answer
-        if isinstance(reply, Refusal) and UNLOADED in reply.text:
+        if isinstance(reply, Refusal) and lacks_functions(reply):
             self.reconnect()  # with the next connection the functions are loaded again
             self.look()
         elif isinstance(reply, Refusal):
