@@ -221,6 +221,8 @@ def test_a_port_beyond_65535_is_refused_with_the_allowed_range(text: str) -> Non
         ("origin", "/var/lib/x", "; write file:/var/lib/x."),
         ("origin", "./data", "; write file:./data."),
         ("origin", "localhost:8080/a", "; write http://localhost:8080/a."),
+        ("origin", "redis:6379", "; write redis://redis:6379."),
+        ("origin", "10.0.0.5:6379/2", "; write redis://10.0.0.5:6379/2."),
         ("origin", "data", " or a list of such http(s) URLs."),
         ("log_level", "", "must be one of debug, info, warning, error."),
     ],

@@ -326,8 +326,10 @@ def parse_lifetime(headers: Mapping[str, str]) -> Lifetime:
     if ttl is not None and expires is not None:
         raise BadRequest("Stream-TTL and Stream-Expires-At exclude each other: send one")
     if ttl is not None:
-        if _INTEGER.fullmatch(ttl) is None or len(ttl) > 11 or int(ttl) > MAX_TTL_S:
+        if _INTEGER.fullmatch(ttl) is None:
             raise BadRequest("Stream-TTL must be a whole number of seconds, without leading zeros")
+        if len(ttl) > 11 or int(ttl) > MAX_TTL_S:
+            raise BadRequest(f"Stream-TTL is at most {MAX_TTL_S} seconds; leave it out for no end")
         return Lifetime(ttl_s=int(ttl))
     if expires is not None:
         return _expiry(expires)

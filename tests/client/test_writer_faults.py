@@ -301,7 +301,7 @@ async def test_opening_a_writer_at_another_kind_of_server_raises_a_protocol_erro
 def test_an_invalid_producer_id_or_epoch_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="a producer id is printable ASCII"):
         StreamWriter("http://127.0.0.1:1/s", producer_id=wrong)
-    with pytest.raises(ValueError, match="an epoch is 0 or more"):
+    with pytest.raises(ValueError, match="epoch is a whole number, 0 or more"):
         StreamWriter("http://127.0.0.1:1/s", epoch=-1)
 
 

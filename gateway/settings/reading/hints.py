@@ -57,4 +57,7 @@ def of_origin(text: str, _is_within: IsWithin) -> str:
     if re.match(r"\.{0,2}/", text):
         return f"; write file:{text}"
     match = re.fullmatch(rf"(?:{HOST}){PORT}(?:/[^?@]*)?", text)
-    return f"; write http://{text}" if match is not None and match["port"] else ""
+    if match is None or not match["port"]:
+        return ""
+    is_redis = match["port"] == ":6379" or text.startswith("redis")
+    return f"; write {'redis' if is_redis else 'http'}://{text}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from headgate import LeaseLost, StreamNotFound, Worker
@@ -213,14 +213,6 @@ async def test_a_worker_of_a_webhook_subscription_raises_value_error(work: Pool)
     await other.put(type="webhook", webhook={"url": "http://127.0.0.1:9/hook"})
     with pytest.raises(ValueError, match="pull-wake"):
         await other.worker().run(messages_of)
-
-
-@pytest.mark.parametrize("options", [{"concurrency": 0}, {"stop_grace": -1.0}])
-def test_a_worker_with_a_number_out_of_its_range_raises_value_error(
-    options: dict[str, Any],
-) -> None:
-    with pytest.raises(ValueError, match="concurrency is 1 or more"):
-        Worker("http://127.0.0.1:1", "pool", **options)
 
 
 def test_a_worker_without_a_subscription_raises_value_error() -> None:
