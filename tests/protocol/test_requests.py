@@ -299,7 +299,7 @@ MUST_BE = {
             "Stream-TTL and Stream-Expires-At exclude each other: send one",
             id="a-ttl-and-an-expiry",
         ),
-        ({"Stream-TTL": str(MAX_TTL_S + 1)}, TOO_LONG),
+        pytest.param({"Stream-TTL": str(MAX_TTL_S + 1)}, TOO_LONG, id="a-ttl-over-its-bound"),
         pytest.param({"Stream-TTL": "9" * 5000}, TOO_LONG, id="a-ttl-of-5000-digits"),
         pytest.param(
             {"Stream-Fork-Offset": OFFSET},
