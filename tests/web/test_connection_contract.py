@@ -326,6 +326,16 @@ async def test_an_idle_connection_is_closed_after_the_keepalive_timeout() -> Non
         assert gateway.ordinary == before
 
 
+@pytest.mark.usefixtures("quick_sweeps")
+async def test_a_connection_that_rests_after_its_sse_response_is_closed_and_not_refused() -> None:
+    async with serving(keepalive_timeout=1.0, header_timeout=0.1, sse_max_age=1.0) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        client.send(get("s?offset=-1&live=sse"))
+        assert (await client.rest()).endswith(b"\r\n0\r\n\r\n")
+        assert gateway.limits.refused["header_timeout"] == 0
+
+
 async def test_a_waiting_poll_is_not_closed_by_the_keepalive_timeout() -> None:
     async with serving(keepalive_timeout=0.1, long_poll_timeout=0.6) as gateway:
         client = await gateway.connect()

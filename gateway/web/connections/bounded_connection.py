@@ -40,7 +40,8 @@ class BoundedConnection(IncomingConnection):
         refusal = self.shared.limits.connection_made(client)
         self._counts = True
         self._client = client if refusal is None else None
-        self._deadline = self._loop.time() + self.shared.timeouts.header
+        if self._idle_until is None:  # else it rests between two requests
+            self._deadline = self._loop.time() + self.shared.timeouts.header
         if self._late:
             self.write(self._late)
             self.force_close()

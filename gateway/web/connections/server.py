@@ -88,6 +88,7 @@ class ConnectionServer:
             if client is None:
                 return False
         connection = self()
+        connection.rest()  # the request of the SSE response was its last
         try:
             connection.keep_slot(counts_as)
             if client is not None:
