@@ -165,12 +165,14 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
     """Return all metrics, in the format that the scraper accepts."""
     from prometheus_client.aiohttp import make_aiohttp_handler
 
-    from gateway.telemetry.exposition import registry
+    from gateway.telemetry.exposition import preferred, registry
 
     of_listener = request.app[BOUNDS].measure()
     of_alerts = request.app[NOTIFIER].samples()
     snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener, *of_alerts)
-    return await make_aiohttp_handler(registry(snapshot))(request)
+    headers = request.headers.copy()
+    headers["Accept"] = preferred(",".join(request.headers.getall("Accept", ())))
+    return await make_aiohttp_handler(registry(snapshot))(request.clone(headers=headers))
 
 
 def line(value: object) -> str:

@@ -17,6 +17,7 @@ from gateway.monitoring.quantities import (
     Gauge,
     Increase,
     Mean,
+    MeasuredBefore,
     OutsideCondition,
     Prediction,
     Quantile,
@@ -75,7 +76,7 @@ def windows(conditions: Iterable[Condition]) -> dict[str, frozenset[int]]:
             if isinstance(it, CertificateShare):
                 found.setdefault(it.start, set())
                 found.setdefault(it.expiry, set())
-            elif isinstance(it, (Gauge, Total, SecondsUntil)):
+            elif isinstance(it, (Gauge, Total, SecondsUntil, MeasuredBefore)):
                 found.setdefault(it.metric, set())
             elif isinstance(it, (Rate, Increase, Mean, Quantile, Prediction)):
                 found.setdefault(it.metric, set()).add(seconds(it.window))
@@ -120,6 +121,8 @@ class Evaluation:
                         if of in bounds and compare(it, bounds[of])
                     }
                 return {of: it for of, it in values.items() if compare(it, bound)}
+            case MeasuredBefore():
+                return self._measured(condition)
             case AllConditions(first, others):
                 found = self.results(first)
                 for other in others:
@@ -245,14 +248,20 @@ class Evaluation:
             found[of] = nan if value is None else value
         return found
 
+    def _measured(self, wanted: MeasuredBefore) -> Values:
+        """Return the number of series that there were, by their labels."""
+        by_then = self._history.now - seconds(wanted.ago)
+        found: Values = {}
+        for of, group in self._group(wanted.metric, wanted.by, "").items():
+            if there := sum(series.first_at <= by_then for series in group):
+                found[of] = there
+        return found
+
     def _predicted(self, wanted: Prediction) -> Values:
         """Return the line of least squares through a gauge's samples, ahead of now."""
         history, window_s = self._history, seconds(wanted.window)
-        known_at = history.now - seconds(wanted.known)
         found: Values = {}
         for series in history.metrics[wanted.metric].present.values():
-            if series.first_at > known_at:
-                continue
             points = [(at - history.now, value) for at, value in history.points(series, window_s)]
             if len(points) > 1:
                 found[tuple(series.labels.items())] = _line_at(points, wanted.ahead_s)

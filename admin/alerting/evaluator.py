@@ -15,7 +15,7 @@ from gateway.monitoring.quantities import main_threshold
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator
 
     from gateway.monitoring.quantities import Quantity
     from gateway.monitoring.rules import Alert
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
 
 
+CLOCK_SETS = "headgate_clock_sets_total"
 ALERTS: web.AppKey[AlertEvaluator] = web.AppKey("alerts")
 
 
@@ -38,6 +39,7 @@ class AlertEvaluator:
         self._evaluated: tuple[Alert, ...] = ()  # the rules of `_evaluation`
         self._costly: dict[str, tuple[Quantity, ...]] = {}
         self._turns = Turns()
+        self._clock_sets = 0.0
         self._one_at_a_time = asyncio.Lock()
         self.states = AlertStates()
         self.on_look: Callable[[float, AlertChanges, AlertStates], None] | None = None
@@ -49,7 +51,7 @@ class AlertEvaluator:
         self.settings = settings
         self.rules = tuple(alerts(settings))
 
-    async def look(self, now: float, samples: Iterable[Sample]) -> AlertChanges:
+    async def look(self, now: float, samples: Collection[Sample]) -> AlertChanges:
         """Evaluate all rules, in turns with other work; return what has begun and ended."""
         async with self._one_at_a_time:
             changes = await self._turns.run(self.evaluate(now, samples))
@@ -58,11 +60,15 @@ class AlertEvaluator:
         return changes
 
     def evaluate(
-        self, now: float, samples: Iterable[Sample]
+        self, now: float, samples: Collection[Sample]
     ) -> Generator[None, None, AlertChanges]:
         """Evaluate all rules in steps; return what has begun and ended."""
         rules = self.rules  # a reload may set others before the last step
         evaluation = self._evaluation_of(rules)
+        clock_sets = sum(it.number for it in samples if it.metric.name == CLOCK_SETS)
+        if clock_sets != self._clock_sets:
+            self._clock_sets = clock_sets
+            self._history.begin_anew()
         yield from self._history.add(now, samples)
         evaluation.renew()
         found = []

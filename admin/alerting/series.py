@@ -93,14 +93,8 @@ class Series:
     """The samples of one series. A histogram's are its sum and its cumulative buckets."""
 
     __slots__ = (
-        "first_at",
-        "first_number",
-        "labels",
-        "last",
-        "last_at",
-        "last_number",
-        "resets",
-        "rings",
+        *("first_at", "first_number", "labels", "last"),
+        *("last_at", "last_number", "resets", "rings"),
     )
 
     def __init__(
@@ -234,13 +228,17 @@ class SampleHistory:
                 _drop_gone(history, now)
             yield
 
+    def begin_anew(self) -> None:
+        """Drop all samples: once a clock was set, nothing says how far they are apart."""
+        for history in self.metrics.values():
+            history.series.clear()
+            history.changes += 1
+        self.times = [LookTimes(tier) for tier in TIERS]
+        self._number = 0
+
     def _begin_look(self, now: float) -> None:
-        if now < self.now:  # the clock was set back: nothing says when the samples were taken
-            for history in self.metrics.values():
-                history.series.clear()
-                history.changes += 1
-            self.times = [LookTimes(tier) for tier in TIERS]
-            self._number = 0
+        if now < self.now:  # the clock was set back
+            self.begin_anew()
         self._number += 1
         self.now = now
         if self._number == 1:

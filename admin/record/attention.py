@@ -123,6 +123,8 @@ def _is_critical(alert: ActiveAlert) -> bool:
 def _rule_of(name: str, evaluator: AlertEvaluator) -> Alert | None:
     """Return the rule about the same as a health check, the most severe of several."""
     for rule in sorted(evaluator.rules, key=lambda rule: rule.severity != "critical"):
+        if rule.check == name:  # also of a rule that the console cannot evaluate
+            return rule
         for labels in evaluator.values.get(rule.name, {}):
             if is_about(rule, dict(labels), name, evaluator.settings):
                 return rule

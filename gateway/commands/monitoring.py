@@ -23,6 +23,19 @@ def _page(_context: click.Context, _option: click.Parameter, url: str) -> str:
     return url
 
 
+def _name(_ctx: click.Context, _parameter: click.Parameter, name: str) -> str:
+    if name and re.fullmatch(r"[\w.-]{1,64}", name) is None:
+        raise click.BadParameter("it may have letters, digits, and . _ - alone, 64 at most.")
+    return name
+
+
+def _selector(_ctx: click.Context, _parameter: click.Parameter, selector: str) -> str:
+    """Return a matcher that PromQL can read; recorded series have no other label of a target."""
+    if selector and re.fullmatch(r'job=~?"[^"\\{}\n]+"', selector) is None:
+        raise click.BadParameter('it has to be of the form job="NAME" or job=~"PATTERN".')
+    return selector
+
+
 @click.command()
 @config_option
 @click.option(
@@ -40,7 +53,21 @@ def _page(_context: click.Context, _option: click.Parameter, url: str) -> str:
     help="URL of the page that alerts link to, each to the section with its name.  [default: the"
     " page of the console, at the address in the setting admin]",
 )
-def alerts(config: Path | None, objective: float, runbooks: str) -> None:
+@click.option(
+    "--name",
+    default="",
+    callback=_name,
+    help="Name of this configuration, if a Prometheus has the rules of several: it is added to the"
+    " name of their group. Give each a --selector, too.",
+)
+@click.option(
+    "--selector",
+    default="",
+    metavar="MATCHER",
+    callback=_selector,
+    help='Label matcher for the gateways of this configuration, such as job="chat".',
+)
+def alerts(config: Path | None, objective: float, runbooks: str, name: str, selector: str) -> None:
     """Print recording and alert rules for Prometheus.
 
     They match the settings in the file and the environment: without Redis, there are no rules
@@ -49,7 +76,7 @@ def alerts(config: Path | None, objective: float, runbooks: str) -> None:
     settings = load_settings(config, {})
     from gateway.monitoring.rules_file import rules_file
 
-    click.echo(rules_file(settings, objective, runbooks), nl=False)
+    click.echo(rules_file(settings, objective, runbooks, name, selector), nl=False)
 
 
 @click.command()

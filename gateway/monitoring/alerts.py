@@ -143,6 +143,19 @@ OF_EVERY_GATEWAY = (
         check="settings",
     ),
     Alert(
+        "HeadgateClockSet",
+        OutsideCondition(
+            "increase(headgate_clock_sets_total[1h]) > 0",
+            "the console measures by the clock that was set, and notes it as a check",
+        ),
+        "0m",
+        "warning",
+        "The clock of {{ $labels.instance }} was set.",
+        "Streams expire by the time that passes, but tokens and certificates go by the clock: see"
+        " whether it is right now, and who sets it.",
+        check="clock",
+    ),
+    Alert(
         "HeadgateRefuses",
         Threshold(Rate("headgate_refusals_total", "job, instance, limit"), ">", 0),
         "5m",

@@ -10,6 +10,7 @@ from gateway.monitoring.quantities import (
     AnyCondition,
     Gauge,
     Increase,
+    MeasuredBefore,
     Prediction,
     Rate,
     Ratio,
@@ -20,8 +21,10 @@ from gateway.monitoring.quantities import (
 from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES
 from gateway.monitoring.rules import Alert
 
-LEAST_FREE_BYTES = 1 << 30
 MIB = 1 << 20
+# Less may be gone before the next scrape: a disk that is that full is told at once.
+LEAST_FREE_BYTES = 64 * MIB
+FEW_FREE_BYTES = 1 << 30
 
 _ORIGIN_REQUESTS = Rate("headgate_origin_requests_total", "job, route")
 _FAILED_PURGES = Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"')
@@ -32,6 +35,13 @@ _FAILING_APPENDS = Ratio(
     Rate("headgate_appends_total", _OF_A_LOG),
 )
 _FREE = "headgate_log_free_bytes"
+
+
+def _is_full(window: str, within_s: int, known: str) -> AllConditions:
+    """Return the condition that a disk is full within so many seconds at the pace of a window."""
+    return AllConditions(
+        Threshold(Prediction(_FREE, window, within_s), "<", 0), (MeasuredBefore(_FREE, known),)
+    )
 
 
 def _changed_histories(lost: str) -> Threshold:
@@ -110,8 +120,16 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateDiskNearlyFull",
-        Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES),
-        "5m",
+        # A small disk that nothing fills is no trouble.
+        AnyCondition(
+            (
+                Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES),
+                AllConditions(
+                    Threshold(Gauge(_FREE), "<", FEW_FREE_BYTES), (_is_full("30m", 14_400, "15m"),)
+                ),
+            )
+        ),
+        "0m",
         "critical",
         "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",
         "Without room, appends are refused. Delete streams or make the disk larger.",
@@ -132,14 +150,8 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateDiskFills",
-        # Each prediction is eight times as long as the data that there must be for it, at most: of
-        # minutes, the creation of a file would be the end of the disk.
-        AnyCondition(
-            (
-                Threshold(Prediction(_FREE, "6h", 86_400, "3h"), "<", 0),
-                Threshold(Prediction(_FREE, "1h", 14_400, "30m"), "<", 0),
-            )
-        ),
+        # Each prediction is eight times as long as the data that there must be for it, at most.
+        AnyCondition((_is_full("6h", 86_400, "3h"), _is_full("1h", 14_400, "30m"))),
         "15m",
         "warning",
         "At this pace the disk of {{ $labels.route }} on {{ $labels.instance }} is full within"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.monitoring.quantities import AllConditions, Gauge, Increase, Rate, Ratio, Threshold
+from gateway.monitoring.quantities import AllConditions, Gauge, Increase, Threshold, Total
 from gateway.monitoring.rules import Alert
 
-_WAKES, _OF_A_ROUTE = "headgate_subscription_wakes_total", "job, instance, route"
-_FAILED = 'event="failed"'
-_FAILING = Ratio(
-    Rate(_WAKES, _OF_A_ROUTE, _FAILED, "15m"),
-    Rate(_WAKES, _OF_A_ROUTE, 'event=~"failed|delivered"', "15m"),
-)
+_OF_A_ROUTE = "job, instance, route"
+_OLDEST = Total("headgate_subscription_oldest_seconds", _OF_A_ROUTE, combine="max")
+_FAILING = Total("headgate_subscriptions", _OF_A_ROUTE, 'state=~"failed|stuck"')
 
 SUBSCRIPTION_ALERTS = (
     Alert(
@@ -36,15 +33,12 @@ SUBSCRIPTION_ALERTS = (
     ),
     Alert(
         "HeadgateWakesFail",
-        AllConditions(
-            Threshold(_FAILING, ">", 0.5),
-            # One receiver that fails is tried every minute: fifteen times.
-            (Threshold(Increase(_WAKES, _OF_A_ROUTE, _FAILED, "15m"), ">", 10),),
-        ),
-        "15m",
+        # By age: attempts become rare while a receiver is away, and others are woken meanwhile.
+        AllConditions(Threshold(_OLDEST, ">", 300), (Threshold(_FAILING, ">", 0),)),
+        "1m",
         "warning",
-        "{{ $value | humanizePercentage }} of the attempts to wake workers of {{ $labels.route }}"
-        " fail on {{ $labels.instance }}.",
+        "Events of {{ $labels.route }} on {{ $labels.instance }} have waited for"
+        " {{ $value | humanizeDuration }}, and attempts to wake workers fail.",
         "headgate subscriptions list --status failed has the reasons. Attempts are repeated, and"
         " nothing is lost.",
         "subscriptions",

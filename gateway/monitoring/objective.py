@@ -14,6 +14,7 @@ from gateway.monitoring.quantities import (
     AllConditions,
     AnyCondition,
     Increase,
+    MeasuredBefore,
     Rate,
     Ratio,
     RecordedQuantity,
@@ -28,15 +29,19 @@ FEWEST_ERRORS = 10
 
 
 class Burn(NamedTuple):
-    """A burn rate: a multiple of the pace that spends a month's budget in exactly a month."""
+    """A burn rate: a multiple of the pace that spends a month's budget in exactly a month.
+
+    There have to be measurements of `known` ago, three quarters of the long window.
+    """
 
     rate: float
     long: str
     short: str
+    known: str
 
 
-FAST = (Burn(14.4, "1h", "5m"), Burn(6, "6h", "30m"))
-SLOW = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
+FAST = (Burn(14.4, "1h", "5m", "45m"), Burn(6, "6h", "30m", "270m"))
+SLOW = (Burn(3, "1d", "2h", "18h"), Burn(1, "3d", "6h", "54h"))
 SUBJECT = "5xx"  # of all alerts about them
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
@@ -62,7 +67,9 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             _either(FAST, budget),
             "0m",  # the long window is long enough
             "critical",
-            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
+            # The alert lasts until the short window has passed: by then the errors may be over.
+            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} got 5xx"
+            " within the last hour, or the last six.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up within days.",
             subject=SUBJECT,
@@ -72,8 +79,8 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             _either(SLOW, budget),
             "0m",
             "warning",
-            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx: more"
-            " than the objective allows.",
+            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} got 5xx"
+            " within the last day, or the last three: more than the objective allows.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up before the month is over.",
             subject=SUBJECT,
@@ -90,5 +97,9 @@ def _burning(burn: Burn, budget: float) -> AllConditions:
     count = Increase("headgate_requests_total", "job, route", promql.SERVER_ERROR, burn.long)
     return AllConditions(
         Threshold(errors(burn.long), ">", bound),
-        (Threshold(errors(burn.short), ">", bound), Threshold(count, ">=", FEWEST_ERRORS)),
+        (
+            Threshold(errors(burn.short), ">", bound),
+            Threshold(count, ">=", FEWEST_ERRORS),
+            MeasuredBefore("headgate_requests_total", burn.known, "job, route"),
+        ),
     )

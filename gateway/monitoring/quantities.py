@@ -156,19 +156,15 @@ class CertificateShare:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The value that a gauge will have after `ahead_s` if it goes on as in the window.
-
-    It has no result for a series without a sample of `known` ago.
-    """
+    """The value that a gauge will have after `ahead_s` if it goes on as in the window."""
 
     metric: str
     window: str
     ahead_s: int
-    known: str
 
     @property
     def promql(self) -> str:
-        """The expression, without `known`, which a condition adds behind the threshold."""
+        """The expression."""
         return f"predict_linear({self.metric}[{self.window}], {self.ahead_s})"
 
 
@@ -214,11 +210,26 @@ class Threshold:
         """The expression."""
         bound = self.bound
         text = bound.promql if isinstance(bound, CertificateShare) else _number(bound)
-        compared = f"{self.quantity.promql} {self.operator} {text}"
-        if isinstance(self.quantity, Prediction):
-            known = f"{self.quantity.metric} offset {self.quantity.known}"
-            return f"{compared} and on (job, instance, route) {known}"
-        return compared
+        return f"{self.quantity.promql} {self.operator} {text}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredBefore:
+    """The series of a metric, or groups with equal `by` labels, that there were so long ago.
+
+    With another condition, what began later has no result: of minutes, a single restart would be
+    an hour's errors, and the creation of a file the end of the disk.
+    """
+
+    metric: str
+    ago: str
+    by: str = ""
+
+    @property
+    def promql(self) -> str:
+        """The expression."""
+        then = f"{self.metric} offset {self.ago}"
+        return f"sum by ({self.by}) ({then})" if self.by else then
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +293,13 @@ class OutsideCondition:
 
 
 Condition: TypeAlias = (
-    Threshold | AllConditions | AnyCondition | UnlessCondition | GatewayCondition | OutsideCondition
+    Threshold
+    | MeasuredBefore
+    | AllConditions
+    | AnyCondition
+    | UnlessCondition
+    | GatewayCondition
+    | OutsideCondition
 )
 
 

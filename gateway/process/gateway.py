@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from gateway.access.authorities import Authorities
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
 from gateway.process import reconfiguration
+from gateway.process.clock_watch import running_s
 from gateway.process.configuration import ActiveConfiguration
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front, open_tls, prepare_tls
@@ -46,18 +46,10 @@ if TYPE_CHECKING:
 FIRST_REQUEST_S = 0.25
 LAST_WAIT_S = 0.1  # for connections to close after the drain
 NO_SOCKETS = InheritedSockets()
-# This clock runs on while the machine is suspended, so that a stream expires after the same time
-# whether the server runs, is stopped or sleeps with its machine. Other systems do not count sleep.
-RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
 CONFIGURATIONS = gauge(
     "headgate_configurations_in_use",
     "1, and each configuration before a reload whose requests have not ended.",
 )
-
-
-def _running_s() -> float:
-    """Return the seconds since an arbitrary moment, by a clock that nobody sets."""
-    return time.clock_gettime(RUNNING)
 
 
 def _purges(settings: Settings) -> Purges:
@@ -91,7 +83,7 @@ class Gateway:
         self.console = ConsoleToken()
         self._console = console or self.console.digest
         self._journal = journal
-        self._shared = shared = app.shared_by_all(settings, time.time, running=_running_s)
+        self._shared = shared = app.shared_by_all(settings, time.time, running=running_s)
         shared.connect(tracer=tracing.start(os.environ), journal=journal)
         if journal is not None:
             journal.on_write, journal.on_loss = self._invalidate, self._invalidate_all
@@ -163,7 +155,7 @@ class Gateway:
             health.notes.update(self._front.notes())
         if self._handshakes is not None:
             health.notes.update(self._handshakes.notes())
-        health.notes.update(self.reloader.written.notes())
+        health.notes.update(self.reloader.notes())
         health.notes.update(self._configuration.purges.notes())
         health.notes.update(self._configuration.authorities.notes())
         return health

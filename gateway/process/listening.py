@@ -14,6 +14,7 @@ from admin.source import Setup
 from gateway import app
 from gateway.backends.registry import formats
 from gateway.errors import StartError
+from gateway.process.clock_watch import ClockWatch, running_s
 from gateway.settings import variable
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ async def open_admin(
     def current_formats() -> dict[str, str]:
         return formats(reloader.settings.route_table)
 
+    reloader.watches.append(ClockWatch(time.time, running_s))
     reloader.written.start()
     opened.push_async_callback(reloader.written.stop)
     setup = Setup(reloader, current_formats, time.time, console, bounds)

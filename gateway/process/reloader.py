@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from typing import TypeAlias
 
+    from gateway.process.clock_watch import ClockWatch
     from gateway.settings import Settings
 
     Reread: TypeAlias = Callable[[], Settings]
@@ -42,6 +43,8 @@ class Reloader:
     ) -> None:
         self.settings = settings  # in force
         self.written = WrittenSettings(settings, reread)
+        # Of the whole server, so only the process with its admin listener has more of them.
+        self.watches: list[WrittenSettings | ClockWatch] = [self.written]
         self.reread = reread
         self._apply = apply
         self._lock = asyncio.Lock()
@@ -117,8 +120,13 @@ class Reloader:
         log.error("server.reload_refused", problems=problems, instead="the settings in force")
         return problems
 
+    def notes(self) -> dict[str, str | None]:
+        """Return what the watches have noticed."""
+        return {name: why for watch in self.watches for name, why in watch.notes().items()}
+
     def samples(self) -> Iterator[Sample]:
-        """Yield how many reloads were done and refused, and whether the settings can be used."""
-        yield from self.written.samples()
+        """Yield how many reloads were done and refused, and the samples of the watches."""
+        for watch in self.watches:
+            yield from watch.samples()
         for result in RESULTS:
             yield Sample(RELOADS, (result,), self.counts[result])

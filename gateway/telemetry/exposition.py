@@ -23,6 +23,30 @@ _Family = HistogramMetricFamily | CounterMetricFamily | GaugeMetricFamily
 _Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
+# The versions of each format that prometheus_client writes; without one, the scraper takes any.
+_VERSIONS = {"application/openmetrics-text": ("", "1.0.0"), "text/plain": ("", "0.0.4", "1.0.0")}
+
+
+def preferred(accept: str) -> str:
+    """Return the one media range of an Accept field by which the metrics are written.
+
+    That is the known one with the highest weight, of equal ones the first (RFC 9110, section
+    12.5.1); "" if there is none. prometheus_client itself takes the first, whatever its weight.
+    """
+    best, most = "", 0.0
+    for written in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in written.split(";"))
+        values = dict(part.partition("=")[::2] for part in parameters)
+        try:
+            weight = float(values.pop("q", "1"))
+        except ValueError:
+            continue
+        if values.get("version", "").strip('"') in _VERSIONS.get(name, ()) and weight > most:
+            best = ";".join((name, *(f"{key}={value}" for key, value in values.items())))
+            most = weight
+    return best
+
+
 class _Snapshot(Collector):
     """A snapshot as prometheus_client collects it."""
 

@@ -259,7 +259,7 @@ class Supervisor:
             checks["front"] = self._front.why_unhealthy
             noted.update(self._front.notes())
         if self._reloader is not None:
-            noted.update(self._reloader.written.notes())
+            noted.update(self._reloader.notes())
         if None in workers.values():
             return Health(checks, {**workers, **noted})
         return Health({**checks, **workers}, noted)

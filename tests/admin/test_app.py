@@ -192,6 +192,36 @@ async def test_metrics_are_served_as_openmetrics_when_requested(
     ]
 
 
+OPEN, PLAIN = "application/openmetrics-text", "text/plain"
+ACCEPTED = {
+    "nothing": ("", PLAIN),
+    "openmetrics": (OPEN, OPEN),
+    "another case": ("Application/OpenMetrics-Text; Version=1.0.0", OPEN),
+    "a weight of zero": (f"{OPEN};q=0,{PLAIN}", PLAIN),
+    "text before a lighter one": (f"{PLAIN};version=0.0.4,{OPEN};version=1.0.0;q=0.5", PLAIN),
+    "text lighter": (f"{PLAIN};q=0.2, {OPEN};version=1.0.0;q=0.5", OPEN),
+    "an old version": (f"{OPEN};version=0.0.1,{PLAIN};q=0.1", PLAIN),
+    "a new version": (f"{OPEN};version=3.0.0,{OPEN};version=1.0.0;q=0.3,{PLAIN};q=0.2", OPEN),
+    "anything": ("*/*", PLAIN),
+    "no number": (f"{OPEN};q=much", PLAIN),
+    "Prometheus 3": (
+        f"{OPEN};version=1.0.0;escaping=allow-utf-8;q=0.5,{OPEN};version=0.0.1;q=0.4,"
+        f"{PLAIN};version=1.0.0;escaping=allow-utf-8;q=0.3,{PLAIN};version=0.0.4;q=0.2,*/*;q=0.1",
+        OPEN,
+    ),
+}
+
+
+@pytest.mark.parametrize(("accept", "content_type"), ACCEPTED.values(), ids=ACCEPTED)
+async def test_metrics_have_the_format_that_the_scraper_prefers(
+    client: TestClient[Any, Any], switchboard: Switchboard, accept: str, content_type: str
+) -> None:
+    switchboard.numbers = ()
+    answer = await client.get("/metrics", headers={"Accept": accept})
+    assert answer.content_type == content_type
+    assert (await answer.text()).endswith("# EOF\n") == (content_type == OPEN)
+
+
 async def test_an_unknown_admin_path_gets_404_with_the_existing_paths(
     client: TestClient[Any, Any],
 ) -> None:

@@ -412,7 +412,7 @@ REQUEST_COUNTS = counter("headgate_requests_total", "", "route", "operation", "s
 async def test_of_several_alerts_about_5xx_the_most_severe_alone_needs_attention(
     stage: Stage,
 ) -> None:
-    for number in range(30):
+    for number in range(45 * 12 + 2):  # looks in three quarters of an hour, and two to wait
         await stage.look(
             sample(REQUEST_COUNTS, 900 * number, OWN, "read", "2xx"),
             sample(REQUEST_COUNTS, 900 * number, OWN, "read", "5xx"),

@@ -57,6 +57,31 @@ def wait_until_over(server: Headgate, path: str) -> None:
     wait_until(lambda: ask(server.port, "HEAD", path).status == 404, told=server.output)
 
 
+@pytest.mark.parametrize("by_s", [2 * DAY_S, -DAY_S])
+def test_a_clock_that_was_set_needs_attention_and_no_disk_fills(
+    server: Headgate, clock: WallClock, by_s: int
+) -> None:
+    server.start()
+    create(server, "/file/s")
+
+    def attention() -> list[str]:
+        overview = ask(server.admin_port, "GET", "/api/overview").json()
+        return [it["sentence"] for it in overview["attention"]]
+
+    looks = "headgate_clock_sets_total"
+    wait_until(lambda: f"{looks} 0" in ask(server.admin_port, "GET", "/metrics").body.decode())
+    clock.set(by_s)
+    way = "forward" if by_s > 0 else "back"
+    wait_until(
+        lambda: [way in it for it in attention()] == [True],
+        "the clock alone needs attention",
+        lambda: f"{attention()}",
+        within_s=30,
+    )
+    create(server, "/file/t", b"data" * 100_000)
+    wait_until(lambda: f"{looks} 1" in ask(server.admin_port, "GET", "/metrics").body.decode())
+
+
 def lines(server: Headgate, event: str) -> list[str]:
     """Return the log lines of an event, without blanks."""
     return [line.replace(" ", "") for line in server.output().splitlines() if event in line]

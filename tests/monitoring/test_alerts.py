@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from gateway.__main__ import cli
@@ -99,13 +101,12 @@ def gauges(name: str, labels: str, fires: float, quiet: float) -> Pair:
     return gauge(name, labels, fires), gauge(name, labels, quiet)
 
 
-def wakes(*, failed: int, delivered: int) -> dict[str, str]:
-    """So many a minute."""
-    name = "headgate_subscription_wakes_total"
+def wakes(*, failed: int, oldest_s: int) -> dict[str, str]:
+    """So many failing subscriptions among others, and how long the oldest event waits."""
     return {
-        f'{name}{{{ROUTE}, event="failed"}}': f"0+{failed}x60",
-        f'{name}{{{ROUTE}, event="delivered"}}': f"0+{delivered}x60",
-        f'{name}{{{ROUTE}, event="begun"}}': "0+100x60",
+        **gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', failed),
+        **gauge("headgate_subscriptions", f'{ROUTE}, state="active"', 3),
+        **gauge("headgate_subscription_oldest_seconds", ROUTE, oldest_s),
     }
 
 
@@ -322,16 +323,17 @@ CASES = [
         answers((360, 0), (60, 200)),
         answers((360, 0), (60, 140)),
         405,
-        "1.5% of the requests to /r get 5xx.",
+        "1.5% of the requests to /r got 5xx within the last hour, or the last six.",
         labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
+    # There have to be measurements of three quarters of each window.
     Case(
         "HeadgateErrorBudgetBurnsFast",
-        answers((120, 61)),
-        answers((120, 59)),
-        15,
-        "0.61% of the requests to /r get 5xx.",
+        answers((360, 61)),
+        answers((360, 59)),
+        270,
+        "0.61% of the requests to /r got 5xx within the last hour, or the last six.",
         labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
@@ -339,18 +341,19 @@ CASES = [
     Case(
         "HeadgateErrorBudgetBurnsFast",
         answers((60, 1), all_told=1),
-        answers((9, 1), (60, 0), all_told=1),
-        15,
-        "100% of the requests to /r get 5xx.",
+        answers((36, 0), (9, 1), (60, 0), all_told=1),
+        45,
+        "100% of the requests to /r got 5xx within the last hour, or the last six.",
         labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
     Case(
         "HeadgateErrorBudgetBurns",
-        answers((60, 11)),
-        answers((60, 9)),
-        15,
-        "0.11% of the requests to /r get 5xx: more than the objective allows.",
+        answers((18 * 60 + 90, 31)),
+        answers((18 * 60 + 90, 29)),
+        18 * 60,
+        "0.31% of the requests to /r got 5xx within the last day, or the last three: more than the"
+        " objective allows.",
         labels=BY_ROUTE_OF_ALL,
         every=15,
     ),
@@ -415,6 +418,14 @@ CASES = [
         labels=BY_PROCESS,
     ),
     Case(
+        "HeadgateClockSet",
+        {f"headgate_clock_sets_total{{{PROCESS}}}": "0x4 1x60"},
+        {f"headgate_clock_sets_total{{{PROCESS}}}": "1x60"},
+        5,
+        "The clock of a:1 was set.",
+        labels=BY_PROCESS,
+    ),
+    Case(
         "HeadgateRefuses",
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+1x60"},
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "7x60"},
@@ -446,10 +457,10 @@ CASES = [
     ),
     Case(
         "HeadgateWakesFail",
-        wakes(failed=2, delivered=1),
-        wakes(failed=2, delivered=3),
-        21,  # eleven have failed in the sixth minute, as far as a rate tells
-        "66.67% of the attempts to wake workers of /r fail on a:1.",
+        wakes(failed=1, oldest_s=301),
+        wakes(failed=0, oldest_s=3000),
+        1,
+        "Events of /r on a:1 have waited for 5m 1s, and attempts to wake workers fail.",
     ),
     Case(
         "HeadgateSubscriptionPaused",
@@ -498,9 +509,16 @@ CASES = [
     ),
     Case(
         "HeadgateDiskNearlyFull",
-        *gauges("headgate_log_free_bytes", ROUTE, 1023 * MIB, 1025 * MIB),
-        5,
-        "a:1 has 1023MiB left for /r.",
+        *gauges("headgate_log_free_bytes", ROUTE, 63 * MIB, 65 * MIB),
+        0,
+        "a:1 has 63MiB left for /r.",
+    ),
+    Case(
+        "HeadgateDiskNearlyFull",
+        free(900, 8),
+        free(900, 1),
+        15,
+        "a:1 has 780MiB left for /r.",
     ),
     Case(
         "HeadgateQuotaNearlyFull",
@@ -709,9 +727,80 @@ def test_the_error_budget_alerts_follow_the_given_objective() -> None:
     assert "The objective is that 99 % get no 5xx" in made
 
 
+@pytest.mark.usefixtures("processes")
+def test_the_rules_of_several_configurations_in_one_prometheus_do_not_collide(
+    tmp_path: Path,
+) -> None:
+    made = {
+        name: rules_file(EVERYTHING, name=name, selector=f'job="{name}"') for name in ("a", "b")
+    }
+    for name, text in made.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+        promtool("check", "rules", tmp_path / f"{name}.yaml")
+    groups = [group for text in made.values() for group in yaml.safe_load(text)["groups"]]
+    assert [group["name"] for group in groups] == ["headgate-a", "headgate-b"]
+    # Each series that an expression of a configuration reads is of its job alone.
+    down = {f'up{{job="{job}", instance="x:1"}}': "1x4 0x9" for job in made}
+    down |= {f'headgate_build_info{{job="{job}", instance="x:1"}}': "1x4" for job in made}
+    errors = 'headgate_requests_total{job="a", route="/r", operation="read", status="5xx"}'
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": series, "values": numbers}
+            for series, numbers in (down | {errors: "0+10x20"}).items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": f"count by (job) ({expr})",
+                "eval_time": "9m",
+                "exp_samples": [{"labels": f'{{job="{job}"}}', "value": 1} for job in jobs],
+            }
+            for expr, jobs in (
+                ('ALERTS{alertname="HeadgateDown", alertstate="firing"}', ("a", "b")),
+                ("job_route:headgate_server_errors:ratio_rate5m", ("a",)),
+            )
+        ],
+    }
+    plays = {
+        "rule_files": [str(tmp_path / f"{name}.yaml") for name in made],
+        "evaluation_interval": "1m",
+        "tests": [test],
+    }
+    (tmp_path / "tests.yaml").write_text(json.dumps(plays))
+    promtool("test", "rules", tmp_path / "tests.yaml")
+
+
+@pytest.mark.usefixtures("processes")
+def test_prometheus_accepts_the_documented_scrape_configuration(tmp_path: Path) -> None:
+    text = section(document("operating.md"), "Scrape configuration").split("```yaml\n")[1]
+    configuration = yaml.safe_load(text.partition("```")[0])
+    (scraped,) = configuration["scrape_configs"]
+    for files, key in (
+        (scraped["authorization"], "credentials_file"),
+        (scraped["tls_config"], "ca_file"),
+    ):
+        named = tmp_path / key
+        named.write_text("")
+        files[key] = str(named)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "headgate.yaml").write_text(rules_file(EVERYTHING))
+    path = tmp_path / "prometheus.yaml"
+    path.write_text(json.dumps(configuration))
+    promtool("check", "config", path)
+
+
+def test_each_silence_of_a_planned_maintenance_is_of_an_alert() -> None:
+    maintenance = section(document("operating.md"), "Planned maintenance")
+    declared = {one.name for settings in (EVERYTHING, WORKERS) for one in alerts(settings)}
+    assert set(re.findall(r"Headgate[A-Z]\w+", maintenance)) <= declared
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("--name", "a b"),
+        ("--selector", "job"),
+        ("--selector", 'route="/r"'),
         ("--runbooks", "wiki.test/a"),
         ("--runbooks", "https://a#b"),
         ("--runbooks", "https://a/{{ x }}"),

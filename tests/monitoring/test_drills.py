@@ -55,6 +55,13 @@ class Drill(NamedTuple):
         wait_until(lambda: self.watch.value(changed) == 1, told=self.gateway.output)
         self.watch.evaluate_again()
 
+    def lose_writes(self) -> None:
+        """Have a restart of Redis lose a stream, once, and wait until the alert fires."""
+        if "HeadgateHistoryLost" not in self.watch.fired(LOST):
+            assert self.write(LOST) == [204]
+            self.change_history(LOST)
+        self.wait_for("HeadgateHistoryLost", "critical", LOST)
+
     def wait_for(self, name: str, severity: str, route: str) -> None:
         """Wait until an alert fires."""
         alert = Firing(name, severity, route)
@@ -100,9 +107,7 @@ def test_a_restart_of_redis_without_loss_fires_no_alert(drill: Drill) -> None:
 
 
 def test_a_restart_of_redis_that_loses_streams_fires_a_critical_alert(drill: Drill) -> None:
-    assert drill.write(LOST) == [204]
-    drill.change_history(LOST)
-    drill.wait_for("HeadgateHistoryLost", "critical", LOST)
+    drill.lose_writes()
 
 
 def test_a_restart_of_redis_with_unknown_loss_fires_a_warning(drill: Drill) -> None:
@@ -118,13 +123,15 @@ def test_appends_refused_by_a_full_redis_fire_a_warning(drill: Drill) -> None:
     drill.wait_for("HeadgateAppendsFail", "warning", FULL)
 
 
-def test_responses_with_5xx_fire_the_server_error_and_error_budget_alerts(drill: Drill) -> None:
+def test_responses_with_5xx_fire_the_server_error_alert_and_spend_no_budget_of_a_month(
+    drill: Drill,
+) -> None:
     port = drill.gateway.port
     statuses = {ask(port, "GET", f"{BROKEN}/s?offset=-1").status for _ in range(ENOUGH)}
     assert statuses == {502}
     drill.wait_for("HeadgateServerErrors", "warning", BROKEN)
-    drill.wait_for("HeadgateErrorBudgetBurnsFast", "critical", BROKEN)
-    drill.wait_for("HeadgateErrorBudgetBurns", "warning", BROKEN)
+    # Minutes of measurements say nothing on the budget of a month.
+    assert drill.watch.fired(BROKEN) & {"HeadgateErrorBudgetBurnsFast"} == set()
 
 
 def test_a_refused_tokens_file_fires_an_alert_until_repaired(drill: Drill) -> None:
@@ -148,9 +155,7 @@ def firing_at_the_console(drill: Drill) -> set[Firing]:
 
 
 def test_the_console_has_the_alerts_of_a_running_prometheus(drill: Drill) -> None:
-    for _ in range(ENOUGH):
-        ask(drill.gateway.port, "GET", f"{BROKEN}/s?offset=-1")
-    drill.wait_for("HeadgateErrorBudgetBurnsFast", "critical", BROKEN)
+    drill.lose_writes()
 
     def of_both() -> tuple[set[Firing], set[Firing]]:
         """Return what fires by both; those that fire at once there have to wait here."""

@@ -17,6 +17,7 @@ from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.hosted.run_pages import run_metrics
 from gateway.models.counts import metrics as model_metrics
+from gateway.process.clock_watch import CLOCK_SETS
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS
 from gateway.process.written_settings import LAST_OK
@@ -98,6 +99,7 @@ DECLARED = (
     CONFIGURATIONS,
     RELOADS,
     LAST_OK,
+    CLOCK_SETS,
     FETCHES,
     FILE_OK,
     *admin_listener.DECLARED,
