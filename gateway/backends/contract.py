@@ -137,6 +137,9 @@ class Sharing(Protocol):
     def unfollow(self, path: str) -> None:
         """Stop notifying the listener of the stream's changes."""
 
+    async def followers(self, path: str) -> int:
+        """Return how many processes follow a stream, this one included once that has begun."""
+
     async def removal_time(self, now: ClockReading) -> ClockReading:
         """Return the present for removals: `now`, or the time of the log's server if earlier."""
 

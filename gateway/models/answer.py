@@ -27,6 +27,7 @@ from gateway.models.counts.answer_counts import AnswerCounts
 from gateway.models.dialects.contract import EarlyEnd, whole_body_event
 from gateway.models.dialects.responses import CANCELLED, response_id
 from gateway.models.left.unfinished import may_go_on
+from gateway.models.left.unread import UNREAD
 from gateway.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.models.record import EndEntry, UnstoredResponse
 from gateway.models.streams import ClaimLost
@@ -199,9 +200,10 @@ class WrittenAnswer(LiveAnswer):
     def _stopped(self) -> tuple[Outcome, EarlyEnd | None]:
         """Return how the answer has ended whose call was stopped."""
         failure = self._stopped_by or RESTARTED
-        if failure == RESTARTED and self._state.has_ended:
+        if failure in {RESTARTED, UNREAD} and self._state.has_ended:
             return self._judged()
-        return "aborted", failure
+        self.frees_key = failure == UNREAD
+        return "left" if self.frees_key else "aborted", failure
 
     async def _write(self, response: StoredResponse) -> None:
         """Append whole events as they come; the next are read once these are durable.

@@ -25,6 +25,7 @@ from gateway.models.answer import RESTARTED, StoredResponse, WrittenAnswer
 from gateway.models.counts.listed import ListedAnswers
 from gateway.models.counts.tokens import TokenCounts
 from gateway.models.left.left_answers import LeftAnswers, caller_of
+from gateway.models.left.unread import AnswerReaders, is_stopped_unread
 from gateway.models.record import StreamRecord, owner_digest
 from gateway.models.retrieval import AnswerIndex, IndexedAnswer
 from gateway.models.running import AnswerPlaces
@@ -310,6 +311,8 @@ class ModelAnswers:
         answer = WrittenAnswer(
             entry, claim, self.streams, self.provider.dialect, self.clock, index, rest
         )
+        if is_stopped_unread(request, self.provider.leave):
+            answer.readers = AnswerReaders(answer, self)
         # In place of one that is followed here, whose readers still get the events from the log.
         self._all_running.answers[self.streams.path(claim.name)] = answer
         self.running.add(answer)

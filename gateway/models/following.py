@@ -14,6 +14,7 @@ from gateway.protocol.bodies.sse import HEARTBEAT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.models.left.unread import AnswerReading
     from gateway.models.stored import Answer
     from gateway.models.streams import AnswerStreams
 
@@ -26,7 +27,7 @@ REFUSED = EarlyEnd(
 class AnswerBody:
     """The events of an answer from `position` on, up to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an answer, and which part of it is sent to whom
         self,
         answer: Answer,
         streams: AnswerStreams,
@@ -35,6 +36,7 @@ class AnswerBody:
         longest_s: float = 0.0,
         *,
         is_folded: bool = False,
+        reading: AnswerReading | None = None,
     ) -> None:
         """End behind a whole event once `longest_s` seconds are over; 0 is for no limit.
 
@@ -47,6 +49,7 @@ class AnswerBody:
         self._longest_s = longest_s
         self._is_folded = is_folded
         self._is_refused = False
+        self._reading = reading
 
     def refuse(self) -> None:
         """End the body with an event which says that its client may not read on."""
@@ -87,6 +90,9 @@ class AnswerBody:
                 events = await self._waited_beyond(position, until)
             if events:
                 yield events
+        else:
+            if self._reading is not None:  # its time is over, and its client will be back
+                self._reading.is_ended_here = True
 
     async def _bytes_after(self, position: int) -> bytes:
         """Return stored bytes after a position. Raises HeadgateError."""

@@ -13,6 +13,7 @@ from gateway.models.sse_events import events_of
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError
+    from gateway.models.left.unread import AnswerReaders
     from gateway.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.models.streams import AnswerStreams
 
@@ -46,6 +47,7 @@ class LiveAnswer(ABC):
         self._noted_at = 0.0  # when readers were last notified (loop time)
         self._silence: asyncio.TimerHandle | None = None  # while there are readers
         self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
+        self.readers: AnswerReaders | None = None  # where it is stopped once it has none
         self.frees_key = False  # once it is over, its key begins another answer
 
     @property

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.streams import AnswerStreams
 
-Outcome: TypeAlias = Literal["complete", "failed", "aborted", "unknown"]
+Outcome: TypeAlias = Literal["complete", "failed", "aborted", "left", "unknown"]
 CONTENT_TYPE = JSON_TYPE
 _PROMPTS, _RECORD = BESIDE = "/prompts", "/record"  # behind the name of the answer's stream
 # Of streams with an answer that does not stream. Streams of JSON would have its parts.

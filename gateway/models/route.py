@@ -56,7 +56,12 @@ class ModelRoute(AnswerRoute):
             retries=settings.retries,
         )
         provider = AnswerProvider(
-            settings.prefix, self.dialect, self.upstream, settings.max_answer_size, settings.resume
+            settings.prefix,
+            self.dialect,
+            self.upstream,
+            settings.max_answer_size,
+            settings.resume,
+            settings.leave,
         )
         super().__init__(settings, provider, streams, running, shared, access)
 

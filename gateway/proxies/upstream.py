@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from gateway.models.left.unfinished import UnfinishedAnswer
+    from gateway.models.left.unread import Leave
     from gateway.models.provider.client import ProviderResponse
     from gateway.models.provider.contract import AnswerOwner, AnswerRequest
     from gateway.settings import ProxySettings
@@ -55,6 +56,7 @@ class ProxiedProvider:
     """The allowed hosts as the provider of a proxy's answers."""
 
     dialect = PlainDialect()
+    leave: Leave = "go-on"  # a client reads by the URL that it gets, whenever it likes
 
     def __init__(self, settings: ProxySettings) -> None:
         self.prefix = settings.prefix

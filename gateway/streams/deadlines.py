@@ -45,6 +45,7 @@ class Deadlines(abc.ABC):
         self._clock = clock
         # Each is called with the path of a stream whose deadline has moved on and is written.
         self.observers: list[Callable[[str], None]] = []
+        self.uses: dict[str, Callable[[], None]] = {}  # called at each use of the stream at a path
 
     def now(self, active: ActiveStream) -> ClockReading:
         """Return the time by which the stream's deadline counts, less its grace."""
@@ -55,6 +56,8 @@ class Deadlines(abc.ABC):
 
     def touch(self, active: ActiveStream) -> None:
         """Restart the countdown of a sliding window (section 5.1)."""
+        if self.uses and (on_use := self.uses.get(active.path)) is not None:
+            on_use()
         state = active.state
         if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
             ttl_s = state.lifetime.ttl_s

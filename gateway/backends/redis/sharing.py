@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
+from gateway.backends.redis.connection import pack
 from gateway.backends.redis.heartbeats import RedisHeartbeats
 from gateway.backends.redis.servers.notifications import Notifications
 from gateway.backends.redis.servers.pipeline import Unreachable
@@ -135,6 +136,13 @@ class RedisSharing(Sharing):
     @override
     def unfollow(self, path: str) -> None:
         self._changes.notifications.unfollow(self._commands.names.meta(path))
+
+    @override
+    async def followers(self, path: str) -> int:
+        channel = self._commands.names.meta(path)
+        kind = "SHARDNUMSUB" if self._commands.channels.sharded else "NUMSUB"
+        (reply,) = await self._execute(channel, pack("PUBSUB", kind, channel))
+        return int(reply[1])
 
     @override
     async def removal_time(self, now: ClockReading) -> ClockReading:

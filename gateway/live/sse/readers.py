@@ -43,7 +43,7 @@ class SseReaders(Generic[V, N]):
 
     __slots__ = (
         *("_hurries", "_last_write", "ahead", "ends", "feed", "overdue"),
-        *("source", "traffic", "turns"),
+        *("last_end", "source", "traffic", "turns"),
     )
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
@@ -51,6 +51,7 @@ class SseReaders(Generic[V, N]):
         self.source = source
         self.traffic = source.traffic.live
         self._hurries = False
+        self.last_end: Ended | None = None  # of the reader that left last
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
         self.overdue: OverdueReaders[SseReader] = OverdueReaders()
         self.ahead: dict[SseReader, None] = {}
@@ -130,6 +131,7 @@ class SseReaders(Generic[V, N]):
             self.source.shared.admitted.discard(reader)
             reader.principal.use.sent_bytes += reader.sent_bytes
         self.traffic.sse.departures[ended] += 1
+        self.last_end = ended
         reader.note_end(ended)
         return True
 

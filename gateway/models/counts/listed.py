@@ -31,6 +31,7 @@ STATUSES: dict[Outcome, RunStatus] = {
     "complete": "finished",
     "failed": "failed",
     "aborted": "stopped",
+    "left": "stopped",
     "unknown": "orphaned",
 }
 

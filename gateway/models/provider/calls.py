@@ -16,6 +16,7 @@ from gateway.protocol.bodies.content import EVENTS_TYPE
 if TYPE_CHECKING:
     from gateway.models.dialects.contract import Dialect
     from gateway.models.left.unfinished import UnfinishedAnswer
+    from gateway.models.left.unread import Leave
     from gateway.models.provider.client import ProviderClient, ServedResponse
     from gateway.models.provider.contract import AnswerRequest
 
@@ -32,6 +33,7 @@ class AnswerProvider(NamedTuple):
     upstream: ProviderClient
     longest: int
     resumes: bool
+    leave: Leave
 
     async def call(self, request: AnswerRequest) -> ServedResponse:
         """Return the response to a request once its head has come. Raises HeadgateError."""

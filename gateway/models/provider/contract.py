@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gateway.models.answer import AnswerParts, StoredResponse
     from gateway.models.dialects.contract import Dialect
     from gateway.models.left.unfinished import UnfinishedAnswer
+    from gateway.models.left.unread import Leave
     from gateway.models.live_answer import WholeResponse
     from gateway.models.provider.client import ServedResponse
     from gateway.models.stored import Answer
@@ -81,6 +82,10 @@ class AnswerProviderLike(Protocol):
     @property
     def dialect(self) -> Dialect:
         """The dialect of the answers."""
+
+    @property
+    def leave(self) -> Leave:
+        """The route's setting of that name: when an answer is stopped that nobody reads."""
 
     async def call(self, request: AnswerRequest, /) -> ServedResponse:
         """Return the response to a request once its head has come. Raises HeadgateError."""

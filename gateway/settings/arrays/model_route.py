@@ -107,6 +107,13 @@ class ModelSettings(Table):
         description="Store answers that do not stream as well: they go on without their client, "
         "and an Idempotency-Key joins them.",
     )
+    leave: Literal["stop-unnamed", "stop", "go-on"] = setting(
+        "stop-unnamed",
+        description="What becomes of an answer that nobody has read for 5 s, neither here nor by "
+        "its URL: stop cancels the call to the provider, go-on lets it go on. stop-unnamed stops "
+        "only answers without Idempotency-Key, Headgate-Key-Prefix and Headgate-Stream. Background "
+        "responses always go on.",
+    )
     head_timeout: Seconds = setting(
         60.0,
         ge=0.1,

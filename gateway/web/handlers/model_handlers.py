@@ -36,6 +36,7 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
+    from gateway.models.left.unread import AnswerReading
     from gateway.models.route import ModelRoute
     from gateway.models.stored import Answer
     from gateway.models.streams import StreamEnd
@@ -142,7 +143,8 @@ class ModelHandlers:
         assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
         fields = [it for it in head.fields if it[0].lower() != "cache-control"]
         private = ResponseEntry(head.status, (*fields, _PRIVATE))
-        return await self._followed(request, route, answer, private, position)
+        reading = _begin_reading(request, answer)
+        return await self._followed(request, route, answer, private, position, reading)
 
     @staticmethod
     async def _state(route: ModelRoute, answer: Answer) -> RouteAnswer | None:
@@ -185,6 +187,7 @@ class ModelHandlers:
         )
         answer_request = _with_key(answer_request, request)
         answer = await route.answers.answer_to(answer_request)
+        reading = _begin_reading(request, answer)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
             return _relayed(head.head, (), head.body, len(head.body))
@@ -192,7 +195,8 @@ class ModelHandlers:
             events = StoredEvents(answer, route.streams, await _end(route, answer))
             body = await events.whole()
             return _relayed(head, [_stream_url(request, route, answer)], body, len(body))
-        return await self._followed(request, route, answer, head, answer.request.position)
+        position = answer.request.position
+        return await self._followed(request, route, answer, head, position, reading)
 
     async def _followed(
         self,
@@ -201,6 +205,7 @@ class ModelHandlers:
         answer: Answer,
         head: ResponseEntry,
         position: int,
+        reading: AnswerReading | None,
     ) -> RouteAnswer:
         """Return the response that follows an answer, from Last-Event-ID on if that is given.
 
@@ -225,6 +230,7 @@ class ModelHandlers:
             end.offset_of,
             longest_s,
             is_folded=position == begin and not is_first,
+            reading=reading,
         )
         return _relayed(head, added, body, None)
 
@@ -337,6 +343,16 @@ def _with_key(asked: AnswerRequest, request: Request) -> AnswerRequest:
             f"{KEY_PREFIX_FIELD} makes the key of each request: send it without {IDEMPOTENCY_KEY}"
         )
     return asked._replace(idempotency_key=f"{prefix}\n{asked.digest}" if prefix else key)
+
+
+def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:
+    """Count a request that reads an answer from now on, if that is stopped without readers."""
+    if not isinstance(answer, WrittenAnswer) or answer.readers is None:
+        return None
+    reading = answer.readers.begin()
+    request.call_at_end(reading.end)
+    request.limit_grace(0.0)
+    return reading
 
 
 def _key(request: Request, field: str) -> str | None:
