@@ -86,3 +86,17 @@ async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_d
             assert log.counts.numbers()["commits"] == 2
             server.start()
             await until(lambda: "redis_memory_bytes" in log.counts.numbers())
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_demoted_primary_is_told_as_no_primary_until_it_is_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_status, "EVERY_S", 0.02)
+    with redis_server(tmp_path / "a") as server, redis_server(tmp_path / "b") as other:
+        async with connected(server.url) as log:
+            await until(lambda: log.counts.numbers().get("redis_primary") == 1)
+            server.command("REPLICAOF", "127.0.0.1", other.port)
+            await until(lambda: log.counts.numbers().get("redis_primary") == 0)
+            server.command("REPLICAOF", "NO", "ONE")
+            await until(lambda: log.counts.numbers().get("redis_primary") == 1)

@@ -42,10 +42,11 @@ def translated() -> Iterator[None]:
         raise Unreachable(explained(words(error))) from error
 
 
+A_REPLICA = "this Redis is a replica, which takes no writes"
 # The beginnings of what Redis says, and what that means here.
 MEANINGS = {
     "OOM": "Redis is out of memory: raise maxmemory or remove streams",
-    "READONLY": "this Redis is a replica, which takes no writes",
+    "READONLY": A_REPLICA,
     "LOADING": "Redis is loading its data",
     "MISCONF": "Redis cannot write its data to disk",
     "NOREPLICAS": "Redis has fewer replicas than min-replicas-to-write",

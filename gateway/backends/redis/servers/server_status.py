@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.servers.failures import A_REPLICA
 from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.background import Background
 from gateway.telemetry.logs import log
@@ -53,7 +54,7 @@ class ServerStatusWatch(Background):
             try:
                 self.numbers = await self._look()
             except Unreachable:
-                self.numbers = {}  # the log's health tells why
+                self.numbers = self._of_demoted()  # the log's health tells why
             except Exception:  # noqa: BLE001 - it must outlive whatever it was
                 self.numbers = {}
                 log.exception("log.vitals_unknown")
@@ -69,6 +70,11 @@ class ServerStatusWatch(Background):
         if any(count is not None for count in streams):
             numbers["streams"] = sum(count or 0 for count in streams)
         return numbers
+
+    def _of_demoted(self) -> Mapping[str, float]:
+        """Return that a server is no primary any more, which it says instead of its numbers."""
+        is_demoted = any(it.why_unhealthy == A_REPLICA for it in self._primaries())
+        return {"redis_primary": 0} if is_demoted else {}
 
     async def _streams(self, primary: Primary) -> int | None:
         """Return the number of paths on the list; None if the server refuses, or has not got it."""
