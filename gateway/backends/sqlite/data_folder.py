@@ -238,14 +238,25 @@ class DataFolder:
         return disk.f_bavail * disk.f_frsize
 
     def connect(self, *, read_only: bool = False) -> apsw.Connection:
-        """Return a connection to the file, durable at each commit."""
+        """Return a connection to the file, durable at each commit.
+
+        One that writes copies the WAL into the file on closing only once `merge_on_close` allows
+        it: until then the two may not belong together.
+        """
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         connection = apsw.Connection(
             str(self.file), flags=flags, vfs=self._vfs, statementcachesize=1024
         )
         connection.set_busy_timeout(5000)
-        for pragma in () if read_only else WRITER_PRAGMAS:
-            connection.execute(f"pragma {pragma}").fetchall()
+        if read_only:
+            return connection
+        merge_on_close(connection, allowed=False)
+        try:
+            for pragma in WRITER_PRAGMAS:
+                connection.execute(f"pragma {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def release(self) -> None:
@@ -254,6 +265,11 @@ class DataFolder:
             os.close(self._lock_descriptor)
             self._lock_descriptor = None
         self.open_files.clear()
+
+
+def merge_on_close(connection: apsw.Connection, *, allowed: bool) -> None:
+    """Have the last connection copy the WAL into the data file when it closes, or leave both."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not allowed))
 
 
 def format_of(file: Path, header: bytes) -> int:

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from gateway.backends.contract import Log
 from gateway.backends.quota import Quota
-from gateway.backends.sqlite.data_folder import DataFolder, upgrade
+from gateway.backends.sqlite.data_folder import DataFolder, merge_on_close, upgrade
 from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.expiry import ExpirySearch
 from gateway.backends.sqlite.load_queue import LoadQueue
@@ -75,20 +75,21 @@ class SqliteLog(Log):
     @override
     async def open(self) -> None:
         """Check, lock and open the data file; SQLite recovers what a crash left."""
-        writer = await asyncio.to_thread(self._open_writer)
-        self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
-        self._readers.start(writer.history())
+        writer, last_id, history = await asyncio.to_thread(self._open_writer)
+        self._ids = itertools.count(max(time.time_ns(), last_id + 1))
+        self._readers.start(history)
         self._thread.start(writer)
 
-    def _open_writer(self) -> Writer:
+    def _open_writer(self) -> tuple[Writer, int, int]:
+        """Return the writer, the highest stream id, and the number of the history."""
         self.upkeep.before_opening()
         self._folder.prepare()
         try:
             self._reserve.make()
             try:
                 return self._opened()
-            except apsw.Error:  # even opening the file needs some room, which a full disk lacks
-                if not self._reserve.release():
+            except apsw.Error as error:  # even opening the file needs some room on the disk
+                if isinstance(error, apsw.CorruptError) or not self._reserve.release():
                     raise
                 return self._opened()
         except apsw.Error as error:
@@ -102,7 +103,7 @@ class SqliteLog(Log):
                 raise
             raise self._folder.unusable(error) from error
 
-    def _opened(self) -> Writer:
+    def _opened(self) -> tuple[Writer, int, int]:
         connection = self._folder.connect()
         try:
             recover(self._folder, connection)
@@ -110,11 +111,13 @@ class SqliteLog(Log):
             upgrade(self._folder, connection)
             writer = self._make_writer(connection)
             self.upkeep.after_opening(writer)
+            found = writer, writer.last_stream_id(), writer.history()
+            merge_on_close(connection, allowed=True)
         except BaseException:
             connection.close()
             self._folder.open_files.clear()  # the WAL has gone with the connection
             raise
-        return writer
+        return found
 
     @override
     async def close(self) -> None:

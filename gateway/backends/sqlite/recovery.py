@@ -33,13 +33,41 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     A crash between any two of its steps does no harm: the next start finds the same.
     """
     page_size = connection.pragma("page_size")
-    found = wal.skipped_frames(folder.wal, frames_taken(connection), page_size)
+    frames = frames_taken(connection)
+    _check_size(folder, connection, frames)
+    found = wal.skipped_frames(folder.wal, frames, page_size)
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
         begin_history(connection)
         _log_damage(folder, found, kept)
     if found.frames:
         truncate_wal(folder, connection)
+
+
+def _check_size(folder: DataFolder, connection: apsw.Connection, frames: int) -> None:
+    """Raise StartError if the end of the data file is missing, and the WAL does not have it.
+
+    SQLite takes the size from the WAL, and would fill what is missing with zeros. A page that was
+    freed as soon as it was new is in neither; a sound file does without it.
+    """
+    page_size, count = connection.pragma("page_size"), connection.pragma("page_count")
+    there = folder.file.stat().st_size // page_size
+    missing = count - there
+    if missing > 0:
+        in_wal = wal.pages(folder.wal, frames, page_size)
+        missing = sum(page not in in_wal for page in range(there + 1, count + 1))
+    if missing > 0 and not _is_sound(connection):
+        raise StartError(
+            f"{folder.file} is cut: {missing} of its {count} pages are missing, and"
+            f" {folder.wal.name} does not have them: both were left as they are; restore a backup"
+        )
+
+
+def _is_sound(connection: apsw.Connection) -> bool:
+    try:
+        return bool(connection.execute("pragma integrity_check(1)").fetchone() == ("ok",))
+    except apsw.CorruptError:
+        return False
 
 
 def truncate_wal(folder: DataFolder, connection: apsw.Connection) -> None:
@@ -64,9 +92,7 @@ def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
     sound without the WAL. That is so if the damage came after pages of later transactions had been
     copied into the file, and before the WAL was begun anew.
     """
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    verdict = connection.execute("pragma integrity_check(1)").fetchone()
-    if verdict != ("ok",):
+    if not _is_sound(connection):
         raise StartError(
             f"{folder.wal} is damaged, and without it {folder.file} is not sound: both were left"
             " as they are; restore a backup"
@@ -78,7 +104,6 @@ def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
             f"{folder.wal} is damaged and a copy of it cannot be kept ({error.strerror}): it was"
             " left as it is; make room, or move it away to begin without it"
         ) from error
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     return kept
 
 

@@ -8,6 +8,7 @@ commit: every commit is synced before the next transaction writes.
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import sys
@@ -90,6 +91,13 @@ class _Wal:
 def bytes_of(frames: int, page_size: int) -> int:
     """Return the size (bytes) of a WAL with this number of frames."""
     return HEADER_BYTES + frames * (FRAME_BYTES + page_size)
+
+
+def pages(file: Path, sound_frames: int, page_size: int) -> set[int]:
+    """Return the numbers, from 1, of the pages that the first `sound_frames` frames have."""
+    with file.open("rb") as opened:
+        frames = _Wal(opened, page_size, opened.read(HEADER_BYTES)).frames(0)
+        return {int.from_bytes(one.head[:4]) for one in itertools.islice(frames, sound_frames)}
 
 
 def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFrames:

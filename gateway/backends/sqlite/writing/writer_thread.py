@@ -14,6 +14,7 @@ import apsw
 
 from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
+from gateway.backends.sqlite.data_folder import merge_on_close
 from gateway.backends.sqlite.open_files import DataFileLost
 from gateway.backends.sqlite.recovery import truncate_wal
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes
@@ -280,6 +281,7 @@ class WriterThread:
             truncate_wal(self._folder, connection)
             writer = self._make_writer(connection)
             writer.prove()
+            merge_on_close(connection, allowed=True)
         except BaseException:
             connection.close()
             raise
