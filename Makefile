@@ -23,6 +23,7 @@ TEST := $(VENV)/.ready-test tests/conformance/suite/node_modules/.package-lock.j
 LINT := $(VENV)/.ready-lint
 # The last is the last file of a build, which checks the types of the npm package.
 ALL := $(VENV)/.ready-ci $(VENV)/.ready-wheels $(TEST) tests/node/node_modules/.package-lock.json \
+	tests/codex/node_modules/.package-lock.json \
 	client/js/dist/cjs/package.json
 setup: $(RUN)  ## Make .venv with everything to run Headgate
 setup-all: system-test $(ALL)  ## ... and everything to test it
@@ -143,7 +144,7 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
 
 clean:  ## Remove everything that make made
-	rm -rf $(VENV) {tests/conformance/suite,tests/node,client/js}/node_modules client/js/dist benchmarks/bin build dist \
+	rm -rf $(VENV) {tests/conformance/suite,tests/node,tests/codex,client/js}/node_modules client/js/dist benchmarks/bin build dist \
 		test-failures .{mypy,ruff,pytest,import_linter}_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 help:  ## Show this list
