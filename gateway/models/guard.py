@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import Dialect
 
 # What the SDKs and callers send besides; a browser asks for User-Agent where it lets pages set it.
-_PAGE_FIELDS = f"{REQUEST_HEADERS}, User-Agent, X-Api-Key"
+_PAGE_FIELDS = f"{REQUEST_HEADERS}, Api-Key, User-Agent, X-Api-Key"
 _FAMILIES = (OWN_FIELDS, "anthropic-", "openai-", "x-stainless-")
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Stamp
 
 NOTHING: Records = ((), 0)
-MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 150 bytes each
+MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 200 bytes each
 # Appends of one change, or of one delivery, whose spans are named: the latest of hundreds that are
 # alike, and a kilobyte for other gateways that hear of the change.
 MOST_TRACED = 16
@@ -149,7 +149,7 @@ class AppendBatch:
     ) -> list[AppendOutcome | HeadgateError]:
         """Decide appends in order, from `start` on: QUICK_BYTES of them, or up to `stop`.
 
-        None is decided once the batch has `most_bytes`. Plain appends, without a producer or with
+        It stops once the batch has `most_bytes`. Plain appends, without a producer or with
         its next sequence number, are decided here, by the same rules as in `decide`.
         """
         outcomes: list[AppendOutcome | HeadgateError] = []

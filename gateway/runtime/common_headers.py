@@ -74,7 +74,7 @@ class CommonHeaders:
         return self._shared
 
     def parts_at(self, now: float) -> tuple[bytes, bytes]:
-        """Return the date line and the CORS lines apart."""
+        """Return the date line and the CORS lines separately."""
         if not self._second <= now < self._second + 1:
             self._render(now)
         return self._shared_date, self._shared_cors

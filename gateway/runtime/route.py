@@ -209,7 +209,7 @@ class StreamRoute(Protocol):
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
-        """Return the fresh cached response to `get`, whichever route of this kind it is of.
+        """Return the fresh cached response to `get`, for any route of this kind.
 
         All routes share one cache, so the target's route need not be looked up.
         """

@@ -59,7 +59,7 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
         return self.append
 
     def abandon(self) -> None:
-        """Do nothing: `done` has raised, and has to see to what it leaves behind."""
+        """Do nothing: the callback `answered` has raised, and must clean up itself."""
 
 
 def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:

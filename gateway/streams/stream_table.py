@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from gateway.streams.active_stream import Caches
     from gateway.streams.stream_clock import StreamClock
 
-MAX_ACTIVE = 50_000  # states kept without a reader or writer, about 2 KiB each
+# States kept without a reader or writer, about 2 KiB each; with MAX_PRODUCERS 2 MB more.
+MAX_ACTIVE = 50_000
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
 
 

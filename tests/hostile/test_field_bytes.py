@@ -37,6 +37,7 @@ REFUSED = (
     (f"GET {OPENAI}/{RESPONSES}?stream=true", "Authorization: Bearer sk-\xff"),
     (f"POST {OWN_KEY}/{CHATS}", "Authorization: Bearer \xff"),
     (f"GET {OWN_KEY}/v1/models", "Authorization: Bearer \xff"),
+    (f"POST {OWN_KEY}/{CHATS}", "Api-Key: \xff"),
     (f"POST {BESIDE}/{CHATS}", KEY, "Headgate-Token: \xff"),
     (f"GET {BESIDE}/v1/models", KEY, "Headgate-Token: \xff"),
     (f"POST {HOSTED}/mcp", JSON, "MCP-Protocol-Version: \xff"),

@@ -22,7 +22,10 @@ PAGE = "https://app.test"
 CHAT, MESSAGES = f"{OPENAI}/v1/chat/completions", f"{ANTHROPIC}/v1/messages"
 ENVIRONMENT = {"HEADGATE_CORS_ORIGINS": PAGE}
 OURS = ("Headgate-Token", "Headgate-Stream", "Headgate-Key-Prefix", "Last-Event-ID")
-SDKS = ("x-stainless-lang", "anthropic-version", "openai-organization", "x-api-key", "user-agent")
+SDKS = (
+    *("x-stainless-lang", "anthropic-version", "openai-organization"),
+    *("api-key", "x-api-key", "user-agent"),
+)
 
 
 async def preflight(http: aiohttp.ClientSession, url: str, *names: str) -> CIMultiDictProxy[str]:

@@ -104,14 +104,14 @@ class Serving:
         self.limits = self.shared.limits
         self.store: Store[RenderedChunk] = self.shared.store
         freshness = options.freshness
-        own = Route(
-            prefix=PREFIX,
-            origin="memory:",
-            chunk_max_age=freshness.chunk_max_age,
-            stale_while_revalidate=freshness.stale_while_revalidate,
-            tail_max_age=freshness.tail_max_age,
-            **(options.own or {}),
-        )
+        usual = {
+            "prefix": PREFIX,
+            "origin": "memory:",
+            "chunk_max_age": freshness.chunk_max_age,
+            "stale_while_revalidate": freshness.stale_while_revalidate,
+            "tail_max_age": freshness.tail_max_age,
+        }
+        own = Route(**{**usual, **(options.own or {})})
         self.authorities = Authorities(settings, self.clock)
         self.route = app.hosted_route(settings, own, log, self.shared, self._access(own))
         self.edges: list[EdgeRoute] = []

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway import app
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
 from gateway.web.asks import appends, creations
 from gateway.web.asks import plans as of_plans
 from gateway.web.asks.plans import Plans
+from gateway.web.connections.fast_path import FastPath
 from gateway.web.metrics import snapshot
+from gateway.web.router import Router
 from tests.support.crowd import Crowd
 from tests.support.examples import examples
 from tests.support.gated_log import GatedLog
@@ -235,6 +238,25 @@ async def test_pipelined_creations_wait_for_a_creation_without_a_plan() -> None:
         assert [it.status for it in answers] == [201, 201, 201, 200, 200]
         created = [it[-1].state.path for it in log.committed]
         assert created == ["a", "b", "c"]
+
+
+async def test_pipelined_creations_in_two_logs_wait_for_each_other() -> None:
+    """RFC 9112 section 9.3.2: only safe requests of a connection may be processed together."""
+    log = GatedLog()
+    async with serving(log) as gateway, serving(own={"prefix": "/two"}) as other:
+        routes = Router([gateway.route, other.route])
+        fast = FastPath(routes, gateway.shared)
+        gateway.server.serve(app.handlers_of(routes, gateway.shared), fast, 60.0)
+        for name in ("a", "/two/a", "b", "/two/b"):
+            await gateway.ask(put(name))
+        assert len(routes.plans) == 2
+        log.commits.clear()
+        client = await gateway.connect()
+        client.send(put("slow") + put("/two/fast"))
+        await until(lambda: bool(log.committed))
+        assert (await gateway.ask(get("/two/fast?offset=-1"))).status == 404
+        log.commits.set()
+        assert [(await client.answer()).status for _ in range(2)] == [201, 201]
 
 
 BODIES = (b"x", b"yy", b"", b"[1,2]", b"[]", b"{", b"z" * 90)

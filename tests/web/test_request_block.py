@@ -6,7 +6,7 @@ import pytest
 
 from gateway.runtime.request_fields import OWN_FIELDS
 from gateway.web.requests import blocks
-from gateway.web.requests.blocks import LONGEST_BLOCK
+from gateway.web.requests.blocks import LONGEST_BLOCK, MOST_FIELDS
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, noted, post, put, request, serving
 from tests.support.waiting import until
@@ -57,6 +57,18 @@ async def test_secret_or_unique_fields_are_not_cached(line: str) -> None:
         client.close()
         await gateway.ask(post("a", b"one", "X-Other: a"))
         assert len(gateway.fast.blocks) == before + 1
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_request_of_many_fields_is_not_remembered(more: int) -> None:
+    """Parsed, each takes ten times its bytes."""
+    async with serving() as gateway:
+        await gateway.ask(put("a"))
+        before = len(gateway.fast.blocks)
+        usual = post("a", b"").count(b"\r\n") - 2
+        lines = [f"X-{number}: a" for number in range(MOST_FIELDS - usual + more)]
+        await gateway.ask(post("a", b"one", *lines))
+        assert len(gateway.fast.blocks) - before == (more == 0)
 
 
 def stamped(seq: str, body: bytes = b"x", name: str = "Producer-Seq") -> bytes:

@@ -163,7 +163,7 @@ class Connection(BoundedConnection):
     def _start_asks(self, data: bytes, ask: Ask) -> None:
         """Start a write by its plan, and those behind it that cannot overtake it.
 
-        These are appends to the same stream, or creations: one queue of each log has them. Later
+        These are appends to the same stream, or creations on one route, which have one queue. Later
         bytes wait until they are answered.
         """
         fast, first = self.owner.fast, ask.known
@@ -176,7 +176,7 @@ class Connection(BoundedConnection):
             if known.path != first.path and known.method != "PUT":
                 break
             behind = fast.plans.ask(self, known)
-            if behind is None:
+            if behind is None or behind.plan.route is not ask.plan.route:
                 break
             asks.append(behind)
             at = known.end

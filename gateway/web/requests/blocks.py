@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
 # Of each of two tables: 4,096 clients that are in use stay beside as many requests that never come
-# again. With plans and parsed fields 10 to 20 MB, of longest blocks 50.
+# again. With plans and parsed fields 10 to 20 MB; 150 MB if each has as many fields as it may.
 MOST_BLOCKS = 8192
 LONGEST_BLOCK = 3072  # bytes; browsers send about 700, and a JWT as many
+MOST_FIELDS = 32  # of a remembered block: parsed, each takes 300 bytes; browsers send about 15
 
 # Targets in plain URL characters only; any other target goes to the parser.
 _LINE = re.compile(rb"(GET|HEAD|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
@@ -69,15 +70,15 @@ class KnownRequest(Struct, frozen=True):
 class Blocks:
     """The blocks that a process remembers.
 
-    A field for which `is_identity` is true is no request's own here: it tells who a reader is. If
-    the table `is_keyed`, its keys are keyed digests of blocks, since these may have tokens.
+    A field for which `is_identity` is true is never left out of the key: it identifies the reader.
+    If the table `is_keyed`, its keys are keyed digests of blocks, since these may have tokens.
     """
 
     def __init__(
         self, is_identity: Callable[[str], bool] = lambda _: False, *, is_keyed: bool = False
     ) -> None:
         self._keyed = blake2b(key=token_bytes(32), digest_size=16) if is_keyed else None
-        # A block with one of these is not remembered: its value would count for all with the rest.
+        # A block with one of these is not remembered: one reader's value would be used for others.
         self._not_own = tuple(name for name in OWN_FIELDS if is_identity(name))
         self._own = tuple(name for name in OWN_FIELDS if name not in self._not_own)
         names = "|".join(_named(name, OWN_FIELDS[name]) for name in self._own)
@@ -141,7 +142,9 @@ class Blocks:
             return
         begin, end = line.end() - 2, data.find(b"\r\n\r\n")
         headers = message.headers
-        if end - begin - 2 > LONGEST_BLOCK or len(data) != end + 4 + size:
+        if end - begin - 2 > LONGEST_BLOCK or len(headers) > MOST_FIELDS:
+            return
+        if len(data) != end + 4 + size:
             return
         if any(name in headers for name in (*_UNLIKE, *self._not_own)):
             return

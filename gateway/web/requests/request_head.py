@@ -50,7 +50,7 @@ _ONCE = tuple(
 # UTF-8 are Latin-1 or opaque (RFC 9110 section 5.5): nothing here depends on them.
 _TEXTS = re.compile(
     r"(?:headgate|mcp|producer|stream|upstream)-.+"
-    r"|authorization|idempotency-key|last-event-id|x-api-key|x-stream-multi",
+    r"|authorization|idempotency-key|last-event-id|(?:x-)?api-key|x-stream-multi",
     re.IGNORECASE,
 )
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
