@@ -81,9 +81,9 @@ run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so o
 
 # In sessions of their own, Headgate and the provider end when the app has, not by Ctrl-C.
 chat: setup $(VENV)/.ready-chat  ## Chat with a simulated model on 127.0.0.1:8000 (MODEL_ROUTE=1 for a model route)
-	@trap 'kill $$(jobs -p) 2>/dev/null || true' EXIT; \
-	setsid $(BIN)/headgate serve $(if $(MODEL_ROUTE),--config docs/examples/chat/headgate.toml) $(ARGS) & \
-	$(if $(MODEL_ROUTE),setsid $(BIN)/python docs/examples/chat/provider.py & \
+	@trap 'kill $$servers 2>/dev/null || true' EXIT; trap 'exit 143' TERM; \
+	setsid $(BIN)/headgate serve $(if $(MODEL_ROUTE),--config docs/examples/chat/headgate.toml) $(ARGS) & servers=$$!; \
+	$(if $(MODEL_ROUTE),setsid $(BIN)/python docs/examples/chat/provider.py & servers="$$servers $$!"; \
 	export CHAT_MODEL_ROUTE=http://127.0.0.1:4437/openai/v1;) \
 	$(BIN)/python docs/examples/chat/app.py
 
