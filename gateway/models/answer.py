@@ -354,6 +354,7 @@ class WrittenAnswer(LiveAnswer):
         if end is None:
             return "aborted"
         self._note(b"", end.position)
+        self.counts.count_elsewhere = True
         return end.outcome
 
     @property
@@ -365,7 +366,7 @@ class WrittenAnswer(LiveAnswer):
 
     def _leave(self, error: HeadgateError) -> None:
         """Cut off the readers, and have the end written later."""
-        self._cut = error
+        self._cut, self.counts.count_elsewhere = error, True
         log.warning("answer.not_closed", stream=self.streams.path(self.name), reason=error.detail)
         self.claim.end_later()
 

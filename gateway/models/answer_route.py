@@ -79,7 +79,7 @@ class AnswerRoute(StreamRoute):
         if isinstance(self._next_access.guard, TokenGuard):
             self._next_access.guard.adopt(self.access.guard)
         self.access = self._next_access
-        self.answers.tokens.most_accounts = self._most_accounts
+        self.answers.stored.tokens.most_accounts = self._most_accounts
 
     @staticmethod
     @override

@@ -23,7 +23,6 @@ from gateway.errors import (
 from gateway.models import record
 from gateway.models.answer import RESTARTED, StoredResponse, WrittenAnswer
 from gateway.models.counts.listed import ListedAnswers
-from gateway.models.counts.tokens import TokenCounts
 from gateway.models.left.left_answers import LeftAnswers, caller_of
 from gateway.models.left.unread import AnswerReaders, is_stopped_unread
 from gateway.models.record import StreamRecord, owner_digest
@@ -77,7 +76,6 @@ class ModelAnswers:
     ) -> None:
         self.streams = streams
         self.running: set[WrittenAnswer] = set()  # answers of this route
-        self.tokens = TokenCounts()
         self.listed = ListedAnswers(streams, self.running)
         self.joined_requests = 0
         self.is_closing = False
@@ -343,8 +341,9 @@ class ModelAnswers:
             self.left.names.add(answer.name)
             return
         self.left.names.discard(answer.name)
-        self.outcomes[answer.counts.outcome or "failed"] += 1
-        self.tokens.add(request.model, request.account, answer.counts.usage)
+        if not answer.counts.count_elsewhere:
+            self.outcomes[answer.counts.outcome or "failed"] += 1
+            self.stored.tokens.add(request.model, request.account, answer.counts.usage)
         if answer.counts.first_at is not None or answer.counts.outcome != "complete":
             self.listed.add_ended(answer)  # else it is a refusal of the provider
 

@@ -11,6 +11,7 @@ from msgspec import UNSET
 from gateway.errors import LogUnavailable
 from gateway.models import record
 from gateway.models.answer import RESTARTED, outcome_of
+from gateway.models.counts.tokens import OTHER, TokenCounts
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.progress import AnswerProgress
 from gateway.models.left.unfinished import NOT_KNOWN, is_awaited, may_go_on, unfinished
@@ -98,7 +99,9 @@ class StoredAnswers:
         """Ask `is_written` whether another gateway writes the answer to a request."""
         self._streams = streams
         self._clock = clock
-        self.outcomes: Counter[Outcome] = Counter()  # of all answers of the route
+        # Of all answers of the route whose ends this process has recorded.
+        self.outcomes: Counter[Outcome] = Counter()
+        self.tokens = TokenCounts()
         self._is_written = is_written
 
     async def records(self, name: str, *, is_running: bool = False) -> StreamRecord:
@@ -172,6 +175,7 @@ class StoredAnswers:
             entry = await self._broken_off(claim, last.request, end, cause)
         await claim.record_end(entry)
         self.outcomes[entry.outcome] += 1
+        self.tokens.add(last.request.model, OTHER, entry.usage)  # whose it is was not recorded
         return True
 
     async def _parted(self, name: str, last: AnswerRecord, end: StreamEnd) -> EndEntry | None:

@@ -16,6 +16,8 @@ class AnswerCounts:
     """Counts of one answer while it comes; times are epoch seconds."""
 
     usage: TokenUsage = field(default_factory=TokenUsage)
+    # Another process has recorded the end, or one will later, and counts the answer.
+    count_elsewhere: bool = False
     events: int = 0
     first_events: int = 0  # those that came together with the first one
     size: int = 0  # bytes of the events

@@ -94,7 +94,7 @@ def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
     yield Sample(FENCED, (route,), answers.gateways.counts.fenced)
     yield Sample(WAITING, (route,), len(answers.left.names))
     yield Sample(STOPPED, (route,), answers.gateways.counts.stopped)
-    for tokens in answers.tokens:
+    for tokens in answers.stored.tokens:
         of = route, tokens.model, tokens.account
         yield Sample(TOKENS, (*of, "input"), tokens.input)
         yield Sample(TOKENS, (*of, "output"), tokens.output)

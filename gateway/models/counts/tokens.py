@@ -58,7 +58,7 @@ class TokenCounts:
     def _account(self, account: str) -> str:
         if not account or not self.most_accounts:
             return ""
-        if account in self._accounts:
+        if account in self._accounts or account == OTHER:
             return account
         if len(self._accounts) >= self.most_accounts:
             return OTHER

@@ -94,23 +94,42 @@ async def test_every_reader_hears_why_an_answer_ends_when_its_gateway_is_killed(
     assert len(provider.requests) == 1
 
 
-async def test_an_answer_that_has_its_last_event_is_complete_when_its_gateway_is_killed(
-    http: aiohttp.ClientSession, origin: str
+async def tokens_of(http: aiohttp.ClientSession, gateway: Headgate) -> list[float]:
+    """The tokens that a gateway has counted, of the request before those of the answer."""
+    async with http.get(f"{gateway.admin_url}/metrics") as metrics:
+        lines = (await metrics.text()).splitlines()
+    found = [it for it in lines if it.startswith("headgate_model_tokens_total{")]
+    return [float(it.rpartition(" ")[2]) for it in found]
+
+
+@pytest.mark.parametrize("cause", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "paused"])
+async def test_an_answer_that_has_its_last_event_is_complete_when_its_gateway_stands_still(
+    cause: signal.Signals, slow_http: aiohttp.ClientSession, origin: str
 ) -> None:
+    """Its tokens are counted once, by the gateway that records them."""
+    http = slow_http
     async with providing() as provider:
         provider.lingers = asyncio.Event()
         with two_gateways(provider, origin) as (one, other):
+            assert one.process is not None
             async with ask(http, one) as answer:
                 begun = await events_from(answer, len(EVENTS) - 1)
                 while b"[DONE]" not in begun:
                     begun += await answer.content.readany()
                 url = answer.headers["Stream-URL"].replace(one.url, other.url)
                 async with ask(http, other) as joined:
-                    one.kill()
+                    one.process.send_signal(cause)
                     assert message(await joined.read()) == MESSAGE
             (end,) = [it for it in await record_of(http, url) if it["entry"] == "end"]
             assert end["outcome"] == "complete"
             assert end["usage"] == {"input_tokens": 9, "output_tokens": 12}
+            assert await tokens_of(http, other) == [9, 12]
+            if cause == signal.SIGSTOP:
+                one.process.send_signal(signal.SIGCONT)
+                while await counted(http, one, "headgate_model_answers_running"):
+                    await asyncio.sleep(0.1)
+                assert await tokens_of(http, one) == []
+                assert await counted(http, other, "headgate_model_answers_running") == 0
 
 
 async def test_readers_of_the_url_hear_of_a_killed_gateway_without_a_request_at_another(
