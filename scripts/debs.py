@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -122,7 +121,7 @@ def add_packages(root: Path, *names: str) -> None:
 
 def build_deb(release: Release, source: Path, folder: Path, cache: Path, revision: int = 1) -> Path:
     """Build the package of `source` for a release into `folder`, and return its file."""
-    version = tomllib.loads((source / "pyproject.toml").read_text())["project"]["version"]
+    version = _run([sys.executable, source / "scripts/version.py", "--debian"]).strip()
     work = folder / release.name
     root = make_root(release, cache, work / "root")
     add_packages(root, "python3-venv")

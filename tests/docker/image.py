@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 WHEELS = Path(sys.prefix, "wheels")  # the lock's, which `make setup-all` fetches
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+VERSION = "0.1.0.dev20261128080000+g01234567"
 # Paths of an image: whatever else a step names is the same program or folder on this machine.
 OWN_PATHS = re.compile(r"(?<![\w.])(/(?:opt|usr/local|src|data)(?=[/:;\s\"]|$))")
 # Programs of this machine that a step may run: none that could do harm outside the root folder.
@@ -103,7 +104,7 @@ def built_image(folder: Path) -> Image:
             shutil.rmtree(place, ignore_errors=True)  # of a build that failed
             place.mkdir()
             copy_context(place / "context")
-            image = Build(place, {"REVISION": REVISION}).image()
+            image = Build(place, {"REVISION": REVISION, "VERSION": VERSION}).image()
             done.write_text(json.dumps(asdict(image)))
         return Image(**json.loads(done.read_text()))
 

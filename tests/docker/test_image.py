@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from gateway.settings import load
-from tests.docker.image import REVISION, copy_context
+from tests.docker.image import REVISION, VERSION, copy_context
 from tests.docker.image_file import instructions
 from tests.docker.machine import Machine
 from tests.front.acme import serial_number
@@ -219,7 +219,7 @@ def test_the_image_labels_match_the_package_and_its_revision(image: Image) -> No
     assert image.labels == {
         "org.opencontainers.image.title": "Headgate",
         "org.opencontainers.image.description": project["description"],
-        "org.opencontainers.image.version": project["version"],
+        "org.opencontainers.image.version": VERSION,
         "org.opencontainers.image.revision": REVISION,
         "org.opencontainers.image.licenses": project["license"],
     }
@@ -230,6 +230,7 @@ def test_the_build_context_contains_only_installed_files(tmp_path: Path) -> None
     source = tmp_path / "source"
     secrets = ["headgate-data/headgate.db", ".env", ".git/config", "client/.env", "tokens.toml"]
     wanted = ["LICENSE", "pyproject.toml", "gateway/app.py", "client/headgate/stream.py"]
+    wanted.append("scripts/version.py")
     compiled = ["gateway/__pycache__/app.pyc", "client/headgate/__pycache__/stream.pyc"]
     for name in [*secrets, *wanted, *compiled, "requirements/ci.txt", *LOCKED]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)

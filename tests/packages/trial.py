@@ -125,10 +125,10 @@ def next_version(folder: Path) -> Path:
     """Copy the sources, as a version that is higher than any."""
     source = folder / "source"
     shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCES))
-    project = source / "pyproject.toml"
-    text, count = re.subn(r'(?m)^version = "[^"]+"$', f'version = "{NEXT}"', project.read_text())
+    script = source / "scripts/version.py"
+    text, count = re.subn(r'(?m)^RELEASE = "[^"]+"', f'RELEASE = "{NEXT}"', script.read_text())
     assert count == 1
-    project.write_text(text)
+    script.write_text(text)
     return source
 
 

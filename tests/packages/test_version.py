@@ -1,0 +1,86 @@
+"""The version of a build: only a release lacks the revision, and later builds sort later."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.version import Version
+
+from scripts.version import RELEASE, debian
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("processes")
+
+
+class Sources:
+    """A repository with the script that says the version."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "scripts").mkdir()
+        shutil.copy(ROOT / "scripts/version.py", folder / "scripts")
+
+    def git(self, *words: str, at: int = 0) -> str:
+        """Run git, at a time in seconds."""
+        moment = f"{1_800_000_000 + at} +0200"
+        identity = {
+            f"GIT_{who}_{what}": "t@t"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        environment = {**os.environ, **identity, "GIT_COMMITTER_DATE": moment}
+        return subprocess.run(
+            ["git", *words],
+            cwd=self.folder,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    def commit(self, at: int) -> str:
+        """Make a commit, and return its short revision."""
+        self.git("add", ".")
+        self.git("commit", "--allow-empty", "--message", "change", at=at)
+        return self.git("rev-parse", "--short", "HEAD")
+
+    def version(self, *options: str, **environment: str) -> str:
+        """Return what the script says."""
+        script = self.folder / "scripts/version.py"
+        return subprocess.run(
+            [sys.executable, script, *options],
+            env={**os.environ, **environment},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+
+def test_builds_between_releases_have_their_revision_and_sort_by_time(tmp_path: Path) -> None:
+    sources = Sources(tmp_path)
+    assert sources.version() == RELEASE  # as of a source archive
+    assert sources.version(HEADGATE_VERSION="1.2.dev3+gabc") == "1.2.dev3+gabc"  # as of an image
+    sources.git("init", "--quiet")
+    found = [sources.version(PATH="")]  # without git
+    assert found == [f"{RELEASE}.dev0+unknown"]
+    for at in (0, 1, 86_400):
+        revision = sources.commit(at)
+        found.append(sources.version())
+        assert found[-1].endswith(f"+g{revision}")
+        assert sources.version("--debian") == debian(found[-1])
+    assert found[1].startswith(f"{RELEASE}.dev20270115080000+g")
+    sources.git("tag", f"v{RELEASE}")
+    found.append(sources.version())
+    assert found[-1] == RELEASE
+    assert sorted(found, key=Version) == found
+    for older, newer in itertools.pairwise(f"{debian(one)}-1+deb12" for one in found):
+        subprocess.run(["dpkg", "--compare-versions", older, "lt", newer], check=True)
