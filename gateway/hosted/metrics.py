@@ -110,7 +110,7 @@ OF_STREAMS: dict[Metric, Callable[[Mapping[Fate, int]], float]] = {
 _CHANGED = "histories_"  # in the name of a number that a log tells; then whether writes are lost
 HISTORIES = counter(
     "headgate_log_histories_total",
-    "Restarts and failovers of Redis, by whether data stored through this gateway are lost.",
+    "Restarts and failovers of Redis, by whether data stored through any gateway are lost.",
     *("route", "lost"),
 )
 _RESULTS = ("stored", "duplicate", "refused", "failed")
