@@ -113,7 +113,7 @@ class WrittenAnswer(LiveAnswer):
             self._state = rest_of.progress
             self.counts.usage = self._state.usage
             self._appended_to = rest_of.end.tail
-            self._note(b"", rest_of.end.tail)
+            self._note((), rest_of.end.tail)
             self._set_response(rest_of.head)
 
     @property
@@ -248,7 +248,7 @@ class WrittenAnswer(LiveAnswer):
         if self._head_entry is not None:  # without it nobody would find the events
             await self._head_entry
             self._head_entry = None
-        self._note(data, parse_offset(stored.next_offset, "the tail").position)
+        self._note(parts, parse_offset(stored.next_offset, "the tail").position)
 
     async def _end(
         self,
@@ -320,8 +320,8 @@ class WrittenAnswer(LiveAnswer):
         is_ours = bool(stored.stored) or not any(appended)  # another end may be as long as this one
         if not is_ours or end != self._appended_to + sum(map(len, events)):
             raise ClaimLost("another gateway has ended the answer")
-        for event in events:
-            self._note(event, end)
+        if events:
+            self._note(events, end)
 
     def _end_entry(
         self,
@@ -353,7 +353,7 @@ class WrittenAnswer(LiveAnswer):
             self._cut, self.is_left = ServerStopping(LEFT), True
         if end is None:
             return "aborted"
-        self._note(b"", end.position)
+        self._note((), end.position)
         self.counts.count_elsewhere = True
         return end.outcome
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from gateway.errors import StreamGone
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import EarlyEnd
-from gateway.models.sse_events import with_id, with_ids
+from gateway.models.sse_events import events_of, with_id, with_ids
 from gateway.protocol.bodies.sse import HEARTBEAT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.models.left.unread import AnswerReading
     from gateway.models.stored import Answer
@@ -42,10 +42,11 @@ class AnswerBody:
 
         If it `is_folded`, neighbouring deltas are joined in what is stored already.
         """
+        self.position = position  # sent up to it
+        self.offset_of = offset_of
         self._answer = answer
         self._streams = streams
-        self._position = position
-        self._offset_of = offset_of
+        self._write: Callable[[bytes], bool] | None = None
         self._longest_s = longest_s
         self._is_folded = is_folded
         self._is_refused = False
@@ -55,6 +56,17 @@ class AnswerBody:
         """End the body with an event which says that its client may not read on."""
         self._is_refused = True
         self._answer.wake_readers()
+
+    def push_to(self, write: Callable[[bytes], bool]) -> None:
+        """Write events with `write` that come while the next part is awaited."""
+        self._write = write
+
+    def push(self, events: bytes, position: int) -> bool:
+        """Send the next events, up to a position; return whether the client keeps up."""
+        if self._write is None or not self._write(events):
+            return False
+        self.position = position
+        return True
 
     def parts(self) -> AsyncIterator[bytes]:
         """Return an iterator over whole events. Raises HeadgateError if the log cannot be read."""
@@ -70,64 +82,63 @@ class AnswerBody:
         """Yield the events behind the position."""
         time = asyncio.get_running_loop().time
         until = time() + self._longest_s if self._longest_s else None
-        answer, position = self._answer, self._position
+        answer = self._answer
         while until is None or time() < until:
             if self._is_refused:
                 path = answer.request.path
                 yield dialect_of(path).failure_event(path, REFUSED, answer.next_number())
                 return
             is_over = answer.is_over  # before the read: what is appended after it is read next time
-            unread = answer.position - position
+            begin = self.position
+            unread = answer.position - begin
             if unread > 0:
-                data = (await self._bytes_after(position))[:unread]  # reads end after whole events
-                events = with_ids(data, position, self._offset_of)
-                position += len(data)
+                found = answer.latest_after(begin) or await self._read(begin, unread)
+                events = with_ids(found, begin, self.offset_of)
+                self.position += sum(map(len, found))
             elif is_over and unread < 0:
                 raise StreamGone("the log has lost what was sent of the answer")
             elif is_over:
                 break
             else:
-                events = await self._waited_beyond(position, until)
+                events = await self._waited(until)
             if events:
                 yield events
         else:
             if self._reading is not None:  # its time is over, and its client will be back
                 self._reading.is_ended_here = True
 
-    async def _bytes_after(self, position: int) -> bytes:
-        """Return stored bytes after a position. Raises HeadgateError."""
-        data = self._answer.bytes_after(position)
-        if data is None:
-            data = await self._streams.read(self._answer.name, self._offset_of(position))
-        return data
+    async def _read(self, position: int, longest: int) -> Sequence[bytes]:
+        """Return stored events after a position, which are not longer. Raises HeadgateError."""
+        data = await self._streams.read(self._answer.name, self.offset_of(position))
+        return [*events_of(data[:longest])]  # reads end after whole events
 
-    async def _waited_beyond(self, position: int, until: float | None) -> bytes:
-        """Return b"" once there are bytes behind a position, or the answer or the time is over.
+    async def _waited(self, until: float | None) -> bytes:
+        """Return b"" once there are events to read, or the answer or the time is over.
 
         After a silence return a comment for the client. It comes between events, because the
         beginning of one is not sent before its end.
         """
         answer = self._answer
         if until is None:  # a time-out for each event would take a twentieth of all time
-            await answer.wait_beyond(position)
+            await answer.wait_beyond(self.position, self)
         else:
             try:
                 async with asyncio.timeout_at(until):
-                    await answer.wait_beyond(position)
+                    await answer.wait_beyond(self.position, self)
             except TimeoutError:
                 return b""
-        return b"" if answer.position > position or answer.is_over else HEARTBEAT
+        return b"" if answer.position > self.position or answer.is_over else HEARTBEAT
 
     async def _folded(self) -> AsyncIterator[bytes]:
         """Yield the events that are stored already, folded; those that follow come as they are."""
         end = self._answer.position
-        while self._position < end and not self._is_refused:
-            part = await self._streams.folded(self._answer.name, self._position)
+        while self.position < end and not self._is_refused:
+            part = await self._streams.folded(self._answer.name, self.position)
             events = [event for event in part.events if event.end <= end]
             if not events:
                 return
-            self._position = events[-1].end
-            yield b"".join(with_id(event.data, self._offset_of(event.end)) for event in events)
+            self.position = events[-1].end
+            yield b"".join(with_id(event.data, self.offset_of(event.end)) for event in events)
 
     def release(self) -> None:
         """Do nothing: the answer goes on without this reader."""

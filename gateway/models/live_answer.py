@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import EarlyEnd
-from gateway.models.recent_events import RecentEvents
-from gateway.models.sse_events import events_of
+from gateway.models.sse_events import with_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from gateway.errors import HeadgateError
     from gateway.models.left.unread import AnswerReaders
     from gateway.models.record import Outcome, RequestEntry, ResponseEntry
@@ -25,6 +26,16 @@ class WholeResponse(NamedTuple):
 
     head: ResponseEntry
     body: bytes
+
+
+class AnswerReader(Protocol):
+    """A reader that has the events of an answer up to `position`."""
+
+    position: int
+    offset_of: Callable[[int], str]
+
+    def push(self, events: bytes, position: int, /) -> bool:
+        """Take the next events, with ids, up to a position; return False if it has to read them."""
 
 
 class LiveAnswer(ABC):
@@ -41,19 +52,15 @@ class LiveAnswer(ABC):
         self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
             asyncio.get_running_loop().create_future()
         )
-        self._recent = RecentEvents(request.position)
-        self._waiting: list[asyncio.Future[None]] = []
+        self.position = request.position  # the end of the durable bytes
+        self._latest: Sequence[bytes] = ()  # durable events
+        self._waiting: dict[asyncio.Future[None], AnswerReader | None] = {}
         self._task: asyncio.Task[None] | None = None
         self._noted_at = 0.0  # when readers were last notified (loop time)
         self._silence: asyncio.TimerHandle | None = None  # while there are readers
         self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
         self.readers: AnswerReaders | None = None  # where it is stopped once it has none
         self.frees_key = False  # once it is over, its key begins another answer
-
-    @property
-    def position(self) -> int:
-        """The end of the durable bytes."""
-        return self._recent.position
 
     @property
     @abstractmethod
@@ -84,31 +91,37 @@ class LiveAnswer(ABC):
         """
         return await asyncio.shield(self.response)  # others wait for it, too
 
-    def bytes_after(self, position: int) -> bytes | None:
-        """Return the durable bytes after `position`; None if they are not in memory any more."""
-        return self._recent.after(position)
+    def latest_after(self, position: int) -> Sequence[bytes]:
+        """Return the latest durable events if they begin at `position`, else nothing."""
+        return self._latest if self.position - sum(map(len, self._latest)) == position else ()
 
-    async def wait_beyond(self, position: int) -> None:
+    async def wait_beyond(self, position: int, reader: AnswerReader | None = None) -> None:
         """Return once there are durable bytes after `position`, or the answer is over.
 
-        Return also at each `sse_heartbeat` of silence: the reader sends a comment. Raises
-        HeadgateError if it is not known here how it ends.
+        A `reader` that keeps up is pushed them, and goes on waiting. Return also at each
+        `sse_heartbeat` of silence: the reader sends a comment. Raises HeadgateError if it is not
+        known here how it ends.
         """
         if self.position > position or self.is_over:
             return
         if self._cut is None:
-            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiting)
+            loop = asyncio.get_running_loop()
+            waiting: asyncio.Future[None] = loop.create_future()
+            self._waiting[waiting] = reader
             if self._silence is None:
-                self._watch_silence(asyncio.get_running_loop().time())
-            await waiting
+                self._watch_silence(loop.time())
+            try:
+                await waiting
+            finally:
+                self._waiting.pop(waiting, None)
+        position = position if reader is None else reader.position
         if self._cut is not None and self.position <= position:
             raise self._cut
 
     @property
     def has_readers(self) -> bool:
         """True while readers that have all durable bytes wait for more."""
-        return any(not waiting.done() for waiting in self._waiting)
+        return bool(self._waiting)
 
     def _watch_silence(self, since: float) -> None:
         """Look a heartbeat after `since` (loop time) whether readers have had nothing meanwhile.
@@ -137,27 +150,37 @@ class LiveAnswer(ABC):
         self._noted_at = asyncio.get_running_loop().time()
         if self._silence is not None and self.is_over:
             self._silence.cancel()
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        for waiting in list(self._waiting):
+            self._wake(waiting)
 
-    def _note(self, events: bytes, position: int) -> None:
-        """Note durable events that end at `position`."""
-        self._recent.add(events, position)
-        self.wake_readers()
+    def _wake(self, waiting: asyncio.Future[None]) -> None:
+        del self._waiting[waiting]
+        if not waiting.done():
+            waiting.set_result(None)
+
+    def _note(self, events: Sequence[bytes], position: int) -> None:
+        """Note durable events that end at `position`, and push them to the readers that wait."""
+        self.position, self._latest = position, events
+        self._noted_at = asyncio.get_running_loop().time()
+        begin, numbered = position - sum(map(len, events)), b""
+        for waiting, reader in list(self._waiting.items()):
+            if reader is not None and reader.position == begin:
+                numbered = numbered or with_ids(events, begin, reader.offset_of)
+                if numbered and reader.push(numbered, position):
+                    continue
+            self._wake(waiting)
 
     def _note_deleted(self) -> None:
         """Let the readers of the answer raise an error, since its end cannot be stored."""
         if not self.request.is_plain:
             path = self.request.path
             event = dialect_of(path).failure_event(path, DELETED, self.next_number())
-            self._note(event, self.position + len(event))
+            self._note([event], self.position + len(event))
 
     def next_number(self) -> int:
-        """Return the sequence number after that of the last event, as far as that is in memory."""
+        """Return the sequence number after that of the last event, if that is in memory."""
         state = dialect_of(self.request.path).state_of(self.request.path)
-        for event in events_of(self._recent.events):
+        for event in self._latest:
             state.add(event)
         return state.next_number
 

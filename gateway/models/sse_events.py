@@ -11,7 +11,7 @@ from gateway.protocol.bodies.content import event_ends
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 # The longest that providers send hold an image in base64, of some megabytes.
 LONGEST_EVENT = 16 << 20
@@ -112,14 +112,16 @@ def is_cut_json(data: bytes) -> bool:
     return False
 
 
-def with_ids(events: bytes, position: int, offset_of: Callable[[int], str]) -> bytes:
+def with_ids(events: Sequence[bytes], position: int, offset_of: Callable[[int], str]) -> bytes:
     """Return whole events, the first at `position`, each with the offset after it as its id.
 
     `offset_of` returns the offset of a position in the stream.
     """
-    ends = accumulate(map(len, found := [*events_of(events)]), initial=position)
+    if len(events) == 1:
+        return with_id(events[0], offset_of(position + len(events[0])))
+    ends = accumulate(map(len, events), initial=position)
     next(ends)
-    return b"".join(map(with_id, found, map(offset_of, ends)))
+    return b"".join(map(with_id, events, map(offset_of, ends)))
 
 
 def with_id(event: bytes, offset: str) -> bytes:

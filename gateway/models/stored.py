@@ -21,12 +21,12 @@ from gateway.models.sse_events import events_of
 from gateway.models.streams import ClaimLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
     from gateway.models.dialects.contract import EarlyEnd
     from gateway.models.left.unfinished import UnfinishedAnswer
-    from gateway.models.live_answer import LiveAnswer
+    from gateway.models.live_answer import AnswerReader, LiveAnswer
     from gateway.models.record import (
         AnswerRecord,
         Outcome,
@@ -61,12 +61,12 @@ class StoredAnswer(NamedTuple):
         return True
 
     @staticmethod
-    def bytes_after(_position: int) -> bytes | None:
-        """Return None: none of it is in memory."""
-        return None
+    def latest_after(_position: int) -> Sequence[bytes]:
+        """Return nothing: none of it is in memory."""
+        return ()
 
     @staticmethod
-    async def wait_beyond(_position: int) -> None:
+    async def wait_beyond(_position: int, _reader: AnswerReader) -> None:
         """Return at once."""
 
     @staticmethod

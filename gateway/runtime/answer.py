@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.cache.rendered import RenderedChunk
     from gateway.protocol.responses import Response
@@ -19,6 +19,14 @@ class BodySource(Protocol):
 
     def release(self) -> None:
         """Give up the rest of the body."""
+
+
+@runtime_checkable
+class PushingSource(BodySource, Protocol):
+    """A body whose parts may also come while the next one is awaited."""
+
+    def push_to(self, write: Callable[[bytes], bool], /) -> None:
+        """Write such parts with `write`; one for which it returns False is yielded."""
 
 
 class RelayedResponse(NamedTuple):

@@ -69,7 +69,7 @@ def test_an_event_longer_than_the_bound_is_refused() -> None:
 
 def test_each_event_has_the_offset_of_its_end_as_id_after_its_own_lines() -> None:
     events = b"data: a\n\ndata: bc\r\r"
-    assert with_ids(events, 100, str) == b"data: a\nid: 109\n\ndata: bc\nid: 119\n\n"
+    assert with_ids([*events_of(events)], 100, str) == b"data: a\nid: 109\n\ndata: bc\nid: 119\n\n"
 
 
 BLOCKS = {
@@ -110,7 +110,7 @@ def test_openai_s_decoder_gets_from_numbered_events_the_data_that_parsers_get(
 
     sent = b"".join(blocks)
     expected = [data for _, data in map(event_fields, events_of(sent)) if data is not None]
-    body = with_ids(sent, 0, str)
+    body = with_ids([*events_of(sent)], 0, str)
     assert [it.data.encode() for it in SSEDecoder().iter_bytes(iter([body]))] == expected
 
 

@@ -24,6 +24,7 @@ from gateway.models import record
 from gateway.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.models.record import EndEntry, ResponseEntry, StopEntry
 from gateway.models.shared.watched_record import entries_from, look_again
+from gateway.models.sse_events import events_of
 from gateway.streams.reload_queue import RELOAD_S
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class FollowedAnswer(LiveAnswer):
     def _end(self, entry: EndEntry) -> None:
         self._outcome = entry.outcome
         if self._head is not None:
-            self._note(b"", entry.position)
+            self._note((), entry.position)
             self._set_response(self._head)
         elif isinstance(entry.refusal, record.UnstoredResponse):
             self._pass_on(entry.refusal)
@@ -194,7 +195,7 @@ class FollowedAnswer(LiveAnswer):
             length = record.parting_in(data)
             self._is_parted = length < len(data)
         if length:
-            self._note(data[:length], end - len(data) + length)
+            self._note([*events_of(data[:length])], end - len(data) + length)
 
     def _catch_up(self) -> None:
         self._is_behind = False
@@ -220,7 +221,7 @@ class FollowedAnswer(LiveAnswer):
         self._stream_id = end.stream_id
         if not self.request.is_in_named_stream:
             if end.tail > self.position:
-                self._note(b"", end.tail)  # its readers read the log
+                self._note((), end.tail)  # its readers read the log
             return
         async for data, position in self.streams.chunks(self.name, self.position, end):
             self._take(data, position)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
@@ -16,6 +17,7 @@ from gateway.cache.rendered import RenderedChunk
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
 from gateway.protocol.responses import Response
+from gateway.runtime.answer import PushingSource
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
@@ -186,12 +188,13 @@ class Relay:
 
         Raises ConnectionResetError.
         """
+        if isinstance(self._source, PushingSource):
+            self._source.push_to(partial(self._push, client))
         try:
             async for part in self._source.parts():
                 if client.transport is None:
                     raise ConnectionResetError("the client is gone")
-                client.write(http1.chunk(part) if self._chunked else part)
-                self.sent += len(part)
+                self._write(client, part)
                 if client.writing_paused:
                     # One that receives nothing would hold a request at the origin for ever.
                     async with asyncio.timeout(self._timeout_s):
@@ -206,6 +209,17 @@ class Relay:
             raise
         if self._chunked and client.transport is not None:
             client.write(http1.LAST_CHUNK)
+
+    def _push(self, client: PartsWriter, part: bytes) -> bool:
+        """Write a part to a client that keeps up; return whether it does."""
+        if client.transport is None or client.writing_paused:
+            return False
+        self._write(client, part)
+        return True
+
+    def _write(self, client: PartsWriter, part: bytes) -> None:
+        client.write(http1.chunk(part) if self._chunked else part)
+        self.sent += len(part)
 
 
 def _cut(client: PartsWriter) -> None:
