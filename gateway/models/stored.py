@@ -66,7 +66,7 @@ class StoredAnswer(NamedTuple):
         return ()
 
     @staticmethod
-    async def wait_beyond(_position: int, _reader: AnswerReader) -> None:
+    async def wait_beyond(_position: int, _reader: AnswerReader | None = None) -> None:
         """Return at once."""
 
     @staticmethod

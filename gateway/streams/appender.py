@@ -137,12 +137,13 @@ class Appender:
         if active.state is None:
             self._load(active)
             return
+        now = self._table.clock()
         try:
-            state = self._table.present(active)
+            state = self._table.present(active, now)
         except HeadgateError as refusal:
             self._refuse_waiting(active, refusal, confirmed)
             return
-        batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
+        batch = AppendBatch(state, active.producers, now, self._retention)
         decided = self._decided_by(batch, active)
         change = batch.change() or _repeated(self._table.log, state, decided)
         if change is None:

@@ -47,9 +47,9 @@ class Deadlines(abc.ABC):
         self.observers: list[Callable[[str], None]] = []
         self.uses: dict[str, Callable[[], None]] = {}  # called at each use of the stream at a path
 
-    def now(self, active: ActiveStream) -> ClockReading:
+    def now(self, active: ActiveStream, reading: ClockReading | None = None) -> ClockReading:
         """Return the time by which the stream's deadline counts, less its grace."""
-        now = self._clock()
+        now = reading or self._clock()
         if active.grace_s:
             return now._replace(steady=now.steady - active.grace_s)
         return now
@@ -146,8 +146,8 @@ class SoleDeadlines(Deadlines):
         known = active.state
         if (
             known is not None
-            and _is_counted_alike(known, state)
             and (known.deadline or 0.0) > (state.deadline or 0.0)
+            and _is_counted_alike(known, state)
         ):
             active.written_deadline = state.deadline
             return msgspec.structs.replace(state, deadline=known.deadline)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from gateway.backends.contract import LoadedStream, Log
+    from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import Caches
     from gateway.streams.stream_clock import StreamClock
@@ -132,14 +133,17 @@ class StreamTable(ActiveStreams):
             self._forget(active)  # the change is applied in part
             raise
 
-    def present(self, active: ActiveStream) -> StreamState:
-        """Return the loaded stream's state for a client; raises HeadgateError if it is gone."""
+    def present(self, active: ActiveStream, now: ClockReading | None = None) -> StreamState:
+        """Return the loaded stream's state for a client; raises HeadgateError if it is gone.
+
+        A caller that has just read the clock passes its reading.
+        """
         state = active.state
         if state is not None and state.deadline is None and not state.soft_deleted:
             return state  # it never ends by itself
         if active.follower is not None and active.follower.has_readers:
             self.deadlines.touch(active)  # a stream with live readers is in use (section 5.1)
-        return present(active.state, self.deadlines.now(active))
+        return present(active.state, self.deadlines.now(active, now))
 
     @override
     def apply(self, change: Change) -> None:

@@ -13,7 +13,7 @@ from gateway.models.dialects.responses import EventHead, event_head, response_id
 from gateway.models.provider.client import body_parts
 from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.models.provider.responses import is_storable
-from gateway.models.sse_events import BOM, WholeEvents, event_fields, is_cut_json
+from gateway.models.sse_events import BOM, WholeEvents, event_fields, events_of, is_cut_json
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class AnswerEvents:
             if not await self._is_resumed(lost):
                 break
         if rest := _completed(splitter.rest()):
-            yield [rest]
+            yield [*events_of(rest)]
 
     async def _events_of_response(self, splitter: WholeEvents) -> AsyncGenerator[list[bytes]]:
         """Yield the events of one response that have not come before."""
