@@ -35,7 +35,7 @@ def of_case(case: Case, series: dict[str, str]) -> Judged:
     return Judged(case.name, series, case.settings, 60, steps)
 
 
-# Days in steps of minutes take minutes; each rule with such a window has a shorter one, too.
+# Days in steps of minutes take minutes: what needs them is played in Prometheus alone.
 LONGEST_MIN = 500
 
 

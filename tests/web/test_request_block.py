@@ -35,6 +35,7 @@ async def test_a_request_with_cached_fields_is_not_parsed_again_for_another_targ
         "Authorization: Bearer a",
         "Cookie: a=b",
         "X-Api-Key: a",
+        "Proxy-Authorization: Basic a",
         "Stream-Closed: true",
         pytest.param("CF-Ray: a\r\ncf-ray: b", id="an-own-field-twice"),
         pytest.param("X-Request-Id:a", id="an-own-field-in-another-form"),

@@ -27,7 +27,7 @@ from gateway.telemetry.access_log import Outcome
 from gateway.web import accounting
 from gateway.web.connections.connection_state import TAKEN
 from gateway.web.requests.aging_table import AgingTable
-from gateway.web.requests.blocks import MOST_BLOCKS, Blocks, KnownRequest
+from gateway.web.requests.blocks import FOR_PROXIES, MOST_BLOCKS, Blocks, KnownRequest
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import ShortAdmission, plain_get
@@ -120,6 +120,8 @@ class FastPath:
         longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
         if len(head) > longest or any(name in headers for name in OWN_FIELDS):
             return  # it would not come again
+        if FOR_PROXIES in headers:
+            return
         fields = headers if principal is None else get.headers
         if any(identity.identifies(fields) for identity in self._identities):
             return

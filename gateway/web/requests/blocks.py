@@ -44,8 +44,10 @@ MOST_FIELDS = 32  # of a remembered block: parsed, each takes 300 bytes; browser
 _LINE = re.compile(rb"(GET|HEAD|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
 _LONGEST_LINE = 4096  # at most as long as the parser accepts
 # Requests with these are not remembered: they change how a body is framed or sent. And the
-# permission to close a stream may depend on whether the request has a body.
-_UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", CLOSED)
+# permission to close a stream may depend on whether the request has a body. A credential for a
+# proxy tells nothing here, and is not to be in memory.
+FOR_PROXIES = "Proxy-Authorization"
+_UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", CLOSED, FOR_PROXIES)
 _NAMES = {name.lower().encode(): name for name in OWN_FIELDS}
 
 
