@@ -187,8 +187,8 @@ async def test_the_query_goes_on_byte_by_byte(
 async def test_a_websocket_is_answered_404_and_no_upstream_is_called(
     http: ClientSession, upstream: Upstream, gateway: Headgate
 ) -> None:
-    fields = {"Upgrade": "WebSocket", "Connection": "Upgrade"}
-    async with create(http, gateway, upstream.url, "GET", **fields) as refused:
+    upgrade = create(http, gateway, upstream.url, "GET", Upgrade="WebSocket", Connection="Upgrade")
+    async with upgrade as refused:
         assert refused.status == 404
         assert "over HTTP" in await refused.text()
     assert not upstream.requests

@@ -151,6 +151,9 @@ class SharedLog(GatedLog, Sharing):
     def unfollow(self, path: str) -> None:
         self.followed.append(f"-{path}")
 
+    async def followers(self, path: str) -> int:
+        return 1
+
     def can_commit_together(self, changes: Sequence[Change]) -> bool:
         return not self.apart or len({change.state.path for change in changes}) < 2
 

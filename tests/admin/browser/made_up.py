@@ -36,6 +36,7 @@ from admin.model.settings import (
     Configuration,
     PendingChange,
     PendingConfiguration,
+    ReloadDone,
     RoutePlan,
     SettingView,
     WatchedFileState,
@@ -543,9 +544,9 @@ class MadeUpReloads(ConsoleReloads):
         self.problems: tuple[str, ...] = ()
         self.refusals: tuple[str, ...] = ()
 
-    async def reload(self) -> tuple[str, ...]:
+    async def reload(self) -> ReloadDone:
         self.done.append(("reload",))
-        return ("/v1/stream",)
+        return ReloadDone(("/v1/stream",), ())
 
     async def pending(self) -> PendingConfiguration:
         file = "/etc/headgate/headgate.toml"
