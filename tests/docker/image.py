@@ -193,7 +193,8 @@ class Build:
 
     def _arg(self, words: str) -> None:
         name, _, default = words.partition("=")
-        self._arguments[name] = self._given.get(name, default)
+        usual = self._pairs(f"{name}={default}")[name]
+        self._arguments[name] = self._given.get(name, usual)
 
     def _workdir(self, words: str) -> None:
         self._image.folder = words
