@@ -27,6 +27,7 @@ from gateway.settings import Settings
 from gateway.settings.alert_webhook import webhook_key
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.monitoring.configurations import EVERYTHING
+from tests.support.certificates import Authority
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, run
@@ -450,11 +451,17 @@ def threaded() -> Iterator[OtherProcess]:
     server.server_close()
 
 
-def broken_gateway(secret: str, threaded: OtherProcess) -> Headgate:
-    """Return a gateway of two workers with an origin that is down, which has a webhook."""
+EXPIRED = "HeadgateCertificateExpired"  # which is told of as soon as it is seen twice
+
+
+def expired_gateway(secret: str, threaded: OtherProcess, folder: Path) -> Headgate:
+    """Return a gateway of two workers with an expired certificate, which has a webhook."""
     server = Headgate()
-    server.serve_routes({"prefix": "/broken", "origin": f"http://127.0.0.1:{free_port()}"})
+    server.serve_routes({"prefix": "/edge", "origin": f"http://127.0.0.1:{free_port()}"})
+    paths = Authority.of(folder).issue(begins_in_days=-2, days=-0.01).write(folder)
     server.environment |= {
+        "HEADGATE_TLS_CERTIFICATE": str(paths.certificate),
+        "HEADGATE_TLS_KEY": str(paths.key),
         "HEADGATE_WORKERS": "2",
         "HEADGATE_ALERT_WEBHOOK": f"http://127.0.0.1:{threaded.port}/hook?token=s3cret",
         "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": secret,
@@ -464,27 +471,22 @@ def broken_gateway(secret: str, threaded: OtherProcess) -> Headgate:
 
 
 def first_message(server: Headgate, threaded: OtherProcess) -> Received:
-    """Let requests fail until there is a message."""
-
-    def has_message() -> bool:
-        ask(server.port, "GET", "/broken/s?offset=-1")
-        return not threaded.got.empty()
-
-    wait_until(has_message, "a message", server.output)
+    """Wait for a message."""
+    wait_until(lambda: not threaded.got.empty(), "a message", server.output)
     return threaded.got.get()
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(180)  # an alert needs two looks of the console after ten errors
+@pytest.mark.timeout(180)  # an alert needs two looks of the console
 def test_one_process_of_a_gateway_tells_of_an_alert_and_again_after_a_restart(
-    secret: str, threaded: OtherProcess
+    secret: str, threaded: OtherProcess, tmp_path: Path
 ) -> None:
-    server = broken_gateway(secret, threaded)
+    server = expired_gateway(secret, threaded, tmp_path)
     try:
         first = first_message(server, threaded)
         (instance,) = {it["labels"]["instance"] for it in first.told["alerts"]}
         assert instance.endswith(f":{server.port}")
-        assert ("HeadgateErrorBudgetBurnsFast", "firing") in first.states()
+        assert (EXPIRED, "firing") in first.states()
         shown = ask(server.admin_port, "GET", "/api/configuration").body.decode()
         assert "s3cret" not in shown + server.output()
         assert server.terminate() == 0
@@ -500,7 +502,7 @@ def test_one_process_of_a_gateway_tells_of_an_alert_and_again_after_a_restart(
         it["startsAt"]
         for message in (first, again)
         for it in message.told["alerts"]
-        if it["labels"]["alertname"] == "HeadgateErrorBudgetBurnsFast"
+        if it["labels"]["alertname"] == EXPIRED
     )
     assert began < begins
     assert "resolved" not in {status for _, status in again.states()}

@@ -27,6 +27,7 @@ def test_an_application_in_a_module_opens_for_each_client(turn):
 
 
 @pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(180)  # it imports everything in a process of its own
 def test_the_fixture_on_the_page_about_testing_serves_its_test(tmp_path: Path) -> None:
     page = (ROOT / "docs/client/testing.md").read_text()
     conftest, application = re.findall(r"```python\n(.*?)```", page, re.S)

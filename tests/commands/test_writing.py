@@ -117,7 +117,7 @@ def test_create_from_a_missing_fork_source_names_the_source(
             id="a-fork-offset",
         ),
         (["create", "--content-type", "?"], "--content-type is malformed"),
-        (["create", "--ttl", "99999999999999"], "--ttl must be"),
+        (["create", "--ttl", "99999999999999"], "--ttl is at most"),
         pytest.param(
             ["append", "--data", "x", "--producer", ""],
             "--producer must have",

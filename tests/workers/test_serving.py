@@ -149,6 +149,8 @@ def test_readiness_names_the_workers_whose_origin_is_down() -> None:
             "worker 1": "ok",
             "worker 2": "ok",
             "origin /v1/stream": "ok",
+            "settings": "ok",
+            "clock": "ok",
         }
         origin.kill()
 
