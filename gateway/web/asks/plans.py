@@ -21,6 +21,7 @@ from gateway.web.requests.aging_table import AgingTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.hosted.route import HostedRoute
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.admission import RoutedTarget
     from gateway.web.asks.ask import Ask, AskingConnection
@@ -56,11 +57,17 @@ class Plans:
         if plan.fields.are_known:
             self._creations.add((plan.route, plan.fields), plan)
 
-    def ask(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+    def ask(
+        self,
+        connection: AskingConnection,
+        known: KnownRequest,
+        route: HostedRoute | None = None,
+    ) -> Ask | None:
         """Return the ask of a write that has a plan, and whose credential has not ended.
 
-        Return None while a ban, overload, a quota or the size of its body requires the handler. A
-        creation has been counted for its client, and is to be begun.
+        Return None while a ban, overload, a quota or the size of its body requires the handler, and
+        for a creation on another route than a given one. A creation that is returned has been
+        counted for its client, and is to be begun.
         """
         shared, limits, size = connection.shared, connection.shared.limits, len(known.body)
         most = min(limits.max_append, limits.max_pending_appends - limits.receiving_bytes)
@@ -69,7 +76,7 @@ class Plans:
         if shared.quotas.bounds_appends:
             return None
         if known.method == "PUT":
-            return self._creation(connection, known)
+            return self._creation(connection, known, route)
         key = known.path, known.fields
         plan = self._appends.fresh.get(key) or self._appends.find(key)
         if plan is None:
@@ -83,7 +90,9 @@ class Plans:
             principal.use.at = now
         return append_ask(plan, connection, known)
 
-    def _creation(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+    def _creation(
+        self, connection: AskingConnection, known: KnownRequest, route: HostedRoute | None
+    ) -> Ask | None:
         shared, path, fields = connection.shared, known.path, known.fields
         if "?" in path or len(path) > LONGEST_PATH:
             return None
@@ -93,7 +102,8 @@ class Plans:
             return None
         key = place.route, fields
         plan = self._creations.fresh.get(key) or self._creations.find(key)
-        if plan is None or place.is_control:
+        is_elsewhere = route is not None and place.route is not route
+        if plan is None or place.is_control or is_elsewhere:
             return None
         guard, principal = place.route.access.guard, plan.principal
         if guard is not None and principal is not None:

@@ -175,8 +175,8 @@ class Connection(BoundedConnection):
                 break
             if known.path != first.path and known.method != "PUT":
                 break
-            behind = fast.plans.ask(self, known)
-            if behind is None or behind.plan.route is not ask.plan.route:
+            behind = fast.plans.ask(self, known, ask.plan.route)
+            if behind is None:
                 break
             asks.append(behind)
             at = known.end
