@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.errors import StreamGone
 from gateway.models.dialects import dialect_of
 from gateway.models.dialects.contract import EarlyEnd
 from gateway.models.sse_events import events_of, with_id, with_ids
 from gateway.protocol.bodies.sse import HEARTBEAT
+from gateway.runtime.answer import PushingSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,7 +27,7 @@ REFUSED = EarlyEnd(
 )
 
 
-class AnswerBody:
+class AnswerBody(PushingSource):
     """The events of an answer from `position` on, up to its end."""
 
     def __init__(  # noqa: PLR0913 - an answer, and which part of it is sent to whom
@@ -57,6 +60,7 @@ class AnswerBody:
         self._is_refused = True
         self._answer.wake_readers()
 
+    @override
     def push_to(self, write: Callable[[bytes], bool]) -> None:
         """Write events with `write` that come while the next part is awaited."""
         self._write = write
@@ -68,6 +72,7 @@ class AnswerBody:
         self.position = position
         return True
 
+    @override
     def parts(self) -> AsyncIterator[bytes]:
         """Return an iterator over whole events. Raises HeadgateError if the log cannot be read."""
         return self._folded_first() if self._is_folded else self._as_stored()
@@ -140,5 +145,6 @@ class AnswerBody:
             self.position = events[-1].end
             yield b"".join(with_id(event.data, self.offset_of(event.end)) for event in events)
 
+    @override
     def release(self) -> None:
         """Do nothing: the answer goes on without this reader."""
