@@ -49,9 +49,9 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
     from gateway.settings.cross_checks.dangerous_settings import dangers
 
     try:
+        _check_certificates(settings)
         warnings = (
             *check_start(settings),
-            *_certificates(settings),
             *dangers(settings),
             *_not_durable(settings),
             *_event_types(settings),
@@ -69,20 +69,23 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         sys.exit(FAILED)
 
 
-def _certificates(settings: Settings) -> Iterator[str]:
-    """Raise StartError for a certificate that no client would accept; yield no warning.
+def _check_certificates(settings: Settings) -> None:
+    """Raise StartError for a certificate that no client would accept.
 
     A server starts with it all the same, if it has no other.
     """
+    listeners = [*filter(None, (settings.tls, settings.admin_tls))]
+    if not listeners:
+        return
     from urllib.parse import urlsplit
+
+    from gateway.tls.certificate import read_certificate
 
     # Behind a proxy, clients check the certificate of the proxy.
     is_public = not (settings.trusted_proxies or settings.front)
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
     hosts = settings.hosts or ((public,) if public else ())
-    for files in filter(None, (settings.tls, settings.admin_tls)):
-        from gateway.tls.certificate import read_certificate
-
+    for files in listeners:
         found = read_certificate(files.certificate)
         why = found.why_invalid(time.time())  # noqa: TID251 - there is no caller to hand one down
         if why is None and files.setting == "tls_certificate" and is_public and hosts:
@@ -91,7 +94,6 @@ def _certificates(settings: Settings) -> Iterator[str]:
                 why = f"is for {found.hosts or 'no host'}, and not for {' or '.join(names)}"
         if why is not None:
             raise StartError(f"{files.setting}: the certificate in {files.certificate} {why}")
-    yield from ()
 
 
 def _event_types(settings: Settings) -> Iterator[str]:
