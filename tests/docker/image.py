@@ -104,7 +104,7 @@ def built_image(folder: Path) -> Image:
             shutil.rmtree(place, ignore_errors=True)  # of a build that failed
             place.mkdir()
             copy_context(place / "context")
-            image = Build(place, {"REVISION": REVISION, "VERSION": VERSION}).image()
+            image = Build(place, {"REVISION": REVISION, "HEADGATE_VERSION": VERSION}).image()
             done.write_text(json.dumps(asdict(image)))
         return Image(**json.loads(done.read_text()))
 
@@ -193,8 +193,7 @@ class Build:
 
     def _arg(self, words: str) -> None:
         name, _, default = words.partition("=")
-        usual = self._pairs(f"{name}={default}")[name]
-        self._arguments[name] = self._given.get(name, usual)
+        self._arguments[name] = self._given.get(name, default)
 
     def _workdir(self, words: str) -> None:
         self._image.folder = words
