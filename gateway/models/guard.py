@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
 from gateway.models.provider.client import KEY_FIELDS
-from gateway.protocol.http.header_names import TOKEN_FIELD
-from gateway.protocol.responses import OWN_FIELDS, REQUEST_HEADERS
+from gateway.protocol.http.header_names import PROVIDER_KEYS, TOKEN_FIELD
+from gateway.protocol.responses import HEADGATE_FIELDS, REQUEST_HEADERS
 from gateway.runtime.route import PageFields
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from gateway.models.dialects.contract import Dialect
 
 # What the SDKs and callers send besides; a browser asks for User-Agent where it lets pages set it.
-_PAGE_FIELDS = f"{REQUEST_HEADERS}, Api-Key, User-Agent, X-Api-Key"
-_FAMILIES = (OWN_FIELDS, "anthropic-", "openai-", "x-stainless-")
+_PAGE_FIELDS = ", ".join((REQUEST_HEADERS, "User-Agent", *PROVIDER_KEYS))
+_FAMILIES = (HEADGATE_FIELDS, "anthropic-", "openai-", "x-stainless-")
 
 
 def page_fields(*, has_own_key: bool) -> PageFields:

@@ -34,7 +34,7 @@ REQUEST_HEADERS = (
     " Stream-Fork-Offset, Stream-Fork-Sub-Offset, Stream-Forked-From, Stream-Seq, Stream-TTL,"
     " Traceparent, Tracestate, X-Request-Id, X-Stream-Multi"
 )
-OWN_FIELDS = "headgate-"  # how the names of Headgate's own fields begin, in lower case
+HEADGATE_FIELDS = "headgate-"  # how the names of Headgate's own fields begin, in lower case
 RESPONSE_HEADERS = (
     "Age, Cache-Status, ETag, Location, Producer-Epoch, Producer-Expected-Seq,"
     " Producer-Received-Seq, Producer-Seq, Retry-After, Stream-Closed, Stream-Cursor,"

@@ -11,7 +11,7 @@ from gateway.access.principal import Principal
 from gateway.errors import NotOffered
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.http.paths import MCP, RESERVED
-from gateway.protocol.responses import METHODS, OWN_FIELDS, REQUEST_HEADERS
+from gateway.protocol.responses import HEADGATE_FIELDS, METHODS, REQUEST_HEADERS
 from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class PageFields(NamedTuple):
     """
 
     names: str = REQUEST_HEADERS
-    families: tuple[str, ...] = (OWN_FIELDS,)
+    families: tuple[str, ...] = (HEADGATE_FIELDS,)
     tokens: frozenset[str] = frozenset({"authorization"})
     may_be_signed: bool = False
     methods: str = METHODS

@@ -25,6 +25,7 @@ from gateway.models.provider.refusals import may_be_repeated, pause_s
 from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
 from gateway.origin.unreachable import why_unreachable
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
+from gateway.protocol.http.header_names import PROVIDER_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
 
 # Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
-KEY_FIELDS = frozenset({"api-key", "authorization", "x-api-key"})
+KEY_FIELDS = frozenset({"authorization", *map(str.lower, PROVIDER_KEYS)})
 # A position in a stream here, and fields that tell where the client is.
 _NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {"last-event-id", "origin", "referer"}
 _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)

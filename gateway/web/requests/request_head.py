@@ -13,7 +13,7 @@ from multidict import istr
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered, StreamNotFound
 from gateway.protocol.http.forwarding import SCHEME, is_utf8
-from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI
+from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI, PROVIDER_KEYS
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.http.target import canonical_target
 
@@ -50,7 +50,7 @@ _ONCE = tuple(
 # UTF-8 are Latin-1 or opaque (RFC 9110 section 5.5): nothing here depends on them.
 _TEXTS = re.compile(
     r"(?:headgate|mcp|producer|stream|upstream)-.+"
-    r"|authorization|idempotency-key|last-event-id|(?:x-)?api-key|x-stream-multi",
+    rf"|authorization|idempotency-key|last-event-id|x-stream-multi|{'|'.join(PROVIDER_KEYS)}",
     re.IGNORECASE,
 )
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
