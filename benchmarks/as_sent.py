@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.rounds import Plan
     from benchmarks.tools import Figures
 
-ID = "X-Request-Id: 6f1b2a63-0c3a-4a0e-8a2e-0a41b1f0c111"
+ID = "X-Request-Id: 6f1b2a63-0c3a-4a0e-8a2e-000-000000000"  # the load tool counts in its digits
 LEAN = "as lean as can be"
 LINES = {
     LEAN: "",

@@ -22,8 +22,9 @@
  * it goes: so every stream is as likely as any other, and what it has to hold can be told.
  *
  * `asleep` leaves the core while it waits, for a server that shares it. `with` and a header line
- * may come behind it, which is then sent with every request, and then `multi` and a number: so
- * many records are in one multi-append, each behind its length. */
+ * may come behind it, which is then sent with every request; in a read, its 000-000000000 is a
+ * number that no other request has. Then may come `multi` and a number: so many records are in one
+ * multi-append, each behind its length. */
 #include "wire.h"
 
 typedef struct {
@@ -138,7 +139,8 @@ static void prepare(request *r, const char *path) {
     r->length = (size_t)(length + (appending ? body_bytes : 0));
     r->text = allocate(r->length, 1);
     memcpy(r->text, head, (size_t)length);
-    if (missing) r->count = r->text + (strstr(head, COUNT) - head);
+    const char *count = strstr(head, COUNT);
+    if (count) r->count = r->text + (count - head);
     if (many) r->stream = r->text + (strstr(head, " HTTP/1.1") - head) - DIGITS;
     if (many) streams = number(strdup(many + 1), 1, 9999999);
     if (!appending || creating) return;
