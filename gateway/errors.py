@@ -186,19 +186,23 @@ class SequenceGap(HeadgateError):
 
 
 class BodyTooLarge(HeadgateError):
-    """The body is over `max_append` bytes."""
+    """The body is over `max_append` bytes, or over another bound."""
 
     code = "body_too_large"
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is over max_append, {limit} bytes")
+    def __init__(self, limit: int, bound: str = "max_append") -> None:
+        super().__init__(f"the body is over {bound}, {limit} bytes")
         self.limit = limit
 
 
 class CodingNotSupported(HeadgateError):
-    """The body is compressed, which is refused: it might be a decompression bomb."""
+    """The body has another content coding than the `taken` ones, of which "identity" is none."""
 
     code = "content_coding_not_supported"
+
+    def __init__(self, detail: str, taken: str = "identity") -> None:
+        super().__init__(detail)
+        self.taken = taken
 
 
 class RangeNotSatisfiable(HeadgateError):

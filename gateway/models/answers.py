@@ -353,7 +353,7 @@ class ModelAnswers:
         """Create the streams of an answer while its provider is called."""
         prompt = None
         if request.stores_prompt:
-            steps = record.prompt_of(answer.request, request.body)
+            steps = record.prompt_of(answer.request, request.body.decoded)
             prompt = await self.streams.route.table.turns.run(steps)
         creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
         try:

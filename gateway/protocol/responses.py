@@ -297,7 +297,7 @@ def _explained(error: errors.HeadgateError) -> str:
         case errors.RangeNotSatisfiable():
             lines = f"Content-Range: bytes */{error.size}\r\n"
         case errors.CodingNotSupported():
-            lines = "Accept-Encoding: identity\r\n"
+            lines = f"Accept-Encoding: {error.taken}\r\n"
         case errors.MethodNotAllowed():
             lines = f"Allow: {error.allowed or METHODS}\r\n"
         case _:

@@ -72,7 +72,7 @@ class ProxiedProvider:
 
     async def call(self, request: AnswerRequest) -> ServedResponse:
         """Return the response to a request once its head has come. Raises HeadgateError."""
-        origin, body = request.path, request.body or None
+        origin, body = request.path, request.body.sent or None
         response = await self.client.send(
             origin, request.method, request.target, request.fields, body
         )

@@ -5,10 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.errors import ClientLimitReached, HeadTooLarge, LimitReached, StreamLimit
+from gateway.errors import (
+    BodyTooLarge,
+    ClientLimitReached,
+    HeadTooLarge,
+    LimitReached,
+    StreamLimit,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.errors import HeadgateError
 
@@ -22,12 +28,15 @@ LIMITS = (
     *(
         "client_feeds",
         "head_size",
+        "passed_body",
         "stream_producers",
         "stream_size",
         "fork_depth",
         "stream_answers",
     ),
 )
+# Of a body that is sent on while it comes, and not kept: files for providers have up to 512 MB.
+LONGEST_PASSED = 512 << 20
 # One client may have started at most this share of the followed streams: otherwise a client with a
 # live read of each of max_feeds streams would leave no live reads to others.
 CLIENTS_SHARE = 4
@@ -87,6 +96,33 @@ class ServerLimits:
                 "max_pending_appends is reached by bodies that come or wait: try again"
             )
         self.receiving_bytes += size
+
+    @contextmanager
+    def receiving(self) -> Iterator[Callable[[int], None]]:
+        """Enter with what counts the bytes of a body's next part, up to the exit.
+
+        It raises BodyTooLarge, or LimitReached if all bodies are too long.
+        """
+        size = 0
+
+        def count(part: int) -> None:
+            nonlocal size
+            if size + part > self.max_append:
+                self.refused["max_append"] += 1
+                raise BodyTooLarge(self.max_append)
+            self.receive(part)
+            size += part
+
+        try:
+            yield count
+        finally:
+            self.receiving_bytes -= size
+
+    def check_passed(self, size: int) -> None:
+        """Raise BodyTooLarge if a body that is only passed on has more bytes than it may have."""
+        if size > LONGEST_PASSED:
+            self.refused["passed_body"] += 1
+            raise BodyTooLarge(LONGEST_PASSED, "what is passed on")
 
     @property
     def live_readers(self) -> int:

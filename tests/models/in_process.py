@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.model_parts import AnswerRoutes
-from gateway.models.provider.contract import AnswerRequest
+from gateway.models.provider.contract import AnswerRequest, RequestBody
 from gateway.settings import Settings
 from tests.models.serving import models
 
@@ -42,4 +42,4 @@ def request_of(key: str) -> AnswerRequest:
     """Return a request for an answer with an Idempotency-Key; it is the same for each key."""
     fields = CIMultiDict({"Content-Type": "application/json"})
     body = json.dumps({"model": "m", "stream": True}).encode()
-    return AnswerRequest(b"owner", key, CHAT, CHAT, fields, body, "m")
+    return AnswerRequest(b"owner", key, CHAT, CHAT, fields, RequestBody(body), "m")

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from gateway.errors import LogUnavailable, StreamBusy
 from gateway.models import record, sweep
 from gateway.models.left.unfinished import BACKGROUND_S
-from gateway.models.provider.contract import AnswerOwner, AnswerRequest
+from gateway.models.provider.contract import AnswerOwner, AnswerRequest, RequestBody
 from gateway.models.streams import ClaimLost
 from tests.models.answers import response, without_ids
 from tests.models.in_process import model_route
@@ -73,7 +73,7 @@ async def record_of(http: aiohttp.ClientSession, url: str) -> list[dict[str, Any
 async def left(provider: Provider, gateway: Serving) -> str:
     """Begin a background response by a route that goes away amid it; return its name."""
     fields, body = CIMultiDict[str](), b'{"stream":true}'
-    request = AnswerRequest(b"owner", "one", PATH, PATH, fields, body, "m", True)
+    request = AnswerRequest(b"owner", "one", PATH, PATH, fields, RequestBody(body), "m", True)
     provider.hold()
     provider.allow(SENT)
     async with model_route(provider, gateway) as route:
@@ -221,7 +221,9 @@ async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_kn
 async def test_an_answer_in_a_chat_goes_on_by_the_route_alone_that_began_it() -> None:
     def request(key: str, *, in_background: bool = True) -> AnswerRequest:
         fields, body = CIMultiDict[str](), b'{"stream":true}'
-        return AnswerRequest(b"o", key, PATH, PATH, fields, body, "m", in_background, "chat")
+        return AnswerRequest(
+            b"o", key, PATH, PATH, fields, RequestBody(body), "m", in_background, "chat"
+        )
 
     async with providing() as provider, serving() as gateway:
         provider.hold()

@@ -152,6 +152,7 @@ async def test_fields_go_on_except_those_of_the_hop_and_of_the_gateway(
         "TE": "trailers",
         "Proxy_Authorization": "Basic x",
         "Accept_Encoding": "gzip",
+        "Content_Encoding": "of-its-own",
         "X_Forwarded_For": "192.0.2.1",
         "X_Real_IP": "192.0.2.1",
         "Cookie": "headgate_session=1; theirs=2",
@@ -163,6 +164,7 @@ async def test_fields_go_on_except_those_of_the_hop_and_of_the_gateway(
     assert upstream.bodies == [b'{"a": 1}']
     assert got["authorization"] == "Bearer sk-upstream"
     assert got["content-type"] == "application/json"
+    assert got["content-encoding"] == "of-its-own"
     assert got["host"] == f"127.0.0.1:{upstream.port}"
     assert got["x-custom-header"] == "one"
     assert got["anthropic-version"] == "2023-06-01"

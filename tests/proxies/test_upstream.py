@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from gateway.model_parts import AnswerRoutes
 from gateway.models.answer import ABORTED, WrittenAnswer
-from gateway.models.provider.contract import AnswerRequest
+from gateway.models.provider.contract import AnswerRequest, RequestBody
 from gateway.settings import Settings
 from tests.proxies.serving import proxies, written
 from tests.proxies.upstream import serving
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 async def begun(route: AnswerRoute, url: str) -> WrittenAnswer:
     """Return an answer of the upstream at `url`, once its head has come."""
-    request = AnswerRequest(b"", None, url, "/", CIMultiDict(), b"", None, is_plain=True)
+    request = AnswerRequest(
+        b"", None, url, "/", CIMultiDict(), RequestBody(b""), None, is_plain=True
+    )
     answer = await route.answers.answer_to(request)
     await answer.wait_for_head()
     assert isinstance(answer, WrittenAnswer), "no answer is stored yet"

@@ -16,7 +16,7 @@ from gateway.errors import LimitReached
 from gateway.models import record
 from gateway.models.answer import StoredResponse
 from gateway.models.left.unfinished import BACKGROUND_S, is_awaited, may_go_on, unfinished
-from gateway.models.provider.contract import AnswerOwner, AnswerRequest
+from gateway.models.provider.contract import AnswerOwner, AnswerRequest, RequestBody
 from gateway.models.record import WaitEntry
 from gateway.models.shared.claims import Claim
 from gateway.models.streams import ClaimLost
@@ -96,7 +96,7 @@ class LeftAnswers:
             entry.path,
             entry.path,
             caller.fields,
-            b"",
+            RequestBody(b""),
             entry.model,
             in_background=True,
             account=caller.account,

@@ -37,7 +37,7 @@ class AnswerProvider(NamedTuple):
 
     async def call(self, request: AnswerRequest) -> ServedResponse:
         """Return the response to a request once its head has come. Raises HeadgateError."""
-        return await self.upstream.call(request.target, request.fields, request.body)
+        return await self.upstream.call(request.target, request.fields, request.body.sent)
 
     async def read_response(
         self, served: ServedResponse, request: AnswerRequest

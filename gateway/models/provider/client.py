@@ -6,6 +6,7 @@ import asyncio
 import random
 import ssl
 import weakref
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,13 +23,15 @@ from yarl import URL
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.models.provider.refusals import may_be_repeated, pause_s
+from gateway.models.provider.uploads import Upload
+from gateway.origin.connections import READING
 from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
 from gateway.origin.unreachable import why_unreachable
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.header_names import PROVIDER_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from aiohttp import StreamReader
     from multidict import CIMultiDict, MultiMapping
@@ -101,9 +104,9 @@ class ProviderClient:
             trust_env=False,
             skip_auto_headers=_NOT_ADDED,
             timeout=ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            auto_decompress=False,
             read_bufsize=1 << 16,
             response_class=ProviderResponse,
+            **READING,
         )
 
     async def close(self) -> None:
@@ -129,12 +132,12 @@ class ProviderClient:
         method: str,
         target: str,
         fields: MultiMapping[str],
-        body: bytes | AsyncIterable[bytes] | None,
+        body: bytes | Upload | None,
     ) -> ProviderResponse:
         """Send a request, and return the response once its head has come.
 
         Another server is tried only where nothing was sent to the first. Raises OriginUnreachable,
-        OriginTimeout, OriginBroken.
+        OriginTimeout, OriginBroken, or what has ended the body of an Upload.
         """
         for url in self.urls[:-1]:
             try:
@@ -202,7 +205,7 @@ class ProviderClient:
         method: str,
         target: str,
         fields: MultiMapping[str],
-        body: bytes | AsyncIterable[bytes] | None,
+        body: bytes | Upload | None,
     ) -> ProviderResponse:
         """Send a request to one server, and return the response once its head has come.
 
@@ -210,25 +213,29 @@ class ProviderClient:
         address may not be connected to.
         """
         assert self._session is not None, "it is opened at the start"
-        whole = f"{url}{target}"
+        whole, wait_s = f"{url}{target}", self._head_timeout_s
+        upload = body if isinstance(body, Upload) else None
         try:
-            async with asyncio.timeout(self._head_timeout_s):
-                response = await self._session.request(
-                    method,
-                    URL(whole, encoded=True) if whole.isascii() else whole,
-                    headers=fields,
-                    data=body,
-                    allow_redirects=False,
-                )
+            async with asyncio.timeout(wait_s) as clock:
+                with nullcontext() if upload is None else upload.timed_by(clock):
+                    response = await self._session.request(
+                        method,
+                        URL(whole, encoded=True) if whole.isascii() else whole,
+                        headers=fields,
+                        data=body if upload is None else upload.sent(wait_s),
+                        allow_redirects=False,
+                    )
         except TimeoutError as error:
-            sentence = f"{url} did not answer within {self._head_timeout_s:g} s"
+            sentence = f"{url} did not answer within {wait_s:g} s"
             raise OriginTimeout(sentence) from error
         except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
             if (refusal := refusal_in(error)) is not None:
                 raise refusal from error
-            why = why_unreachable(error, self._head_timeout_s)
+            why = why_unreachable(error, wait_s)
             raise OriginUnreachable(f"{url} {why}") from error
         except aiohttp.ClientError as error:
+            if upload is not None and upload.error is not None:
+                raise upload.error from None
             raise OriginBroken(f"{url} broke off before it answered") from error
         if response.status < HTTPStatus.OK:  # 101, or no status at all: what follows is no response
             response.close()

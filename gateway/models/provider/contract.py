@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from gateway.models.stored import Answer
 
 
+class RequestBody(NamedTuple):
+    """A body as it is sent on; one with a content coding is `plain` without it."""
+
+    sent: bytes
+    plain: bytes | None = None
+
+    @property
+    def decoded(self) -> bytes:
+        """The body without a content coding."""
+        return self.sent if self.plain is None else self.plain
+
+
 class AnswerRequest(NamedTuple):
     """A request for an answer: only its `owner` may join it, nobody if that is b"".
 
@@ -35,7 +47,7 @@ class AnswerRequest(NamedTuple):
     path: str
     target: str
     fields: CIMultiDict[str]
-    body: bytes
+    body: RequestBody
     model: str | None
     in_background: bool = False
     stream: str | None = None
@@ -56,7 +68,7 @@ class AnswerRequest(NamedTuple):
         """The digest by which equal requests are recognised; "" where none are joined."""
         if self.is_plain:
             return ""  # the URL may have a secret that could be guessed
-        return hashlib.sha256(self.target.encode() + b"\n" + self.body).hexdigest()
+        return hashlib.sha256(self.target.encode() + b"\n" + self.body.decoded).hexdigest()
 
 
 def owner_of_account(account: str) -> bytes:

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import AnswerTooLong
-from gateway.models.provider.client import body_parts
+from gateway.models.provider.client import ProvidedBody, body_parts
 from gateway.models.record import ResponseEntry
+from gateway.protocol import http1
+from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import end_to_end
 from gateway.protocol.responses import Response
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from gateway.models.provider.client import ProviderResponse
+    from gateway.runtime.answer import BodySource
 
 # A response that is no stream of events is kept whole, for all who wait for it.
 LONGEST_WHOLE = 16 << 20
@@ -36,6 +42,32 @@ def head_of(response: ProviderResponse) -> ResponseEntry:
     fields = end_to_end(response.headers, _NOT_STORED)
     lines = tuple((str(name), value) for name, value in fields.items() if _is_text(value))
     return ResponseEntry(response.status, lines)
+
+
+def relayed(
+    head: ResponseEntry,
+    added: Iterable[tuple[str, str]],
+    body: bytes | BodySource,
+    length: int | None,
+) -> RouteAnswer:
+    """Return a provider's response with some header fields added."""
+    names = {name.lower() for name, _ in head.fields}
+    lines = http1.field_lines((*head.fields, *added))
+    response = RelayedResponse(
+        head.status,
+        http1.status_line(head.status) + lines,
+        body,
+        length,
+        "date" not in names,
+        True,
+    )
+    return RouteAnswer(response, cache_status.OTHER_METHOD)
+
+
+def passed_on(response: ProviderResponse, on_end: Callable[[], None] | None = None) -> RouteAnswer:
+    """Return a provider's response whose body is passed on while it comes, with `on_end` after."""
+    length = http1.content_length(response.headers.get("Content-Length"))
+    return relayed(head_of(response), (), ProvidedBody(response, on_end), length)
 
 
 def _is_text(value: str) -> bool:

@@ -8,39 +8,42 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-import msgspec
-
 from gateway.access.principal import account_of
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
 from gateway.models.answer import WrittenAnswer
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
 from gateway.models.live_answer import WholeResponse
-from gateway.models.provider.client import ProvidedBody
-from gateway.models.provider.contract import AnswerOwner, AnswerRequest, owner_of_account
-from gateway.models.provider.responses import head_of
+from gateway.models.provider.contract import (
+    AnswerOwner,
+    AnswerRequest,
+    RequestBody,
+    owner_of_account,
+)
+from gateway.models.provider.responses import passed_on, relayed
+from gateway.models.provider.uploads import Upload
+from gateway.models.provider.wanted import wanted_of
 from gateway.models.record import ResponseEntry
 from gateway.models.retrieval import StoredEvents
-from gateway.protocol import http1
-from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
-from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import IDEMPOTENCY_KEY, KEY_PREFIX_FIELD, STREAM_FIELD
 from gateway.protocol.http.target import split, taken_out
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.stepped import in_task
 from gateway.web.held_answers import held_answer
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from multidict import CIMultiDict
 
     from gateway.models.left.unread import AnswerReading
+    from gateway.models.provider.client import ProviderResponse
     from gateway.models.route import ModelRoute
     from gateway.models.stored import Answer
     from gateway.models.streams import StreamEnd
-    from gateway.runtime.answer import BodySource
+    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
 
@@ -52,17 +55,6 @@ _STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,
 _REALTIME = "/v1/realtime"  # which is only spoken over a WebSocket
 _UNKNOWN = "unknown"  # the address of a client that is gone
 _PRIVATE = ("Cache-Control", "private, no-store")
-
-
-class _Wanted(msgspec.Struct):
-    """The parts of a request's body that decide how it is answered."""
-
-    stream: bool | None = None
-    model: str | None = None
-    background: bool | None = None
-
-
-_wanted = msgspec.json.Decoder(_Wanted)
 
 
 class ModelHandlers:
@@ -93,36 +85,44 @@ class ModelHandlers:
         request.limit_grace(0.0)
         if (named := _retrieved(path, route)) is not None:
             return self._by_id(request, below, route, *named)
-        return self._pass_on(request, below, route, None)
+        return self._pass_on(request, below, route)
 
     async def _by_id(
         self, request: Request, target: str, route: ModelRoute, response_id: str, action: str
     ) -> RouteAnswer:
         """Return a stored answer, cancel it or delete it; pass on what is not stored here."""
-        body = await request_body.whole(request, self._shared) if request.has_body else b""
         await in_task()
         answer = await route.answers.retrieve(_caller(request, route), response_id)
-        stored: RouteAnswer | None = None
-        match request.method, action, answer:
-            case _, _, None:
-                pass
-            case "GET", "", _:
+        if answer is None:
+            return await self._pass_on(request, target, route)
+        body = b""
+        if request.has_body:
+            body = await request_body.whole(request, self._shared, may_be_coded=True)
+        stored = await self._of_stored(request, target, route, answer, action)
+        return stored or await self._pass_on(request, target, route, body)
+
+    async def _of_stored(
+        self, request: Request, target: str, route: ModelRoute, answer: Answer, action: str
+    ) -> RouteAnswer | None:
+        """Return the response to a request for a stored answer; None if it is to be passed on."""
+        match request.method, action:
+            case "GET", "":
                 query = parse_qs(split(target)[1])
                 if query.get("stream") == ["true"]:
                     return await self._replayed(request, route, answer, query)
-                stored = await self._state(route, answer)
-            case "POST", "cancel", _:
+                return await self._state(route, answer)
+            case "POST", "cancel":
                 answer.stop(CANCELLED)
                 await answer.wait_for_end()
                 if not answer.request.in_background:  # else it goes on without its connection
-                    stored = await self._state(route, answer)
-            case "DELETE", "", _:
+                    return await self._state(route, answer)
+            case "DELETE", "":
                 if answer.request.is_in_named_stream:
                     raise MethodNotAllowed("other answers are in the stream: delete it as a whole")
                 await route.answers.stored.delete(answer.name)
             case _:
                 pass
-        return stored or await self._pass_on(request, target, route, body)
+        return None
 
     async def _replayed(
         self,
@@ -156,17 +156,20 @@ class ModelHandlers:
         if state is None:
             return None
         head = ResponseEntry(HTTPStatus.OK, (("Content-Type", "application/json"), _PRIVATE))
-        return _relayed(head, (), state, len(state))
+        return relayed(head, (), state, len(state))
 
     async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
         """Return the answer of a model that is stored; pass others on."""
         still_admitted = exchange_of(request).check_admission
-        body = await request_body.whole(request, self._shared, still_admitted)
-        wanted = _parsed(body)
+        shared, turns = self._shared, route.streams.route.table.turns
+        sent = await request_body.whole(request, shared, still_admitted, may_be_coded=True)
+        decoded = await request_body.decoded(request, sent, shared.limits, turns)
+        body = RequestBody(sent, decoded)
+        wanted = wanted_of(body.decoded)
         stream, target = _named_stream(request, target)
         if not wanted.stream and not route.settings.whole:
             request.limit_grace(0.0)
-            return await self._pass_on_answer(request, target, route, body)
+            return await self._pass_on_answer(request, target, route, sent)
         await in_task()
         fields = route.upstream.fields(request.headers, is_stored=True)
         answer_request = AnswerRequest(
@@ -177,7 +180,7 @@ class ModelHandlers:
             fields,
             body,
             wanted.model,
-            bool(wanted.background),
+            wanted.background,
             stream if wanted.stream else None,
             account_of(exchange_of(request).principal),
             self._address(request, route),
@@ -190,11 +193,12 @@ class ModelHandlers:
         reading = _begin_reading(request, answer)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
-            return _relayed(head.head, (), head.body, len(head.body))
+            return relayed(head.head, (), head.body, len(head.body))
         if answer.request.is_whole:
             events = StoredEvents(answer, route.streams, await _end(route, answer))
-            body = await events.whole()
-            return _relayed(head, [_stream_url(request, route, answer)], body, len(body))
+            response = await events.whole()
+            url = _stream_url(request, route, answer)
+            return relayed(head, [url], response, len(response))
         position = answer.request.position
         return await self._followed(request, route, answer, head, position, reading)
 
@@ -232,7 +236,7 @@ class ModelHandlers:
             is_folded=position == begin and not is_first,
             reading=reading,
         )
-        return _relayed(head, added, body, None)
+        return relayed(head, added, body, None)
 
     def _address(self, request: Request, route: ModelRoute) -> str:
         """Return the address that counts until the provider has accepted a caller's own key.
@@ -246,37 +250,56 @@ class ModelHandlers:
     async def _pass_on_answer(
         self, request: Request, target: str, route: ModelRoute, body: bytes
     ) -> RouteAnswer:
-        """Return the response with an answer that is not stored, and has a place while it comes."""
+        """Return the response with an answer that is not stored."""
+        fields = route.upstream.fields(request.headers)
+
+        async def call() -> ProviderResponse:
+            return (await route.upstream.call(target, fields, body)).response
+
+        return await self._in_place(request, route, call)
+
+    async def _pass_on(
+        self, request: Request, target: str, route: ModelRoute, body: bytes | None = None
+    ) -> RouteAnswer:
+        """Return the provider's response to a request that is passed on, as its body, as it comes.
+
+        The body may have been received already.
+        """
+        fields = route.upstream.fields(request.headers)
+        sent: bytes | Upload | None = body
+        if body is None and request.has_body:
+            sent = self._upload(request, fields)
+
+        async def call() -> ProviderResponse:
+            return await route.upstream.request(request.method, target, fields, sent or None)
+
+        if isinstance(sent, Upload):
+            return await self._in_place(request, route, call)
+        await in_task()
+        return passed_on(await call())
+
+    def _upload(self, request: Request, fields: CIMultiDict[str]) -> bytes | Upload:
+        """Return a body that is sent on, whole if it has come already. Raises BodyTooLarge."""
+        if (whole := request_body.at_hand(request)) is not None:
+            return whole
+        if request.content_length is not None:
+            self._shared.limits.check_passed(request.content_length)
+            fields["Content-Length"] = str(request.content_length)
+        return Upload(request_body.passed_on(request, self._shared))
+
+    async def _in_place(
+        self,
+        request: Request,
+        route: ModelRoute,
+        call: Callable[[], Awaitable[ProviderResponse]],
+    ) -> RouteAnswer:
+        """Return the response to a call, which has a place among the answers until its end."""
         owner, places = _owner(request, route), route.answers.places
         await in_task()
         with places.acquired(owner, self._address(request, route)) as place:
-            fields = route.upstream.fields(request.headers)
-            response = (await route.upstream.call(target, fields, body)).response
+            response = await call()
         places.note_status(place, response.status)
-        length = http1.content_length(response.headers.get("Content-Length"))
-        relayed = ProvidedBody(response, partial(places.release, place))
-        return _relayed(head_of(response), (), relayed, length)
-
-    async def _pass_on(
-        self, request: Request, target: str, route: ModelRoute, body: bytes | None
-    ) -> RouteAnswer:
-        """Return the provider's response, which is passed on while it comes."""
-        fields = route.upstream.fields(request.headers)
-        sent = body
-        if body is None and request.has_body:
-            sent = await request_body.whole(request, self._shared)
-        await in_task()
-        response = await route.upstream.request(request.method, target, fields, sent or None)
-        length = http1.content_length(response.headers.get("Content-Length"))
-        return _relayed(head_of(response), (), ProvidedBody(response), length)
-
-
-def _parsed(body: bytes) -> _Wanted:
-    """Return what a body asks for; the provider judges one that is no JSON object."""
-    try:
-        return decoded_json(body, _wanted.decode)
-    except NOT_JSON:
-        return _Wanted()
+        return passed_on(response, partial(places.release, place))
 
 
 def _named_stream(request: Request, target: str) -> tuple[str | None, str]:
@@ -360,23 +383,3 @@ def _key(request: Request, field: str) -> str | None:
     if len(keys) > 1 or any(len(key) > LONGEST_KEY for key in keys):
         raise BadRequest(f"{field} must be given once, with {LONGEST_KEY} characters at most")
     return keys[0] or None if keys else None
-
-
-def _relayed(
-    head: ResponseEntry,
-    added: Iterable[tuple[str, str]],
-    body: bytes | BodySource,
-    length: int | None,
-) -> RouteAnswer:
-    """Return a provider's response with some header fields added."""
-    names = {name.lower() for name, _ in head.fields}
-    lines = http1.field_lines((*head.fields, *added))
-    relayed = RelayedResponse(
-        head.status,
-        http1.status_line(head.status) + lines,
-        body,
-        length,
-        "date" not in names,
-        True,
-    )
-    return RouteAnswer(relayed, cache_status.OTHER_METHOD)

@@ -10,7 +10,7 @@ from gateway.access.principal import account_of
 from gateway.errors import MethodNotAllowed, StreamNotFound
 from gateway.models.answer import ABORTED
 from gateway.models.live_answer import WholeResponse
-from gateway.models.provider.contract import AnswerRequest, owner_of_account
+from gateway.models.provider.contract import AnswerRequest, RequestBody, owner_of_account
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
@@ -125,7 +125,9 @@ class ProxyHandlers:
         body = b""
         if request.has_body:
             still_admitted = exchange_of(request).check_admission
-            body = await request_body.whole(request, self._shared, still_admitted)
+            body = await request_body.whole(
+                request, self._shared, still_admitted, may_be_coded=True
+            )
         account = account_of(exchange_of(request).principal)
         return AnswerRequest(
             owner_of_account(account),
@@ -133,7 +135,7 @@ class ProxyHandlers:
             destination.origin,
             destination.target,
             _forwarded(headers),
-            body,
+            RequestBody(body),
             None,
             account=account,
             is_plain=True,

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
 from gateway.stepped import in_task
+from gateway.web.requests import codings
+from gateway.web.requests.codings import coding_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.runtime.context import Context, Timeouts
     from gateway.runtime.limits import ServerLimits
+    from gateway.turns import Turns
     from gateway.web.requests.request import Request
 
 # After this time a body has to keep up its rate. Otherwise thousands of trickling bodies could be
@@ -96,9 +99,9 @@ def at_hand(request: Request) -> bytes | None:
     return request.whole
 
 
-def ready(request: Request, limits: ServerLimits) -> bytes | None:
+def ready(request: Request, limits: ServerLimits, *, may_be_coded: bool = False) -> bytes | None:
     """Return a body that has been received whole, or None. Raises for one beyond the limits."""
-    if request.fields.is_coded:
+    if request.fields.is_coded and not may_be_coded:
         codings = request.fields.headers.getall("Content-Encoding")
         if any(coding.lower() != "identity" for coding in codings):
             raise CodingNotSupported("send the body without Content-Encoding")
@@ -121,21 +124,38 @@ async def whole(
     still_admitted: Callable[[], Awaitable[None]] | None = None,
     *,
     is_invited: bool = False,
+    may_be_coded: bool = False,
 ) -> bytes:
     """Return the whole body, of `max_append` bytes at most, within the memory for all bodies."""
     limits = shared.limits
-    if (body := ready(request, limits)) is not None:
+    if (body := ready(request, limits, may_be_coded=may_be_coded)) is not None:
         return body
     received = BytesIO()  # its bytes are taken without a copy, which would block the loop
-    try:
+    with limits.receiving() as count:
         async for part in parts(
             request, shared.timeouts, limits, still_admitted, is_invited=is_invited
         ):
-            if received.tell() + len(part) > limits.max_append:
-                limits.refused["max_append"] += 1
-                raise BodyTooLarge(limits.max_append)
-            limits.receive(len(part))
+            count(len(part))
             received.write(part)
-    finally:
-        limits.receiving_bytes -= received.tell()
     return received.getvalue()
+
+
+async def decoded(
+    request: Request, body: bytes, limits: ServerLimits, turns: Turns
+) -> bytes | None:
+    """Return a body without its content coding, within the same bounds; None if it has none."""
+    coding = coding_of(request.headers)
+    if coding is None:
+        return None
+    await in_task()
+    with limits.receiving() as count:
+        return await turns.run(codings.decoded(body, coding, count))
+
+
+async def passed_on(request: Request, shared: Context) -> AsyncIterator[bytes]:
+    """Yield the parts of a body that is only passed on, up to LONGEST_PASSED bytes in all."""
+    size = 0
+    async for part in parts(request, shared.timeouts, shared.limits):
+        size += len(part)
+        shared.limits.check_passed(size)
+        yield part

@@ -1,0 +1,87 @@
+"""The parts of a request's body that decide how it is answered."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.errors import BadRequest
+from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
+
+MOST_MEMBERS = 1000  # providers know some fifty; each takes a microsecond
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NAMES = ("stream", "model", "background")
+
+
+class Wanted(NamedTuple):
+    """The choices of a body; one that is no JSON object has none, and the provider judges it."""
+
+    stream: bool = False
+    model: str | None = None
+    background: bool = False
+
+
+class _MemberName:
+    """The name of a member, which differs from every other, so that equal ones are seen."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def wanted_of(body: bytes) -> Wanted:
+    """Return what a body asks for, also if only lenient parsers take it.
+
+    Raises BadRequest where a name decides that is there twice: the provider may take another
+    member of the two than Headgate.
+    """
+    text = body.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        members = decoded_json(text, _members)
+    except NOT_JSON:
+        try:
+            members = decoded_json(_strict(text), _members)
+        except NOT_JSON:
+            return Wanted()
+    model = members.get("model", b"null")
+    return Wanted(
+        members.get("stream") == b"true",
+        decoded_json(model, _text) if model[:1] == b'"' else None,
+        members.get("background") == b"true",
+    )
+
+
+def _text(value: bytes) -> str:
+    return msgspec.json.decode(value, type=str)
+
+
+def _members(text: bytes) -> dict[str, bytes]:
+    """Return the members that decide, as JSON. Raises NOT_JSON, BadRequest."""
+    names: list[str] = []
+
+    def name_of(_type: type, text: str) -> _MemberName:
+        names.append(text)
+        if len(names) > MOST_MEMBERS:
+            raise BadRequest(f"the body has over {MOST_MEMBERS} members")
+        return _MemberName(text)
+
+    found = msgspec.json.decode(text, type=dict[_MemberName, msgspec.Raw], dec_hook=name_of)
+    for name in _NAMES:
+        if names.count(name) > 1:
+            raise BadRequest(f"the body has the member {name} twice: send it once")
+    return {name.text: bytes(value) for name, value in found.items() if name.text in _NAMES}
+
+
+def _strict(text: bytes) -> bytes:
+    """Return JSON without what only lenient parsers take: halves of surrogate pairs, NaN, Infinity.
+
+    It may stand in strings as well, which matters for none of the names: what replaces it has no
+    letter of them.
+    """
+    for lenient, strict in _LENIENT:
+        text = text.replace(lenient, strict)
+    return text
+
+
+# All surrogates, in pairs as well, are other characters, which are not ASCII.
+_LENIENT = ((b"\\ud", b"\\u1"), (b"\\uD", b"\\u1"), (b"NaN", b"0"), (b"Infinity", b"0"))
