@@ -173,6 +173,9 @@ async def test_a_field_of_a_response_may_have_64_kib(
                 assert created.status == 201
 
 
+KEPT = 64  # of the last bytes of an upload
+
+
 class Uploads:
     """A provider that takes bodies, part by part, and then answers."""
 
@@ -186,7 +189,7 @@ class Uploads:
     async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.head = await reader.readuntil(b"\r\n\r\n")
         while part := await reader.read(1 << 16):
-            self.received += part
+            self.received = (self.received + part)[-KEPT:]
             self.grown.set()
             if self.received.endswith(b"end") or self.received.endswith(b"\r\n0\r\n\r\n"):
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -270,3 +273,16 @@ async def test_a_body_that_is_passed_on_has_512_mib_at_most(
             assert b" 413 " in await reader.readline()
             assert await refusals(http, gateway, "passed_body") == 1
         writer.close()
+
+
+async def test_a_body_without_a_length_is_cut_behind_512_mib(http: aiohttp.ClientSession) -> None:
+    async def parts(last: bytes) -> AsyncIterator[bytes]:
+        part = bytes(1 << 20)
+        for _ in range(MOST // len(part) - 1):
+            yield part
+        yield part[len(b"end") :] + b"end" + last
+
+    async with uploading() as (provider, gateway):
+        assert (await post(http, gateway, parts(b""), FILES)).status == 200
+        assert (await post(http, gateway, parts(b"!"), FILES)).status == 413
+        await until(lambda: provider.is_cut)
