@@ -74,7 +74,7 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
         async for piece in request.content.iter_any():
             yield piece
     except web.RequestPayloadError as error:
-        raise web.HTTPBadRequest(text="the body is not encoded as the request says\n") from error
+        raise web.HTTPBadRequest(text="the body is not encoded as the request says") from error
 
 
 async def _response(request: web.Request, answer: Answer | Reply) -> web.StreamResponse:

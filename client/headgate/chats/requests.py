@@ -178,9 +178,9 @@ def _json(value: object) -> Reply:
 def _sentence(
     status: int, sentence: object, headers: Mapping[str, str] = MappingProxyType({})
 ) -> Reply:
-    """Return a reply for people, which `useChat` shows as its error."""
+    """Return a reply for people: its text is the `error.message` of `useChat`, so no line ends."""
     kind = {"Content-Type": "text/plain; charset=utf-8"}
-    return Reply(status, f"{sentence}\n".encode(), {**kind, **headers})
+    return Reply(status, f"{sentence}".encode(), {**kind, **headers})
 
 
 def _number(text: str) -> int | None:

@@ -68,5 +68,5 @@ async def resume(
         query, headers = request.query, request.headers
         answer = await resumed(runs, run_id, query, headers, only_active=only_active, wait=wait)
     except ValueError as error:
-        return web.Response(status=400, text=f"{error}\n")
+        return web.Response(status=400, text=f"{error}")
     return await send(request, answer)

@@ -85,7 +85,7 @@ async def resume(
 
 def refused(error: ValueError) -> HttpResponse:
     """Answer 400, with what was wrong."""
-    return HttpResponse(f"{error}\n", status=400, content_type="text/plain; charset=utf-8")
+    return HttpResponse(f"{error}", status=400, content_type="text/plain; charset=utf-8")
 
 
 def with_lifespan(application: Application, runs: Runs) -> Application:

@@ -45,5 +45,5 @@ async def resume(
         query, headers = request.query_params, request.headers
         answer = await resumed(runs, run_id, query, headers, only_active=only_active, wait=wait)
     except ValueError as error:
-        return PlainTextResponse(f"{error}\n", status_code=400)
+        return PlainTextResponse(f"{error}", status_code=400)
     return send(answer)

@@ -51,7 +51,7 @@ def resume(
         query, headers = request.args, request.headers
         answer = resumed(runs, run_id, query, headers, only_active=only_active, wait=wait)
     except ValueError as error:
-        return Response(f"{error}\n", 400, mimetype="text/plain")
+        return Response(f"{error}", 400, mimetype="text/plain")
     return send(answer)
 
 

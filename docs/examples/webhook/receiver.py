@@ -39,7 +39,7 @@ async def hook(request: web.Request) -> web.Response:
         job = await request.app[RECEIVER].job(await request.read(), request.headers)
     except headgate.WebhookRejected as rejection:
         print(f"answered 401: {rejection}", flush=True)
-        return web.Response(status=401, text=f"{rejection}\n")
+        return web.Response(status=401, text=f"{rejection}")
     except headgate.StreamError as failure:  # no keys: Headgate sends the wake again
         print(f"answered 503: {failure}", flush=True)
         return web.Response(status=503)

@@ -40,7 +40,7 @@ def hook() -> tuple[str, int]:
         job = receiver.job(request.get_data(), dict(request.headers))
     except headgate.WebhookRejected as rejection:
         print(f"answered 401: {rejection}", flush=True)
-        return f"{rejection}\n", 401
+        return f"{rejection}", 401
     except headgate.StreamError as failure:  # no keys: Headgate sends the wake again
         print(f"answered 503: {failure}", flush=True)
         return "", 503

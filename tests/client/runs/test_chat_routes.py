@@ -205,7 +205,7 @@ async def test_a_message_with_half_of_a_surrogate_pair_blocks_no_later_message(p
     half = rb'{"id":"1","role":"user","parts":[{"type":"text","text":"cut \ud83e"}]}'
     next_ = half.replace(rb"cut \ud83e", b"again").replace(b'"1"', b'"2"')
     status, told = await page.ask("POST", data=b'{"id":"c","messages":[%b]}' % half)
-    where = "there is half of a surrogate pair in message.parts[0].text at character 5\n"
+    where = "there is half of a surrogate pair in message.parts[0].text at character 5"
     assert (status, told) == (400, where)
     page.feed.end()
     status, _ = await page.ask("POST", data=b'{"id":"c","messages":[%b,%b]}' % (half, next_))
@@ -266,7 +266,7 @@ async def test_a_chat_request_body_one_byte_beyond_the_bound_gets_413(
     monkeypatch.setattr(requests, "MOST_BODY_BYTES", 1000)
     most = b'{"id":""}'.ljust(1000)
     assert (await page.ask("POST", data=most))[0] == 400
-    assert await page.ask("POST", data=most + b" ") == (413, "a request has at most 1000 bytes\n")
+    assert await page.ask("POST", data=most + b" ") == (413, "a request has at most 1000 bytes")
 
 
 async def test_chat_routes_answer_405_to_other_methods(page: Page) -> None:
@@ -276,7 +276,7 @@ async def test_chat_routes_answer_405_to_other_methods(page: Page) -> None:
 
 async def test_an_unauthorized_user_of_a_chat_gets_403_from_every_route(page: Page) -> None:
     asked = [("GET", ""), ("DELETE", ""), ("GET", "/stream"), ("POST", "/stop")]
-    refusal = (403, "you may not use this chat\n")
+    refusal = (403, "you may not use this chat")
     for method, path in asked:
         assert await page.ask(method, f"/theirs{path}") == refusal
         assert await page.ask(method, f"/c{path}", headers={}) == refusal
@@ -292,7 +292,7 @@ async def test_a_chat_message_gets_409_while_another_is_being_answered(
     await Chats(other).send("c", first, lambda _: page.feed.source())
     assert await page.send("c", "Tell.") == (
         409,
-        "the answer to another message goes on: stop it first\n",
+        "the answer to another message goes on: stop it first",
     )
     assert json.loads((await page.ask("POST", "/c/stop"))[1]) == {"stopped": True}
 
@@ -300,7 +300,7 @@ async def test_a_chat_message_gets_409_while_another_is_being_answered(
 async def test_chat_routes_answer_503_while_the_server_is_away() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1/stream/chats"
     async with Runs(url) as runs, page_of(aiohttp_app, runs) as page:
-        assert await page.ask("GET", "/c") == (503, "the chat cannot be reached for now\n")
+        assert await page.ask("GET", "/c") == (503, "the chat cannot be reached for now")
         assert (await page.send("c", "Tell."))[0] == 503
 
 

@@ -69,7 +69,7 @@ async def use(api: str) -> None:
         assert (await page.post(api, json=question)).status_code == 403
         page.headers["X-CSRFToken"] = token
         told = await page.post(api, json=question)
-        assert (told.status_code, told.text) == (403, "you may not use this chat\n")
+        assert (told.status_code, told.text) == (403, "you may not use this chat")
         page.headers["Name"] = "ann"
         answer = await page.post(api, json=question)
         assert '"delta":"upon "' in answer.text

@@ -194,7 +194,7 @@ async def test_a_start_index_that_is_no_number_gets_400(
         assert answer.status == 400
         assert (
             await answer.text()
-            == "after, startIndex and Last-Event-ID are whole numbers, or ids of events\n"
+            == "after, startIndex and Last-Event-ID are whole numbers, or ids of events"
         )
 
 
