@@ -1156,6 +1156,15 @@ PLACES = {
     "routes = [\n  {prefix = 1, origin = 'memory:'},\n]": "h.toml:1: routes[0].prefix",
     "[cache]\nsize = 1": "h.toml:1: cache",
     "cache.size = 1": "h.toml:1: cache",
+    r'"log\u005flevel" = 1': "h.toml:1: log_level",
+    'workers = 1\n"a b" = 1': 'h.toml:2: "a b"',
+    r"""workers = 1
+"a\"=\n" = 1""": r'h.toml:2: "a\"=\n"',
+    "workers = 1\n'a\"b' = 1 # '": r'h.toml:2: "a\"b"',
+    f"{A_ROUTE}'a b'.c = 1": 'h.toml:4: routes[0]."a b"',
+    f"{A_ROUTE}[ 'routes' . \"a b\" ] # 1\nc = 1": 'h.toml:4: routes[0]."a b"',
+    f'{A_ROUTE}[["rout\\u0065s"]]\nprefix = 1\norigin = "memory:"': "h.toml:5: routes[1].prefix",
+    'workers = 1\n["a b"]\nlog_level = 1': 'h.toml:2: "a b"',
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ TEXT = re.compile(
     r'("""(?:\\.|[^\\])*?"""|' r"'''.*?''')" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'|#[^\n]*",
     re.DOTALL,
 )
+_KEY = r"""(?:[\w-]+|"(?:\\.|[^"\\])*"|'[^']*')"""
+_DOTTED = rf"({_KEY}(?:\s*\.\s*{_KEY})*)"
+_HEADER = re.compile(rf"\s*(\[\[?)\s*{_DOTTED}\s*\]\]?\s*(?:#|$)")
+_ASSIGNED = re.compile(rf"\s*{_DOTTED}\s*=")
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,9 @@ class TomlFile:
         tables: Counter[tuple[str | int, ...]] = Counter()  # of each array so far
         text = TEXT.sub(lambda it: "\n" * it[1].count("\n") if it[1] else it[0], self.text)
         for number, line in enumerate(text.split("\n"), start=1):
-            if match := re.match(r"\s*(\[\[?)\s*([\w.-]+)\s*\]", line):
+            if match := _HEADER.match(line):
                 table = ()
-                for name in match[2].split("."):
+                for name in _parts(match[2]):
                     # A table inside an array of tables belongs to the latest of them.
                     table += (name, tables[*table, name] - 1) if tables[*table, name] else (name,)
                 if match[1] == "[[":
@@ -94,8 +99,25 @@ class TomlFile:
                     table = (*array, tables[array])
                     tables[array] += 1
                 yield table, number
-            elif match := re.match(r"\s*(?:\"([^\"]+)\"|'([^']+)'|([\w-]+))\s*[=.]", line):
-                yield (*table, match[1] or match[2] or match[3]), number
+            elif match := _ASSIGNED.match(line):
+                yield (*table, *_parts(match[1])), number
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    """Return the parts of a dotted key without their quotes and escapes."""
+    if not {'"', "'"} & set(key):
+        return tuple(re.split(r"\s*\.\s*", key))
+    import tomllib  # the caller has parsed the file by it
+
+    try:
+        inner: object = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:  # which is the file's mistake
+        return (key,)
+    parts = []
+    while isinstance(inner, dict):
+        ((name, inner),) = inner.items()
+        parts.append(name)
+    return tuple(parts)
 
 
 def _array_of(table: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -115,4 +137,5 @@ def spell(path: tuple[str | int, ...]) -> str:
 def _part(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
-    return f".{part}" if re.fullmatch(r"[\w-]*", part) else f'."{part}"'
+    is_bare = re.fullmatch(r"[\w-]+", part) is not None
+    return f".{part if is_bare else json.dumps(part, ensure_ascii=False)}"
