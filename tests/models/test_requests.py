@@ -83,6 +83,31 @@ async def test_a_prefix_that_cannot_make_a_key_is_refused_by_name(
     assert not provider.requests
 
 
+# A path, a field that names an answer, and whether the request is passed on.
+PASSED_ON = {
+    "a prefix with embeddings": ("/v1/embeddings", {PREFIX: "job"}, False),
+    "a stream for images": ("/v1/images/generations", {"Headgate-Stream": "one"}, False),
+    "a stream in the query": ("/v1/images/generations?headgate-stream=one", {}, False),
+    "a prefix where tokens are counted": ("/v1/responses/input_tokens", {PREFIX: "job"}, True),
+    "a key of an SDK": ("/v1/embeddings", {IDEMPOTENCY: "sdk-retry-1"}, True),
+}
+
+
+@pytest.mark.parametrize(("path", "fields", "is_sent"), PASSED_ON.values(), ids=PASSED_ON)
+async def test_a_request_that_names_an_answer_is_refused_at_a_path_that_stores_none(
+    http: aiohttp.ClientSession, path: str, fields: dict[str, str], is_sent: bool
+) -> None:
+    async with answering() as (provider, gateway):
+        url = f"{gateway.url}{OPENAI}{path}"
+        async with http.post(url, json={"model": "m"}, headers={**KEY, **fields}) as answer:
+            told = await answer.text()
+    sent = [(it.rel_url.path, it.headers.get(IDEMPOTENCY)) for it in provider.requests]
+    assert sent == ([(path, fields.get(IDEMPOTENCY))] if is_sent else [])
+    if not is_sent:
+        assert answer.status == 400
+        assert "no answers are stored at this path: send the request without Headgate-" in told
+
+
 # Azure's by deployment, Azure's newer one, Google's, and providers without a folder.
 OTHER_PATHS = {
     "Azure, by deployment": ("/openai/deployments/gpt/chat/completions?api-version=2024", CHAT),

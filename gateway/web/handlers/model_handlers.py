@@ -82,6 +82,8 @@ class ModelHandlers:
             return self._answer(request, below, route)
         if request.method == "GET" and path.endswith(_REALTIME):
             raise request_head.no_websocket()
+        if request.method == "POST":
+            _refuse_names(request, below, route)
         request.limit_grace(0.0)
         if (named := _retrieved(path, route)) is not None:
             return self._by_id(request, below, route, *named)
@@ -313,6 +315,18 @@ def _named_stream(request: Request, target: str) -> tuple[str | None, str]:
             "which begins with a letter or a digit and is neither 'record' nor 'prompts'"
         )
     return (names.pop() if names else None), rest
+
+
+def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
+    """Raise BadRequest if a request names an answer where none is stored.
+
+    An agent sends its prefix to count tokens, too; an Idempotency-Key may be the SDK's own.
+    """
+    if any(f"{end}/" in split(below)[0] for end in route.dialect.answer_ends):
+        return
+    field = KEY_PREFIX_FIELD if KEY_PREFIX_FIELD in request.headers else STREAM_FIELD
+    if field == KEY_PREFIX_FIELD or _named_stream(request, below)[0] is not None:
+        raise BadRequest(f"no answers are stored at this path: send the request without {field}")
 
 
 def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
