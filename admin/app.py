@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
@@ -170,8 +171,11 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
     of_listener = request.app[BOUNDS].measure()
     of_alerts = request.app[NOTIFIER].samples()
     snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener, *of_alerts)
-    headers = request.headers.copy()
-    headers["Accept"] = preferred(",".join(request.headers.getall("Accept", ())))
+    # Only these decide. In another field may be bytes that are no text, which cannot be cloned.
+    headers = CIMultiDict(Accept=preferred(",".join(request.headers.getall("Accept", ()))))
+    coding = request.headers.get("Accept-Encoding", "")
+    if coding.isascii():
+        headers["Accept-Encoding"] = coding
     return await make_aiohttp_handler(registry(snapshot))(request.clone(headers=headers))
 
 

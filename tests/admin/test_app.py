@@ -222,6 +222,17 @@ async def test_metrics_have_the_format_that_the_scraper_prefers(
     assert (await answer.text()).endswith("# EOF\n") == (content_type == OPEN)
 
 
+@pytest.mark.parametrize("name", ["Accept", "Accept-Encoding", "X-Any"])
+async def test_metrics_are_served_to_a_scraper_whose_field_is_no_text(
+    client: TestClient[Any, Any], switchboard: Switchboard, name: str
+) -> None:
+    switchboard.numbers = ()
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n%b: \xed\xa0\x80\r\n\r\n" % name.encode())
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+
+
 async def test_an_unknown_admin_path_gets_404_with_the_existing_paths(
     client: TestClient[Any, Any],
 ) -> None:

@@ -140,7 +140,7 @@ async def test_reads_that_differ_only_in_their_request_id_are_parsed_once(
             assert got.get("X-Request-Id") == f"{number}"
             assert got.get("X-Cache-Hits") == f"{number}"
         assert parsed == []
-        assert (len(gateway.fast.reads), len(gateway.fast.blocks)) == (1, blocks)
+        assert (len(gateway.fast.heads), len(gateway.fast.blocks)) == (1, blocks)
 
 
 @pytest.mark.parametrize("name", ["X-Request-Id", "If-None-Match", "CF-Ray"])
@@ -246,7 +246,7 @@ def test_an_own_line_is_recognised_in_cached_heads_up_to_its_length(
     name: str, length: int, is_taken: bool
 ) -> None:
     block = f"\r\nHost: a\r\n{name}: {'a' * length}".encode()
-    pared = Blocks()._pare(block)
+    pared = Blocks().pared(block)
     assert pared is not None
     assert (name in pared[1]) == is_taken
 

@@ -14,6 +14,7 @@ from gateway.errors import HeadgateError
 from gateway.live.contract import ReaderClient, ReaderServer
 from gateway.protocol.http import cache_status
 from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.request_fields import NOTHING
 from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.web.asks.ask import Ask, exchange_of_ask
 from gateway.web.asks.plans import WRITES
@@ -121,10 +122,11 @@ class Connection(BoundedConnection):
         fast = self.owner.fast
         known = None
         if data.startswith(b"GET "):
-            known = fast.heads.fresh.get(data) or fast.known(data)
-        if known is not None and fast.answer(self, known):
+            get = fast.heads.fresh.get(data)
+            known = fast.known(data) if get is None else (get, NOTHING)
+        if known is not None and fast.answer(self, *known):
             if self.state is IDLE:
-                self.note_answered(should_close=known.is_last)
+                self.note_answered(should_close=known[0].is_last)
             return True
         request = fast.blocks.at(data, 0)
         if request is None:

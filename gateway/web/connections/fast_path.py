@@ -27,7 +27,7 @@ from gateway.telemetry.access_log import Outcome
 from gateway.web import accounting
 from gateway.web.connections.connection_state import TAKEN
 from gateway.web.requests.aging_table import AgingTable
-from gateway.web.requests.blocks import FOR_PROXIES, MOST_BLOCKS, Blocks, KnownRequest
+from gateway.web.requests.blocks import FOR_PROXIES, MOST_BLOCKS, Blocks, KnownRequest, own_of
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import ShortAdmission, plain_get
@@ -83,13 +83,12 @@ class FastPath:
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self.answered = 0
-        # By their bytes: reads, and long-polls, whose offset each message changes. If they have a
-        # token, by a digest.
+        # By their bytes without their own fields: reads, and long-polls, whose offset each message
+        # changes. If they have a token, by a digest.
         self.heads: AgingTable[bytes, PlainGet] = AgingTable(REMEMBERED_HEADS)
-        # Reads with fields of their own, by path and by what all with equal fields have in common.
-        self.reads: AgingTable[tuple[str, RequestFields], PlainGet] = AgingTable(REMEMBERED_HEADS)
         is_guarded = any(route.access.guard is not None for route in routes)
         self._admission = ShortAdmission(routes, shared.clock) if is_guarded else None
+        self._find_head = self._find_admitted if is_guarded else self.heads.find
         self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
         self.plans = routes.plans
 
@@ -99,10 +98,29 @@ class FastPath:
             identity.has(name) or name.lower() in identity.dropped for identity in self._identities
         )
 
-    def known(self, head: bytes) -> PlainGet | None:
-        """Return the read parsed from an equal head before, unless its credential has ended."""
+    def known(self, head: bytes) -> tuple[PlainGet, Own] | None:
+        """Return the read parsed before from a head that is equal but for its own fields, and them.
+
+        Return None also for one whose credential has ended.
+        """
+        if len(head) > REMEMBERED_WITH_TOKEN:
+            return None
+        get = self._find_head(head)
+        if get is not None:
+            return get, NOTHING
+        pared = self.blocks.pared(head)
+        if pared is None or not pared[1]:
+            return None
+        own = own_of(pared[1])
+        if own.length or (own.has_more and self._spans is not None):  # with the client's trace
+            return None
+        get = self._find_head(pared[0])
+        return None if get is None else (get, own)
+
+    def _find_admitted(self, head: bytes) -> PlainGet | None:
+        """Return the read of a head, by its bytes or by their digest."""
         get = self.heads.find(head)
-        if get is not None or self._admission is None or len(head) > REMEMBERED_WITH_TOKEN:
+        if get is not None:
             return get
         digest = self.blocks.named(head)
         get = self.heads.find(digest)
@@ -111,11 +129,18 @@ class FastPath:
         self.heads.drop(digest)
         return None
 
-    def _remember(self, head: bytes, headers: MultiMapping[str], get: PlainGet) -> None:
+    def _remember(
+        self, head: bytes, headers: MultiMapping[str], get: PlainGet, own: Own = NOTHING
+    ) -> None:
         """Remember what was parsed from a GET that was answered here and may come again.
 
-        A request with a field by which a route identifies its reader is not remembered.
+        It is remembered without its `own` fields, which `headers` lacks. A request with a field by
+        which a route identifies its reader is not remembered.
         """
+        if own.fields:
+            pared = self.blocks.pared(head)
+            assert pared is not None, "so its own fields were found"
+            head = pared[0]
         principal = get.principal
         longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
         if len(head) > longest or any(name in headers for name in OWN_FIELDS):
@@ -165,41 +190,24 @@ class FastPath:
         """Answer a GET from the cache, or park it as a long-poll.
 
         `head` holds the bytes that the message was parsed from, and is remembered. It is None if
-        the head did not come in one piece, and never for a KnownRequest.
+        the head did not come in one piece.
         """
-        if isinstance(message, KnownRequest) and message.own.fields:
-            return self._get_of_one(client, message)
+        own = message.own if isinstance(message, KnownRequest) else NOTHING
+        if own.has_more and self._spans is not None:
+            return False
         if self._needs_its_own_answer(message.headers):
             return False
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
         get = plain_get(message) if self._admission is None else self._admission.get(message)
         if get is None:
             return False
-        if self.answer(client, get):
+        if self.answer(client, get, own):
             if head is not None:
-                self._remember(head, message.headers, get)
+                self._remember(head, message.headers, get, own)
             return True
-        if get.is_last or "live=long-poll" not in get.target:
+        if own.fields or get.is_last or "live=long-poll" not in get.target:
             return False
         return self._poll_waits(client, get, head, message)
-
-    def _get_of_one(self, client: FastConnection, message: KnownRequest) -> bool:
-        """Answer a read that has own fields, and remember it without them."""
-        own, key = message.own, (message.path, message.fields)
-        if own.has_more and self._spans is not None:  # they have the client's trace
-            return False
-        known = self.reads.fresh.get(key) or self.reads.find(key)
-        if known is not None and (known.principal is None or self._still_admits(known)):
-            return self.answer(client, known, own)
-        if self._needs_its_own_answer(message.headers):
-            return False
-        get = plain_get(message) if self._admission is None else self._admission.get(message)
-        if get is None or not self.answer(client, get, own):
-            return False
-        has_token = get.target != message.path  # which must not be remembered
-        if not has_token and len(message.path) <= REMEMBERED_BYTES:
-            self.reads.add(key, get)
-        return True
 
     def _still_admits(self, get: PlainGet) -> bool:
         """Return whether the credential of a remembered read is still good; note its use."""

@@ -57,15 +57,18 @@ class ConnectionServer:
         """Return the response to the only request of a connection, if it is cached."""
         if self.shared.journal is not None:
             self.shared.journal.catch_up()
-        head = self.fast.known(data)
-        if head is None or not head.is_last or self.shared.log.enabled or self.shared.bans.in_force:
+        known = self.fast.known(data)
+        if known is None or not known[0].is_last:
+            return None
+        if self.shared.log.enabled or self.shared.bans.in_force:
             return None  # a log line and a ban name the client, which only a connection knows
         if self.shared.tracer is not None:
             return None  # and so does a span
         limits = self.shared.limits
         if limits.connections >= limits.max_connections:
             return None
-        answer = self.fast.cached_response(head)
+        get, own = known
+        answer = self.fast.cached_response(get, own=own)
         return None if answer is None else answer[:2]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:

@@ -118,7 +118,7 @@ class Blocks:
 
     def _find(self, block: bytes, key: bytes) -> tuple[RequestFields, Own] | None:
         """Return a block's parsed fields and the request's own; None if it is unknown."""
-        pared = self._pare(block)
+        pared = self.pared(block)
         if pared is None:
             return None
         rest, values = pared
@@ -151,7 +151,7 @@ class Blocks:
         if any(name in headers for name in (*_UNLIKE, *self._not_own)):
             return
         block = data[begin:end]
-        pared = self._pare(block)
+        pared = self.pared(block)
         own = NOTHING if pared is None else own_of(pared[1].copy())
         if pared is None or own.length != size:
             return
@@ -174,8 +174,12 @@ class Blocks:
             rest.popall(name, None)
         return RequestFields(CIMultiDictProxy(rest), are_known=True, client=fields.client)
 
-    def _pare(self, block: bytes) -> tuple[bytes, dict[str, str]] | None:
-        """Return a block without its own lines, and their values; None if one comes twice."""
+    def pared(self, block: bytes) -> tuple[bytes, dict[str, str]] | None:
+        """Return a block, or a head, without own lines, and their values; None if one comes twice.
+
+        Bytes that are no whole head are not made one by it: an own line is left out only before
+        another line, or the empty one.
+        """
         parts = self._own_line.split(block)
         values: dict[str, str] = {}
         for at in range(1, len(parts), 3):
