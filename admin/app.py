@@ -18,7 +18,7 @@ from admin.alerting.evaluator import ALERTS
 from admin.alerting.notifier import AlertNotifier
 from admin.bodies import BOUNDS
 from admin.console import CONSOLE, Console
-from admin.errors import NotTold, phrase
+from admin.errors import NotTold, problem_document
 from admin.events import LISTENERS, Listeners
 from admin.on_demand import OnDemand
 from admin.record.recorder import Recorder
@@ -216,10 +216,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a problem (RFC 9457)."""
-    return web.json_response(
-        {"title": phrase(status), "status": status, "detail": detail},
+    return web.Response(
+        body=problem_document(status, detail) + b"\n",  # as `line` ends it
         status=status,
         headers=headers,
         content_type="application/problem+json",
-        dumps=line,
     )

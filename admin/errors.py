@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from gateway import errors
+from gateway.protocol import responses
+
+# Codes of docs/http.md#errors that are other words than the phrase of their status.
+_CODES = {
+    400: errors.BadRequest.code,
+    401: errors.Unauthenticated.code,
+    413: errors.BodyTooLarge.code,
+    415: errors.CodingNotSupported.code,
+    429: errors.ClientLimitReached.code,
+    500: "internal_error",
+}
+
 
 class NotTold(Exception):
     """There is no answer; `status` says why as HTTP does, `reason` in a sentence."""
@@ -13,6 +26,12 @@ class NotTold(Exception):
         self.status = status
         self.reason = reason
         self.headers = headers or {}
+
+
+def problem_document(status: int, detail: str) -> bytes:
+    """Return a problem document (RFC 9457), whose code says no more than the status."""
+    code = _CODES.get(status) or phrase(status).lower().replace(" ", "_")
+    return responses.problem_document(status, code, detail)
 
 
 def phrase(status: int) -> str:

@@ -17,6 +17,7 @@ from aiohttp.web import RequestPayloadError
 from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, LimitReached
+from gateway.protocol.responses import problem_document
 from gateway.runtime.quotas import peer_of
 from gateway.stepped import in_task
 from gateway.telemetry.logs import log
@@ -176,7 +177,7 @@ class AdminListener:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
             log.exception("admin.request_failed", method=request.method)
-            return ApplicationReply(converted, web.HTTPInternalServerError())
+            return ApplicationReply(converted, _fault())
 
     def answer(self, _: Request, reply: WritableReply) -> WritableReply:
         """Return the reply that `handle` has made."""
@@ -272,6 +273,12 @@ class ApplicationReply:
         """Write the response. Raises ConnectionError."""
         await self._response.prepare(self._request)
         await self._response.write_eof()
+
+
+def _fault() -> web.Response:
+    """Return the answer where the application has none."""
+    body = problem_document(500, "internal_error", "the log tells what went wrong")
+    return web.Response(status=500, body=body, content_type="application/problem+json")
 
 
 def _of(request: web.BaseRequest) -> Request:

@@ -9,7 +9,7 @@ import msgspec
 
 from admin.console import CONSOLE
 from admin.downloads import file_name, serve_file
-from admin.errors import NotTold
+from admin.errors import NotTold, problem_document
 from admin.events import event, serve_events, ticks
 from admin.streams.filters import message_filter
 
@@ -66,5 +66,4 @@ async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGen
                 yield event(data, identity=identity)
         yield event(b"{}", name="closed")
     except NotTold as refusal:
-        problem = {"status": refusal.status, "detail": refusal.reason}
-        yield event(msgspec.json.encode(problem), name="problem")
+        yield event(problem_document(refusal.status, refusal.reason), name="problem")

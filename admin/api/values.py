@@ -241,6 +241,8 @@ class RevokedTokens(msgspec.Struct, frozen=True):
 class Problem(msgspec.Struct, frozen=True):
     """A description of what went wrong (RFC 9457)."""
 
+    type: str
     title: str
     status: int
+    code: str
     detail: str

@@ -357,6 +357,11 @@ def preflight(
 
 
 def _document(status: int, code: str, detail: str, fields: str) -> Response:
+    return Response(status, fields, problem_document(status, code, detail))
+
+
+def problem_document(status: int, code: str, detail: str) -> bytes:
+    """Return the body of an error (RFC 9457), which has the same form at every listener."""
     document = {
         "type": "about:blank",
         "title": code.replace("_", " ").capitalize(),
@@ -365,4 +370,4 @@ def _document(status: int, code: str, detail: str, fields: str) -> Response:
         # It may quote what a client sent, which need not be text.
         "detail": detail.encode(errors="replace").decode(),
     }
-    return Response(status, fields, msgspec.json.encode(document))
+    return msgspec.json.encode(document)

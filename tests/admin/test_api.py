@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ROUTE = "/v1/stream"
+NAMED = {
+    400: {"title": "Bad request", "code": "bad_request"},
+    404: {"title": "Not found", "code": "not_found"},
+}
 HOSTILE = "%3Cb%3E%22'&%20%E2%80%AE"  # <b>"'& and a mark that turns the text around
 
 
@@ -53,7 +57,11 @@ class Console:
             method, self.admin + path, data=data, params=query, headers=self.headers
         ) as answer:
             text = await answer.text()
-            return answer.status, json.loads(text) if text else None
+            told: Any = json.loads(text) if text else None
+            if answer.status >= 400:  # one form for all errors: docs/http.md#errors
+                assert [*told] == ["type", "title", "status", "code", "detail"], told
+                assert told["type"] == "about:blank", told
+            return answer.status, told
 
     async def get(self, path: str, **query: str | int) -> Any:
         status, told = await self.ask("GET", path, **query)
@@ -188,8 +196,7 @@ async def test_messages_of_an_unknown_or_invalid_stream_name_get_a_problem_respo
 ) -> None:
     assert await console.ask("GET", "/api/stream/messages", route=ROUTE, name=name) == (
         status,
-        {"title": "Not Found" if status == 404 else "Bad Request", "status": status}
-        | {"detail": detail},
+        {"type": "about:blank", "status": status, "detail": detail} | NAMED[status],
     )
 
 
@@ -404,7 +411,8 @@ async def test_a_live_tail_of_an_unknown_stream_sends_a_problem_event(console: C
     async with console.events("/api/stream/events", route=ROUTE, name="none") as answer:
         told = await event(answer)
     assert told["event"] == "problem"
-    assert json.loads(told["data"]) == {"status": 404, "detail": "there is no stream at this path"}
+    detail = {"status": 404, "detail": "there is no stream at this path"}
+    assert json.loads(told["data"]) == {"type": "about:blank", **NAMED[404], **detail}
 
 
 async def test_listeners_of_the_overview_share_the_same_events(console: Console) -> None:

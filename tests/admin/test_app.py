@@ -228,7 +228,9 @@ async def test_metrics_are_served_to_a_scraper_whose_field_is_no_text(
 ) -> None:
     switchboard.numbers = ()
     reader, writer = await asyncio.open_connection(client.host, client.port)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n%b: \xed\xa0\x80\r\n\r\n" % name.encode())
+    writer.write(
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n%b: \xed\xa0\x80\r\n\r\n" % name.encode()
+    )
     assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
     writer.close()
 
@@ -239,8 +241,10 @@ async def test_an_unknown_admin_path_gets_404_with_the_existing_paths(
     answer = await client.get("/stats")
     assert (answer.status, answer.content_type) == (404, "application/problem+json")
     assert await answer.json() == {
-        "title": "Not Found",
+        "type": "about:blank",
+        "title": "Not found",
         "status": 404,
+        "code": "not_found",
         "detail": "The admin listener has /healthz, /metrics, /readyz and /api/openapi.json.",
     }
 
@@ -260,8 +264,10 @@ async def test_a_wrong_method_on_readyz_gets_405_with_the_allowed_ones(
     assert (answer.status, answer.content_type) == (405, "application/problem+json")
     assert answer.headers["Allow"] == "GET, HEAD"
     assert await answer.json() == {
-        "title": "Method Not Allowed",
+        "type": "about:blank",
+        "title": "Method not allowed",
         "status": 405,
+        "code": "method_not_allowed",
         "detail": "/readyz answers GET, HEAD.",
     }
 
@@ -275,8 +281,10 @@ async def test_an_internal_error_gets_500_without_details_and_is_logged(
         answer = await client.get(path)
     assert (answer.status, answer.content_type) == (500, "application/problem+json")
     assert await answer.json() == {
-        "title": "Internal Server Error",
+        "type": "about:blank",
+        "title": "Internal error",
         "status": 500,
+        "code": "internal_error",
         "detail": "The log tells what went wrong.",
     }
     assert answer.headers["Cache-Control"] == "no-store"

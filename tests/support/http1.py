@@ -90,8 +90,10 @@ class Answer:
         assert self.headers["content-type"] == "application/problem+json", self
         problem = self.json()
         assert problem["status"] == status, self
-        assert problem["title"], self
+        assert problem["type"] == "about:blank", self
+        assert problem["title"] == problem["code"].replace("_", " ").capitalize(), self
         assert problem["detail"], self
+        assert problem["detail"] == problem["detail"].strip(), self
         for word in words:
             assert word in problem["detail"], self
 
