@@ -17,6 +17,7 @@ from gateway.commands.configuration import (
     load_settings,
     reread_settings,
 )
+from gateway.commands.shell import typed_secrets
 from gateway.commands.shell.exit_status import INTERRUPTED, UNUSABLE
 from gateway.commands.shell.system_errors import system_errors_in_words
 from gateway.errors import StartError
@@ -93,7 +94,10 @@ class CommandGroup(click.Group):
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options before a command, of which some print and exit."""
+        """Parse the options before a command, of which some print and exit; warn of secrets."""
+        if not ctx.resilient_parsing:  # as for the completion of a shell
+            for warning in typed_secrets.warnings(args):
+                complain(f"warning: {warning}.")
         with system_errors_in_words():
             return super().parse_args(ctx, args)
 

@@ -23,10 +23,12 @@ from gateway.commands.contexts import (
     save_contexts,
 )
 from gateway.commands.one_stream.target import NOT_IN_FIELDS, checked_base, without_secrets
+from gateway.commands.shell.typed_secrets import SecretFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SECRET = SecretFile(resolve_path=True)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
 
 
@@ -39,12 +41,15 @@ def context() -> None:
 @click.argument("name")
 @click.argument("url")
 @click.option(
-    "--auth-file", type=FILE, metavar="FILE", help="File with the Authorization, as in STREAM_AUTH."
+    "--auth-file",
+    type=SECRET,
+    metavar="FILE",
+    help="File with the Authorization, as in STREAM_AUTH.",
 )
 @click.option(
     "--admin", default="", metavar="URL", help="URL of its admin listener, for headgate ls."
 )
-@click.option("--admin-token", type=FILE, metavar="FILE", help="File with the token for --admin.")
+@click.option("--admin-token", type=SECRET, metavar="FILE", help="File with the token for --admin.")
 @click.option(
     "--cacert", type=FILE, metavar="FILE", help="PEM file of the certificate authorities to trust."
 )

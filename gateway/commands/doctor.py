@@ -14,6 +14,7 @@ import click
 from typing_extensions import override
 
 from gateway.commands.configuration import complain, config_option, load_settings
+from gateway.commands.one_stream.admin_target import admin_target, admin_token_option
 from gateway.commands.one_stream.home import ca_file_of, cacert_option
 from gateway.commands.shell.exit_status import UNUSABLE
 
@@ -52,12 +53,7 @@ def doctor() -> None:
     metavar="URL",
     help="URL of the admin listener of the gateway behind it, to use its own counts.",
 )
-@click.option(
-    "--admin-token",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File with the token for --admin.  [default: the value of STREAM_ADMIN_TOKEN]",
-)
+@admin_token_option
 @click.option(
     "--for",
     "later_s",
@@ -141,8 +137,6 @@ def doctor_url(  # noqa: PLR0913 - one for each option
 
 def _admin(url: str, token_file: Path | None, ctx: click.Context) -> StreamTarget:
     """Return the admin API of the gateway behind the deployment."""
-    from gateway.commands.one_stream.admin_target import admin_target
-
     try:
         target = admin_target(url, token_file, os.environ)
     except ValueError as refusal:

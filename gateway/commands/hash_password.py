@@ -8,12 +8,13 @@ import click
 
 from gateway.commands.configuration import complain
 from gateway.commands.shell.exit_status import FAILED
+from gateway.commands.shell.typed_secrets import AskingCommand
 
 # Long enough that the attempts which the server allows cannot find it; words are welcome.
 SHORTEST, LONGEST = 12, 1024  # characters
 
 
-@click.command("hash-password")
+@click.command("hash-password", cls=AskingCommand)
 def hash_password() -> None:
     """Print the hash of a password, for admin_users.
 

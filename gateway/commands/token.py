@@ -17,6 +17,7 @@ import click
 from gateway.commands.configuration import complain, config_option, load_settings
 from gateway.commands.one_stream.parameters import SecondsType
 from gateway.commands.shell.exit_status import FAILED, UNUSABLE
+from gateway.commands.shell.typed_secrets import AskingCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def token() -> None:
     """Make and check tokens of clients and browsers."""
 
 
-@token.command("hash")
+@token.command("hash", cls=AskingCommand)
 @click.option(
     "--new", is_flag=True, help="Generate a token; print it on stdout, and its hash on stderr."
 )
@@ -160,7 +161,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
     complain(f"{subject} may {permits} {streams} until {until}; its jti is {token.token_id}.")
 
 
-@token.command("verify")
+@token.command("verify", cls=AskingCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_option
 def verify_token(config: Path | None, *, as_json: bool) -> None:

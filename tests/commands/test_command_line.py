@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
+from gateway.commands.shell.typed_secrets import warnings
 from gateway.settings import Settings
 from tests.commands.test_cdn_doctor_times import CERTIFICATE
 from tests.support.ports import free_port
@@ -111,6 +112,58 @@ def test_a_wrong_command_line_is_explained_and_exits_with_2(typed: str, complain
     status, said = invoke(*shlex.split(typed))
     assert status == 2
     assert complaint in said
+
+
+# A secret of each kind that a command line could have, `hush` and `hush-hush`, and what is told.
+TYPED = {
+    "head http://me:hush@127.0.0.1:1/x": "by STREAM_AUTH or a context with --auth-file.",
+    "head http://127.0.0.1:1/x?a=b&token=hush": "a token in a URL on the command line stays",
+    "context add x http://:hush@h/s?": "by --auth-file FILE.",
+    "doctor http://h/s --admin=http://a:hush@127.0.0.1:1 --for 1x": "or --admin-token FILE.",
+    "copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
+    "copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
+    "doctor redis rediss://:hush@127.0.0.1:1x": "by HEADGATE_ORIGIN or a file of settings.",
+    "serve --origin redis+sentinel://h/m?sentinel_password=hush&x=1": "by HEADGATE_ORIGIN or a",
+    **{
+        f"{command} hush-hush": "no such file. A secret that is typed here stays in the shell's"
+        for command in (
+            "ls --admin-token",
+            "doctor http://127.0.0.1:1/s --admin-token",
+            "context add x http://h/s --auth-file",
+            "context add x http://h/s --admin-token",
+            "copy memory: memory: --from-auth",
+            "copy memory: memory: --to-auth",
+        )
+    },
+    **{
+        f"{command} hush-hush": "it asks for the secret, or reads it from stdin. One that is typed"
+        for command in ("token hash", "token verify", "hash-password")
+    },
+}
+
+
+@pytest.mark.parametrize(("typed", "told"), TYPED.items(), ids=TYPED)
+def test_a_secret_on_the_command_line_is_told_to_be_in_the_history_and_not_repeated(
+    typed: str, told: str
+) -> None:
+    status, said = invoke(*typed.split())
+    assert status
+    assert "stays in the shell's history" in " ".join(said.split())
+    assert told in " ".join(said.split())
+    assert "hush" not in said
+
+
+UNSUSPICIOUS = [
+    "head http://127.0.0.1:1/x@y:z",
+    "head http://127.0.0.1:1/x?tokens=1&rk=2",
+    "head redis://me@h",
+    "subscriptions create x --webhook https://h/hook?token=hush",
+]
+
+
+@pytest.mark.parametrize("typed", UNSUSPICIOUS)
+def test_a_url_without_a_secret_of_ours_is_no_reason_to_warn(typed: str) -> None:
+    assert [*warnings(typed.split())] == []
 
 
 @pytest.mark.usefixtures("processes")

@@ -123,7 +123,7 @@ def test_a_refused_authorization_is_reported_with_its_file(
         ),
         pytest.param(
             ["add", "x", "http://h/s", "--auth-file", "/none"],
-            "'/none' does not exist",
+            "Invalid value for '--auth-file': there is no such file.",
             id="add-an-auth-file-that-does-not-exist",
         ),
         (["add", "known", "http://h/s"], "known is there already"),

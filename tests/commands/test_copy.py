@@ -94,7 +94,10 @@ async def test_only_streams_with_the_prefix_or_in_the_file_of_names_are_copied(
         "subscriptions_changed": None,
         "subscriptions_refused": None,
     }
-    named = copier.output("copy", source, target, "--names", "-", "--json", stdin=b"b c/1\nno\n")
+    place = tmp_path / "place"  # as one with a password is given
+    place.write_text(f"{source}\n")
+    options = ("--names", "-", "--json")
+    named = copier.output("copy", f"@{place}", target, *options, stdin=b"b c/1\nno\n")
     assert (json.loads(named)["changed"], json.loads(named)["gone"]) == (1, 1)
     found = await exact(target, ["a/1", "a/2", "b%20c/1", "d"])
     assert [path for path, one in found.items() if one] == ["a/1", "a/2", "b%20c/1"]
@@ -123,13 +126,14 @@ def test_a_folder_that_a_server_has_open_is_refused_in_words(
         pytest.param("file:{0}/a", "chat", 2, "TO: it must be file:PATH", id="a-name"),
         pytest.param("redis://:hush@", "file:{0}/b", 2, "FROM: it must have HOST", id="no-host"),
         pytest.param("http://127.0.0.1:9/x", "file:{0}/b", 2, "by --names", id="no-list"),
+        pytest.param("@{0}/no", "file:{0}/b", 2, "FROM: {0}/no cannot be read", id="no-file"),
     ],
 )
 def test_places_that_cannot_be_copied_are_refused_in_words(
     source: str, target: str, status: int, said: str, copier: CommandLine, tmp_path: Path
 ) -> None:
     done = copier("copy", source.format(tmp_path), target.format(tmp_path))
-    assert said in done.stderr.decode()
+    assert said.format(tmp_path) in done.stderr.decode()
     assert b"hush" not in done.stderr
     assert done.returncode == status
     assert not list(tmp_path.iterdir())
@@ -158,7 +162,8 @@ async def test_a_redis_that_cannot_be_reached_is_named_in_one_sentence(
 ) -> None:
     folder, port = f"file:{tmp_path / 'a'}", free_port()
     await fill(tmp_path / "a", 2, seed=1)
-    redis = f"redis://:secret@127.0.0.1:{port}"
+    (tmp_path / "redis").write_text(f"redis://:secret@127.0.0.1:{port}")
+    redis = f"@{tmp_path / 'redis'}"
     done = copier("copy", *((redis, folder) if is_source else (folder, redis)))
     assert done.returncode == 69
     said = done.stderr.decode()

@@ -460,8 +460,10 @@ def test_doctor_redis_without_a_redis_route_exits_with_2(cli: CommandLine) -> No
 def test_doctor_redis_of_an_unreachable_redis_exits_with_69(cli: CommandLine) -> None:
     done = cli("doctor", "redis", f"redis://app:s3cret@127.0.0.1:{free_port()}")
     assert (done.returncode, done.stdout) == (69, b"")
-    assert done.stderr.startswith(b"headgate: redis://app:***@127.0.0.1:")
-    assert b"Connection refused" in done.stderr
+    warning, refusal = done.stderr.splitlines()
+    assert b"by HEADGATE_ORIGIN or a file of settings" in warning
+    assert refusal.startswith(b"headgate: redis://app:***@127.0.0.1:")
+    assert b"Connection refused" in refusal
 
 
 @pytest.mark.usefixtures("processes")

@@ -21,13 +21,12 @@ from gateway.commands.one_stream.target import (
     is_whole_url,
 )
 from gateway.commands.shell.exit_status import CONFLICT, INTERRUPTED
+from gateway.commands.shell.typed_secrets import SecretFile
 from gateway.settings.reached import BASE_VARIABLE
 
 if TYPE_CHECKING:
     from gateway.commands.copying.log_place import LogPlace
     from gateway.commands.copying.operation import CopyRequest
-
-FileOption = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -51,15 +50,15 @@ FileOption = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--map",
     "map_file",
-    type=FileOption,
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write to FILE which offset of TO stands for which offset of FROM.",
 )
 @click.option(
-    "--from-auth", type=FileOption, metavar="FILE", help="File with the Authorization for FROM."
+    "--from-auth", type=SecretFile(), metavar="FILE", help="File with the Authorization for FROM."
 )
 @click.option(
-    "--to-auth", type=FileOption, metavar="FILE", help="File with the Authorization for TO."
+    "--to-auth", type=SecretFile(), metavar="FILE", help="File with the Authorization for TO."
 )
 @admin_option
 @admin_token_option
@@ -84,11 +83,13 @@ def copy(  # noqa: PLR0913 - one for each option
     """Copy streams from one place to another.
 
     FROM and TO are each file:PATH, a redis:// URL, or the URL below which a server has its streams,
-    such as http://127.0.0.1:4437/v1/stream. No server may have a file:PATH open. You can stop the
-    command at any moment and run it again: it continues, and stores nothing twice.
+    such as http://127.0.0.1:4437/v1/stream. @FILE is a file with one of these. No server may have a
+    file:PATH open. You can stop the command at any moment and run it again: it continues, and
+    stores nothing twice.
     """
     from gateway.commands.copying.operation import CopyRequest
 
+    source, to = _written("FROM", source), _written("TO", to)
     both = is_whole_url(source) and is_whole_url(to)
     origin = _place(ctx, "FROM", source, from_auth, needs_file=both)
     target = _place(ctx, "TO", to, to_auth, needs_file=both)
@@ -138,13 +139,27 @@ def _place(
     return target
 
 
-def _authorization(path: Path) -> str | None:
+def _written(argument: str, text: str) -> str:
+    """Return the place of an argument, which may be written in a file. Raises UsageError."""
+    if not text.startswith("@"):
+        return text
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        return _text_of(Path(text[1:]))
+    except ValueError as cause:
+        raise click.UsageError(f"{argument}: {cause}.") from cause
+
+
+def _authorization(path: Path) -> str | None:
+    return checked_authorization(_text_of(path), str(path))
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file without blanks around it. Raises ValueError."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else "it is no text"
         raise ValueError(f"{path} cannot be read: {reason}") from cause
-    return checked_authorization(text, str(path))
 
 
 def _check_apart(source: LogPlace | StreamTarget, target: LogPlace | StreamTarget) -> None:

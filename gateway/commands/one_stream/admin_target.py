@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from gateway.commands.one_stream.home import ca_file_of, home_of
 from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve, without_secrets
+from gateway.commands.shell.typed_secrets import SecretFile
 from gateway.settings.reached import DEFAULT_BASE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ admin_option = click.option(
 )
 admin_token_option = click.option(
     "--admin-token",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=SecretFile(),
     metavar="FILE",
     help=f"File with the token for --admin.  [default: the value of {TOKEN_VARIABLE}]",
 )

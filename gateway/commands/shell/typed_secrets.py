@@ -1,0 +1,89 @@
+"""Secrets on the command line, where others can see them: what to do instead."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SEEN = (
+    "stays in the shell's history, and other users of this machine see it in the list of processes"
+)
+# A URL with a password, or with a token in its query.
+_URL = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
+    r"(?:(?P<password>[^/?#\s]*:[^/?#\s]+@)|[^#\s]*[?&](?:token|sentinel_password)=.)",
+    re.IGNORECASE,
+)
+_ADMIN, _ORIGIN = (
+    "STREAM_ADMIN_TOKEN or --admin-token FILE",
+    "HEADGATE_ORIGIN or a file of settings",
+)
+_STREAM = "STREAM_AUTH or a context with --auth-file"
+# What takes the secret instead, by the command and whether the URL is that of a server.
+_INSTEAD = {
+    ("copy", True): "--from-auth FILE or --to-auth FILE",
+    ("copy", False): "a file with the whole URL, written @FILE",
+    ("context", True): "--auth-file FILE",
+}
+
+
+def warnings(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each argument that is a URL with a secret; without a full stop."""
+    before = ""
+    for argument in arguments:
+        option, _, text = (
+            argument.partition("=") if argument[:2] == "--" else (before, "", argument)
+        )
+        before = argument
+        url = _URL.match(text)
+        if url is None or option == "--webhook":  # a receiver takes its URL as it is
+            continue
+        is_server = url["scheme"].lower() in {"http", "https"}
+        instead = _INSTEAD.get((arguments[0], is_server), _STREAM if is_server else _ORIGIN)
+        if option == "--admin":
+            instead = _ADMIN
+        what = "password" if url["password"] else "token"
+        yield f"a {what} in a URL on the command line {SEEN}: give it by {instead}"
+
+
+class SecretFile(click.Path[Path]):
+    """The name of a file with a secret. One that does not exist may be the secret itself."""
+
+    def __init__(self, *, resolve_path: bool = False) -> None:
+        super().__init__(dir_okay=False, resolve_path=resolve_path, path_type=Path)
+
+    @override
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """Return the path. The text of one that is not there is not repeated."""
+        if not os.path.exists(value):  # noqa: PTH110 - Path raises on odd names
+            self.fail(f"there is no such file. A secret that is typed here {SEEN}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class AskingCommand(click.Command):
+    """A command that asks for a secret, which is no argument."""
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse arguments without repeating them."""
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            ctx.fail(
+                "The command takes no arguments: it asks for the secret, or reads it from stdin. "
+                f"One that is typed here {SEEN}."
+            )
+        return rest
