@@ -16,7 +16,7 @@ from gateway.protocol.streams.offsets import Offset
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gateway.access.reader_keys import ReaderKeys
     from gateway.hosted.folded_reader import ChunkReaders
@@ -101,6 +101,8 @@ class HostedFeeds:
         self._tracer = shared.tracer
         self._feeds: set[HostedFeed] = set()
         self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
+        # Each is called with a feed of the stream at its path that has lost its last reader.
+        self.on_empty: dict[str, Callable[[HostedFeed], None]] = {}
         self._none = asyncio.Event()
         self._none.set()
 
@@ -227,6 +229,8 @@ class HostedFeeds:
 
     def feed_empty(self, feed: HostedFeed) -> None:
         """Drop a feed without readers, or keep it for a while if many are expected back."""
+        if self.on_empty and (note := self.on_empty.get(feed.stream.path)) is not None:
+            note(feed)
         if not feed.expects_readers:
             self._end(feed)
         elif feed not in self._lingering:

@@ -334,6 +334,8 @@ class ModelAnswers:
         self._all_running.drop(self.streams.path(answer.name), answer)
         answer.claim.release()
         self.running.discard(answer)
+        if answer.readers is not None:
+            answer.readers.close()
         self.places.release(running_place)
         if not self.running:
             self._idle.set()

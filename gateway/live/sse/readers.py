@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.live.sse.reader import SseReader
     from gateway.telemetry.live_traffic import Ended
 
+# The responses that the server has ended by itself: their clients come back, however late.
+_INTERRUPTED = frozenset({"timeout", "drain", "error"})
 FRESH_S = 1.0  # clients blame a broken proxy when three SSE connections end sooner than this
 
 
@@ -38,12 +40,13 @@ class SseReaders(Generic[V, N]):
     """The SSE readers that a feed serves, each until its time is over.
 
     `turns` has the live readers, and `ahead` those that are past the feed's position. `overdue`
-    has those whose time is over amid a message: they are no longer in `ends`.
+    has those whose time is over amid a message: they are no longer in `ends`. `due_back` counts
+    the clients whose responses the server has ended, less those that have come since.
     """
 
     __slots__ = (
         *("_hurries", "_last_write", "ahead", "ends", "feed", "overdue"),
-        *("last_end", "source", "traffic", "turns"),
+        *("due_back", "source", "traffic", "turns"),
     )
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
@@ -51,7 +54,7 @@ class SseReaders(Generic[V, N]):
         self.source = source
         self.traffic = source.traffic.live
         self._hurries = False
-        self.last_end: Ended | None = None  # of the reader that left last
+        self.due_back = 0
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
         self.overdue: OverdueReaders[SseReader] = OverdueReaders()
         self.ahead: dict[SseReader, None] = {}
@@ -73,6 +76,7 @@ class SseReaders(Generic[V, N]):
         """Serve a reader; return the latest time at which something is due for it (loop time)."""
         settings = self.source.settings
         self.traffic.sse.joins += 1
+        self.due_back = max(0, self.due_back - 1)
         if reader.principal is not None:
             self.source.shared.admitted.add(reader, partial(self.end, reader))
         end = self.ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
@@ -131,7 +135,7 @@ class SseReaders(Generic[V, N]):
             self.source.shared.admitted.discard(reader)
             reader.principal.use.sent_bytes += reader.sent_bytes
         self.traffic.sse.departures[ended] += 1
-        self.last_end = ended
+        self.due_back += ended in _INTERRUPTED
         reader.note_end(ended)
         return True
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 UNREAD_S = 5.0
 LOOK_S = 0.5  # between two looks at the readers of the stream
 UNREAD = EarlyEnd("answer_left", f"nobody has read the answer for {UNREAD_S:g} seconds")
-# After these ends of an SSE response its client comes back, however late.
-_PLANNED = frozenset({"timeout", "drain"})
 
 
 Leave: TypeAlias = Literal["stop-unnamed", "stop", "go-on"]
@@ -49,7 +47,11 @@ class AnswerReading:
 
 
 class AnswerReaders:
-    """The readers of one answer: those at its route, and those of its stream."""
+    """The readers of one answer: those at its route, and those of its stream.
+
+    A client whose response Headgate has ended counts as a reader until it, or another one, has come
+    after that: it may come back late.
+    """
 
     def __init__(self, answer: WrittenAnswer, answers: ModelAnswers) -> None:
         """Stop the answer once nobody has read it for UNREAD_S, unless its route is closing."""
@@ -57,23 +59,36 @@ class AnswerReaders:
         self._answers = answers
         self._name, self._streams = answer.name, answer.streams
         self._count = 0  # at the route
+        self._is_due_at_route = False  # a client whose response there was ended
+        self._is_due_at_stream = False
         self._watching: asyncio.Task[None] | None = None
-        self._feeds: Sequence[HostedFeed] = ()  # those that had readers at the last look
+        self._on_empty = self._streams.route.feeds.on_empty
+        self._on_empty[self._streams.full_name(self._name)] = self._note_empty
 
     def begin(self) -> AnswerReading:
         """Count one more request at the route."""
         self._count += 1
-        self.close()
+        self._is_due_at_route = False
+        self._end_watch()
         return AnswerReading(self)
 
     def leave(self, reading: AnswerReading) -> None:
         """Count one less; begin to look for readers of the stream if that was the last one."""
         self._count -= 1
-        if not self._count and not reading.is_ended_here:
+        self._is_due_at_route |= reading.is_ended_here
+        if not self._count and not self._is_due_at_route:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def close(self) -> None:
-        """Look no further: the answer has a reader again."""
+        """Look no further: the answer is over."""
+        self._end_watch()
+        self._on_empty.pop(self._streams.full_name(self._name), None)
+
+    def _note_empty(self, feed: HostedFeed) -> None:
+        """Note whether a client of the feed, which has no readers any more, will come back."""
+        self._is_due_at_stream = feed.sse_readers.due_back > 0
+
+    def _end_watch(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
@@ -100,10 +115,8 @@ class AnswerReaders:
     def _has_readers(self) -> bool:
         """Return whether a live reader waits for the stream here, or will come back."""
         active = self._streams.route.table.peek(self._streams.full_name(self._name))
-        feeds = () if active is None else [it for it in feeds_of(active) if it.has_readers]
-        if feeds:
-            self._feeds = feeds
-        return bool(feeds) or any(it.sse_readers.last_end in _PLANNED for it in self._feeds)
+        feeds = () if active is None else feeds_of(active)
+        return self._is_due_at_stream or any(feed.has_readers for feed in feeds)
 
     async def _has_readers_elsewhere(self) -> bool:
         """Return whether another gateway follows the stream, or may: this one does."""
