@@ -20,6 +20,11 @@ class StartError(HeadgateError):
 
     code = "start"
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The sentences of the detail, each on a line of its own."""
+        return tuple(f"{line}." for line in self.detail.split(".\n"))
+
 
 class BadRequest(HeadgateError):
     """The request is malformed; the detail names the parameter or header."""

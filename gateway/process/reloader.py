@@ -89,10 +89,8 @@ class Reloader:
             warnings = new_folders(self.settings, settings)  # before they are made
             commits = [prepare(settings) for prepare in self.on_prepare]
             await self._apply(settings)
-        except SettingsError as refusal:
+        except (SettingsError, StartError) as refusal:
             return self._refused(refusal.problems)
-        except StartError as refusal:
-            return self._refused(tuple(f"{line}." for line in refusal.detail.split(".\n")))
         for commit in commits:
             commit()
         self.settings, self.warnings = settings, warnings

@@ -105,10 +105,8 @@ class WrittenSettings(Background):
         try:
             written = self._reread()
             check_start(written)
-        except SettingsError as refusal:
+        except (SettingsError, StartError) as refusal:
             return refusal.problems, written
-        except StartError as refusal:
-            return (f"{refusal.detail}.",), written
         return (), written
 
     def _take_paths(self, settings: Settings) -> None:

@@ -99,6 +99,18 @@ async def test_what_a_start_would_refuse_is_told_until_it_is_repaired(
         assert await told(at) == (None, True)
 
 
+async def test_each_mistake_in_a_file_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(token_entry("ann"))
+    route = {**STREAMS, "auth": ["tokens"]}
+    async with reloadable(tmp_path, route, tokens_file=str(tokens)) as at:
+        tokens.write_text("[[tokens]]\nnam = 3\n")
+        note, _ = await told(at)
+        assert note is not None
+        assert "\n" not in note
+        assert len(at.gateway.reloader.written.problems) == 3
+
+
 async def test_a_refused_reload_is_told_until_the_file_is_another_or_in_force(
     tmp_path: Path,
 ) -> None:
