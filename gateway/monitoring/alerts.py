@@ -29,7 +29,6 @@ from gateway.monitoring.recordings import (
     DELIVERY,
     LOOP_LAG,
     RECORDINGS,
-    SERVED,
 )
 from gateway.monitoring.rules import Alert, RecordingRule
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-# Without those of paths that no route has, which nobody can serve.
-_READS = Rate("headgate_cache_results_total", "job, route", 'route!="none"')
 _READERS = Total("headgate_live_readers", "job, route")
 _FEEDS = Total("headgate_feeds", "job, route")
 _SSE_READERS = Total("headgate_live_readers", "job, route", 'mode="sse"')
@@ -58,16 +55,6 @@ OF_EVERY_GATEWAY = (
         "critical",
         "{{ $labels.instance }} cannot be scraped.",
         "The gateway is down, or its admin listener cannot be reached or refuses the token.",
-    ),
-    Alert(
-        "HeadgateFewHits",
-        # Below one read a second a ratio says nothing.
-        AllConditions(Threshold(SERVED, "<", promql.ALARM), (Threshold(_READS, ">", 1),)),
-        "10m",
-        "warning",
-        "{{ $labels.route }} serves {{ $value | humanizePercentage }} without the origin.",
-        f"The target is {promql.TARGET:.0%}. Look for live reads without a cursor, short lifetimes,"
-        " identity headers, and a cache that is too small.",
     ),
     Alert(
         "HeadgateReadersApart",

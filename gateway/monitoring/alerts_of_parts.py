@@ -18,7 +18,7 @@ from gateway.monitoring.quantities import (
     Total,
     UnlessCondition,
 )
-from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES
+from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES, SERVED
 from gateway.monitoring.rules import Alert
 
 MIB = 1 << 20
@@ -26,6 +26,8 @@ MIB = 1 << 20
 LEAST_FREE_BYTES = 64 * MIB
 FEW_FREE_BYTES = 1 << 30
 
+_READS = Rate("headgate_cache_results_total", "job, route")
+_SERVERS_UP = Total("headgate_origin_up", "job, route")
 _ORIGIN_REQUESTS = Rate("headgate_origin_requests_total", "job, route")
 _FAILED_PURGES = Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"')
 _OF_A_LOG = "job, instance, route"
@@ -222,6 +224,20 @@ OF_PARTS = (
         " reason.",
         "purges",
         "purge {cache}",
+    ),
+    Alert(
+        "HeadgateFewHits",
+        AllConditions(
+            Threshold(SERVED, "<", promql.ALARM),
+            # Below one read a second a ratio says nothing. A log is no origin that reads burden.
+            (Threshold(_READS, ">", 1), Threshold(_SERVERS_UP, ">=", 0)),
+        ),
+        "10m",
+        "warning",
+        "{{ $labels.route }} serves {{ $value | humanizePercentage }} without the origin.",
+        f"The target is {promql.TARGET:.0%}. Look for live reads without a cursor, short lifetimes,"
+        " identity headers, and a cache that is too small.",
+        "origin",
     ),
     Alert(
         "HeadgateOriginServerDown",

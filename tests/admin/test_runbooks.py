@@ -74,14 +74,14 @@ async def test_the_page_of_alerts_shows_the_state_of_each_rule_to_a_viewer(
     await recorder.look()
     authorization = {"Authorization": f"Bearer {TOKEN}"}
     page = await (await guarded.get("/alerts", headers={**PAGE, **authorization})).text()
-    assert page.count('<a href="#headgatefewhits">HeadgateFewHits</a>') == 3
+    assert page.count('<a href="#headgateslowdelivery">HeadgateSlowDelivery</a>') == 3
     assert "State of the alerts" in page
     told = await (await guarded.get("/api/alerts", headers=authorization)).json()
     states = {rule["name"]: rule["state"] for rule in told["rules"]}
     assert set(states.values()) == {"quiet", "unknown"}
     assert states["HeadgateDown"] == "unknown"
-    (few_hits,) = (rule for rule in told["rules"] if rule["name"] == "HeadgateFewHits")
-    assert (few_hits["threshold"], few_hits["lasting_s"]) == ("< 70%", 600)
-    assert few_hits["runbook"] == "/alerts#headgatefewhits"
+    (slow,) = (rule for rule in told["rules"] if rule["name"] == "HeadgateSlowDelivery")
+    assert (slow["threshold"], slow["lasting_s"]) == ("> 1s", 600)
+    assert slow["runbook"] == "/alerts#headgateslowdelivery"
     anybody = await (await guarded.get("/alerts", headers=PAGE)).text()
     assert "State of the alerts" not in anybody
