@@ -236,6 +236,20 @@ async def test_what_is_only_passed_on_is_sent_while_it_comes_and_has_a_place(
         assert (await post(http, gateway, parts(), FILES)).status == 200
 
 
+async def test_a_provider_may_refuse_an_upload_before_it_has_come(
+    http: aiohttp.ClientSession,
+) -> None:
+    refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nfar"
+    async with scripted(refusal) as provider:
+        with gateway_before(provider) as gateway:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            head = f"POST {OPENAI}{FILES} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            writer.write(head.encode() + b"5\r\nbegin\r\n")
+            got = await reader.readuntil(b"far")
+            assert got.startswith(b"HTTP/1.1 413 ")
+            writer.close()
+
+
 async def test_a_client_that_leaves_amid_its_upload_ends_it_and_gives_its_place_back(
     http: aiohttp.ClientSession,
 ) -> None:
