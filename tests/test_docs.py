@@ -81,7 +81,7 @@ FRESHNESS = cache_headers.Freshness()
         (r"else `max-age=(\d+)`", 1, MINUTE_S),
         (r"first whole chunk \| `no-cache, s-maxage=(\d+)`", 1, FRESHNESS.closed_max_age),
         (r"next two rows \| `no-cache, s-maxage=(\d+)`", 1, FRESHNESS.tail_max_age),
-        (r"stale-while-revalidate=(\d+)`", 1, FRESHNESS.stale_while_revalidate),
+        (r"max-age=86400, stale-while-revalidate=(\d+)`", 1, FRESHNESS.stale_while_revalidate),
         (r"has not passed \| `public, max-age=(\d+)`", 1, cursors.INTERVAL_S),
         (r"`Retry-After` is 1 to (\d+) s", 1, responses.RETRY_AFTER_S[-1]),
         (r"Cursors count (\d+) s intervals", 1, cursors.INTERVAL_S),

@@ -28,9 +28,13 @@ PRIVATE_EVENT_STREAM = "Cache-Control: private, no-cache, no-transform\r\n"
 # Stored for longer, an empty answer hides appends; unstorable, it turns a CDN's request
 # collapsing into a queue. One second at the edge is the middle way.
 EDGE_SECOND = "CDN-Cache-Control: public, max-age=1\r\nSurrogate-Control: public, max-age=1\r\n"
-POLL_TIMEOUT = f"{NO_STORE}{EDGE_SECOND}"
+# Varnish's built-in VCL stores what has Surrogate-Control, and takes the time from Cache-Control
+# alone: without s-maxage or max-age two minutes, and without this ten seconds more, in which it
+# serves the old response at once.
+NO_GRACE = "stale-while-revalidate=0"
+POLL_TIMEOUT = f"Cache-Control: no-store, s-maxage=1, {NO_GRACE}\r\n{EDGE_SECOND}"
 # For caches that read Cache-Control alone, and take no-store and no-cache for "never".
-POLL_TIMEOUT_FOR_ALL = f"Cache-Control: max-age=0, s-maxage=1\r\n{EDGE_SECOND}"
+POLL_TIMEOUT_FOR_ALL = f"Cache-Control: max-age=0, s-maxage=1, {NO_GRACE}\r\n{EDGE_SECOND}"
 # Data for those who wait from `now`. Whoever asks later means another place, so no cache keeps it;
 # an edge that shares answers with those alone who wait for them may do so.
 NEWS_FROM_NOW = f"{NO_STORE}CDN-Cache-Control: no-cache\r\n"
@@ -189,7 +193,7 @@ def _shared_lifetime(
         age, longest = min(age, remaining), min(longest, remaining)
     if not age:
         return NO_CACHE
-    control = f"Cache-Control: {freshness.tail_directive}, s-maxage={age}\r\n"
+    control = f"Cache-Control: {freshness.tail_directive}, s-maxage={age}, {NO_GRACE}\r\n"
     for name in EDGE_FIELDS:
         control += f"{name}: public, max-age={longest if name in purged else age}\r\n"
     return control
@@ -233,7 +237,7 @@ def moves_on(cursor: int | None, now: float, *, is_fixed: bool) -> bool:
 def poll_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     """Return the Cache-Control of the data of a long-poll that moves on: one cursor interval."""
     age = INTERVAL_S if remaining_s is None else max(0, min(INTERVAL_S, int(remaining_s)))
-    return _for_whom(freshness, f"max-age={age}")
+    return _for_whom(freshness, f"max-age={age}, {NO_GRACE}")
 
 
 def news_from_now(*, is_private: bool) -> str:

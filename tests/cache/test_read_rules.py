@@ -41,7 +41,7 @@ FRESHNESS = Freshness(60, 300, 10)
 FOREVER = Lifetime()
 REPAIRS = (PLACE, IGNORED_NO_STORE, OWN_LIFETIME, TAG, OUR_CURSOR)
 PUBLIC = "public, max-age=60, stale-while-revalidate=300"
-AT_TAIL = "no-cache, s-maxage=10"
+AT_TAIL = "no-cache, s-maxage=10, stale-while-revalidate=0"
 WELL_FORMED = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 
 

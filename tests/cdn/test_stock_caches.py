@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.cdn.edges import Edge
 from tests.cdn.findings import Fault
 from tests.cdn.live_cases import polls_without_news
-from tests.cdn.origin import HeadgateOrigin, telling_who
+from tests.cdn.origin import PERSONAL, HeadgateOrigin, telling_who
 from tests.cdn.patients import LOCKED, Patient, before
 from tests.clients.pages import chromium, site
 from tests.support.examples import cases
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_CACHE, MAX_AGE = "/v1/no-cache", "/v1/max-age"
-SPELLED = {NO_CACHE: "no-cache, s-maxage=1", MAX_AGE: "max-age=0, s-maxage=1"}
-ENDED = {NO_CACHE: "no-store", MAX_AGE: SPELLED[MAX_AGE]}
+SECOND = "s-maxage=1, stale-while-revalidate=0"
+SPELLED = {NO_CACHE: f"no-cache, {SECOND}", MAX_AGE: f"max-age=0, {SECOND}"}
+ENDED = {NO_CACHE: f"no-store, {SECOND}", MAX_AGE: SPELLED[MAX_AGE]}
 POLL_S = 0.3
 FEW = 12
 TEXT = {"Content_Type": "text/plain"}
@@ -55,6 +57,21 @@ def origin(processes: None) -> Iterator[HeadgateOrigin]:
         with contextlib.closing(started):
             started.start()
             yield started
+
+
+# What is done to a stream of b"news" and how the URL with this query is answered a second later:
+# by its status and body.
+TAIL, BEGINNING = "?offset={tail}", "?offset=-1"
+CHANGES: dict[str, tuple[str, tuple[str, ...], int, bytes | None]] = {
+    "append, at the tail": (TAIL, ("POST",), 200, b"more"),
+    "append, from the beginning": (BEGINNING, ("POST",), 200, b"newsmore"),
+    "append, in a long-poll": (f"{TAIL}&live=long-poll", ("POST",), 200, b"more"),
+    "deleted, at the tail": (TAIL, ("DELETE",), 404, None),
+    "deleted, in a long-poll": (f"{TAIL}&live=long-poll", ("DELETE",), 404, None),
+    "created again": (BEGINNING, ("DELETE", "PUT"), 200, b"more"),
+    "created again, in a long-poll": (f"{TAIL}&live=long-poll", ("DELETE", "PUT"), 410, None),
+}
+LONGEST_KEPT_S = 1.0
 
 
 def tail_of(origin: HeadgateOrigin, prefix: str) -> str:
@@ -107,3 +124,30 @@ async def test_a_browser_revalidates_a_tail_with_either_directive(origin: Headga
             there = f"http://127.0.0.1:{origin.port}{target}"
             assert await page.evaluate(TWICE, there) == [200, 200]
             assert origin.asked(prefix).reads - before[prefix] == 2
+
+
+@pytest.mark.usefixtures("processes")
+def test_varnish_without_a_file_serves_nothing_old_after_a_second(origin: HeadgateOrigin) -> None:
+    """Its own grace is ten seconds, and its own lifetime two minutes."""
+    private = f"{origin.path(PERSONAL)}{BEGINNING}"  # whose origin says max-age=60
+    with before(STOCK["varnish"][0], origin.port) as port:
+        targets = {}
+        for prefix in SPELLED:
+            for change, (query, _, status, body) in CHANGES.items():
+                path, _, tail = tail_of(origin, prefix).partition("?offset=")
+                target = f"{path}{query.format(tail=tail)}"
+                targets[target] = (change, path, status, body)
+        for target in (*targets, private):
+            ask(port, "GET", target)
+            assert ask(port, "GET", target).get("X-Cache-Status") == "HIT" or target is private
+        for change, path, _, _ in targets.values():
+            for method in CHANGES[change][1]:
+                body = None if method == "DELETE" else b"more"
+                assert ask(origin.port, method, path, body, **TEXT).status in {201, 204}
+        time.sleep(LONGEST_KEPT_S * 1.2)
+        found = {target: ask(port, "GET", target) for target in (*targets, private)}
+    assert found.pop(private).get("X-Cache-Status") == "MISS"
+    for target, (change, _, status, body) in targets.items():
+        answer = found[target]
+        assert answer.status == status, (target, change, answer)
+        assert body in {None, answer.body}, (target, change, answer)

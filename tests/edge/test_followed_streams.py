@@ -473,7 +473,7 @@ async def test_a_read_at_the_tail_of_a_followed_stream_causes_no_origin_request(
         asked = len(origin.catch_ups)
         got = await gateway.ask(get(f"{S}?offset=0001"))
         assert news(got) == (200, b"", "0001", "true")
-        assert got.get("Cache-Control") == "no-cache, s-maxage=1"
+        assert got.get("Cache-Control") == "no-cache, s-maxage=1, stale-while-revalidate=0"
         assert len(origin.catch_ups) == asked
 
 

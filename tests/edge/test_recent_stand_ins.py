@@ -69,7 +69,7 @@ async def test_recent_data_of_a_followed_stream_stand_in_for_a_failing_origin(
         tag = got.get("ETag") or ""
         assert tag
         assert not tag.endswith(':tail"')
-        assert got.get("Cache-Control") == "no-cache, s-maxage=1"
+        assert got.get("Cache-Control") == "no-cache, s-maxage=1, stale-while-revalidate=0"
         asked = gateway.edge.cache.fetched  # by reads: the feed compares in its own time
         for _ in range(3):  # it has just failed
             again = await gateway.ask(get(READ, way))

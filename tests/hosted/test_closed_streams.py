@@ -45,7 +45,7 @@ def spelled(got: Answer) -> tuple[str | None, ...]:
 
 def shared(age: int, surrogates: int = 0) -> tuple[str, ...]:
     ages = f"public, max-age={age}", f"public, max-age={surrogates or age}"
-    return (f"no-cache, s-maxage={age}", *ages)
+    return (f"no-cache, s-maxage={age}, stale-while-revalidate=0", *ages)
 
 
 def trusting(gateway: Serving, trust: PurgeTrust) -> None:
@@ -136,5 +136,5 @@ async def test_an_unchanged_closed_stream_is_confirmed_with_304() -> None:
         tag = (await gateway.ask(BEGINNING)).headers["etag"]
         confirmed = await gateway.ask(get("s?offset=-1", f"If-None-Match: {tag}"))
         assert confirmed.status == 304
-        assert confirmed.get("Cache-Control") == "no-cache, s-maxage=60"
+        assert confirmed.get("Cache-Control") == "no-cache, s-maxage=60, stale-while-revalidate=0"
         assert offset(3) == confirmed.next_offset

@@ -49,7 +49,7 @@ def test_the_tail_is_cached_for_tail_max_age_by_shared_caches_only(
     remaining: float | None, age: int
 ) -> None:
     assert tail_lifetime(FRESHNESS, remaining) == (
-        f"Cache-Control: no-cache, s-maxage={age}\r\n"
+        f"Cache-Control: no-cache, s-maxage={age}, stale-while-revalidate=0\r\n"
         f"CDN-Cache-Control: public, max-age={age}\r\n"
         f"Surrogate-Control: public, max-age={age}\r\n"
     )
@@ -72,7 +72,7 @@ def test_a_closed_stream_is_cached_for_long_only_by_the_field_of_the_purged_cach
     freshness: Freshness, remaining: float | None, age: int, purged_age: int
 ) -> None:
     assert closed_lifetime(freshness, remaining) == (
-        f"Cache-Control: no-cache, s-maxage={age}\r\n"
+        f"Cache-Control: no-cache, s-maxage={age}, stale-while-revalidate=0\r\n"
         f"CDN-Cache-Control: public, max-age={age}\r\n"
         f"Surrogate-Control: public, max-age={purged_age}\r\n"
     )
@@ -102,7 +102,10 @@ def test_a_tail_lifetime_below_a_second_is_no_cache(
     ("remaining", "age"), [(None, 20), (21.0, 20), (20.0, 20), (19.9, 19), (0.5, 0), (-1.0, 0)]
 )
 def test_poll_data_are_fresh_for_one_cursor_interval(remaining: float | None, age: int) -> None:
-    assert poll_lifetime(FRESHNESS, remaining) == f"Cache-Control: public, max-age={age}\r\n"
+    assert (
+        poll_lifetime(FRESHNESS, remaining)
+        == f"Cache-Control: public, max-age={age}, stale-while-revalidate=0\r\n"
+    )
 
 
 def etag(chunk: Chunk) -> str:
@@ -166,9 +169,9 @@ def test_tail_directive_max_age_0_replaces_no_cache_for_browsers_only() -> None:
         (tail_lifetime(spelled), tail_lifetime(FRESHNESS)),
         (poll_timeout(spelled, closed=False), poll_timeout(FRESHNESS, closed=False)),
     ):
-        age = 5 if "s-maxage" in usual else 1
+        age = 5 if "s-maxage=5" in usual else 1
         first, _, edge = lines.partition("\r\n")
-        assert first == f"Cache-Control: max-age=0, s-maxage={age}"
+        assert first == f"Cache-Control: max-age=0, s-maxage={age}, stale-while-revalidate=0"
         assert edge == usual.partition("\r\n")[2]
 
 

@@ -121,7 +121,7 @@ def lifetimes(port: int, name: str) -> tuple[str | None, ...]:
     return tuple(got.get(one) for one in names)
 
 
-MINUTE = ("no-cache, s-maxage=60", "public, max-age=60")
+MINUTE = ("no-cache, s-maxage=60, stale-while-revalidate=0", "public, max-age=60")
 RENEWED_S = 2.0  # a deleted stream that is created again, at a cache that is purged
 
 

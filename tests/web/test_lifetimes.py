@@ -35,8 +35,12 @@ FIRST, END = offset(0), offset(3)
 NEVER = Told("no-store", None, None)
 LONG = Told("public, max-age=86400, stale-while-revalidate=300", None, None)
 # A second in front makes a crowd into one request; browsers ask again each time.
-SECOND = Told("no-cache, s-maxage=1", "public, max-age=1", "public, max-age=1")
-POLL = Told("no-store", "public, max-age=1", "public, max-age=1")
+SECOND = Told(
+    "no-cache, s-maxage=1, stale-while-revalidate=0", "public, max-age=1", "public, max-age=1"
+)
+POLL = Told(
+    "no-store, s-maxage=1, stale-while-revalidate=0", "public, max-age=1", "public, max-age=1"
+)
 ANSWERS = [
     ("whole", "GET", f"closed?offset={FIRST}", 200, LONG),
     ("end", "GET", f"closed?offset={END}", 200, LONG),

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from gateway.protocol.cache_headers import TailDirective
 
-_AGES = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
+_GRACE = "stale-while-revalidate"
+_AGES = frozenset({"max-age", "s-maxage", _GRACE, "stale-if-error"})
 _NEVER_FRESH = frozenset({"no-store", "no-cache"})
 _FOR_ALL = frozenset({"public", "s-maxage"})
 
@@ -40,33 +41,48 @@ def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str
     browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
     shared = governing(fields)
     told_s = _shared_s(shared, fields)
-    is_short = told_s <= longest_s and "stale-while-revalidate" not in shared
-    if is_short and _asks_again(browsers) and _are_short_for_surrogates(fields, longest_s):
+    is_short = told_s <= longest_s and not _has_grace(shared)
+    # Where Cache-Control says nothing of it, Varnish has a grace of its own.
+    denies_grace = not told_s or browsers.by_name.get(_GRACE) == "0"
+    if (
+        is_short
+        and denies_grace
+        and _asks_again(browsers)
+        and _are_short_for_surrogates(fields, longest_s)
+    ):
         return None
-    is_for_all = not _FOR_ALL.isdisjoint(shared.by_name) and "private" not in browsers
-    age = min(told_s, longest_s)
-    shared_s = age if is_for_all else 0
-    lines = [("Cache-Control", _asked_again(browsers, shared_s, freshness.tail_directive))]
-    if age and "private" not in browsers:
+    age = 0 if "private" in browsers else min(told_s, longest_s)
+    is_for_all = age > 0 and not _FOR_ALL.isdisjoint(shared.by_name)
+    is_spelled = browsers.seconds("max-age") == 0
+    spelling = "max-age=0" if is_spelled else freshness.tail_directive
+    asked_again = _asked_again(browsers, spelling if is_for_all else "no-cache")
+    if age:
+        # Varnish stores by Surrogate-Control, for the time that Cache-Control says.
+        asked_again |= {"s-maxage": str(age)} if is_for_all else {"max-age": "0"}
+        asked_again[_GRACE] = "0"
+    lines = [("Cache-Control", _directive_line(asked_again, targeted=False))]
+    if age:
         directives = {name: value for name, value in shared.by_name.items() if name not in _AGES}
         edge = _directive_line({**directives, "max-age": str(age)}, targeted=shared.targeted)
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
         lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
     elif shared.targeted:
-        lines.append(("CDN-Cache-Control", _asked_again(shared)))
+        never = _directive_line(_asked_again(shared, "no-cache"), targeted=True)
+        lines.append(("CDN-Cache-Control", never))
     return lines
 
 
-def _asked_again(
-    directives: Directives, shared_s: int = 0, tail_directive: TailDirective = "no-cache"
-) -> str:
+def _has_grace(directives: Directives) -> bool:
+    return directives.by_name.get(_GRACE, "0") != "0"
+
+
+def _asked_again(directives: Directives, tail_directive: TailDirective) -> dict[str, str]:
+    """Return the directives without their ages, and with this one unless they never are fresh."""
     remaining = {name: value for name, value in directives.by_name.items() if name not in _AGES}
     if _NEVER_FRESH.isdisjoint(remaining):
-        name, _, value = (tail_directive if shared_s else "no-cache").partition("=")
+        name, _, value = tail_directive.partition("=")
         remaining[name] = value
-    if shared_s:
-        remaining["s-maxage"] = str(shared_s)
-    return _directive_line(remaining, targeted=directives.targeted)
+    return remaining
 
 
 def _directive_line(directives: Mapping[str, str], *, targeted: bool) -> str:
@@ -79,7 +95,7 @@ def _directive_line(directives: Mapping[str, str], *, targeted: bool) -> str:
 def _asks_again(directives: Directives) -> bool:
     if not _NEVER_FRESH.isdisjoint(directives.by_name):
         return True
-    return directives.seconds("max-age") == 0 and "stale-while-revalidate" not in directives
+    return directives.seconds("max-age") == 0 and not _has_grace(directives)
 
 
 def _shared_s(directives: Directives, fields: MultiMapping[str]) -> int:
@@ -107,9 +123,7 @@ def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool
     if not _NEVER_FRESH.isdisjoint(directives.by_name):
         return True
     seconds = directives.seconds("max-age")
-    return (
-        seconds is not None and seconds <= longest_s and "stale-while-revalidate" not in directives
-    )
+    return seconds is not None and seconds <= longest_s and not _has_grace(directives)
 
 
 def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, str]]:
