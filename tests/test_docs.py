@@ -195,3 +195,29 @@ def test_the_table_of_layers_lists_all_layers_from_top_to_bottom() -> None:
     named = [name for cells in table for name in quoted(cells[0]) if name in layers()]
     assert sorted(named, key=layers().index) == named
     assert set(named) == set(layers())
+
+
+PROGRAM = re.compile(r"^```(?:python|js|console|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# A stream of the server that pages start; one that is only read is another page's.
+WRITTEN = re.compile(
+    r"127\.0\.0\.1:4437/v1/stream/(?!(?:__ds|answers|mcp)\b)([\w/-]+)\b(?!\S*offset=)"
+    r"|headgate create ([a-z][\w-]*)\b(?!:)"
+)
+KEY = re.compile(r"\"(?:Idempotency-Key|Headgate-Key-Prefix)\": \"([^\"]+)\"")
+
+
+def test_no_two_examples_write_to_one_stream_or_send_one_key() -> None:
+    """Who runs one after the other would get the data of the first, or a refusal."""
+    pages: dict[str, set[str]] = {}
+    programs: dict[str, list[str]] = {}
+    for path in DOCUMENTS:
+        page = str(path)
+        for program in PROGRAM.findall((ROOT / path).read_text()):
+            for found in WRITTEN.finditer(program):
+                pages.setdefault(found[1] or found[2], set()).add(page)
+            for key in KEY.findall(program):
+                programs.setdefault(key, []).append(page)
+    assert {name: places for name, places in pages.items() if len(places) > 1} == {}
+    assert {key: places for key, places in programs.items() if len(places) > 1} == {}
+    assert len(pages) > 20
+    assert len(programs) > 10

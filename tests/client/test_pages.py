@@ -22,7 +22,7 @@ async def test_the_documented_writer_program_writes_its_story_and_closes_the_str
     with headgate_server() as server:
         program = program.replace("http://127.0.0.1:4437", server.url)
         subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
-        url = f"{server.streams}/story"
+        url = f"{server.streams}/fable"
         assert await messages(url) == ["Once ", "upon ", "a ", "time"]
         assert await is_closed(url)
 

@@ -14,13 +14,13 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from tests.client.printed_urls import with_url
 from tests.client.runs.killed import PATIENCE_S, Moment, note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
 PAGE = Path(__file__).parents[3] / "docs/client/work-that-goes-on.md"
-RUNS = "http://127.0.0.1:4437/v1/stream/runs"  # as the page has it
 # What the page waits for, and what a test does.
 SOONER = {
     "timedelta(seconds=10)": "timedelta(seconds=1)",
@@ -36,8 +36,8 @@ def programs(url: str, folder: str) -> tuple[Any, Any]:
     page = PAGE.read_text().split("\n## Temporal\n")[1]
     activities, workflows = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     for name, program in (("activities", activities), ("workflows", workflows)):
-        changed = program
-        for told, ours in {**SOONER, RUNS: url}.items():
+        changed = program if name == "workflows" else with_url(program, url)
+        for told, ours in SOONER.items():
             assert told in page
             changed = changed.replace(told, ours)
         Path(folder, f"{name}.py").write_text(changed)

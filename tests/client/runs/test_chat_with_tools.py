@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate.chats.django import chat_router
 
+from tests.client.printed_urls import with_url
 from tests.client.runs.django_serving import django_of
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.tool_model import served
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs/client/chat-with-tools.md").read_text()
 PROGRAM = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
-RUNS = "http://127.0.0.1:4437/v1/stream/chats"  # as the page has it
 OWN_IDS = {"id", "approvalId"}  # which whoever makes a message gives
 
 
@@ -62,8 +62,7 @@ async def application(
     async with served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{model_url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        assert RUNS in PROGRAM
-        exec(PROGRAM.replace(RUNS, url), names)
+        exec(with_url(PROGRAM, url), names)
         try:
             async with serve(names) as app:
                 yield app, model_url

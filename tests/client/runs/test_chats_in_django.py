@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from django.utils.decorators import async_only_middleware
 
+from tests.client.printed_urls import with_url
 from tests.client.runs import model
 from tests.client.runs.django_serving import django_of
-from tests.client.runs.test_chat_with_tools import RUNS
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ async def test_the_documented_django_program_answers_stops_and_rereads_chats(
     async with model.served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", model_url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        assert RUNS in program
-        exec(program.replace(RUNS, url), names)
+        exec(with_url(program, url), names)
         async with django_of(names["urlpatterns"], SIGNED_IN, CSRF) as app:
             await use(f"{app}/api/chat")
         await names["runs"].close(wait=0)

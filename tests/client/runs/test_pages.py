@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
+from tests.client.printed_urls import with_url
 from tests.client.runs import model
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.sources import Feed, read, read_to
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from tests.support.threaded import Threaded
 
 PAGE = (ROOT / "docs/client/stream-from-a-model.md").read_text()
-RUNS = "http://127.0.0.1:4437/v1/stream/runs"  # as the page has it
 TOO_LONG = "x" * 1025
 
 
@@ -53,8 +53,7 @@ async def application(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     async with model.served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", model_url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        assert RUNS in FASTAPI
-        exec(FASTAPI.replace(RUNS, url), names)
+        exec(with_url(FASTAPI, url), names)
         try:
             async with uvicorn_of(names["app"]) as app:
                 yield app
@@ -67,8 +66,7 @@ async def application(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def aiohttp_application(url: str, _: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """The program of the page for aiohttp."""
     names: dict[str, Any] = {"produce": produce}
-    assert RUNS in AIOHTTP
-    exec(AIOHTTP.replace(RUNS, url), names)
+    exec(with_url(AIOHTTP, url), names)
     async with TestServer(names["app"]) as server:
         yield str(server.make_url("/")).rstrip("/")
 
@@ -185,7 +183,7 @@ async def test_the_documented_chat_server_stores_questions_and_answers(
     async with model.served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", model_url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        exec(program.replace(RUNS.replace("runs", "chats"), url), names)
+        exec(with_url(program, url), names)
         async with uvicorn_of(names["app"]) as app, aiohttp.ClientSession(app) as client:
             for text in ("Once upon", "a time"):
                 last = {"id": text, "role": "user", "parts": [{"type": "text", "text": text}]}

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.client.printed_urls import PRINTED
 from tests.support.ports import accepts, free_port
 from tests.support.processes import AT_ONCE, ROOT
 from tests.support.waiting import wait_until
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import pytest
 
 BIN = Path(sys.executable).parent
-RUNS = "http://127.0.0.1:4437/v1/stream/runs"  # as the pages have it
 BLOCK = re.compile(r"```python\n# (\S+)\n(.*?)```", re.DOTALL)
 
 # In place of a model: it says what it is asked word by word, and may go on for ever.
@@ -52,11 +52,11 @@ def programs(page: str, *headings: str) -> dict[str, str]:
 def write(folder: Path, files: Mapping[str, str], url: str, *options: str) -> None:
     """Write the files, with this URL and options of runs. Settings are added to those there."""
     arguments = ", ".join([f'"{url}"', *options])
-    assert any(RUNS in program for program in files.values())
+    assert any(PRINTED.search(program) for program in files.values())
     for name, program in files.items():
         path = folder / name
         before = path.read_text() if name.endswith("/settings.py") else ""
-        path.write_text(before + program.replace(f'"{RUNS}"', arguments))
+        path.write_text(before + re.sub(f'"{PRINTED.pattern}"', arguments, program))
 
 
 def started(folder: Path, *command: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

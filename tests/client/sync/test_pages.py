@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate import RunState, sync
 
+from tests.client.printed_urls import with_url
 from tests.client.runs import model
-from tests.client.sync.applications import RUNS, programs
+from tests.client.sync.applications import programs
 from tests.client.sync.feeds import read, read_to
 from tests.support.processes import AT_ONCE, ROOT
 
@@ -30,8 +31,7 @@ FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DO
 
 @pytest.mark.usefixtures("processes")
 def test_the_first_documented_sync_program_reads_the_run_it_started(url: str) -> None:
-    assert RUNS in FIRST
-    program = FIRST.replace(RUNS, url)
+    program = with_url(FIRST, url)
     command = [sys.executable, "-W", "error", "-c", program]
     environment = {**os.environ, **AT_ONCE}
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)

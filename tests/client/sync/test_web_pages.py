@@ -15,8 +15,9 @@ import pytest
 from headgate import RunState, sync
 from werkzeug.serving import make_server
 
+from tests.client.printed_urls import with_url
 from tests.client.runs import model
-from tests.client.sync.applications import MODEL, RUNS, application, programs, web_server, write
+from tests.client.sync.applications import MODEL, application, programs, web_server, write
 from tests.client.sync.feeds import Feed
 from tests.client.sync.test_twins import parameters
 
@@ -161,8 +162,6 @@ async def test_the_documented_flask_chat_answers_and_stores_its_history(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (program,) = programs("flask.md", "A chat").values()
-    chats = RUNS.replace("/runs", "/chats")
-    assert chats in program
     names: dict[str, Any] = {"__name__": "chat"}
     said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
     question = {"id": "c", "messages": [said], "trigger": "submit-message"}
@@ -178,7 +177,7 @@ async def test_the_documented_flask_chat_answers_and_stores_its_history(
     async with model.served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", model_url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        exec(program.replace(chats, url), names)
+        exec(with_url(program, url), names)
         await asyncio.to_thread(use)
         names["model"].close()
 

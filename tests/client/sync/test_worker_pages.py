@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate import RunState
 
-from tests.client.sync.applications import MODEL, RUNS, application, process, programs, write
+from tests.client.printed_urls import with_url
+from tests.client.sync.applications import MODEL, application, process, programs, write
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 
@@ -68,7 +69,7 @@ def web(
     if kind == "Celery":
         (added,) = programs("celery-and-rq.md", "Celery", "Continue after a kill").values()
         with (tmp_path / "work.py").open("a") as work:
-            work.write(added.replace(RUNS, url))
+            work.write(with_url(added, url))
     with application(tmp_path, monkeypatch) as module:
         yield module
 

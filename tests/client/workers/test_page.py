@@ -34,7 +34,7 @@ async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(
     server: Headgate, work: Pool
 ) -> None:
     made = Pool(server.streams, work.session, "confirmations")
-    await made.subscribe(pattern="orders/*")
+    await made.subscribe(pattern="shop/*")
     program = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
     program = program.replace("http://127.0.0.1:4437", server.url)
     process = await asyncio.create_subprocess_exec(
@@ -42,7 +42,7 @@ async def test_the_documented_worker_prints_an_order_and_ends_by_sigterm(
     )
     assert process.stdout is not None
     try:
-        anna = made.stream("orders/anna")
+        anna = made.stream("shop/anna")
         await anna.create(content_type="application/json", body=b'{"item": "tea"}')
         printed = await asyncio.wait_for(process.stdout.readline(), 30)
         assert f"{printed.decode()}```" in PAGE
