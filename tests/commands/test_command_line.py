@@ -123,7 +123,6 @@ TYPED = {
     "copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
     "copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
     "doctor redis rediss://:hush@127.0.0.1:1x": "by HEADGATE_ORIGIN or a file of settings.",
-    "serve --origin redis+sentinel://h/m?sentinel_password=hush&x=1": "by HEADGATE_ORIGIN or a",
     **{
         f"{command} hush-hush": "no such file. A secret that is typed here stays in the shell's"
         for command in (

@@ -38,6 +38,21 @@ def test_the_defaults_are_not_dangerous() -> None:
 
 
 @pytest.mark.parametrize(
+    ("origin", "secret"),
+    [
+        ("redis://:hush@h", "password"),
+        ("redis+sentinel://h/m?sentinel_password=hush", "password"),
+        ("redis://h", ""),
+    ],
+)
+def test_a_secret_in_the_origin_is_dangerous_as_a_flag_alone(origin: str, secret: str) -> None:
+    assert [*dangers(load(None, {"HEADGATE_ORIGIN": origin}, {}))] == []
+    said = " ".join(dangers(load(None, {}, {"origin": origin})))
+    assert said.startswith(f"--origin: origin: a {secret} stays in the shell's") == bool(secret)
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize(
     ("values", "said"),
     [
         pytest.param(

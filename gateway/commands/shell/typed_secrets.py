@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from typing_extensions import override
 
+from gateway.protocol.http.url_secrets import TYPED, secret_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SEEN = (
-    "stays in the shell's history, and other users of this machine see it in the list of processes"
-)
-# A URL with a password, or with a token in its query.
-_URL = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
-    r"(?:(?P<password>[^/?#\s]*:[^/?#\s]+@)|[^#\s]*[?&](?:token|sentinel_password)=.)",
-    re.IGNORECASE,
-)
 _ADMIN, _ORIGIN = (
     "STREAM_ADMIN_TOKEN or --admin-token FILE",
     "HEADGATE_ORIGIN or a file of settings",
@@ -36,22 +28,22 @@ _INSTEAD = {
 
 
 def warnings(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for each argument that is a URL with a secret; without a full stop."""
-    before = ""
-    for argument in arguments:
-        option, _, text = (
-            argument.partition("=") if argument[:2] == "--" else (before, "", argument)
-        )
+    """Yield a sentence for each argument that is a URL with a secret; without a full stop.
+
+    A server says so in its log, as of other dangerous settings.
+    """
+    command, before = arguments[0] if arguments else "", ""
+    for argument in arguments if command != "serve" else ():
+        option, _, url = argument.partition("=") if argument[:2] == "--" else (before, "", argument)
         before = argument
-        url = _URL.match(text)
-        if url is None or option == "--webhook":  # a receiver takes its URL as it is
+        secret = secret_in(url)
+        if not secret or option == "--webhook":  # a receiver takes its URL as it is
             continue
-        is_server = url["scheme"].lower() in {"http", "https"}
-        instead = _INSTEAD.get((arguments[0], is_server), _STREAM if is_server else _ORIGIN)
+        is_server = url.lower().startswith("http")
+        instead = _INSTEAD.get((command, is_server), _STREAM if is_server else _ORIGIN)
         if option == "--admin":
             instead = _ADMIN
-        what = "password" if url["password"] else "token"
-        yield f"a {what} in a URL on the command line {SEEN}: give it by {instead}"
+        yield f"a {secret} in a URL on the command line {TYPED}: give it by {instead}"
 
 
 class SecretFile(click.Path[Path]):
@@ -69,7 +61,7 @@ class SecretFile(click.Path[Path]):
     ) -> Path:
         """Return the path. The text of one that is not there is not repeated."""
         if not os.path.exists(value):  # noqa: PTH110 - Path raises on odd names
-            self.fail(f"there is no such file. A secret that is typed here {SEEN}.", param, ctx)
+            self.fail(f"there is no such file. A secret that is typed here {TYPED}.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -84,6 +76,6 @@ class AskingCommand(click.Command):
         if rest and not ctx.resilient_parsing:
             ctx.fail(
                 "The command takes no arguments: it asks for the secret, or reads it from stdin. "
-                f"One that is typed here {SEEN}."
+                f"One that is typed here {TYPED}."
             )
         return rest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.protocol.http.url_secrets import TYPED, secret_in
 from gateway.settings.cross_checks.own_listener import perhaps_leading_back
 from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
@@ -27,6 +28,7 @@ def dangers(settings: Settings) -> Iterator[str]:
     """
     yield from _silences(settings)
     yield from _doubled_prefixes(settings)
+    yield from _typed_secrets(settings)
     logs = [(path, route.origin) for path, route in written_routes(settings)]
     logs += [(path, route.subscriptions) for path, route in routes_with_logs(settings)]
     for path, place in logs:
@@ -50,6 +52,14 @@ def _doubled_prefixes(settings: Settings) -> Iterator[str]:
                 f"routes follow it: webhooks would name {settings.public_url}{route.prefix}; "
                 "leave the prefix out"
             )
+
+
+def _typed_secrets(settings: Settings) -> Iterator[str]:
+    """Yield a sentence if the origin was given by a flag, and has a password."""
+    secret = secret_in(settings.origin)
+    named = settings.named("origin")
+    if secret and named.startswith("--"):
+        yield f"{named}: a {secret} {TYPED}: give it by HEADGATE_ORIGIN or a file of settings"
 
 
 def _silences(settings: Settings) -> Iterator[str]:
