@@ -252,7 +252,7 @@ class ModelAnswers:
 
         Raises IdempotencyKeyReused if the requests differ.
         """
-        if not hmac.compare_digest(answer.request.digest, request.digest):
+        if not hmac.compare_digest(answer.request.digest, request.body.digest):
             raise IdempotencyKeyReused(
                 "this Idempotency-Key came with another request: send a new key with a new request"
             )
@@ -275,7 +275,7 @@ class ModelAnswers:
         """
         entry = record.RequestEntry(
             request.path,
-            request.digest,
+            request.body.digest,
             request.model,
             self.clock(),
             request.in_background,
@@ -353,9 +353,9 @@ class ModelAnswers:
         self, answer: WrittenAnswer, request: AnswerRequest, running_place: TakenPlace
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
-        prompt = None
-        if request.stores_prompt:
-            steps = record.prompt_of(answer.request, request.body.decoded)
+        prompt, body = None, request.body
+        if body.prompt is not None:
+            steps = record.prompt_of(answer.request, body.prompt)
             prompt = await self.streams.route.table.turns.run(steps)
         creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
         try:
@@ -363,6 +363,8 @@ class ModelAnswers:
         except BaseException:
             await asyncio.wait([creating])  # the streams are deleted once they exist
             raise
+        finally:
+            body.drop()
         self.places.note_status(running_place, served.response.status)
         try:
             await creating

@@ -52,6 +52,22 @@ async def test_a_token_as_api_key_calls_with_the_key_of_the_house(tmp_path: Path
         assert TOKENS["caller"] not in sent
 
 
+@pytest.mark.parametrize(("name", "base"), [("Api-Key", OPENAI), ("X-Api-Key", ANTHROPIC)])
+async def test_an_answer_is_its_own_for_each_of_the_keys_that_a_request_sends(
+    name: str, base: str
+) -> None:
+    path = {OPENAI: "/v1/chat/completions", ANTHROPIC: "/v1/messages"}[base]
+    async with providing() as provider, aiohttp.ClientSession() as http:
+        with gateway_before(provider) as gateway:
+            urls = []
+            for key in ("alice", "mallory", "alice"):
+                sent = {"Authorization": "Bearer both", name: key, "Idempotency-Key": "1"}
+                body = {"model": "m", "stream": True}
+                async with http.post(f"{gateway.url}{base}{path}", json=body, headers=sent) as one:
+                    urls.append(one.headers["Stream-URL"])
+        assert urls[0] == urls[2] != urls[1]
+
+
 @pytest.mark.parametrize(
     ("token", "status"), [("wrong", 401), (TOKENS["reader"], 403)], ids=["unknown", "of a reader"]
 )

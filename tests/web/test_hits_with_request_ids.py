@@ -16,6 +16,7 @@ from gateway.telemetry.traffic import READ
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.blocks import Blocks
 from tests.edge.both_ways import EXAMPLES
+from tests.support.gated_log import turns
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, noted, post, put, serving
 from tests.support.waiting import until
@@ -141,6 +142,33 @@ async def test_reads_that_differ_only_in_their_request_id_are_parsed_once(
             assert got.get("X-Cache-Hits") == f"{number}"
         assert parsed == []
         assert (len(gateway.fast.heads), len(gateway.fast.blocks)) == (1, blocks)
+
+
+async def test_a_poll_with_an_id_gets_that_also_behind_an_equal_one_without() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        tail = (await gateway.ask(get("s?offset=-1"))).get("Stream-Next-Offset")
+        polls = []
+        for lines in ((), (), ("X-Request-Id: a",)):
+            client = await gateway.connect()
+            poll = get(f"s?offset={tail}&live=long-poll", *lines)
+            polls.append(asyncio.ensure_future(client.ask(poll)))
+            await turns()
+        await gateway.ask(post("s", body=b"two"))
+        answers = await asyncio.gather(*polls)
+        assert [answer.body for answer in answers] == [b"two"] * 3
+        assert answers[2].get("X-Request-Id") == "a"
+
+
+@pytest.mark.parametrize("behind", ["", "\r\n"], ids=["cut", "a line"])
+async def test_a_line_behind_a_head_is_none_of_its_own(behind: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        for _ in range(2):
+            await gateway.ask(get("s?offset=-1"))
+        client = await gateway.connect()
+        first = await client.ask(get("s?offset=-1") + f"\r\nX-Request-Id: zz{behind}".encode())
+        assert first.get("X-Request-Id") != "zz"
 
 
 @pytest.mark.parametrize("name", ["X-Request-Id", "If-None-Match", "CF-Ray"])

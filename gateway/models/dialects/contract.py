@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.models.sse_events import event_fields, events_of
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
+from gateway.protocol.http.header_names import PROVIDER_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,14 @@ def whole_body_event(body: bytes) -> bytes:
         return b"data: %b\n\n" % msgspec.json.encode(decoded_json(body))
     except NOT_JSON:
         return b""
+
+
+def sent_keys(headers: MultiMapping[str]) -> list[str]:
+    """Return all keys of a provider that a request sends: some providers take one, some another."""
+    keys = {key for name in PROVIDER_KEYS for key in headers.getall(name, ())}
+    if token := bearer(headers):
+        keys.add(token)
+    return sorted(keys)
 
 
 def bearer(headers: MultiMapping[str]) -> str | None:

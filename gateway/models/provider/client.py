@@ -222,7 +222,7 @@ class ProviderClient:
                         method,
                         URL(whole, encoded=True) if whole.isascii() else whole,
                         headers=fields,
-                        data=body if upload is None else upload.sent(wait_s),
+                        data=body if upload is None else upload.parts(wait_s),
                         allow_redirects=False,
                     )
         except TimeoutError as error:
@@ -242,6 +242,8 @@ class ProviderClient:
             raise OriginBroken(f"{url} answered with the status {response.status}")
         assert isinstance(response, ProviderResponse), "of this session"
         response.read_timeout_s = self._read_timeout_s
+        if upload is not None:  # whose rest may still come
+            upload.on_error = response.close
         return response
 
 

@@ -6,6 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multidict import CIMultiDict
 
     from gateway.models.answer import AnswerParts, StoredResponse
@@ -17,16 +19,29 @@ if TYPE_CHECKING:
     from gateway.models.stored import Answer
 
 
-class RequestBody(NamedTuple):
-    """A body as it is sent on; one with a content coding is `plain` without it."""
+class RequestBody:
+    """The body of a request for an answer as it is sent on, until the provider has it.
 
-    sent: bytes
-    plain: bytes | None = None
+    Of what it is without a content coding, only the `digest` is kept, by which equal requests are
+    recognised ("" where none are joined), and the `prompt`, if that is to be stored: a body of 500
+    bytes may have 16 MiB.
+    """
 
-    @property
-    def decoded(self) -> bytes:
-        """The body without a content coding."""
-        return self.sent if self.plain is None else self.plain
+    __slots__ = ("digest", "prompt", "sent")
+
+    def __init__(self, sent: bytes, digest: str = "", prompt: bytes | None = None) -> None:
+        self.sent = sent
+        self.digest = digest
+        self.prompt = prompt
+
+    def drop(self) -> None:
+        """Keep the digest alone."""
+        self.sent, self.prompt = b"", None
+
+
+def digest_of(target: str, body: bytes) -> str:
+    """Return the digest of a request for an answer, whose body has no content coding."""
+    return hashlib.sha256(target.encode() + b"\n" + body).hexdigest()
 
 
 class AnswerRequest(NamedTuple):
@@ -37,9 +52,8 @@ class AnswerRequest(NamedTuple):
     `account` is that of the principal; "" if there is none. `address` is that of a client without a
     principal that brings its own key of the provider, or none; "" for any other. An answer that
     `is_whole` does not stream. One that `is_plain` is stored as it comes, and the `path` of its
-    request is the URL of the server, to which `target` is added. With `stores_prompt` the body is
-    stored as well. One that `resumes` names an event that its client has, so it joins an answer
-    even if that failed.
+    request is the URL of the server, to which `target` is added. One that `resumes` names an event
+    that its client has, so it joins an answer even if that failed.
     """
 
     owner: bytes
@@ -55,7 +69,6 @@ class AnswerRequest(NamedTuple):
     address: str = ""
     is_whole: bool = False
     is_plain: bool = False
-    stores_prompt: bool = False
     method: str = "POST"
     resumes: bool = False
 
@@ -63,17 +76,15 @@ class AnswerRequest(NamedTuple):
         """Return whether this request joins an answer to an earlier one with its key."""
         return self.resumes or not answer.frees_key
 
-    @property
-    def digest(self) -> str:
-        """The digest by which equal requests are recognised; "" where none are joined."""
-        if self.is_plain:
-            return ""  # the URL may have a secret that could be guessed
-        return hashlib.sha256(self.target.encode() + b"\n" + self.body.decoded).hexdigest()
-
 
 def owner_of_account(account: str) -> bytes:
     """Return the owner of the answers of an account; b"" for no account."""
     return b"principal:" + account.encode() if account else b""
+
+
+def owner_of_keys(keys: Sequence[str]) -> bytes:
+    """Return the owner of the answers to requests with these keys of a provider, all of them."""
+    return b"key:" + "\n".join(keys).encode() if keys else b""
 
 
 class AnswerOwner(NamedTuple):

@@ -64,7 +64,9 @@ def relayed(
     return RouteAnswer(response, cache_status.OTHER_METHOD)
 
 
-def passed_on(response: ProviderResponse, on_end: Callable[[], None] | None = None) -> RouteAnswer:
+def relayed_response(
+    response: ProviderResponse, on_end: Callable[[], None] | None = None
+) -> RouteAnswer:
     """Return a provider's response whose body is passed on while it comes, with `on_end` after."""
     length = http1.content_length(response.headers.get("Content-Length"))
     return relayed(head_of(response), (), ProvidedBody(response, on_end), length)

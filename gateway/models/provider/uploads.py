@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import OriginBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 class Upload:
@@ -20,6 +20,7 @@ class Upload:
         self._begun = False
         self._clock: asyncio.Timeout | None = None
         self.error: Exception | None = None  # why it ended too early
+        self.on_error: Callable[[], None] | None = None  # once there is a response
 
     @contextlib.contextmanager
     def timed_by(self, clock: asyncio.Timeout) -> Iterator[None]:
@@ -30,7 +31,7 @@ class Upload:
         finally:
             self._clock = None
 
-    async def sent(self, wait_s: float) -> AsyncIterator[bytes]:
+    async def parts(self, wait_s: float) -> AsyncIterator[bytes]:
         """Yield the parts, each of which the server may take `wait_s` for, as for its response."""
         time = asyncio.get_running_loop().time
         try:
@@ -42,6 +43,8 @@ class Upload:
             self._expire_at(time() + wait_s)
         except Exception as error:
             self.error = error  # aiohttp would tell it as a fault of the connection
+            if self.on_error is not None:
+                self.on_error()
             raise
 
     def _once(self) -> AsyncIterator[bytes]:

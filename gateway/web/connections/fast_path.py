@@ -108,7 +108,7 @@ class FastPath:
         get = self._find_head(head)
         if get is not None:
             return get, NOTHING
-        pared = self.blocks.pared(head)
+        pared = self.blocks.pared(head) if head.endswith(b"\r\n\r\n") else None
         if pared is None or not pared[1]:
             return None
         own = own_of(pared[1])
@@ -243,7 +243,7 @@ class FastPath:
         """
         if self._shared.bans.in_force and _is_banned(self._shared.bans, client, get):
             return False
-        if get.is_poll and self._park(client, get):
+        if get.is_poll and not own.fields and self._park(client, get):
             return True
         answer = self.cached_response(get, client, own)
         if answer is None:

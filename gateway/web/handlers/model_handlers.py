@@ -11,18 +11,21 @@ from urllib.parse import parse_qs, unquote
 from gateway.access.principal import account_of
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
 from gateway.models.answer import WrittenAnswer
+from gateway.models.dialects.contract import sent_keys
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.models.following import AnswerBody
 from gateway.models.live_answer import WholeResponse
+from gateway.models.provider.body_choices import choices_in
 from gateway.models.provider.contract import (
     AnswerOwner,
     AnswerRequest,
     RequestBody,
+    digest_of,
     owner_of_account,
+    owner_of_keys,
 )
-from gateway.models.provider.responses import passed_on, relayed
+from gateway.models.provider.responses import relayed, relayed_response
 from gateway.models.provider.uploads import Upload
-from gateway.models.provider.wanted import wanted_of
 from gateway.models.record import ResponseEntry
 from gateway.models.retrieval import StoredEvents
 from gateway.protocol.http.header_names import IDEMPOTENCY_KEY, KEY_PREFIX_FIELD, STREAM_FIELD
@@ -165,21 +168,23 @@ class ModelHandlers:
         still_admitted = exchange_of(request).check_admission
         shared, turns = self._shared, route.streams.route.table.turns
         sent = await request_body.whole(request, shared, still_admitted, may_be_coded=True)
-        decoded = await request_body.decoded(request, sent, shared.limits, turns)
-        body = RequestBody(sent, decoded)
-        wanted = wanted_of(body.decoded)
+        uncoded = await request_body.without_coding(request, sent, shared.limits, turns)
+        wanted = choices_in(uncoded)
         stream, target = _named_stream(request, target)
         if not wanted.stream and not route.settings.whole:
+            del uncoded
             request.limit_grace(0.0)
             return await self._pass_on_answer(request, target, route, sent)
         await in_task()
-        fields = route.upstream.fields(request.headers, is_stored=True)
-        answer_request = AnswerRequest(
+        prompt = uncoded if route.settings.store_prompts else None
+        body = RequestBody(sent, digest_of(target, uncoded), prompt)
+        del uncoded, prompt  # which no frame holds until the answer ends
+        asked = AnswerRequest(
             _owner(request, route),
             None,
             split(target)[0],
             target,
-            fields,
+            route.upstream.fields(request.headers, is_stored=True),
             body,
             wanted.model,
             wanted.background,
@@ -187,11 +192,10 @@ class ModelHandlers:
             account_of(exchange_of(request).principal),
             self._address(request, route),
             is_whole=not wanted.stream,
-            stores_prompt=route.settings.store_prompts,
             resumes="Last-Event-ID" in request.headers,
         )
-        answer_request = _with_key(answer_request, request)
-        answer = await route.answers.answer_to(answer_request)
+        answer = await route.answers.answer_to(_with_key(asked, request))
+        del asked, body, sent
         reading = _begin_reading(request, answer)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
@@ -199,8 +203,7 @@ class ModelHandlers:
         if answer.request.is_whole:
             events = StoredEvents(answer, route.streams, await _end(route, answer))
             response = await events.whole()
-            url = _stream_url(request, route, answer)
-            return relayed(head, [url], response, len(response))
+            return relayed(head, [_stream_url(request, route, answer)], response, len(response))
         position = answer.request.position
         return await self._followed(request, route, answer, head, position, reading)
 
@@ -278,7 +281,7 @@ class ModelHandlers:
         if isinstance(sent, Upload):
             return await self._in_place(request, route, call)
         await in_task()
-        return passed_on(await call())
+        return relayed_response(await call())
 
     def _upload(self, request: Request, fields: CIMultiDict[str]) -> bytes | Upload:
         """Return a body that is sent on, whole if it has come already. Raises BodyTooLarge."""
@@ -287,7 +290,7 @@ class ModelHandlers:
         if request.content_length is not None:
             self._shared.limits.check_passed(request.content_length)
             fields["Content-Length"] = str(request.content_length)
-        return Upload(request_body.passed_on(request, self._shared))
+        return Upload(request_body.passed_parts(request, self._shared))
 
     async def _in_place(
         self,
@@ -301,7 +304,7 @@ class ModelHandlers:
         with places.acquired(owner, self._address(request, route)) as place:
             response = await call()
         places.note_status(place, response.status)
-        return passed_on(response, partial(places.release, place))
+        return relayed_response(response, partial(places.release, place))
 
 
 def _named_stream(request: Request, target: str) -> tuple[str | None, str]:
@@ -332,10 +335,9 @@ def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
 def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
     """Return the id and the action in the path of a retrieved answer; None if it is none."""
     end = route.dialect.retrieved_end
-    _, found, named = path.partition(f"{end}/")
-    if end is None or not found:
+    if end is None or f"{end}/" not in path:
         return None
-    response_id, _, action = named.partition("/")
+    response_id, _, action = path.partition(f"{end}/")[2].partition("/")
     return unquote(response_id)[: LONGEST_ID + 1], action
 
 
@@ -358,8 +360,7 @@ def _owner(request: Request, route: ModelRoute) -> bytes:
     principal = exchange_of(request).principal
     if principal is not None:
         return owner_of_account(principal.account)
-    key = None if route.key else route.dialect.key_of(request.headers)
-    return b"" if key is None else b"key:" + key.encode()
+    return b"" if route.key else owner_of_keys(sent_keys(request.headers))
 
 
 def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
@@ -379,7 +380,7 @@ def _with_key(asked: AnswerRequest, request: Request) -> AnswerRequest:
         raise BadRequest(
             f"{KEY_PREFIX_FIELD} makes the key of each request: send it without {IDEMPOTENCY_KEY}"
         )
-    return asked._replace(idempotency_key=f"{prefix}\n{asked.digest}" if prefix else key)
+    return asked._replace(idempotency_key=f"{prefix}\n{asked.body.digest}" if prefix else key)
 
 
 def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:

@@ -175,10 +175,9 @@ class Blocks:
         return RequestFields(CIMultiDictProxy(rest), are_known=True, client=fields.client)
 
     def pared(self, block: bytes) -> tuple[bytes, dict[str, str]] | None:
-        """Return a block, or a head, without own lines, and their values; None if one comes twice.
+        """Return a block, or a whole head, without own lines, and their values.
 
-        Bytes that are no whole head are not made one by it: an own line is left out only before
-        another line, or the empty one.
+        Return None if one comes twice.
         """
         parts = self._own_line.split(block)
         values: dict[str, str] = {}

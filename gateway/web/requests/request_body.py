@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
 from gateway.stepped import in_task
-from gateway.web.requests import codings
-from gateway.web.requests.codings import coding_of
+from gateway.web.requests.codings import coding_of, codings_of, decoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,10 +100,8 @@ def at_hand(request: Request) -> bytes | None:
 
 def ready(request: Request, limits: ServerLimits, *, may_be_coded: bool = False) -> bytes | None:
     """Return a body that has been received whole, or None. Raises for one beyond the limits."""
-    if request.fields.is_coded and not may_be_coded:
-        codings = request.fields.headers.getall("Content-Encoding")
-        if any(coding.lower() != "identity" for coding in codings):
-            raise CodingNotSupported("send the body without Content-Encoding")
+    if request.fields.is_coded and not may_be_coded and codings_of(request.fields.headers):
+        raise CodingNotSupported("send the body without Content-Encoding")
     body = request.whole
     if body is None:
         body = at_hand(request)
@@ -140,19 +137,19 @@ async def whole(
     return received.getvalue()
 
 
-async def decoded(
+async def without_coding(
     request: Request, body: bytes, limits: ServerLimits, turns: Turns
-) -> bytes | None:
-    """Return a body without its content coding, within the same bounds; None if it has none."""
+) -> bytes:
+    """Return a body without its content coding, within the same bounds."""
     coding = coding_of(request.headers)
     if coding is None:
-        return None
+        return body
     await in_task()
     with limits.receiving() as count:
-        return await turns.run(codings.decoded(body, coding, count))
+        return await turns.run(decoded(body, coding, count))
 
 
-async def passed_on(request: Request, shared: Context) -> AsyncIterator[bytes]:
+async def passed_parts(request: Request, shared: Context) -> AsyncIterator[bytes]:
     """Yield the parts of a body that is only passed on, up to LONGEST_PASSED bytes in all."""
     size = 0
     async for part in parts(request, shared.timeouts, shared.limits):

@@ -14,7 +14,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAMES = ("stream", "model", "background")
 
 
-class Wanted(NamedTuple):
+class BodyChoices(NamedTuple):
     """The choices of a body; one that is no JSON object has none, and the provider judges it."""
 
     stream: bool = False
@@ -29,11 +29,11 @@ class _MemberName:
         self.text = text
 
 
-def wanted_of(body: bytes) -> Wanted:
+def choices_in(body: bytes) -> BodyChoices:
     """Return what a body asks for, also if only lenient parsers take it.
 
-    Raises BadRequest where a name decides that is there twice: the provider may take another
-    member of the two than Headgate.
+    Raises BadRequest for over MOST_MEMBERS members, and where a name decides that is there twice:
+    the provider may take another member of the two than Headgate.
     """
     text = body.removeprefix(_BYTE_ORDER_MARK)
     try:
@@ -42,9 +42,11 @@ def wanted_of(body: bytes) -> Wanted:
         try:
             members = decoded_json(_strict(text), _members)
         except NOT_JSON:
-            return Wanted()
+            return BodyChoices()
+        if any(strict in members.get("model", b"") for _, strict in _LENIENT):
+            del members["model"]  # it may be another one than was sent
     model = members.get("model", b"null")
-    return Wanted(
+    return BodyChoices(
         members.get("stream") == b"true",
         decoded_json(model, _text) if model[:1] == b'"' else None,
         members.get("background") == b"true",
@@ -75,8 +77,7 @@ def _members(text: bytes) -> dict[str, bytes]:
 def _strict(text: bytes) -> bytes:
     """Return JSON without what only lenient parsers take: halves of surrogate pairs, NaN, Infinity.
 
-    It may stand in strings as well, which matters for none of the names: what replaces it has no
-    letter of them.
+    It is replaced in strings as well, but what replaces it makes none of the names.
     """
     for lenient, strict in _LENIENT:
         text = text.replace(lenient, strict)
@@ -84,4 +85,4 @@ def _strict(text: bytes) -> bytes:
 
 
 # All surrogates, in pairs as well, are other characters, which are not ASCII.
-_LENIENT = ((b"\\ud", b"\\u1"), (b"\\uD", b"\\u1"), (b"NaN", b"0"), (b"Infinity", b"0"))
+_LENIENT = ((b"\\ud", b"\\u1"), (b"\\uD", b"\\u1"), (b"NaN", b"0e0"), (b"Infinity", b"0e0"))
