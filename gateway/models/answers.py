@@ -353,9 +353,9 @@ class ModelAnswers:
         self, answer: WrittenAnswer, request: AnswerRequest, running_place: TakenPlace
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
-        prompt, body = None, request.body
-        if body.prompt is not None:
-            steps = record.prompt_of(answer.request, body.prompt)
+        prompt = None
+        if request.body.prompt is not None:
+            steps = record.prompt_of(answer.request, request.body.prompt)
             prompt = await self.streams.route.table.turns.run(steps)
         creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
         try:
@@ -363,8 +363,7 @@ class ModelAnswers:
         except BaseException:
             await asyncio.wait([creating])  # the streams are deleted once they exist
             raise
-        finally:
-            body.drop()
+        request.body.drop()
         self.places.note_status(running_place, served.response.status)
         try:
             await creating
