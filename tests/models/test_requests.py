@@ -64,6 +64,27 @@ async def test_a_prefix_names_each_answer_of_an_agent_in_one_stream(
     assert len(provider.requests) == 2
 
 
+async def test_the_id_of_a_provider_stands_beside_that_of_headgate(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with answering() as (provider, gateway):
+        for path in (CHAT, "/v1/models"):
+            provider.statuses, provider.refusal_fields = [400], {"X-Request-Id": "theirs"}
+            headers = {**KEY, "X-Request-Id": "ours"}
+            async with http.post(gateway.url + OPENAI + path, json={}, headers=headers) as answer:
+                assert answer.headers.getall("X-Request-Id") == ["ours"]
+                assert answer.headers.getall("X-Provider-Request-Id") == ["theirs"]
+
+
+async def test_a_prefix_is_refused_where_nobody_could_join(http: aiohttp.ClientSession) -> None:
+    async with answering() as (provider, gateway):
+        headers, body = {PREFIX: "job"}, {"model": "m", "stream": True}
+        async with http.post(gateway.url + OPENAI + CHAT, json=body, headers=headers) as refused:
+            assert refused.status == 400
+            assert PREFIX in (await refused.json())["detail"]
+        assert not provider.requests
+
+
 WRONG = {
     "both fields": {"Headgate_Key_Prefix": "job", "Idempotency_Key": "one"},
     "a long prefix": {"Headgate_Key_Prefix": "j" * 257},

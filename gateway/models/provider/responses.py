@@ -35,12 +35,18 @@ _NOT_STORED = frozenset(
         *("stream-url", "stream-next-offset", "stream-closed"),
     }
 )
+# X-Request-Id is the id by which the access log names a request.
+_RENAMED = {"x-request-id": "X-Provider-Request-Id"}
 
 
 def head_of(response: ProviderResponse) -> ResponseEntry:
     """Return the head of a provider's response as clients get it."""
     fields = end_to_end(response.headers, _NOT_STORED)
-    lines = tuple((str(name), value) for name, value in fields.items() if _is_text(value))
+    lines = tuple(
+        (_RENAMED.get(name.lower(), str(name)), value)
+        for name, value in fields.items()
+        if _is_text(value)
+    )
     return ResponseEntry(response.status, lines)
 
 

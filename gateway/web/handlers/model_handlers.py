@@ -56,7 +56,6 @@ _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
 _STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
 _STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
 _REALTIME = "/v1/realtime"  # which is only spoken over a WebSocket
-_UNKNOWN = "unknown"  # the address of a client that is gone
 _PRIVATE = ("Cache-Control", "private, no-store")
 
 
@@ -250,7 +249,7 @@ class ModelHandlers:
         """
         if route.key or exchange_of(request).principal is not None:
             return ""
-        return self._shared.quotas.counts_as(request.transport, request.headers) or _UNKNOWN
+        return self._shared.quotas.counts_as(request.transport, request.headers) or "gone"
 
     async def _pass_on_answer(
         self, request: Request, target: str, route: ModelRoute, body: bytes
@@ -376,9 +375,10 @@ def _with_key(asked: AnswerRequest, request: Request) -> AnswerRequest:
     No field has a line end, so no key that a client sends is equal to one that is made here.
     """
     key, prefix = (_key(request, field) for field in (IDEMPOTENCY_KEY, KEY_PREFIX_FIELD))
-    if key and prefix:
+    if prefix and (key or not asked.owner):
         raise BadRequest(
-            f"{KEY_PREFIX_FIELD} makes the key of each request: send it without {IDEMPOTENCY_KEY}"
+            f"{KEY_PREFIX_FIELD} makes the key of each request: send it without {IDEMPOTENCY_KEY}, "
+            "and with a token, or with the provider's key of a caller"
         )
     return asked._replace(idempotency_key=f"{prefix}\n{asked.body.digest}" if prefix else key)
 
