@@ -157,6 +157,23 @@ async def test_a_key_whose_answer_was_stopped_without_readers_begins_another(
         assert len(provider.requests) == 2
 
 
+async def test_a_slow_reader_of_the_answer_before_does_not_keep_an_answer_unread(
+    http: aiohttp.ClientSession,
+) -> None:
+    named = {"headers": {"Headgate-Stream": "chat"}}
+    async with answering(settings={"leave": "stop"}) as (provider, gateway):
+        provider.flood = 256  # more than the buffers of a client that does not read
+        slow = await begin(http, gateway, **named)
+        await until(lambda: _has_ended(http, slow.headers["Stream-URL"]))
+        provider.flood = 0
+        provider.hold()
+        provider.allow(3)
+        (await begin(http, gateway, **named)).close()
+        await asyncio.sleep(2 * LOOK_S)  # so that nobody is seen to read the second one
+        slow.close()
+        await until(provider.has_left.is_set)
+
+
 # ---------------------------------------------------------------- responses that Headgate ends
 
 CONFIG = """

@@ -61,6 +61,7 @@ class AnswerReaders:
         self._count = 0  # at the route
         self._is_due_at_route = False  # a client whose response there was ended
         self._is_due_at_stream = False
+        self._is_over = False
         self._watching: asyncio.Task[None] | None = None
         self._on_empty = self._streams.route.feeds.on_empty
         self._on_empty[self._streams.full_name(self._name)] = self._note_empty
@@ -76,11 +77,12 @@ class AnswerReaders:
         """Count one less; begin to look for readers of the stream if that was the last one."""
         self._count -= 1
         self._is_due_at_route |= reading.is_ended_here
-        if not self._count and not self._is_due_at_route:
+        if not (self._count or self._is_due_at_route or self._is_over):
             self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def close(self) -> None:
-        """Look no further: the answer is over."""
+        """Look no further: the answer is over, and the next one may be in its stream."""
+        self._is_over = True
         self._end_watch()
         self._on_empty.pop(self._streams.full_name(self._name), None)
 
