@@ -283,6 +283,8 @@ class WrittenAnswer(LiveAnswer):
             self.counts.ended_at = self._clock()
             self.counts.reason = None if failure is None else failure.sentence
             self.counts.outcome = outcome
+            if self.readers is not None:
+                self.readers.close()
             self.wake_readers()
 
     async def _write_end(

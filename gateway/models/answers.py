@@ -286,6 +286,7 @@ class ModelAnswers:
             request.is_plain,
             self.gateways.name or UNSET,
             self.provider.prefix if request.in_background else UNSET,
+            request.version,
         )
         claim = Claim(self.gateways, name, entry, len(found.answers))
         claim.events.stream_id = None if end is None else end.stream_id
@@ -334,8 +335,6 @@ class ModelAnswers:
         self._all_running.drop(self.streams.path(answer.name), answer)
         answer.claim.release()
         self.running.discard(answer)
-        if answer.readers is not None:
-            answer.readers.close()
         self.places.release(running_place)
         if not self.running:
             self._idle.set()

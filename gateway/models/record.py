@@ -63,6 +63,7 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     is_plain: bool = False
     writer: str | UnsetType = UNSET
     route: str | UnsetType = UNSET  # the prefix of the one that retrieves a background answer
+    version: str | UnsetType = UNSET  # a part of the query that retrieves a background answer
 
     @property
     def is_in_named_stream(self) -> bool:

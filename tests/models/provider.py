@@ -106,7 +106,8 @@ class Provider:
             refusal = {"error": {"message": self.refusal, "type": "server_error"}}
             status = self.statuses.pop(0)
             return web.json_response(refusal, status=status, headers=self.refusal_fields)
-        if request.path == RETRIEVED and request.query.get("stream") == "true":
+        is_retrieved = request.path.endswith(RETRIEVED.removeprefix("/v1"))
+        if is_retrieved and request.query.get("stream") == "true":
             first = int(request.query["starting_after"]) + 1 + self.skips
             return await self._stream(request, response()[first:])
         if request.path not in ANSWERS:

@@ -29,9 +29,9 @@ def tokens_file(folder: Path) -> dict[str, str]:
     text = ""
     for name, token in TOKENS.items():
         digest = hashlib.sha256(token.encode()).hexdigest()
-        operation = "read" if name == "reader" else "append"
+        operations = '["read"]' if name == "reader" else '["append", "read"]'
         grants = ", ".join(
-            f'{{ streams = "{prefix}/*", operations = ["{operation}"] }}'
+            f'{{ streams = "{prefix}/*", operations = {operations} }}'
             for prefix in (OPENAI, ANTHROPIC)
         )
         text += f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'

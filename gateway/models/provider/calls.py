@@ -62,7 +62,9 @@ class AnswerProvider(NamedTuple):
         resumes = self.resumes and request.in_background
         if not resumes or not self.dialect.is_retrieved(request.path):
             return None
-        return BackgroundResponse(self.upstream, [served.server], request.path, request.fields)
+        return BackgroundResponse(
+            self.upstream, [served.server], request.path, request.version, request.fields
+        )
 
     def own_caller(self) -> AnswerOwner | None:
         """Return the gateway as a caller with its own key; None where callers have the keys."""
@@ -72,7 +74,9 @@ class AnswerProvider(NamedTuple):
 
     def rest_of(self, answer: UnfinishedAnswer, caller: AnswerOwner) -> AnswerEvents:
         """Return the events that the provider has after those of a background response."""
-        path = answer.last.request.path
-        background = BackgroundResponse(self.upstream, self.upstream.urls, path, caller.fields)
+        begun = answer.last.request
+        background = BackgroundResponse(
+            self.upstream, self.upstream.urls, begun.path, begun.version, caller.fields
+        )
         background.go_on(answer.response_id, answer.latest)
         return AnswerEvents(None, max(0, self.longest - answer.size), background)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from msgspec import UNSET
+
+from gateway.protocol.http.target import taken_out
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from msgspec import UnsetType
     from multidict import CIMultiDict
 
     from gateway.models.answer import AnswerParts, StoredResponse
@@ -44,6 +49,10 @@ def digest_of(target: str, body: bytes) -> str:
     return hashlib.sha256(target.encode() + b"\n" + body).hexdigest()
 
 
+# Azure has no default for it (https://learn.microsoft.com/azure/ai-services/openai/reference).
+_VERSION = "api-version="
+
+
 class AnswerRequest(NamedTuple):
     """A request for an answer: only its `owner` may join it, nobody if that is b"".
 
@@ -75,6 +84,12 @@ class AnswerRequest(NamedTuple):
     def may_join(self, answer: Answer) -> bool:
         """Return whether this request joins an answer to an earlier one with its key."""
         return self.resumes or not answer.frees_key
+
+    @property
+    def version(self) -> str | UnsetType:
+        """The part of the query with which the rest of the answer is retrieved, if any."""
+        parts, _ = taken_out(self.target, lambda part: part.startswith(_VERSION))
+        return parts[0] if parts and self.in_background else UNSET
 
 
 def owner_of_account(account: str) -> bytes:

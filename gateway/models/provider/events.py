@@ -8,6 +8,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from msgspec import UNSET
+
 from gateway.errors import AnswerTooLong, HeadgateError, OriginBroken, OriginTimeout
 from gateway.models.dialects.responses import EventHead, event_head, response_id
 from gateway.models.provider.client import body_parts
@@ -19,6 +21,7 @@ from gateway.protocol.bodies.content import EVENTS_TYPE
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from msgspec import UnsetType
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.models.provider.client import ProviderClient, ProviderResponse
@@ -132,10 +135,12 @@ class BackgroundResponse:
         client: ProviderClient,
         servers: Sequence[str],
         path: str,
+        version: str | UnsetType,
         fields: CIMultiDict[str],
     ) -> None:
         """Send requests below `path` with the header `fields` of the request for the answer.
 
+        `version` is added to their query.
         One of the `servers` produces the response. If a server does not answer, try the next one;
         drop a server that refuses for good.
         """
@@ -143,6 +148,7 @@ class BackgroundResponse:
         self._client = client
         self._servers = list(servers)
         self._path = path
+        self._query = "" if version is UNSET else f"&{version}"
         self._fields = fields.copy()
         for name in _OF_A_BODY:
             self._fields.popall(name, None)
@@ -212,7 +218,8 @@ class BackgroundResponse:
         raise lost
 
     async def _retrieved(self, response_id: str, latest: int) -> ProviderResponse:
-        target = f"{self._path}/{quote(response_id, safe='')}?stream=true&starting_after={latest}"
+        query = f"stream=true&starting_after={latest}{self._query}"
+        target = f"{self._path}/{quote(response_id, safe='')}?{query}"
         return await self._client.send(self._servers[0], "GET", target, self._fields, None)
 
 
