@@ -111,13 +111,14 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
     def _compare(self, new: Certificate, former: Certificate) -> None:
         """Raise NotUsableNow if the former certificate serves clients, and the new one would not.
 
-        A certificate that is not valid yet becomes valid, and the former one expires.
+        A certificate that is not valid yet becomes valid, and the former one expires. One without
+        hosts, as for a service mesh, has clients that check none.
         """
         now = self._clock()
         if former.why_invalid(now) is not None:
             return
         why = new.why_invalid(now)
-        if why is None and not new.shares_host(former):
+        if why is None and former.names and not new.shares_host(former):
             why = f"is for {new.hosts or 'no host'}, and the one in use for {former.hosts}"
         if why is not None:
             raise NotUsableNow(f"the certificate in {self.files.certificate} {why}")

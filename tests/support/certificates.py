@@ -78,13 +78,16 @@ class Authority:
         address: str = HERE,
         begins_in_days: float = -1,
     ) -> Pair:
-        """Issue a certificate for these hosts and an address that expires in so many days."""
+        """Issue a certificate for these hosts and an address that expires in so many days.
+
+        It has no names for no hosts and an empty address.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = [x509.IPAddress(ip_address(address)), *map(x509.DNSName, hosts)]
-        made = self._begun(subject, key, days, begins_in_days).add_extension(
-            x509.SubjectAlternativeName(names), critical=False
-        )
+        made = self._begun(subject, key, days, begins_in_days)
+        addresses = [x509.IPAddress(ip_address(it)) for it in filter(None, [address])]
+        if names := [*addresses, *map(x509.DNSName, hosts)]:
+            made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return Pair(
             made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
             key.private_bytes(

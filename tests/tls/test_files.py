@@ -158,6 +158,19 @@ async def test_an_unfit_certificate_is_refused_while_the_former_is_valid(
     assert bool(files.note()) == why.startswith("expired")  # the others may serve by now
 
 
+async def test_a_certificate_without_names_is_replaced_by_its_renewal(tmp_path: Path) -> None:
+    authority, clock = Authority.of(tmp_path), Clock()
+    paths = authority.issue(hosts=(), address="").write(tmp_path)
+    clock.now = read_certificate(str(paths.certificate)).starts_s + 1
+    files = CertificateFiles(files_of(paths), clock)
+    former = files.context
+    authority.issue(hosts=(), address="").replace(paths)
+    for _ in range(2):
+        await files.look()
+    assert files.trouble is None
+    assert files.context is not former
+
+
 @pytest.mark.usefixtures("processes")
 @unfit
 def test_check_refuses_an_unfit_certificate(
