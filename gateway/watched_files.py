@@ -23,10 +23,6 @@ LOOK_AGAIN_S = 0.25
 T = TypeVar("T")
 
 
-class NotUsableNow(ValueError):
-    """Content that may become usable without a change, as by the time: it is looked at again."""
-
-
 FileState = tuple[int, int, int, int, int]
 _FileStates = tuple[FileState, ...]
 
@@ -54,7 +50,7 @@ class WatchedFiles(Background, Generic[T]):
         """Return the content of the files; this is also called in a thread.
 
         Raises OSError if a file cannot be read now, and ValueError if the content cannot be used;
-        the message names the file, and repeats nothing secret.
+        the message names the file, repeats nothing secret, and does not change with the time.
         """
 
     @abstractmethod
@@ -91,8 +87,7 @@ class WatchedFiles(Background, Generic[T]):
             value = await asyncio.to_thread(self._read)  # a large file takes 0.1 s
         except (OSError, ValueError) as cause:
             # A file that could not be read, such as for lack of descriptors, is tried again.
-            is_final = isinstance(cause, ValueError) and not isinstance(cause, NotUsableNow)
-            self._refused = seen if is_final else None
+            self._refused = seen if isinstance(cause, ValueError) else None
             self._refuse(cause)
             return
         self._state_read = seen

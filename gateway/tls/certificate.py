@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from gateway.access.small_files import read_file
 
-_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 SHOWN_NAMES = 3
 
 
@@ -18,11 +18,14 @@ class Certificate(NamedTuple):
     names: frozenset[str]  # DNS names in lower case and IP addresses
 
     def why_invalid(self, now: float) -> str | None:
-        """Return why no client accepts it at a moment, or None."""
+        """Return why no client accepts it at a moment (epoch s), or None; in words without an age.
+
+        They are a reason that is logged when it changes.
+        """
         if now >= self.expires_s:
-            return f"expired {_spelled(now - self.expires_s)} ago"
+            return f"expired at {_date(self.expires_s)}"
         if now < self.starts_s:
-            return f"is valid only in {_spelled(self.starts_s - now)}"
+            return f"is valid only from {_date(self.starts_s)}"
         return None
 
     def is_for(self, host: str) -> bool:
@@ -57,8 +60,5 @@ def read_certificate(path: str) -> Certificate:
     return Certificate(start.timestamp(), end.timestamp(), frozenset(names))
 
 
-def _spelled(seconds: float) -> str:
-    """Return a duration in whole units of the largest kind."""
-    size, unit = next((it for it in _UNITS if seconds >= it[0]), _UNITS[-1])
-    count = int(seconds // size)
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

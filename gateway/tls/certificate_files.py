@@ -13,7 +13,7 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, least
 from gateway.tls.certificate import Certificate, read_certificate
 from gateway.trust import load_pair
-from gateway.watched_files import NotUsableNow, WatchedFiles
+from gateway.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +51,13 @@ class LoadedFiles(NamedTuple):
     key_mode: int
 
 
+class UnfitCertificate(NamedTuple):
+    """A certificate that is not used while the former one is valid, and why."""
+
+    certificate: Certificate
+    why: str
+
+
 class CertificateFiles(WatchedFiles[LoadedFiles]):
     """The certificate, key and client authorities of a listener, which are replaced together.
 
@@ -75,6 +82,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         self.setting = files.setting
         self._clock = clock
         self._former = former
+        self._unfit: UnfitCertificate | None = None  # that of the present files
         super().__init__(files.paths)
         self._warn()
 
@@ -103,25 +111,32 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
     @override
     def _read(self) -> LoadedFiles:
         loaded = load(self.files)
-        if self._former is not None:
-            self._compare(loaded.certificate, self._former)
+        why = self._why_unfit(loaded.certificate)
+        self._unfit = None if why is None else UnfitCertificate(loaded.certificate, why)
+        if why is not None:
+            raise ValueError(f"the certificate in {self.files.certificate} {why}")
         self._former = loaded.certificate
         return loaded
 
-    def _compare(self, new: Certificate, former: Certificate) -> None:
-        """Raise NotUsableNow if the former certificate serves clients, and the new one would not.
+    @override
+    async def look(self) -> None:
+        if self._unfit is not None and self._why_unfit(self._unfit.certificate) != self._unfit.why:
+            self._refused = None  # the files are read again, since the time has changed the reason
+        await super().look()
 
-        A certificate that is not valid yet becomes valid, and the former one expires. One without
-        hosts, as for a service mesh, has clients that check none.
+    def _why_unfit(self, new: Certificate) -> str | None:
+        """Return why a certificate would not serve the clients of the former one, which does now.
+
+        None once the new one is valid, or the former one is not. A former one without hosts, as for
+        a service mesh, has clients that check none.
         """
-        now = self._clock()
-        if former.why_invalid(now) is not None:
-            return
+        former, now = self._former, self._clock()
+        if former is None or former.why_invalid(now) is not None:
+            return None
         why = new.why_invalid(now)
         if why is None and former.names and not new.shares_host(former):
             why = f"is for {new.hosts or 'no host'}, and the one in use for {former.hosts}"
-        if why is not None:
-            raise NotUsableNow(f"the certificate in {self.files.certificate} {why}")
+        return why
 
     @override
     def _on_change(self) -> None:
