@@ -12,8 +12,11 @@ MOST_CHARACTERS = 1000  # a few sentences; a message may hold all of what a mode
 
 
 def sendable(words: str) -> str:
-    """Return the text cut to MOST_CHARACTERS, with a question mark for each lone surrogate."""
-    return words[:MOST_CHARACTERS].encode(errors="replace").decode()
+    """Return the text cut to MOST_CHARACTERS, with a question mark for each lone surrogate.
+
+    A page shows it as `error.message`, so it ends with no blank or line end.
+    """
+    return words[:MOST_CHARACTERS].rstrip().encode(errors="replace").decode()
 
 
 def told(

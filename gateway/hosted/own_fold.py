@@ -43,7 +43,7 @@ def with_own(own: Callable[[dict[str, Any]], Any]) -> FindDelta:
                 path, free = found
                 return _checked(tuple(path), tuple(free))
         except Exception as error:  # noqa: BLE001 - whatever the operator's function does
-            failures.note(reason=f"{type(error).__name__}: {error}"[:200])
+            failures.note(reason=f"{type(error).__name__}: {error}"[:200].rstrip())
             return None
         return find_delta(event)
 

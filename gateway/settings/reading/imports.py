@@ -35,7 +35,7 @@ def import_function(path: str) -> Callable[..., Any]:
     try:
         found: object = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the operator's module does
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}".rstrip()
         raise ValueError(f"must be a function that can be imported: {reason}") from error
     match found:
         case Callable():

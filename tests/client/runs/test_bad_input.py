@@ -222,6 +222,7 @@ async def test_error_text_of_the_application_becomes_the_error_of_a_failed_run(u
     ("told", "error"),
     [
         pytest.param("half of it: \ud800", "half of it: ?", id="a-surrogate"),
+        pytest.param("of a provider \n", "of a provider", id="a-line-end"),
         pytest.param(
             "é" * (MOST_CHARACTERS + 1), "é" * MOST_CHARACTERS, id="one-character-over-the-limit"
         ),
