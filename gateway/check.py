@@ -74,24 +74,16 @@ def _check_certificates(settings: Settings) -> None:
 
     A server starts with it all the same, if it has no other.
     """
-    listeners = [*filter(None, (settings.tls, settings.admin_tls))]
+    from gateway.settings.reached import stream_tls
+
+    listeners = [*filter(None, (stream_tls(settings), settings.admin_tls))]
     if not listeners:
         return
-    from urllib.parse import urlsplit
-
     from gateway.tls.certificate import read_certificate
 
-    # Behind a proxy, clients check the certificate of the proxy.
-    is_public = not (settings.trusted_proxies or settings.front)
-    public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    hosts = settings.hosts or ((public,) if public else ())
+    now = time.time()  # noqa: TID251 - there is no caller to hand one down
     for files in listeners:
-        found = read_certificate(files.certificate)
-        why = found.why_invalid(time.time())  # noqa: TID251 - there is no caller to hand one down
-        if why is None and files.setting == "tls_certificate" and is_public and hosts:
-            names = [host.lower() for host in hosts]
-            if not any(map(found.is_for, names)):
-                why = f"is for {found.hosts or 'no host'}, and not for {' or '.join(names)}"
+        why = read_certificate(files.certificate).why_refused(now, files.hosts)
         if why is not None:
             raise StartError(f"{files.setting}: the certificate in {files.certificate} {why}")
 

@@ -158,16 +158,17 @@ def of_health(health: Health) -> Iterator[AttentionItem]:
             yield _check(name, reason, "bad")
     for name, reason in health.notes.items():
         if reason is not None:
-            yield _check(name, reason, "bad" if is_felt(name) else "warning")
+            yield _check(name, reason, "bad" if is_felt(name, reason) else "warning")
 
 
-def is_felt(note: str) -> bool:
+def is_felt(note: str, reason: str) -> bool:
     """Return whether readers or writers feel what the note is about.
 
     Data are lost, an origin is unreachable, a cache in front still has what was deleted, or nobody
-    can connect for lack of a certificate.
+    can connect for lack of a certificate, or because clients refuse the one in use.
     """
-    return note.startswith(("certificate for ", "loss ", "origin ", "purge "))
+    felt = ("certificate for ", "loss ", "origin ", "purge ")
+    return note.startswith(felt) or reason.startswith("the certificate in use ")
 
 
 def of_gateways(gateways: Iterable[GatewayView]) -> Iterator[AttentionItem]:

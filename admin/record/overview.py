@@ -154,12 +154,12 @@ def state(health: Health) -> HealthState:
     failing = [name for name, reason in health.checks.items() if reason is not None]
     if failing:
         return HealthState("bad", f"degraded: {_named(failing[0])}")
-    noted = [name for name, reason in health.notes.items() if reason is not None]
-    felt = [name for name in noted if is_felt(name)]
+    noted = {name: reason for name, reason in health.notes.items() if reason is not None}
+    felt = [name for name, reason in noted.items() if is_felt(name, reason)]
     if felt:
         return HealthState("bad", f"degraded: {_named(felt[0])}")
     if noted:
-        return HealthState("warning", f"serving; {_named(noted[0])}")
+        return HealthState("warning", f"serving; {_named(next(iter(noted)))}")
     return HealthState("good", "serving")
 
 

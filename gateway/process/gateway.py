@@ -19,6 +19,7 @@ from gateway.process.configuration import ActiveConfiguration
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front, open_tls, prepare_tls
 from gateway.process.reloader import Reloader
+from gateway.settings.reached import stream_tls
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, gauge
@@ -101,7 +102,7 @@ class Gateway:
             self._authorities,
             _purges,
             models,
-            lambda new: prepare_tls(self._handshakes, new.tls),
+            lambda new: prepare_tls(self._handshakes, stream_tls(new)),
         )
         self._retiring: set[asyncio.Task[None]] = set()  # one for each former configuration
         self._connections: ConnectionServer | None = None  # None until the gateway serves
@@ -211,7 +212,7 @@ class Gateway:
         # The drain has waited for the requests already.
         self._exit_stack.push_async_callback(connections.connections.close, LAST_WAIT_S)
         self._listen_for_front(connections)
-        self._handshakes = open_tls(settings.tls, self._exit_stack)
+        self._handshakes = open_tls(stream_tls(settings), self._exit_stack)
         self._listener = ConnectionListener(connections, self._handshakes)
         listen = settings.listen
         if inherited := self._inherited.at(listen):

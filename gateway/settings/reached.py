@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gateway.settings.front import HTTPS_PORT
 from gateway.settings.hosts import is_loopback
@@ -13,6 +14,7 @@ from gateway.settings.reading.kinds import Address
 
 if TYPE_CHECKING:
     from gateway.settings.declared import Settings
+    from gateway.settings.tls import TlsFiles
 
 BASE_VARIABLE = "STREAM_URL"  # the base URL, if a command gets the name of a stream
 DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
@@ -27,6 +29,15 @@ def stream_bases(settings: Settings) -> list[str]:
 def console_url(settings: Settings) -> str:
     """Return the URL of the console's first page."""
     return f"{_url(settings.admin, settings.admin_tls_certificate)}/"
+
+
+def stream_tls(settings: Settings) -> TlsFiles | None:
+    """Return the files of the listener for streams, with the hosts by which clients reach it."""
+    if settings.tls is None or settings.trusted_proxies or settings.front:
+        return settings.tls  # clients check the certificate of the proxy
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    hosts = settings.hosts or ((public,) if public else ())
+    return settings.tls._replace(hosts=tuple(host.lower() for host in hosts))
 
 
 def front_urls(settings: Settings) -> list[str]:

@@ -23,7 +23,8 @@ _PAIRS = {"tls_key": "tls_certificate", "admin_tls_key": "admin_tls_certificate"
 class TlsFiles(NamedTuple):
     """The files of a listener's TLS; `client_ca` is empty if clients need no certificate.
 
-    `setting` names the setting of the certificate, `minimum` is "1.2" or "1.3".
+    `setting` names the setting of the certificate, `minimum` is "1.2" or "1.3". `hosts` are those
+    by which clients reach the listener, as far as the settings say.
     """
 
     setting: str
@@ -31,6 +32,7 @@ class TlsFiles(NamedTuple):
     key: str
     client_ca: str
     minimum: str
+    hosts: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -28,6 +28,17 @@ class Certificate(NamedTuple):
             return f"is valid only from {_date(self.starts_s)}"
         return None
 
+    def why_refused(self, now: float, hosts: tuple[str, ...]) -> str | None:
+        """Return why no client of these hosts accepts it at a moment, or None.
+
+        No hosts are any. A certificate without names, as for a service mesh, has clients that
+        check none.
+        """
+        why = self.why_invalid(now)
+        if why is None and hosts and self.names and not any(map(self.is_for, hosts)):
+            return f"is for {self.hosts}, and not for {' or '.join(hosts)}"
+        return why
+
     def is_for(self, host: str) -> bool:
         """Return whether it is for a host; a wildcard is for one label (RFC 6125 section 6.4.3)."""
         _, dot, parent = host.partition(".")

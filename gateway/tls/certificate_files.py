@@ -98,7 +98,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
 
     def note(self) -> str | None:
         """Return what is wrong with the certificate in use or with the present files, or None."""
-        why = self.certificate.why_invalid(self._clock())
+        why = self.certificate.why_refused(self._clock(), self.files.hosts)
         found = (why and f"the certificate in use {why}, so clients refuse it", self.trouble)
         return "; ".join(filter(None, found)) or None
 
@@ -130,10 +130,10 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         None once the new one is valid, or the former one is not. A former one without hosts, as for
         a service mesh, has clients that check none.
         """
-        former, now = self._former, self._clock()
-        if former is None or former.why_invalid(now) is not None:
+        former, now, hosts = self._former, self._clock(), self.files.hosts
+        if former is None or former.why_refused(now, hosts) is not None:
             return None
-        why = new.why_invalid(now)
+        why = new.why_refused(now, hosts)
         if why is None and former.names and not new.shares_host(former):
             why = f"is for {new.hosts or 'no host'}, and the one in use for {former.hosts}"
         return why
@@ -149,7 +149,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         log.error("tls.files_refused", file=self.files.certificate, why=why, instead=instead)
 
     def _warn(self) -> None:
-        why = self.certificate.why_invalid(self._clock())
+        why = self.certificate.why_refused(self._clock(), self.files.hosts)
         if why is not None:
             advice = "clients refuse it: renew it, and write it and its key in place"
             log.error(

@@ -199,12 +199,28 @@ def test_check_refuses_an_unfit_certificate(
     assert (done.exit_code, f"{paths.certificate} {why}" in done.stderr) == (2, True), done.stderr
 
 
+async def test_a_certificate_for_the_hosts_replaces_one_for_others(tmp_path: Path) -> None:
+    given, _ = UNFIT["another host"]
+    authority, clock = Authority.of(tmp_path), Clock()
+    paths = authority.issue(**given).write(tmp_path)
+    clock.now = read_certificate(str(paths.certificate)).starts_s + 86_400 + 1
+    files = CertificateFiles(files_of(paths)._replace(hosts=("localhost",)), clock)
+    said = files.note()
+    assert said is not None
+    assert said.endswith("other.example, and not for localhost, so clients refuse it")
+    authority.issue().replace(paths)
+    for _ in range(3):
+        await files.look()
+    assert files.note() is None
+
+
 @pytest.mark.usefixtures("processes")
-def test_a_start_with_an_expired_certificate_serves_and_is_critical_at_once(
-    tmp_path: Path,
+@unfit
+def test_a_start_with_an_unfit_certificate_serves_and_is_critical_at_once(
+    tmp_path: Path, given: dict[str, Any], why: str
 ) -> None:
     with secure_headgate(tmp_path) as secure:
-        given, why = UNFIT["expired"]
+        secure.server.environment["HEADGATE_HOSTS"] = "localhost"
         secure.server.kill()
         secure.authority.issue(**given).replace(secure.paths)
         secure.server.start()
