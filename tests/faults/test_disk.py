@@ -65,6 +65,12 @@ def _told(server: Headgate) -> list[tuple[str, str | None]]:
     ]
 
 
+def _free_bytes(server: Headgate) -> float:
+    lines = ask(server.admin_port, "GET", "/metrics").body.decode().splitlines()
+    (line,) = (it for it in lines if it.startswith("headgate_log_free_bytes{"))
+    return float(line.rpartition(" ")[2])
+
+
 def _append_until_refused(server: Headgate, stream: str) -> None:
     """The WAL has room of its own, up to some 4 MB."""
     appends = (append(server, stream, b"x" * 40_000) for _ in range(1000))
@@ -81,6 +87,7 @@ def test_a_full_disk_refuses_appends_until_there_is_room(tmp_path: Path) -> None
         assert_refused(refused)
         details = {json.loads(answer.body)["detail"] for answer in refused}
         assert details == {"the disk is full: nothing of this request was stored"}
+        wait_until(lambda: _free_bytes(server) == 0, "the metric follows the disk")
         assert content(server, "log") == b"first "
         ballast.unlink()
         assert append(server, "log", b"second ").status == 204

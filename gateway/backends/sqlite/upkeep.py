@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -38,10 +39,13 @@ class FileCounts(Counts):
         self.returned = 0  # bytes that went back to the disk
         self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
 
-    def look(self, writer: Writer) -> None:
-        """Count the streams, and measure the data file and the disk."""
+    def measure(self) -> None:
+        """Measure the data file and the disk, which needs no open file: the disk may be full."""
         self.damaged = self._folder.damaged_wals()
         self._size, self._free = self._folder.size(), self._folder.free()
+
+    def look(self, writer: Writer) -> None:
+        """Count the streams, and what of the data file holds nothing."""
         self._unused = writer.unused_bytes()
         writer.count_used()
         self._streams = writer.streams
@@ -88,6 +92,7 @@ class FileUpkeep(Upkeep):
     def after_opening(self, writer: Writer) -> None:
         """Use the clocks that are noted in the file, if there are any; make the first counts."""
         self._noted = writer.clocks.noted or self._noted
+        self._counts.measure()
         self._counts.look(writer)
 
     @override
@@ -103,6 +108,7 @@ class FileUpkeep(Upkeep):
     @override
     async def reclaim(self) -> bool:
         """Free some room on the writer thread, after the commits that wait there."""
+        await asyncio.to_thread(self._counts.measure)
         return await self._thread.run(self._reclaim)
 
     def _reclaim(self, writer: Writer) -> bool:
