@@ -259,6 +259,8 @@ class Origin:
         request = attempt.request
         client = self._unpooled if attempt.is_repetition else self._pooled
         assert client is not None, "not open"
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         try:
             async with attempt.start():
                 response = await (
@@ -275,6 +277,10 @@ class Origin:
                 held.callback(response.release)
         except (ClientError, OSError) as error:
             raise self._failure(attempt, error) from error
+        except asyncio.CancelledError:
+            if request.method == "GET" and not request.is_poll:  # others may wait for their body
+                attempt.server.abandoned(request.target, loop.time() - began_at)
+            raise
         finally:
             attempt.end()
         attempt.server.answered(response.status, request.target)

@@ -320,6 +320,9 @@ class RawWay:
             self.leave(question)
             question.connection.question = None
             question.connection.close()
+            if not self.is_for_polls:
+                waited_s = self.loop.time() - question.sent_at
+                question.server.abandoned(question.target, waited_s)
 
     def _expire(self) -> None:
         """End the requests that have waited too long as attempts, which blame the server."""

@@ -31,6 +31,9 @@ PROBE_PATH = "/healthz"  # a Headgate answers it without a look at its log; any 
 # failover behind a load balancer, shorter than anybody's patience.
 FAILING_AFTER_S = 10.0
 FAILING_AFTER = 5  # requests: the first retries of one reader and one writer are fewer
+# A client that leaves earlier may not have wanted the answer. A slow origin answers some request
+# within FAILING_AFTER_S.
+ABANDONED_AFTER_S = 1.0
 
 
 class OriginSettings(msgspec.Struct):
@@ -74,11 +77,20 @@ class OriginSettings(msgspec.Struct):
 class ErrorHistory:
     """The server errors (5xx) of one server since its last other response.
 
-    They are a report only: requests go on, and a failing server keeps its turn. One stream that
-    always gets an error says nothing about the server, so a failure needs errors for two.
+    A request that its client has given up, because no response came, counts as one. They are a
+    report only: requests go on, and a failing server keeps its turn. One stream that always gets an
+    error says nothing about the server, so a failure needs errors for two.
     """
 
-    __slots__ = ("_began_at", "_first", "_server", "_several", "count", "is_failing")
+    __slots__ = (
+        "_answers",
+        "_began_at",
+        "_first",
+        "_server",
+        "_several",
+        "count",
+        "is_failing",
+    )
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -86,6 +98,7 @@ class ErrorHistory:
         self._began_at = 0.0  # monotonic time
         self._first = ""  # the path of the first request
         self._several = False  # another path was requested, too
+        self._answers = False  # there was a response among them
         self.is_failing = False
 
     @property
@@ -93,17 +106,19 @@ class ErrorHistory:
         """The reason why the server counts as failing; None if it does not."""
         if not self.is_failing:
             return None
-        return f"has answered nothing but 5xx for {monotonic() - self._began_at:.0f} s"
+        answers = "nothing but 5xx" if self._answers else "nothing, so that clients gave up,"
+        return f"has answered {answers} for {monotonic() - self._began_at:.0f} s"
 
-    def note(self, status: int, target: str, *, is_probe: bool = False) -> None:
-        """Note a response, and log the beginning and the end of a failure.
+    def note(self, status: int | None, target: str, *, is_probe: bool = False) -> None:
+        """Note a response, or None without one, and log the beginning and the end of a failure.
 
         Errors to probes need no second path. A probe that succeeds hides no errors to requests.
         """
-        if status < 500:
+        if status is not None and status < 500:
             if not is_probe:
                 self.end()
             return
+        self._answers = self._answers or status is not None
         path, now = target.partition("?")[0], monotonic()
         if not self.count:
             self._first, self._began_at = path, now
@@ -119,7 +134,7 @@ class ErrorHistory:
         if self.is_failing:
             lasted_s = round(monotonic() - self._began_at, 1)
             log.info("origin.not_failing", server=self._server, lasted_s=lasted_s)
-        self.count, self._several, self.is_failing = 0, False, False
+        self.count, self._several, self._answers, self.is_failing = 0, False, False, False
 
 
 class OriginServer:
@@ -201,6 +216,11 @@ class OriginServer:
             self.errors.note(status, target)
         if self._silences or self.why_unhealthy is not None:
             self.recovered()
+
+    def abandoned(self, target: str, waited_s: float) -> None:
+        """Note a request for `target` that its client has given up before an answer."""
+        if waited_s >= ABANDONED_AFTER_S and self.up:
+            self.errors.note(None, target)
 
     def silent(self, why: str) -> None:
         """Note a request that was not answered in time."""

@@ -75,6 +75,38 @@ async def test_an_origin_is_failing_after_nothing_but_errors(
     assert events == ["origin.failing", "origin.not_failing"] * fails
 
 
+@pytest.mark.parametrize(("counts_after_s", "fails"), [(0.05, True), (60, False)])
+@pytest.mark.parametrize("is_warm", [True, False])  # a connection to the origin is idle, or none
+async def test_an_origin_that_hangs_is_failing_although_every_client_gives_up(
+    counts_after_s: float, fails: bool, is_warm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "ABANDONED_AFTER_S", counts_after_s)
+    hangs = asyncio.Event()
+
+    async def play(wire: Wire) -> None:
+        if hangs.is_set():
+            await asyncio.Event().wait()
+        await wire.send(answer(b"data", "Cache-Control: no-store"))
+
+    async with RawOrigin(play) as origin, edge_serving(origin) as gateway:
+        if is_warm:
+            assert (await gateway.ask(get(f"{EDGE}/a"))).status == 200
+        hangs.set()
+        for number in range(6):
+            client, before = await gateway.connect(), len(origin.heard)
+            client.send(get(f"{EDGE}/{number % 2}"))
+            await until(lambda before=before: len(origin.heard) > before)  # type: ignore[misc]
+            await asyncio.sleep(AFTER_S / 2)  # the time itself is what is tested
+            client.abort()
+            await until(lambda: gateway.edge.origin.requests.count == 0)
+        assert is_failing(gateway) is fails
+        note = gateway.edge.notes()[f"origin {EDGE}"]
+        assert note is None or "has answered nothing, so that clients gave up, for" in note
+        hangs.clear()
+        assert (await gateway.ask(get(f"{EDGE}/b"))).status == 200
+        assert not is_failing(gateway)
+
+
 @pytest.mark.parametrize("status", [500, 404])
 async def test_probes_that_are_answered_with_errors_show_a_failing_origin(status: int) -> None:
     head = f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode()
