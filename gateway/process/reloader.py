@@ -72,25 +72,28 @@ class Reloader:
         """
         async with self._lock:
             problems: tuple[str, ...] = ("It was cut short.",)
+            written = None
             self.written.begin_reload()
             for on_begin in self.on_begin:
                 on_begin()
             try:
-                problems = await self._reload()
+                problems, written = await self._reload()
             finally:
-                self.written.end_reload(self.settings, problems)
+                self.written.end_reload(written, problems)
                 for on_end in self.on_end:
                     on_end(problems)
             return problems
 
-    async def _reload(self) -> tuple[str, ...]:
+    async def _reload(self) -> tuple[tuple[str, ...], Settings | None]:
+        """Return the reasons of a refusal, and the settings if they can be read."""
+        settings = None
         try:
             settings = await self._settled()
             warnings = new_folders(self.settings, settings)  # before they are made
             commits = [prepare(settings) for prepare in self.on_prepare]
             await self._apply(settings)
         except (SettingsError, StartError) as refusal:
-            return self._refused(refusal.problems)
+            return self._refused(refusal.problems), settings
         for commit in commits:
             commit()
         self.settings, self.warnings = settings, warnings
@@ -101,7 +104,7 @@ class Reloader:
             on_reload(settings)
         self.counts["done"] += 1
         log.info("server.reloaded", routes=[route.prefix for route in settings.route_table])
-        return ()
+        return (), settings
 
     async def _settled(self) -> Settings:
         """Return the settings once two reads in a row have found the same. Raises SettingsError."""

@@ -35,7 +35,8 @@ class WrittenSettings(Background):
     """The settings and the files that they name, as they are on disk, and what is wrong with them.
 
     `problems` are the sentences with which a start, or the last reload, refuses them. Started, it
-    checks them whenever one of the files has changed. `reread` returns the settings as they are
+    checks them whenever one of the files has changed, and every two seconds while they cannot be
+    read. `reread` returns the settings as they are
     written; raises SettingsError.
     """
 
@@ -51,11 +52,10 @@ class WrittenSettings(Background):
         """Note which files a reload is about to read."""
         self._before_reload = self._states()
 
-    def end_reload(self, settings: Settings, problems: tuple[str, ...]) -> None:
-        """Take over what a reload has found; `settings` are in force now."""
-        self.problems, self._checked, self._pending = problems, self._before_reload, None
-        if not problems:
-            self._take_paths(settings)
+    def end_reload(self, written: Settings | None, problems: tuple[str, ...]) -> None:
+        """Take over what a reload has found, and the settings if they could be read."""
+        self.problems = problems
+        self._note_check(self._before_reload, written)
 
     def notes(self) -> dict[str, str | None]:
         """Return what is wrong, as a note of the process's health."""
@@ -90,9 +90,7 @@ class WrittenSettings(Background):
             problems, written = await asyncio.to_thread(self._check)
             if self._checked is not checked:
                 return  # a reload has checked them meanwhile
-            self._checked, self._pending = seen, None
-            if written is not None:
-                self._take_paths(written)
+            self._note_check(seen, written)
             if problems and problems != self.problems:
                 log.warning("settings.refused", problems=problems, instead="the settings in force")
             self.problems = problems
@@ -109,10 +107,17 @@ class WrittenSettings(Background):
             return refusal.problems, written
         return (), written
 
-    def _take_paths(self, settings: Settings) -> None:
-        """Watch the files that these settings name, whose content has just been read."""
-        states = self._checked
-        self._paths = _paths(settings)
+    def _note_check(self, states: _States, written: Settings | None) -> None:
+        """Watch the files that the settings name, which were in these states when they were read.
+
+        While they cannot be read, each second look checks them: one of the files that they name may
+        be what is missing.
+        """
+        self._pending = None
+        if written is None:
+            self._checked = {}
+            return
+        self._paths = _paths(written)
         self._checked = {path: states.get(path) or _state(path) for path in self._paths}
 
     def _states(self) -> _States:

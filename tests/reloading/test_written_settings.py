@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -99,6 +100,33 @@ async def test_what_a_start_would_refuse_is_told_until_it_is_repaired(
         assert await told(at) == (None, True)
 
 
+MISSING: dict[str, tuple[str, ...]] = {  # files that settings name, and that are made later
+    "a certificate": ("admin_tls_certificate", "admin_tls_key"),
+    "tokens": ("tokens_file",),
+}
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("is_reloaded", [False, True], ids=["written", "reloaded"])
+@pytest.mark.parametrize("what", MISSING)
+async def test_a_missing_file_that_is_made_later_is_no_problem_any_more(
+    tmp_path: Path, what: str, *, is_reloaded: bool
+) -> None:
+    route, others = settings(tmp_path)
+    before = {key: it for key, it in others.items() if key not in MISSING["a certificate"]}
+    later = {**before, **{key: f"{others[key]}.new" for key in MISSING[what]}}
+    async with reloadable(tmp_path, route, **before) as at:
+        at.write(route, **later)
+        if is_reloaded:
+            await at.gateway.reloader.reload()
+        note, _ = await told(at)
+        assert note is not None
+        assert f"{others[MISSING[what][0]]}.new" in note
+        for key in MISSING[what]:
+            shutil.copy(f"{others[key]}", f"{others[key]}.new")
+        assert await told(at) == (None, True)
+
+
 async def test_each_mistake_in_a_file_is_a_problem_of_its_own(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(token_entry("ann"))
@@ -118,6 +146,7 @@ async def test_a_refused_reload_is_told_until_the_file_is_another_or_in_force(
         (refused,) = await at.reload(STREAMS, expiry_grace=1)
         note, is_ok = await told(at)
         assert (note is not None and refused in note, is_ok) == (True, False)
+        assert await told(at) == (note, is_ok)
         assert await at.reload(STREAMS) == ()
         assert await told(at) == (None, True)
         await at.reload(STREAMS, expiry_grace=1)
