@@ -37,7 +37,8 @@ def stream_tls(settings: Settings) -> TlsFiles | None:
         return settings.tls  # clients check the certificate of the proxy
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
     hosts = settings.hosts or ((public,) if public else ())
-    return settings.tls._replace(hosts=tuple(host.lower() for host in hosts))
+    # IPv6 addresses have brackets in Host, and none in certificates.
+    return settings.tls._replace(hosts=tuple(host.lower().strip("[]") for host in hosts))
 
 
 def front_urls(settings: Settings) -> list[str]:

@@ -199,6 +199,17 @@ def test_check_refuses_an_unfit_certificate(
     assert (done.exit_code, f"{paths.certificate} {why}" in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "[::1]"])
+def test_check_accepts_a_certificate_for_a_host(tmp_path: Path, host: str) -> None:
+    paths = Authority.of(tmp_path).issue(address="::1").write(tmp_path)
+    config = tmp_path / "h.toml"
+    config.write_text(
+        f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\nhosts = ["{host}"]\n'
+    )
+    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    assert done.exit_code == 0, done.stderr
+
+
 async def test_a_certificate_for_the_hosts_replaces_one_for_others(tmp_path: Path) -> None:
     given, _ = UNFIT["another host"]
     authority, clock = Authority.of(tmp_path), Clock()
