@@ -55,7 +55,9 @@ class Watch:
     def update(self, now: float, found: Iterable[AttentionItem]) -> None:
         """Take what is found now; what is not among it any more is over."""
         findings = sorted(found, key=lambda it: (_ORDER[it.level], it.key))
-        self._since = {it.key: it.since or self._since.get(it.key, now) for it in findings}
+        former = self._since
+        # A clock that was set back puts moments before that into the future.
+        self._since = {it.key: min(it.since or former.get(it.key, now), now) for it in findings}
         self.attention = tuple(
             Attention(it.level, it.sentence, it.route, self._since[it.key], it.alert, it.note)
             for it in findings
