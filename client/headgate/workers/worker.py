@@ -191,6 +191,11 @@ class Worker:
             job.interrupt()
 
     async def _end(self) -> None:
+        # The block may be entered again, also in another event loop. A `stop` from here on, as by a
+        # signal, is for that one.
+        self._is_stopping = False
+        if self._interrupting is not None:
+            self._interrupting.cancel()
         following, self._following = self._following, None
         if following is not None:
             following.cancel()
@@ -198,11 +203,7 @@ class Worker:
             if not following.cancelled():
                 following.exception()  # `next_job` has raised it, or nobody wants to know
         await give_back(self._jobs)
-        # The block may be entered again, also in another event loop.
-        self._is_stopping = False
         self._schedule = ClaimSchedule(self._subscriptions)
-        if self._interrupting is not None:
-            self._interrupting.cancel()
 
     async def next_job(self) -> Job | None:
         """Return the next job as soon as there is one; None once the worker stops."""

@@ -168,6 +168,16 @@ async def test_a_graceful_stop_lets_the_job_end_and_claims_no_other(work: Pool) 
             worker.stop()
 
 
+async def test_a_stop_while_the_block_ends_ends_the_next_one(work: Pool) -> None:
+    await work.append("a", 1)
+    async with work.worker() as worker:
+        asyncio.get_running_loop().call_soon(worker.stop)  # in the first await of the end
+    async with worker:
+        assert await worker.next_job() is None
+    async with worker:
+        assert await worker.next_job() is not None
+
+
 async def test_a_job_that_takes_longer_than_the_grace_is_cancelled_and_released(
     work: Pool,
 ) -> None:
