@@ -7,6 +7,7 @@ import gc
 from typing import TYPE_CHECKING
 
 import aiohttp
+import anyio
 import pytest
 from headgate.chats import Chats
 from headgate.errors import StreamClosed, Unavailable
@@ -39,6 +40,25 @@ async def test_a_run_goes_on_when_nobody_reads(runs: Runs, other: Runs) -> None:
     feed.give("a time")
     feed.end()
     assert await read(second) == b"a time"
+
+
+async def test_readers_that_leave_a_starlette_app_leave_no_exception_that_nobody_retrieves(
+    runs: Runs,
+) -> None:
+    unretrieved: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unretrieved.append(context))
+    await read(await runs.start("a", of("Once ", "upon ", "a time")))
+    for turns in range(24):  # of the loop, before the client leaves
+        answer = await runs.follow("a")
+        async with anyio.create_task_group() as group:  # cancelled: each further await raises, too
+            group.start_soon(read, answer)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            group.cancel_scope.cancel()
+    await until(lambda: not any("asend" in f"{task}" for task in asyncio.all_tasks()))
+    gc.collect()
+    assert unretrieved == []
 
 
 async def test_following_a_run_after_an_item_sends_only_later_items(runs: Runs) -> None:

@@ -227,8 +227,8 @@ class Reading:
         except StopAsyncIteration:
             return
         finally:
-            await looks.close()
-            await connection.close()
+            # Both end even if anyio cancels each await, as for a client that left a Starlette app.
+            await asyncio.shield(asyncio.gather(looks.close(), connection.close()))
 
     async def _wait(self, awaited: asyncio.Future[Batch], timeout_s: float) -> None:
         self.is_awaited = True
@@ -333,7 +333,8 @@ class _Connection:
     async def close(self) -> None:
         """End the read."""
         self.next_batch.cancel()
-        await asyncio.wait({self.next_batch})
+        # What has come since the last batch is not taken, such as the end of the stream.
+        await asyncio.gather(self.next_batch, return_exceptions=True)
         await self._batches.aclose()
 
 
