@@ -6,6 +6,7 @@ It opens connections to origins, Redis, issuers and CDNs.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -14,6 +15,8 @@ from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_MOST_PEM = 1 << 20  # characters
 
 
 @contextmanager
@@ -78,13 +81,31 @@ def load_pair(tls_context: ssl.SSLContext, certificate: str, key: str) -> None:
     try:
         tls_context.load_cert_chain(certificate, key, refuse)
     except ssl.SSLError as cause:
-        if cause.reason == "KEY_VALUES_MISMATCH":
-            why = f"{key} is not the key of the certificate in {certificate}"
-        else:
-            why = f"{certificate} and {key} are no PEM certificate and key: {cause.reason}"
+        if cause.reason != "KEY_VALUES_MISMATCH":
+            check_certificate(certificate)
+            raise ValueError(_without("private key", key)) from cause
+        why = f"{key} is not the key of the certificate in {certificate}"
         raise ValueError(why) from cause
     except OSError as cause:  # which names no file
         raise OSError(cause.errno, cause.strerror, f"{certificate} or {key}") from cause
+
+
+def check_certificate(path: str) -> None:
+    """Raise ValueError unless a PEM file has a certificate; OSError if it cannot be read."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as cause:
+        raise ValueError(_without("certificate", path)) from cause
+    except OSError as cause:  # which names no file
+        raise OSError(cause.errno, cause.strerror, path) from cause
+
+
+def _without(wanted: str, path: str) -> str:
+    """Return that a file lacks what is wanted, with the labels that it has (RFC 7468)."""
+    with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - Path raises on odd names
+        text = file.read(_MOST_PEM)
+    labels = dict.fromkeys(re.findall(r"-----BEGIN ([A-Z0-9 ]{1,40})-----", text))
+    return f"{path} has no usable {wanted} in PEM, but {', '.join(labels) or 'other data'}"
 
 
 def why_not(cause: OSError) -> str | None:

@@ -121,6 +121,12 @@ class TlsSettings(LimitSettings):
         files.check_authorities(path, context.look)
         return path
 
+    @checks(*_PAIRS.values())
+    @classmethod
+    def _check_certificate(cls, path: str, context: ValueContext) -> str:
+        files.check_certificate(path, context.look)
+        return path
+
     @checks(*_PAIRS)
     @classmethod
     def _check_key(cls, path: str, context: ValueContext) -> str:

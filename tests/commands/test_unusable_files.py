@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.processes import HEADGATE
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_an_unusable_data_file_is_named_and_not_its_folder(mode: int, tmp_path: 
     ("settings", "setting"),
     [
         ("tls_certificate = 'a.pem'\ntls_key = 'pipe'\n", "tls_key"),
-        ("tls_certificate = 'pipe'\ntls_key = 'a.pem'\n", "tls_key"),
+        ("tls_certificate = 'pipe'\ntls_key = 'a.pem'\n", "tls_certificate"),
         ("front = 'h.example'\nfront_acme_root = 'pipe'\n", "front_acme_root"),
         ("front = 'h.example'\nfront_acme_root = 'none'\n", "front_acme_root"),
     ],
@@ -92,7 +93,7 @@ def test_a_pipe_or_nothing_in_place_of_a_file_of_tls_is_refused(
     settings: str, setting: str, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "a.pem").touch()
+    Authority.of(tmp_path).issue().write(tmp_path, "a")
     (tmp_path / "h.toml").write_text(settings)
     reason = "No such file or directory" if "none" in settings else "is no file"
     said = refused("check", "--config", "h.toml", folder=tmp_path).replace('"', "'")

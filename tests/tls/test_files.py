@@ -82,15 +82,32 @@ def test_settings_of_tls_that_lack_another_one_are_refused(
 
 
 @pytest.mark.usefixtures("processes")
-def test_check_refuses_the_key_of_another_certificate(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("certificate", "key", "line", "why"),
+    [
+        ("one.pem", "other.key", 2, "other.key is not the key of the certificate in {}/one.pem"),
+        ("one.key", "one.key", 1, "one.key has no usable certificate in PEM, but PRIVATE KEY"),
+        ("one.pem", "one.pem", 2, "one.pem has no usable private key in PEM, but CERTIFICATE"),
+        ("other.txt", "one.key", 1, "other.txt has no usable certificate in PEM, but other data"),
+        ("none.pem", "one.key", 1, "none.pem cannot be read: No such file or directory"),
+        ("one.pem", "none.key", 2, "none.key cannot be read: No such file or directory"),
+    ],
+)
+def test_check_names_the_file_of_tls_that_cannot_be_used_and_what_it_has(
+    tmp_path: Path, certificate: str, key: str, line: int, why: str
+) -> None:
     authority = Authority.of(tmp_path)
-    one, other = (authority.issue().write(tmp_path, name) for name in ("one", "other"))
+    for name in ("one", "other"):
+        authority.issue().write(tmp_path, name)
+    (tmp_path / "other.txt").write_text("words")
     config = tmp_path / "h.toml"
-    config.write_text(f'tls_certificate = "{one.certificate}"\ntls_key = "{other.key}"\n')
+    config.write_text(f'tls_certificate = "{tmp_path}/{certificate}"\n')
+    with config.open("a") as file:
+        file.write(f'tls_key = "{tmp_path}/{key}"\n')
     done = CliRunner().invoke(cli, ["check", "--config", str(config)])
     assert done.exit_code == 2
-    why = f"{other.key} is not the key of the certificate in {one.certificate}"
-    assert f"must go with its certificate: {why}" in done.stderr
+    assert f"{config}:{line}: " in done.stderr
+    assert f"{tmp_path}/{why.format(tmp_path)}" in done.stderr
 
 
 @pytest.mark.usefixtures("processes")

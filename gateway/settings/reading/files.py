@@ -57,19 +57,34 @@ def check_authorities(path: str, look: object) -> None:
         raise ValueError(f"must be a file of authorities: {why}") from cause
 
 
+def check_certificate(path: str, look: object) -> None:
+    """Raise ValueError if a file has no certificate in PEM."""
+    if not (isinstance(look, Look) and path):
+        return
+    try:
+        _check_is_file(path)
+        trust.check_certificate(path)
+    except OSError as cause:
+        raise ValueError(f"must be the file of a certificate: {_unread(cause)}") from cause
+    except ValueError as cause:
+        raise ValueError(f"must be the file of a certificate: {cause}") from cause
+
+
 def check_pair(certificate: str, key: str, look: object) -> None:
     """Raise ValueError if a file is not the private key of the certificate in another one."""
     if not (isinstance(look, Look) and certificate and key):
         return
     try:
-        for path in (certificate, key):
-            _check_is_file(path)
+        _check_is_file(key)
         trust.load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
     except OSError as cause:
-        why = f"{cause.filename} cannot be read: {cause.strerror}"
-        raise ValueError(f"must go with its certificate: {why}") from cause
+        raise ValueError(f"must go with its certificate: {_unread(cause)}") from cause
     except ValueError as cause:
         raise ValueError(f"must go with its certificate: {cause}") from cause
+
+
+def _unread(cause: OSError) -> str:
+    return f"{cause.filename} cannot be read: {cause.strerror}"
 
 
 def check_place(origin: str, look: object) -> None:
