@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from gateway.streams.stream_clock import WallClockSteps
 from gateway.telemetry.metrics import Sample, counter
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 # This clock runs on while the machine is suspended, so that a stream expires after the same time
 # whether the server runs, is stopped or sleeps with its machine. Other systems do not count sleep.
 RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
-# NTP sets a clock for an eighth of a second, and slews it for less.
-LEAST_JUMP_S = 1.0
 NOTED_S = 3600.0  # so that a late look sees it
 CLOCK_SETS = counter(
     "headgate_clock_sets_total", "Times that the clock of the machine was set by a second or more."
@@ -35,16 +34,15 @@ class ClockWatch:
 
     def __init__(self, wall: Callable[[], float], running: Callable[[], float]) -> None:
         self._wall, self._running = wall, running
-        self._offset = wall() - running()
+        self._steps = WallClockSteps(wall() - running())
         self._moved, self._moved_at = 0.0, 0.0  # by how much at last, and when (running)
         self._sets = 0
 
     def _look(self) -> float:
         """Notice that the clock was set; return the running time."""
         running = self._running()
-        moved = self._wall() - running - self._offset
-        if abs(moved) >= LEAST_JUMP_S:
-            self._offset += moved
+        moved = self._steps.look(self._wall() - running)
+        if moved:
             self._moved, self._moved_at = moved, running
             self._sets += 1
         return running

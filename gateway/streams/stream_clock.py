@@ -16,6 +16,29 @@ HOUR_S = 3600.0
 LEAST_JUMP_S = 1.0
 
 
+class WallClockSteps:
+    """The steps by which the wall clock is set, as each look sees them.
+
+    An offset is the time of the wall clock less that of a clock that nobody sets, in seconds.
+    """
+
+    def __init__(self, offset_s: float, **fields: str) -> None:
+        """Begin at an offset; `fields` are added to log lines."""
+        self._offset_s = offset_s
+        self._fields = fields
+
+    def look(self, offset_s: float) -> float:
+        """Return the seconds by which the clock was set since the last look, and log them.
+
+        That is 0.0 for less than LEAST_JUMP_S, so that many small steps are no large one.
+        """
+        moved_s, self._offset_s = offset_s - self._offset_s, offset_s
+        if abs(moved_s) < LEAST_JUMP_S:
+            return 0.0
+        log.warning("clock.set", **self._fields, by_s=round(moved_s, 3))
+        return moved_s
+
+
 class StreamClock:
     """A clock with wall and steady time that notices when the wall clock was set.
 
@@ -42,8 +65,8 @@ class StreamClock:
         self._running = running
         self.grace_s = grace_s
         self._follows_wall = follows_wall
-        # What is added to the running time: for steady time, and for the wall clock.
-        self._ahead = self._offset = wall() - running()
+        self._ahead = wall() - running()  # what is added to the running time for steady time
+        self._steps = WallClockSteps(self._ahead, route=route)
         self._noted: ClockReading | None = None  # the note, if the wall clock is too far from it
         self._began = 0.0  # (running)
         self._doubted: ClockReading | None = None
@@ -66,9 +89,9 @@ class StreamClock:
     def start(self, noted: ClockRecord | None) -> ClockReading:
         """Go on from the note of another process; return the present."""
         wall, self._began = self._wall(), self._running()
-        self._offset = wall - self._began
+        self._steps = WallClockSteps(wall - self._began, route=self.route)
         if noted is None:
-            self._ahead = self._offset
+            self._ahead = wall - self._began
             return self()
         self._ahead = steady_at_start(noted.moment, wall) - self._began
         now = self()
@@ -82,12 +105,9 @@ class StreamClock:
     def look(self) -> ClockReading:
         """Notice that the wall clock was set, or that a doubt is over; return the present."""
         wall, running = self._wall(), self._running()
-        moved = wall - running - self._offset
-        if abs(moved) >= LEAST_JUMP_S:
-            self._offset += moved
-            log.warning("clock.set", route=self.route, by_s=round(moved, 3))
-            if self._noted is not None and moved < 0:
-                self._go_back(self._noted, wall, running)
+        moved = self._steps.look(wall - running)
+        if self._noted is not None and moved < 0:
+            self._go_back(self._noted, wall, running)
         now = ClockReading(wall, wall if self._follows_wall else running + self._ahead)
         if moved > max(self.grace_s, LEAST_JUMP_S):
             self._doubt(now)

@@ -83,8 +83,9 @@ def test_a_clock_that_was_set_needs_attention_and_no_disk_fills(
 
 
 def lines(server: Headgate, event: str) -> list[str]:
-    """Return the log lines of an event, without blanks."""
-    return [line.replace(" ", "") for line in server.output().splitlines() if event in line]
+    """Return the log lines of an event of routes, without blanks."""
+    found = [line for line in server.output().splitlines() if event in line and '"route"' in line]
+    return [line.replace(" ", "") for line in found]
 
 
 def wait_for(server: Headgate, event: str, times: int) -> None:

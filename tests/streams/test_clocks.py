@@ -15,12 +15,14 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway.backends.memory import MemoryLog
 from gateway.backends.sqlite.expiry import ROWS_FOR_EACH
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.writing.clock_rows import NOTE_EVERY_S
 from gateway.errors import HeadgateError
+from gateway.process.clock_watch import ClockWatch
 from gateway.protocol.streams.moments import ClockReading, ClockRecord
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
@@ -205,6 +207,29 @@ def test_a_clock_is_in_doubt_only_after_a_jump_ahead_by_more_than_the_grace(
     now = machine.set(seconds)
     assert (now.steady, now.wall) == (before.steady, before.wall + seconds)
     assert (machine.clock.in_doubt_since is not None) is is_doubted
+
+
+STEPS_OF_CLOCKS: dict[str, tuple[list[float], list[float]]] = {  # steps (s), and those logged
+    "small steps": ([0.3] * 4, []),
+    "a large step after a small one back": ([-0.5, 1.2], [1.2]),
+    "a step back": ([-LEAST_JUMP_S], [-LEAST_JUMP_S]),
+}
+
+
+@pytest.mark.parametrize(("steps", "logged"), STEPS_OF_CLOCKS.values(), ids=STEPS_OF_CLOCKS)
+def test_each_large_step_of_the_clock_is_logged_and_small_ones_do_not_add_up(
+    steps: list[float], logged: list[float]
+) -> None:
+    machine = Machine()
+    watch = ClockWatch(machine.wall, machine.true)
+    with capture_logs() as lines:
+        for step in steps:
+            machine.set(step)
+            list(watch.samples())  # as a scrape looks
+    (sample,) = watch.samples()
+    of_route = [it["by_s"] for it in lines if "route" in it]
+    of_server = [it["by_s"] for it in lines if "route" not in it]
+    assert (of_route, of_server, sample.number) == (logged, logged, len(logged))
 
 
 def test_clock_doubt_ends_after_an_hour_of_running() -> None:
