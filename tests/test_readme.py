@@ -126,13 +126,19 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         (folder / ".venv").symlink_to(sys.prefix)
-        # No STREAM_URL: the commands find the server by themselves.
         self._found = {"XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": os.devnull}
         self.server = Headgate(f"file:{folder / 'headgate-data'}", environment=self._found)
         inherited = {name: it for name, it in os.environ.items() if name != "STREAM_URL"}
         environment = inherited | self._found
         self.first = Terminal(folder, environment)
         self.second = Terminal(folder, environment)
+
+    def start_second(self) -> Headgate:
+        """Start a server whose origin is the first one."""
+        second = Headgate(self.server.url, environment=self._found)
+        second.start()
+        wait_until(lambda: len(running_servers(self._found)) == 2, "commands find both")
+        return second
 
     def spelled(self, command: str) -> str:
         """The command with the address of this server for that of the document."""
@@ -173,13 +179,19 @@ def test_the_readme_has_no_block_that_is_not_played_here() -> None:
 @pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(120)
 def test_the_session_of_the_readme_runs_as_printed(desk: Desk) -> None:
-    """The server is killed in it, and the tail goes on where it was."""
+    """The server is killed in it, and the tail goes on where it was.
+
+    The writer's commands work while the second server of the next section runs, too.
+    """
     (steps,) = sessions(README)
     beginnings = " ".join(step.command.split()[0] for step in steps)
     assert beginnings == "make export headgate headgate export headgate kill make headgate curl"
     for step in steps:
         desk.play(step)
     assert desk.second.until(r"log\.") == "Once upon a time there was a log."
+    with contextlib.closing(desk.start_second()):
+        for command in ("append story --data x", "read story", "ls"):
+            assert (command, desk.first.run(f"headgate {command}")[0]) == (command, 0)
 
 
 def read(server: Headgate, name: str) -> bytes:
