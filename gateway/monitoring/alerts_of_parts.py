@@ -261,6 +261,17 @@ OF_PARTS = (
         "origin {route}",
     ),
     Alert(
+        "HeadgateOriginFailing",
+        Threshold(Gauge("headgate_origin_failing"), "==", 1),
+        "1m",
+        "warning",
+        "{{ $labels.server }}, an origin of {{ $labels.route }}, answers"
+        " {{ $labels.instance }} nothing but 5xx, or nothing at all.",
+        "Its log says why. It can be reached, so requests still go there.",
+        "origin",
+        "origin {route}",
+    ),
+    Alert(
         "HeadgateOriginErrors",
         # One failure in five minutes is 5 % of 20 requests: of fewer it says nothing.
         AllConditions(

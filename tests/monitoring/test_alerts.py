@@ -166,6 +166,13 @@ def servers(first: int, second: int) -> dict[str, str]:
     }
 
 
+def failing(second: int) -> dict[str, str]:
+    return {
+        **gauge("headgate_origin_failing", f'{ROUTE}, server="x:1"', 0),
+        **gauge("headgate_origin_failing", f'{ROUTE}, server="y:1"', second),
+    }
+
+
 def origin_answers(failures: int, all_told: int = 1000) -> dict[str, str]:
     """So many a minute."""
     requests = "headgate_origin_requests_total"
@@ -622,6 +629,14 @@ CASES = [
         servers(1, 0),
         1,
         "a:1 cannot reach any server of the origin of /r.",
+    ),
+    Case(
+        "HeadgateOriginFailing",
+        failing(1),
+        failing(0),
+        1,
+        "y:1, an origin of /r, answers a:1 nothing but 5xx, or nothing at all.",
+        labels={**BY_ROUTE, "server": "y:1"},
     ),
     Case(
         "HeadgateOriginErrors",
