@@ -70,7 +70,7 @@ def findings(
     """Yield everything that needs attention now, each thing once."""
     checks = {item.key[1]: item for item in of_health(health)}
     for name, item in checks.items():
-        rule = _rule_of(name, evaluator)
+        rule = _rule_of(item, evaluator)
         checks[name] = item if rule is None else item._replace(alert=rule.name)
     for alert in _shown(evaluator.states):
         labels = dict(alert.labels)
@@ -122,9 +122,13 @@ def _is_critical(alert: ActiveAlert) -> bool:
     return alert.firing_at is not None and alert.rule.severity == "critical"
 
 
-def _rule_of(name: str, evaluator: AlertEvaluator) -> Alert | None:
-    """Return the rule about the same as a health check, the most severe of several."""
-    for rule in sorted(evaluator.rules, key=lambda rule: rule.severity != "critical"):
+def _rule_of(item: AttentionItem, evaluator: AlertEvaluator) -> Alert | None:
+    """Return the rule about the same as a health check, of several the one that is as severe.
+
+    A refused certificate is a warning while the former one is in use, and no expired one.
+    """
+    name, is_bad = item.key[1], item.level == "bad"
+    for rule in sorted(evaluator.rules, key=lambda it: (it.severity == "critical") != is_bad):
         if rule.check == name:  # also of a rule that the console cannot evaluate
             return rule
         for labels in evaluator.values.get(rule.name, {}):

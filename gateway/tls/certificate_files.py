@@ -99,7 +99,10 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
     def note(self) -> str | None:
         """Return what is wrong with the certificate in use or with the present files, or None."""
         why = self.certificate.why_refused(self._clock(), self.files.hosts)
-        found = (why and f"the certificate in use {why}, so clients refuse it", self.trouble)
+        found = (
+            why and f"the certificate in use {why}, so clients refuse it",
+            self.trouble and f"{self.trouble}; the one read before stays in use",
+        )
         return "; ".join(filter(None, found)) or None
 
     def samples(self) -> Iterator[Sample]:

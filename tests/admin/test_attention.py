@@ -1,8 +1,15 @@
-"""The moments at which what needs attention began."""
+"""What needs attention: its alert, and the moments at which it began."""
 
 from __future__ import annotations
 
-from admin.record.attention import AttentionItem, Watch
+import pytest
+
+from admin.alerting.evaluator import AlertEvaluator
+from admin.record.attention import AttentionItem, Watch, findings
+from admin.source import Health
+from gateway.settings import Settings
+from gateway.telemetry.metrics import Sample
+from gateway.tls.certificate_files import EXPIRY, FILES_OK, START
 
 
 def test_no_finding_begins_in_the_future_after_the_clock_was_set_back() -> None:
@@ -19,3 +26,22 @@ def test_no_finding_begins_in_the_future_after_the_clock_was_set_back() -> None:
         dict.fromkeys(begun, 400.0),
         {**begun, "the disk is full": 400.0, "appends fail": 410.0},
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "expires_at", "level", "alert"),
+    [
+        ("the certificate in new.pem expired 9 days ago", 1e7, "warning", "FilesRefused"),
+        ("the certificate in use expired 9 days ago", 1.0, "bad", "Expired"),
+    ],
+)
+def test_a_refused_certificate_is_no_expired_one(
+    reason: str, expires_at: float, level: str, alert: str
+) -> None:
+    evaluator = AlertEvaluator(Settings(tls_certificate="c.pem", tls_key="c.key"))
+    numbers = {START: 0.0, EXPIRY: expires_at, FILES_OK: 0.0}
+    samples = [Sample(it, ("tls_certificate",), number) for it, number in numbers.items()]
+    for _ in evaluator.evaluate(1000.0, samples):
+        pass
+    (found,) = findings(Health({}, {"c.pem": reason}), samples, evaluator)
+    assert (found.level, found.alert) == (level, f"HeadgateCertificate{alert}")

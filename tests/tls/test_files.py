@@ -180,7 +180,8 @@ async def test_an_unfit_certificate_is_refused_while_the_former_is_valid(
         await files.look()
     assert files.trouble == trouble  # or it would be logged again
     assert f"the certificate in {paths.certificate} {why}" in trouble
-    assert (files.context is former, files.note()) == (True, trouble)
+    note = f"{trouble}; the one read before stays in use"
+    assert (files.context is former, files.note()) == (True, note)
     with pytest.raises(StartError, match=why):
         CertificateFiles(files_of(paths), clock, files.certificate)
     clock.now += 86_400 * 3  # the former one expires
