@@ -86,6 +86,18 @@ class StreamNotFound(HeadgateError):
     code = "stream_not_found"
 
 
+class WebSocketNotOffered(HeadgateError):
+    """The request is the handshake of a WebSocket, which no route takes.
+
+    It is a 404, after which clients go on over HTTP: with 426 some end.
+    """
+
+    code = "websocket_not_offered"
+
+    def __init__(self) -> None:
+        super().__init__("there is no WebSocket here: send the request over HTTP")
+
+
 class StreamGone(HeadgateError):
     """The stream was deleted while forks still need it, or the offset is of an earlier stream."""
 

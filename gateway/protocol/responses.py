@@ -57,6 +57,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.ProducerFenced: 403,
     errors.WebOriginRefused: 403,
     errors.StreamNotFound: 404,
+    errors.WebSocketNotOffered: 404,
     errors.MethodNotAllowed: 405,
     errors.ConfigurationConflict: 409,
     errors.ContentTypeMismatch: 409,

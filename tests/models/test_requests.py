@@ -172,7 +172,9 @@ async def test_a_websocket_is_answered_404_and_never_passed_on(
         http.get(gateway.url + OPENAI + path, headers={**KEY, **fields}) as refused,
     ):
         assert refused.status == 404
-        assert "over HTTP" in (await refused.json())["error"]["message"]
+        error = (await refused.json())["error"]
+        assert "over HTTP" in error["message"]
+        assert error["code"] == "websocket_not_offered"
     assert not provider.requests
 
 

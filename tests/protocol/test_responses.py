@@ -300,6 +300,12 @@ REFUSALS = [
         when=" with a token",
     ),
     Refusal(errors.StreamNotFound("why"), 404, "stream_not_found"),
+    Refusal(
+        errors.WebSocketNotOffered(),
+        404,
+        "websocket_not_offered",
+        "there is no WebSocket here: send the request over HTTP",
+    ),
     Refusal(errors.MethodNotAllowed("why"), 405, "method_not_allowed", lines=(f"Allow: {ALLOW}",)),
     Refusal(errors.RequestTimeout("why"), 408, "request_timeout"),
     Refusal(errors.ConfigurationConflict("why"), 409, "configuration_conflict"),

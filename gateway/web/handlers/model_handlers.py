@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 from gateway.access.principal import account_of
-from gateway.errors import BadRequest, MethodNotAllowed, StreamGone
+from gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNotOffered
 from gateway.models.answer import WrittenAnswer
 from gateway.models.dialects.contract import sent_keys
 from gateway.models.dialects.responses import CANCELLED, LONGEST_ID
@@ -83,7 +83,7 @@ class ModelHandlers:
         if request.method == "POST" and path.endswith(route.dialect.answer_ends):
             return self._answer(request, below, route)
         if request.method == "GET" and path.endswith(_REALTIME):
-            raise request_head.no_websocket()
+            raise WebSocketNotOffered
         if request.method == "POST":
             _refuse_names(request, below, route)
         request.limit_grace(0.0)

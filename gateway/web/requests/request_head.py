@@ -11,7 +11,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
 from multidict import istr
 
-from gateway.errors import BadRequest, HeadTooLarge, NotOffered, StreamNotFound
+from gateway.errors import BadRequest, HeadTooLarge, NotOffered, WebSocketNotOffered
 from gateway.protocol.http.forwarding import SCHEME, is_utf8
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI, PROVIDER_KEYS
 from gateway.protocol.http.paths import canonical_host
@@ -249,16 +249,11 @@ def is_plain_line(head: bytes | bytearray) -> bool:
 
 
 def refuse_websocket(request: Request) -> None:
-    """Raise StreamNotFound for the handshake of a WebSocket (RFC 6455 section 4.1).
+    """Raise WebSocketNotOffered for the handshake of a WebSocket (RFC 6455 section 4.1).
 
     A proxy in front may have dropped `Upgrade`, but not the key. Any other `Upgrade` is ignored
     (RFC 9110 section 7.8).
     """
     offered = ",".join(request.headers.getall("Upgrade", ())).lower().split(",")
     if "Sec-WebSocket-Key" in request.headers or "websocket" in map(str.strip, offered):
-        raise no_websocket()
-
-
-def no_websocket() -> StreamNotFound:
-    """Return the error for a WebSocket: clients that get 404 go on over HTTP, with 426 some end."""
-    return StreamNotFound("there is no WebSocket here: send the request over HTTP")
+        raise WebSocketNotOffered
