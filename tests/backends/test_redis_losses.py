@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.backends.redis.commands import CommitState
+from gateway.backends.redis.names import RedisNames
+from gateway.backends.redis.servers import losses
 from gateway.backends.redis.servers.losses import LOST, LastCommit
 from gateway.protocol.streams.state import PastGeneration, StreamState
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created, removed
 from tests.backends.redis_logs import connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server
@@ -25,8 +29,20 @@ if TYPE_CHECKING:
     from gateway.backends.redis.servers.losses import Lost
     from tests.support.redis_servers import RedisServer
 
+REPORTS: dict[Lost, str] = {
+    "no": "log.nothing_lost",
+    "unknown": "log.loss_unknown",
+    "yes": "log.writes_lost",
+}
 IN_A_FILE = {"appendonly": "yes", "appendfsync": "always"}
 IN_A_SNAPSHOT = {"save": "3600 1"}  # which SIGTERM writes, too
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let findings be read for the last time soon after the first one."""
+    first, _ = losses.READ_AFTER_S
+    monkeypatch.setattr(losses, "READ_AFTER_S", (first, 2.0))
 
 
 def counts(log: RedisLog) -> dict[Lost, float]:
@@ -154,6 +170,27 @@ async def test_each_restart_is_checked_against_commits_since_the_last_one(
                 await restart_as_planned(server)
                 await until(lambda number=number: sum(counts(log).values()) == number)  # type: ignore[misc] # bound
             assert await found(log) == ["no"] * 3
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("first", ["no", "unknown"])
+async def test_a_restart_whose_loss_is_found_late_counts_once(first: Lost, tmp_path: Path) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log:
+            if first == "no":
+                await log.commit([created(log, "s", b"one")])
+            with capture_logs() as lines:
+                await restart_as_planned(server)
+
+                def reports() -> list[str]:
+                    return [it["event"] for it in lines if it["event"] in REPORTS.values()]
+
+                await until(lambda: reports() == [REPORTS[first]])
+                history = (await log.load("-")).place.history
+                key = RedisNames(parse_redis(server.url).prefix).losses(history)
+                await asyncio.to_thread(server.command, "HSET", key, "another", "yes")
+                assert await found(log) == ["yes"]
+                assert reports() == [REPORTS[first], REPORTS["yes"]]
 
 
 # ---------------------------------------------------------------- what stands where

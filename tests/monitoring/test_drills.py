@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from gateway.backends.redis.servers.losses import READ_AFTER_S
 from tests.monitoring.prometheus import Firing, Prometheus, prometheus
 from tests.support.guarded_gateway import tokens_file
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, run
 from tests.support.redis_servers import redis_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import SERVER_PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,10 @@ class Drill(NamedTuple):
         wait_until(lambda: self.watch.value(changed) == 0)
         self.redis[route].stop()
         self.redis[route].start()
-        wait_until(lambda: self.watch.value(changed) == 1, told=self.gateway.output)
+        within_s = sum(READ_AFTER_S) + SERVER_PATIENCE_S
+        wait_until(
+            lambda: self.watch.value(changed) == 1, told=self.gateway.output, within_s=within_s
+        )
         self.watch.evaluate_again()
 
     def lose_writes(self) -> None:

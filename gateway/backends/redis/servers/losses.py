@@ -76,7 +76,7 @@ class LastCommit(NamedTuple):
 class LossWatch:
     """A comparison of servers in a new history with what they had acknowledged before.
 
-    `counts` has the number of new histories by whether something was lost.
+    `counts` has the number of new histories by whether something was lost, each once.
     """
 
     def __init__(
@@ -149,7 +149,10 @@ class LossWatch:
             return "unknown"
 
     async def _count(self, primary: Primary, checks: Sequence[asyncio.Task[Lost]]) -> None:
-        """Count and log what all gateways have found; again if a late one has found worse."""
+        """Log what all gateways have found, and again if a late one has found worse; count it once.
+
+        A loss is counted at once, all else only when no gateway can find one any more.
+        """
         history = primary.history
         own = max(await asyncio.gather(*checks), key=LOST.index) if checks else "unknown"
         await self._exchange(history, own)
@@ -157,9 +160,13 @@ class LossWatch:
         for wait_s in READ_AFTER_S:
             await asyncio.sleep(wait_s)
             lost = await self._exchange(history, own)
-            if reported is None or (lost == "yes" and reported != "yes"):
+            if reported is None or lost == "yes":
                 reported = lost
                 self._report(primary, history, lost)
+            if lost == "yes":
+                break
+        if reported is not None:
+            self.counts[reported] += 1
 
     async def _exchange(self, history: int, own: Lost) -> Lost:
         """Leave this gateway's finding, and return the worst; one gateway that can tell is enough.
@@ -176,7 +183,6 @@ class LossWatch:
         return "yes" if b"yes" in found else "no" if b"no" in found else "unknown"
 
     def _report(self, primary: Primary, history: int, lost: Lost) -> None:
-        self.counts[lost] += 1
         if lost == "yes":
             log.error("log.writes_lost", server=primary.name, history=history)
         elif lost == "no":
