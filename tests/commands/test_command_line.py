@@ -363,7 +363,7 @@ def test_unusable_files_are_reported_together_with_all_other_mistakes(
     assert (done.returncode, done.stdout) == (2, b"")
     first, second, third = done.stderr.decode().splitlines()
     assert f"{config}:5: routes[0].tls_ca is " in first
-    assert first.endswith(f", but must be a file of authorities: {why}.")
+    assert first.endswith(f", but must be a file of authorities: {authority}: {why}.")
     assert f"{config}:8: routes[1].origin is " in second
     assert second.endswith(", but must be a folder, or nothing yet: this is a file.")
     assert f"{config}:10: routes[2].prefix is " in third

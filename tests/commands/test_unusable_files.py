@@ -40,6 +40,38 @@ def test_a_missing_relative_tokens_file_is_reported_with_its_whole_path(tmp_path
     )
 
 
+MODEL = """\
+[[models]]
+prefix = "/openai"
+upstream = "http://127.0.0.1:1"
+dialect = "openai"
+streams = "/v1/stream/answers"
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ("tls_certificate = 'c.pem'", "c.pem cannot be read: No such file or directory"),
+        ("tls_certificate = 'a.pem'\ntls_key = 'c.key'", "c.key cannot be read: No such file"),
+        (
+            "tls_certificate = 'a.pem'\ntls_key = 'a.key'\ntls_client_ca = 'ca.pem'",
+            "ca.pem: No such file",
+        ),
+        (f"{MODEL}key_file = 'k'", ""),
+    ],
+    ids=["certificate", "key", "authorities", "key-of-a-model"],
+)
+def test_a_missing_relative_file_is_reported_with_the_working_directory(
+    settings: str, place: str, tmp_path: Path
+) -> None:
+    Authority.of(tmp_path).issue().write(tmp_path, "a")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/h.toml").write_text(settings)
+    said = refused("check", "--config", "conf/h.toml", folder=tmp_path)
+    assert (f"{tmp_path}/{place}" if place else f"seen from {tmp_path}.") in said
+
+
 def test_unreadable_and_missing_configurations_are_refused_with_their_reason(
     tmp_path: Path,
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import ssl
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway import trust
 from gateway.settings.log_kinds import kind_of
@@ -16,6 +17,11 @@ class Look:
     """The context of a validation that checks files; `only_route` is True without `routes`."""
 
     only_route: bool
+
+
+def whole(path: str) -> str:
+    """Return the absolute path: a relative one begins at the working directory."""
+    return str(Path(path).absolute())
 
 
 def _check_is_file(path: str) -> None:
@@ -39,9 +45,11 @@ def secret_text(path: str, most: int) -> str:
         text = ""
     except (OSError, ValueError) as cause:
         why = cause.strerror if isinstance(cause, OSError) else "this is no name of one"
-        raise ValueError(f"must be a file that can be read: {why}") from cause
+        # The name may be a misplaced secret, so only its beginning is told.
+        begin = "" if path.startswith("/") else f", seen from {Path.cwd()}"
+        raise ValueError(f"must be a file that can be read: {why}{begin}") from cause
     if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
-        raise ValueError(f"must not be readable by other users: chmod o= {path}")
+        raise ValueError(f"must not be readable by other users: chmod o= {whole(path)}")
     return text
 
 
@@ -49,11 +57,12 @@ def check_authorities(path: str, look: object) -> None:
     """Raise ValueError if a file has no certificate authorities that can be loaded."""
     if not (isinstance(look, Look) and path):
         return
+    path = whole(path)
     try:
         _check_is_file(path)
         ssl.create_default_context(cafile=path)
     except (OSError, ValueError) as cause:
-        why = trust.why_not(cause) if isinstance(cause, OSError) else cause
+        why = f"{path}: {trust.why_not(cause)}" if isinstance(cause, OSError) else cause
         raise ValueError(f"must be a file of authorities: {why}") from cause
 
 
@@ -61,6 +70,7 @@ def check_certificate(path: str, look: object) -> None:
     """Raise ValueError if a file has no certificate in PEM."""
     if not (isinstance(look, Look) and path):
         return
+    path = whole(path)
     try:
         _check_is_file(path)
         trust.check_certificate(path)
@@ -74,6 +84,7 @@ def check_pair(certificate: str, key: str, look: object) -> None:
     """Raise ValueError if a file is not the private key of the certificate in another one."""
     if not (isinstance(look, Look) and certificate and key):
         return
+    certificate, key = whole(certificate), whole(key)
     try:
         _check_is_file(key)
         trust.load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
