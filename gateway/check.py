@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 import time
 from pathlib import Path  # noqa: TC003 - click's type of an option
@@ -53,6 +55,7 @@ def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: boo
         warnings = (
             *check_start(settings),
             *dangers(settings),
+            *_open_keys(settings),
             *_not_durable(settings),
             *_event_types(settings),
         )
@@ -86,6 +89,19 @@ def _check_certificates(settings: Settings) -> None:
         why = read_certificate(files.certificate).why_refused(now, files.hosts)
         if why is not None:
             raise StartError(f"{files.setting}: the certificate in {files.certificate} {why}")
+
+
+def _open_keys(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each private key of a listener that others may use."""
+    from gateway.settings.reached import stream_tls
+
+    for files in filter(None, (stream_tls(settings), settings.admin_tls)):
+        from gateway.tls.certificate_files import advice_on_key
+
+        mode = stat.S_IMODE(os.stat(files.key).st_mode)  # noqa: PTH116 - Path raises on odd names
+        advice = advice_on_key(files.key, mode)
+        if advice is not None:
+            yield f"{settings.named(files.setting.replace('certificate', 'key'))}: {advice}"
 
 
 def _event_types(settings: Settings) -> Iterator[str]:

@@ -159,9 +159,14 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
                 "tls.certificate_invalid", file=self.files.certificate, why=why, advice=advice
             )
         key, mode = self.files.key, self.value.key_mode
-        if mode & OTHERS:
-            advice = f"others may use the private key: chmod 0600 {key}"
-            log.warning("tls.key_open", file=key, mode=f"{mode:04o}", advice=advice)
+        open_key = advice_on_key(key, mode)
+        if open_key is not None:
+            log.warning("tls.key_open", file=key, mode=f"{mode:04o}", advice=open_key)
+
+
+def advice_on_key(key: str, mode: int) -> str | None:
+    """Return what to do about the mode of a private key; None if it is as it should be."""
+    return f"others may use the private key: chmod 0600 {key}" if mode & OTHERS else None
 
 
 def load(files: TlsFiles) -> LoadedFiles:

@@ -131,6 +131,21 @@ def without_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_check_warns_of_a_key_that_others_can_read(
+    tmp_path: Path, mode: int, is_open: bool
+) -> None:
+    paths = Authority.of(tmp_path).issue().write(tmp_path)
+    paths.key.chmod(mode)
+    config = tmp_path / "h.toml"
+    config.write_text(f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\n')
+    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    assert done.exit_code == 0
+    advice = f"others may use the private key: chmod 0600 {paths.key}."
+    assert (f"warning: {config}:2: tls_key: {advice}" in done.stderr) == is_open
+
+
 async def test_a_renewal_that_lacked_descriptors_is_read_by_the_next_look(tmp_path: Path) -> None:
     authority = Authority.of(tmp_path)
     paths = authority.issue().write(tmp_path)
