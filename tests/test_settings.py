@@ -239,6 +239,20 @@ def test_an_invalid_value_is_refused_with_a_hint_at_the_probable_meaning(
 
 
 @pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("tls_minimum_version = 1.3", '1.3, but must be one of 1.2, 1.3; write "1.3".'),
+        ("tls_minimum_version = 1.1", "1.1, but must be one of 1.2, 1.3."),
+    ],
+)
+def test_a_number_in_place_of_a_quoted_choice_is_refused_with_the_quoted_one(
+    tmp_path: Path, line: str, hint: str
+) -> None:
+    (said,) = problems(line, folder=tmp_path)
+    assert said.endswith(hint)
+
+
+@pytest.mark.parametrize(
     ("line", "is_told"),
     [
         ('workers = "2"', True),

@@ -51,6 +51,8 @@ def variable(key: str) -> str:
 
 def hint(field: Setting, value: object) -> str:
     """Return a suggestion of what was meant, in words that follow those of `allowed`; else ""."""
+    if get_origin(field.type) is Literal and str(value) in get_args(field.type):
+        return f'; write "{value}"'  # 1.3, which TOML reads as a number
     if get_origin(field.type) is Literal or not isinstance(value, str):
         return ""
     if not value:
