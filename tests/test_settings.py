@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.origin.client import OriginSettings
+from gateway.process.in_thread import serving
 from gateway.settings import (
     Address,
     Route,
@@ -1522,3 +1523,9 @@ def test_the_example_settings_of_the_document_are_valid(tmp_path: Path) -> None:
         config = tmp_path / "h.toml"
         config.write_text(example)
         load(config, {}, {})
+
+
+def test_misspelt_keywords_of_a_served_thread_are_refused_with_the_nearest_setting() -> None:
+    with pytest.raises(SettingsError) as refused, serving(max_apend=1000):
+        pass
+    assert refused.value.problems == ("max_apend is not a setting; the nearest is max_append.",)

@@ -9,10 +9,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from gateway.process.gateway import Gateway
-from gateway.settings import Settings
+from gateway.settings.loading import of_keywords
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
+
+    from gateway.settings import Settings
 
 HOST = "127.0.0.1"
 LONGEST_S = 30.0  # of a start or a stop
@@ -33,7 +35,7 @@ def serving(**settings: object) -> Iterator[Settings]:
         StartError: The gateway cannot start.
     """
     listen, admin = f"{HOST}:{free_port()}", f"{HOST}:{free_port()}"
-    whole = Settings.of({"listen": listen, "admin": admin, "origin": "memory:", **settings})
+    whole = of_keywords({"listen": listen, "admin": admin, "origin": "memory:", **settings})
     loop = asyncio.new_event_loop()
     gateway = Gateway(whole)
     thread = threading.Thread(target=loop.run_forever, daemon=True)

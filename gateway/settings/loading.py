@@ -157,6 +157,16 @@ def load(
     return settings.with_sources(_sources(values))
 
 
+def of_keywords(values: Mapping[str, object]) -> Settings:
+    """Return the settings of Python keywords. Raises SettingsError."""
+    try:
+        return Settings.of(dict(values))
+    except Mistaken as refusal:
+        named = {key: _SourcedValue(value, key) for key, value in values.items()}
+        problems = [*_problems_of(refusal.mistakes, set(), named)]
+        raise SettingsError(_in_order(problems)) from refusal
+
+
 def _problems_of(
     mistakes: Sequence[Mistake], misspelt: set[Place], values: Mapping[str, _SourcedValue]
 ) -> Iterator[_Problem]:
