@@ -63,4 +63,8 @@ def fault_of(admin: Address, certificate: str = "") -> str | None:
         return f"cannot be reached: {error.strerror or error}"
     finally:
         connection.close()
+    if status == HTTPStatus.BAD_REQUEST and not certificate:
+        return (
+            "answers 400, as a listener with TLS answers plain HTTP: give its settings by --config"
+        )
     return None if status == HTTPStatus.OK else f"answers {status}"

@@ -86,6 +86,11 @@ def test_healthcheck_without_a_server_exits_with_1() -> None:
             id="a-503",
         ),
         pytest.param(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+            "answers 400, as a listener with TLS answers plain HTTP: give its settings by --config",
+            id="a-400",
+        ),
+        pytest.param(
             b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
             "answers 302",
             id="a-redirect",
