@@ -231,8 +231,9 @@ class AppendBatch:
         if append.content_type is None or media_type(append.content_type) != media_type(
             self._state.content_type
         ):
+            held = self._state.content_type
             raise ContentTypeMismatch(
-                f"the stream holds {self._state.content_type}, not {append.content_type}"
+                f"the stream holds {held}, not {append.content_type}: send Content-Type: {held}"
             )
         content_type, parsed = self._state.content_type, append.records
         if append.is_multi and parsed is None:

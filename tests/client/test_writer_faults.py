@@ -273,7 +273,8 @@ async def test_a_writer_for_another_content_type_than_the_streams_raises_conflic
         async with StreamWriter(url, content_type=JSON) as writer:
             await writer.write("a")
 
-    with pytest.raises(headgate.StreamConflict, match="the stream holds text/plain, not "):
+    held = "the stream holds text/plain, not application/json: send Content-Type: text/plain"
+    with pytest.raises(headgate.StreamConflict, match=held):
         await write()
 
 
