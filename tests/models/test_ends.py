@@ -122,6 +122,11 @@ async def test_an_answer_is_complete_only_with_its_end(
             assert provider.calls == end.calls
             async with http.get(f"{gateway.admin_url}/api/runs", params={"route": prefix}) as runs:
                 name = (await runs.json())["runs"][0]["name"]
+            of_streams = {"route": "/v1/stream"}
+            async with http.get(f"{gateway.admin_url}/api/runs", params=of_streams) as refused:
+                assert (
+                    "answers of models are runs of /openai and /anthropic" in await refused.text()
+                )
             async with http.get(f"{gateway.url}/v1/stream/{name}/record?offset=-1") as record:
                 last = json.loads(await record.read())[-1]
             async with http.get(f"{gateway.admin_url}/metrics") as metrics:

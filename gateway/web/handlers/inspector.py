@@ -116,7 +116,9 @@ class Inspector:
         models = (route.runs for route in self._models if route.prefix == prefix)
         runs = next(models, None) or self._route(prefix).runs
         if runs is None:
-            raise StreamNotFound(f"the route {prefix} does not say runs = true")
+            listed = " and ".join(route.prefix for route in self._models)
+            advice = f"; answers of models are runs of {listed}" if listed else ""
+            raise StreamNotFound(f"the route {prefix} does not say runs = true{advice}")
         return runs
 
     def _route(self, prefix: str) -> StreamRoute:
