@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -251,9 +252,13 @@ def test_the_python_of_the_readme_follows_what_it_appends(desk: Desk) -> None:
     (program,) = examples("README.md", "python")
     desk.server.start()
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", desk.spelled(program)], stdout=subprocess.PIPE
+        [sys.executable, "-u", "-c", desk.spelled(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as running:
         assert running.stdout is not None
         printed = running.stdout.readline().split()
-        running.terminate()
+        running.send_signal(signal.SIGINT)  # as Ctrl-C does
+        _, traceback = running.communicate(timeout=PATIENCE_S)
+    assert (running.returncode, traceback) == (0, b"")
     assert printed[:2] == [b'b\'[{"id":', b"1}]'"]
