@@ -328,6 +328,30 @@ async def until_answered(http: aiohttp.ClientSession, gateway: Headgate) -> None
         await asyncio.sleep(0.05)
 
 
+async def test_clients_that_leave_amid_a_response_leave_no_connection_to_the_provider() -> None:
+    held: set[object] = set()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.add(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + bytes(300_000))
+                await writer.drain()
+        held.discard(writer)
+        writer.close()
+
+    provider = Uploads()
+    async with await asyncio.start_server(play, "127.0.0.1") as server:
+        provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with gateway_before(provider) as gateway:
+            for number in range(100):
+                _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+                writer.write(f"GET {OPENAI}{FILES} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                await asyncio.sleep(0.0002 * number)  # before, in and behind the head
+                writer.close()
+            await until(lambda: len(held) <= 1)  # for the next request
+
+
 MOST = 512 << 20
 
 

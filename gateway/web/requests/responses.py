@@ -153,17 +153,24 @@ class StreamedResponse(WireResponse):
     @override
     def write(self, client: PartsWriter) -> bool:
         """Write the head."""
-        super().write(client)
+        try:
+            super().write(client)
+        except ConnectionResetError:
+            self._source.release()
+            raise
         self.ended = "client"
         return False
 
     @override
     async def send_rest(self, client: PartsWriter) -> None:
         """Relay the body. If it breaks off, the client's connection is reset."""
-        await in_task()
         relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
         try:
+            await in_task()
             await relay.to(client)
+        except BaseException:
+            self._source.release()  # now: nothing says when the rest of its generator is collected
+            raise
         finally:
             self.body_sent, self.ended = relay.sent, relay.ended
         await client.drained()
