@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from tests.support.serving import Serving
 
 READ = "s?offset=-1"
-REPEAT, WITH_NEW_FIELDS = 13, 20  # calls of a kept read at most: byte for byte the same, and else
+# Calls of a kept read at most: byte for byte the same, and else; 4 more where a second begins.
+REPEAT, WITH_NEW_FIELDS = 13, 24
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, with what answers it: a log in memory, or an origin.
 APPEND, CREATE, HEAD, PASSED_ON = 103, 155, 54, 88

@@ -206,7 +206,7 @@ class Campaign:
         objects, found = found_in_store(gateway.shared.store, CANARY)
         ways["objects of the store"] += objects
         complain("the store has a token", found)
-        heads = repr([gateway.fast.heads.fresh, gateway.fast.reads.fresh])
+        heads = repr(gateway.fast.heads.fresh)
         complain("a remembered head has a token", heads if CANARY in heads else "")
 
     def _questions(self, prefix: str) -> Iterator[Question]:
