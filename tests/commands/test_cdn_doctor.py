@@ -160,11 +160,11 @@ def test_the_doctor_with_an_unusable_admin_url_exits_with_2(
         (["rediss://127.0.0.1"], "it must be the URL below which streams are"),
         (["http://h/x", "y"], "Got unexpected extra argument (y)"),
         (["--json"], "Missing argument 'URL'."),
-        (["http://h/x", "--admin-token", "f"], "--admin-token needs --admin."),
+        (["http://h/x", "--admin-token", "/dev/null"], "--admin-token needs --admin."),
         (["http://h/x", "--admin", "h:1"], "it must be a URL such as http://127.0.0.1:4439"),
         pytest.param(
             ["http://h/x", "--admin", "http://h", "--admin-token", "/none"],
-            "cannot be read",
+            "there is no such file",
             id="an-admin-token-file-that-does-not-exist",
         ),
         (["http://h/x", "--for", "86401"], "86401.0 is not in the range 0<=x<=86400"),
