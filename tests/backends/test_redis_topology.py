@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.redis.servers import losses
 from gateway.backends.redis.servers.losses import LOST
 from tests.backends.redis_logs import Hearing, connected
 from tests.faults.disk import append, content, create
@@ -89,8 +90,10 @@ def _compared(log: RedisLog) -> dict[str, float]:
 
 @pytest.mark.timeout(TIMEOUT_S)
 async def test_removals_are_notified_after_the_node_of_the_subscription_has_gone(
-    cluster: ClusterServers,
+    cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    first, _ = losses.READ_AFTER_S
+    monkeypatch.setattr(losses, "READ_AFTER_S", (first, 2.0))
     paths: dict[int, str] = {}
     for number in range(100):
         paths.setdefault(cluster.node_of(_key(f"s{number}")).port, f"s{number}")

@@ -30,7 +30,7 @@ CPU_S = 5.0  # of 100,000 chunks: a tenth of it on an idle machine
 UNPACKED = b"0" * (200 << 20)
 CODINGS = (
     *("gzip", "GZIP", "x-gzip", "deflate", "br", "zstd", "gzip, identity", "identity, gzip"),
-    *("identity\r\nContent-Encoding: gzip", "gzip\r\nContent-Encoding: identity", "", "unknown"),
+    *("identity\r\nContent-Encoding: gzip", "gzip\r\nContent-Encoding: identity", "unknown"),
 )
 _numbers = itertools.count()
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -91,12 +91,12 @@ def test_a_compressed_body_is_refused_with_415_without_growing_the_memory(
 
 def test_a_body_with_content_encoding_identity_is_appended(server: Headgate) -> None:
     path = _new(server)
-    for coding in ("identity", "Identity"):
+    for coding in ("identity", "Identity", ""):
         told = ask(
             server.port, "POST", path, b"x", content_type="text/plain", content_encoding=coding
         )
         assert told.status == 204
-    assert ask(server.port, "GET", path).body == b"xx"
+    assert ask(server.port, "GET", path).body == b"xxx"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])

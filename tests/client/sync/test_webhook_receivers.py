@@ -92,7 +92,7 @@ def test_the_view_of_the_page_refuses_a_request_that_is_not_signed(hooks: Hooks)
     answer = hooks.app.test_client().post("/hook", data=b"{}")
     assert (answer.status_code, answer.text) == (
         401,
-        "the request has no field Webhook-Signature\n",
+        "the request has no field Webhook-Signature",
     )
 
 
