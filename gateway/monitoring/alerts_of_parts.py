@@ -229,8 +229,9 @@ OF_PARTS = (
         "HeadgateFewHits",
         AllConditions(
             Threshold(SERVED, "<", promql.ALARM),
-            # Below one read a second a ratio says nothing. A log is no origin that reads burden.
-            (Threshold(_READS, ">", 1), Threshold(_SERVERS_UP, ">=", 0)),
+            # Fewer reads burden no origin: those of one page that follows a young stream are as
+            # many. A log is no origin that reads burden.
+            (Threshold(_READS, ">", 10), Threshold(_SERVERS_UP, ">=", 0)),
         ),
         "10m",
         "warning",

@@ -244,17 +244,17 @@ CASES = [
     ),
     Case(
         "HeadgateFewHits",
-        {**reads(hits=69, misses=31), **servers(1, 1)},
-        {**reads(hits=70, misses=30), **servers(1, 1)},
-        14,  # there is one read a second from the fourth minute on
+        {**reads(hits=690, misses=310), **servers(1, 1)},
+        {**reads(hits=700, misses=300), **servers(1, 1)},
+        14,  # there are ten reads a second from the fourth minute on
         "/r serves 69% without the origin.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateFewHits",
-        {**reads(hits=0, misses=61), **servers(1, 1)},
+        {**reads(hits=0, misses=610), **servers(1, 1)},
         {
-            **reads(hits=0, misses=60),
+            **reads(hits=0, misses=600),
             **servers(1, 1),
             f'headgate_cache_results_total{{{PROCESS}, route="none", result="bypass"}}': "0+999x60",
         },
@@ -264,8 +264,8 @@ CASES = [
     ),
     Case(
         "HeadgateFewHits",
-        {**reads(hits=0, misses=61), **servers(0, 1)},
-        reads(hits=0, misses=61),  # of a log, which is no origin that reads burden
+        {**reads(hits=0, misses=610), **servers(0, 1)},
+        reads(hits=0, misses=610),  # of a log, which is no origin that reads burden
         15,
         "/r serves 0% without the origin.",
         labels=BY_ROUTE_OF_ALL,
