@@ -36,8 +36,7 @@ class WrittenSettings(Background):
 
     `problems` are the sentences with which a start, or the last reload, refuses them. Started, it
     checks them whenever one of the files has changed, and every two seconds while they cannot be
-    read. `reread` returns the settings as they are
-    written; raises SettingsError.
+    read. `reread` returns the settings as they are written; raises SettingsError.
     """
 
     def __init__(self, settings: Settings, reread: Callable[[], Settings]) -> None:

@@ -140,9 +140,8 @@ class BackgroundResponse:
     ) -> None:
         """Send requests below `path` with the header `fields` of the request for the answer.
 
-        `version` is added to their query.
-        One of the `servers` produces the response. If a server does not answer, try the next one;
-        drop a server that refuses for good.
+        `version` is added to their query. One of the `servers` produces the response. If a server
+        does not answer, try the next one; drop a server that refuses for good.
         """
         self.is_complete = False
         self._client = client

@@ -112,9 +112,7 @@ class FastPath:
         if pared is None or not pared[1]:
             return None
         own = own_of(pared[1])
-        if own.length or (own.has_more and self._spans is not None):  # with the client's trace
-            return None
-        get = self._find_head(pared[0])
+        get = None if own.length else self._find_head(pared[0])
         return None if get is None else (get, own)
 
     def _find_admitted(self, head: bytes) -> PlainGet | None:
@@ -193,8 +191,6 @@ class FastPath:
         the head did not come in one piece.
         """
         own = message.own if isinstance(message, KnownRequest) else NOTHING
-        if own.has_more and self._spans is not None:
-            return False
         if self._needs_its_own_answer(message.headers):
             return False
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
@@ -242,6 +238,8 @@ class FastPath:
         A request remembered as a long-poll is parked if that is possible.
         """
         if self._shared.bans.in_force and _is_banned(self._shared.bans, client, get):
+            return False
+        if own.has_more and self._spans is not None:  # they may have the client's trace
             return False
         if get.is_poll and not own.fields and self._park(client, get):
             return True
