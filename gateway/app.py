@@ -12,7 +12,6 @@ from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
-from gateway.hosted.own_fold import delta_finder
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
 from gateway.mcp_events.hosted_reading import HostedEventReader
@@ -347,7 +346,6 @@ def _stream_rules(route: RouteSettings) -> StreamRules:
     return StreamRules(
         Retention(route.retention_age, route.retention_size, route.retention_messages),
         LifetimeLimits(route.default_ttl, route.max_ttl),
-        delta_finder(route.fold),
     )
 
 

@@ -494,7 +494,7 @@ OF_LOGS = {
     *("default_ttl", "max_ttl", "max_response"),
 }
 OF_ALL = {
-    *("prefix", "origin", "auth", "anonymous", "visibility", "conceal", "cache_share", "fold"),
+    *("prefix", "origin", "auth", "anonymous", "visibility", "conceal", "cache_share"),
     *(
         "chunk_max_age",
         "stale_while_revalidate",

@@ -20,7 +20,6 @@ from gateway.turns import at_once
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Sequence
 
-    from gateway.protocol.bodies.deltas import FindDelta
     from gateway.protocol.bodies.folding import FoldedEvent
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
@@ -62,13 +61,11 @@ class FoldedReader(ChunkReader):
         self,
         table: StreamTable,
         reader: ChunkReader,
-        find_delta: FindDelta,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(table)
         self.parts: Store[FoldedPart] = Store(MEMO_BYTES)
         self.reader = reader
-        self._find_delta = find_delta
         self._clock = clock
         self._folds: SingleFlight[FoldedPart] = SingleFlight()
 
@@ -115,7 +112,7 @@ class FoldedReader(ChunkReader):
         return part
 
     def _steps(self, chunk: Chunk) -> Generator[None, None, list[FoldedEvent]]:
-        return fold(chunk.state.content_type, chunk.start, chunk.records, self._find_delta)
+        return fold(chunk.state.content_type, chunk.start, chunk.records)
 
 
 class ChunkReaders(NamedTuple):

@@ -28,7 +28,6 @@ from gateway.hosted.reads import HostedReads
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import responses
-from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.protocol.requests import parse_target
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.live.contract import FeedSettings, ParkableConnection
-    from gateway.protocol.bodies.deltas import FindDelta
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import Read
@@ -67,14 +65,10 @@ if TYPE_CHECKING:
 
 
 class StreamRules(NamedTuple):
-    """The rules for a route's streams: their retention, and the lifetimes of new ones.
-
-    `find_delta` finds the deltas that are joined in folded views.
-    """
+    """The rules for a route's streams: their retention, and the lifetimes of new ones."""
 
     retention: Retention = EVERYTHING
     lifetimes: LifetimeLimits = UNLIMITED
-    find_delta: FindDelta = find_delta
 
 
 class HostedRoute(StreamRoute):
@@ -107,7 +101,7 @@ class HostedRoute(StreamRoute):
         self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
         self.creations = Creations(self.table, self.lifecycle, shared.limits)
         reader = ChunkReader(self.table)
-        folded = FoldedReader(self.table, reader, rules.find_delta, shared.clock)
+        folded = FoldedReader(self.table, reader, shared.clock)
         readers = ChunkReaders(reader, folded)
         self.reads = HostedReads(
             self.table, readers, freshness, shared, access, self.traffic, rules.retention

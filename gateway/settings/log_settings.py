@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from gateway.settings.log_kinds import KINDS, kind_of, kinds_with
 from gateway.settings.reading import files
-from gateway.settings.reading.imports import ImportPath, import_function
 from gateway.settings.reading.kinds import (
     Count,
     FilePath,
@@ -88,11 +87,6 @@ class LogSettings(RouteOrigin):
         "stream.appended, of all streams.",
         reload="yes, at once; subscriptions to a type that is not there any more end",
     )
-    fold: ImportPath = setting(
-        "",
-        description="Function that finds the deltas of your own events, which view=compact joins.",
-        reload=SET_UP_ANEW,
-    )
     retention_age: WholeSeconds = setting(
         0,
         ge=0,
@@ -166,15 +160,6 @@ class LogSettings(RouteOrigin):
             f"streams live in {redacted_origin(self.origin)}, as {kind.why_alone}; only streams in "
             f"{others} or at http(s) origins may have more"
         )
-
-    @checks("fold")
-    @classmethod
-    def _check_fold(cls, value: str, context: ValueContext) -> str:
-        if value:
-            _check_is_log(context, "the server there folds")
-        if value and isinstance(context.look, files.Look):
-            import_function(value)
-        return value
 
     @checks("runs")
     @classmethod

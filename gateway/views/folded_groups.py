@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from gateway.models.sse_events import events_of
 from gateway.protocol.bodies.content import EVENTS_TYPE
-from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.folding import fold
 
 if TYPE_CHECKING:
@@ -30,5 +29,5 @@ def fold_groups(groups: Sequence[bytes]) -> Generator[None, None, bytes]:
             end += len(rest)
             if line:
                 ids[end] = line + b"\n"
-    folded = yield from fold(EVENTS_TYPE, 0, events, find_delta)
+    folded = yield from fold(EVENTS_TYPE, 0, events)
     return b"".join(ids.get(event.end, b"") + event.data for event in folded)

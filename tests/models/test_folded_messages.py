@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.folding import fold
 from gateway.turns import at_once
 from tests.models import answers
@@ -29,7 +28,7 @@ words = st.lists(st.text(st.characters(codec="utf-8"), max_size=4), min_size=1, 
 
 def folded(records: Sequence[bytes], start: int) -> bytes:
     """Return the events that a fold makes of records behind a position."""
-    found = at_once(fold("text/event-stream", start, records, find_delta))
+    found = at_once(fold("text/event-stream", start, records))
     return b"".join(event.data for event in found)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.protocol.bodies.deltas import Delta, find_delta
 from gateway.protocol.bodies.folding import FoldedEvent, fold
 from gateway.turns import at_once
 
@@ -50,9 +49,9 @@ def folded(events: list[dict[str, Any]], content_type: str = SSE) -> list[dict[s
     """Return the events that a fold makes of these, each of which was an append of its own."""
     if content_type == JSON:
         records = [json.dumps(event).encode() for event in events]
-        return [json.loads(it.data) for it in at_once(fold(JSON, 0, records, find_delta))]
+        return [json.loads(it.data) for it in at_once(fold(JSON, 0, records))]
     records = [sse(event, event.get("type", "")) for event in events]
-    found = at_once(fold(SSE, 0, records, find_delta))
+    found = at_once(fold(SSE, 0, records))
     return [json.loads(it.data.partition(b"data: ")[2]) for it in found]
 
 
@@ -157,7 +156,7 @@ APART: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("case", APART)
 def test_other_events_stay_apart_and_byte_by_byte_as_they_are(case: str) -> None:
     records = [sse(event, event.get("type", "")) for event in APART[case]]
-    found = at_once(fold(SSE, 0, records, find_delta))
+    found = at_once(fold(SSE, 0, records))
     assert [event.data for event in found] == records
 
 
@@ -178,13 +177,13 @@ def test_other_events_stay_apart_and_byte_by_byte_as_they_are(case: str) -> None
     ],
 )
 def test_what_is_not_understood_passes_byte_by_byte(records: list[bytes]) -> None:
-    found = at_once(fold(SSE, 0, records, find_delta))
+    found = at_once(fold(SSE, 0, records))
     assert b"".join(event.data for event in found) == b"".join(records)
 
 
 def test_bytes_that_are_not_utf_8_are_u_fffd_and_a_character_may_be_cut_by_a_record() -> None:
     records = [b"\xff: \xc3", b"\xa9 \xc3(\n\n", b"\xa9 data: \xff\n\n"]
-    found = at_once(fold(SSE, 0, records, find_delta))
+    found = at_once(fold(SSE, 0, records))
     assert b"".join(event.data for event in found[:2]).decode() == "\ufffd: \u00e9 \ufffd(\n\n"
     assert found[2].data == b"\xa9 data: \xef\xbf\xbd\n\n"  # a range may begin inside a character
     assert [event.end for event in found] == [4, 10, 21]
@@ -194,7 +193,7 @@ def test_an_event_that_completes_the_record_before_is_not_joined() -> None:
     """Its name is in the record before."""
     delta = sse({"type": "text-delta", "id": "t", "delta": "a"})
     records = [b"event: other\n", delta, delta, delta]
-    found = at_once(fold(SSE, 0, records, find_delta))
+    found = at_once(fold(SSE, 0, records))
     assert [event.data for event in found[:2]] == records[:2]
     assert len(found) == 3
 
@@ -202,7 +201,7 @@ def test_an_event_that_completes_the_record_before_is_not_joined() -> None:
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CR LF"])
 def test_line_ends_stay_as_the_writer_chose_them(line_end: str) -> None:
     records = [sse(chat({"content": it}), "chunk", line_end) for it in "ab"]
-    [event] = at_once(fold(SSE, 0, records, find_delta))
+    [event] = at_once(fold(SSE, 0, records))
     ends = line_end.encode()
     assert event.data.startswith(b"event: chunk" + ends)
     assert event.data.endswith(ends * 2)
@@ -212,34 +211,23 @@ def test_line_ends_stay_as_the_writer_chose_them(line_end: str) -> None:
 def test_an_event_ends_where_the_last_record_that_it_stands_for_does() -> None:
     records = [sse(chat({"content": it})) for it in "abc"] + [sse(chat({}, usage={"a": 1}))]
     ends = [100 + sum(map(len, records[:count])) for count in (3, 4)]
-    assert [event.end for event in at_once(fold(SSE, 100, records, find_delta))] == ends
+    assert [event.end for event in at_once(fold(SSE, 100, records))] == ends
 
 
 def test_messages_of_one_append_of_json_are_joined_and_end_with_it() -> None:
     event = b'{"type":"text-delta","id":"t","delta":"a"}'
-    found = at_once(fold(JSON, 10, [event + b"," + event, event], find_delta))
+    found = at_once(fold(JSON, 10, [event + b"," + event, event]))
     joined = b'{"type":"text-delta","id":"t","delta":"aaa"}'
     assert found == [FoldedEvent(10 + 3 * len(event) + 1, joined)]
 
 
 def test_a_stream_of_another_type_stays_as_it_is() -> None:
     records = [b'{"type":"text-delta","id":"t","delta":"a"}'] * 2
-    found = at_once(fold("text/plain", 0, records, find_delta))
+    found = at_once(fold("text/plain", 0, records))
     assert [event.data for event in found] == records
 
 
 def test_a_number_that_cannot_be_written_keeps_the_events_apart() -> None:
     record = b'data: {"type":"text-delta","id":%d,"delta":"a"}\n\n' % 10**400
-    found = at_once(fold(SSE, 0, [record, record], find_delta))
+    found = at_once(fold(SSE, 0, [record, record]))
     assert b"".join(event.data for event in found).count(b"1" + b"0" * 400) in {1, 2}
-
-
-def test_a_fold_of_ones_own_names_the_place_of_the_text() -> None:
-    def find(event: dict[str, Any]) -> Any:
-        return (("body", 0, "words"), ("at",)) if event.get("kind") == "words" else None
-
-    events = [{"kind": "words", "at": at, "body": [{"words": str(at)}]} for at in (1, 2, 3)]
-    records = [json.dumps(event).encode() for event in [*events, {"kind": "end"}]]
-    found = [json.loads(event.data) for event in at_once(fold(JSON, 0, records, find))]
-    assert found == [{"kind": "words", "at": 3, "body": [{"words": "123"}]}, {"kind": "end"}]
-    assert Delta(("a",)).free == ()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.folding import fold
 from gateway.turns import at_once
 from tests.models import answers
@@ -37,7 +36,7 @@ def folded(records: list[bytes], chance: random.Random) -> list[bytes]:
     first, second = sorted(chance.randint(0, len(records)) for _ in range(2))
     found = []
     for part in (records[:first], records[first:second]):
-        found += [event.data for event in at_once(fold("application/json", 0, part, find_delta))]
+        found += [event.data for event in at_once(fold("application/json", 0, part))]
     return found + records[second:]
 
 

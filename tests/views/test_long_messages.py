@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol.bodies.content import messages_of, stored_messages
-from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.folding import fold
 from gateway.protocol.bodies.json_limits import LONGEST_DECODED, MARKS_PER_VALUE
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
@@ -86,7 +85,7 @@ def test_the_end_of_a_stream_completes_a_long_message_at_once(view: str, name: s
 def test_a_long_message_is_folded_in_short_steps(name: str) -> None:
     content_type, made = LONG[name]
     record = made()
-    assert longest_step(fold(content_type, 0, [record], find_delta)) < LONGEST_STEP_S
+    assert longest_step(fold(content_type, 0, [record])) < LONGEST_STEP_S
 
 
 CHUNK = b'{"object":"chat.completion.chunk","choices":[{"delta":{"content":"%b"}}],"a":[%b0]}'

@@ -7,14 +7,7 @@ and the events of AG-UI.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
-
-    # A user's own returns a plain tuple of the same shape.
-    FindDelta: TypeAlias = Callable[[dict[str, Any]], "Delta | None"]
+from typing import Any, NamedTuple
 
 Path = tuple[str | int, ...]
 

@@ -20,13 +20,14 @@ from gateway.protocol.bodies.content import (
     media_type,
     messages_of,
 )
+from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.json_limits import LONGEST_DECODED, has_more_values
 from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from gateway.protocol.bodies.deltas import Delta, FindDelta, Path
+    from gateway.protocol.bodies.deltas import Delta, Path
 
 VERSION = 1  # stands in ETags: the same range folded by another version is another response
 _EVENTS_PER_STEP = 64
@@ -92,9 +93,8 @@ class _DeltaEvent:
 class _Fold:
     """The events of a fold so far; the last ones may be pieces that are not joined yet."""
 
-    def __init__(self, find_delta: FindDelta) -> None:
+    def __init__(self) -> None:
         self.events: list[FoldedEvent] = []
-        self._find_delta = find_delta
         self._pieces: list[_DeltaEvent] = []
         self._unjoined: list[FoldedEvent] = []
 
@@ -128,20 +128,20 @@ class _Fold:
             value = msgspec.json.decode(event.text)
         except NOT_JSON:
             return None
-        delta = self._find_delta(value) if isinstance(value, dict) else None
+        delta = find_delta(value) if isinstance(value, dict) else None
         if delta is None or not _has_text(value, delta[0]):
             return None
         return _DeltaEvent(event.frame, value, delta)
 
 
 def fold(
-    content_type: str, start: int, records: Sequence[bytes], find_delta: FindDelta
+    content_type: str, start: int, records: Sequence[bytes]
 ) -> Generator[None, None, list[FoldedEvent]]:
     """Fold the records of a stream that follow position `start`, in steps of a millisecond.
 
     Streams of other types than JSON and server-sent events stay as they are.
     """
-    fold = _Fold(find_delta)
+    fold = _Fold()
     for number, event in enumerate(_events(content_type, start, records)):
         if event is not None:
             fold.add(event)
