@@ -271,8 +271,9 @@ class ModelAnswers:
     ) -> WrittenAnswer:
         """Start an answer behind those found in its record, at the end of a named stream.
 
-        Raises ClaimLost if another gateway has begun one.
+        Raises ClaimLost if another gateway has begun one, StreamGone for a client with events.
         """
+        request.check_begin(None if end is None else end.offset_of(end.tail))
         entry = record.RequestEntry(
             request.path,
             request.body.digest,

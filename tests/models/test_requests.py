@@ -106,7 +106,8 @@ async def test_a_prefix_that_cannot_make_a_key_is_refused_by_name(
 
 # A path, a field that names an answer, and whether the request is passed on.
 PASSED_ON = {
-    "a prefix with embeddings": ("/v1/embeddings", {PREFIX: "job"}, False),
+    "a prefix with embeddings": ("/v1/embeddings", {PREFIX: "job"}, True),
+    "a prefix and a stream": ("/v1/embeddings", {PREFIX: "job", "Headgate-Stream": "one"}, False),
     "a stream for images": ("/v1/images/generations", {"Headgate-Stream": "one"}, False),
     "a stream in the query": ("/v1/images/generations?headgate-stream=one", {}, False),
     "a prefix where tokens are counted": ("/v1/responses/input_tokens", {PREFIX: "job"}, True),
@@ -115,7 +116,7 @@ PASSED_ON = {
 
 
 @pytest.mark.parametrize(("path", "fields", "is_sent"), PASSED_ON.values(), ids=PASSED_ON)
-async def test_a_request_that_names_an_answer_is_refused_at_a_path_that_stores_none(
+async def test_a_request_that_names_a_stream_is_refused_at_a_path_that_stores_none(
     http: aiohttp.ClientSession, path: str, fields: dict[str, str], is_sent: bool
 ) -> None:
     async with answering() as (provider, gateway):
@@ -123,10 +124,37 @@ async def test_a_request_that_names_an_answer_is_refused_at_a_path_that_stores_n
         async with http.post(url, json={"model": "m"}, headers={**KEY, **fields}) as answer:
             told = await answer.text()
     sent = [(it.rel_url.path, it.headers.get(IDEMPOTENCY)) for it in provider.requests]
+    assert not any(PREFIX in it.headers for it in provider.requests)
     assert sent == ([(path, fields.get(IDEMPOTENCY))] if is_sent else [])
     if not is_sent:
         assert answer.status == 400
-        assert "no answers are stored at this path: send the request without Headgate-" in told
+        assert "no answers are stored at this path: send the request without Headgate-Str" in told
+
+
+# The id of the last event that a client has, the stream that it names, and the status. An id that
+# ends where the stream does is that of the answer before.
+LAST_EVENTS = {
+    "malformed": ("one", None, 400),
+    "of a stream that is gone": ("0000000000000001_0000000000000009", None, 410),
+    "malformed, in a named stream": ("7", "chat", 400),
+    "of another stream, in a named one": ("0000000000000001_0000000000000009", "chat", 410),
+    "of the answer before in the named stream": ("", "chat", 200),
+}
+
+
+@pytest.mark.parametrize(("last", "stream", "status"), LAST_EVENTS.values(), ids=LAST_EVENTS)
+async def test_an_event_of_no_answer_is_refused_before_the_provider_is_called(
+    http: aiohttp.ClientSession, last: str, stream: str | None, status: int
+) -> None:
+    fields = {"Idempotency_Key": "two", **({"Headgate_Stream": stream} if stream else {})}
+    async with answering() as (provider, gateway):
+        _, url = await ask(http, gateway, **{**fields, "Idempotency_Key": "one"})
+        async with http.head(str(url)) as end:
+            last = last or end.headers["Stream-Next-Offset"]
+        called = len(provider.requests)
+        answered = await ask(http, gateway, Last_Event_ID=last, **fields)
+        assert answered[0] == status
+        assert len(provider.requests) == called + (status == 200)
 
 
 # Azure's by deployment, Azure's newer one, Google's, and providers without a folder.

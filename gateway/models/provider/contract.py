@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import UNSET
 
+from gateway.errors import StreamGone
 from gateway.protocol.http.target import taken_out
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def digest_of(target: str, body: bytes) -> str:
     return hashlib.sha256(target.encode() + b"\n" + body).hexdigest()
 
 
+OF_OTHER_ANSWER = "Last-Event-ID is of another answer: leave it out"
 # Azure has no default for it (https://learn.microsoft.com/azure/ai-services/openai/reference).
 _VERSION = "api-version="
 
@@ -61,8 +63,8 @@ class AnswerRequest(NamedTuple):
     `account` is that of the principal; "" if there is none. `address` is that of a client without a
     principal that brings its own key of the provider, or none; "" for any other. An answer that
     `is_whole` does not stream. One that `is_plain` is stored as it comes, and the `path` of its
-    request is the URL of the server, to which `target` is added. One that `resumes` names an event
-    that its client has, so it joins an answer even if that failed.
+    request is the URL of the server, to which `target` is added. `last_event_id` is the offset
+    after the last event that the client has, if any: then it joins its answer even if that failed.
     """
 
     owner: bytes
@@ -79,11 +81,19 @@ class AnswerRequest(NamedTuple):
     is_whole: bool = False
     is_plain: bool = False
     method: str = "POST"
-    resumes: bool = False
+    last_event_id: str | None = None
 
     def may_join(self, answer: Answer) -> bool:
         """Return whether this request joins an answer to an earlier one with its key."""
-        return self.resumes or not answer.frees_key
+        return self.last_event_id is not None or not answer.frees_key
+
+    def check_begin(self, offset: str | None) -> None:
+        """Raise StreamGone if its client has events, but not of the answer before the offset.
+
+        A new answer would begin there; None is in a new stream. The provider is not called yet.
+        """
+        if self.last_event_id is not None and self.last_event_id != offset:
+            raise StreamGone(OF_OTHER_ANSWER)
 
     @property
     def version(self) -> str | UnsetType:

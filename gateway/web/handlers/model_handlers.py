@@ -17,6 +17,7 @@ from gateway.models.following import AnswerBody
 from gateway.models.live_answer import WholeResponse
 from gateway.models.provider.body_choices import choices_in
 from gateway.models.provider.contract import (
+    OF_OTHER_ANSWER,
     AnswerOwner,
     AnswerRequest,
     RequestBody,
@@ -24,12 +25,18 @@ from gateway.models.provider.contract import (
     owner_of_account,
     owner_of_keys,
 )
+from gateway.models.provider.request_names import (
+    LAST_EVENT_ID,
+    last_event_id,
+    named_stream,
+    with_key,
+)
 from gateway.models.provider.responses import relayed, relayed_response
 from gateway.models.provider.uploads import Upload
 from gateway.models.record import ResponseEntry
 from gateway.models.retrieval import StoredEvents
-from gateway.protocol.http.header_names import IDEMPOTENCY_KEY, KEY_PREFIX_FIELD, STREAM_FIELD
-from gateway.protocol.http.target import split, taken_out
+from gateway.protocol.http.header_names import STREAM_FIELD
+from gateway.protocol.http.target import split
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.stepped import in_task
 from gateway.web.held_answers import held_answer
@@ -51,10 +58,7 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
 
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})
-LONGEST_KEY = 256  # characters of a key or its prefix; the UUIDs of SDKs have 36
 _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
-_STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
-_STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
 _REALTIME = "/v1/realtime"  # which is only spoken over a WebSocket
 _PRIVATE = ("Cache-Control", "private, no-store")
 
@@ -169,7 +173,7 @@ class ModelHandlers:
         sent = await request_body.whole(request, shared, still_admitted, may_be_coded=True)
         uncoded = await request_body.without_coding(request, sent, shared.limits, turns)
         wanted = choices_in(uncoded)
-        stream, target = _named_stream(request, target)
+        stream, target = named_stream(request.headers, target)
         if not wanted.stream and not route.settings.whole:
             del uncoded
             request.limit_grace(0.0)
@@ -191,9 +195,9 @@ class ModelHandlers:
             account_of(exchange_of(request).principal),
             self._address(request, route),
             is_whole=not wanted.stream,
-            resumes="Last-Event-ID" in request.headers,
+            last_event_id=last_event_id(request.headers) if wanted.stream else None,
         )
-        answer = await route.answers.answer_to(_with_key(asked, request))
+        answer = await route.answers.answer_to(with_key(asked, request.headers))
         del asked, body, sent
         reading = _begin_reading(request, answer)
         head = await answer.wait_for_head()
@@ -222,10 +226,10 @@ class ModelHandlers:
         request.limit_grace(0.0)
         end = await _end(route, answer)
         begin = answer.request.position
-        if last := request.headers.get("Last-Event-ID"):
-            position = parse_offset(last, "Last-Event-ID").position
+        if last := last_event_id(request.headers):
+            position = parse_offset(last, LAST_EVENT_ID).position
             if not begin <= position <= answer.position or end.offset_of(position) != last:
-                raise StreamGone("Last-Event-ID is of another answer: leave it out")
+                raise StreamGone(OF_OTHER_ANSWER)
         next_offset = "Stream-Next-Offset", end.offset_of(position)
         added = _stream_url(request, route, answer), next_offset
         longest_s = route.settings.max_response
@@ -306,29 +310,18 @@ class ModelHandlers:
         return relayed_response(response, partial(places.release, place))
 
 
-def _named_stream(request: Request, target: str) -> tuple[str | None, str]:
-    """Return the name that a request gives its stream, and the target without it."""
-    parts, rest = taken_out(target, lambda part: part.startswith(_STREAM_PART))
-    names = {part.removeprefix(_STREAM_PART) for part in parts}
-    names.update(request.headers.getall(STREAM_FIELD, ()))
-    if len(names) > 1 or any(_STREAM_NAME.fullmatch(name) is None for name in names):
-        raise BadRequest(
-            f"{STREAM_FIELD} must be one name of up to 128 letters, digits, '-', '.', '_' and '~', "
-            "which begins with a letter or a digit and is neither 'record' nor 'prompts'"
-        )
-    return (names.pop() if names else None), rest
-
-
 def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
-    """Raise BadRequest if a request names an answer where none is stored.
+    """Raise BadRequest if a request names a stream where none is written.
 
-    An agent sends its prefix to count tokens, too; an Idempotency-Key may be the SDK's own.
+    Fields that an agent sends with every request are ignored: its prefix, and an Idempotency-Key,
+    which may be the SDK's own.
     """
     if any(f"{end}/" in split(below)[0] for end in route.dialect.answer_ends):
         return
-    field = KEY_PREFIX_FIELD if KEY_PREFIX_FIELD in request.headers else STREAM_FIELD
-    if field == KEY_PREFIX_FIELD or _named_stream(request, below)[0] is not None:
-        raise BadRequest(f"no answers are stored at this path: send the request without {field}")
+    if named_stream(request.headers, below)[0] is not None:
+        raise BadRequest(
+            f"no answers are stored at this path: send the request without {STREAM_FIELD}"
+        )
 
 
 def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
@@ -369,20 +362,6 @@ def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
     return AnswerOwner(_owner(request, route), fields, account)
 
 
-def _with_key(asked: AnswerRequest, request: Request) -> AnswerRequest:
-    """Return a request with its Idempotency-Key, or one of its prefix and what it asks for.
-
-    No field has a line end, so no key that a client sends is equal to one that is made here.
-    """
-    key, prefix = (_key(request, field) for field in (IDEMPOTENCY_KEY, KEY_PREFIX_FIELD))
-    if prefix and (key or not asked.owner):
-        raise BadRequest(
-            f"{KEY_PREFIX_FIELD} makes the key of each request: send it without {IDEMPOTENCY_KEY}, "
-            "and with a token, or with the provider's key of a caller"
-        )
-    return asked._replace(idempotency_key=f"{prefix}\n{asked.body.digest}" if prefix else key)
-
-
 def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:
     """Count a request that reads an answer from now on, if that is stopped without readers."""
     if not isinstance(answer, WrittenAnswer) or answer.readers is None:
@@ -391,10 +370,3 @@ def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:
     request.call_at_end(reading.end)
     request.limit_grace(0.0)
     return reading
-
-
-def _key(request: Request, field: str) -> str | None:
-    keys = request.headers.getall(field, ())
-    if len(keys) > 1 or any(len(key) > LONGEST_KEY for key in keys):
-        raise BadRequest(f"{field} must be given once, with {LONGEST_KEY} characters at most")
-    return keys[0] or None if keys else None
