@@ -10,16 +10,21 @@ from gateway.errors import BadRequest
 from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
 
 MOST_MEMBERS = 1000  # providers know some fifty; each takes a microsecond
+MOST_LEVELS = 900  # of arrays and objects; as many as Python has frames left are read, about 985
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAMES = ("stream", "model", "background")
 
 
 class BodyChoices(NamedTuple):
-    """The choices of a body; one that is no JSON object has none, and the provider judges it."""
+    """The choices of a body; one that is no JSON object has none, and the provider judges it.
+
+    One with more than MOST_LEVELS, which `is_too_deep` to be read, has none either.
+    """
 
     stream: bool = False
     model: str | None = None
     background: bool = False
+    is_too_deep: bool = False
 
 
 class _MemberName:
@@ -41,6 +46,8 @@ def choices_in(body: bytes) -> BodyChoices:
     except NOT_JSON:
         try:
             members = decoded_json(_strict(text), _members)
+        except RecursionError:
+            return BodyChoices(is_too_deep=True)
         except NOT_JSON:
             return BodyChoices()
         if any(strict in members.get("model", b"") for _, strict in _LENIENT):

@@ -27,6 +27,7 @@ from gateway.models.provider.contract import (
 )
 from gateway.models.provider.request_names import (
     LAST_EVENT_ID,
+    check_depth,
     last_event_id,
     named_stream,
     with_key,
@@ -174,6 +175,7 @@ class ModelHandlers:
         uncoded = await request_body.without_coding(request, sent, shared.limits, turns)
         wanted = choices_in(uncoded)
         stream, target = named_stream(request.headers, target)
+        check_depth(wanted, stream, request.headers)
         if not wanted.stream and not route.settings.whole:
             del uncoded
             request.limit_grace(0.0)
