@@ -12,6 +12,7 @@ from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
+from gateway.features.views.route_views import RouteViews
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
 from gateway.mcp_events.hosted_reading import HostedEventReader
@@ -37,7 +38,6 @@ from gateway.subscriptions.setup import make_subscriptions, renew_subscriptions
 from gateway.subscriptions.state.owners import OwnerAccess
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
-from gateway.views.route_views import RouteViews
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.handlers.inspector import Inspector
@@ -167,14 +167,7 @@ def hosted_route(
         shared,
         access,
     )
-    hosted.feeds.views = RouteViews(
-        route.prefix,
-        hosted.feeds.reader,
-        shared,
-        hosted.traffic,
-        _feeds(settings),
-        route.max_response,
-    )
+    hosted.feeds.views = RouteViews(hosted, shared, _feeds(settings), route.max_response)
     _set_runs(hosted, route, shared)
     if log.documents is not None:
         hosted.subscriptions = make_subscriptions(

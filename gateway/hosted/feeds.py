@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.store import Store
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from gateway.hosted.follower import HostedFeed
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.requests import Events
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
+    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
     from gateway.runtime.route import ParsedPoll
     from gateway.streams.active_stream import ActiveStream
@@ -35,6 +37,15 @@ if TYPE_CHECKING:
 
 class RenderedViews(Protocol):
     """The views of a route's streams in the dialects of clients."""
+
+    async def respond(
+        self,
+        request: Any,  # noqa: ANN401 - of gateway.web, above
+        read: Events,
+        live: LiveRead,
+        /,
+    ) -> RouteAnswer | None:
+        """Return the response, or None once a feed has the connection. Raises HeadgateError."""
 
     def feed(self, state: StreamState, view: View, owner: HostedFeeds) -> HostedFeed:
         """Return a feed for the readers of a view, to which the stream's news are published."""

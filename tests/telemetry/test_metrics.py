@@ -14,6 +14,7 @@ from gateway import admin_listener
 from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
+from gateway.features.views import metrics as view_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.hosted.run_pages import run_metrics
 from gateway.models.counts import metrics as model_metrics
@@ -37,7 +38,6 @@ from gateway.telemetry.metrics import (
 )
 from gateway.telemetry.traffic import OPERATIONS
 from gateway.tls import certificate_files, handshakes
-from gateway.views import metrics as view_metrics
 from gateway.web.metrics import LAG, OF_SHARED
 from gateway.web.principal_metrics import OF_ACCOUNT
 from tests.support.certificates import Authority

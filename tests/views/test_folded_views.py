@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.views.metrics import FOLDED
-from gateway.views.rendering import LONGEST_PIECE
+from gateway.features.views.metrics import FOLDED
+from gateway.features.views.rendering import LONGEST_PIECE
 from tests.models.answers import chat_completion
 from tests.support.serving import get, post, put, serving
 from tests.views.reading import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import app
+from gateway.features.views.route_views import RouteViews
 from gateway.settings import Route
-from gateway.views.route_views import RouteViews
 from tests.models.answers import chat_completion
 from tests.support.serving import DEFAULTS, PREFIX, get, post, request, serving
 from tests.support.waiting import until

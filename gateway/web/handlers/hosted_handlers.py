@@ -27,7 +27,7 @@ from gateway.streams.creations import SubmittedCreation
 from gateway.telemetry import tracing
 from gateway.web.asks.appends import append_plan
 from gateway.web.asks.creations import creation_plan
-from gateway.web.handlers import live_responses, view_handlers
+from gateway.web.handlers import live_responses
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.request_head import base_url
@@ -103,7 +103,8 @@ class HostedHandlers:
             return answer
         request.end_with_fin()
         if isinstance(read, Events) and read.view.is_rendered:
-            return await view_handlers.respond(request, self._shared, route, read, answer)
+            assert route.feeds.views is not None, "set where the route is made"
+            return await route.feeds.views.respond(request, read, answer)
         live_responses.check_open(self._shared)
         state = answer.state
         if isinstance(read, LongPoll):

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, StreamGone, StreamNotFound
+from gateway.features.views.folded_groups import fold_groups
+from gateway.features.views.messages import Group
+from gateway.features.views.rendering import FOLDED, LONGEST_PIECE
+from gateway.features.views.replays import render_chunk
 from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
 from gateway.protocol.streams.state import StreamState
@@ -16,14 +20,12 @@ from gateway.protocol.views import END_MARK, TEXT
 from gateway.streams.reload_queue import RELOAD_S
 from gateway.telemetry.logs import log
 from gateway.turns import at_once
-from gateway.views.folded_groups import fold_groups
-from gateway.views.messages import Group
-from gateway.views.rendering import FOLDED, LONGEST_PIECE
-from gateway.views.replays import render_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.features.views.rendering import ViewRendering
+    from gateway.features.views.replays import Replays
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.live.feed import FeedOwner
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Record
     from gateway.runtime.context import Context
     from gateway.telemetry.traffic import Traffic
-    from gateway.views.rendering import ViewRendering
-    from gateway.views.replays import Replays
 
 LONGEST_AT_ONCE = 16 * 1024  # bytes of news that are rendered in one turn: some milliseconds
 

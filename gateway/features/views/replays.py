@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import LogUnavailable
+from gateway.features.views.rendering import RenderingStore, ViewRendering
 from gateway.live.contract import DataEvent
 from gateway.protocol.streams.state import records_after
-from gateway.views.rendering import RenderingStore, ViewRendering
 
 if TYPE_CHECKING:
+    from gateway.features.views.messages import Group
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.protocol.streams.state import StreamState
-    from gateway.views.messages import Group
 
 MOST_WAITING = 8  # renderings of slow readers, of which each can go on where it has ended
 NO_BOUND = 1 << 62  # a replay has no more than one chunk of the log in memory

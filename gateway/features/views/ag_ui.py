@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.views.answer_chunks import Chunk
+    from gateway.features.views.answer_chunks import Chunk
 
 # Chunks that AG-UI has no event for, and that an application may want: they become CUSTOM events.
 PASSED_ON = frozenset(

@@ -6,16 +6,16 @@ from bisect import bisect_right
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
+from gateway.features.views.folded_groups import fold_groups
 from gateway.live.contract import DataEvent
 from gateway.protocol.views import AG_UI, AI_SDK, RENDERED
 from gateway.telemetry.rare_lines import RareLine
-from gateway.views.folded_groups import fold_groups
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    from gateway.features.views.messages import Group
     from gateway.protocol.streams.state import Record, StreamState
-    from gateway.views.messages import Group
 
 # Rendered views that a route has in memory: those of 500 answers of 38,000 deltas.
 STORE_BYTES = 64 << 20
@@ -34,7 +34,9 @@ class ViewRendering:
     """
 
     def __init__(self, view: str, state: StreamState, store: RenderingStore) -> None:
-        from gateway.views.renderers import ViewRenderer  # with parts of the client library
+        from gateway.features.views.renderers import (
+            ViewRenderer,  # with parts of the client library
+        )
 
         self.view = view
         self.key = state.stream_id, view

@@ -1,35 +1,42 @@
-"""The views of one route's streams: their feeds, and whole bodies of closed streams."""
+"""The views of one route's streams: their feeds, and the answers to reads of them."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.access.reader_keys import renewed
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest
+from gateway.features.views import metrics
+from gateway.features.views.rendering import STORE_BYTES, RenderingStore
+from gateway.features.views.replays import Replays, render_chunk
+from gateway.features.views.view_feed import ViewFeed, ViewSource
+from gateway.protocol import cache_headers, responses, view_responses
 from gateway.protocol.bodies.content import is_text
+from gateway.protocol.http import cache_status
 from gateway.protocol.renewal import renew
-from gateway.protocol.views import SSE, TEXT
+from gateway.protocol.views import END_MARK, SSE, TEXT
+from gateway.runtime.answer import RouteAnswer
 from gateway.settings.reading.units import YEAR_S
-from gateway.views import metrics
-from gateway.views.rendering import STORE_BYTES, RenderingStore
-from gateway.views.replays import Replays, render_chunk
-from gateway.views.view_feed import ViewFeed, ViewSource
+from gateway.web.handlers import live_responses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.hosted.chunk_reader import ChunkReader
-    from gateway.hosted.feeds import HostedFeeds
+    from gateway.features.views.rendering import ViewRendering
+    from gateway.hosted.feeds import HostedFeeds, LiveRead
     from gateway.hosted.follower import HostedFeed
+    from gateway.hosted.route import HostedRoute
     from gateway.live.contract import FeedSettings
+    from gateway.protocol.requests import Events
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.runtime.context import Context
     from gateway.telemetry.metrics import Sample
-    from gateway.telemetry.traffic import Traffic
-    from gateway.views.rendering import ViewRendering
+    from gateway.web.requests.request import Request
 
 # A closed stream over an eighth of the memory is sent while it is rendered, others in one piece.
 LARGEST_SHARE = 8
@@ -39,20 +46,13 @@ class RouteViews:
     """The views of a route, whose renderings share one memory."""
 
     def __init__(
-        self,
-        prefix: str,
-        reader: ChunkReader,
-        shared: Context,
-        traffic: Traffic,
-        settings: FeedSettings,
-        max_response: float,
+        self, route: HostedRoute, shared: Context, settings: FeedSettings, max_response: float
     ) -> None:
         self.store = RenderingStore(STORE_BYTES)
-        self._prefix = prefix
-        self._reader = reader
+        self._route = route
+        self._reader = route.feeds.reader
         self._shared = shared
-        self._traffic = traffic
-        self._replays = Replays(reader, self.store)
+        self._replays = Replays(self._reader, self.store)
         self._whole: SingleFlight[ViewRendering] = SingleFlight()
         self._feeds: dict[HostedFeed, ViewFeed] = {}
         self._for_events, self._for_text = replace(settings), replace(settings)
@@ -66,7 +66,30 @@ class RouteViews:
         for feed in self._feeds.values():  # the responses of a feed end in the order of their begin
             feed.end_by(feed.loop.time() + for_events.sse_max_age)
 
-    def check(self, view: View, content_type: str) -> None:
+    # Reads
+
+    async def respond(self, request: Request, read: Events, live: LiveRead) -> RouteAnswer | None:
+        """Return the response, or None once the feed has the connection. Raises HeadgateError."""
+        route, state = self._route, live.state
+        self._check(read.view, state.content_type)
+        read = renewed(route.access.reader_keys, read)
+        if state.closed:
+            answer = await self._whole_answer(request, read, live)
+            if answer is not None:
+                return answer
+        live_responses.check_open(self._shared)
+        await self._prepare(state, read.view)
+        live_responses.check_open(self._shared)
+        join = partial(route.feeds.join, live.active, state, read.view)
+        is_private = route.freshness.toward(None, read.path).is_private
+        head = view_responses.live_view(read.view.name, state.content_type, private=is_private)
+        live_responses.stream_events(
+            request, self._shared, join, head, read, state.offset(live.start)
+        )
+        return None
+
+    @staticmethod
+    def _check(view: View, content_type: str) -> None:
         """Raise BadRequest if a stream of this type has no such view."""
         if view.name != SSE and not is_text(content_type):
             raise BadRequest(
@@ -74,13 +97,41 @@ class RouteViews:
                 f"is {content_type}"
             )
 
+    async def _prepare(self, state: StreamState, view: View) -> None:
+        """Read the beginning of a stream, while an error can still be sent as a status.
+
+        Raises HeadgateError.
+        """
+        if state.tail > state.first and not self.store.is_in_use(view.name, state):
+            await self._reader.chunk(state, state.first)
+
+    async def _whole_answer(
+        self, request: Request, read: Events, live: LiveRead
+    ) -> RouteAnswer | None:
+        """Return the response with a closed stream; None if it is too long for one piece."""
+        route, state, now = self._route, live.state, self._route.clock()
+        has_everything = read.last_event_id.endswith(END_MARK)
+        if has_everything and read.view.name != TEXT and live.start == state.tail:
+            # A 204 stops a browser's reconnects.
+            ended = responses.poll_ended(state, read, route.freshness, now)
+            return RouteAnswer(ended, cache_status.BYPASS)
+        body = await self._body(state, read.view, live.start)
+        if body is None:
+            return None
+        response = view_responses.whole_view(read, state, live.start, route.freshness, now, body)
+        tag = request.headers.get("If-None-Match")
+        etag = view_responses.view_tag(read.view.name, state, live.start)
+        if tag is not None and cache_headers.matches(tag, etag):
+            response = responses.Response(304, response.fields)
+        return RouteAnswer(response, cache_status.MISS)
+
     # Live
 
     def feed(self, state: StreamState, view: View, owner: HostedFeeds) -> HostedFeed:
         """Return a feed for the readers of a view."""
         rendering = self.store.acquire(view.name, state)
         settings = self._for_text if view.name == TEXT else self._for_events
-        rest = self._replays, settings, self._shared, self._traffic
+        rest = self._replays, settings, self._shared, self._route.traffic
         source = ViewSource(rendering, *rest, is_batched=view.batch_ms > 0)
         feed = ViewFeed(state, source, owner, self._reader, view.batch_ms / 1000)
         self._feeds[feed] = feed
@@ -93,17 +144,9 @@ class RouteViews:
             ended.stop()
             self.store.release(ended.rendering)
 
-    async def prepare(self, state: StreamState, view: View) -> None:
-        """Read the beginning of a stream, while an error can still be sent as a status.
-
-        Raises HeadgateError.
-        """
-        if state.tail > state.first and not self.store.is_in_use(view.name, state):
-            await self._reader.chunk(state, state.first)
-
     # Closed streams
 
-    async def body(self, state: StreamState, view: View, start: int) -> bytes | None:
+    async def _body(self, state: StreamState, view: View, start: int) -> bytes | None:
         """Return the view of a closed stream from a position on.
 
         None if it is so long, or read by so many, that it has to be sent while it is rendered.
@@ -144,4 +187,4 @@ class RouteViews:
 
     def samples(self) -> Iterator[Sample]:
         """Yield the metrics of the views."""
-        yield from metrics.samples(self._prefix, self.store, self._replays.started_folds)
+        yield from metrics.samples(self._route.prefix, self.store, self._replays.started_folds)

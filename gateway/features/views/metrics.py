@@ -9,7 +9,7 @@ from gateway.telemetry.metrics import Sample, counter, gauge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.views.rendering import RenderingStore
+    from gateway.features.views.rendering import RenderingStore
 
 RENDERED = counter(
     "headgate_views_rendered_total",
