@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from gateway.access.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
+    from gateway.features.models.answer_route import AnswerRoute
     from gateway.model_parts import AnswerRoutes
-    from gateway.models.answer_route import AnswerRoute
     from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings

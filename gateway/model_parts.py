@@ -9,26 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
+from gateway.features.models.dialects import DIALECTS
+from gateway.features.models.guard import ModelGuard
+from gateway.features.models.model_handlers import ModelHandlers
+from gateway.features.models.route import ModelRoute
+from gateway.features.models.running import RunningAnswers
+from gateway.features.proxies.guard import ProxyGuard
+from gateway.features.proxies.proxy_handlers import ProxyHandlers
+from gateway.features.proxies.route import ProxyRoute
+from gateway.features.proxies.signatures import UrlSignatures
 from gateway.hosted.route import HostedRoute
-from gateway.models.dialects import DIALECTS
-from gateway.models.guard import ModelGuard
-from gateway.models.route import ModelRoute
-from gateway.models.running import RunningAnswers
-from gateway.proxies.guard import ProxyGuard
-from gateway.proxies.route import ProxyRoute
-from gateway.proxies.signatures import UrlSignatures
 from gateway.runtime.route import RouteAccess
 from gateway.settings.arrays.model_route import provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
-from gateway.web.handlers.model_handlers import ModelHandlers
-from gateway.web.handlers.proxy_handlers import ProxyHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
     from gateway.access.verifier import Verifier
-    from gateway.models.answer_route import AnswerRoute
+    from gateway.features.models.answer_route import AnswerRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
     from gateway.settings import ModelSettings, ProxySettings, Settings

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.models.answer_route import AnswerRoute
+    from gateway.features.models.answer_route import AnswerRoute
     from gateway.purge.purges import Purges
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.authorities import Authorities
-    from gateway.models.answer_route import AnswerRoute
+    from gateway.features.models.answer_route import AnswerRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route, Settings

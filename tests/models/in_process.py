@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
+from gateway.features.models.provider.contract import AnswerRequest, RequestBody
 from gateway.model_parts import AnswerRoutes
-from gateway.models.provider.contract import AnswerRequest, RequestBody
 from gateway.settings import Settings
 from tests.models.serving import models
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.models.answer_route import AnswerRoute
+    from gateway.features.models.answer_route import AnswerRoute
     from tests.models.provider import Provider
     from tests.support.serving import Serving
 

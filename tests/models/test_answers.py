@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import ClientLimitReached, LimitReached
-from gateway.models.running import MOST_ACCEPTED, AnswerBounds, AnswerPlaces
+from gateway.features.models.running import MOST_ACCEPTED, AnswerBounds, AnswerPlaces
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing

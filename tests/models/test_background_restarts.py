@@ -10,10 +10,10 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.errors import LogUnavailable, StreamBusy
-from gateway.models import record, sweep
-from gateway.models.left.unfinished import BACKGROUND_S
-from gateway.models.provider.contract import AnswerOwner, AnswerRequest, RequestBody
-from gateway.models.streams import ClaimLost
+from gateway.features.models import record, sweep
+from gateway.features.models.left.unfinished import BACKGROUND_S
+from gateway.features.models.provider.contract import AnswerOwner, AnswerRequest, RequestBody
+from gateway.features.models.streams import ClaimLost
 from tests.models.answers import response, without_ids
 from tests.models.in_process import model_route
 from tests.models.provider import RETRIEVED, Provider, providing
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from gateway.models.answer_route import AnswerRoute
+    from gateway.features.models.answer_route import AnswerRoute
     from tests.support.processes import Headgate
     from tests.support.serving import Serving
 

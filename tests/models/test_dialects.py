@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
-from gateway.models.dialects import DIALECTS
-from gateway.models.dialects.contract import TokenUsage
-from gateway.models.dialects.responses import EventHead, ResponseState, event_head, response_id
+from gateway.features.models.dialects import DIALECTS
+from gateway.features.models.dialects.contract import TokenUsage
+from gateway.features.models.dialects.responses import (
+    EventHead,
+    ResponseState,
+    event_head,
+    response_id,
+)
 from tests.models.answers import chat_completion, event, message, response
 
 if TYPE_CHECKING:
-    from gateway.models.dialects.progress import AnswerProgress
+    from gateway.features.models.dialects.progress import AnswerProgress
 
 PATHS = {
     "chat completion": "/v1/chat/completions",

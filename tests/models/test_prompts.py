@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.models.record import RequestEntry, prompt_of
+from gateway.features.models.record import RequestEntry, prompt_of
 from gateway.turns import at_once
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.errors import OriginTimeout
-from gateway.models.provider.client import ProviderClient, body_parts
+from gateway.features.models.provider.client import ProviderClient, body_parts
 from tests.support.raw_origin import RawOrigin, answer
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import OriginBroken
-from gateway.models.sse_events import (
+from gateway.features.models.sse_events import (
     WholeEvents,
     event_fields,
     events_of,

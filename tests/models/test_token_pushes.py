@@ -8,8 +8,8 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.models.following import AnswerBody
-from gateway.models.live_answer import LiveAnswer
+from gateway.features.models.following import AnswerBody
+from gateway.features.models.live_answer import LiveAnswer
 from tests.models.answers import chat_completion, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import providing
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from gateway.models.answer_route import AnswerRoute
+    from gateway.features.models.answer_route import AnswerRoute
 
 EVENTS, ID = chat_completion(), b"\nid: "
 # From the bytes of the provider to those for the client, without what aiohttp calls.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from gateway.models.counts import tokens
-from gateway.models.counts.tokens import LONGEST_MODEL, OTHER, TokenCounts
-from gateway.models.dialects.contract import TokenUsage
+from gateway.features.models.counts import tokens
+from gateway.features.models.counts.tokens import LONGEST_MODEL, OTHER, TokenCounts
+from gateway.features.models.dialects.contract import TokenUsage
 from tests.models.answers import response
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering, gateway_before

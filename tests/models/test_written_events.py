@@ -11,7 +11,7 @@ from anthropic.types import ErrorResponse
 from openai.types.responses import ResponseErrorEvent
 from openai.types.shared import ErrorObject
 
-from gateway.models.sse_events import event_fields
+from gateway.features.models.sse_events import event_fields
 from tests.models.answers import chat_completion, message, response
 from tests.models.provider import Provider, providing
 from tests.models.read_answers import SDKS, Call, reading

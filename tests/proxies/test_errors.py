@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from gateway import errors
+from gateway.features.proxies.responses import error_response
 from gateway.protocol import responses
-from gateway.proxies.responses import error_response
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
+from gateway.features.models.answer import ABORTED, WrittenAnswer
+from gateway.features.models.provider.contract import AnswerRequest, RequestBody
 from gateway.model_parts import AnswerRoutes
-from gateway.models.answer import ABORTED, WrittenAnswer
-from gateway.models.provider.contract import AnswerRequest, RequestBody
 from gateway.settings import Settings
 from tests.proxies.serving import proxies, written
 from tests.proxies.upstream import serving
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.models.answer_route import AnswerRoute
+    from gateway.features.models.answer_route import AnswerRoute
 
 
 async def begun(route: AnswerRoute, url: str) -> WrittenAnswer:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.models.dialects import DIALECTS
-from gateway.models.dialects.contract import EarlyEnd
+from gateway.features.models.dialects import DIALECTS
+from gateway.features.models.dialects.contract import EarlyEnd
 from tests.client.runs.recordings import CASES
 from tests.models import answers
 from tests.support.processes import NODE, ROOT

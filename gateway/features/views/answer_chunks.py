@@ -15,7 +15,7 @@ from headgate.runs.formats.ai_sdk import AiSdk, AiSdkWriter
 from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.formats.ui_protocol import fault
 
-from gateway.models.record import PARTING_NAME
+from gateway.features.models.record import PARTING_NAME
 from gateway.protocol.bodies.utf8 import NOT_JSON
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.models.sse_events import events_of
+from gateway.features.models.sse_events import events_of
 from gateway.protocol.bodies.content import EVENTS_TYPE
 from gateway.protocol.bodies.folding import fold
 

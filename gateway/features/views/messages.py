@@ -6,7 +6,7 @@ import codecs
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.errors import OriginBroken
-from gateway.models.sse_events import WholeEvents
+from gateway.features.models.sse_events import WholeEvents
 from gateway.protocol.bodies.content import is_events, is_json, is_text, messages_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,385 @@
+"""An answer of a model: requested once, written to its stream, and followed by all its readers.
+
+The call goes on when its clients leave. What a reader gets is always durable already: an answer is
+appended first, and then sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from msgspec import UNSET, UnsetType
+from typing_extensions import override
+
+from gateway.errors import (
+    HeadgateError,
+    LogUnavailable,
+    OriginBroken,
+    OriginTimeout,
+    ServerStopping,
+    StreamNotFound,
+)
+from gateway.features.models import record
+from gateway.features.models.counts.answer_counts import AnswerCounts
+from gateway.features.models.dialects.contract import EarlyEnd, whole_body_event
+from gateway.features.models.dialects.responses import CANCELLED, response_id
+from gateway.features.models.left.unfinished import may_go_on
+from gateway.features.models.left.unread import UNREAD
+from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeResponse
+from gateway.features.models.record import EndEntry, UnstoredResponse
+from gateway.features.models.streams import ClaimLost
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from typing import TypeAlias
+
+    from gateway.features.models.dialects.contract import Dialect
+    from gateway.features.models.left.unfinished import UnfinishedAnswer
+    from gateway.features.models.record import Outcome, RequestEntry, ResponseEntry
+    from gateway.features.models.shared.claims import Claim
+    from gateway.features.models.streams import AnswerStreams
+    from gateway.protocol.appends import AppendOutcome
+
+    Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
+
+ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
+LEFT = "the provider goes on with the answer: send the request again for the rest"
+RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
+NOT_ENDED = EarlyEnd("answer_not_ended", "the provider ended its answer without the last event")
+LOST = EarlyEnd("gateway_stopped", "another gateway has ended the answer, or goes on with it")
+
+
+class AnswerParts(Protocol):
+    """The parts of an answer, each of which is stored when it comes."""
+
+    def parts(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield the parts that have come together.
+
+        Raises HeadgateError behind all of them where the answer is broken.
+        """
+
+    def unread(self) -> bytes:
+        """Return what has come behind the last part, once no more are read."""
+
+
+class StoredResponse(NamedTuple):
+    """A response that is stored, with its head as clients get it.
+
+    Its events are stored as they come; a body that does not stream is complete already.
+    """
+
+    response: AnswerParts | bytes
+    head: ResponseEntry
+
+
+class WrittenAnswer(LiveAnswer):
+    """An answer that this process requests and writes."""
+
+    def __init__(  # noqa: PLR0913 - an answer, and what it goes on with
+        self,
+        request: RequestEntry,
+        claim: Claim,
+        streams: AnswerStreams,
+        dialect: Dialect,
+        clock: Callable[[], float],
+        on_response_id: Callable[[str], Awaitable[None]],
+        rest_of: UnfinishedAnswer | None = None,
+    ) -> None:
+        """Await `on_response_id` before a reader gets the id that the provider gave the answer.
+
+        Go on with `rest_of`, if that is given, which has its id already.
+        """
+        super().__init__(claim.name, request, streams)
+        self.claim = claim
+        self._dialect = dialect
+        self._state = dialect.state_of(request.path)
+        self.counts = AnswerCounts(usage=self._state.usage)
+        self._clock = clock
+        self._on_response_id = on_response_id
+        self._has_response_id = not dialect.is_retrieved(request.path)  # or needs none
+        self._head_entry: Awaitable[AppendOutcome] | None = None  # in the record, not yet durable
+        self._appended_to = request.position  # durable or not
+        self._stopped_by: EarlyEnd | None = None
+        self._is_ending = False
+        self.is_left = False  # its provider goes on, and somebody will retrieve the rest
+        self._is_continued = rest_of is not None
+        if rest_of is not None:
+            self._has_response_id = True
+            self._state = rest_of.progress
+            self.counts.usage = self._state.usage
+            self._appended_to = rest_of.end.tail
+            self._note((), rest_of.end.tail)
+            self._set_response(rest_of.head)
+
+    @property
+    @override
+    def is_over(self) -> bool:
+        return self.counts.outcome is not None and self._cut is None
+
+    @property
+    @override
+    def outcome(self) -> Outcome | None:
+        return self.counts.outcome
+
+    def start(self, call: Call) -> asyncio.Task[None]:
+        """Start a task that awaits `call`, which creates the streams and requests the answer."""
+        self.claim.heed(
+            lambda it: self.stop(EarlyEnd(it.code, it.sentence)), partial(self.stop, LOST)
+        )
+        self._task = asyncio.get_running_loop().create_task(self._run(call))
+        return self._task
+
+    @override
+    def stop(self, failure: EarlyEnd) -> None:
+        if self._task is not None and self._stopped_by is None and not self._is_ending:
+            self._stopped_by = failure
+            self._task.cancel()
+
+    @override
+    def stop_deleted(self, stream_id: int) -> None:
+        if stream_id == self.claim.events.stream_id:
+            self.stop(DELETED)
+
+    # The call
+
+    async def _run(self, call: Call) -> None:
+        is_stored = self._is_continued
+        outcome: Outcome = "complete"
+        failure: EarlyEnd | None = None
+        refusal: WholeResponse | HeadgateError | None = None
+        try:
+            response = await call()
+            if isinstance(response, StoredResponse):
+                is_stored = not self.request.is_whole  # else it is once all of it is
+                await self._write(response)
+                is_stored = True
+                outcome, failure = self._judged()
+            else:
+                refusal = response
+        except asyncio.CancelledError:
+            outcome, failure = self._stopped()
+        except ClaimLost:
+            outcome, failure = "failed", LOST if is_stored else RESTARTED
+        except HeadgateError as error:
+            outcome, failure = self._judged(error)
+            refusal = error
+        except Exception:  # noqa: BLE001 - its readers must not wait for ever
+            log.exception("answer.failed", stream=self.streams.path(self.name))
+            outcome, failure = "failed", EarlyEnd("internal_error", "the gateway failed")
+            refusal = LogUnavailable("the gateway failed to store the answer")
+        self._is_ending = True
+        await self._end(outcome, failure, refusal, is_stored=is_stored)
+        # Last, so that a client which repeats its request at once finds nothing of this one.
+        if isinstance(refusal, WholeResponse):
+            self._set_response(refusal)
+        else:
+            self._refuse(refusal or OriginBroken("the answer ended before it began"))
+
+    def _judged(self, error: HeadgateError | None = None) -> tuple[Outcome, EarlyEnd | None]:
+        """Return how the answer has ended, now that its body is over or an error has cut it."""
+        state = self._state
+        if error is None or isinstance(error, OriginBroken | OriginTimeout):
+            if state.failure is not None:
+                return outcome_of(state.failure), state.failure
+            if state.has_ended:  # what is cut after that adds nothing
+                return "complete", None
+        if self._is_continued and isinstance(error, OriginBroken | OriginTimeout):
+            return "failed", RESTARTED  # the next look may get the rest
+        if error is not None:
+            return "failed", EarlyEnd(error.code, error.detail)
+        if self.request.is_whole or state.may_end:
+            return "complete", None
+        self.frees_key = True
+        return "failed", NOT_ENDED
+
+    def _stopped(self) -> tuple[Outcome, EarlyEnd | None]:
+        """Return how the answer has ended whose call was stopped."""
+        failure = self._stopped_by or RESTARTED
+        if failure in {RESTARTED, UNREAD} and self._state.has_ended:
+            return self._judged()
+        self.frees_key = failure == UNREAD
+        return "left" if self.frees_key else "aborted", failure
+
+    async def _write(self, response: StoredResponse) -> None:
+        """Append whole events as they come; the next are read once these are durable.
+
+        A body that does not stream is recorded once it is durable, so that none is half stored.
+        """
+        if isinstance(response.response, bytes):
+            await self._append([response.response], whole_body_event(response.response))
+            await self.claim.add_to_record(response.head)
+            self._set_response(response.head)
+            return
+        if not self._is_continued:
+            self._head_entry = self.claim.add_to_record(response.head)
+        self._set_response(response.head)
+        try:
+            async with contextlib.aclosing(response.response.parts()) as parts:
+                async for events in parts:
+                    await self._append(events)
+                    if self.frees_key:
+                        break
+        except asyncio.CancelledError:
+            if rest := response.response.unread():
+                self.counts.count(1, len(rest), self._clock())
+                # Its end, which is appended next, is awaited.
+                self.claim.events.append([rest])
+                self._appended_to += len(rest)
+            raise
+
+    async def _append(self, parts: Sequence[bytes], counted: bytes | None = None) -> None:
+        """Append events, or a whole body of which `counted` is an event with the same tokens."""
+        appended = self.claim.events.append(parts)
+        data = b"".join(parts)
+        self._appended_to += len(data)
+        for event in parts if counted is None else (counted,):
+            self._state.add(event)
+        self.frees_key = counted is None and self._state.is_refused
+        self.counts.count(len(parts), len(data), self._clock())
+        if not self._has_response_id and (found := response_id(data)):
+            self._has_response_id = True
+            await self._on_response_id(found)
+        stored = await appended
+        if self._head_entry is not None:  # without it nobody would find the events
+            await self._head_entry
+            self._head_entry = None
+        self._note(parts, parse_offset(stored.next_offset, "the tail").position)
+
+    async def _end(
+        self,
+        outcome: Outcome,
+        failure: EarlyEnd | None,
+        refusal: WholeResponse | HeadgateError | None,
+        *,
+        is_stored: bool,
+    ) -> None:
+        """Write the end of the answer, after a last event that says why it is not complete.
+
+        Leave one that its provider goes on with.
+        """
+        if failure == RESTARTED and self._goes_on:
+            self.is_left, self._cut = True, ServerStopping(LEFT)
+            self.claim.end_later()
+            self.wake_readers()
+            return
+        try:
+            await self._write_end(outcome, failure, refusal, is_stored=is_stored)
+        except ClaimLost:
+            outcome = await self._adopt_end()
+        except StreamNotFound:
+            outcome = "aborted"
+            if failure is not None:
+                self._note_deleted()
+            with contextlib.suppress(HeadgateError):  # it expires, too
+                await self.claim.delete_beside()
+        except HeadgateError as error:
+            self._leave(error)
+        finally:
+            self.counts.ended_at = self._clock()
+            self.counts.reason = None if failure is None else failure.sentence
+            self.counts.outcome = outcome
+            if self.readers is not None:
+                self.readers.close()
+            self.wake_readers()
+
+    async def _write_end(
+        self,
+        outcome: Outcome,
+        failure: EarlyEnd | None,
+        refusal: WholeResponse | HeadgateError | None,
+        *,
+        is_stored: bool,
+    ) -> None:
+        if failure == LOST and is_stored:
+            raise ClaimLost("another gateway has the answer")
+        if is_stored:
+            await self._append_end(outcome, failure)
+        end = self._end_entry(outcome, failure, None if is_stored else refusal)
+        if is_stored or self.request.position:
+            await self.claim.record_end(end)  # the next request for the stream must find it
+        else:
+            await self.claim.withdraw(end)
+
+    async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
+        """Append the failure, and close the stream or part the answer from the next.
+
+        Raises ClaimLost if something else was appended.
+        """
+        events = []
+        if failure is not None and failure != self._state.failure:  # else the provider has said so
+            number = self._state.next_number
+            events = [self._dialect.failure_event(self.request.path, failure, number)]
+        parting = record.parting(self.request, outcome, self.counts.usage, failure)
+        closes = not self.request.is_in_named_stream
+        appended = [*events, *parting]
+        stored = await self.claim.events.append_end(appended, close=closes)
+        end = parse_offset(stored.next_offset, "the tail").position - sum(map(len, parting))
+        is_ours = bool(stored.stored) or not any(appended)  # another end may be as long as this one
+        if not is_ours or end != self._appended_to + sum(map(len, events)):
+            raise ClaimLost("another gateway has ended the answer")
+        if events:
+            self._note(events, end)
+
+    def _end_entry(
+        self,
+        outcome: Outcome,
+        failure: EarlyEnd | None,
+        refusal: WholeResponse | HeadgateError | None,
+    ) -> EndEntry:
+        reason = None if failure is None else failure.sentence
+        usage = self.counts.usage
+        shown: UnstoredResponse | UnsetType = UNSET
+        if refusal is not None and self.streams.is_shared:  # else all who wait are in this process
+            shown = refusal_of(refusal)
+        frees_key = self.frees_key or UNSET
+        return EndEntry(outcome, self._clock(), usage, self.position, reason, shown, frees_key)
+
+    @override
+    def next_number(self) -> int:
+        return self._state.next_number
+
+    async def _adopt_end(self) -> Outcome:
+        """Let the readers go on to the end that another gateway has written; return its outcome."""
+        log.warning("answer.taken", stream=self.streams.path(self.name))
+        try:
+            end = await self.claim.adopted_end()
+        except HeadgateError as error:
+            self._leave(error)
+            return "failed"
+        if end is None and self._goes_on:
+            self._cut, self.is_left = ServerStopping(LEFT), True
+        if end is None:
+            return "aborted"
+        self._note((), end.position)
+        self.counts.count_elsewhere = True
+        return end.outcome
+
+    @property
+    def _goes_on(self) -> bool:
+        """True while the provider goes on with the answer without this process."""
+        state = self._state
+        may = may_go_on(self.request) and self._has_response_id and self.response.done()
+        return may and state.next_number > 0 and not state.has_ended
+
+    def _leave(self, error: HeadgateError) -> None:
+        """Cut off the readers, and have the end written later."""
+        self._cut, self.counts.count_elsewhere = error, True
+        log.warning("answer.not_closed", stream=self.streams.path(self.name), reason=error.detail)
+        self.claim.end_later()
+
+
+def outcome_of(failure: EarlyEnd) -> Outcome:
+    """Return how an answer counts that the provider has ended with a failure."""
+    return "aborted" if failure == CANCELLED else "failed"
+
+
+def refusal_of(refusal: WholeResponse | HeadgateError) -> UnstoredResponse:
+    """Return what those who wait for an answer get instead, as it is recorded."""
+    if isinstance(refusal, HeadgateError):
+        return UnstoredResponse(code=refusal.code, detail=refusal.detail)
+    return UnstoredResponse(refusal.head, refusal.body)

@@ -1,0 +1,131 @@
+"""The common part of routes that write answers into the streams of another route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.access.token_guard import TokenGuard
+from gateway.errors import NotOffered
+from gateway.features.models.answers import ModelAnswers
+from gateway.features.models.companions import CompanionStreams
+from gateway.features.models.counts import metrics
+from gateway.features.models.running import AnswerBounds
+from gateway.features.models.streams import AnswerStreams
+from gateway.features.models.sweep import AbandonedAnswers
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.runtime.route import StreamRoute
+from gateway.telemetry import traffic_metrics
+from gateway.telemetry.traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+    from gateway.features.models.provider.contract import AnswerProviderLike
+    from gateway.features.models.running import RunningAnswers
+    from gateway.hosted.route import HostedRoute
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import RouteAccess
+    from gateway.runtime.writes import Write
+    from gateway.settings import ModelSettings, ProxySettings
+    from gateway.telemetry.inspection import ListStreams
+    from gateway.telemetry.metrics import Sample
+
+
+class AnswerRoute(StreamRoute):
+    """A prefix below which answers begin; it has no streams itself, but writes another route's."""
+
+    has_streams = False
+
+    def __init__(
+        self,
+        settings: ModelSettings | ProxySettings,
+        provider: AnswerProviderLike,
+        streams: HostedRoute,
+        running: RunningAnswers,
+        shared: Context,
+        access: RouteAccess,
+    ) -> None:
+        """Store the answers of `provider` in `streams`."""
+        self.prefix = settings.prefix
+        self.access = access
+        self.clock = shared.clock
+        self.identity = IdentityHeaders()
+        self.traffic = Traffic()
+        self._next_access = access
+        self._most_accounts = 0
+        folder = settings.streams.removeprefix(streams.prefix).removeprefix("/")
+        self.streams = AnswerStreams(streams, folder, settings.ttl)
+        self.answers = ModelAnswers(
+            provider,
+            self.streams,
+            AnswerBounds(settings.max_answers, settings.max_client_answers),
+            running,
+            shared.clock,
+        )
+        self.runs = self.answers.listed
+        self._abandoned = AbandonedAnswers(self.answers)
+        self._companions = CompanionStreams(self.answers, running)
+
+    def prepare(self, access: RouteAccess, most_accounts: int) -> None:
+        """Prepare the access, and the accounts with metrics, that `renew` puts in force."""
+        self._next_access = access
+        self._most_accounts = most_accounts
+
+    def renew(self) -> None:
+        """Go on with what was prepared."""
+        if isinstance(self._next_access.guard, TokenGuard):
+            self._next_access.guard.adopt(self.access.guard)
+        self.access = self._next_access
+        self.answers.stored.tokens.most_accounts = self._most_accounts
+
+    @staticmethod
+    @override
+    def cached_answer(*_: object) -> None:
+        """Do nothing: responses of this route are not cached."""
+
+    @override
+    def park(self, *_: object) -> bool:
+        """Return False: nothing waits here without a handler."""
+        return False
+
+    @override
+    def invalidate(self, write: Write) -> None:
+        """Do nothing: nothing is cached."""
+
+    @override
+    def samples(self) -> Iterator[Sample]:
+        """Yield the metrics of the route and of its answers."""
+        yield from traffic_metrics.samples(self.prefix, self.traffic)
+        if self.access.guard is not None:
+            yield from traffic_metrics.decisions(self.prefix, self.traffic)
+        yield from metrics.samples(self.prefix, self.answers)
+
+    @override
+    async def list_streams(self, question: ListStreams) -> NoReturn:
+        raise NotOffered("the route has no streams of its own")
+
+    @override
+    async def describe(self, name: str) -> NoReturn:
+        raise NotOffered("the route has no streams of its own")
+
+    @override
+    async def open(self) -> None:
+        """End what an earlier process has left."""
+        self._companions.open()
+        self.answers.gateways.start()
+        self._abandoned.start()
+
+    @override
+    async def drain(self) -> None:
+        """Wait until all running answers are over; when cancelled, end them with a reason."""
+        await self.answers.drain()
+
+    @override
+    async def close(self) -> None:
+        """End what still runs."""
+        await self._abandoned.stop()
+        await self.answers.close()
+        await self._companions.close()

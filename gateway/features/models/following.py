@@ -1,0 +1,150 @@
+"""The body of a response with an answer: the stored events, then new ones, each with an id."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.errors import StreamGone
+from gateway.features.models.dialects import dialect_of
+from gateway.features.models.dialects.contract import EarlyEnd
+from gateway.features.models.sse_events import events_of, with_id, with_ids
+from gateway.protocol.bodies.sse import HEARTBEAT
+from gateway.runtime.answer import PushingSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from gateway.features.models.left.unread import AnswerReading
+    from gateway.features.models.stored import Answer
+    from gateway.features.models.streams import AnswerStreams
+
+
+REFUSED = EarlyEnd(
+    "access_ended", "the client was disconnected, or has lost the right to read this answer"
+)
+
+
+class AnswerBody(PushingSource):
+    """The events of an answer from `position` on, up to its end."""
+
+    def __init__(  # noqa: PLR0913 - an answer, and which part of it is sent to whom
+        self,
+        answer: Answer,
+        streams: AnswerStreams,
+        position: int,
+        offset_of: Callable[[int], str],
+        longest_s: float = 0.0,
+        *,
+        is_folded: bool = False,
+        reading: AnswerReading | None = None,
+    ) -> None:
+        """End behind a whole event once `longest_s` seconds are over; 0 is for no limit.
+
+        If it `is_folded`, neighbouring deltas are joined in what is stored already.
+        """
+        self.position = position  # sent up to it
+        self.offset_of = offset_of
+        self._answer = answer
+        self._streams = streams
+        self._write: Callable[[bytes], bool] | None = None
+        self._longest_s = longest_s
+        self._is_folded = is_folded
+        self._is_refused = False
+        self._reading = reading
+
+    def refuse(self) -> None:
+        """End the body with an event which says that its client may not read on."""
+        self._is_refused = True
+        self._answer.wake_readers()
+
+    @override
+    def push_to(self, write: Callable[[bytes], bool]) -> None:
+        """Write events with `write` that come while the next part is awaited."""
+        self._write = write
+
+    def push(self, events: bytes, position: int) -> bool:
+        """Send the next events, up to a position; return whether the client keeps up."""
+        if self._write is None or not self._write(events):
+            return False
+        self.position = position
+        return True
+
+    @override
+    def parts(self) -> AsyncIterator[bytes]:
+        """Return an iterator over whole events. Raises HeadgateError if the log cannot be read."""
+        return self._folded_first() if self._is_folded else self._as_stored()
+
+    async def _folded_first(self) -> AsyncIterator[bytes]:
+        async for events in self._folded():
+            yield events
+        async for events in self._as_stored():
+            yield events
+
+    async def _as_stored(self) -> AsyncIterator[bytes]:
+        """Yield the events behind the position."""
+        time = asyncio.get_running_loop().time
+        until = time() + self._longest_s if self._longest_s else None
+        answer = self._answer
+        while until is None or time() < until:
+            if self._is_refused:
+                path = answer.request.path
+                yield dialect_of(path).failure_event(path, REFUSED, answer.next_number())
+                return
+            is_over = answer.is_over  # before the read: what is appended after it is read next time
+            begin = self.position
+            unread = answer.position - begin
+            if unread > 0:
+                found = answer.latest_after(begin) or await self._read(begin, unread)
+                events = with_ids(found, begin, self.offset_of)
+                self.position += sum(map(len, found))
+            elif is_over and unread < 0:
+                raise StreamGone("the log has lost what was sent of the answer")
+            elif is_over:
+                break
+            else:
+                events = await self._waited(until)
+            if events:
+                yield events
+        else:
+            if self._reading is not None:  # its time is over, and its client will be back
+                self._reading.is_ended_here = True
+
+    async def _read(self, position: int, longest: int) -> Sequence[bytes]:
+        """Return stored events after a position, which are not longer. Raises HeadgateError."""
+        data = await self._streams.read(self._answer.name, self.offset_of(position))
+        return [*events_of(data[:longest])]  # reads end after whole events
+
+    async def _waited(self, until: float | None) -> bytes:
+        """Return b"" once there are events to read, or the answer or the time is over.
+
+        After a silence return a comment for the client. It comes between events, because the
+        beginning of one is not sent before its end.
+        """
+        answer = self._answer
+        if until is None:  # a time-out for each event would take a twentieth of all time
+            await answer.wait_beyond(self.position, self)
+        else:
+            try:
+                async with asyncio.timeout_at(until):
+                    await answer.wait_beyond(self.position, self)
+            except TimeoutError:
+                return b""
+        return b"" if answer.position > self.position or answer.is_over else HEARTBEAT
+
+    async def _folded(self) -> AsyncIterator[bytes]:
+        """Yield the events that are stored already, folded; those that follow come as they are."""
+        end = self._answer.position
+        while self.position < end and not self._is_refused:
+            part = await self._streams.folded(self._answer.name, self.position)
+            events = [event for event in part.events if event.end <= end]
+            if not events:
+                return
+            self.position = events[-1].end
+            yield b"".join(with_id(event.data, self.offset_of(event.end)) for event in events)
+
+    @override
+    def release(self) -> None:
+        """Do nothing: the answer goes on without this reader."""

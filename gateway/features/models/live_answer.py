@@ -1,0 +1,194 @@
+"""An answer that is still being written, as the readers of this process see it."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.features.models.dialects import dialect_of
+from gateway.features.models.dialects.contract import EarlyEnd
+from gateway.features.models.sse_events import with_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.errors import HeadgateError
+    from gateway.features.models.left.unread import AnswerReaders
+    from gateway.features.models.record import Outcome, RequestEntry, ResponseEntry
+    from gateway.features.models.streams import AnswerStreams
+
+DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
+
+
+class WholeResponse(NamedTuple):
+    """A response that is not stored, because it is no stream of events: an error, for example."""
+
+    head: ResponseEntry
+    body: bytes
+
+
+class AnswerReader(Protocol):
+    """A reader that has the events of an answer up to `position`."""
+
+    position: int
+    offset_of: Callable[[int], str]
+
+    def push(self, events: bytes, position: int, /) -> bool:
+        """Take the next events, with ids, up to a position; return False if it has to read them."""
+
+
+class LiveAnswer(ABC):
+    """An answer with readers in this process, whoever writes it.
+
+    `response` is done once the provider's response has begun: with the head that clients get, with
+    the whole response if it is not stored, or with the error.
+    """
+
+    def __init__(self, name: str, request: RequestEntry, streams: AnswerStreams) -> None:
+        self.name = name
+        self.request = request
+        self.streams = streams
+        self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self.position = request.position  # the end of the durable bytes
+        self._latest: Sequence[bytes] = ()  # durable events
+        self._waiting: dict[asyncio.Future[None], AnswerReader | None] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._noted_at = 0.0  # when readers were last notified (loop time)
+        self._silence: asyncio.TimerHandle | None = None  # while there are readers
+        self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
+        self.readers: AnswerReaders | None = None  # where it is stopped once it has none
+        self.frees_key = False  # once it is over, its key begins another answer
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """True when nothing more will be appended."""
+
+    @property
+    @abstractmethod
+    def outcome(self) -> Outcome | None:
+        """The way in which the answer ended; None while that is not known."""
+
+    @abstractmethod
+    def stop(self, failure: EarlyEnd) -> None:
+        """End the call to the provider, and the answer with this failure."""
+
+    def stop_deleted(self, stream_id: int) -> None:  # noqa: B027 - only its writer calls a provider
+        """Stop the call to the provider, since the stream with this id was deleted."""
+
+    async def wait_for_end(self, longest_s: float | None = None) -> None:
+        """Return once the answer is over and does not run any more, or after `longest_s`."""
+        assert self._task is not None, "it is started when it is made"
+        await asyncio.wait([self._task], timeout=longest_s)
+
+    async def wait_for_head(self) -> ResponseEntry | WholeResponse:
+        """Return the head that clients get, or the whole response if it is not stored.
+
+        Raises HeadgateError if the provider gave no response.
+        """
+        return await asyncio.shield(self.response)  # others wait for it, too
+
+    def latest_after(self, position: int) -> Sequence[bytes]:
+        """Return the latest durable events if they begin at `position`, else nothing."""
+        return self._latest if self.position - sum(map(len, self._latest)) == position else ()
+
+    async def wait_beyond(self, position: int, reader: AnswerReader | None = None) -> None:
+        """Return once there are durable bytes after `position`, or the answer is over.
+
+        A `reader` that keeps up is pushed them, and goes on waiting. Return also at each
+        `sse_heartbeat` of silence: the reader sends a comment. Raises HeadgateError if it is not
+        known here how it ends.
+        """
+        if self.position > position or self.is_over:
+            return
+        if self._cut is None:
+            loop = asyncio.get_running_loop()
+            waiting: asyncio.Future[None] = loop.create_future()
+            self._waiting[waiting] = reader
+            if self._silence is None:
+                self._watch_silence(loop.time())
+            try:
+                await waiting
+            finally:
+                self._waiting.pop(waiting, None)
+        position = position if reader is None else reader.position
+        if self._cut is not None and self.position <= position:
+            raise self._cut
+
+    @property
+    def has_readers(self) -> bool:
+        """True while readers that have all durable bytes wait for more."""
+        return bool(self._waiting)
+
+    def _watch_silence(self, since: float) -> None:
+        """Look a heartbeat after `since` (loop time) whether readers have had nothing meanwhile.
+
+        One timer serves all readers and events: one for each event would take a twentieth of all
+        time.
+        """
+        at = since + self._heartbeat_s
+        self._silence = asyncio.get_running_loop().call_at(at, self._end_silence)
+
+    def _end_silence(self) -> None:
+        """Notify the readers after a heartbeat without news, and look again while there are any."""
+        self._silence = None
+        if not self._waiting:
+            return
+        if asyncio.get_running_loop().time() >= self._noted_at + self._heartbeat_s:
+            self.wake_readers()
+        self._watch_silence(self._noted_at)
+
+    @property
+    def _heartbeat_s(self) -> float:
+        return self.streams.route.feeds.source.settings.heartbeat
+
+    def wake_readers(self) -> None:
+        """Let each reader that waits look again what there is."""
+        self._noted_at = asyncio.get_running_loop().time()
+        if self._silence is not None and self.is_over:
+            self._silence.cancel()
+        for waiting in list(self._waiting):
+            self._wake(waiting)
+
+    def _wake(self, waiting: asyncio.Future[None]) -> None:
+        del self._waiting[waiting]
+        if not waiting.done():
+            waiting.set_result(None)
+
+    def _note(self, events: Sequence[bytes], position: int) -> None:
+        """Note durable events that end at `position`, and push them to the readers that wait."""
+        self.position, self._latest = position, events
+        self._noted_at = asyncio.get_running_loop().time()
+        begin, numbered = position - sum(map(len, events)), b""
+        for waiting, reader in list(self._waiting.items()):
+            if reader is not None and reader.position == begin:
+                numbered = numbered or with_ids(events, begin, reader.offset_of)
+                if numbered and reader.push(numbered, position):
+                    continue
+            self._wake(waiting)
+
+    def _note_deleted(self) -> None:
+        """Let the readers of the answer raise an error, since its end cannot be stored."""
+        if not self.request.is_plain:
+            path = self.request.path
+            event = dialect_of(path).failure_event(path, DELETED, self.next_number())
+            self._note([event], self.position + len(event))
+
+    def next_number(self) -> int:
+        """Return the sequence number after that of the last event, if that is in memory."""
+        state = dialect_of(self.request.path).state_of(self.request.path)
+        for event in self._latest:
+            state.add(event)
+        return state.next_number
+
+    def _set_response(self, response: ResponseEntry | WholeResponse) -> None:
+        if not self.response.done():
+            self.response.set_result(response)
+
+    def _refuse(self, refusal: Exception) -> None:
+        if not self.response.done():
+            self.response.set_exception(refusal)
+            self.response.exception()  # nobody may wait for it any more

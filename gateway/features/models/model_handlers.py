@@ -1,0 +1,374 @@
+"""Handle requests below a model route: answers that are stored, and all else passed on."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote
+
+from gateway.access.principal import account_of
+from gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNotOffered
+from gateway.features.models.answer import WrittenAnswer
+from gateway.features.models.dialects.contract import sent_keys
+from gateway.features.models.dialects.responses import CANCELLED, LONGEST_ID
+from gateway.features.models.following import AnswerBody
+from gateway.features.models.live_answer import WholeResponse
+from gateway.features.models.provider.body_choices import choices_in
+from gateway.features.models.provider.contract import (
+    OF_OTHER_ANSWER,
+    AnswerOwner,
+    AnswerRequest,
+    RequestBody,
+    digest_of,
+    owner_of_account,
+    owner_of_keys,
+)
+from gateway.features.models.provider.request_names import (
+    LAST_EVENT_ID,
+    check_depth,
+    last_event_id,
+    named_stream,
+    with_key,
+)
+from gateway.features.models.provider.responses import relayed, relayed_response
+from gateway.features.models.provider.uploads import Upload
+from gateway.features.models.record import ResponseEntry
+from gateway.features.models.retrieval import StoredEvents
+from gateway.protocol.http.header_names import STREAM_FIELD
+from gateway.protocol.http.target import split
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.stepped import in_task
+from gateway.web.held_answers import held_answer
+from gateway.web.requests import request_body, request_head
+from gateway.web.requests.request import exchange_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from multidict import CIMultiDict
+
+    from gateway.features.models.left.unread import AnswerReading
+    from gateway.features.models.provider.client import ProviderResponse
+    from gateway.features.models.route import ModelRoute
+    from gateway.features.models.stored import Answer
+    from gateway.features.models.streams import StreamEnd
+    from gateway.runtime.answer import RouteAnswer
+    from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
+
+UNFORWARDED = frozenset({"CONNECT", "TRACE"})
+_NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
+_REALTIME = "/v1/realtime"  # which is only spoken over a WebSocket
+_PRIVATE = ("Cache-Control", "private, no-store")
+
+
+class ModelHandlers:
+    """The operations below model routes, which `operate` starts."""
+
+    def __init__(self, shared: Context) -> None:
+        self._shared = shared
+
+    def operate(
+        self, request: Request, target: str, route: ModelRoute, _name: str
+    ) -> Coroutine[Any, Any, RouteAnswer | None]:
+        """Return a coroutine of the response, which ends with the right of its client."""
+        if request.method in UNFORWARDED:
+            raise MethodNotAllowed(f"{request.method} is not passed on")
+        request_head.refuse_websocket(request)
+        request.end_with_fin()
+        return held_answer(request, self._shared, self._answered(request, target, route))
+
+    def _answered(
+        self, request: Request, target: str, route: ModelRoute
+    ) -> Coroutine[Any, Any, RouteAnswer]:
+        below = target.removeprefix(route.prefix)
+        path = split(below)[0]
+        if request.method == "POST" and path.endswith(route.dialect.answer_ends):
+            return self._answer(request, below, route)
+        if request.method == "GET" and path.endswith(_REALTIME):
+            raise WebSocketNotOffered
+        if request.method == "POST":
+            _refuse_names(request, below, route)
+        request.limit_grace(0.0)
+        if (named := _retrieved(path, route)) is not None:
+            return self._by_id(request, below, route, *named)
+        return self._pass_on(request, below, route)
+
+    async def _by_id(
+        self, request: Request, target: str, route: ModelRoute, response_id: str, action: str
+    ) -> RouteAnswer:
+        """Return a stored answer, cancel it or delete it; pass on what is not stored here."""
+        await in_task()
+        answer = await route.answers.retrieve(_caller(request, route), response_id)
+        if answer is None:
+            return await self._pass_on(request, target, route)
+        body = b""
+        if request.has_body:
+            body = await request_body.whole(request, self._shared, may_be_coded=True)
+        stored = await self._of_stored(request, target, route, answer, action)
+        return stored or await self._pass_on(request, target, route, body)
+
+    async def _of_stored(
+        self, request: Request, target: str, route: ModelRoute, answer: Answer, action: str
+    ) -> RouteAnswer | None:
+        """Return the response to a request for a stored answer; None if it is to be passed on."""
+        match request.method, action:
+            case "GET", "":
+                query = parse_qs(split(target)[1])
+                if query.get("stream") == ["true"]:
+                    return await self._replayed(request, route, answer, query)
+                return await self._state(route, answer)
+            case "POST", "cancel":
+                answer.stop(CANCELLED)
+                await answer.wait_for_end()
+                if not answer.request.in_background:  # else it goes on without its connection
+                    return await self._state(route, answer)
+            case "DELETE", "":
+                if answer.request.is_in_named_stream:
+                    raise MethodNotAllowed("other answers are in the stream: delete it as a whole")
+                await route.answers.stored.delete(answer.name)
+            case _:
+                pass
+        return None
+
+    async def _replayed(
+        self,
+        request: Request,
+        route: ModelRoute,
+        answer: Answer,
+        query: dict[str, list[str]],
+    ) -> RouteAnswer:
+        """Return the events of an answer behind the one with the number `starting_after`."""
+        after = query.get("starting_after", [])
+        if after and (len(after) > 1 or _NUMBER.fullmatch(after[0]) is None):
+            raise BadRequest("starting_after must be the sequence number of an event, once")
+        position = answer.request.position
+        if after:
+            events = StoredEvents(answer, route.streams, await _end(route, answer))
+            position = await events.position_after(int(after[0]))
+        head = await answer.wait_for_head()
+        assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
+        fields = [it for it in head.fields if it[0].lower() != "cache-control"]
+        private = ResponseEntry(head.status, (*fields, _PRIVATE))
+        reading = _begin_reading(request, answer)
+        return await self._followed(request, route, answer, private, position, reading)
+
+    @staticmethod
+    async def _state(route: ModelRoute, answer: Answer) -> RouteAnswer | None:
+        """Return the response object of an answer as it is now; None if it has none yet."""
+        if answer.outcome == "unknown":
+            return None  # the provider may know it
+        events = StoredEvents(answer, route.streams, await _end(route, answer))
+        state = await events.response_object()
+        if state is None:
+            return None
+        head = ResponseEntry(HTTPStatus.OK, (("Content-Type", "application/json"), _PRIVATE))
+        return relayed(head, (), state, len(state))
+
+    async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
+        """Return the answer of a model that is stored; pass others on."""
+        still_admitted = exchange_of(request).check_admission
+        shared, turns = self._shared, route.streams.route.table.turns
+        sent = await request_body.whole(request, shared, still_admitted, may_be_coded=True)
+        uncoded = await request_body.without_coding(request, sent, shared.limits, turns)
+        wanted = choices_in(uncoded)
+        stream, target = named_stream(request.headers, target)
+        check_depth(wanted, stream, request.headers)
+        if not wanted.stream and not route.settings.whole:
+            del uncoded
+            request.limit_grace(0.0)
+            return await self._pass_on_answer(request, target, route, sent)
+        await in_task()
+        prompt = uncoded if route.settings.store_prompts else None
+        body = RequestBody(sent, digest_of(target, uncoded), prompt)
+        del uncoded, prompt  # which no frame holds until the answer ends
+        asked = AnswerRequest(
+            _owner(request, route),
+            None,
+            split(target)[0],
+            target,
+            route.upstream.fields(request.headers, is_stored=True),
+            body,
+            wanted.model,
+            wanted.background,
+            stream if wanted.stream else None,
+            account_of(exchange_of(request).principal),
+            self._address(request, route),
+            is_whole=not wanted.stream,
+            last_event_id=last_event_id(request.headers) if wanted.stream else None,
+        )
+        answer = await route.answers.answer_to(with_key(asked, request.headers))
+        del asked, body, sent
+        reading = _begin_reading(request, answer)
+        head = await answer.wait_for_head()
+        if isinstance(head, WholeResponse):
+            return relayed(head.head, (), head.body, len(head.body))
+        if answer.request.is_whole:
+            events = StoredEvents(answer, route.streams, await _end(route, answer))
+            response = await events.whole()
+            return relayed(head, [_stream_url(request, route, answer)], response, len(response))
+        position = answer.request.position
+        return await self._followed(request, route, answer, head, position, reading)
+
+    async def _followed(
+        self,
+        request: Request,
+        route: ModelRoute,
+        answer: Answer,
+        head: ResponseEntry,
+        position: int,
+        reading: AnswerReading | None,
+    ) -> RouteAnswer:
+        """Return the response that follows an answer, from Last-Event-ID on if that is given.
+
+        It ends with its client; the answer goes on.
+        """
+        request.limit_grace(0.0)
+        end = await _end(route, answer)
+        begin = answer.request.position
+        if last := last_event_id(request.headers):
+            position = parse_offset(last, LAST_EVENT_ID).position
+            if not begin <= position <= answer.position or end.offset_of(position) != last:
+                raise StreamGone(OF_OTHER_ANSWER)
+        next_offset = "Stream-Next-Offset", end.offset_of(position)
+        added = _stream_url(request, route, answer), next_offset
+        longest_s = route.settings.max_response
+        # The first reader gets what the provider sends.
+        is_first = isinstance(answer, WrittenAnswer) and answer.counts.add_reader() == 1
+        body = AnswerBody(
+            answer,
+            route.streams,
+            position,
+            end.offset_of,
+            longest_s,
+            is_folded=position == begin and not is_first,
+            reading=reading,
+        )
+        return relayed(head, added, body, None)
+
+    def _address(self, request: Request, route: ModelRoute) -> str:
+        """Return the address that counts until the provider has accepted a caller's own key.
+
+        Return "" for callers with a principal, and where all use the key of the route.
+        """
+        if route.key or exchange_of(request).principal is not None:
+            return ""
+        return self._shared.quotas.counts_as(request.transport, request.headers) or "gone"
+
+    async def _pass_on_answer(
+        self, request: Request, target: str, route: ModelRoute, body: bytes
+    ) -> RouteAnswer:
+        """Return the response with an answer that is not stored."""
+        fields = route.upstream.fields(request.headers)
+
+        async def call() -> ProviderResponse:
+            return (await route.upstream.call(target, fields, body)).response
+
+        return await self._in_place(request, route, call)
+
+    async def _pass_on(
+        self, request: Request, target: str, route: ModelRoute, body: bytes | None = None
+    ) -> RouteAnswer:
+        """Return the provider's response to a request that is passed on, as its body, as it comes.
+
+        The body may have been received already.
+        """
+        fields = route.upstream.fields(request.headers)
+        sent: bytes | Upload | None = body
+        if body is None and request.has_body:
+            sent = self._upload(request, fields)
+
+        async def call() -> ProviderResponse:
+            return await route.upstream.request(request.method, target, fields, sent or None)
+
+        if isinstance(sent, Upload):
+            return await self._in_place(request, route, call)
+        await in_task()
+        return relayed_response(await call())
+
+    def _upload(self, request: Request, fields: CIMultiDict[str]) -> bytes | Upload:
+        """Return a body that is sent on, whole if it has come already. Raises BodyTooLarge."""
+        if (whole := request_body.at_hand(request)) is not None:
+            return whole
+        if request.content_length is not None:
+            self._shared.limits.check_passed(request.content_length)
+            fields["Content-Length"] = str(request.content_length)
+        return Upload(request_body.passed_parts(request, self._shared))
+
+    async def _in_place(
+        self,
+        request: Request,
+        route: ModelRoute,
+        call: Callable[[], Awaitable[ProviderResponse]],
+    ) -> RouteAnswer:
+        """Return the response to a call, which has a place among the answers until its end."""
+        owner, places = _owner(request, route), route.answers.places
+        await in_task()
+        with places.acquired(owner, self._address(request, route)) as place:
+            response = await call()
+        places.note_status(place, response.status)
+        return relayed_response(response, partial(places.release, place))
+
+
+def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
+    """Raise BadRequest if a request names a stream where none is written.
+
+    Fields that an agent sends with every request are ignored: its prefix, and an Idempotency-Key,
+    which may be the SDK's own.
+    """
+    if any(f"{end}/" in split(below)[0] for end in route.dialect.answer_ends):
+        return
+    if named_stream(request.headers, below)[0] is not None:
+        raise BadRequest(
+            f"no answers are stored at this path: send the request without {STREAM_FIELD}"
+        )
+
+
+def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
+    """Return the id and the action in the path of a retrieved answer; None if it is none."""
+    end = route.dialect.retrieved_end
+    if end is None or f"{end}/" not in path:
+        return None
+    response_id, _, action = path.partition(f"{end}/")[2].partition("/")
+    return unquote(response_id)[: LONGEST_ID + 1], action
+
+
+async def _end(route: ModelRoute, answer: Answer) -> StreamEnd:
+    """Return the end of an answer's stream, which is used now. Raises StreamGone."""
+    await route.streams.touch(answer.name)
+    end = await route.streams.end(answer.name)
+    if end is None:
+        raise StreamGone("the stream of the answer was deleted")
+    return end
+
+
+def _stream_url(request: Request, route: ModelRoute, answer: Answer) -> tuple[str, str]:
+    """Return the field that tells clients where an answer is read."""
+    return "Stream-URL", f"{request_head.base_url(request)}{route.streams.path(answer.name)}"
+
+
+def _owner(request: Request, route: ModelRoute) -> bytes:
+    """Return whose answer it is: a principal's, or that of the provider's key; else b""."""
+    principal = exchange_of(request).principal
+    if principal is not None:
+        return owner_of_account(principal.account)
+    return b"" if route.key else owner_of_keys(sent_keys(request.headers))
+
+
+def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
+    """Return who asks for a stored answer, whose rest may have to be retrieved."""
+    fields = route.upstream.fields(request.headers, is_stored=True)
+    account = account_of(exchange_of(request).principal)
+    return AnswerOwner(_owner(request, route), fields, account)
+
+
+def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:
+    """Count a request that reads an answer from now on, if that is stopped without readers."""
+    if not isinstance(answer, WrittenAnswer) or answer.readers is None:
+        return None
+    reading = answer.readers.begin()
+    request.call_at_end(reading.end)
+    request.limit_grace(0.0)
+    return reading

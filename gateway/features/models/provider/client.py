@@ -1,0 +1,344 @@
+"""The client of a route's provider: its servers, its key and its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import weakref
+from contextlib import nullcontext
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+from aiohttp import (
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    hdrs,
+)
+from yarl import URL
+
+from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
+from gateway.features.models.provider.refusals import may_be_repeated, pause_s
+from gateway.features.models.provider.uploads import Upload
+from gateway.origin.connections import READING
+from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
+from gateway.origin.unreachable import why_unreachable
+from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
+from gateway.protocol.http.header_names import PROVIDER_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from aiohttp import StreamReader
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.errors import HeadgateError
+
+# Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
+KEY_FIELDS = frozenset({"authorization", *map(str.lower, PROVIDER_KEYS)})
+# A position in a stream here, and fields that tell where the client is.
+_NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {"last-event-id", "origin", "referer"}
+_NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
+_CONNECT_S = 10.0
+
+
+def _connector() -> TCPConnector:
+    return TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)  # answers are bounded
+
+
+class ProviderResponse(ClientResponse):
+    """A response that has the longest wait for its next part.
+
+    aiohttp's own timeout for reads belongs to the connection, and may still run when the next
+    request is sent on that: `resume_reading` starts it after the end of a long answer.
+    """
+
+    read_timeout_s: float | None = None
+
+
+class ServedResponse(NamedTuple):
+    """A provider's response, and the URL of the server that gave it."""
+
+    response: ProviderResponse
+    server: str
+
+
+class ProviderClient:
+    """The provider's servers: the first that can be reached gets each request."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        key_fields: Mapping[str, str],
+        *,
+        head_timeout_s: float,
+        read_timeout_s: float,
+        retries: int = 0,
+        connect: Callable[[], TCPConnector] = _connector,
+    ) -> None:
+        """Send `key_fields` in place of the client's key; without any, the client's is sent.
+
+        Requests for answers that are refused by all servers are sent `retries` times again.
+        `connect` makes the connections.
+        """
+        self._connect = connect
+        self.urls = urls
+        self._key_fields = key_fields
+        self.has_key = bool(key_fields)
+        self._head_timeout_s = head_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._retries = retries
+        self._session: ClientSession | None = None
+        self.repeated_requests = 0  # to another server, or to all of them again
+        self.resumed_responses = 0
+
+    def open(self) -> None:
+        """Prepare connections on the running loop."""
+        self._session = ClientSession(
+            connector=self._connect(),
+            cookie_jar=DummyCookieJar(),
+            trust_env=False,
+            skip_auto_headers=_NOT_ADDED,
+            timeout=ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            read_bufsize=1 << 16,
+            response_class=ProviderResponse,
+            **READING,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def fields(self, headers: MultiMapping[str], *, is_stored: bool = False) -> CIMultiDict[str]:
+        """Return the header fields of a request for the provider.
+
+        An answer that `is_stored` must come without compression. Raises BadRequest.
+        """
+        drop = _NOT_FOR_PROVIDERS | (KEY_FIELDS if self._key_fields else frozenset())
+        fields = outgoing_fields(headers, drop)
+        check_text(fields)
+        fields.extend(self._key_fields)
+        if is_stored:
+            fields["Accept-Encoding"] = "identity"
+        return fields
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        fields: MultiMapping[str],
+        body: bytes | Upload | None,
+    ) -> ProviderResponse:
+        """Send a request, and return the response once its head has come.
+
+        Another server is tried only where nothing was sent to the first. Raises OriginUnreachable,
+        OriginTimeout, OriginBroken, or what has ended the body of an Upload.
+        """
+        for url in self.urls[:-1]:
+            try:
+                return await self.send(url, method, target, fields, body)
+            except OriginUnreachable:
+                self.repeated_requests += 1
+        return await self.send(self.urls[-1], method, target, fields, body)
+
+    async def call(self, target: str, fields: MultiMapping[str], body: bytes) -> ServedResponse:
+        """Request an answer, and return the response once its head has come.
+
+        The next server is called where one cannot be reached or refuses the request. A request
+        whose response broke off is never sent again: its answer may have been paid for. Raises
+        OriginUnreachable if no server can be reached, OriginTimeout, OriginBroken.
+        """
+        for failures in range(self._retries):
+            served = await self._call_each(target, fields, body)
+            headers = None
+            if isinstance(served, ServedResponse):
+                headers = served.response.headers
+                if not may_be_repeated(served.response.status, headers):
+                    return served
+            pause = pause_s(headers, failures, random.random())  # noqa: S311 - spreads the calls
+            if isinstance(served, ServedResponse):
+                if pause is None:
+                    return served
+                served.response.close()
+            await asyncio.sleep(pause or 0.0)
+            self.repeated_requests += 1
+        served = await self._call_each(target, fields, body)
+        if isinstance(served, OriginUnreachable):
+            raise served
+        return served
+
+    async def _call_each(
+        self, target: str, fields: MultiMapping[str], body: bytes
+    ) -> ServedResponse | OriginUnreachable:
+        """Return the response of the first server that does not refuse, or else the last refusal.
+
+        If no server can be reached, return the error that says why.
+        """
+        refusal: ServedResponse | None = None
+        reasons = []
+        for url in self.urls:
+            self.repeated_requests += url is not self.urls[0]
+            try:
+                response = await self.send(url, "POST", target, fields, body)
+            except OriginUnreachable as error:
+                reasons.append(error.detail)
+                continue
+            except BaseException:
+                if refusal is not None:
+                    refusal.response.close()
+                raise
+            if refusal is not None:
+                refusal.response.close()
+            refusal = ServedResponse(response, url)
+            if not may_be_repeated(response.status, response.headers):
+                break
+        return refusal or OriginUnreachable("; ".join(reasons))
+
+    async def send(
+        self,
+        url: str,
+        method: str,
+        target: str,
+        fields: MultiMapping[str],
+        body: bytes | Upload | None,
+    ) -> ProviderResponse:
+        """Send a request to one server, and return the response once its head has come.
+
+        Raises OriginUnreachable, OriginTimeout, OriginBroken, or DestinationRefused where its
+        address may not be connected to.
+        """
+        assert self._session is not None, "it is opened at the start"
+        whole, wait_s = f"{url}{target}", self._head_timeout_s
+        upload = body if isinstance(body, Upload) else None
+        try:
+            async with asyncio.timeout(wait_s) as clock:
+                with nullcontext() if upload is None else upload.timed_by(clock):
+                    response = await self._session.request(
+                        method,
+                        URL(whole, encoded=True) if whole.isascii() else whole,
+                        headers=fields,
+                        data=body if upload is None else upload.parts(wait_s),
+                        allow_redirects=False,
+                    )
+        except TimeoutError as error:
+            sentence = f"{url} did not answer within {wait_s:g} s"
+            raise OriginTimeout(sentence) from error
+        except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
+            if (refusal := refusal_in(error)) is not None:
+                raise refusal from error
+            why = why_unreachable(error, wait_s)
+            raise OriginUnreachable(f"{url} {why}") from error
+        except aiohttp.ClientError as error:
+            if upload is not None and upload.error is not None:
+                raise upload.error from None
+            raise OriginBroken(f"{url} broke off before it answered") from error
+        if response.status < HTTPStatus.OK:  # 101, or no status at all: what follows is no response
+            response.close()
+            raise OriginBroken(f"{url} answered with the status {response.status}")
+        assert isinstance(response, ProviderResponse), "of this session"
+        response.read_timeout_s = self._read_timeout_s
+        if upload is not None:  # whose rest may still come
+            upload.on_error = response.close
+        return response
+
+
+class ProvidedBody:
+    """The body of a provider's response, which is passed on while it comes."""
+
+    def __init__(
+        self, response: ProviderResponse, on_end: Callable[[], None] | None = None
+    ) -> None:
+        """Call `on_end` once, when all parts have come or nobody wants them any more."""
+        self._response = response
+        # Also for a client that leaves before the first part.
+        self._notify_end = weakref.finalize(self, on_end or _nothing)
+        self._notify_end.atexit = False
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the parts. Raises OriginTimeout or OriginBroken when they end too early."""
+        try:
+            async for part in body_parts(self._response):
+                yield part
+        finally:
+            self._notify_end()
+
+    def release(self) -> None:
+        """Give up the rest of the body."""
+        self._response.close()
+        self._notify_end()
+
+
+def _nothing() -> None:
+    """Do nothing: nobody waits for the end."""
+
+
+async def body_parts(response: ProviderResponse) -> AsyncIterator[bytes]:
+    """Yield the parts of a body as they come, and then close the response.
+
+    Raises OriginTimeout or OriginBroken when they end too early, behind all that has come.
+    """
+    broken: Exception | None = None
+    watch = _ReadWatch(response)
+    try:
+        try:
+            while part := await response.content.readany():
+                watch.since = None
+                yield part
+                watch.since = watch.time()
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+            broken = error
+        if broken is not None:
+            if part := unread(response.content):
+                yield part
+            raise _failure(broken) from broken
+    finally:
+        watch.end()
+        response.close()
+
+
+class _ReadWatch:
+    """The time-out of all waits for parts of a body.
+
+    One timer serves them all: one for each part would take a twentieth of all time.
+    """
+
+    def __init__(self, response: ProviderResponse) -> None:
+        loop = asyncio.get_running_loop()
+        self.time = loop.time
+        self.since: float | None = loop.time()  # when the wait began; None while there is none
+        self._response = response
+        self._timer: asyncio.TimerHandle | None = None
+        self._look()
+
+    def _look(self) -> None:
+        """End a wait that is too long, or look again when it may be."""
+        longest_s, now = self._response.read_timeout_s, self.time()
+        if longest_s is None:
+            return
+        due = (now if self.since is None else self.since) + longest_s
+        if due <= now:
+            self._response.content.set_exception(TimeoutError())
+        else:
+            self._timer = asyncio.get_running_loop().call_at(due, self._look)
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def unread(content: StreamReader) -> bytes:
+    """Return what has come of a body that is broken, which its reader refuses to give."""
+    content.set_exception(None)  # type: ignore[arg-type]
+    return content.read_nowait()
+
+
+def _failure(broken: Exception) -> HeadgateError:
+    if isinstance(broken, TimeoutError):
+        return OriginTimeout("the provider stopped in the middle of its answer")
+    return OriginBroken("the connection to the provider broke off")

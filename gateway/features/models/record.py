@@ -1,0 +1,307 @@
+"""The record beside a stream of answers: a JSON stream with requests, responses and ends.
+
+A later request with the same `Idempotency-Key` finds the answer by its record, also after a
+restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from codecs import getincrementaldecoder
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from gateway.errors import BadRequest, RecordDamaged
+from gateway.features.models.dialects.contract import TokenUsage
+from gateway.protocol.bodies.content import (
+    DEFAULT_CONTENT_TYPE,
+    EVENTS_TYPE,
+    JSON_TYPE,
+    long_value,
+)
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.bodies.utf8 import NOT_JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from gateway.features.models.dialects.contract import EarlyEnd
+    from gateway.features.models.streams import AnswerStreams
+
+Outcome: TypeAlias = Literal["complete", "failed", "aborted", "left", "unknown"]
+CONTENT_TYPE = JSON_TYPE
+_PROMPTS, _RECORD = BESIDE = "/prompts", "/record"  # behind the name of the answer's stream
+# Of streams with an answer that does not stream. Streams of JSON would have its parts.
+WHOLE_BODY = DEFAULT_CONTENT_TYPE
+
+
+class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
+    """The request: `digest` is of its path and body, and `began_at` is in epoch seconds.
+
+    An answer `in_background` goes on at the provider when its connection ends; one that `is_whole`
+    does not stream, and is stored once it is complete; one that `is_plain` has any bytes, which are
+    stored as they come, and its `path` is the URL of its host. It begins at a `position` of its
+    stream. An `owner` and a `key` are recorded for a named stream only, which stays open for more
+    answers: digests of the owner and of the Idempotency-Key, which only that owner can compute. In
+    a log of several gateways, the `writer` is the one that has begun the answer.
+    """
+
+    path: str
+    digest: str
+    model: str | None
+    began_at: float
+    in_background: bool = False
+    is_whole: bool = False
+    position: int = 0
+    owner: str | None = None
+    key: str | None = None
+    is_plain: bool = False
+    writer: str | UnsetType = UNSET
+    route: str | UnsetType = UNSET  # the prefix of the one that retrieves a background answer
+    version: str | UnsetType = UNSET  # a part of the query that retrieves a background answer
+
+    @property
+    def is_in_named_stream(self) -> bool:
+        """True if more answers may follow in the stream."""
+        return self.owner is not None
+
+
+class ResponseEntry(msgspec.Struct, frozen=True, tag="response", tag_field="entry"):
+    """The head of the provider's response, as clients get it."""
+
+    status: int
+    fields: tuple[tuple[str, str], ...]
+
+
+class StopEntry(msgspec.Struct, frozen=True, tag="stop", tag_field="entry"):
+    """The request of another gateway that the answer at a `position` be ended with this failure."""
+
+    position: int
+    code: str
+    sentence: str
+
+
+class WaitEntry(msgspec.Struct, frozen=True, tag="wait", tag_field="entry"):
+    """The note that a background answer waits for its rest, from a `position` of its stream on.
+
+    Unless it is retrieved `until` then (epoch seconds), its end is not known.
+    """
+
+    position: int
+    until: float
+
+
+class ResumeEntry(msgspec.Struct, frozen=True, tag="resume", tag_field="entry"):
+    """The claim of another `writer` to go on with a background answer."""
+
+    writer: str
+
+
+class UnstoredResponse(msgspec.Struct, frozen=True):
+    """The response or the error that all who wait for the answer get, and that is not stored."""
+
+    head: ResponseEntry | None = None
+    body: bytes = b""
+    code: str | None = None
+    detail: str = ""
+
+
+class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
+    """The end of the answer at a `position` of its stream, and when, in epoch seconds.
+
+    `reason` says why the answer is not complete. A `refusal` is for those who wait at other
+    gateways, in a log of several. An answer that `frees_key` is joined by no request after its
+    end: the provider ended it without the last event, or began it with an error.
+    """
+
+    outcome: Outcome
+    ended_at: float
+    usage: TokenUsage
+    position: int
+    reason: str | None = None
+    refusal: UnstoredResponse | UnsetType = UNSET
+    frees_key: bool | UnsetType = UNSET
+
+
+class PartingEvent(msgspec.Struct, frozen=True):
+    """The data of the event behind an answer in a named stream."""
+
+    outcome: Outcome
+    usage: TokenUsage
+    reason: str | None
+
+
+Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry | StopEntry | WaitEntry | ResumeEntry
+
+
+class AnswerRecord(msgspec.Struct):
+    """The entries of one answer; `response` and `end` are None until they are appended.
+
+    `request.writer` is the gateway that wrote last; `resumptions` counts the gateways that
+    continued the answer.
+    """
+
+    request: RequestEntry
+    response: ResponseEntry | None = None
+    end: EndEntry | None = None
+    waits: WaitEntry | None = None
+    resumptions: int = 0
+
+
+class StreamRecord(NamedTuple):
+    """The record of a stream's answers, in order, and the id of the record's stream, if any.
+
+    It was read up to `position`.
+    """
+
+    answers: list[AnswerRecord]
+    stream_id: int | None
+    position: int = 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if the last answer lacks its end."""
+        return bool(self.answers) and self.answers[-1].end is None
+
+
+_entries = msgspec.json.Decoder(list[Entry])
+_parting = msgspec.json.Decoder(PartingEvent)
+PARTING_NAME = b"headgate.end"
+_PARTING = b"event: %b\ndata: " % PARTING_NAME
+
+
+def content_type_of(request: RequestEntry) -> str:
+    """Return the content type of the stream with the answer to a request."""
+    return WHOLE_BODY if request.is_whole or request.is_plain else EVENTS_TYPE
+
+
+def record_name(name: str) -> str:
+    """Return the name of the record's stream, for the name of the answer's."""
+    return f"{name}{_RECORD}"
+
+
+def prompts_name(name: str) -> str:
+    """Return the name of the stream with the bodies of requests, for the name of the answer's."""
+    return f"{name}{_PROMPTS}"
+
+
+class NamedPlace(NamedTuple):
+    """The name of a stream, and the digests of its owner and of the request's key, if any."""
+
+    name: str
+    owner: str
+    key: str | None
+
+
+def owner_digest(owner: bytes, message: str) -> str:
+    """Return a digest that only who knows `owner` can compute."""
+    return hmac.new(owner, message.encode(), hashlib.sha256).hexdigest()[:40]
+
+
+async def delete_beside(streams: AnswerStreams, name: str, record_id: int | None = None) -> None:
+    """Delete the streams beside that of an answer, if they are there.
+
+    With the id of a record only where that is the present one. Raises HeadgateError.
+    """
+    if record_id is not None:
+        end = await streams.end(record_name(name))
+        if end is not None and end.stream_id != record_id:
+            return
+    await streams.delete(prompts_name(name))
+    await streams.delete(record_name(name), record_id)
+
+
+def prompt_of(request: RequestEntry, body: bytes) -> Generator[None, None, bytes]:
+    """Return the entry with the body of a request, for the prompts, step by step.
+
+    The body is in it as it was sent, or as a text if it is not JSON that readers can decode.
+    """
+    entry = BytesIO()  # which gives out what was written without copying it once more
+    entry.write(b'{"position":%d,"body":' % request.position)
+    try:
+        entry.write((yield from long_value(body, "the body")))
+    except BadRequest:
+        entry.write(b'"')
+        decoder = getincrementaldecoder("utf-8")("replace")
+        for at in range(0, len(body) + 1, SLICE_BYTES):
+            text = decoder.decode(body[at : at + SLICE_BYTES], at + SLICE_BYTES > len(body))
+            entry.write(msgspec.json.encode(text)[1:-1])
+            yield
+        entry.write(b'"')
+    entry.write(b"}")
+    return entry.getvalue()
+
+
+def encoded(entry: Entry) -> bytes:
+    """Return an entry as the body of an append."""
+    return msgspec.json.encode(entry)
+
+
+async def read_record(streams: AnswerStreams, name: str) -> StreamRecord:
+    """Return what is recorded of the answers in a stream. Raises HeadgateError."""
+    answers: list[AnswerRecord] = []
+    read_to = 0
+    end = await streams.end(record_name(name))
+    async for data, position in streams.chunks(record_name(name), 0, end):
+        read_to = position
+        for entry in decoded(data):
+            match entry:
+                case RequestEntry():
+                    answers.append(AnswerRecord(entry))
+                case ResponseEntry() if answers:
+                    answers[-1].response = entry
+                case EndEntry() if answers:
+                    answers[-1].end = entry
+                case WaitEntry() if answers:
+                    answers[-1].waits = entry
+                case ResumeEntry(writer) if answers:
+                    answers[-1].request = replace(answers[-1].request, writer=writer)
+                    answers[-1].resumptions += 1
+                case _:
+                    pass
+    return StreamRecord(answers, None if end is None else end.stream_id, read_to)
+
+
+def decoded(data: bytes) -> list[Entry]:
+    """Return the entries in the data of a read. Raises RecordDamaged."""
+    try:
+        return _entries.decode(data)
+    except NOT_JSON as error:
+        raise RecordDamaged(
+            "the record beside the stream was not written by this server"
+        ) from error
+
+
+def parting(
+    request: RequestEntry, outcome: Outcome, usage: TokenUsage, failure: EarlyEnd | None
+) -> list[bytes]:
+    """Return the event that parts an answer in a named stream from the next one, in a list.
+
+    Streams of one answer have none: they are closed.
+    """
+    if not request.is_in_named_stream:
+        return []
+    event = PartingEvent(outcome, usage, None if failure is None else failure.sentence)
+    return [b"%b%b\n\n" % (_PARTING, msgspec.json.encode(event))]
+
+
+def parting_in(events: bytes) -> int:
+    """Return where the first parting event begins, or the length of the events."""
+    found = events.find(_PARTING)
+    return len(events) if found < 0 else found
+
+
+def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:
+    """Return the parting event with which `events` end, and its length; None if there is none."""
+    begin = events.rfind(_PARTING)
+    if begin < 0:
+        return None
+    try:
+        return _parting.decode(events[begin + len(_PARTING) :]), len(events) - begin
+    except NOT_JSON:
+        return None

@@ -1,0 +1,109 @@
+"""Answers retrieved by the id that their provider gave them, from the log alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import BadRequest
+from gateway.features.models.dialects.responses import ResponseState, sequence_number
+from gateway.features.models.record import CONTENT_TYPE, owner_digest
+from gateway.features.models.sse_events import events_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.features.models.stored import Answer
+    from gateway.features.models.streams import AnswerStreams, StreamEnd
+
+
+class IndexedAnswer(msgspec.Struct, frozen=True):
+    """The answer that has an id: its stream, and where it begins there."""
+
+    name: str
+    position: int
+
+
+_indexed = msgspec.json.Decoder(list[IndexedAnswer])
+
+
+class AnswerIndex:
+    """The places of answers by the ids of their responses: a small stream for each id.
+
+    Only the owner of an answer can compute its name.
+    """
+
+    def __init__(self, prefix: str, streams: AnswerStreams) -> None:
+        self._prefix = prefix
+        self._streams = streams
+
+    def _stream(self, owner: bytes, response_id: str) -> str:
+        digest = owner_digest(owner, f"{self._prefix}\nresponse\n{response_id}")
+        return f"responses/{digest}"
+
+    async def add(self, owner: bytes, response_id: str, answer: IndexedAnswer) -> None:
+        """Store where the latest answer with this id is. Raises HeadgateError."""
+        stream = self._stream(owner, response_id)
+        await self._streams.replace(stream, CONTENT_TYPE, msgspec.json.encode(answer))
+
+    async def find(self, owner: bytes, response_id: str) -> IndexedAnswer | None:
+        """Return where the answer with this id is, or None. Raises HeadgateError."""
+        stream = self._stream(owner, response_id)
+        async for data, _ in self._streams.chunks(stream, 0, await self._streams.end(stream)):
+            return _indexed.decode(data)[0]
+        return None
+
+
+class StoredEvents:
+    """The durable events of an answer, read from its log."""
+
+    def __init__(self, answer: Answer, streams: AnswerStreams, end: StreamEnd) -> None:
+        """Read them in a stream whose end is or was `end`."""
+        self._answer = answer
+        self._streams = streams
+        self._offset_of = end.offset_of
+
+    async def whole(self) -> bytes:
+        """Return all bytes: the body of an answer that does not stream."""
+        return b"".join([part async for part in self._read()])
+
+    async def _read(self) -> AsyncIterator[bytes]:
+        position, end = self._answer.request.position, self._answer.position
+        while position < end:
+            data = await self._streams.read(self._answer.name, self._offset_of(position))
+            data = data[: end - position]
+            position += len(data)
+            yield data
+            await asyncio.sleep(0)  # the log may be in memory, and others want their turn
+
+    async def _parts(self) -> AsyncIterator[list[bytes]]:
+        """Yield the events, those of one read together."""
+        async for data in self._read():
+            yield [*events_of(data)]  # reads end after whole events
+
+    async def position_after(self, number: int) -> int:
+        """Return the position behind the event with a sequence number.
+
+        An event without a number has the one after its predecessor's. Raises BadRequest if there
+        is no such event yet.
+        """
+        position, latest = self._answer.request.position, -1
+        async for events in self._parts():
+            for event in events:
+                found = sequence_number(event, latest + 1)
+                if found is not None and found > number:
+                    return position
+                latest = latest if found is None else found
+                position += len(event)
+        if latest < number:
+            raise BadRequest(f"starting_after is {number}, and the last event so far has {latest}")
+        return position
+
+    async def response_object(self) -> bytes | None:
+        """Return the response object as JSON, as the events leave it; None if no event has one."""
+        state = ResponseState()
+        async for events in self._parts():
+            state.add(b"".join(events))
+        return None if state.response is None else msgspec.json.encode(state.response)

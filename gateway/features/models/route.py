@@ -1,0 +1,103 @@
+"""The route to a model provider: its parts, as the listener and the process use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.errors import BadRequest
+from gateway.features.models.answer_route import AnswerRoute
+from gateway.features.models.counts import metrics
+from gateway.features.models.dialects import DIALECTS
+from gateway.features.models.guard import ModelGuard, page_fields
+from gateway.features.models.provider.calls import AnswerProvider
+from gateway.features.models.provider.client import ProviderClient
+from gateway.features.models.provider.responses import with_sdk_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from multidict import MultiMapping
+
+    from gateway.errors import HeadgateError
+    from gateway.features.models.running import RunningAnswers
+    from gateway.hosted.route import HostedRoute
+    from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import RouteAccess
+    from gateway.settings import ModelSettings
+    from gateway.telemetry.metrics import Sample
+
+
+class ModelRoute(AnswerRoute):
+    """A provider below a prefix."""
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        key: str,
+        streams: HostedRoute,
+        running: RunningAnswers,
+        shared: Context,
+        access: RouteAccess,
+    ) -> None:
+        """Call the provider with `key`, or with those of the callers if it is empty."""
+        self.settings = settings
+        self.dialect = DIALECTS[settings.dialect]
+        self.key = key
+        self.page_fields = page_fields(has_own_key=bool(key))
+        self.upstream = ProviderClient(
+            settings.upstreams,
+            self.dialect.key_fields(key) if key else {},
+            head_timeout_s=settings.head_timeout,
+            read_timeout_s=settings.read_timeout,
+            retries=settings.retries,
+        )
+        provider = AnswerProvider(
+            settings.prefix,
+            self.dialect,
+            self.upstream,
+            settings.max_answer_size,
+            settings.resume,
+            settings.leave,
+        )
+        super().__init__(settings, provider, streams, running, shared, access)
+
+    @override
+    def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:
+        """Return whether a request has a token where callers of a model send it."""
+        guard = self.access.guard
+        return isinstance(guard, ModelGuard) and guard.sent_token(headers) is not None
+
+    @override
+    def checked(self, name: str) -> str:
+        """Return the path below the prefix, whatever it is: the provider judges it."""
+        return name
+
+    @override
+    def parse(self, target: str) -> Read:
+        raise BadRequest("there are no streams below a model's prefix")
+
+    @override
+    def error_response(self, error: HeadgateError, problem: Response) -> Response:
+        return with_sdk_error(problem)
+
+    @override
+    def samples(self) -> Iterator[Sample]:
+        """Yield the metrics of the route, its answers and its provider."""
+        yield from super().samples()
+        yield from metrics.provider_samples(self.prefix, self.upstream)
+
+    @override
+    async def open(self) -> None:
+        """Prepare to call the provider, and end what an earlier process has left."""
+        self.upstream.open()
+        await super().open()
+
+    @override
+    async def close(self) -> None:
+        """End what still runs, and close all connections."""
+        await super().close()
+        await self.upstream.close()

@@ -1,0 +1,169 @@
+"""The answers that run now and have readers here, of all routes of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter, OrderedDict
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import ClientLimitReached, LimitReached
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from gateway.features.models.live_answer import LiveAnswer
+
+
+# Keys that a provider has accepted: 1.5 MB with their digests. One that was dropped counts for its
+# client's address until it is accepted again.
+MOST_ACCEPTED = 10_000
+_REFUSING = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
+class AnswerBounds(NamedTuple):
+    """The most answers that run at once, in all and for one owner."""
+
+    running: int
+    running_of_owner: int
+
+
+class TakenPlace:
+    """The place of a running answer, which counts for `party`: its owner, or a client's address."""
+
+    __slots__ = ("owner", "party")
+
+    def __init__(self, owner: bytes, party: bytes | str) -> None:
+        self.owner = owner
+        self.party = party
+
+
+class AnswerPlaces:
+    """The places of answers that run at once, of which one party has some at most.
+
+    Anybody can make up keys of a provider. So a key counts for the address of its client until the
+    provider has accepted it, and one address leaves half of the places to others.
+    """
+
+    def __init__(self, bounds: AnswerBounds) -> None:
+        self.refused_requests = 0
+        self._bounds = bounds
+        self._of_address = min(bounds.running_of_owner, max(1, bounds.running // 2))
+        self._taken = 0
+        self._parties: Counter[bytes | str] = Counter()
+        self._secret = secrets.token_bytes(32)
+        self._accepted: OrderedDict[bytes, None] = OrderedDict()  # digests, the last used ones last
+
+    def acquire(self, owner: bytes, address: str = "") -> TakenPlace:
+        """Take a place for an owner; b"" is nobody. Raises LimitReached, ClientLimitReached.
+
+        `address` is that of a client with a provider's key of its own, or without any; it is ""
+        if the owner is known, or if all callers use the key of the route.
+        """
+        if self._taken >= self._bounds.running:
+            self.refused_requests += 1
+            raise LimitReached("max_answers is reached: as many answers run as may at once")
+        place = TakenPlace(owner, owner)
+        most, whose = self._bounds.running_of_owner, ""
+        if address and not self._is_accepted(owner):
+            place.party, most = address, self._of_address
+            whose = " by your address, with keys that the provider has not accepted yet"
+        if place.party and self._parties[place.party] >= most:
+            self.refused_requests += 1
+            sentence = f"max_client_answers is reached{whose}: wait for an answer to end"
+            raise ClientLimitReached(sentence)
+        self._taken += 1
+        self._parties[place.party] += 1
+        return place
+
+    @contextlib.contextmanager
+    def acquired(self, owner: bytes, address: str = "") -> Iterator[TakenPlace]:
+        """Enter with a place that `acquire` takes; it is given back if the block raises."""
+        place = self.acquire(owner, address)
+        try:
+            yield place
+        except BaseException:
+            self.release(place)
+            raise
+
+    def release(self, place: TakenPlace) -> None:
+        """Give back a place."""
+        self._taken -= 1
+        self._leave(place.party)
+
+    def note_status(self, place: TakenPlace, status: int) -> None:
+        """Note whether the provider has accepted the key with which it answers this status.
+
+        From then on the place counts for the key.
+        """
+        if status in _REFUSING:
+            self._accepted.pop(self._digest(place.owner), None)
+        if status // 100 != 2 or not place.owner or place.party == place.owner:
+            return
+        self._accepted[self._digest(place.owner)] = None
+        if len(self._accepted) > MOST_ACCEPTED:
+            self._accepted.popitem(last=False)
+        self._leave(place.party)
+        place.party = place.owner
+        self._parties[place.party] += 1
+
+    def _leave(self, party: bytes | str) -> None:
+        self._parties[party] -= 1
+        if not self._parties[party]:
+            del self._parties[party]
+
+    def _is_accepted(self, owner: bytes) -> bool:
+        digest = self._digest(owner)
+        if digest not in self._accepted:
+            return False
+        self._accepted.move_to_end(digest)
+        return True
+
+    def _digest(self, owner: bytes) -> bytes:
+        return blake2b(owner, key=self._secret, digest_size=16).digest()
+
+
+class RunningAnswers:
+    """The running answers, and those that are being looked up, by the paths of their streams.
+
+    They outlive their route: after a reload, a request with the same key finds them here.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, LiveAnswer] = {}
+        self.opening: dict[str, asyncio.Future[None]] = {}
+
+    @contextlib.contextmanager
+    def reserved(self, path: str) -> Iterator[None]:
+        """Make other requests for the answer at a path wait until the block ends."""
+        opened = self.opening[path] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self.opening[path]
+            opened.set_result(None)
+
+    @contextlib.asynccontextmanager
+    async def looked_up(self, path: str) -> AsyncIterator[LiveAnswer | None]:
+        """Enter with the running answer at a path; with None, others wait until the block ends."""
+        while (running := self.answers.get(path)) is None:
+            opening = self.opening.get(path)
+            if opening is None:
+                with self.reserved(path):
+                    yield None
+                return
+            await asyncio.wait([opening])
+        yield running
+
+    def drop(self, path: str, answer: LiveAnswer) -> None:
+        """Drop an answer, unless another one with the same path is listed."""
+        if self.answers.get(path) is answer:
+            del self.answers[path]
+
+    def stop(self, path: str, stream_id: int) -> None:
+        """Stop the answer whose stream was deleted, if it is written here."""
+        if (answer := self.answers.get(path)) is not None:
+            answer.stop_deleted(stream_id)

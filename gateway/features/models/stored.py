@@ -1,0 +1,239 @@
+"""Answers that are over: found by their records, and ended where a process has left them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import UNSET
+
+from gateway.errors import LogUnavailable
+from gateway.features.models import record
+from gateway.features.models.answer import RESTARTED, outcome_of
+from gateway.features.models.counts.tokens import OTHER, TokenCounts
+from gateway.features.models.dialects import dialect_of
+from gateway.features.models.dialects.progress import AnswerProgress
+from gateway.features.models.left.unfinished import NOT_KNOWN, is_awaited, may_go_on, unfinished
+from gateway.features.models.record import EndEntry, StreamRecord
+from gateway.features.models.shared.claims import ClaimedStreams
+from gateway.features.models.sse_events import events_of
+from gateway.features.models.streams import ClaimLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeAlias
+
+    from gateway.features.models.dialects.contract import EarlyEnd
+    from gateway.features.models.left.unfinished import UnfinishedAnswer
+    from gateway.features.models.live_answer import AnswerReader, LiveAnswer
+    from gateway.features.models.record import (
+        AnswerRecord,
+        Outcome,
+        RequestEntry,
+        ResponseEntry,
+    )
+    from gateway.features.models.streams import AnswerStreams, StreamEnd
+
+    Answer: TypeAlias = "LiveAnswer | StoredAnswer"
+
+# Tries to end an answer: each that fails has found what another process has appended meanwhile.
+MOST_ENDS = 5
+
+
+class StoredAnswer(NamedTuple):
+    """An answer that is over, up to a position of its stream: its readers read the log."""
+
+    name: str
+    request: RequestEntry
+    head: ResponseEntry
+    position: int
+    outcome: Outcome
+    frees_key: bool
+
+    async def wait_for_head(self) -> ResponseEntry:
+        """Return the head that clients get."""
+        return self.head
+
+    @property
+    def is_over(self) -> bool:
+        """True: nothing more will be appended."""
+        return True
+
+    @staticmethod
+    def latest_after(_position: int) -> Sequence[bytes]:
+        """Return nothing: none of it is in memory."""
+        return ()
+
+    @staticmethod
+    async def wait_beyond(_position: int, _reader: AnswerReader | None = None) -> None:
+        """Return at once."""
+
+    @staticmethod
+    def next_number() -> int:
+        """Return 0: its events may be many, and are not read for a number."""
+        return 0
+
+    @staticmethod
+    def wake_readers() -> None:
+        """Do nothing: no reader waits."""
+
+    @staticmethod
+    def stop(_failure: EarlyEnd) -> None:
+        """Do nothing."""
+
+    @staticmethod
+    async def wait_for_end() -> None:
+        """Return at once."""
+
+
+class StoredAnswers:
+    """The stored answers below the folder of a route."""
+
+    def __init__(
+        self,
+        streams: AnswerStreams,
+        clock: Callable[[], float],
+        is_written: Callable[[RequestEntry], bool],
+    ) -> None:
+        """Ask `is_written` whether another gateway writes the answer to a request."""
+        self._streams = streams
+        self._clock = clock
+        # Of all answers of the route whose ends this process has recorded.
+        self.outcomes: Counter[Outcome] = Counter()
+        self.tokens = TokenCounts()
+        self._is_written = is_written
+
+    async def records(self, name: str, *, is_running: bool = False) -> StreamRecord:
+        """Return what is recorded of the answers in a stream, in order; nothing if it is gone.
+
+        The last one is ended if it is not over, unless it `is_running`. Raises ClaimLost if
+        another gateway has just begun it.
+        """
+        found = await record.read_record(self._streams, name)
+        if is_running or not found.answers:
+            return found
+        is_over = found.answers[-1].end is not None
+        if not is_over and self._is_written(found.answers[-1].request):
+            raise ClaimLost("another gateway has begun the answer")
+        if await self._streams.end(name) is None:
+            if not self._streams.is_shared:  # else others may read it, and a claim replaces it
+                await record.delete_beside(self._streams, name)
+            return StreamRecord([], found.stream_id)
+        if is_over:
+            return found
+        await self.finish(name)
+        return await record.read_record(self._streams, name)
+
+    async def finish(self, name: str) -> bool:
+        """End the last answer in a stream, which no process writes; return whether it was not over.
+
+        The record of a stream that is gone is deleted.
+        """
+        for _ in range(MOST_ENDS):
+            found = await record.read_record(self._streams, name)
+            if not found.answers:
+                return False
+            end = await self._streams.end(name)
+            last = found.answers[-1]
+            if end is None or (last.response is None and not last.request.position):
+                await self._streams.delete(name, None if end is None else end.stream_id)
+                await record.delete_beside(self._streams, name, found.stream_id)
+                return last.end is None
+            with contextlib.suppress(ClaimLost):  # another process ends it, too
+                return await self._finish(name, found, end)
+        raise LogUnavailable("too many processes met on this answer")
+
+    async def delete(self, name: str) -> None:
+        """Delete a stream of answers with its record; if one runs, its call is stopped."""
+        await self._streams.delete(name)
+        await record.delete_beside(self._streams, name)
+
+    async def _finish(self, name: str, found: StreamRecord, end: StreamEnd) -> bool:
+        """End an answer that no process writes any more; return False if it was over.
+
+        Raises ClaimLost if another process has appended something.
+        """
+        last = found.answers[-1]
+        if last.end is not None or self._is_written(last.request):
+            return False
+        left: UnfinishedAnswer | None = None
+        if may_go_on(last.request):
+            if is_awaited(last, end, self._clock()):
+                return False
+            left = await unfinished(self._streams, name, found, end)
+        is_overdue = last.waits is not None and last.waits.position == end.tail
+        if left is not None and not is_overdue:
+            return False
+        claim = ClaimedStreams(self._streams, name, last.request, len(found.answers) - 1)
+        claim.events.stream_id, claim.record.stream_id = end.stream_id, found.stream_id
+        entry = None
+        if last.request.is_in_named_stream:
+            entry = await self._parted(name, last, end)
+        if entry is None:
+            cause = RESTARTED if left is None else NOT_KNOWN
+            entry = await self._broken_off(claim, last.request, end, cause)
+        await claim.record_end(entry)
+        self.outcomes[entry.outcome] += 1
+        self.tokens.add(last.request.model, OTHER, entry.usage)  # whose it is was not recorded
+        return True
+
+    async def _parted(self, name: str, last: AnswerRecord, end: StreamEnd) -> EndEntry | None:
+        """Return the end of an answer that has its parting event, and lacks the record of it."""
+        latest = b""
+        async for data, _ in self._streams.chunks(name, last.request.position, end):
+            latest = data  # reads end behind whole events
+        found = record.parting_behind(latest)
+        if found is None:
+            return None
+        event, length = found
+        position = end.tail - length
+        return EndEntry(event.outcome, self._clock(), event.usage, position, event.reason)
+
+    async def _broken_off(
+        self, claim: ClaimedStreams, request: RequestEntry, end: StreamEnd, cause: EarlyEnd
+    ) -> EndEntry:
+        """Write the end of an answer into its stream, and return it for the record."""
+        state = await self._state(claim.name, request, end)
+        failure = None if state.has_ended or request.is_whole else cause
+        position = end.tail
+        outcome: Outcome = "complete" if failure is None else "failed"
+        if failure == NOT_KNOWN:
+            outcome = "unknown"
+        if state.failure is not None:
+            outcome, failure = outcome_of(state.failure), state.failure
+        if not end.is_closed:
+            events = []
+            if failure is not None and failure != state.failure and not request.is_plain:
+                dialect = dialect_of(request.path)
+                events = [dialect.failure_event(request.path, failure, state.next_number)]
+            position += len(b"".join(events))
+            events += record.parting(request, outcome, state.usage, failure)
+            closes = not request.is_in_named_stream
+            appended = await claim.events.append_end(events, close=closes, tail=end.tail)
+            if events and not appended.stored:
+                raise ClaimLost("another gateway has ended the answer")
+        reason = None if failure is None else failure.sentence
+        frees_key = state.is_refused or UNSET
+        return EndEntry(outcome, self._clock(), state.usage, position, reason, UNSET, frees_key)
+
+    async def _state(self, name: str, request: RequestEntry, end: StreamEnd) -> AnswerProgress:
+        """Return what the events of an answer in its stream have said."""
+        if request.is_whole or request.is_plain:
+            return AnswerProgress()
+        state = dialect_of(request.path).state_of(request.path)
+        async for data, _ in self._streams.chunks(name, request.position, end):
+            for event in events_of(data):  # reads end after whole events
+                state.add(event)
+        return state
+
+
+def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[StoredAnswer]:
+    """Yield the answers in a stream that got a response to store and are over."""
+    for one in records:
+        if one.response is not None and one.end is not None:
+            end = one.end
+            frees_key = end.frees_key is True
+            yield StoredAnswer(
+                name, one.request, one.response, end.position, end.outcome, frees_key
+            )

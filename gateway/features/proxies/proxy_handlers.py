@@ -1,0 +1,205 @@
+"""Handle requests below a proxy: create, read, abort, describe and delete its streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from gateway.access.principal import account_of
+from gateway.errors import MethodNotAllowed, StreamNotFound
+from gateway.features.models.answer import ABORTED
+from gateway.features.models.live_answer import WholeResponse
+from gateway.features.models.provider.contract import AnswerRequest, RequestBody, owner_of_account
+from gateway.features.proxies import responses
+from gateway.features.proxies.route import AUTHORIZATION, METHOD, URL
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.destinations import destination_of
+from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
+from gateway.protocol.http.target import split
+from gateway.protocol.responses import CLOSED_LINE, Response, deleted, preflight
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.stepped import in_task
+from gateway.web.requests import request_body, request_head
+from gateway.web.requests.request import exchange_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.features.proxies.route import ProxyRoute
+    from gateway.runtime.context import Context
+    from gateway.web.handlers.hosted_handlers import HostedHandlers
+    from gateway.web.requests.request import Request
+
+UPSTREAM_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# What is replaced, and what a proxy in front says of the client.
+_NOT_FORWARDED = OF_PROXIES_IN_FRONT | {
+    *("authorization", "accept-encoding"),
+    *(it.lower() for it in (URL, METHOD, AUTHORIZATION)),
+}
+
+
+class ProxyHandlers:
+    """The operations of proxies, which `operate` starts."""
+
+    def __init__(self, hosted: HostedHandlers, shared: Context) -> None:
+        """Read streams with `hosted`."""
+        self._hosted = hosted
+        self._shared = shared
+
+    def operate(
+        self, request: Request, target: str, route: ProxyRoute, name: str
+    ) -> Coroutine[Any, Any, RouteAnswer | None]:
+        """Return a coroutine of the response."""
+        request_head.refuse_websocket(request)
+        if request.method == "GET" and name:
+            return self._read(request, target, route, name)
+        return self._other(request, target, route, name)
+
+    async def _other(
+        self, request: Request, target: str, route: ProxyRoute, name: str
+    ) -> RouteAnswer:
+        match request.method, bool(name):
+            case "POST", False:
+                return await self._create(request, route)
+            case "PATCH", True:
+                answer = await self._abort(target, route, name)
+            case "DELETE", True:
+                answer = await self._delete(route, name)
+            case "HEAD", True:
+                return await self._head(request, route, name)
+            case "OPTIONS", _:
+                fields = route.page_fields
+                answer = preflight(fields=fields.names, methods=fields.methods)
+            case _:
+                allowed = "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, OPTIONS"
+                raise MethodNotAllowed(f"{request.method[:32]} has no meaning here", allowed)
+        return RouteAnswer(answer, cache_status.OTHER_METHOD)
+
+    # Create
+
+    async def _create(self, request: Request, route: ProxyRoute) -> RouteAnswer:
+        """Send a request to its upstream, and return the signed URL of the response's stream."""
+        request.end_with_fin()
+        answer_request = await self._answer_request(request, route)
+        if isinstance(answer_request, Response):
+            return RouteAnswer(answer_request, cache_status.OTHER_METHOD)
+        await in_task()
+        answer = await route.answers.answer_to(answer_request)
+        request.limit_grace(0.0)
+        try:
+            head = await answer.wait_for_head()
+        except asyncio.CancelledError:
+            answer.stop(ABORTED)  # nobody has its URL
+            raise
+        if isinstance(head, WholeResponse):
+            return responses.of_upstream(head)
+        signed = route.signatures.signed(f"{route.prefix}/{answer.name}")
+        location = f"{request_head.base_url(request)}{signed}"
+        created = responses.created(location, dict(head.fields)["Content-Type"])
+        return RouteAnswer(created, cache_status.OTHER_METHOD)
+
+    async def _answer_request(
+        self, request: Request, route: ProxyRoute
+    ) -> AnswerRequest | Response:
+        """Return the request for the upstream, or what is wrong with it.
+
+        Raises DestinationRefused.
+        """
+        headers = request.headers
+        url, method = headers.getall(URL, ()), headers.getall(METHOD, ())
+        if len(url) != 1 or not url[0]:
+            return responses.refusal(400, "MISSING_UPSTREAM_URL", f"{URL} is required, once")
+        if len(method) != 1 or not method[0]:
+            return responses.refusal(400, "MISSING_UPSTREAM_METHOD", f"{METHOD} is required, once")
+        if method[0].upper() not in UPSTREAM_METHODS:
+            sentence = f"{METHOD} must be one of {', '.join(UPSTREAM_METHODS)}"
+            return responses.refusal(400, "INVALID_UPSTREAM_METHOD", sentence)
+        if len(headers.getall(AUTHORIZATION, ())) > 1:
+            sentence = f"{AUTHORIZATION} may be given once"
+            return responses.refusal(400, "INVALID_UPSTREAM_AUTHORIZATION", sentence)
+        destination = destination_of(url[0])
+        route.provider.hosts.check(destination)
+        body = b""
+        if request.has_body:
+            still_admitted = exchange_of(request).check_admission
+            body = await request_body.whole(
+                request, self._shared, still_admitted, may_be_coded=True
+            )
+        account = account_of(exchange_of(request).principal)
+        return AnswerRequest(
+            owner_of_account(account),
+            None,
+            destination.origin,
+            destination.target,
+            _forwarded(headers),
+            RequestBody(body),
+            None,
+            account=account,
+            is_plain=True,
+            method=method[0].upper(),
+        )
+
+    # Streams
+
+    async def _read(
+        self, request: Request, target: str, route: ProxyRoute, name: str
+    ) -> RouteAnswer | None:
+        """Return the data of a stream, or None once the connection is handed over."""
+        answer = await route.find(name)
+        streams, stored = route.streams, route.stored_target(target, name)
+        known = await route.fields(answer, is_at_end=False)
+        read = await self._hosted.get(
+            request, stored, streams.route, streams.full_name(name), known
+        )
+        if read is None:
+            return None
+        fields = await route.fields(answer, is_at_end=_is_at_end(read))
+        return responses.of_stream(read, fields, is_for_any_page=self._shared.lines.any_origin)
+
+    async def _head(self, request: Request, route: ProxyRoute, name: str) -> RouteAnswer:
+        answer = await route.find(name)
+        streams = route.streams
+        described = await self._hosted.other(request, streams.route, streams.full_name(name))
+        fields = await route.fields(answer, is_at_end=_is_at_end(described))
+        return responses.of_stream(described, fields, is_for_any_page=self._shared.lines.any_origin)
+
+    @staticmethod
+    async def _abort(target: str, route: ProxyRoute, name: str) -> Response:
+        """End a response's request; all bytes that have come stay in its stream."""
+        if parse_qs(split(target)[1]).get("action") != ["abort"]:
+            return responses.refusal(400, "INVALID_ACTION", "action must be abort")
+        answer = await route.find(name)
+        answer.stop(ABORTED)
+        await answer.wait_for_end()
+        return deleted()
+
+    @staticmethod
+    async def _delete(route: ProxyRoute, name: str) -> Response:
+        """Delete a stream, which ends its request; one that is not there is no error."""
+        try:
+            answer = await route.find(name)
+        except StreamNotFound:
+            return deleted()
+        await in_task()
+        await route.answers.stored.delete(name)
+        await answer.wait_for_end()
+        return deleted()
+
+
+def _forwarded(headers: MultiMapping[str]) -> CIMultiDict[str]:
+    """Return the header fields for the upstream, which must not compress its response."""
+    fields = outgoing_fields(headers, _NOT_FORWARDED)
+    check_text(fields)
+    if AUTHORIZATION in headers:
+        fields["Authorization"] = headers[AUTHORIZATION]
+    fields["Accept-Encoding"] = "identity"
+    return fields
+
+
+def _is_at_end(answered: RouteAnswer) -> bool:
+    """Return whether a response says that its stream is closed."""
+    answer = answered.answer
+    return not isinstance(answer, RelayedResponse) and CLOSED_LINE in answer.fields

@@ -1,0 +1,106 @@
+"""The responses of a proxy: its errors as the protocol spells them, and its streams."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway import errors
+from gateway.cache.rendered import RenderedChunk
+from gateway.protocol import cache_headers, http1
+from gateway.protocol.http import cache_status
+from gateway.protocol.responses import RESPONSE_HEADERS, SECURITY, Response
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
+
+if TYPE_CHECKING:
+    from gateway.errors import HeadgateError
+    from gateway.features.models.live_answer import WholeResponse
+
+CONTENT_TYPE, OUTCOME, STATUS = "Upstream-Content-Type", "Upstream-Outcome", "Upstream-Status"
+# Errors of this server by the codes of the protocol; all others have their own codes in capitals.
+_CODES: dict[type[HeadgateError], tuple[int, str]] = {
+    errors.DestinationRefused: (403, "UPSTREAM_NOT_ALLOWED"),
+    errors.OriginUnreachable: (502, "UPSTREAM_ERROR"),
+    errors.OriginBroken: (502, "UPSTREAM_ERROR"),
+    errors.OriginTimeout: (504, "UPSTREAM_TIMEOUT"),
+    errors.LogUnavailable: (502, "STORAGE_ERROR"),
+    errors.LogFull: (502, "STORAGE_ERROR"),
+}
+# Lines of a stream's response that let others store it, or find it later without a signature.
+_NOT_PASSED_ON = frozenset(
+    {
+        *("cache-control", "cdn-cache-control", "surrogate-control", "vary"),
+        *("surrogate-key", "cache-tag", "cdn-tag", "stream-reader-key"),
+    }
+)
+# `*` would do for browsers; clients that look for a name find it here.
+_ANY_PAGE = (
+    f"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
+)
+
+
+def refusal(status: int, code: str, message: str, fields: str = "") -> Response:
+    """Return an error in the protocol's form, with further header lines."""
+    document = {"error": {"code": code, "message": message.encode(errors="replace").decode()}}
+    lines = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/json\r\n{fields}"
+    return Response(status, lines, msgspec.json.encode(document))
+
+
+def error_response(error: HeadgateError, problem: Response) -> Response:
+    """Return an error of this server in the protocol's form; `problem` is its usual response."""
+    if isinstance(error, errors.SignatureRefused):
+        status, code = problem.status, error.why
+    elif isinstance(error, errors.Unauthenticated):
+        code = "INVALID_SECRET" if error.is_refused else "MISSING_SECRET"
+        status = problem.status
+    else:
+        status, code = _CODES.get(type(error), (problem.status, error.code.upper()))
+    kept = {"www-authenticate", "retry-after", "allow"}
+    lines = [it for it in cache_headers.fields(problem.fields) if it[0].lower() in kept]
+    return refusal(status, code, error.detail, http1.field_lines(lines).decode("latin-1"))
+
+
+def of_upstream(whole: WholeResponse) -> RouteAnswer:
+    """Return the response where the upstream gave one that is not stored."""
+    status = whole.head.status
+    line = f"{STATUS}: {status}\r\n"
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        sentence = "the upstream has sent what was not asked for, such as a compressed response"
+        answer = refusal(502, "UPSTREAM_ERROR", sentence, line)
+        return RouteAnswer(answer, cache_status.OTHER_METHOD)
+    if status < HTTPStatus.BAD_REQUEST:
+        sentence = "the upstream answers with a redirect, which is not followed"
+        answer = refusal(400, "REDIRECT_NOT_ALLOWED", sentence, line)
+        return RouteAnswer(answer, cache_status.OTHER_METHOD)
+    content_type = dict(whole.head.fields)["Content-Type"]
+    fields = (
+        f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {content_type}\r\n"
+        f"{CONTENT_TYPE}: {content_type}\r\n{line}"
+    )
+    head = http1.status_line(502) + fields.encode("latin-1")
+    relayed = RelayedResponse(502, head, whole.body, len(whole.body), True, True)
+    return RouteAnswer(relayed, cache_status.OTHER_METHOD)
+
+
+def created(location: str, content_type: str) -> Response:
+    """Return the 201 to a request whose response is being stored."""
+    return Response(
+        201,
+        f"{SECURITY}{cache_headers.NO_STORE}Location: {location}\r\n"
+        f"{CONTENT_TYPE}: {content_type}\r\n",
+    )
+
+
+def of_stream(answered: RouteAnswer, lines: str, *, is_for_any_page: bool) -> RouteAnswer:
+    """Return a stream's response with further lines, for its reader alone."""
+    answer = answered.answer
+    if isinstance(answer, RelayedResponse):
+        return answered
+    status = 200 if isinstance(answer, RenderedChunk) else answer.status
+    kept = [it for it in cache_headers.fields(answer.fields) if it[0].lower() not in _NOT_PASSED_ON]
+    fields = http1.field_lines(kept).decode("latin-1") + cache_headers.PRIVATE_NO_STORE + lines
+    if is_for_any_page:
+        fields += _ANY_PAGE
+    return RouteAnswer(Response(status, fields, answer.body), answered.cache)
