@@ -10,6 +10,7 @@ import re
 import resource
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import aiohttp
 
@@ -44,7 +45,7 @@ CODINGS = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
     "br": brotli.compress,
-    "zstd": zstd.compress,
+    "zstd": partial(zstd.compress, options={zstd.CompressionParameter.checksum_flag: 1}),
 }
 
 
@@ -99,12 +100,24 @@ async def test_a_coded_body_holds_max_append_bytes_when_it_is_decoded(
         assert len(provider.requests) == len(CODINGS)
 
 
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "is cut in its middle": lambda coded: coded[: len(coded) // 2],
+    "is cut by its last byte": lambda coded: coded[:-1],
+    "has a wrong checksum": lambda coded: coded[:-5] + bytes([coded[-5] ^ 1]) + coded[-4:],
+    "has other bytes after its end": lambda coded: coded + b"x" * 9000,
+}
 WRONG: dict[str, tuple[dict[str, str], bytes, int, str]] = {
     "an unknown coding": ({"Content_Encoding": "compress"}, BODY, 415, "gzip, deflate, br, zstd"),
     "two codings": ({"Content_Encoding": "gzip, br"}, BODY, 415, "gzip, deflate, br, zstd"),
     **{
         f"bytes that are not {coding}": ({"Content_Encoding": coding}, b"{" + BODY, 400, coding)
-        for coding in ("gzip", "deflate", "br", "zstd")
+        for coding in CODINGS
+    },
+    **{
+        f"{coding} that {words}": ({"Content_Encoding": coding}, change(coded(BODY)), 400, coding)
+        for coding, coded in CODINGS.items()
+        for words, change in DAMAGES.items()
+        if coding != "br" or "checksum" not in words  # which it has none
     },
     "stream twice": ({}, b'{"stream":false,"model":"m","stream":true}', 400, "stream twice"),
     "model twice": ({}, b'{"model":"m","stream":true,"mod\\u0065l":"m"}', 400, "model twice"),

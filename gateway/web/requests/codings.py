@@ -6,38 +6,72 @@ import sys
 import zlib
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import brotli
-from aiohttp.compression_utils import BrotliDecompressor, ZLibDecompressor, ZSTDDecompressor
 
 from gateway.errors import BadRequest, CodingNotSupported
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError
+    from compression.zstd import ZstdDecompressor, ZstdError
 else:
-    from backports.zstd import ZstdError
+    from backports.zstd import ZstdDecompressor, ZstdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from aiohttp.compression_utils import DecompressionBaseHandler
     from multidict import MultiMapping
 
-# What a step takes, and about what it gives: a millisecond, also of empty members of gzip. Brotli's
-# first step takes ten times as long, for the memory of its window.
+# What a step takes, and about what it gives: a millisecond. Brotli's first step takes ten times as
+# long, for the memory of its window.
 SLICE_BYTES = 4 << 10
 STEP_BYTES = 64 << 10
 
-_DECODERS: dict[str, Callable[[], DecompressionBaseHandler]] = {
-    "gzip": partial(ZLibDecompressor, encoding="gzip"),
-    "deflate": partial(ZLibDecompressor, encoding="deflate"),
-    "br": BrotliDecompressor,
-    "zstd": ZSTDDecompressor,
+
+class _Decoder(Protocol):
+    """A decoder of one member, which has what it has not taken yet once it is at its end."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return at most so many bytes."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end has come, and fits a checksum before it."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """The bytes after the end."""
+
+
+class _Brotli:
+    """Brotli's decoder, which refuses bytes after its end itself."""
+
+    unused_data = b""
+
+    def __init__(self) -> None:
+        self._decoder = brotli.Decompressor()
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Return at most so many bytes."""
+        part: bytes = self._decoder.process(data, output_buffer_limit=max_length)
+        return part
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end has come."""
+        return bool(self._decoder.is_finished())
+
+
+_DECODERS: dict[str, Callable[[], _Decoder]] = {
+    "gzip": partial(zlib.decompressobj, zlib.MAX_WBITS | 16),
+    "deflate": zlib.decompressobj,
+    "br": _Brotli,
+    "zstd": ZstdDecompressor,
 }
+_HAVE_MEMBERS = {"gzip", "zstd"}  # one after another (RFC 1952 section 2.2, RFC 8878 section 3)
 _SAME = {"x-gzip": "gzip"}  # RFC 9110 section 8.4.1.3
 _TAKEN = ", ".join(_DECODERS)
-_BROKEN = (zlib.error, brotli.error, ZstdError, ValueError, EOFError)
+_BROKEN = (zlib.error, brotli.error, ZstdError)
 
 
 def codings_of(headers: MultiMapping[str]) -> list[str]:
@@ -59,23 +93,41 @@ def coding_of(headers: MultiMapping[str]) -> str | None:
 
 
 def decoded(body: bytes, coding: str, count: Callable[[int], None]) -> Generator[None, None, bytes]:
-    """Return a body without its coding; one that is cut gives what there is of it.
+    """Return a body without its coding.
 
     `count` gets the number of bytes of each step before they are kept, and raises for too many.
-    Raises BadRequest for other bytes than the coding's.
+    Raises BadRequest for other bytes than the coding's, and for a body that is cut.
     """
     decoder, text = _DECODERS[coding](), BytesIO()
-    for begin in range(0, len(body), SLICE_BYTES):
-        part, is_done = body[begin : begin + SLICE_BYTES], False
-        while not is_done:
-            try:
-                out = decoder.decompress_sync(part, STEP_BYTES)
-            except _BROKEN as error:
-                raise BadRequest(
-                    f"the body is not {coding}, as its Content-Encoding says"
-                ) from error
-            count(len(out))
-            text.write(out)
-            yield
-            part, is_done = b"", not decoder.data_available
+    try:
+        for begin in range(0, len(body), SLICE_BYTES):
+            part, out = body[begin : begin + SLICE_BYTES], b""
+            while part or (out and not decoder.eof):
+                if part and decoder.eof:
+                    decoder = _next_member(coding)
+                out = decoder.decompress(part, STEP_BYTES)
+                part = decoder.unused_data if decoder.eof else _not_taken(decoder)
+                count(len(out))
+                text.write(out)
+                yield
+    except _BROKEN as error:
+        raise _refusal(coding) from error
+    if body and not decoder.eof:
+        raise _refusal(coding)
     return text.getvalue()
+
+
+def _next_member(coding: str) -> _Decoder:
+    if coding not in _HAVE_MEMBERS:
+        raise _refusal(coding)
+    return _DECODERS[coding]()
+
+
+def _refusal(coding: str) -> BadRequest:
+    return BadRequest(f"the body is not {coding} up to its end, as its Content-Encoding says")
+
+
+def _not_taken(decoder: _Decoder) -> bytes:
+    """Return the bytes that zlib has left for the next step; the others keep them."""
+    rest: bytes = getattr(decoder, "unconsumed_tail", b"")
+    return rest
