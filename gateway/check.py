@@ -82,15 +82,15 @@ def _check_certificates(settings: Settings) -> None:
     listeners = [*filter(None, (stream_tls(settings), settings.admin_tls))]
     if not listeners:
         return
-    from gateway.settings.reading.files import whole
     from gateway.tls.certificate import read_certificate
 
     now = time.time()  # noqa: TID251 - there is no caller to hand one down
     for files in listeners:
-        why = read_certificate(files.certificate).why_refused(now, files.hosts)
+        certificate = read_certificate(files.certificate)
+        why = certificate.why_refused(now, files.hosts, has_age=True)
         if why is not None:
             named = settings.named(files.setting)
-            raise StartError(f"{named}: the certificate in {whole(files.certificate)} {why}")
+            raise StartError(f"{named}: the certificate in {files.certificate} {why}")
 
 
 def _open_keys(settings: Settings) -> Iterator[str]:

@@ -15,6 +15,7 @@ from admin.model.overview import Attention
 from admin.record.policy import spell
 from gateway.monitoring.quantities import seconds
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
+from gateway.settings.reading.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -154,7 +155,8 @@ def _path(setting: str, settings: Settings) -> str:
     value = getattr(settings, name, "")
     if key:  # the list may be shorter since a reload
         value = getattr(value[int(index)], key, "") if int(index) < len(value) else ""
-    return value or setting
+    # The name of a check on a file is its absolute path; other keys of an issuer have a URL.
+    return whole(value) if value and "://" not in value else value or setting
 
 
 def of_health(health: Health) -> Iterator[AttentionItem]:

@@ -48,9 +48,12 @@ CERTIFICATE_ALERTS = (
         Threshold(Gauge("headgate_tls_files_ok"), "==", 0),
         "1m",  # longer than a renewal takes to write both files
         "warning",
-        "{{ $labels.instance }} cannot use the present files of {{ $labels.setting }}.",
-        "The former certificate stays in use until it expires, and a restart would fail."
-        " /readyz and the log line tls.files_refused say why.",
+        "{{ $labels.instance }} cannot use the present files of {{ $labels.setting }}, or they are"
+        " for other hosts.",
+        "The former certificate stays in use until it expires, and a restart would fail. One that"
+        " is for other hosts than those of the settings is used if there was no former one: no"
+        " client connects. /readyz and the log lines tls.files_refused and tls.certificate_invalid"
+        " say which.",
         "tls",
         "{setting}",
     ),

@@ -21,7 +21,7 @@ _PAIRS = {"tls_key": "tls_certificate", "admin_tls_key": "admin_tls_certificate"
 
 
 class TlsFiles(NamedTuple):
-    """The files of a listener's TLS; `client_ca` is empty if clients need no certificate.
+    """The absolute paths of a listener's files; `client_ca` is "" if clients need no certificate.
 
     `setting` names the setting of the certificate, `minimum` is "1.2" or "1.3". `hosts` are those
     by which clients reach the listener, as far as the settings say.
@@ -105,7 +105,8 @@ class TlsSettings(LimitSettings):
     def _files(self, setting: str, certificate: str, key: str, client_ca: str) -> TlsFiles | None:
         if not certificate:
             return None
-        return TlsFiles(setting, certificate, key, client_ca, self.tls_minimum_version)
+        paths = (path and files.whole(path) for path in (certificate, key, client_ca))
+        return TlsFiles(setting, *paths, self.tls_minimum_version)
 
     @checks(*_NEEDS)
     @classmethod

@@ -37,8 +37,8 @@ START = least(
 )
 FILES_OK = least(
     "headgate_tls_files_ok",
-    "1 while the certificate and key in use are those in the files, by the setting of the "
-    "certificate.",
+    "1 while the certificate and key in use are those in the files, and the certificate is for "
+    "the hosts in the settings, by the setting of the certificate.",
     "setting",
 )
 
@@ -98,26 +98,41 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
 
     def note(self) -> str | None:
         """Return what is wrong with the certificate in use or with the present files, or None."""
-        why = self.certificate.why_refused(self._clock(), self.files.hosts)
+        why = self.certificate.why_refused(self._clock(), self.files.hosts, has_age=True)
+        trouble = self._trouble_with_age()
         found = (
             why and f"the certificate in use {why}, so clients refuse it",
-            self.trouble and f"{self.trouble}; the one read before stays in use",
+            trouble and f"{trouble}; the one read before stays in use",
         )
         return "; ".join(filter(None, found)) or None
+
+    def _trouble_with_age(self) -> str | None:
+        why = None
+        if self.trouble is not None and self._unfit is not None:
+            why = self._why_unfit(self._unfit.certificate, has_age=True)
+        return self.trouble if why is None else self._sentence_on(why)
+
+    def _sentence_on(self, why: str) -> str:
+        return f"the certificate in {self.files.certificate} {why}"
 
     def samples(self) -> Iterator[Sample]:
         """Yield the validity of the certificate in use, and whether the files are in use."""
         yield Sample(START, (self.setting,), self.certificate.starts_s)
         yield Sample(EXPIRY, (self.setting,), self.certificate.expires_s)
-        yield Sample(FILES_OK, (self.setting,), int(self.trouble is None))
+        yield Sample(FILES_OK, (self.setting,), int(self._is_in_order))
+
+    @property
+    def _is_in_order(self) -> bool:
+        return self.trouble is None and not self.certificate.is_for_others(self.files.hosts)
 
     @override
     def _read(self) -> LoadedFiles:
+        self._unfit = None
         loaded = load(self.files)
         why = self._why_unfit(loaded.certificate)
-        self._unfit = None if why is None else UnfitCertificate(loaded.certificate, why)
         if why is not None:
-            raise ValueError(f"the certificate in {self.files.certificate} {why}")
+            self._unfit = UnfitCertificate(loaded.certificate, why)
+            raise ValueError(self._sentence_on(why))
         self._former = loaded.certificate
         return loaded
 
@@ -127,7 +142,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
             self._refused = None  # the files are read again, since the time has changed the reason
         await super().look()
 
-    def _why_unfit(self, new: Certificate) -> str | None:
+    def _why_unfit(self, new: Certificate, *, has_age: bool = False) -> str | None:
         """Return why a certificate would not serve the clients of the former one, which does now.
 
         None once the new one is valid, or the former one is not. A former one without hosts, as for
@@ -136,7 +151,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         former, now, hosts = self._former, self._clock(), self.files.hosts
         if former is None or former.why_refused(now, hosts) is not None:
             return None
-        why = new.why_refused(now, hosts)
+        why = new.why_refused(now, hosts, has_age=has_age)
         if why is None and former.names and not new.shares_host(former):
             why = f"is for {new.hosts or 'no host'}, and the one in use for {former.hosts}"
         return why

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from admin.alerting.evaluator import AlertEvaluator
@@ -43,5 +45,5 @@ def test_a_refused_certificate_is_no_expired_one(
     samples = [Sample(it, ("tls_certificate",), number) for it, number in numbers.items()]
     for _ in evaluator.evaluate(1000.0, samples):
         pass
-    (found,) = findings(Health({}, {"c.pem": reason}), samples, evaluator)
+    (found,) = findings(Health({}, {f"{Path.cwd()}/c.pem": reason}), samples, evaluator)
     assert (found.level, found.alert) == (level, f"HeadgateCertificate{alert}")

@@ -391,7 +391,7 @@ CASES = [
         "HeadgateCertificateFilesRefused",
         *gauges("headgate_tls_files_ok", f'{PROCESS}, setting="tls_certificate"', 0, 1),
         1,
-        "a:1 cannot use the present files of tls_certificate.",
+        "a:1 cannot use the present files of tls_certificate, or they are for other hosts.",
         labels={**BY_PROCESS, "setting": "tls_certificate"},
     ),
     Case(
