@@ -173,8 +173,10 @@ async def test_each_restart_is_checked_against_commits_since_the_last_one(
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("first", ["no", "unknown"])
-async def test_a_restart_whose_loss_is_found_late_counts_once(first: Lost, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "late"), [("no", "yes"), ("unknown", "yes"), ("unknown", "no")])
+async def test_a_restart_of_which_more_is_known_late_counts_once(
+    first: Lost, late: Lost, tmp_path: Path
+) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
         async with connected(server.url) as log:
             if first == "no":
@@ -188,9 +190,9 @@ async def test_a_restart_whose_loss_is_found_late_counts_once(first: Lost, tmp_p
                 await until(lambda: reports() == [REPORTS[first]])
                 history = (await log.load("-")).place.history
                 key = RedisNames(parse_redis(server.url).prefix).losses(history)
-                await asyncio.to_thread(server.command, "HSET", key, "another", "yes")
-                assert await found(log) == ["yes"]
-                assert reports() == [REPORTS[first], REPORTS["yes"]]
+                await asyncio.to_thread(server.command, "HSET", key, "another", late)
+                assert await found(log) == [late]
+                assert reports() == [REPORTS[first], REPORTS[late]]
 
 
 # ---------------------------------------------------------------- what stands where

@@ -149,7 +149,7 @@ class LossWatch:
             return "unknown"
 
     async def _count(self, primary: Primary, checks: Sequence[asyncio.Task[Lost]]) -> None:
-        """Log what all gateways have found, and again if a late one has found worse; count it once.
+        """Log what all gateways have found, and again if a late one knows more; count it once.
 
         A loss is counted at once, all else only when no gateway can find one any more.
         """
@@ -160,7 +160,7 @@ class LossWatch:
         for wait_s in READ_AFTER_S:
             await asyncio.sleep(wait_s)
             lost = await self._exchange(history, own)
-            if reported is None or lost == "yes":
+            if reported is None or lost == "yes" or (reported, lost) == ("unknown", "no"):
                 reported = lost
                 self._report(primary, history, lost)
             if lost == "yes":
