@@ -105,8 +105,9 @@ class TlsSettings(LimitSettings):
     def _files(self, setting: str, certificate: str, key: str, client_ca: str) -> TlsFiles | None:
         if not certificate:
             return None
-        paths = (path and files.whole(path) for path in (certificate, key, client_ca))
-        return TlsFiles(setting, *paths, self.tls_minimum_version)
+        authorities = client_ca and files.whole(client_ca)
+        pair = files.whole(certificate), files.whole(key)
+        return TlsFiles(setting, *pair, authorities, self.tls_minimum_version)
 
     @checks(*_NEEDS)
     @classmethod
