@@ -26,6 +26,10 @@ class StartError(HeadgateError):
         return tuple(f"{line}." for line in self.detail.split(".\n"))
 
 
+class RestartNeeded(StartError):
+    """A reload cannot put the settings in force, which a start may."""
+
+
 class BadRequest(HeadgateError):
     """The request is malformed; the detail names the parameter or header."""
 

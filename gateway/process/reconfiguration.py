@@ -12,7 +12,7 @@ import gc
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
-from gateway.errors import StartError
+from gateway.errors import RestartNeeded
 from gateway.mcp_events.setup import check_events
 from gateway.process.configuration import ActiveConfiguration
 from gateway.purge.purges import Purges, longest_copy_s
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def check_fixed(current: Settings, new_settings: Settings) -> None:
-    """Raise StartError with a sentence for each setting that differs and needs a restart."""
+    """Raise RestartNeeded with a sentence for each setting that differs and needs a restart."""
     if reasons := restart_reasons(current, new_settings):
-        raise StartError(".\n".join(reasons))
+        raise RestartNeeded(".\n".join(reasons))
 
 
 class Makers(NamedTuple):
@@ -116,7 +116,7 @@ class Reload:
             self._routes.append(current_route)
             return
         if reason := why_log_is_in_use(self._current.settings, route_settings):
-            raise StartError(reason)
+            raise RestartNeeded(reason)
         route = app.route_of(settings, route_settings, self._shared, access)
         await route.open()
         self._opened.append(route)

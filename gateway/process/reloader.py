@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.errors import StartError
+from gateway.errors import RestartNeeded, StartError
 from gateway.process.dangers import log_dangers
 from gateway.process.written_settings import WrittenSettings
 from gateway.settings import SettingsError
@@ -92,6 +92,11 @@ class Reloader:
             warnings = new_folders(self.settings, settings)  # before they are made
             commits = [prepare(settings) for prepare in self.on_prepare]
             await self._apply(settings)
+        except RestartNeeded as refusal:
+            assert settings is not None, "they were compared"
+            problems = await self.written.problems_at_restart(settings)
+            self.written.awaits_restart = not problems
+            return self._refused(refusal.problems + problems), settings
         except (SettingsError, StartError) as refusal:
             return self._refused(refusal.problems), settings
         for commit in commits:

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING
 
 from gateway.access.authorities import Authorities
 from gateway.mcp_events.setup import check_events
+from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
+from gateway.settings.log_kinds import file, kind_of
+from gateway.settings.reading.toml_file import spell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.settings import Settings
 
 
@@ -22,3 +27,26 @@ def check_start(settings: Settings) -> tuple[str, ...]:
     for _, route in written_routes(settings):
         check_events(route)
     return warnings
+
+
+def folder_problems(settings: Settings, in_force: Settings) -> tuple[str, ...]:
+    """Return a sentence for each folder of a log that this user cannot make or write to.
+
+    Folders in force are open here, so they are not tried.
+    """
+    used = {place for _, log in _folders(in_force) for place in file.KIND.places(log)}
+    problems = []
+    for name, log in _folders(settings):
+        why = None if used.intersection(file.KIND.places(log)) else file.why_not_writable(log)
+        if why is not None:
+            problems.append(f"{settings.named(name)}: {why}.")
+    return tuple(problems)
+
+
+def _folders(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield each log in a folder after the name of its setting."""
+    logs = [(path, route.origin) for path, route in written_routes(settings)]
+    logs += [(path, route.subscriptions) for path, route in routes_with_logs(settings)]
+    for path, log in logs:
+        if kind_of(log) is file.KIND:
+            yield spell(path), log

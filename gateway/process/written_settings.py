@@ -41,6 +41,8 @@ class WrittenSettings(Background):
 
     def __init__(self, settings: Settings, reread: Callable[[], Settings]) -> None:
         self.problems: tuple[str, ...] = ()
+        self.awaits_restart = False  # a start would take what the last reload has refused
+        self._in_force = settings
         self._reread = reread
         self._paths = _paths(settings)
         self._checked = self._states()  # by the start
@@ -50,11 +52,18 @@ class WrittenSettings(Background):
     def begin_reload(self) -> None:
         """Note which files a reload is about to read."""
         self._before_reload = self._states()
+        self.awaits_restart = False
 
     def end_reload(self, written: Settings | None, problems: tuple[str, ...]) -> None:
         """Take over what a reload has found, and the settings if they could be read."""
         self.problems = problems
+        if written is not None and not problems:
+            self._in_force = written
         self._note_check(self._before_reload, written)
+
+    async def problems_at_restart(self, written: Settings) -> tuple[str, ...]:
+        """Return the sentences with which a start would refuse settings that have been read."""
+        return await asyncio.to_thread(self._problems_at_restart, written)
 
     def notes(self) -> dict[str, str | None]:
         """Return what is wrong, as a note of the process's health."""
@@ -65,6 +74,8 @@ class WrittenSettings(Background):
         left_out = len(self.problems) - SHOWN_PROBLEMS
         more = (f"And {left_out} more.",) if left_out > 0 else ()
         shown = " ".join((*self.problems[:SHOWN_PROBLEMS], *more))
+        if self.awaits_restart:
+            return {"settings": f"refused by the last reload, in force from a restart on: {shown}"}
         return {"settings": f"refused as they are written now, so a restart may fail: {shown}"}
 
     def samples(self) -> Iterator[Sample]:
@@ -92,19 +103,39 @@ class WrittenSettings(Background):
             self._note_check(seen, written)
             if problems and problems != self.problems:
                 log.warning("settings.refused", problems=problems, instead="the settings in force")
-            self.problems = problems
+            self.problems, self.awaits_restart = problems, False
 
     def _check(self) -> tuple[tuple[str, ...], Settings | None]:
-        """Return what a start would refuse, and the settings if they can be read."""
-        from gateway.process.start_check import check_start  # a supervisor has not loaded it
+        """Return what a start would refuse, and the settings if only their files can mend it.
 
-        written = None
+        A folder may be mended without a change of any file.
+        """
         try:
             written = self._reread()
+        except SettingsError as refusal:
+            return refusal.problems, None
+        problems = self._problems_of_files(written)
+        if not problems and (problems := self._problems_of_folders(written)):
+            return problems, None
+        return problems, written
+
+    def _problems_at_restart(self, written: Settings) -> tuple[str, ...]:
+        return self._problems_of_files(written) or self._problems_of_folders(written)
+
+    @staticmethod
+    def _problems_of_files(written: Settings) -> tuple[str, ...]:
+        from gateway.process.start_check import check_start  # a supervisor has not loaded it
+
+        try:
             check_start(written)
-        except (SettingsError, StartError) as refusal:
-            return refusal.problems, written
-        return (), written
+        except StartError as refusal:
+            return refusal.problems
+        return ()
+
+    def _problems_of_folders(self, written: Settings) -> tuple[str, ...]:
+        from gateway.process.start_check import folder_problems
+
+        return folder_problems(written, self._in_force)
 
     def _note_check(self, states: _States, written: Settings | None) -> None:
         """Watch the files that the settings name, which were in these states when they were read.

@@ -154,6 +154,53 @@ async def test_a_refused_reload_is_told_until_the_file_is_another_or_in_force(
         assert await told(at) == (None, True)
 
 
+async def test_a_folder_that_is_mended_is_no_problem_any_more(tmp_path: Path) -> None:
+    async with reloadable(tmp_path) as at:
+        (tmp_path / "disk").write_text("not mounted yet")
+        at.write({**STREAMS, "origin": f"file:{tmp_path}/disk/data"})
+        assert not (await told(at)).is_ok
+        (tmp_path / "disk").unlink()
+        assert await told(at) == (None, True)
+
+
+FOLDERS = {  # that a start cannot make, and why
+    "where nothing can be made": ("/proc/nope/data", "No such file or directory"),
+    "below a file": ("/dev/null/data", "Not a directory"),
+}
+
+
+@pytest.mark.parametrize(("folder", "why"), FOLDERS.values(), ids=FOLDERS)
+async def test_a_folder_that_a_start_could_not_make_is_told_until_it_is_another(
+    tmp_path: Path, folder: str, why: str
+) -> None:
+    async with reloadable(tmp_path) as at:
+        at.write({**STREAMS, "origin": f"file:{folder}"})
+        note, is_ok = await told(at)
+        assert note is not None
+        assert (
+            f"{at.file}:5: routes[0].origin: the data folder {folder} cannot be made: {why}" in note
+        )
+        assert not is_ok
+        at.write({**STREAMS, "origin": f"file:{tmp_path}/new/data"})
+        assert await told(at) == (None, True)
+        assert not (tmp_path / "new").exists()
+
+
+async def test_what_a_restart_puts_in_force_is_no_reason_to_fear_one(tmp_path: Path) -> None:
+    async with reloadable(tmp_path) as at:
+        (refused,) = await at.reload(STREAMS, listen="127.0.0.1:9")
+        needed = f"refused by the last reload, in force from a restart on: {refused}"
+        assert await told(at) == (needed, False)
+        origin = "file:/proc/nope"
+        _, mistake = await at.reload({**STREAMS, "origin": origin}, listen="127.0.0.1:9")
+        note, _ = await told(at)
+        assert note is not None
+        assert "so a restart may fail" in note
+        assert mistake in note
+        assert await at.reload(STREAMS) == ()
+        assert await told(at) == (None, True)
+
+
 async def test_a_new_folder_in_a_reload_is_named_with_the_log_that_it_replaces(
     tmp_path: Path,
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import stat
+import tempfile
 from pathlib import Path
 
 from gateway.settings.log_kinds.declaration import LogKind
@@ -39,6 +40,21 @@ def is_new(origin: str) -> bool:
         return not os.listdir(folder(origin))  # noqa: PTH208 - Path raises on odd names
     except (OSError, ValueError):
         return True
+
+
+def why_not_writable(origin: str) -> str | None:
+    """Return why this user cannot make the folder, or write to it; None if it can.
+
+    Only the system knows, so an empty folder is made where the first one is missing, and removed.
+    """
+    path = Path(folder(origin)).absolute()
+    try:
+        there = next(it for it in (path, *path.parents) if it.exists())
+        Path(tempfile.mkdtemp(prefix=".headgate-", dir=there)).rmdir()
+    except OSError as error:
+        need = "be written to" if os.path.isdir(path) else "be made"  # noqa: PTH112 - as in _look
+        return f"the data folder {path} cannot {need}: {error.strerror or error}"
+    return None
 
 
 def _danger(origin: str) -> str:
