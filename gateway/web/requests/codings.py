@@ -36,7 +36,7 @@ class _Decoder(Protocol):
 
     @property
     def eof(self) -> bool:
-        """Whether the end has come, and fits a checksum before it."""
+        """True once the end has come, with a checksum that fits if there is one."""
 
     @property
     def unused_data(self) -> bytes:
@@ -58,7 +58,7 @@ class _Brotli:
 
     @property
     def eof(self) -> bool:
-        """Whether the end has come."""
+        """True once the end has come."""
         return bool(self._decoder.is_finished())
 
 
