@@ -149,9 +149,6 @@ class Sharing(Protocol):
         Streams whose server does not answer are left out.
         """
 
-    async def list_left_out(self) -> None:
-        """List the streams whose creators have ended before they had listed them."""
-
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
         """Store a gateway's figures in the log, and return the other gateways', by instance."""
 
@@ -176,13 +173,6 @@ class Listing(Protocol):
 
         Every one of these streams is looked at, which may take many seconds.
         """
-
-    def ensure_listed(self, path: str) -> None:  # noqa: ARG002 - for logs with a list apart
-        """List a stream that exists, if it is not listed with its creation in one commit.
-
-        The process that created it may have ended in between.
-        """
-        return
 
 
 class Counts(Protocol):

@@ -76,6 +76,23 @@ async def gateways(cluster: ClusterServers) -> AsyncIterator[Gateways]:
         yield Gateways(cluster, names, log, subscriptions, other)
 
 
+async def test_no_stream_is_created_while_the_server_of_the_list_refuses_its_path(
+    gateways: Gateways,
+) -> None:
+    """Else nothing would list it."""
+    names, log = gateways.names, gateways.log
+    node = gateways.cluster.node_of(names.paths)
+    path = next(one for one in gateways.on_each_node() if gateways.owner(one) is not node)
+    node.command("SET", names.paths, "hello")
+    service = Service(log)
+    with pytest.raises(LogUnavailable, match="holds something else"):
+        await service.create(path)
+    assert await loaded(log, path) is None
+    node.command("DEL", names.paths)
+    await service.create(path)
+    assert await log.listing.paths("", "", 9) == [path]
+
+
 async def test_a_closed_log_opens_no_further_cluster_connections(cluster: ClusterServers) -> None:
     """Though a call that was under way finds that its stream is elsewhere."""
 

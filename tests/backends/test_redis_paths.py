@@ -1,4 +1,4 @@
-"""The list of paths in Redis: built where there was none, and right whoever has left it wrong."""
+"""The list of paths in Redis: complete and right whoever has left it wrong."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.contract import Conflict
 from gateway.backends.redis import path_index
 from gateway.errors import LogUnavailable
 from tests.backends.contract import created, loaded, removed
@@ -23,51 +24,42 @@ if TYPE_CHECKING:
     from gateway.backends.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
-LIST_RIGHTS = ("+scan", "+zrangebylex", "+zcard")
-
-
-async def written_before_there_was_a_list(
-    server: RedisServer, names: RedisNames, log: RedisLog, paths: set[str]
-) -> None:
-    for path in paths:
-        await log.commit([created(log, path, b"x")])
-    await listed_are(log, paths)
-    # The log's own search is over, which would keep others from one that finds the streams.
-    await until(lambda: server.command("TTL", names.paths_searched) > 60)
-    server.command("DEL", names.paths, names.paths_searched)
-    assert await everything(log) == []
-
-
-async def test_streams_written_before_the_path_list_existed_are_found_by_a_search(
-    server: RedisServer, names: RedisNames, log: RedisLog
-) -> None:
-    paths = {f"s/{number}" for number in range(300)}
-    await written_before_there_was_a_list(server, names, log, paths)
-    async with connected(f"{server.url}?prefix={names.prefix}") as other:
-        await listed_are(other, paths)
-        await until(lambda: server.command("TTL", names.paths_searched) > 60)
+LIST_RIGHTS = ("+zrangebylex", "+zcard")
 
 
 async def test_streams_of_a_log_with_a_longer_prefix_are_not_listed(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    longer = f"{names.prefix}:a"
-    async with connected(f"{server.url}?prefix={longer}") as other:
+    async with connected(f"{server.url}?prefix={names.prefix}:a") as other:
         await other.commit([created(other, "theirs")])
-        await written_before_there_was_a_list(server, names, log, {"ours"})
-        await log._search.search()
+        await log.commit([created(log, "ours")])
         assert await everything(log) == ["ours"]
 
 
-async def test_no_search_for_paths_begins_while_another_gateway_searches(
+async def test_a_new_stream_is_listed_although_its_gateway_dies_before_the_reply(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    await written_before_there_was_a_list(server, names, log, {"s"})
-    server.command("SET", names.paths_searched, "another", "EX", 60)
-    async with connected(f"{server.url}?prefix={names.prefix}") as other:
-        await other.commit([created(other, "t")])
-        await listed_are(other, {"t"})
-        assert server.command("GET", names.paths_searched) == b"another"
+    """A creation that is refused shows it: nothing follows after that."""
+    for path in ("s", "t"):
+        await log.commit([created(log, path)])
+    assert server.command("ZREM", names.paths, "s") == 1
+    with pytest.raises(Conflict):
+        await log.commit([created(log, "s")])
+    assert await everything(log) == ["s", "t"]
+
+
+async def test_the_latest_new_streams_are_listed_again_when_the_server_has_lost_writes(
+    server: RedisServer, names: RedisNames, log: RedisLog
+) -> None:
+    """As in a cluster, where the server of the list may have lost more than theirs."""
+    paths = {"s/1", "s/2"}
+    for path in paths:
+        await log.commit([created(log, path)])
+    await listed_are(log, paths)
+    server.command("DEL", names.paths)
+    server.command("FUNCTION", "FLUSH")
+    await log.load("s/1")  # which loads them again, and so begins a history
+    await until(lambda: server.command("ZCARD", names.paths) == len(paths))
 
 
 async def test_an_index_entry_without_a_stream_is_not_listed_and_is_removed(
@@ -143,11 +135,6 @@ async def test_streams_on_all_cluster_nodes_are_listed(
             paths -= {"s3", "s4"}
             await listed_are(log, paths)
             assert len(await log.listing.largest("s1", 50)) == 11
-            for path in paths:
-                await log._execute(names.paths, log._commands.drop_path(path))
-            assert await everything(log) == []
-            await log._search.search()
-            assert await everything(log) == sorted(paths)
 
 
 async def test_a_redis_user_without_list_rights_refuses_only_listing(
@@ -162,6 +149,5 @@ async def test_a_redis_user_without_list_rights_refuses_only_listing(
             await log.listing.page("", "", 50)
         assert log.why_unhealthy() is None
         user.rules(*LIST_RIGHTS)
-        await log._search.search()
         assert await everything(log) == ["s"]
     server.command("ACL", "DELUSER", user.name)

@@ -10,7 +10,6 @@ import pytest
 
 from gateway.backends.redis.connection import RedisConnection
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.servers import call, primary
 from gateway.backends.redis.servers.connector import ONLY, RedisSettings
 from gateway.backends.redis.servers.topology import Topology
@@ -52,10 +51,10 @@ async def silent(
     monkeypatch.setattr(call, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            await until(lambda: server.command("TTL", RedisNames("headgate").paths_searched) > 60)
-            await until(lambda: not log.listing._changing)
+            new = created(log, "s", b"one")
+            await log.commit([new])
+            change = appended(new.state, b"!")
+            await log.commit([change])  # answered after all that follows a creation
             server.pause()
             try:
                 yield server, log, change.state
@@ -127,7 +126,7 @@ async def test_a_waiting_commit_completes_when_a_silent_server_answers_again(
     await until(lambda: log.why_unhealthy() is not None)
     server.resume()
     await committing
-    assert (await log.read(change.state, 0, 9)).records == (b"one", b"two")
+    assert (await log.read(change.state, 0, 9)).records == (b"one", b"!", b"two")
     await until(lambda: log.why_unhealthy() is None)
 
 

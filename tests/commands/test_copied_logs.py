@@ -204,19 +204,6 @@ async def test_a_stream_that_was_deleted_at_the_destination_is_refused_there(
     assert b"the same offsets" in done.stderr
 
 
-@pytest.mark.usefixtures("processes")
-async def test_a_copy_in_redis_that_a_killed_run_did_not_list_is_listed_by_the_next(
-    folders: Folders, tmp_path: Path
-) -> None:
-    await change(folders.source, lambda it: it.create("s", b"one"))
-    with redis_server(tmp_path / "redis") as redis:
-        into = folders._replace(target=redis.url)
-        into.copy()
-        assert redis.command("ZREM", "headgate:paths", "s") == 1
-        assert into.copy()["changed"] == 0
-        assert redis.command("ZRANGE", "headgate:paths", 0, -1) == [b"s"]
-
-
 async def test_more_refused_streams_than_are_named_are_counted(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -131,9 +131,6 @@ class SharedLog(GatedLog, Sharing):
     async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
         return {path: self._states.get(path) for path in paths}
 
-    async def list_left_out(self) -> None:
-        return
-
     async def is_current(self, state: StreamState) -> bool:
         self.confirmed += 1
         self._fail()

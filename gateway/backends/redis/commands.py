@@ -46,6 +46,13 @@ class Channels(Protocol):
     sharded: bool
 
 
+class IndexNote(NamedTuple):
+    """A call that notes one stream in an index of all streams, which is the value of `key`."""
+
+    key: str
+    call: Packed
+
+
 class Commands(NamedTuple):
     """The calls of one gateway, encoded for Redis."""
 

@@ -16,8 +16,9 @@ from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
-    from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.commands import Commands, IndexNote
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.path_index import PathIndex
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.servers.pipeline import Answer
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.protocol.streams.state import Change
+
+    Done: TypeAlias = Callable[[Answer | LogUnavailable], None]
 
 
 class RedisCommits:
@@ -54,25 +57,40 @@ class RedisCommits:
         self.conflicts = 0
 
     def commit(self, change: Change) -> asyncio.Future[None]:
-        """Commit one change, and note before it when its stream is to be looked at."""
-        names = self._commands.names
+        """Commit one change, and note before it where its stream is to be looked for."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        key = names.meta(change.state.path)
+        key = self._commands.names.meta(change.state.path)
         token = next(self._tokens)
         commit = self._commands.commit(change, token)
         committed = partial(self._committed, change, token, done, monotonic())
-        note = self._deadlines.note(change)
-        if note is None:
-            self._write(key, [commit], committed)
-        elif self._together([key, names.deadlines]):
-            self._write(key, [note, commit], committed)
-        else:
-            self._write(names.deadlines, [note], lambda _: self._write(key, [commit], committed))
+        notes = [*self._deadlines.notes(change), *self._paths.notes(change)]
+        beside = [one for one in notes if self._together([key, one.key])]
+        elsewhere = [one for one in notes if one not in beside]
+        self._write_after(elsewhere, key, [*(one.call for one in beside), commit], committed)
         return done
 
-    def _write(
-        self, key: str, calls: list[Packed], done: Callable[[Answer | LogUnavailable], None]
+    def _write_after(
+        self, notes: Sequence[IndexNote], key: str, calls: list[Packed], done: Done
     ) -> None:
+        """Write once the servers of other keys have replied to the notes.
+
+        A stream is not created while the list of paths does not take its path: nothing else would
+        list it.
+        """
+        if not notes:
+            self._write(key, calls, done)
+            return
+        note, *others = notes
+
+        def noted(answer: Answer | LogUnavailable) -> None:
+            if isinstance(answer, LogUnavailable) and note.key == self._commands.names.paths:
+                done(answer)
+            else:
+                self._write_after(others, key, calls, done)
+
+        self._write(note.key, [note.call], noted)
+
+    def _write(self, key: str, calls: list[Packed], done: Done) -> None:
         RedisCall(self._primaries, key, calls, done, commits=True).go()
 
     def _committed(
@@ -110,14 +128,21 @@ class RedisCommits:
             done.set_result(None)
 
     def _follow_up(self, change: Change, key: str, reply: Reply) -> None:
-        """Delete what a commit left over, count it, and correct the list of paths."""
+        """Delete what a commit left over, count it, and correct the list of paths.
+
+        A new stream is listed once more: a removal of its predecessor, or a page, may have dropped
+        its path just before it was there.
+        """
         if reply == [1, 1]:
             self._write(key, [self._commands.tidy(change)], lambda _: None)
         if reply[0] != 1:
             return
         self.histograms.stored([change])
-        if change.expected is None or change.removes:
-            self._paths.changed(change.state.path, stands=not change.removes)
+        if change.removes:
+            self._paths.drop(change.state.path)
+        elif change.expected is None:
+            note = self._commands.add_paths([change.state.path])
+            self._write(self._commands.names.paths, [note], lambda _: None)
 
     def _observe(self, key: str, requested_at: float) -> None:
         """Observe how long a commit waited, and how long the server and the network took."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.commands import state_in
+from gateway.backends.redis.commands import IndexNote, state_in
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.backends.redis.commands import Commands
-    from gateway.backends.redis.connection import Packed, Reply
+    from gateway.backends.redis.connection import Reply
     from gateway.protocol.streams.state import Change, StreamState
 
 
@@ -28,15 +28,17 @@ class DeadlineIndex:
         self._commands = calls
         self._execute = execute
 
-    def note(self, change: Change) -> Packed | None:
-        """Return the call that sets a change's deadline, to be sent before its commit, or None.
+    def notes(self, change: Change) -> Sequence[IndexNote]:
+        """Return the note that sets a change's deadline, if any, to be sent before its commit.
 
         A deadline that is too early does no harm; one that is too late would.
         """
         moment = 0.0 if change.removes else _due(change.state)  # removed: look for leftover keys
         if moment is None:
-            return None
-        return self._commands.set_deadline(change.state.path, moment, new=change.expected is None)
+            return ()
+        is_new = change.expected is None
+        call = self._commands.set_deadline(change.state.path, moment, new=is_new)
+        return (IndexNote(self._key, call),)
 
     async def time(self) -> float:
         """Return the epoch seconds by the clock of the server that has the index."""

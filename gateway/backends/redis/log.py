@@ -15,7 +15,6 @@ from gateway.backends.redis.counts import RedisCounts
 from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.path_index import PathIndex
-from gateway.backends.redis.path_search import PathSearch
 from gateway.backends.redis.record_reader import RecordReader
 from gateway.backends.redis.servers.call import RedisRequests
 from gateway.backends.redis.servers.connector import RedisSettings
@@ -24,7 +23,7 @@ from gateway.backends.redis.servers.primaries import Primaries
 from gateway.backends.redis.servers.server_status import ServerStatusWatch
 from gateway.backends.redis.servers.topology import Topology
 from gateway.backends.redis.shared.documents import RedisDocuments
-from gateway.backends.redis.sharing import PublishedChanges, RedisSharing, SharedPaths
+from gateway.backends.redis.sharing import PublishedChanges, RedisSharing
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
@@ -61,7 +60,6 @@ class RedisLog(Log):
         self._execute = requests.execute
         self._deadlines = DeadlineIndex(self._commands, self._execute)
         self._records = RecordReader(self._commands, self._topology, self._execute)
-        self._search = PathSearch(self._commands, self.primaries.all, self._execute)
         self._server_status = ServerStatusWatch(self._names, self.primaries.all)
         self._losses = LossWatch(self._commands, self._execute, self.primaries.primary_of)
         self.listing: PathIndex = PathIndex(self._commands, self._execute, self._topology.together)
@@ -80,7 +78,7 @@ class RedisLog(Log):
             self.primaries,
             self._changes,
             self._deadlines,
-            SharedPaths(self.listing, self._search),
+            self.listing,
             settings.wait_replicas,
         )
         self.documents: RedisDocuments = RedisDocuments(
@@ -112,14 +110,12 @@ class RedisLog(Log):
             await self._topology.close()
             raise
         self._changes.notifications.open()
-        self._search.start()
         self._server_status.start()
 
     @override
     async def close(self) -> None:
         """Close all connections."""
         await self._server_status.stop()
-        await self._search.stop()
         await self.listing.close()
         await self._losses.close()
         await self._changes.notifications.close()
@@ -128,6 +124,7 @@ class RedisLog(Log):
 
     def _on_history_change(self, primary: Primary) -> None:
         self._losses.history_changed(primary)
+        self.listing.on_history_change()
         self._changes.on_history_change()
 
     @override

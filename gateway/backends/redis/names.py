@@ -40,22 +40,9 @@ class RedisNames(NamedTuple):
         return f"{self.meta(path)}:records"
 
     @property
-    def all_metas(self) -> str:
-        """A pattern for the meta keys of all streams, and no other keys.
-
-        A prefix has no characters that mean something in a pattern.
-        """
-        return f"{self.prefix}:{{*}}"
-
-    @property
     def paths(self) -> str:
         """The sorted set of the streams' paths, all with one score, so that they sort as text."""
         return f"{self.prefix}:paths"
-
-    @property
-    def paths_searched(self) -> str:
-        """The key that exists during a search of all keys for paths, and a day after it."""
-        return f"{self.prefix}:paths:searched"
 
     @property
     def instances(self) -> str:

@@ -1,11 +1,10 @@
 """The list of all streams' paths, read a page at a time.
 
 It is a key of its own, in a cluster on another server than most streams, so it is no part of a
-commit. It is put right after a stream was created or removed, and the stream is looked at again
-after that: of two gateways that do this at the same time, the later one sees what the other did.
-A path that is missing, since a gateway died in between or an older version created the stream, is
-found when all keys are searched, once a day. A path without a stream is dropped when a page
-with it is read.
+commit. A path is listed before its stream is created, so a gateway that dies leaves no stream
+unlisted, and once more after that. It is dropped after its stream was removed, or when a page with
+it is read; then the stream is looked at again: of two gateways, of which one creates and one drops,
+the later one sees what the other did.
 """
 
 from __future__ import annotations
@@ -13,24 +12,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+from collections import deque
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from gateway.backends.contract import Listing, ListingPage
-from gateway.backends.redis.commands import size_in, state_in
+from gateway.backends.redis.commands import IndexNote, size_in, state_in
 from gateway.errors import LogUnavailable, RecordDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.protocol.streams.state import StreamState
+    from gateway.protocol.streams.state import Change, StreamState
 
 # Before the log is closed; a Redis that does not answer holds up no process that ends.
 LAST_CORRECTIONS_S = 1.0
 AT_ONCE = 200  # streams looked at together: about a millisecond of the server's time
+# New paths that are listed again when a server has lost writes: those of some seconds. Their ZADD
+# takes the server 5 ms.
+LATEST = 10_000
 
 
 class PathIndex(Listing):
@@ -49,7 +52,8 @@ class PathIndex(Listing):
         self._commands = commands
         self._execute = execute
         self._together = together
-        self._changing: set[asyncio.Task[None]] = set()  # no more than streams just changed
+        self._changing: set[asyncio.Task[None]] = set()  # no more than streams just removed
+        self._latest: deque[str] = deque(maxlen=LATEST)
 
     async def close(self) -> None:
         """Let the corrections of the list that are under way finish, if they do so soon."""
@@ -59,34 +63,52 @@ class PathIndex(Listing):
             task.cancel()
         await asyncio.gather(*self._changing, return_exceptions=True)
 
-    def changed(self, path: str, *, stands: bool) -> None:
-        """Correct the list after a stream was created or removed, in a task of its own."""
-        task = asyncio.get_running_loop().create_task(self._put_right(path, stands=stands))
+    def notes(self, change: Change) -> Sequence[IndexNote]:
+        """Return the note that lists a new stream, to be sent before its commit.
+
+        A path that is listed without a stream does no harm.
+        """
+        if change.expected is not None:
+            return ()
+        path = change.state.path
+        self._latest.append(path)
+        return (IndexNote(self._commands.names.paths, self._commands.add_paths([path])),)
+
+    def on_history_change(self) -> None:
+        """List the latest new streams again, in a task of its own.
+
+        In a cluster the server of the list may have lost their paths, and theirs nothing.
+        """
+        if self._latest:
+            self._begin(self._add([*self._latest]))
+
+    def drop(self, path: str) -> None:
+        """Drop a path after its stream was removed, in a task of its own."""
+        self._begin(self._drop(path))
+
+    def _begin(self, correction: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(correction)
         self._changing.add(task)
         task.add_done_callback(self._changing.discard)
 
-    @override
-    def ensure_listed(self, path: str) -> None:
-        self.changed(path, stands=True)
+    async def _add(self, paths: Sequence[str]) -> None:
+        with contextlib.suppress(LogUnavailable):  # its server's next history will do
+            await self._execute(self._commands.names.paths, self._commands.add_paths(paths))
 
-    async def _put_right(self, path: str, *, stands: bool) -> None:
+    async def _drop(self, path: str) -> None:
+        with contextlib.suppress(LogUnavailable):  # the next page with this path will do
+            await self._execute(self._commands.names.paths, self._commands.drop_path(path))
+            if await self._may_stand(path):
+                await self._add([path])
+
+    async def _may_stand(self, path: str) -> bool:
         try:
-            while (found := await self._write(path, stands=stands)) != stands:
-                stands = found
+            (size,) = await self._execute(
+                self._commands.names.meta(path), self._commands.size(path)
+            )
         except LogUnavailable:
-            return  # corrected by the next search, or by the next page with this path
-
-    async def _write(self, path: str, *, stands: bool) -> bool:
-        """Write to the list whether a stream exists, and return whether it does after that."""
-        key, meta = self._commands.names.paths, self._commands.names.meta(path)
-        note = self._commands.add_paths([path]) if stands else self._commands.drop_path(path)
-        look = self._commands.size(path)
-        if self._together([key, meta]):
-            _, found = await self._execute(meta, note, look)
-        else:
-            await self._execute(key, note)
-            (found,) = await self._execute(meta, look)
-        return size_in(found) is not None
+            return True
+        return size_in(size) is not None
 
     # Reads
 
@@ -107,7 +129,7 @@ class PathIndex(Listing):
             if state is not None:
                 states.append(state)
             elif reply is not None:
-                self.changed(path, stands=False)
+                self.drop(path)
         return ListingPage(states, shown[-1] if len(paths) > limit else None)
 
     async def states(self, paths: Sequence[str]) -> dict[str, StreamState | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -11,11 +11,9 @@ from gateway.backends.redis.commands import change_in, is_current
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.heartbeats import RedisHeartbeats
 from gateway.backends.redis.servers.notifications import Notifications
-from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.backends.redis.shared.documents import RedisOwnership
 from gateway.backends.redis.shared.mailboxes import RedisMailboxes
 from gateway.backends.redis.shared_metrics import SharedMetrics
-from gateway.errors import LogUnavailable
 from gateway.protocol.streams.moments import ClockReading
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.path_index import PathIndex
-    from gateway.backends.redis.path_search import PathSearch
     from gateway.backends.redis.servers.call import RedisRequests
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.topology import Topology
@@ -78,13 +75,6 @@ class PublishedChanges:
                 self.listener.on_change(change)
 
 
-class SharedPaths(NamedTuple):
-    """The list of the paths of one log's streams, and the search for those that are not on it."""
-
-    listing: PathIndex
-    search: PathSearch
-
-
 class RedisSharing(Sharing):
     """The ability of a log in Redis to be written by other gateways too."""
 
@@ -95,7 +85,7 @@ class RedisSharing(Sharing):
         primaries: Primaries,
         changes: PublishedChanges,
         deadlines: DeadlineIndex,
-        paths: SharedPaths,
+        paths: PathIndex,
         wait_replicas: int,
     ) -> None:
         self._commands = commands
@@ -155,14 +145,7 @@ class RedisSharing(Sharing):
 
     @override
     async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
-        return await self._paths.listing.states(paths)
-
-    @override
-    async def list_left_out(self) -> None:
-        try:
-            await self._paths.search.search()
-        except Unreachable as failure:
-            raise LogUnavailable(f"the log cannot be reached: {failure.why}") from None
+        return await self._paths.states(paths)
 
     @override
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:

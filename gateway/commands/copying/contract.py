@@ -105,9 +105,6 @@ class CopyPlace(Protocol):
     def stream(self, path: str, producer_id: str) -> CopiedStream:
         """Return the stream at a path; appends to a server have this producer id."""
 
-    def ensure_listed(self, path: str) -> None:
-        """List a copy that exists: an earlier run may have been killed before it did so."""
-
 
 def name_of(path: str) -> str:
     """Return the name of a stream for sentences and maps."""

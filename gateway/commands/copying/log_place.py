@@ -129,10 +129,6 @@ class LogPlace(CopyPlace):
     def stream(self, path: str, producer_id: str) -> LogStream:
         return LogStream(self, path)
 
-    @override
-    def ensure_listed(self, path: str) -> None:
-        listing_of(self.log).ensure_listed(path)
-
     async def load(self, path: str) -> LoadedStream:
         """Load the stream at a path; an expired stream there is removed first."""
         loaded = await self.log.load(path)

@@ -207,10 +207,7 @@ class CopyQueue:
         else:
             id_ = producer_of(source, path)
             copy = ContentCopy(source.stream(path, id_), target.stream(path, id_), on_append)
-        outcome = await copy.run(progress)
-        if progress is None and not outcome.is_gone:
-            target.ensure_listed(path)
-        return outcome
+        return await copy.run(progress)
 
     def _refuse(self, path: str, known: _KnownStream, why: str) -> None:
         """Say why a stream is not copied, and count it, once."""

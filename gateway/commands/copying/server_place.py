@@ -61,10 +61,6 @@ class ServerPlace(CopyPlace):
         one = self._base.beside(f"{self._base.url.rstrip('/')}/{path}")
         return ServerStream(one, self._retries, producer_id)
 
-    @override
-    def ensure_listed(self, path: str) -> None:
-        """Do nothing: the server does this itself."""
-
 
 class ServerStream(CopiedStream):
     """A stream of a server. A producer numbers the appends of all copies from one source.

@@ -54,7 +54,7 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
         return notes.keys()
 
     @override
-    async def compare(self, note: Callable[[str, StreamNote], None], *, searches: bool) -> None:
+    async def compare(self, note: Callable[[str, StreamNote], None]) -> None:
         compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
         await asyncio.wait({compared})
 

@@ -258,12 +258,10 @@ class TailComparisons(Background):
         self._changed = changed
         self.made = 0  # comparisons, from the beginning to the end
         self._reason = asyncio.Event()
-        self._searches = False
         self._later: asyncio.TimerHandle | None = None
 
-    def schedule(self, after_s: float = 0.0, *, searches: bool = False) -> None:
-        """Compare soon; with `searches`, find streams first that no list has."""
-        self._searches = self._searches or searches
+    def schedule(self, after_s: float = 0.0) -> None:
+        """Compare soon."""
         if not after_s:
             self._reason.set()
             return
@@ -299,10 +297,5 @@ class TailComparisons(Background):
         engine = self._view.engine
         if engine is None or not engine.by_id or not (has_reason or engine.compares_regularly):
             return
-        searches, self._searches = self._searches, False
-        try:
-            await engine.compare(self._changed.note, searches=searches)
-        except BaseException:
-            self._searches = self._searches or searches
-            raise
+        await engine.compare(self._changed.note)
         self.made += 1

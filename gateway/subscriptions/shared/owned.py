@@ -34,10 +34,10 @@ class OwnedSubscriptions(RouteSubscriptions):
         """
 
     @abstractmethod
-    async def compare(self, note: Callable[[str, StreamNote], None], *, searches: bool) -> None:
+    async def compare(self, note: Callable[[str, StreamNote], None]) -> None:
         """Compare all streams with what is known here, and call `note` with each that differs.
 
-        With `searches`, streams are found first that no list has. Raises LogUnavailable.
+        Raises LogUnavailable.
         """
 
     def take_commit(self, change: Change) -> bool:  # noqa: ARG002 - for a log of our own

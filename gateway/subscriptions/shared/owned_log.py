@@ -104,9 +104,7 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
         return (notes.keys() - set(to_read)) | states.keys()
 
     @override
-    async def compare(self, note: Callable[[str, StreamNote], None], *, searches: bool) -> None:
-        if searches:
-            await self.streams.sharing.list_left_out()
+    async def compare(self, note: Callable[[str, StreamNote], None]) -> None:
         seen: set[str] = set()
         async for state in self.streams.states_slowly():
             known = self.membership.state_of(state.path)

@@ -209,7 +209,7 @@ class SharedSubscriptions(Background):
         if self.lease.is_ours:
             for other in stopped:
                 await self.lease.forget(other)
-                self.comparisons.schedule(searches=True)
+                self.comparisons.schedule()
         self._notify()
 
     def _on_opened(self) -> None:

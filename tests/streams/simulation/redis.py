@@ -186,11 +186,6 @@ class Redis:
         key, field = words
         return self.keys.get(key, {}).get(field)
 
-    def _set(self, words: Sequence[bytes]) -> Reply:
-        """As where another gateway was first: it is only asked for who searches for paths."""
-        assert words[-1] == b"NX"
-        return None
-
     def _hgetall(self, words: Sequence[bytes]) -> Reply:
         """Nothing: what gateways have found lost is not looked at."""
         return []
@@ -201,10 +196,15 @@ class Redis:
     _expire = _hset
 
     def _zadd(self, words: Sequence[bytes]) -> Reply:
-        key, moment, path = words[0], float(words[-2]), words[-1]
-        noted = self.keys.get(key, {})
-        if b"LT" not in words or moment < noted.get(path, moment + 1):
-            self._carry_out([_set(key, {**noted, path: moment})])
+        key, *rest = words
+        is_earlier_only = rest[0] == b"LT"
+        noted = dict(self.keys.get(key, {}))
+        for moment, path in zip(
+            rest[is_earlier_only::2], rest[is_earlier_only + 1 :: 2], strict=True
+        ):
+            if not is_earlier_only or float(moment) < noted.get(path, float(moment) + 1):
+                noted[path] = float(moment)
+        self._carry_out([_set(key, noted)])
         return 0
 
     def _zrem(self, words: Sequence[bytes]) -> Reply:

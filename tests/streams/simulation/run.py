@@ -54,6 +54,8 @@ async def _run(seed: int) -> World:
         _check_reader(world, reader)
     for path in world.paths:
         _check_writers(world, path, [one for one in writers if one.path == path])
+    for path in paths:
+        _check_list(world, path)
     for task in following:
         task.cancel()
     for outcome in await asyncio.gather(*following, return_exceptions=True):
@@ -77,6 +79,12 @@ def _check_reader(world: World, reader: Reader) -> None:
             f"{reader} ({reader.way}, by {reader.gateway}) is left behind at {reader.offset} "
             f"of {state.tail}: {reader.content!r}, not {content!r}"
         )
+
+
+def _check_list(world: World, path: str) -> None:
+    """What stands is on the list of paths, whatever was lost meanwhile."""
+    if world.state(path) is not None and path.encode() not in world.listed:
+        world.fault(f"{path} stands, and is not listed")
 
 
 def _check_writers(world: World, path: str, writers: list[Writer]) -> None:

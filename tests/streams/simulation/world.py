@@ -21,7 +21,7 @@ from tests.streams.simulation.redis import Redis
 from tests.support.manual_clock import at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 EPOCH = 1_800_000_000.0
 WAYS = ["long-poll", "sse", "catch-up"]
@@ -108,6 +108,12 @@ class World:
         """What stands in Redis."""
         encoded = self.redis.keys.get(NAMES.meta(path).encode(), {}).get(b"s")
         return msgspec.json.decode(encoded, type=StreamState) if encoded else None
+
+    @property
+    def listed(self) -> Collection[bytes]:
+        """The list of paths in Redis."""
+        listed: Mapping[bytes, float] = self.redis.keys.get(NAMES.paths.encode(), {})
+        return listed
 
     def content(self, path: str) -> bytes:
         """All that is kept of a stream."""
