@@ -182,7 +182,7 @@ def _set_runs(route: HostedRoute, route_settings: RouteSettings, shared: Context
     if not route_settings.runs:
         route.runs = None  # the reads under way for the dashboard end by themselves
     elif route.runs is None:
-        from gateway.hosted.run_pages.runs import RouteRuns  # imports parts of the client library
+        from gateway.features.runs.runs import RouteRuns  # imports parts of the client library
 
         route.runs = RouteRuns(route, shared)
 

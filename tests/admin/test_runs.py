@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from headgate.runs import Runs, Step
 
-from gateway.hosted.run_pages import run_list, run_table
+from gateway.features.runs import run_list, run_table
 from gateway.hosted.stream_list import StreamList
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 from headgate import records
 from headgate.records import RunState
 
-from gateway.hosted.run_pages.run_entry import (
+from gateway.features.runs.run_entry import (
     LONGEST_RECORD,
     MOST_PARSED,
     CommitSummary,

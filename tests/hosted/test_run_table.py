@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from headgate import records
 
-from gateway.hosted.run_pages import run_table
-from gateway.hosted.run_pages.run_table import RunTable
+from gateway.features.runs import run_table
+from gateway.features.runs.run_table import RunTable
 from gateway.protocol.streams.state import Change, StreamState, records_after
 
 

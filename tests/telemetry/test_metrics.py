@@ -15,9 +15,9 @@ from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.features.models.counts import metrics as model_metrics
+from gateway.features.runs import run_metrics
 from gateway.features.views import metrics as view_metrics
 from gateway.hosted import metrics as hosted_metrics
-from gateway.hosted.run_pages import run_metrics
 from gateway.process.clock_watch import CLOCK_SETS
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS

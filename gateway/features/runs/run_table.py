@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from headgate import names, records
 
-from gateway.hosted.run_pages.run_entry import RunEntry, contents_of, summarise
-from gateway.hosted.run_pages.run_metrics import RunMetrics
+from gateway.features.runs.run_entry import RunEntry, contents_of, summarise
+from gateway.features.runs.run_metrics import RunMetrics
 from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.logs import log
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.hosted.run_pages.run_entry import CommitSummary
+    from gateway.features.runs.run_entry import CommitSummary
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.streams.state import Change, StreamState

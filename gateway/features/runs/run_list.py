@@ -15,16 +15,16 @@ from headgate import names, records
 from headgate.notes import Note, last_of
 from headgate.records import ACTIVE, STOPPED, RunState
 
-from gateway.hosted.run_pages.run_entry import contents_of, whole_contents_of
-from gateway.hosted.run_pages.run_table import BESIDE, MOST_RUNS
+from gateway.features.runs.run_entry import contents_of, whole_contents_of
+from gateway.features.runs.run_table import BESIDE, MOST_RUNS
 from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.hosted.run_pages.run_entry import RunEntry
-    from gateway.hosted.run_pages.run_table import RunTable
+    from gateway.features.runs.run_entry import RunEntry
+    from gateway.features.runs.run_table import RunTable
     from gateway.hosted.stream_list import StreamList
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.stream_table import StreamTable

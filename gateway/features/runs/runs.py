@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.hosted.run_pages import run_metrics
-from gateway.hosted.run_pages.run_list import RunList
-from gateway.hosted.run_pages.run_table import RunTable
+from gateway.features.runs import run_metrics
+from gateway.features.runs.run_list import RunList
+from gateway.features.runs.run_table import RunTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
