@@ -7,11 +7,12 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import gateway.hosted.explain
 from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
+from gateway.features.console import hosted_steps
+from gateway.features.console.inspector import Inspector
 from gateway.features.views.route_views import RouteViews
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
@@ -40,7 +41,6 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
-from gateway.web.handlers.inspector import Inspector
 from gateway.web.handlers.traced_handlers import TracedHandlers
 from gateway.web.server_spans import ServerSpans
 from gateway.web.subscription_handlers import SubscriptionHandlers
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     from gateway.access.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
+    from gateway.features.console.explained_request import ExplainSteps
     from gateway.features.models.answer_route import AnswerRoute
     from gateway.model_parts import AnswerRoutes
-    from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
@@ -305,7 +305,7 @@ def inspector(
     routes: Router, shared: Context, tokens: TokenReport, models: Sequence[StreamRoute] = ()
 ) -> Inspector:
     """Make the inspector that answers questions about these routes, `tokens` and `models`."""
-    kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: gateway.hosted.explain.steps}
+    kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: hosted_steps.steps}
     if _has_edges(routes):
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from gateway.backends.registry import log_for
 from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
-from gateway.edge.explain import steps
 from gateway.edge.route import EdgeRoute
 from gateway.edge.subscribed.origin_subscriptions import OnlyGatewaySubscriptions
 from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
 from gateway.edge.subscribed.shared_origin import SharedOriginSubscriptions
 from gateway.edge.subscribed.stream_requests import StreamRequests
+from gateway.features.console.edge_steps import steps
 from gateway.mcp_events.origins.reading import OriginEventReader
 from gateway.mcp_events.setup import renew_events, set_events
 from gateway.origin.client import Origin, OriginSettings

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.errors import LogUnavailable
+from gateway.features.console.inspector import SHARE_S
 from gateway.settings import Route
 from gateway.telemetry.inspection import PeerMetrics, ShareMetrics
-from gateway.web.handlers.inspector import SHARE_S
 from gateway.web.router import Router
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from gateway.features.console import reader_lists
 from gateway.live.reader_states import reader_states
 from gateway.protocol.http1 import LAST_CHUNK
 from gateway.telemetry.inspected.readers import (
@@ -27,7 +28,6 @@ from gateway.telemetry.inspected.readers import (
     rank,
 )
 from gateway.telemetry.inspection import AnswerFailure
-from gateway.web.handlers import reader_lists
 from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail
 from tests.support.serving import EDGE, PREFIX, get, post, put, serving
 from tests.support.waiting import until

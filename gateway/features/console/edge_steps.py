@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.cache.variants import Variant
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
+    from gateway.features.console.explained_request import ExplainedRequest
     from gateway.protocol.origins.edge_target import EdgeRead
-    from gateway.runtime.explained_request import ExplainedRequest
 
 NEXT = "The next answer"
 _OF_FEEDS = "what live readers were told answers it"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from gateway.errors import HeadgateError, StreamNotFound
+from gateway.features.console.explain import explain
+from gateway.features.console.reader_lists import ReaderLists
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.event_journal import JOURNAL
@@ -29,14 +31,12 @@ from gateway.telemetry.inspection import (
     TokenPage,
 )
 from gateway.web import operator_questions
-from gateway.web.handlers.explain import explain
-from gateway.web.handlers.reader_lists import ReaderLists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from gateway.features.console.explained_request import ExplainSteps
     from gateway.runtime.context import Context
-    from gateway.runtime.explained_request import ExplainSteps
     from gateway.runtime.route import RunsLike, StreamRoute
     from gateway.telemetry.event_journal import ProcessEvents
     from gateway.telemetry.inspection import Answer, Question, StreamQuestion

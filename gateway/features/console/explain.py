@@ -11,9 +11,9 @@ from multidict import CIMultiDict
 from gateway.access.credentials import request_credential
 from gateway.access.operations import needs
 from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
+from gateway.features.console.explained_request import ExplainedRequest
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import STATUS
-from gateway.runtime.explained_request import ExplainedRequest
 from gateway.telemetry.inspection import ExplainStep, Explanation
 from gateway.web.requests.request_head import is_host
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from gateway.access.operations import Need
-    from gateway.runtime.explained_request import ExplainSteps
+    from gateway.features.console.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspection import ExplainRequest
     from gateway.web.router import Router

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.cache.rendered import RenderedChunk
+    from gateway.features.console.explained_request import ExplainedRequest
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.state import StreamState
-    from gateway.runtime.explained_request import ExplainedRequest
 
 NEXT = "The next answer"
 

@@ -1,0 +1,1 @@
+"""The questions of the console about routes, streams, readers and requests of this process."""
