@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
@@ -13,14 +13,20 @@ from gateway.cache.store import Store
 from gateway.errors import StartError
 from gateway.features.console import hosted_steps
 from gateway.features.console.inspector import Inspector
+from gateway.features.mcp.hosted_reading import HostedEventReader
+from gateway.features.mcp.mcp_requests import McpHandlers
+from gateway.features.mcp.setup import renew_events, set_events
+from gateway.features.subscriptions.engine import SubscriptionRules
+from gateway.features.subscriptions.setup import make_subscriptions, renew_subscriptions
+from gateway.features.subscriptions.state.owners import OwnerAccess
+from gateway.features.subscriptions.subscription_handlers import SubscriptionHandlers
 from gateway.features.views.route_views import RouteViews
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
-from gateway.mcp_events.hosted_reading import HostedEventReader
-from gateway.mcp_events.setup import renew_events, set_events
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.client_address import TrustedProxies
+from gateway.protocol.http.paths import MCP
 from gateway.protocol.renewal import renew
 from gateway.protocol.streams.lifetimes import LifetimeLimits
 from gateway.protocol.streams.retention import Retention
@@ -34,19 +40,15 @@ from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.auth import BY_ORIGIN
-from gateway.subscriptions.engine import SubscriptionRules
-from gateway.subscriptions.setup import make_subscriptions, renew_subscriptions
-from gateway.subscriptions.state.owners import OwnerAccess
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.handlers.traced_handlers import TracedHandlers
 from gateway.web.server_spans import ServerSpans
-from gateway.web.subscription_handlers import SubscriptionHandlers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
@@ -56,11 +58,13 @@ if TYPE_CHECKING:
     from gateway.features.console.explained_request import ExplainSteps
     from gateway.features.models.answer_route import AnswerRoute
     from gateway.model_parts import AnswerRoutes
+    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
     from gateway.web.connections.http_connection import RequestHandlers
     from gateway.web.handlers.dispatch import Operate
+    from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
     MakeModels = Callable[
@@ -293,9 +297,17 @@ def handlers_of(
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
-    control = SubscriptionHandlers(shared)
+    mcp = McpHandlers(shared)
+    control = SubscriptionHandlers(shared, {MCP: mcp.answer_elsewhere})
     control.serve_others(routes)
-    handlers = Handlers(routes, operations, control.operate, shared)
+
+    def operate_control(
+        request: Request, target: str, route: StreamRoute, name: str
+    ) -> Coroutine[Any, Any, RouteAnswer]:
+        operate = mcp.operate if name == MCP else control.operate
+        return operate(request, target, route, name)
+
+    handlers = Handlers(routes, operations, operate_control, shared)
     if shared.tracer is None:
         return handlers
     return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))

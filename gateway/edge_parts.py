@@ -12,30 +12,29 @@ from gateway.backends.registry import log_for
 from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
 from gateway.edge.route import EdgeRoute
-from gateway.edge.subscribed.origin_subscriptions import OnlyGatewaySubscriptions
-from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
-from gateway.edge.subscribed.shared_origin import SharedOriginSubscriptions
-from gateway.edge.subscribed.stream_requests import StreamRequests
 from gateway.features.console.edge_steps import steps
-from gateway.mcp_events.origins.reading import OriginEventReader
-from gateway.mcp_events.setup import renew_events, set_events
+from gateway.features.mcp.origins.reading import OriginEventReader
+from gateway.features.mcp.setup import renew_events, set_events
+from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
+from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
+from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
+from gateway.features.subscriptions.origins.stream_requests import StreamRequests
+from gateway.features.subscriptions.state.owners import OwnerAccess
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew
 from gateway.settings.auth import BY_ORIGIN
-from gateway.subscriptions.state.owners import OwnerAccess
 from gateway.web.handlers.edge_handlers import EdgeHandlers
 from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
     from gateway.backends.contract import Documents
-    from gateway.edge.subscribed.contract import OriginSubscriptionsLike
+    from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route as RouteSettings
-    from gateway.subscriptions.engine import SubscriptionRules
 
 __all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_events_of", "renew_route", "steps"]
 
@@ -63,14 +62,15 @@ def edge_route(
     if route.auth == BY_ORIGIN:
         edge.use_origin_guard(route.auth_ttl, shared.admitted.end)
     if route.subscriptions:
-        edge.subscriptions = _subscriptions(edge, route, rules_of_subscriptions, shared)
+        subscriptions = _subscriptions(edge, route, rules_of_subscriptions, shared)
+        edge.subscriptions = edge.observer = subscriptions
     set_events(edge, route, shared, lambda: OriginEventReader(edge, shared.limits))
     return edge
 
 
 def _subscriptions(
     edge: EdgeRoute, route: RouteSettings, rules: SubscriptionRules, shared: Context
-) -> OriginSubscriptionsLike:
+) -> OnlyGatewaySubscriptions | SharedOriginSubscriptions:
     """Make the subscriptions of a route."""
     announce = partial(ForwardingEffects(shared).announce_write, edge)
     requests = StreamRequests(route.prefix, edge.origin, shared.via, announce)
@@ -83,7 +83,7 @@ def _subscriptions(
             route.prefix, requests, documents, rules, shared.clock, rights
         )
 
-    subscriptions: OriginSubscriptionsLike
+    subscriptions: OnlyGatewaySubscriptions | SharedOriginSubscriptions
     if log.sharing is None:
         subscriptions = OnlyGatewaySubscriptions(
             route.prefix, requests, log, rules, shared.clock, rights
@@ -114,8 +114,9 @@ def renew_route(
     route.origin.renew(OriginSettings.of(route_settings))
     if route.requests.guard is None:  # else the origin decides
         route.access = access
-    if route.subscriptions is not None:
-        route.subscriptions.renew(rules_of_subscriptions)
+    subscriptions = route.subscriptions
+    if isinstance(subscriptions, OnlyGatewaySubscriptions | SharedOriginSubscriptions):
+        subscriptions.renew(rules_of_subscriptions)
     return route.renew_rules(
         freshness,
         Defaults(route_settings.stale_if_error),

@@ -20,11 +20,11 @@ from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.recipients import Recipients
-from gateway.edge.subscribed.empty_creations import has_no_message
 from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError, LogUnavailable, StartError
 from gateway.live.feed import park
 from gateway.protocol import http1
+from gateway.protocol.bodies.content import has_no_message
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.edge_target import EdgeLongPoll
 from gateway.protocol.renewal import renew
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
-    from gateway.edge.subscribed.contract import OriginSubscriptionsLike
+    from gateway.edge.write_observer import WriteObserver
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
@@ -61,7 +61,7 @@ END_OF_APPEND = "end"
 class EdgeRoute(StreamRoute):
     """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
-    subscriptions: OriginSubscriptionsLike | None = None  # where the settings name a log for them
+    observer: WriteObserver | None = None
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -206,14 +206,11 @@ class EdgeRoute(StreamRoute):
     async def before_write(
         self, method: str, path: str, headers: MultiMapping[str], body: object
     ) -> None:
-        """Store what the route's subscriptions have to know before a write.
-
-        Raises LogUnavailable.
-        """
-        assert self.subscriptions is not None, "called only where there are some"
+        """Store what the route's observer has to know before a write. Raises LogUnavailable."""
+        assert self.observer is not None, "called only where there is one"
         if method in {"POST", "PUT"}:
             is_empty = body is None or has_no_message(headers.get("Content-Type", ""), body)
-            await self.subscriptions.before_write(path, creates_empty=method == "PUT" and is_empty)
+            await self.observer.before_write(path, creates_empty=method == "PUT" and is_empty)
 
     # Interface to the process
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
 from gateway.errors import RestartNeeded
-from gateway.mcp_events.setup import check_events
+from gateway.features.mcp.setup import check_events
 from gateway.process.configuration import ActiveConfiguration
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use

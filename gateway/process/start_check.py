@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.authorities import Authorities
-from gateway.mcp_events.setup import check_events
+from gateway.features.mcp.setup import check_events
 from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.log_kinds import file, kind_of

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from admin.app import build
 from gateway.errors import BadRequest
-from gateway.subscriptions.operators.answers import answer
+from gateway.features.subscriptions.operators.answers import answer
 from gateway.telemetry.inspected.subscriptions import (
     SubscriptionPage,
     SubscriptionQuestion,

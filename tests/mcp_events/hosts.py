@@ -15,7 +15,7 @@ from mcp.client.extension import ClientExtension, NotificationBinding
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict
 
-from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions.engine import RouteSubscriptions
 from tests.mcp_events.receivers import hook
 from tests.support.serving import PREFIX, post, put, request, serving
 from tests.support.tokens_files import token, write_tokens

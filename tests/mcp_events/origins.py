@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
+from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
 from tests.mcp_events.hosts import GRANTS, host, until_quiet
 from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, request, serving
 from tests.support.tokens_files import token, write_tokens

@@ -12,7 +12,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
-from gateway.mcp_events.origins import watches
+from gateway.features.mcp.origins import watches
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent

@@ -13,7 +13,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.subscriptions.sending.key_stores import FILE
+from gateway.features.subscriptions.sending.key_stores import FILE
 from tests.mcp_events.hosts import (
     EventsExtension,
     Host,

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
 from tests.mcp_events import origins
 from tests.mcp_events.hosts import append, create, guarded, host
 from tests.mcp_events.receivers import hook

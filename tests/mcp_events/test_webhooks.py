@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from gateway.backends.memory import MemoryDocuments
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.operators.answers import answer
+from gateway.features.subscriptions.operators.answers import answer
 from gateway.telemetry.inspected.subscriptions import SendTestDelivery
 from gateway.telemetry.inspection import AnswerFailure
 from tests.mcp_events.hosts import (

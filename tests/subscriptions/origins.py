@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
+from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
 from tests.subscriptions.receivers import Receiver, Subscribed, check_owner, receiver
 from tests.support.listener import Listener
 from tests.support.serving import PREFIX, Serving, edge_serving, request, serving
@@ -14,7 +14,7 @@ from tests.support.serving import PREFIX, Serving, edge_serving, request, servin
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.edge.subscribed.tail_checks import TailChecks
+    from gateway.features.subscriptions.origins.tail_checks import TailChecks
     from tests.support.http1 import Answer
 
 

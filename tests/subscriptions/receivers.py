@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.features.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
+from gateway.features.subscriptions.state.owners import SubscriptionOwner
+from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.subscriptions.engine import RouteSubscriptions
-from gateway.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.subscriptions.state.configuration import SubscriptionConfiguration
-from gateway.subscriptions.state.owners import SubscriptionOwner
-from gateway.subscriptions.state.subscription import DurableSubscription
 from tests.support.serving import Serving, get, post, put, request, serving
 from tests.support.waiting import until
 from tests.support.web_servers import web_server

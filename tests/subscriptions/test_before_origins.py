@@ -12,9 +12,6 @@ from aiohttp import web
 from typing_extensions import override
 
 from gateway.backends.memory import MemoryDocuments
-from gateway.edge.subscribed import origin_streams, tail_checks
-from gateway.edge.subscribed.origin_subscriptions import OriginSubscriptions
-from gateway.edge.subscribed.stream_requests import StreamRequests
 from gateway.errors import (
     HeadgateError,
     LogUnavailable,
@@ -23,8 +20,11 @@ from gateway.errors import (
     OriginUnreachable,
     StartError,
 )
-from gateway.subscriptions import membership
-from gateway.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions import membership
+from gateway.features.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions.origins import origin_streams, tail_checks
+from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
+from gateway.features.subscriptions.origins.stream_requests import StreamRequests
 from gateway.telemetry.inspection import AnswerFailure
 from gateway.turns import at_once
 from tests.subscriptions.origins import before, proxied
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from gateway.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.streams.contract import StreamView
 
 DONE = {"done": True}
 

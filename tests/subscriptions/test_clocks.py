@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.subscriptions.wakes.timing import STUCK_AFTER_S
+from gateway.features.subscriptions.wakes.timing import STUCK_AFTER_S
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.waiting import until
 

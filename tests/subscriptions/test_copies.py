@@ -12,9 +12,9 @@ from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.commands.copying import queue
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.copies import copying, stored_rows
-from gateway.subscriptions.copies.copying import SubscriptionCopy
-from gateway.subscriptions.sending.key_stores import FILE
+from gateway.features.subscriptions.copies import copying, stored_rows
+from gateway.features.subscriptions.copies.copying import SubscriptionCopy
+from gateway.features.subscriptions.sending.key_stores import FILE
 from tests.subscriptions.copied import copied
 from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import (

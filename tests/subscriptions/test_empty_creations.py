@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.subscribed import empty_creations
-from gateway.edge.subscribed.empty_creations import EmptyCreations
+from gateway.features.subscriptions.origins import empty_creations
+from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from gateway.backends.memory import MemoryDocuments
-from gateway.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
-from gateway.subscriptions.sending.signing import KeyRing
+from gateway.features.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
+from gateway.features.subscriptions.sending.signing import KeyRing
 from tests.backends.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
 from tests.support.serving import PREFIX, request

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.subscriptions.sending import webhooks
+from gateway.features.subscriptions.sending import webhooks
 from tests.subscriptions.receivers import Receiver, Subscribed, receiver, subscribed
 from tests.support.waiting import until
 

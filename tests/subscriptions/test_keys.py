@@ -12,8 +12,8 @@ from cryptography.exceptions import InvalidSignature
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.sending.key_stores import FILE, FileKeys
-from gateway.subscriptions.sending.signing import AHEAD_S, BEHIND_S, ROTATE_S, KeyRing
+from gateway.features.subscriptions.sending.key_stores import FILE, FileKeys
+from gateway.features.subscriptions.sending.signing import AHEAD_S, BEHIND_S, ROTATE_S, KeyRing
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.support.serving import PREFIX, get
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from gateway.edge.subscribed.shared_origin import OUTDATED_S
+from gateway.features.subscriptions.origins.shared_origin import OUTDATED_S
 from tests.subscriptions.campaign import Campaign, kills_of
 from tests.subscriptions.in_processes import JSON, subscribe, write
 from tests.subscriptions.origins import LosingWay

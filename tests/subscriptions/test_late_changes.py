@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.features.subscriptions import late_changes, membership
+from gateway.features.subscriptions.state.patterns import PatternIndex
 from gateway.protocol.streams.state import Change
-from gateway.subscriptions import late_changes, membership
-from gateway.subscriptions.state.patterns import PatternIndex
 from gateway.turns import at_once
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed, subscription_of
 from tests.subscriptions.test_limits import limit
@@ -19,8 +19,8 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
-    from gateway.subscriptions.state.subscription import DurableSubscription
-    from gateway.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.state.subscription import DurableSubscription
+    from gateway.features.subscriptions.streams.contract import StreamView
 
 MOST = 3
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.subscriptions import bodies
-from gateway.subscriptions.engine import SubscriptionRules
-from gateway.subscriptions.metrics import FORGOTTEN
-from gateway.subscriptions.state import patterns
+from gateway.features.subscriptions import bodies
+from gateway.features.subscriptions.engine import SubscriptionRules
+from gateway.features.subscriptions.metrics import FORGOTTEN
+from gateway.features.subscriptions.state import patterns
 from tests.subscriptions.receivers import Subscribed, ends_of, receiver, subscribed
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.subscriptions import requests
+from gateway.features.subscriptions import requests
 from tests.subscriptions.receivers import subscribed
 from tests.support.serving import PREFIX
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.errors import BadRequest
-from gateway.subscriptions.operators.answers import answer
+from gateway.features.subscriptions.operators.answers import answer
 from gateway.telemetry.inspected.subscriptions import (
     DescribeSubscription,
     ListSubscriptions,

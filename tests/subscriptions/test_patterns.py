@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.subscriptions.state.patterns import (
+from gateway.features.subscriptions.state.patterns import (
     PatternIndex,
     bounded_pattern_of,
     pattern_of,

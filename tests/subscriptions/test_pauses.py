@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.subscriptions.operators.answers import answer
-from gateway.subscriptions.wakes.timing import STUCK_AFTER_S
+from gateway.features.subscriptions.operators.answers import answer
+from gateway.features.subscriptions.wakes.timing import STUCK_AFTER_S
 from gateway.telemetry.inspected.subscriptions import PauseSubscription
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
 from tests.support.serving import PREFIX

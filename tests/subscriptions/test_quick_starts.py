@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
-from gateway.subscriptions import sole_log
-from gateway.subscriptions.sole_log import SoleLogSubscriptions
+from gateway.features.subscriptions import sole_log
+from gateway.features.subscriptions.sole_log import SoleLogSubscriptions
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
 from tests.support.serving import serving
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.subscriptions import membership
+from gateway.features.subscriptions import membership
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.support.serving import PREFIX, get
 from tests.support.waiting import until

@@ -11,8 +11,8 @@ import pytest
 from gateway.backends.memory import MemoryDocuments
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.state import patterns
-from gateway.subscriptions.storage.rows import SubscriptionRows
+from gateway.features.subscriptions.state import patterns
+from gateway.features.subscriptions.storage.rows import SubscriptionRows
 from tests.subscriptions.receivers import (
     Receiver,
     Subscribed,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.subscribed import settled_names
-from gateway.edge.subscribed.settled_names import AwaitedNames, SettledNames
 from gateway.errors import LogUnavailable, OriginBroken
+from gateway.features.subscriptions.origins import settled_names
+from gateway.features.subscriptions.origins.settled_names import AwaitedNames, SettledNames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.edge.subscribed import origin_streams, settled_names
-from gateway.edge.subscribed.owned_origin import OwnedOriginSubscriptions
-from gateway.edge.subscribed.shared_origin import SharedOriginSubscriptions
 from gateway.errors import LogUnavailable
-from gateway.subscriptions.shared.stream_notes import WriteReport, merge_notes
+from gateway.features.subscriptions.origins import origin_streams, settled_names
+from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
+from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
+from gateway.features.subscriptions.shared.stream_notes import WriteReport, merge_notes
 from tests.backends.test_redis_rights import documented
 from tests.subscriptions.origins import LosingWay, before, two_before, woken
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
@@ -27,7 +27,7 @@ from tests.support.web_servers import web_server
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.subscriptions.shared.stream_notes import StreamNote
+    from gateway.features.subscriptions.shared.stream_notes import StreamNote
 
 DONE = {"done": True}
 
@@ -373,7 +373,7 @@ async def test_what_is_written_through_a_gateway_that_has_lost_redis_wakes_a_new
 async def test_a_gateway_starts_without_its_redis_and_delivers_once_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    monkeypatch.setattr("gateway.features.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
     server = RedisServer(tmp_path)
     async with (
         serving() as origin,

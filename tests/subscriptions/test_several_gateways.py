@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from gateway.backends.beats import BEAT_S, MISSES
-from gateway.subscriptions.shared import mail
-from gateway.subscriptions.shared.changes import ReportedChanges
-from gateway.subscriptions.shared.stream_notes import GrowthReport, merge_notes
+from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.changes import ReportedChanges
+from gateway.features.subscriptions.shared.stream_notes import GrowthReport, merge_notes
 from tests.subscriptions.in_processes import subscribe, write
 from tests.subscriptions.receivers import (
     deaf,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from gateway.subscriptions.shared.stream_notes import StreamNote
-    from gateway.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.shared.stream_notes import StreamNote
+    from gateway.features.subscriptions.streams.contract import StreamView
     from tests.support.redis_servers import RedisServer
 
 DONE = {"done": True}
@@ -298,7 +298,7 @@ async def test_a_gateway_that_stood_still_delivers_nothing_any_more(redis_url: s
 async def test_requests_get_503_while_no_gateway_can_deliver(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
+    monkeypatch.setattr("gateway.features.subscriptions.shared.subscriptions.PATIENCE_S", 1.0)
     async with two(redis_url) as (owner, other):
         await shared(owner).stop()
         with deaf(owner):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.beats import BEAT_S, MISSES
-from gateway.subscriptions.shared import lease
-from gateway.subscriptions.shared.receipts import RECEIPT_S
-from gateway.subscriptions.shared.unwanted_claims import is_claim
+from gateway.features.subscriptions.shared import lease
+from gateway.features.subscriptions.shared.receipts import RECEIPT_S
+from gateway.features.subscriptions.shared.unwanted_claims import is_claim
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, subscribed, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE
@@ -22,7 +22,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.subscriptions.shared import mail
+    from gateway.features.subscriptions.shared import mail
     from tests.subscriptions.receivers import Subscribed
 
 ROUNDS, PAIRS = (60, 3) if IS_WHOLE else (4, 2)

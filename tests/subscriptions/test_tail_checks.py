@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.subscribed import tail_checks
-from gateway.edge.subscribed.tail_checks import TailChecks
+from gateway.features.subscriptions.origins import tail_checks
+from gateway.features.subscriptions.origins.tail_checks import TailChecks
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

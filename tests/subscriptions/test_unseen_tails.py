@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.subscribed import origin_subscriptions
-from gateway.edge.subscribed.stream_requests import StreamRequests
+from gateway.features.subscriptions.origins import origin_subscriptions
+from gateway.features.subscriptions.origins.stream_requests import StreamRequests
 from tests.subscriptions.origins import LosingWay, before
 from tests.subscriptions.receivers import ends_of, receiver, stream_of
 from tests.support.serving import PREFIX, serving
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.edge.subscribed.origin_view import OriginEnd
+    from gateway.features.subscriptions.origins.origin_view import OriginEnd
     from tests.subscriptions.origins import Proxied
 
 

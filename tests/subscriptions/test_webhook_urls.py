@@ -10,14 +10,14 @@ from aiohttp import web
 
 from gateway.backends.memory import MemoryDocuments
 from gateway.errors import DestinationRefused
+from gateway.features.subscriptions.sending.failures import DeliveryFailed
+from gateway.features.subscriptions.sending.key_stores import DocumentKeys
+from gateway.features.subscriptions.sending.signing import KeyRing
+from gateway.features.subscriptions.sending.webhooks import WebhookClient, WebhookHosts
 from gateway.protocol.http.destinations import destination_of
 from gateway.settings import Settings
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.kinds import Address
-from gateway.subscriptions.sending.failures import DeliveryFailed
-from gateway.subscriptions.sending.key_stores import DocumentKeys
-from gateway.subscriptions.sending.signing import KeyRing
-from gateway.subscriptions.sending.webhooks import WebhookClient, WebhookHosts
 from tests.protocol.urls_inside import ADDRESSES, URLS
 from tests.subscriptions.receivers import receiver, subscribed
 

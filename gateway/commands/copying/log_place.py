@@ -24,6 +24,7 @@ from gateway.commands.copying.contract import (
 )
 from gateway.commands.shell.failure import Failed
 from gateway.errors import BadRequest, HeadgateError, StartError
+from gateway.features.subscriptions.storage.row_names import stored_number
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import read_body
 from gateway.protocol.requests import CreateRequest
@@ -33,7 +34,6 @@ from gateway.protocol.streams.state import Change, StreamState, records_after
 from gateway.settings import Route
 from gateway.settings.log_kinds import file, kind_of
 from gateway.streams.stream_clock import StreamClock
-from gateway.subscriptions.storage.row_names import stored_number
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence

@@ -18,7 +18,7 @@ from gateway.commands.one_stream.client import connect
 from gateway.commands.shell.output import finish, note
 from gateway.commands.shell.patience import retries, tell
 from gateway.errors import HeadgateError
-from gateway.subscriptions.copies.copying import SubscriptionCopy
+from gateway.features.subscriptions.copies.copying import SubscriptionCopy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.commands.copying.contract import StreamEntry
     from gateway.commands.one_stream.target import StreamTarget
-    from gateway.subscriptions.copies.copying import CopiedSubscriptions
+    from gateway.features.subscriptions.copies.copying import CopiedSubscriptions
 
 
 @dataclass(frozen=True, slots=True)

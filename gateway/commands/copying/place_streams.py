@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.features.subscriptions.copies.cursors import ComparedStreams, PathStreams
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.subscriptions.copies.cursors import ComparedStreams, PathStreams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,6 +10,7 @@ import msgspec
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.features.console.explain import explain
 from gateway.features.console.reader_lists import ReaderLists
+from gateway.features.subscriptions.operators import questions as operator_questions
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.event_journal import JOURNAL
@@ -30,7 +31,6 @@ from gateway.telemetry.inspection import (
     TakeEvents,
     TokenPage,
 )
-from gateway.web import operator_questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -270,3 +270,10 @@ def prefix_of(content_type: str, record: bytes, count: int) -> Generator[None, N
         commas += piece.commas
         yield
     return b"".join(pieces) if not count or (pieces and count == commas + 1) else None
+
+
+def has_no_message(content_type: str, body: object) -> bool:
+    """Return whether a body that is here whole has nothing that is appended."""
+    if not isinstance(body, bytes):
+        return False
+    return not body or (is_json(content_type) and b"".join(body.split()) == b"[]")

@@ -171,7 +171,7 @@ class AlikeAppends:
         raw, body = route.origin.raw, request.whole or at_hand(request)
         if raw is None or body is None or transport is None or "?" in target:
             return None
-        if route.subscriptions is not None:  # they store something first, and may have to wait
+        if route.observer is not None:  # it stores something first, and may have to wait
             return None
         key = request.fields, peer_of(transport) or ""
         block = self._blocks.fresh.get(key) or self._blocks.find(key)

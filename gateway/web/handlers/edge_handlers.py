@@ -302,7 +302,7 @@ class EdgeHandlers:
         body = self._body(request)
         fields = self._passed_on(request, route, body)
         await route.multi_append.check(request.method, read.target, fields)
-        if route.subscriptions is not None:  # asked here, so that other routes make no call
+        if route.observer is not None:  # asked here, so that other routes make no call
             await route.before_write(request.method, read.path, request.headers, body)
         if request.method == "DELETE":
             request.resources().enter_context(route.feeds.writes.deleting(read.path))

@@ -127,15 +127,15 @@ class ForwardingEffects:
             self.announce_write(
                 route, Write(prefix=route.prefix, path=passed.read.path, hidden=hidden)
             )
-        elif route.subscriptions is not None and _is_refusal(passed, answer):
-            route.subscriptions.on_refusal(passed.read.path)
+        elif route.observer is not None and _is_refusal(passed, answer):
+            route.observer.on_refusal(passed.read.path)
         return relayed(passed, answer, fields)
 
     def announce_write(self, route: EdgeRoute, write: Write) -> None:
         """Invalidate the copies that a write has outdated, here and in other workers."""
         route.invalidate(write)
-        if route.subscriptions is not None:
-            route.subscriptions.on_write(write)
+        if route.observer is not None:
+            route.observer.on_write(write)
         self._shared.announce(write)
 
     def _compare(

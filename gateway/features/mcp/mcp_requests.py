@@ -1,0 +1,177 @@
+"""Handle requests to `/mcp` of a route: messages of JSON-RPC over MCP's streamable HTTP.
+
+There are no sessions: each request stands alone, in every version of MCP.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.access.operations import READ, Need
+from gateway.errors import (
+    NO_STREAM,
+    BadRequest,
+    MethodNotAllowed,
+    ServerStopping,
+    StreamNotFound,
+    Unauthenticated,
+)
+from gateway.features.mcp import rpc
+from gateway.features.mcp.requests import STREAM, EventRequests, changes_subscriptions
+from gateway.features.mcp.route_events import RouteEvents
+from gateway.features.mcp.rpc import RpcCallError, RpcError
+from gateway.features.mcp.streaming import EventStream
+from gateway.features.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.features.subscriptions.state.owners import SubscriptionOwner
+from gateway.features.subscriptions.subscription_handlers import handed_on
+from gateway.protocol import cache_headers, http1, responses
+from gateway.protocol.bodies.content import JSON_TYPE, media_type
+from gateway.protocol.http import cache_status
+from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.stepped import in_task
+from gateway.web.admission import RoutedTarget, admit_control, refuse_banned
+from gateway.web.held_answers import held_stream
+from gateway.web.requests import request_body, request_head
+from gateway.web.requests.request import exchange_of
+
+if TYPE_CHECKING:
+    from gateway.access.principal import Principal
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import StreamRoute
+    from gateway.web.requests.request import Request
+
+_FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}"
+_JSON_FIELDS = f"{_FIELDS}Content-Type: application/json\r\n"
+_STREAM_HEAD = (
+    http1.status_line(200) + responses.event_stream("text/plain", private=True).fields.encode()
+)
+ACCEPTED = RouteAnswer(responses.Response(202, _FIELDS), cache_status.BYPASS)
+
+
+class McpHandlers:
+    """The operation on the paths of MCP of all routes, which `operate` starts."""
+
+    def __init__(self, shared: Context) -> None:
+        self._shared = shared
+
+    async def operate(
+        self, request: Request, target: str, route: StreamRoute, name: str
+    ) -> RouteAnswer:
+        """Return the answer to a host of MCP, perhaps of the gateway that delivers."""
+        place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
+        events, subscriptions = route.events, route.subscriptions
+        assert isinstance(events, RouteEvents), "a route with this path has them"
+        await in_task()
+        if isinstance(subscriptions, SharedSubscriptions) and request.method == "POST":
+            handed = await handed_on(request, place, self._shared, needs_client=True)
+            if changes_subscriptions(handed.body):
+                back = await subscriptions.hand_on(handed)
+                if isinstance(back, mail.HandedOnResponse):
+                    response = responses.Response(back.status, back.fields, back.body)
+                    return RouteAnswer(response, cache_status.BYPASS)
+        if isinstance(subscriptions, RouteSubscriptions):
+            await subscriptions.wait_until_open()
+        return await answer_mcp(request, place, events, self._shared)
+
+    async def answer_elsewhere(self, request: Request, place: RoutedTarget) -> responses.Response:
+        """Return the response to a host of MCP that is connected to another gateway."""
+        events = place.route.events
+        if not isinstance(events, RouteEvents):
+            raise StreamNotFound("the gateway that delivers has mcp_events off")
+        answered = await answer_mcp(request, place, events, self._shared)
+        assert isinstance(answered.answer, responses.Response), "streams are not handed on"
+        return answered.answer
+
+
+async def answer_mcp(
+    request: Request, place: RoutedTarget, events: RouteEvents, shared: Context
+) -> RouteAnswer:
+    """Return the answer to a request to `/mcp`. Raises HeadgateError."""
+    await in_task()
+    if request.method != "POST":
+        raise MethodNotAllowed("MCP takes POST here, and has no stream of the server's own", "POST")
+    owner = SubscriptionOwner(await _admitted(request, place, shared))
+    if media_type(request.headers.get("Content-Type", "")) != JSON_TYPE:
+        raise BadRequest("Content-Type must be application/json")
+    body = await request_body.whole(request, shared)
+    refuse_banned(request, exchange_of(request), shared.bans)  # meanwhile
+    version = request.headers.get(rpc.VERSION_HEADER)
+    try:
+        messages, is_batch = rpc.body_of(body, version)
+    except RpcError as error:
+        return _answer(rpc.refusal(error), error.status(is_stateless=False))
+    requests = EventRequests(events, owner, request_head.host(request))
+    answered = [await _response(request, one, requests, is_alone=not is_batch) for one in messages]
+    found = [one for one in answered if one is not None]
+    if not found:
+        return ACCEPTED
+    if is_batch:
+        return _answer([document for document, _ in found], 200)
+    document, status = found[0]
+    if isinstance(document, EventStream):
+        return _streamed(request, document, shared)
+    return _answer(document, status)
+
+
+def _streamed(request: Request, stream: EventStream, shared: Context) -> RouteAnswer:
+    """Return the answer with a stream, which ends when its client leaves."""
+    if shared.closing:
+        stream.release()
+        raise ServerStopping("the server is stopping: connect again")
+    try:
+        request.limit_grace(0.0)
+        request.end_with_fin()
+    except ConnectionResetError:
+        stream.release()
+        raise
+    streamed = RelayedResponse(200, _STREAM_HEAD, stream, None, True, True)
+    return held_stream(request, shared, RouteAnswer(streamed, cache_status.BYPASS))
+
+
+async def _response(
+    request: Request, message: object, requests: EventRequests, *, is_alone: bool
+) -> tuple[dict[str, object] | EventStream, int] | None:
+    """Return the response to a message and its status; None where there is none.
+
+    It is a stream of events only for a message that `is_alone` in its request.
+    """
+    version, method = (
+        request.headers.get(name) for name in (rpc.VERSION_HEADER, rpc.METHOD_HEADER)
+    )
+    try:
+        call = rpc.call_of(message, version, method)
+    except RpcError as error:
+        return rpc.refusal(error), error.status(is_stateless=False)
+    except RpcCallError as refused:
+        return rpc.refusal(refused.error, refused.id), refused.error.status(is_stateless=True)
+    if call is None or call.id is None:
+        return None
+    try:
+        if call.method == STREAM and is_alone:
+            return requests.stream(call), 200
+        return await requests.response(call), 200
+    except RpcError as error:
+        return call.error(error), error.status(is_stateless=call.is_stateless)
+
+
+async def _admitted(request: Request, place: RoutedTarget, shared: Context) -> Principal | None:
+    """Return the principal; None for anybody, where anybody may read. Raises as a guard does."""
+    principal = await admit_control(request, place, (), shared)
+    guard = place.route.access.guard
+    if principal is None and guard is not None:
+        needs = (Need(place.path, READ),)
+        if guard.known_principal(CIMultiDict(), None, needs, shared.clock()) is None:
+            if place.route.access.conceals:
+                raise StreamNotFound(NO_STREAM)
+            raise Unauthenticated("this needs a token: send Authorization: Bearer TOKEN")
+    return principal
+
+
+def _answer(document: object, status: int) -> RouteAnswer:
+    body = msgspec.json.encode(document)
+    return RouteAnswer(responses.Response(status, _JSON_FIELDS, body), cache_status.BYPASS)

@@ -1,0 +1,302 @@
+"""The reads of events from an HTTP origin, through the route's own cache and feeds."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+from typing_extensions import override
+
+from gateway.edge.polls.follower import CannotFollow, refuse
+from gateway.errors import BadRequest, OriginBehind, StreamGone, StreamNotFound
+from gateway.features.mcp.cursors import EventPlace
+from gateway.features.mcp.occurrences import EventEnd, end_event, event_id, message_event
+from gateway.features.mcp.origins.batches import LatestBatch, OriginBatch
+from gateway.features.mcp.origins.cursors import (
+    new_numbering,
+    origin_cursor,
+    origin_position,
+    with_numbering,
+)
+from gateway.features.mcp.origins.watches import OriginWatch
+from gateway.features.mcp.reading import EventPage, EventReader, StreamWatch
+from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.origins import edge_target
+from gateway.protocol.streams.offsets import BEGINNING, NOW
+from gateway.protocol.streams.reach import TailBound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.route import EdgeRoute
+    from gateway.features.mcp.event_types import EventType
+    from gateway.features.mcp.occurrences import McpEvent
+    from gateway.features.mcp.origins.batches import ParsedBatch
+    from gateway.features.subscriptions.state.cursors import EventNumbering
+    from gateway.features.subscriptions.state.subscription import StreamLink
+    from gateway.features.subscriptions.streams.contract import OtherView, StreamView
+    from gateway.live.contract import FeedSettings
+    from gateway.protocol.origins.followed import Snapshot
+    from gateway.runtime.limits import ServerLimits
+
+
+class OriginEventReader(EventReader):
+    """The reads of events of a route to an HTTP origin, which have no client's credentials.
+
+    They name a `host`, and share responses and feeds with readers whose requests name the same.
+    """
+
+    def __init__(
+        self,
+        edge: EdgeRoute,
+        limits: ServerLimits,
+        host: str = "",
+        latest: LatestBatch | None = None,
+    ) -> None:
+        self.edge = edge
+        self.limits = limits
+        self._host = host
+        self._latest = latest or LatestBatch()
+
+    @override
+    def for_host(self, host: str) -> OriginEventReader:
+        return OriginEventReader(self.edge, self.limits, host, self._latest)
+
+    @property
+    @override
+    def feed_settings(self) -> FeedSettings:
+        return self.edge.feeds.source.settings
+
+    @override
+    def checked_cursor(self, cursor: object) -> str | None:
+        return None if cursor is None else origin_cursor(origin_position(cursor))
+
+    @override
+    def cursor_at(self, state: StreamView | None, at: EventPosition) -> str:
+        return origin_cursor(at)
+
+    @override
+    def first_cursor(self) -> str:
+        return origin_cursor(EventPosition(""))
+
+    @override
+    def new_numbering(self) -> EventNumbering:
+        return new_numbering()
+
+    @override
+    async def state(self, link: StreamLink) -> StreamView | None:
+        return link.stream.state
+
+    # Reads
+
+    @override
+    async def place(self, name: str, cursor: str) -> EventPlace | None:
+        """Return where a cursor leads, if the origin has data there or ends there."""
+        found = await self._find_batch(name, origin_position(cursor), None)
+        if found is None:
+            return None
+        batch, place = found
+        if batch.end == place.position.position:  # some origins echo any offset
+            tail = await self.tail(name)
+            if tail is None:
+                return None
+            if tail.tail < batch.end:
+                return EventPlace(with_numbering(EventPosition(tail.tail)), is_truncated=True)
+        return place
+
+    @override
+    async def next(
+        self, event: EventType, name: str, cursor: str | None, most: int
+    ) -> EventPage | None:
+        if cursor is not None:
+            return await self._page(event, name, origin_position(cursor), most, None)
+        tail = await self.tail(name)
+        if tail is None:
+            return None
+        at = with_numbering(EventPosition(tail.tail, 0, tail.closed))
+        return EventPage((), at, at, False, origin_cursor(at))
+
+    @override
+    async def page(
+        self, event: EventType, state: OtherView, start: EventPosition, most: int
+    ) -> EventPage:
+        """Return the next events, `most` of them and one batch at most.
+
+        The latest batch stays in memory until all its events are read: it may be too long for the
+        cache, and the origin would send it again and again.
+        """
+        place = (state.path, state.stream_id, start.position)
+        latest = self._latest
+        is_within = latest.place == place and 0 < start.messages < latest.parsed.total
+        if is_within and start.numbering is not None:
+            page: EventPage | None = _page_of(event, state.path, latest.parsed, start, most)
+        else:
+            known = TailBound(state.tail, state.closed)
+            page = await self._page(event, state.path, start, most, known)
+        if page is None:
+            raise StreamNotFound("the stream is not there")
+        if page.end.messages and page.end.position == start.position:
+            latest.place = place
+        elif is_within:
+            latest.clear()
+        return page
+
+    async def _page(
+        self, event: EventType, name: str, start: EventPosition, most: int, known: TailBound | None
+    ) -> EventPage | None:
+        found = await self._find_batch(name, start, known)
+        if found is None:
+            return None
+        batch, (at, is_truncated) = found
+        parsed = self._latest.parse(batch)
+        if at.messages <= parsed.total:
+            page = _page_of(event, name, parsed, at, most)
+        elif batch.is_last and known is None:  # perhaps cached before what the cursor counts came
+            tail = await self.tail(name)
+            if tail is None:
+                return None
+            reach = TailBound(tail.tail, tail.closed)
+            return await self._page(event, name, start, most, reach)
+        elif batch.is_last:  # the origin has lost what the cursor was behind
+            is_truncated = True
+            at = with_numbering(EventPosition(batch.end))
+            page = EventPage((), at, at, False, origin_cursor(at))
+        else:
+            end = parsed.position(at, parsed.total)._replace(messages=at.messages - parsed.total)
+            page = EventPage((), at, end, True, origin_cursor(end))
+        return page._replace(gap=origin_cursor(at)) if is_truncated else page
+
+    async def _find_batch(
+        self, name: str, start: EventPosition, known: TailBound | None
+    ) -> tuple[OriginBatch, EventPlace] | None:
+        """Return the batch at a position, and the position, or another one if data are missing.
+
+        None if there is no such stream.
+        """
+        try:
+            return await self._batch(name, start.position, known), EventPlace(with_numbering(start))
+        except StreamNotFound:
+            return None
+        except StreamGone:
+            if not start.position:
+                return None
+        at = with_numbering(EventPosition(""))
+        try:
+            return await self._batch(name, "", known), EventPlace(at, is_truncated=True)
+        except (StreamNotFound, StreamGone):
+            return None
+
+    async def _batch(self, name: str, position: str, known: TailBound | None) -> OriginBatch:
+        """Return the batch at a position, of a stream that is `known` to reach so far.
+
+        Raises HeadgateError.
+        """
+        batch = await self._read(name, position)
+        if known is None or _shows(batch, known):
+            return batch
+        self.drop_tail(name, known)
+        batch = await self._read(name, position)
+        if not _shows(batch, known):
+            raise OriginBehind("the origin does not show what it has told before", batch.end)
+        return batch
+
+    async def _read(self, name: str, position: str) -> OriginBatch:
+        """Return a batch from the news of a followed stream, the cache, or the origin."""
+        feeds, offset = self.edge.feeds, position or BEGINNING
+        request = self.request(name, offset)
+        stream = feeds.read_by(request)
+        if stream is not None:
+            snapshot, span = stream.state.snapshot, stream.since(offset)
+            if stream.state.knows_tail(offset):
+                return OriginBatch(snapshot.content_type, b"", offset, True, False)
+            if span is not None:
+                is_last = span.end == snapshot.tail and snapshot.caught_up
+                closed = is_last and snapshot.closed
+                return OriginBatch(snapshot.content_type, span.body, span.end, is_last, closed)
+        result = await feeds.reader.catch_up(request, offset)
+        facts, status = result.cached.facts, result.cached.status
+        if facts is None:
+            if status == HTTPStatus.BAD_REQUEST and position:
+                raise BadRequest("the origin takes the offset of this cursor for none of its own")
+            _refuse(result.cached.status, result.cached.fields())
+        assert facts is not None, "refused otherwise"
+        body = b"" if facts.is_empty else result.cached.body
+        closed = facts.closed and facts.ends
+        return OriginBatch(facts.content_type, body, facts.next_offset, facts.ends, closed)
+
+    async def tail(self, name: str) -> Snapshot | None:
+        """Return a stream as it ends at the origin now; None if there is none."""
+        feeds, request = self.edge.feeds, self.request(name, NOW)
+        stream = feeds.read_by(request)
+        if stream is not None and stream.state.knows_now:
+            return stream.state.snapshot
+        try:
+            return await feeds.reader.tail(request)
+        except (StreamNotFound, StreamGone):
+            return None
+
+    def drop_tail(self, name: str, known: TailBound) -> None:
+        """Drop the cached responses that reached an old tail of a stream."""
+        self.edge.feeds.reader.drop_tail(f"{self.edge.prefix}/{name}", known)
+
+    def request(self, name: str, offset: str) -> CacheRequest:
+        """Return a read of nobody in particular, as the cache and the feeds see it."""
+        read = edge_target.catch_up(self.edge.parse(f"{self.edge.prefix}/{name}"), offset)
+        sender = RequestSender("", self.edge.requests.scheme, self._host)
+        headers = CIMultiDict({"Host": self._host})
+        request = self.edge.requests.cache_request(headers, sender, read)
+        return request.plain(self.edge.identity)
+
+    @override
+    def watch(self, name: str, account: str, on_news: Callable[[], None]) -> StreamWatch:
+        return OriginWatch(self, name, f"mcp:{account}", on_news)
+
+
+def _shows(batch: OriginBatch, known: TailBound) -> bool:
+    """Return whether a batch can be of a stream that is known to reach so far."""
+    return not batch.is_last or known.is_reached_by(batch.end, closed=batch.is_closed)
+
+
+def _refuse(status: int, fields: CIMultiDict[str]) -> None:
+    """Raise the error for a read that was answered with `status`."""
+    try:
+        refuse(status, fields)
+    except CannotFollow as end:
+        raise end.reason from end
+
+
+def _page_of(
+    event: EventType, name: str, parsed: ParsedBatch, at: EventPosition, most: int
+) -> EventPage:
+    """Return the events of a batch behind a position in it, `most` of them."""
+    assert at.numbering is not None, "a position that is read from has one"
+    batch, chain = parsed.batch, at.numbering.chain
+    events: list[McpEvent] = []
+    end = at if at.messages < parsed.total else parsed.position(at, parsed.total)
+    for parts, message in parsed.behind(at.messages):
+        if len(events) == most:
+            break
+        number = at.numbering.number + (end.messages if events else at.messages)
+        end = parsed.position(at, parts)
+        named = event_id(chain, name, number, "", content=message)
+        mark = EventEnd(named, batch.end, end, origin_cursor(end))
+        events.append(message_event(event, name, batch.content_type, message, mark))
+    has_more = end.messages > 0 or not batch.is_last
+    if batch.is_last and batch.is_closed and not at.is_closed:
+        if not has_more and len(events) < most:
+            end = end._replace(is_closed=True)
+            events.append(_closing_event(event, name, end))
+        else:
+            has_more = True
+    elif not events and end.position == at.position:
+        end = at
+    return EventPage(events, at, end, has_more, origin_cursor(end))
+
+
+def _closing_event(event: EventType, name: str, end: EventPosition) -> McpEvent:
+    assert end.numbering is not None, "behind one that has one"
+    named = event_id(end.numbering.chain, name, end.numbering.number, "closed")
+    return end_event(event, name, EventEnd(named, end.position, end, origin_cursor(end)))

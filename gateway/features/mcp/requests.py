@@ -1,0 +1,224 @@
+"""The methods of MCP that a route has: to begin, to list event types, and to poll for events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import BadRequest, HeadgateError
+from gateway.features.mcp import rpc
+from gateway.features.mcp.rpc import RpcError
+from gateway.features.mcp.streaming import StreamedRequest
+from gateway.features.mcp.webhooks.host_subscriptions import target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from gateway.features.mcp.event_types import EventType
+    from gateway.features.mcp.route_events import RouteEvents
+    from gateway.features.mcp.rpc import RpcCall
+    from gateway.features.mcp.streaming import EventStream
+    from gateway.features.mcp.webhooks.host_subscriptions import HostSubscriptions
+    from gateway.features.subscriptions.state.owners import SubscriptionOwner
+
+EXTENSION = "io.modelcontextprotocol/events"
+STREAM = "events/stream"
+SUBSCRIBING = ("events/subscribe", "events/unsubscribe")
+POLL_AFTER_MS = 5_000
+USUAL_EVENTS, MOST_EVENTS = 100, 1_000  # of one poll
+_SERVER_KEY = "io.modelcontextprotocol/serverInfo"
+
+
+def changes_subscriptions(body: bytes) -> bool:
+    """Return whether a body has a request that only the gateway which delivers can carry out."""
+    try:
+        messages = rpc.body_of(body, None).messages
+    except RpcError:
+        return False
+    return any(isinstance(one, dict) and one.get("method") in SUBSCRIBING for one in messages)
+
+
+class EventRequests:
+    """The requests of one client, which name a Host, for the events of a route."""
+
+    def __init__(self, route: RouteEvents, owner: SubscriptionOwner, host: str) -> None:
+        self._route = route
+        self._reader = route.reader.for_host(host)
+        self._owner = owner
+        self._methods: dict[str, Callable[[RpcCall], Awaitable[Mapping[str, object]]]] = {
+            "initialize": self._initialize,
+            "server/discover": self._discover,
+            "ping": self._ping,
+            "tools/list": self._list_tools,
+            "events/list": self._list,
+            "events/poll": self._poll,
+            "events/subscribe": self._subscribe,
+            "events/unsubscribe": self._unsubscribe,
+        }
+
+    async def response(self, call: RpcCall) -> dict[str, object]:
+        """Return the response to a request. Raises RpcError."""
+        method = self._methods.get(call.method)
+        if method is None:
+            raise RpcError(rpc.METHOD_NOT_FOUND, "this method is not offered")
+        try:
+            return call.result(await method(call))
+        except BadRequest as refusal:
+            raise RpcError(rpc.INVALID_PARAMS, refusal.detail) from None
+        except HeadgateError as error:
+            raise RpcError(rpc.INTERNAL_ERROR, error.detail) from None
+
+    # To begin
+
+    async def _initialize(self, call: RpcCall) -> Mapping[str, object]:
+        requested = call.params.get("protocolVersion")
+        known = requested in rpc.HANDSHAKE_VERSIONS
+        return {
+            "protocolVersion": requested if known else rpc.HANDSHAKE_VERSIONS[-1],
+            "capabilities": self._capabilities,
+            "serverInfo": self._route.server_info,
+        }
+
+    async def _discover(self, call: RpcCall) -> Mapping[str, object]:
+        if not call.is_stateless:
+            raise RpcError(rpc.METHOD_NOT_FOUND, "this version of MCP begins with initialize")
+        return {
+            "supportedVersions": [*rpc.STATELESS_VERSIONS, *rpc.HANDSHAKE_VERSIONS],
+            "capabilities": self._capabilities,
+            "ttlMs": 0,
+            "cacheScope": "private",
+            "_meta": {_SERVER_KEY: self._route.server_info},
+        }
+
+    @property
+    def _capabilities(self) -> dict[str, object]:
+        """The capabilities, with events where the extension has them, and where hosts look."""
+        events = {"listChanged": False}
+        return {"tools": {}, "events": events, "extensions": {EXTENSION: events}}
+
+    async def _ping(self, _call: RpcCall) -> Mapping[str, object]:
+        return {}
+
+    async def _list_tools(self, call: RpcCall) -> Mapping[str, object]:
+        """Return that there are no tools: hosts ask for them before anything else."""
+        cached = {"ttlMs": 0, "cacheScope": "private"} if call.is_stateless else {}
+        return {"tools": [], **cached}
+
+    # Events
+
+    async def _list(self, call: RpcCall) -> Mapping[str, object]:
+        if call.params.get("cursor") is not None:
+            raise RpcError(rpc.INVALID_PARAMS, "all event types are on the first page")
+        delivery = self._route.delivery(self._owner)
+        return {
+            "events": [_event_type_document(one, delivery) for one in self._route.types.values()]
+        }
+
+    async def _poll(self, call: RpcCall) -> Mapping[str, object]:
+        event, stream = self._permitted_choice(call.params)
+        most = _number(call.params, "maxEvents", 1) or USUAL_EVENTS
+        since = self._least_time(call.params)
+        reader, name = self._reader, self._single(stream)
+        cursor = reader.checked_cursor(call.params.get("cursor"))
+        page = await reader.next(event, name, cursor, min(most, MOST_EVENTS))
+        rest = {"truncated": False, "hasMore": False, "nextPollMs": POLL_AFTER_MS}
+        if page is None:
+            return {"events": [], "cursor": cursor or reader.first_cursor(), **rest}
+        now = self._route.clock()
+        events = [it for it in page.events if it.is_since(since)]
+        return {
+            "events": [it.members(now) for it in events],
+            "cursor": page.cursor,
+            **rest,
+            "truncated": page.gap is not None or len(events) < len(page.events),
+            "hasMore": page.has_more,
+        }
+
+    def stream(self, call: RpcCall) -> EventStream:
+        """Return the stream of events that a request asks for. Raises RpcError."""
+        event, stream = self._permitted_choice(call.params)
+        cursor = self._reader.checked_cursor(call.params.get("cursor"))
+        since = self._least_time(call.params)
+        choice = StreamedRequest(self._reader, event, self._single(stream), cursor, since)
+        return self._route.stream(self._owner, call, choice)
+
+    async def _subscribe(self, call: RpcCall) -> Mapping[str, object]:
+        webhooks = self._webhooks()
+        event, stream = self._permitted_choice(call.params)
+        target = target_of(self._owner, event, stream, call.params)
+        return await webhooks.subscribe(target, call.params)
+
+    async def _unsubscribe(self, call: RpcCall) -> Mapping[str, object]:
+        webhooks = self._webhooks()
+        event, stream = self._choice(call.params)
+        return await webhooks.unsubscribe(target_of(self._owner, event, stream, call.params))
+
+    def _webhooks(self) -> HostSubscriptions:
+        """Return what makes subscriptions, for a client with a credential. Raises RpcError."""
+        webhooks = self._route.webhooks
+        if webhooks is None:
+            mode = {"feature": "deliveryMode", "value": "webhook"}
+            raise RpcError(rpc.UNSUPPORTED, "this log stores no subscriptions", **mode)
+        if self._owner.principal is None:
+            raise RpcError(
+                rpc.FORBIDDEN,
+                "webhooks need a credential: send Authorization, on a route with access control",
+            )
+        return webhooks
+
+    def _choice(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
+        """Return the event type and the stream that a client chooses. Raises RpcError."""
+        name = params.get("name")
+        event = self._route.types.get(name) if isinstance(name, str) else None
+        if event is None:
+            raise RpcError(rpc.NOT_FOUND, "there is no such event type", kind="event")
+        return event, event.stream_in(params.get("arguments", {}))
+
+    def _permitted_choice(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
+        """Return the event type and the stream that a client chooses, and may read.
+
+        The stream is None for all that match. Raises RpcError.
+        """
+        event, stream = self._choice(params)
+        if not self._route.may_read(self._owner, event, stream):
+            raise RpcError(rpc.FORBIDDEN, "the credential does not permit to read these streams")
+        return event, stream
+
+    @staticmethod
+    def _single(stream: str | None) -> str:
+        """Return the one stream that poll and push need. Raises RpcError."""
+        if stream is None:
+            raise RpcError(
+                rpc.UNSUPPORTED,
+                "name a stream in arguments: only webhooks have all that match",
+                feature="arguments",
+                value="stream",
+            )
+        return stream
+
+    def _least_time(self, params: Mapping[str, Any]) -> float:
+        """Return the time before which events are left out, if they have a time of their own."""
+        age_ms = _number(params, "maxAgeMs", 0)
+        if age_ms is None or params.get("cursor") is None:
+            return 0.0
+        now = self._route.clock()
+        return now - min(age_ms, 1000 * now) / 1000
+
+
+def _event_type_document(event: EventType, delivery: list[str]) -> dict[str, object]:
+    return {
+        "name": event.name,
+        "description": event.description,
+        "delivery": delivery,
+        "inputSchema": event.input_schema,
+        "payloadSchema": event.payload_schema,
+    }
+
+
+def _number(params: Mapping[str, Any], key: str, least: int) -> int | None:
+    """Return a whole number of a request; None if it is left out. Raises RpcError."""
+    value = params.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or value < least:
+        raise RpcError(rpc.INVALID_PARAMS, f"{key} is a whole number from {least} on")
+    return value

@@ -1,0 +1,206 @@
+"""The sending of events: in order in each stream, so that its cursor alone says what was sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.features.mcp.rpc import FORBIDDEN, NOT_FOUND, RpcError
+from gateway.features.mcp.webhooks.receivers import EventReceiver
+from gateway.features.subscriptions.sending.failures import DeliveryFailed
+from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.features.subscriptions.state.owners import BANNED
+from gateway.features.subscriptions.wakes.acknowledgements import CursorChange
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.features.mcp.event_types import EventType
+    from gateway.features.mcp.occurrences import McpEvent
+    from gateway.features.mcp.reading import EventPage, EventReader
+    from gateway.features.subscriptions.engine import RouteSubscriptions
+    from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
+    from gateway.features.subscriptions.streams.contract import StreamView
+
+# Events of one delivery; then other subscriptions of the receiver have their turn.
+MOST_EVENTS = 64
+# Attempts without the right to read, before a subscription ends: soon after a start, the issuers of
+# credentials may not have answered yet.
+MOST_REFUSALS = 3
+
+
+class WebhookEvents:
+    """The sender of events of one route."""
+
+    def __init__(
+        self, engine: RouteSubscriptions, reader: EventReader, types: Mapping[str, EventType]
+    ) -> None:
+        self.types = types
+        self._engine = engine
+        self._reader = reader
+
+    def receiver(self, subscription: DurableSubscription) -> EventReceiver:
+        """Return the receiver of a subscription. Raises DeliveryFailed without a secret."""
+        url, renewal = subscription.configuration.webhook_url, subscription.events
+        assert url is not None, "made with one"
+        assert renewal is not None, "of a host of MCP"
+        number = 1 if self._engine.clock() >= renewal.former_until else len(renewal.sealed_secrets)
+        unsealed = [self._engine.keys.unseal(it) for it in renewal.sealed_secrets[:number]]
+        keys = [it for it in unsealed if it is not None]
+        if not keys:
+            raise DeliveryFailed("the secret was stored with another key: subscribe again")
+        engine = self._engine
+        return EventReceiver(engine.deliveries.client, engine.clock, subscription.id, url, keys)
+
+    async def send(self, subscription: DurableSubscription) -> None:
+        """Send what is pending, MOST_EVENTS at most. Raises DeliveryFailed, HeadgateError."""
+        assert subscription.events is not None, "of a host of MCP"
+        receiver = self.receiver(subscription)
+        event = self.types.get(subscription.events.event)
+        if event is None:
+            gone = RpcError(NOT_FOUND, "there is no such event type any more", kind="event")
+            await self.terminate(subscription, receiver, gone)
+            return
+        if (why := self._engine.why_no_wake(subscription)) is not None:
+            if why == BANNED or subscription.delivery.failures < MOST_REFUSALS:
+                raise DeliveryFailed(why)
+            ended = RpcError(FORBIDDEN, "the credential does not permit to read these streams")
+            await self.terminate(subscription, receiver, ended)
+            return
+        left = MOST_EVENTS
+        for link in list(subscription.pending.values()):
+            left -= await self._send_stream(subscription, receiver, event, link, left)
+            if left <= 0 or not subscription.may_send:
+                return
+
+    async def terminate(
+        self, subscription: DurableSubscription, receiver: EventReceiver, error: RpcError
+    ) -> None:
+        """End a subscription, and notify its receiver."""
+        log.warning("mcp_events.terminated", subscription=subscription.id, reason=error.message)
+        await receiver.notify("terminated", error=error.document)
+        if subscription.phase == "active":
+            self._engine.discard(subscription)
+            await self._engine.rows.flush()
+
+    async def _send_stream(
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        event: EventType,
+        link: StreamLink,
+        most: int,
+    ) -> int:
+        """Send events of one stream, `most` at most; return how many."""
+        sent = 0
+        while sent < most and link.is_pending and subscription.may_send:
+            state = await self._reader.state(link)
+            if state is None or state.stream_id != link.stream_id:
+                break  # the subscription is notified of that soon
+            page = await self._next_page(event, link, state, most - sent)
+            if page is None or page.gap is not None:
+                known = EventPosition(max(link.position, state.first))
+                first = known if page is None else page.start
+                await self._notify_of_gap(subscription, receiver, link, state, first)
+                continue
+            sent += await self._send_page(subscription, receiver, link, page, state.stream_id)
+            if page.end.position == link.position and not page.events:
+                break
+            if not page.events:
+                self._move(subscription, link, page.end, state.stream_id)
+        return sent
+
+    async def _send_page(
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        link: StreamLink,
+        page: EventPage,
+        stream_id: int,
+    ) -> int:
+        """Send the events of a page of an incarnation; return how many."""
+        sent = 0
+        try:
+            for one in page.events:
+                await self._send(subscription, receiver, link, one, stream_id)
+                sent += 1
+                if not subscription.may_send or link.stream_id != stream_id:
+                    break
+        finally:
+            if link.messages:  # of many in one append, or in one read
+                self._engine.rows.mark_link(link)
+        return sent
+
+    async def _next_page(
+        self, event: EventType, link: StreamLink, state: StreamView, most: int
+    ) -> EventPage | None:
+        """Return the next events of a stream; None if its first ones are missing."""
+        await self.begin_numbering(link)
+        if link.is_recreated or state.first > link.position:
+            return None
+        return await self._reader.page(event, state, link.accepted_position, most)
+
+    async def begin_numbering(self, link: StreamLink) -> None:
+        """Begin to number a link's events, if that is needed: their ids depend on it."""
+        if link.numbering is None and (numbering := self._reader.new_numbering()) is not None:
+            link.number_events(numbering)
+            self._engine.rows.mark_link(link)
+            await self._engine.rows.flush()
+
+    async def _send(
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        link: StreamLink,
+        event: McpEvent,
+        stream_id: int,
+    ) -> None:
+        """Send one event of an incarnation, and move the cursor behind it."""
+        cursor = event.cursor if subscription.configuration.streams else None
+        body = msgspec.json.encode(event.members(self._engine.clock(), cursor=cursor))
+        if not await receiver.send(event.event_id, body):
+            log.warning(
+                "mcp_events.event_refused", subscription=subscription.id, event_id=event.event_id
+            )
+        self._move(subscription, link, event.end, stream_id)
+
+    async def _notify_of_gap(
+        self,
+        subscription: DurableSubscription,
+        receiver: EventReceiver,
+        link: StreamLink,
+        state: StreamView,
+        first: EventPosition,
+    ) -> None:
+        """Notify the receiver that events are missing, and go on with the first that is there."""
+        first = first._replace(numbering=first.numbering or link.numbering)
+        is_one = bool(subscription.configuration.streams)
+        cursor = self._reader.cursor_at(state, first) if is_one else None
+        await receiver.notify("gap", cursor=cursor)
+        if link.stream_id == state.stream_id:
+            link.accept_gap()
+            if first.numbering != link.numbering:
+                link.start_at(first)
+                subscription.note(link)  # the gap may reach up to the tail
+                self._engine.rows.mark_link(link)
+                await self._engine.rows.flush()
+            self._move(subscription, link, first, state.stream_id)
+
+    def _move(
+        self,
+        subscription: DurableSubscription,
+        link: StreamLink,
+        at: EventPosition,
+        stream_id: int,
+    ) -> None:
+        """Move the cursor, unless the stream has been created again meanwhile."""
+        if link.stream_id != stream_id:
+            return
+        if at.messages and at.position <= link.position:
+            subscription.delivery.succeed()
+        else:
+            self._engine.wakes.move(subscription, [CursorChange(link, at.position, at.is_closed)])
+        if link.position == at.position:  # nobody has set it back meanwhile
+            link.accept_messages(at)

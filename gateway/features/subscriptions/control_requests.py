@@ -1,0 +1,290 @@
+"""Handle requests to control paths: subscriptions, and the keys of their webhooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+from typing_extensions import override
+
+from gateway.access.credentials import request_credential
+from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
+from gateway.features.subscriptions.errors import SubscriptionRefused
+from gateway.features.subscriptions.requests import SubscriptionRequests
+from gateway.features.subscriptions.state.configuration import (
+    LONGEST_ID,
+    json_object,
+    names_in,
+    parse_configuration,
+)
+from gateway.features.subscriptions.state.owners import SubscriptionOwner, needs_of
+from gateway.protocol import cache_headers, responses
+from gateway.protocol.http.paths import RESERVED
+from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.requests import request_body
+from gateway.web.requests.request import ClientConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from gateway.access.operations import Need
+    from gateway.access.principal import Principal
+    from gateway.features.subscriptions.engine import RouteSubscriptions
+    from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
+    from gateway.features.subscriptions.state.subscription import DurableSubscription
+    from gateway.protocol.responses import Response
+    from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
+
+KEYS = f"{RESERVED}/jwks.json"
+_SUBSCRIPTIONS = f"{RESERVED}/subscriptions/"
+_WAKE_ACTIONS = frozenset({"callback", "ack", "release"})
+_ACTIONS = _WAKE_ACTIONS | {"", "streams", "claim"}
+_LINKED = frozenset(["streams"])  # the members of a request that links streams
+_NEEDED = (
+    "needs read on all that the pattern can match and on each of streams, and append on the wake "
+    "stream"
+)
+_OWNER_TOKEN = "this needs a token of the client that subscribed: send Authorization: Bearer TOKEN"
+_FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}Content-Type: application/json\r\n"
+_KEY_FIELDS = (
+    f"{responses.SECURITY}Cache-Control: public, max-age=300\r\n"
+    "Content-Type: application/jwk-set+json\r\n"
+)
+
+
+async def with_refusals(response: Coroutine[Any, Any, Response]) -> Response:
+    """Return a response, or that of the refusal."""
+    try:
+        return await response
+    except SubscriptionRefused as refusal:
+        return refusal_response(refusal)
+
+
+def refusal_response(refusal: SubscriptionRefused) -> Response:
+    """Return the response of a refusal."""
+    return _json(refusal.status, refusal.document)
+
+
+class RemoteClient(ClientConnection):
+    """The connection of a client to another gateway, which alone knows whether it is there."""
+
+    transport = None
+
+    @override
+    def cancel_without_client(self, request: Request) -> None:
+        """Do nothing: the response is sent back, and dropped there."""
+
+    @override
+    def cancel_request(self, request: Request) -> None:
+        """Do nothing: its response is short."""
+
+    @override
+    def end_with_fin(self) -> None:
+        """Do nothing: the other gateway knows of a FIN."""
+
+
+class ControlRequest:
+    """A request to a control path."""
+
+    def __init__(
+        self, request: Request, place: RoutedTarget, engine: RouteSubscriptions, shared: Context
+    ) -> None:
+        self._request = request
+        self._place = place
+        self._engine = engine
+        self._requests = SubscriptionRequests(engine)
+        self._shared = shared
+
+    async def response(self, name: str) -> Response:
+        """Return the response. Raises SubscriptionRefused, HeadgateError."""
+        method = self._request.method
+        check_control(name, method)
+        if name == KEYS:
+            return keys_response(await self._requests.jwks())
+        subscription_id, action, path = _parts(name)
+        if path is not None:
+            return await self._unlink(subscription_id, path)
+        if not action:
+            return await self._whole(subscription_id, method)
+        if action == "streams":
+            return await self._link(subscription_id)
+        if action == "claim":
+            return await self._claim(subscription_id)
+        return await self._acknowledge(subscription_id, action)
+
+    async def _whole(self, subscription_id: str, method: str) -> Response:
+        if method == "PUT":
+            return await self._put(subscription_id)
+        principal = await self._admit()
+        if method == "DELETE":
+            if (found := self._engine.by_id.get(subscription_id)) is not None:
+                self._check_owner(found, principal)
+            await self._requests.delete(subscription_id)
+            return _no_content()
+        found = self._requests.find(subscription_id)
+        try:
+            self._check_owner(found, principal)
+        except Forbidden:
+            await self._check_worker(found)
+            found = self._requests.find(subscription_id)
+        return responses.Response(200, _FIELDS, await self._requests.describe(found))
+
+    async def _put(self, subscription_id: str) -> Response:
+        await self._admit()
+        configuration = parse_configuration(await self._body(), self._prefix)
+        principal = await self._admit_subscriber(configuration)
+        if (found := self._engine.by_id.get(subscription_id)) is not None:
+            self._check_owner(found, principal)
+        made, is_new = await self._requests.put(
+            subscription_id, configuration, SubscriptionOwner(principal)
+        )
+        text = await self._requests.describe(made)
+        return responses.Response(201 if is_new else 200, _FIELDS, text)
+
+    async def _link(self, subscription_id: str) -> Response:
+        self._check_owner(self._requests.find(subscription_id), await self._admit())
+        names = names_in(json_object(await self._body(), _LINKED), self._prefix)
+        found = self._requests.find(subscription_id)
+        wanted = msgspec.structs.replace(found.configuration, streams=names)
+        self._check_owner(found, await self._admit_subscriber(wanted))
+        await self._requests.link(subscription_id, names)
+        return _no_content()
+
+    async def _unlink(self, subscription_id: str, path: str) -> Response:
+        principal = await self._admit()
+        self._check_owner(self._requests.find(subscription_id), principal)
+        await self._requests.unlink(subscription_id, _names_of_link(path))
+        return _no_content()
+
+    async def _claim(self, subscription_id: str) -> Response:
+        await self._admit()
+        body = await self._body()
+        configuration = self._requests.find(subscription_id).configuration
+        claimer = SubscriptionOwner(await self._admit_subscriber(configuration, "to claim"))
+        claimed = await self._requests.claim(subscription_id, body)
+        self._engine.rights.claimers[self._requests.find(subscription_id)] = claimer
+        client = self._request.connection
+        if client.transport is None and not isinstance(client, RemoteClient):
+            # Nobody gets the response: the events would wait for the end of a lease.
+            wake = {name: claimed[name] for name in ("wake_id", "generation")}
+            token, release = str(claimed["token"]), msgspec.json.encode(wake)
+            await self._requests.acknowledge(subscription_id, "release", token, release)
+        return _json(200, claimed)
+
+    async def _acknowledge(self, subscription_id: str, action: str) -> Response:
+        token = request_credential("POST", self._place.path, self._request.headers).token
+        body = await self._body()
+        document = await self._requests.acknowledge(subscription_id, action, token, body)
+        return _no_content() if document is None else _json(200, document)
+
+    @property
+    def _prefix(self) -> str:
+        return self._engine.prefix
+
+    async def _admit(self, needs: Sequence[Need] = ()) -> Principal | None:
+        """Return the principal, if the route's guard admits it to what it needs."""
+        return await admit_control(self._request, self._place, needs, self._shared)
+
+    async def _admit_subscriber(
+        self, configuration: SubscriptionConfiguration, purpose: str = "to subscribe"
+    ) -> Principal | None:
+        """Return the principal, if it may subscribe like this. Raises Forbidden with what it needs.
+
+        The streams may be many, and "here" in the guard's own words is none of them.
+        """
+        try:
+            return await self._admit(needs_of(configuration, self._prefix))
+        except Forbidden as refusal:
+            raise Forbidden(f"{refusal.detail}; {purpose} {_NEEDED}") from None
+
+    async def _check_worker(self, found: DurableSubscription) -> None:
+        """Raise Forbidden for whoever may not claim the wakes of another principal either.
+
+        Workers look up the wake stream, and a claim tells them the rest.
+        """
+        if found.configuration.wake_stream is None:
+            raise _of_another_worker()
+        try:
+            await self._admit(needs_of(found.configuration, self._prefix))
+        except Forbidden:
+            raise _of_another_worker() from None
+
+    @staticmethod
+    def _check_owner(found: DurableSubscription, principal: Principal | None) -> None:
+        """Raise Forbidden for the subscription of another principal, and Unauthenticated."""
+        account = found.owner.account
+        if account and principal is None:
+            raise Unauthenticated(_OWNER_TOKEN)
+        if account and account != SubscriptionOwner(principal).account:
+            raise _of_another()
+
+    async def _body(self) -> bytes:
+        return await request_body.whole(self._request, self._shared)
+
+
+def _of_another() -> Forbidden:
+    """Return the refusal of a request to the subscription of another principal."""
+    return Forbidden("the subscription is another client's")
+
+
+def _of_another_worker() -> Forbidden:
+    """Return the refusal to describe a subscription, in the same words for each kind of it."""
+    return Forbidden(f"the subscription is another client's; a worker that claims {_NEEDED}")
+
+
+def check_control(name: str, method: str) -> None:
+    """Raise StreamNotFound for a path that is none, MethodNotAllowed for a wrong method."""
+    allowed: tuple[str, ...] = ("GET",)
+    if name != KEYS:
+        _, action, path = _parts(name)
+        if path is not None:
+            allowed = ("DELETE",)
+        else:
+            allowed = ("POST",) if action else ("GET", "PUT", "DELETE")
+    if method not in allowed:
+        names = ", ".join(allowed)
+        raise MethodNotAllowed(f"this takes {names}", names)
+
+
+def _parts(name: str) -> tuple[str, str, str | None]:
+    """Return id, action and path of a link in a control path. Raises StreamNotFound."""
+    segment, _, rest = name.removeprefix(_SUBSCRIPTIONS).partition("/")
+    action, slash, path = rest.partition("/")
+    is_known = action in _ACTIONS and not (slash and action != "streams")
+    if (
+        not name.startswith(_SUBSCRIPTIONS)
+        or name.endswith("/")
+        or not 0 < len(segment) <= LONGEST_ID
+        or not is_known
+    ):
+        raise StreamNotFound("there is no such control path")
+    return unquote(segment), action, path if slash else None
+
+
+def _names_of_link(path: str) -> tuple[str, ...]:
+    """Return the names that the path of a link may stand for, the one by the protocol first.
+
+    The protocol encodes a name once more. A name that is sent as it stands in the stream's URL
+    has encoded characters of its own, such as the `%2A` of a star.
+    """
+    return unquote(path), path.replace("%2F", "/"), path
+
+
+def _json(status: int, document: dict[str, object]) -> Response:
+    return responses.Response(status, _FIELDS, msgspec.json.encode(document))
+
+
+def keys_response(jwks: dict[str, Any]) -> Response:
+    """Return the response with the public keys."""
+    return responses.Response(200, _KEY_FIELDS, msgspec.json.encode(jwks))
+
+
+def is_for_anybody(name: str) -> bool:
+    """Return whether requests to a control path have the token of a wake, or need none."""
+    return name == KEYS or _parts(name)[1] in _WAKE_ACTIONS
+
+
+def _no_content() -> Response:
+    return responses.Response(204, f"{responses.SECURITY}{cache_headers.NO_STORE}")

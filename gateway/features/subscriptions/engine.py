@@ -1,0 +1,290 @@
+"""The subscriptions of one route: what the route, its streams and its handlers use of them.
+
+Pending work is derived from the tails of streams and the cursors, so an append itself is the record
+of the wake that follows it. After a crash, `open` compares all tails with all cursors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.features.subscriptions import metrics
+from gateway.features.subscriptions.membership import Membership
+from gateway.features.subscriptions.sending.deliveries import Deliveries
+from gateway.features.subscriptions.sending.key_stores import key_store
+from gateway.features.subscriptions.sending.receiver_calls import ReceiverCalls
+from gateway.features.subscriptions.sending.signing import KeyRing
+from gateway.features.subscriptions.sending.webhooks import WebhookClient
+from gateway.features.subscriptions.state.owners import AccountCounts, needs_of
+from gateway.features.subscriptions.storage.rows import SubscriptionRows
+from gateway.features.subscriptions.wakes.transitions import Wakes
+from gateway.protocol.http.paths import RESERVED
+from gateway.settings.reached import callback_base, may_call_loopback
+from gateway.telemetry.logs import log
+from gateway.turns import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from gateway.backends.contract import Documents
+    from gateway.features.subscriptions.state.owners import OwnerAccess
+    from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
+    from gateway.features.subscriptions.storage.rows import LoadedSubscription
+    from gateway.features.subscriptions.streams.contract import (
+        StreamChange,
+        StreamSource,
+        StreamView,
+    )
+    from gateway.settings import Settings
+    from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer
+    from gateway.telemetry.metrics import Sample
+
+
+class SubscriptionRules(NamedTuple):
+    """The settings for subscriptions. `base_url` is where clients reach the listener, or ""."""
+
+    base_url: str = ""
+    webhook_loopback: bool = False
+    max_client_subscriptions: int = 1_000
+    max_subscription_streams: int = 100_000
+
+    @classmethod
+    def of(cls, settings: Settings) -> SubscriptionRules:
+        """Return the rules by these settings."""
+        return cls(
+            callback_base(settings),
+            may_call_loopback(settings),
+            settings.max_client_subscriptions,
+            settings.max_subscription_streams,
+        )
+
+
+class RouteSubscriptions:
+    """The subscriptions of one route."""
+
+    def __init__(
+        self,
+        prefix: str,
+        streams: StreamSource,
+        documents: Documents,
+        rules: SubscriptionRules,
+        clock: Callable[[], float],
+        rights: OwnerAccess,
+    ) -> None:
+        self.prefix = prefix
+        self.streams = streams
+        self.rules = rules
+        self.clock = clock
+        self.rights = rights
+        self.by_id: dict[str, DurableSubscription] = {}
+        self.accounts = AccountCounts()
+        self.keys = KeyRing(key_store(documents))
+        self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
+        client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
+        calls = ReceiverCalls(client, self.keys, self.url, clock)
+        self.deliveries = Deliveries(self.rows, calls, streams, self.why_no_wake, clock)
+        self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
+        self.deliveries.report_to(self.wakes)
+        self.membership = Membership(
+            lambda: self.rules.max_subscription_streams,
+            self.rows.remove_link,
+            self.wakes.consider,
+            streams.turns,
+            is_listed=streams.is_listed,
+        )
+        self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
+        self.refused: Counter[str] = Counter()
+        self.operator_changes: dict[str, asyncio.Task[SubscriptionAnswer]] = {}  # by their ids
+        self.changing = asyncio.Lock()  # held while subscriptions or links are added or removed
+
+    def renew(self, rules: SubscriptionRules) -> None:
+        """Follow new settings."""
+        self.rules = rules
+        self.deliveries.client.allow_loopback(loopback=rules.webhook_loopback)
+
+    def url(self, path: str) -> str | None:
+        """Return the public URL of a control path; None if no setting has the server's address."""
+        base = self.rules.base_url
+        return f"{base}{self.prefix}/{RESERVED}/{path}" if base else None
+
+    async def refresh(self, names: Iterable[str]) -> None:
+        """Read the state of these streams again, if other processes may have changed them."""
+
+    async def settle(self) -> None:
+        """Wait for changes that are on their way from other processes."""
+
+    def why_no_wake(self, subscription: DurableSubscription) -> str | None:
+        """Return why the owner may not read what matches, or append wakes; None if it may."""
+        needs = needs_of(subscription.configuration, self.prefix)
+        return self.rights.why_not(subscription.owner, needs, self.clock())
+
+    # What changes
+
+    def on_change(self, change: StreamChange) -> None:
+        """Take a committed change of a stream; called before its client gets the answer."""
+        try:
+            for link in self.membership.on_change(change):
+                if link.subscription.phase == "linking":
+                    self.rows.mark_link(link)
+            path = change.state.path
+            if change.expected is None and path in self.wake_streams:
+                for subscription in self.wake_streams[path]:
+                    self.wakes.retry_now(subscription)
+        except Exception:  # noqa: BLE001 - the change is committed all the same
+            log.exception("subscription.change_missed", path=change.state.path)
+
+    def add(self, subscription: DurableSubscription) -> None:
+        """Add a subscription; it receives changes once the streams are observed."""
+        self.by_id[subscription.id] = subscription
+        self.accounts.add(subscription.owner)
+        self.membership.add(subscription)
+        if (path := subscription.configuration.wake_stream) is not None:
+            self.wake_streams.setdefault(path, {})[subscription] = None
+
+    def discard(self, subscription: DurableSubscription) -> None:
+        """Forget a subscription, and its rows."""
+        at_once(self.discard_steps(subscription))
+
+    def discard_steps(self, subscription: DurableSubscription) -> Generator[None, None, None]:
+        """Forget a subscription, and then its links and its rows, step by step."""
+        subscription.remove()
+        del self.by_id[subscription.id]
+        self.accounts.remove(subscription.owner)
+        if (path := subscription.configuration.wake_stream) is not None:
+            self.wake_streams[path].pop(subscription, None)
+            if not self.wake_streams[path]:
+                del self.wake_streams[path]
+        if not self.by_id:
+            self.streams.observe(None)
+        self.rows.remove(subscription)
+        yield from self.membership.removal_steps(subscription)
+
+    def expire(self, subscription: DurableSubscription) -> bool:
+        """Forget a subscription whose time is over, and return True; else watch for its end."""
+        if subscription.events is None:
+            return False
+        if subscription.events.expires_at > self.clock():
+            self.wakes.timer.schedule(subscription, subscription.events.expires_at)
+            return False
+        if self.by_id.get(subscription.id) is subscription:
+            log.info("subscription.expired", subscription=subscription.id)
+            self.discard(subscription)
+        return True
+
+    # As a part of the route
+
+    async def open(self) -> None:
+        """Load the subscriptions, and wake those with pending work. Raises LogUnavailable."""
+        await self.restore(await self.rows.read())
+        if self.by_id:
+            await self.keys.prepare(self.clock())
+            await self.find_changes()
+
+    async def wait_until_open(self) -> None:
+        """Wait until requests can be carried out. Raises LogUnavailable."""
+
+    async def restore(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        """Take the stored subscriptions, and have streams observed if there are any."""
+        self.rights.bans.on_lifted[self] = partial(_go_on, self)
+        loaded = await self.streams.turns.run(self.rows.decode(rows))
+        await self.streams.turns.run(_restore(self, loaded.values()))
+        if self.by_id:
+            self.streams.observe(self.on_change)
+
+    async def find_changes(self) -> None:
+        """Compare all streams with the cursors, and go on with the stored wakes.
+
+        Raises LogUnavailable.
+        """
+        await self.link_all()
+        await self.streams.turns.run(_resume_wakes(self))
+
+    async def link_all(self) -> None:
+        """Link all streams of the log that match; those without a cursor begin at their beginning.
+
+        Raises LogUnavailable.
+        """
+        with self.membership.watching_removals():
+            async for state in self.streams.states(""):
+                matching = await find_matching(self, state.path)
+                found = self.membership.find_candidates(state, matching)
+                await self.streams.turns.run(self.membership.matches(found, state.path))
+            await self.membership.late.settle()
+
+    def link_existing(
+        self, subscription: DurableSubscription, state: StreamView
+    ) -> StreamLink | None:
+        """Link a stream that the pattern matches at its tail; return None if it must not be."""
+        known = self.membership.state_of(state.path) or state
+        is_linked = state.path in subscription.links
+        link = self.membership.match(subscription, state.path, known.tail)
+        if link is not None:
+            if not is_linked:
+                link.acknowledge(link.position, is_closed=known.closed)
+            subscription.note(link)
+            self.rows.mark_link(link)
+        return link
+
+    def stuck(self) -> str | None:
+        """Return how many subscriptions have failed for over a day, or None for none."""
+        number = metrics.states_of(self)["stuck"]
+        return f"{number} subscriptions have failed for over a day" if number else None
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the metrics."""
+        return metrics.samples(self.prefix, self)
+
+    async def close(self) -> None:
+        """End deliveries, and write what is marked."""
+        self.rights.bans.on_lifted.pop(self, None)
+        self.streams.observe(None)
+        await self.membership.late.close()
+        self.wakes.close()
+        await self.deliveries.close()
+        await self.rows.settle()
+
+
+async def find_matching(engine: RouteSubscriptions, path: str) -> Sequence[DurableSubscription]:
+    """Return the subscriptions whose pattern matches a stream, found in turns."""
+    return await engine.streams.turns.run(engine.membership.patterns.match_steps(path))
+
+
+def _restore(
+    engine: RouteSubscriptions, found: Iterable[LoadedSubscription]
+) -> Generator[None, None, None]:
+    """Take subscriptions and links as they are stored, step by step."""
+    for loaded in found:
+        subscription = loaded.subscription
+        assert subscription is not None, "others are left out"
+        subscription.owner.watch(engine.rights.guard(), engine.clock())
+        engine.add(subscription)
+        for path, row in loaded.cursors.items():
+            link = engine.membership.link(subscription, path)
+            link.restore(row)
+            yield
+        yield
+
+
+def _resume_wakes(engine: RouteSubscriptions) -> Generator[None, None, None]:
+    """Go on with the wakes of all subscriptions, step by step."""
+    for subscription in list(engine.by_id.values()):
+        for link in list(subscription.links.values()):
+            if link.is_glob and not link.is_explicit and link.stream.state is None:
+                engine.membership.remember_removed(link)
+            yield
+        if engine.by_id.get(subscription.id) is subscription:
+            subscription.activate()
+            engine.wakes.restore(subscription)
+        yield
+
+
+def _go_on(engine: RouteSubscriptions, accounts: AbstractSet[str]) -> None:
+    """Go on with the subscriptions of principals whose bans have ended."""
+    for subscription in list(engine.by_id.values()):
+        is_waiting = subscription.delivery.next_attempt_at is not None
+        if is_waiting and subscription.owner.account in accounts:
+            engine.wakes.retry_now(subscription)

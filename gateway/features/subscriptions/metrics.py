@@ -1,0 +1,171 @@
+"""The numbers of a route's subscriptions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, get_args
+
+from gateway.features.subscriptions.wakes.timing import is_stuck
+from gateway.telemetry.inspected.subscriptions import SubscriptionStatus
+from gateway.telemetry.metrics import Sample, counter, gauge
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterator
+
+    from gateway.features.subscriptions.membership import Membership
+    from gateway.features.subscriptions.sending.deliveries import Deliveries
+    from gateway.features.subscriptions.state.subscription import DurableSubscription
+    from gateway.features.subscriptions.wakes.transitions import Wakes
+
+SUBSCRIPTIONS = gauge(
+    "headgate_subscriptions",
+    "Subscriptions by state: active, failed behind a failed attempt, stuck for over a day, or "
+    "paused by an operator.",
+    *("route", "state"),
+)
+LINKED = gauge(
+    "headgate_subscription_streams", "Streams that subscriptions are linked to.", "route"
+)
+PENDING = gauge(
+    "headgate_subscription_deliveries",
+    "Deliveries of wakes by state: under way, or waiting for their turn.",
+    *("route", "state"),
+)
+STREAMS_PENDING = gauge(
+    "headgate_subscription_pending_streams",
+    "Streams with events that a subscription has not acknowledged, for each subscription.",
+    "route",
+)
+LATE = gauge(
+    "headgate_subscription_late_streams",
+    "Streams whose changes wait to be matched or linked in turns, because they concern many "
+    "subscriptions or their names take long to match.",
+    "route",
+)
+IN_FLIGHT = gauge(
+    "headgate_subscription_wakes_in_flight", "Wakes that have begun and are not over.", "route"
+)
+OLDEST = gauge(
+    "headgate_subscription_oldest_seconds",
+    "Longest time for which something waits for its acknowledgement, at most; paused ones are left "
+    "out.",
+    "route",
+)
+WAKES = counter(
+    "headgate_subscription_wakes_total",
+    "Wakes by what happened to them: begun, delivered, claimed, acknowledged cursors, failed "
+    "attempts, retried ones, expired leases, fenced requests, replays and tests by operators.",
+    *("route", "event"),
+)
+REFUSED = counter(
+    "headgate_subscription_refusals_total",
+    "Subscriptions, links and streams of wakes that were refused or left out by a limit.",
+    *("route", "limit"),
+)
+OWNER = gauge(
+    "headgate_subscription_owner",
+    "1 if this gateway delivers the subscriptions of a log that several share, else 0.",
+    "route",
+)
+TAKE_OVERS = counter(
+    "headgate_subscription_take_overs_total",
+    "Times that this gateway has taken over the subscriptions of a shared log.",
+    "route",
+)
+RELAYED = counter(
+    "headgate_subscription_relayed_requests_total",
+    "Requests that this gateway has sent on to the one that delivers, or received from others.",
+    *("route", "way"),
+)
+COMPARED = counter(
+    "headgate_subscription_comparisons_total",
+    "Comparisons of all streams of a shared log with the cursors: made by this gateway, or asked "
+    "for as it had changed more streams than it can report one by one.",
+    *("route", "event"),
+)
+FORGOTTEN = counter(
+    "headgate_subscription_forgotten_names_total",
+    "Times that all remembered names of streams were forgotten as there were too many: names that "
+    "no subscription matches, or those that the gateway that delivers was asked for.",
+    *("route", "names"),
+)
+DECLARED = (
+    *(SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, LATE, IN_FLIGHT, OLDEST, WAKES, REFUSED),
+    *(OWNER, TAKE_OVERS, RELAYED, COMPARED, FORGOTTEN),
+)
+EVENTS = (
+    *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),
+    *("replayed", "retried", "tested"),
+)
+
+
+class CountedSubscriptions(Protocol):
+    """The subscriptions of a route, as far as they are counted."""
+
+    by_id: dict[str, DurableSubscription]
+    clock: Callable[[], float]
+    membership: Membership
+    deliveries: Deliveries
+    wakes: Wakes
+    refused: Counter[str]
+
+
+def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample]:
+    """Yield the metrics of a route's subscriptions."""
+    now = subscriptions.clock()
+    states = no_states()
+    pending = in_flight = 0
+    oldest = now
+    for one in subscriptions.by_id.values():  # once for all metrics: there may be many
+        states[status_of(one, now)] += 1
+        pending += len(one.pending)
+        in_flight += one.delivery.wake is not None
+        since = one.delivery.waiting_since
+        if since is not None and since < oldest and one.pending and not one.is_paused:
+            oldest = since
+    for state, number in states.items():
+        yield Sample(SUBSCRIPTIONS, (prefix, state), number)
+    yield Sample(STREAMS_PENDING, (prefix,), pending)
+    yield Sample(IN_FLIGHT, (prefix,), in_flight)
+    yield Sample(OLDEST, (prefix,), now - oldest)
+    yield Sample(LINKED, (prefix,), len(subscriptions.membership.streams))
+    yield Sample(LATE, (prefix,), len(subscriptions.membership.late))
+    yield Sample(
+        FORGOTTEN, (prefix, "unmatched"), subscriptions.membership.unlinked.times_forgotten
+    )
+    yield Sample(PENDING, (prefix, "running"), subscriptions.deliveries.running)
+    yield Sample(PENDING, (prefix, "waiting"), subscriptions.deliveries.waiting)
+    for event in EVENTS:
+        yield Sample(WAKES, (prefix, event), subscriptions.wakes.counts[event])
+    refused = subscriptions.refused
+    numbers = {
+        "max_client_subscriptions": refused["max_client_subscriptions"],
+        "max_subscription_streams": refused["max_subscription_streams"]
+        + subscriptions.membership.refused,
+        "wake_bytes": subscriptions.wakes.counts["partial"],
+    }
+    for limit, number in numbers.items():
+        yield Sample(REFUSED, (prefix, limit), number)
+
+
+def no_states() -> dict[SubscriptionStatus, int]:
+    """Return a count for each state, of no subscription so far."""
+    return dict.fromkeys(get_args(SubscriptionStatus), 0)
+
+
+def states_of(subscriptions: CountedSubscriptions) -> dict[SubscriptionStatus, int]:
+    """Return how many subscriptions are in each state."""
+    states = no_states()
+    now = subscriptions.clock()
+    for one in subscriptions.by_id.values():
+        states[status_of(one, now)] += 1
+    return states
+
+
+def status_of(subscription: DurableSubscription, now: float) -> SubscriptionStatus:
+    """Return the state of a subscription: "stuck" if it has failed for over a day."""
+    delivery = subscription.delivery
+    may_be_stuck = delivery.failures > 0 and not subscription.is_paused
+    if may_be_stuck and is_stuck(delivery.failures, delivery.failing_s(now)):
+        return "stuck"
+    return subscription.status

@@ -1,0 +1,288 @@
+"""The subscriptions of a route to an origin before which several gateways stand.
+
+One of them delivers, as with a log that they share. The others ask it to store the links to a
+stream before they pass on the first write to that, and report what the origin has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.beats import BEAT_S, MISSES
+from gateway.backends.contract import LogListener
+from gateway.errors import LogUnavailable
+from gateway.features.subscriptions import metrics
+from gateway.features.subscriptions.origins import settled_names
+from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
+from gateway.features.subscriptions.origins.origin_view import new_stream_id
+from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
+from gateway.features.subscriptions.origins.settled_names import SettledNames
+from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.changes import ChangeSource
+from gateway.features.subscriptions.shared.stream_notes import WriteReport
+from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.telemetry.metrics import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.backends.contract import Documents, Log
+    from gateway.features.subscriptions.origins.settled_names import AwaitedNames
+    from gateway.features.subscriptions.shared.changes import ReportedChanges
+    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.state import Change
+    from gateway.runtime.writes import Write
+
+# A new subscription waits so long for a gateway that does not answer. By then that one knows that
+# it may count as stopped, and reports each write.
+OUTDATED_S = MISSES * BEAT_S + 1.0
+REPEAT_S = 0.25  # between two messages to it
+
+
+class SharedOriginSubscriptions(SharedSubscriptions):
+    """The subscriptions of one route to an origin, as one of its gateways has them."""
+
+    def __init__(
+        self, prefix: str, log: Log, make: Callable[[Documents], OwnedOriginSubscriptions]
+    ) -> None:
+        """`log` has the documents, and nothing else; `make` is as that of the base class."""
+        assert log.documents is not None, "every log that is shared has them"
+        assert log.sharing is not None, "one gateway alone has other subscriptions"
+
+        def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
+            engine = make(documents)
+            engine.origin_streams.notify_others = self._outdate_names
+            engine.on_removed = self._outdate_soon
+            return engine
+
+        super().__init__(prefix, HistorySource(log), log.documents, log.sharing, make_owned)
+        self._log = log
+        self._beginning = f"{prefix}/"
+        self.names = SettledNames(self._ask)
+        self._creations = EmptyCreations()
+        self._forget_number = 0  # of the latest request to ask for all names again
+        self._unanswered: set[str] = set()  # gateways that have not responded to it
+        self._response = asyncio.Event()
+        self._removed: set[str] = set()  # names that other gateways have to ask for again
+        self._removal_task: asyncio.Task[None] | None = None
+
+    @override
+    def samples(self) -> Iterator[Sample]:
+        yield from super().samples()
+        yield Sample(metrics.FORGOTTEN, (self.prefix, "settled"), self.names.times_forgotten)
+
+    @override
+    async def open(self) -> None:
+        await self._log.open()
+        await super().open()
+
+    @override
+    async def close(self) -> None:
+        await self.names.close()
+        await super().close()
+        if self._removal_task is not None:
+            self._removal_task.cancel()
+            await asyncio.gather(self._removal_task, return_exceptions=True)
+        await self._log.close()
+
+    @override
+    def stuck(self) -> str | None:
+        """Return what is wrong with the log, or how many subscriptions have failed for a day."""
+        return self._log.why_unhealthy() or super().stuck()
+
+    @property
+    @override
+    def engine(self) -> OwnedOriginSubscriptions | None:
+        engine = super().engine
+        assert engine is None or isinstance(engine, OwnedOriginSubscriptions), "it made them"
+        return engine
+
+    # What passes through this gateway
+
+    async def before_write(self, path: str, *, creates_empty: bool) -> None:
+        """Have the links to a stream stored, if it is written to for the first time.
+
+        Raises LogUnavailable.
+        """
+        name = self._name(path)
+        engine = self.engine
+        if engine is not None and (self.lease.is_certain or engine.has_all_links(name)):
+            await engine.before_write(path, creates_empty=creates_empty)
+            return
+        await self.names.settle(name)
+        if self.names.may_be_awaited(name):
+            self._creations.note(name, creates_empty=creates_empty)
+
+    def on_write(self, write: Write) -> None:
+        """Take a write through this gateway, or report it to the one that delivers."""
+        name = self._name(write.path)
+        if (engine := self.engine) is not None:
+            engine.on_write(write)
+            if self.lease.is_certain:
+                self.changed.note_own_change(
+                    name, WriteReport(is_deleted=write.deleted, is_unsure=True)
+                )
+                return
+        is_empty = self._creations.pop(name)
+        if self.names.may_be_awaited(name) or not self.lease.is_beating:
+            self.changed.note(name, _note_of(write, is_empty=is_empty))
+        if write.deleted:
+            self.names.forget([name])
+
+    def on_refusal(self, path: str) -> None:
+        """Take a write that the origin has refused, or report it to the one that delivers."""
+        if (engine := self.engine) is not None:
+            engine.on_refusal(path)
+            if self.lease.is_certain:
+                return
+        name = self._name(path)
+        self._creations.pop(name)
+        if self.names.may_be_awaited(name):
+            self.changed.note(name, WriteReport(is_unsure=True))
+
+    def on_tail(self, path: str, tail: TailBound) -> None:
+        """Take the end of a stream that a read through this gateway has shown, or report it."""
+        name = self._name(path)
+        if (engine := self.engine) is not None:
+            engine.on_tail(path, tail)
+        elif self.changed.is_active and self.names.may_be_awaited(name):
+            self.changed.note(name, WriteReport(tail.tail, tail.closed))
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(self._beginning)
+
+    # First writes
+
+    async def _ask(self, names: Sequence[str]) -> AwaitedNames:
+        """Return who is awaited, once the gateway that delivers has stored it."""
+        if not self.other_owner and (why := self._log.why_unhealthy()) is not None:
+            raise LogUnavailable(f"it is not known who waits for the stream: {why}")
+        content = settled_names.encode_names(names)
+        back = await self.hand_on(mail.HandedOnRequest(mail.FIRST_WRITES, "", "", [], content))
+        if not isinstance(back, mail.HandedOnResponse):
+            assert isinstance(back, OwnedOriginSubscriptions), "it made them"
+            return await back.link_first(names)
+        if back.status != mail.CARRIED_OUT:
+            raise LogUnavailable("the gateway that delivers could not store who waits")
+        return settled_names.decode_answer(back.body)
+
+    async def _outdate_names(self) -> None:
+        """Have the other gateways ask again for each name, and wait until they will.
+
+        Raises LogUnavailable.
+        """
+        self.names.forget_all()
+        self._forget_number += 1
+        message = mail.encode(mail.ForgetRequest(self._forget_number, self.lease.name))
+        self._unanswered = set(await self.lease.find_others())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OUTDATED_S):
+                while self._unanswered:
+                    for other in [*self._unanswered]:
+                        await self._mailboxes.send(other, message)
+                    await self._wait_for_responses()
+                    self._unanswered &= {*await self.lease.find_others()}
+
+    async def _wait_for_responses(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REPEAT_S):
+                while self._unanswered:
+                    self._response.clear()
+                    await self._response.wait()
+
+    def _outdate_soon(self, name: str) -> None:
+        """Have all gateways ask again for a stream that was removed, and links to it dropped."""
+        self.names.forget([name])
+        self._removed.add(name)
+        if self._removal_task is None or self._removal_task.done():
+            self._removal_task = asyncio.get_running_loop().create_task(self._send_removed())
+
+    async def _send_removed(self) -> None:
+        while self._removed:
+            names, self._removed = frozenset(self._removed), set()
+            await self._send_all(mail.RemovalReport(names))
+
+    @override
+    async def _beat(self) -> None:
+        was_beating = self.lease.is_beating
+        await super()._beat()
+        if not was_beating:
+            self.names.forget_all()  # a subscription may have been created without this gateway
+
+    @override
+    def _on_mail(self, found: mail.Mail | mail.MissedMessages | None) -> None:
+        match found:
+            case mail.MissedMessages():
+                self.names.forget_all()
+                super()._on_mail(found)
+            case mail.RemovalReport():
+                self.names.forget(found.names)
+            case mail.ForgetRequest():
+                self.names.forget_all()
+                reply = mail.encode(mail.ForgetResponse(found.number, self.lease.name))
+                self.relay.send_soon(found.sender, reply)
+            case mail.ForgetResponse():
+                if found.number == self._forget_number:
+                    self._unanswered.discard(found.sender)
+                    self._response.set()
+            case _:
+                super()._on_mail(found)
+
+    @override
+    def _on_history_change(self) -> None:
+        self.names.forget_all()
+        super()._on_history_change()
+
+
+class HistorySource(LogListener, ChangeSource):
+    """A log that has documents and no streams: its only change is that it loses some."""
+
+    def __init__(self, log: Log) -> None:
+        assert log.sharing is not None, "others are not shared"
+        self._on_history_change: Callable[[], None] | None = None
+        log.sharing.listen(self)
+
+    @override
+    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
+        self._on_history_change = on_history_change
+
+    @override
+    def unwatch(self) -> None:
+        self._on_history_change = None
+
+    @override
+    def on_history_change(self) -> None:
+        if self._on_history_change is not None:
+            self._on_history_change()
+
+    @override
+    def on_change(self, change: Change) -> None:
+        """Do nothing: there are no streams."""
+
+    @override
+    def on_missed_changes(self, path: str) -> None:
+        """Do nothing."""
+
+    @override
+    def on_removal(self, path: str, stream_id: int) -> None:
+        """Do nothing."""
+
+    @override
+    def on_missed_removals(self) -> None:
+        """Do nothing."""
+
+
+def _note_of(write: Write, *, is_empty: bool) -> WriteReport:
+    """Return what the gateway that delivers has to know of a write."""
+    if write.deleted:
+        return WriteReport(is_deleted=True)
+    if not write.tail:
+        return WriteReport(is_unsure=True)
+    if not write.is_new:
+        return WriteReport(write.tail, write.closed)
+    beginning = write.tail if is_empty else ""
+    return WriteReport(write.tail, write.closed, new_stream_id(), beginning)

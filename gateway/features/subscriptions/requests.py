@@ -1,0 +1,396 @@
+"""The requests to subscriptions: to create, describe and delete them, to link streams, and to work.
+
+Each method carries out one request, and raises SubscriptionRefused or HeadgateError.
+"""
+
+from __future__ import annotations
+
+import secrets
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from gateway.errors import DestinationRefused
+from gateway.features.subscriptions import bodies
+from gateway.features.subscriptions.engine import find_matching
+from gateway.features.subscriptions.errors import (
+    NO_PUBLIC_URL,
+    SubscriptionRefused,
+    invalid,
+    not_found,
+)
+from gateway.features.subscriptions.state.configuration import HOST_PREFIX, json_object, valid_names
+from gateway.features.subscriptions.state.subscription import DurableSubscription
+from gateway.features.subscriptions.wakes.acknowledgements import (
+    names_beyond,
+    parse_acknowledgement,
+)
+from gateway.turns import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.features.subscriptions.engine import RouteSubscriptions
+    from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
+    from gateway.features.subscriptions.state.cursors import EventPosition
+    from gateway.features.subscriptions.state.delivery_state import RenewalState
+    from gateway.features.subscriptions.state.owners import SubscriptionOwner
+    from gateway.features.subscriptions.streams.contract import StreamView
+
+    RuleLimit = Literal["max_client_subscriptions", "max_subscription_streams"]
+
+# Pending streams that are read again before a claim or an ack, as other gateways may have removed
+# them.
+MOST_REFRESHED = 100
+LINKED_AT_ONCE = 500  # streams by name, which a shared log reads together
+_CLAIM = frozenset(["worker"])  # the members of a claim
+LONGEST_WORKER = 256  # characters of a worker's name, which other workers see
+
+
+class SubscriptionRequests:
+    """The requests to the subscriptions of one route."""
+
+    def __init__(self, engine: RouteSubscriptions) -> None:
+        self._engine = engine
+
+    def find(self, subscription_id: str) -> DurableSubscription:
+        """Return a subscription. Raises SubscriptionRefused."""
+        found = self._engine.by_id.get(subscription_id)
+        if found is None or found.phase == "linking":
+            raise not_found()
+        return found
+
+    async def put(
+        self,
+        subscription_id: str,
+        configuration: SubscriptionConfiguration,
+        owner: SubscriptionOwner,
+        renewal: RenewalState | None = None,
+        start: EventPosition | None = None,
+    ) -> tuple[DurableSubscription, bool]:
+        """Create a subscription, or confirm it; return it, and whether it is new.
+
+        Hosts of MCP have a `renewal`; their cursors in named streams are at `start`, or the tails.
+        """
+        if renewal is None and subscription_id.startswith(HOST_PREFIX):
+            raise invalid(f"ids that begin with {HOST_PREFIX} are those of hosts of MCP")
+        await self.prepare_keys()
+        async with self._engine.changing:
+            existing = self._engine.by_id.get(subscription_id)
+            if existing is None:
+                self._check_new(configuration, owner)
+                birth, now = secrets.token_urlsafe(9), self._engine.clock()
+                made = DurableSubscription(
+                    subscription_id, birth, now, configuration, owner, renewal
+                )
+                return await self._create(made, start), True
+            is_same = existing.configuration.fingerprint == configuration.fingerprint
+            if not is_same or existing.owner.account not in {"", owner.account}:
+                raise SubscriptionRefused(
+                    "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"
+                )
+            self._engine.accounts.remove(existing.owner)
+            self._engine.accounts.add(owner)
+            existing.renew(owner, renewal)
+            self._engine.expire(existing)
+            self._engine.rows.mark_configuration(existing)
+            await self._engine.rows.flush()
+            if existing.delivery.next_attempt_at is not None:
+                self._engine.wakes.retry_now(existing)
+            return existing, False
+
+    def _check_new(
+        self, configuration: SubscriptionConfiguration, owner: SubscriptionOwner
+    ) -> None:
+        """Raise SubscriptionRefused for a subscription that must not be."""
+        engine = self._engine
+        rules = engine.rules
+        if configuration.webhook_url is not None:
+            if not rules.base_url and configuration.type == "webhook":
+                raise SubscriptionRefused("WEBHOOK_URL_REJECTED", NO_PUBLIC_URL)
+            try:
+                engine.deliveries.client.check(configuration.webhook_url)
+            except DestinationRefused as refusal:
+                raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
+        if configuration.wake_stream in configuration.streams:
+            raise invalid("a subscription cannot be linked to its own wake stream")
+        if engine.accounts.number(owner) >= rules.max_client_subscriptions:
+            raise self._limit_refusal("max_client_subscriptions")
+        if len(configuration.streams) > rules.max_subscription_streams:
+            raise self._limit_refusal("max_subscription_streams")
+
+    def _limit_refusal(self, limit: RuleLimit) -> SubscriptionRefused:
+        self._engine.refused[limit] += 1
+        most: int = getattr(self._engine.rules, limit)
+        return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
+
+    async def _create(
+        self, subscription: DurableSubscription, start: EventPosition | None
+    ) -> DurableSubscription:
+        """Link the existing streams at their tails, and store the subscription last."""
+        engine = self._engine
+        with engine.membership.watching_removals(subscription):
+            await self._link(subscription, start)
+        subscription.activate()
+        engine.expire(subscription)
+        engine.wakes.consider(subscription)
+        return subscription
+
+    async def _link(self, subscription: DurableSubscription, start: EventPosition | None) -> None:
+        engine = self._engine
+        engine.add(subscription)
+        engine.streams.observe(engine.on_change)
+        try:
+            await self._check_cycles(subscription)
+            await self._link_existing(subscription)
+            await self._link_named(subscription, subscription.configuration.streams)
+            await self._check_cycles(subscription)
+            await engine.streams.on_new_links(subscription.configuration.streams)
+            if start is not None:
+                _start(engine, subscription, start)
+            engine.rows.mark(subscription)
+            engine.rows.mark_configuration(subscription)
+            await engine.rows.flush()
+        except BaseException:
+            engine.discard(subscription)
+            raise
+
+    async def _link_existing(self, subscription: DurableSubscription) -> None:
+        engine = self._engine
+        pattern = subscription.configuration.parsed_pattern
+        if pattern is None:
+            return
+        async for state in engine.streams.states(pattern.beginning):
+            matching = await find_matching(engine, state.path)
+            if not _take_listed(engine, subscription, state, matching):
+                continue
+            if engine.link_existing(subscription, state) is None and subscription.unlinked:
+                raise self._limit_refusal("max_subscription_streams")
+
+    async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
+        """Link streams by name, each at its tail, or at the beginning of one that is to come."""
+        engine, most = self._engine, self._engine.rules.max_subscription_streams
+        for start in range(0, len(names), LINKED_AT_ONCE):
+            some = names[start : start + LINKED_AT_ONCE]
+            await engine.refresh(some)
+            unknown = [name for name in some if engine.membership.state_of(name) is None]
+            read = await engine.streams.read_together(unknown)
+            for name in some:
+                matching = await find_matching(engine, name) if engine.streams.is_listed else ()
+                if name not in subscription.links and len(subscription.links) >= most:
+                    raise self._limit_refusal("max_subscription_streams")
+                state = engine.membership.state_of(name)
+                if state is None:
+                    state = read[name] if name in read else await engine.streams.state(name)
+                has_cursor = name in subscription.links  # of the pattern, perhaps since the reading
+                has_cursor = has_cursor or _link_new(engine, subscription, state, matching)
+                link = engine.membership.link(subscription, name)
+                link.add_name(None if has_cursor else state)
+                subscription.note(link)
+                engine.rows.mark_link(link)
+            if read:
+                await engine.refresh(some)  # what has changed before they were linked
+
+    async def _check_cycles(self, subscription: DurableSubscription) -> None:
+        """Refuse wake streams that wake each other in a circle. Raises SubscriptionRefused."""
+        engine = self._engine
+        seen: set[str] = set()
+        ahead = [subscription]
+        while ahead:
+            one = ahead.pop()
+            path = one.configuration.wake_stream
+            if path is None or path in seen:
+                continue
+            seen.add(path)
+            linked = await engine.streams.turns.run(engine.membership.subscriptions_of(path))
+            woken = [it for it in linked if it is not one]
+            if subscription in woken:
+                raise invalid("its wakes would wake it again, through other subscriptions")
+            ahead += woken
+
+    async def describe(self, subscription: DurableSubscription) -> bytes:
+        """Return the description of a subscription as JSON."""
+        signing = None
+        if subscription.configuration.type == "webhook":
+            await self.prepare_keys()
+            signing = {
+                "alg": "ed25519",
+                "kid": self._engine.keys.key_id(self._engine.clock()),
+                "jwks_url": self._engine.url("jwks.json") or "",
+            }
+        steps = bodies.description(subscription, signing)
+        return await self._engine.streams.turns.run(steps)
+
+    async def delete(self, subscription_id: str) -> None:
+        """Delete a subscription, if there is one."""
+        async with self._engine.changing:
+            if (found := self._engine.by_id.get(subscription_id)) is not None:
+                steps = self._engine.discard_steps(found)
+                try:
+                    await self._engine.streams.turns.run(steps)
+                finally:
+                    at_once(steps)  # the rest, if whoever asked has left
+            await self._engine.rows.flush()  # also of one that could not be deleted durably before
+
+    async def link(self, subscription_id: str, names: Sequence[str]) -> None:
+        """Add explicit links."""
+        engine = self._engine
+        async with engine.changing:
+            subscription = self.find(subscription_id)
+            if subscription.events is not None:
+                raise invalid("a host of MCP has subscribed: its arguments name the streams")
+            if subscription.configuration.wake_stream in names:
+                raise invalid("a subscription cannot be linked to its own wake stream")
+            before = set(subscription.links)
+            try:
+                await self._link_named(subscription, names)
+                await self._check_cycles(subscription)
+            except SubscriptionRefused:
+                for name in set(names) - before:
+                    self._drop(subscription, name)
+                raise
+            await engine.streams.on_new_links(names)
+            await engine.rows.flush()
+            engine.wakes.consider(subscription)
+
+    async def unlink(self, subscription_id: str, names: Sequence[str]) -> None:
+        """Remove the explicit link of the first name that has one; one of the pattern stays."""
+        names = valid_names(names)
+        async with self._engine.changing:
+            subscription = self.find(subscription_id)
+            any(self._drop(subscription, name) for name in names)
+            await self._engine.rows.flush()
+
+    def _drop(self, subscription: DurableSubscription, name: str) -> bool:
+        """Remove an explicit link. Return whether there was one."""
+        engine = self._engine
+        link = subscription.links.get(name)
+        if link is None or not link.is_explicit:
+            return False
+        # An origin has no list that has told since the start that the pattern matches. If there is
+        # no such stream, the next check of its end drops the link.
+        is_unlisted = not engine.streams.is_listed
+        link.remove_name(
+            is_matched=is_unlisted and subscription in engine.membership.find_unlinked(name)
+        )
+        if link.is_glob:
+            engine.rows.mark_link(link)
+        else:
+            engine.rows.remove_link(link)
+            engine.membership.drop(link)
+        return True
+
+    async def jwks(self) -> dict[str, Any]:
+        """Return the public keys of webhooks."""
+        await self.prepare_keys()
+        return self._engine.keys.jwks()
+
+    async def prepare_keys(self) -> None:
+        """Have the keys ready. Raises LogUnavailable."""
+        await self._engine.keys.prepare(self._engine.clock())
+
+    # Work
+
+    async def claim(self, subscription_id: str, body: bytes) -> dict[str, object]:
+        """Claim the wake of a pull-wake subscription."""
+        subscription = self._find_pull_wake(subscription_id)
+        worker = json_object(body, _CLAIM).get("worker")
+        if not isinstance(worker, str) or not 0 < len(worker) <= LONGEST_WORKER:
+            raise invalid(f"worker must be a name of 1 to {LONGEST_WORKER} characters")
+        await self.prepare_keys()
+        engine = self._engine
+        await engine.refresh(list(islice(subscription.pending, MOST_REFRESHED)))
+        if not subscription.pending:
+            await engine.settle()
+        wake = engine.wakes.claim(subscription, worker)
+        taken = bodies.take_snapshot(subscription, engine.wakes.counts)
+        claimed = {
+            "wake_id": wake.wake_id,
+            "generation": subscription.delivery.generation,
+            "token": engine.keys.token(subscription, engine.clock()),
+            **taken.members,
+            "lease_ttl_ms": subscription.configuration.lease_ttl_ms,
+        }
+        await engine.rows.flush()
+        return claimed
+
+    async def acknowledge(
+        self, subscription_id: str, action: str, token: str | None, body: bytes
+    ) -> dict[str, object] | None:
+        """Carry out a callback, an ack or a release; return the body of the response, or None."""
+        engine = self._engine
+        is_callback = action == "callback"
+        subscription = (
+            self.find(subscription_id) if is_callback else self._find_pull_wake(subscription_id)
+        )
+        if token is None:
+            raise SubscriptionRefused("TOKEN_INVALID", "send Authorization: Bearer TOKEN")
+        await self.prepare_keys()
+        generation = engine.keys.check(token, subscription, engine.clock())
+        engine.rights.check_worker(subscription)
+        if is_callback and not subscription.is_webhook:
+            raise invalid("the subscription is no webhook")
+        request = parse_acknowledgement(body)
+        await engine.streams.refresh(names_beyond(subscription, request.acks))
+        await engine.refresh([*dict(request.acks), *islice(subscription.pending, MOST_REFRESHED)])
+        wake = engine.wakes.check(subscription, generation, request)
+        if action == "release":
+            engine.wakes.release(subscription)
+            await engine.rows.flush()
+            return None
+        has_next = engine.wakes.acknowledge(subscription, request, wake)
+        await engine.rows.flush()
+        return {"ok": True, "next_wake": has_next}
+
+    def _find_pull_wake(self, subscription_id: str) -> DurableSubscription:
+        subscription = self.find(subscription_id)
+        if subscription.is_webhook:
+            raise invalid("the subscription is not pull-wake")
+        return subscription
+
+
+def _start(
+    engine: RouteSubscriptions, subscription: DurableSubscription, start: EventPosition
+) -> None:
+    """Set back the cursors of a new subscription in its streams."""
+    for link in subscription.links.values():
+        if link.stream.state is not None:
+            link.start_at(start)
+            subscription.note(link)
+            engine.rows.mark_link(link)
+
+
+def _take_listed(
+    engine: RouteSubscriptions,
+    subscription: DurableSubscription,
+    state: StreamView,
+    matching: Sequence[DurableSubscription],
+) -> bool:
+    """Take a stream that was read; return whether the subscription matches it, and has no cursor.
+
+    For others that match it, it was created later: another gateway has not reported it yet. One
+    that has no room for other streams either is tried at the next change.
+    """
+    candidates = engine.membership.find_candidates(state, matching)
+    for other in candidates if engine.streams.is_listed else ():
+        if other is not subscription and other.phase == "active" and not other.unlinked:
+            engine.membership.match(other, state.path, None)
+            engine.wakes.consider(other)
+    return subscription in candidates
+
+
+def _link_new(
+    engine: RouteSubscriptions,
+    subscription: DurableSubscription,
+    state: StreamView | None,
+    matching: Sequence[DurableSubscription],
+) -> bool:
+    """Link a stream at its beginning if it was created after the subscription that matches it.
+
+    Return whether it was: another gateway created it, and has not reported it yet.
+    """
+    if state is None or not engine.streams.is_listed:
+        return False
+    is_matching = _take_listed(engine, subscription, state, matching)
+    if not is_matching or subscription.phase != "active":
+        return False
+    return engine.membership.match(subscription, state.path, None) is not None

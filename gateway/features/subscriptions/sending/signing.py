@@ -1,0 +1,243 @@
+"""The keys of a route's webhooks and tokens: they survive restarts, rotate, and are never shown.
+
+A webhook is signed with Ed25519 over `t.body`. A token is an HMAC over the subscription, the
+generation and its time. Neither key is readable through any interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from gateway.errors import LogUnavailable
+from gateway.features.subscriptions.errors import SubscriptionRefused
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from gateway.features.subscriptions.sending.key_stores import KeyStore
+    from gateway.features.subscriptions.state.subscription import DurableSubscription
+
+ROTATE_S = 30 * 86_400.0  # how long a key signs
+# A new key is published for so long before it signs: caches store the keys for 300 s.
+AHEAD_S = 900.0
+# A former key is published for so long: receivers accept signatures for five minutes or so.
+BEHIND_S = 86_400.0
+LEAST_TOKEN_S = 3_600.0  # a token is valid for an hour, or for as long as its lease
+LONGEST_TOKEN = 512
+NONCE_BYTES = 12  # of AES-GCM
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """A private key, as 32 bytes, and from when on it signs (epoch seconds)."""
+
+    private: bytes
+    signs_from: float
+
+
+class StoredKeys(msgspec.Struct, frozen=True):
+    """The content of a store: the secret of tokens, and the keys that sign, the oldest first."""
+
+    secret: bytes
+    keys: tuple[SigningKey, ...]
+
+
+class TokenScope(NamedTuple):
+    """The scope of a token: a generation of a subscription, since a time (epoch seconds)."""
+
+    birth: str
+    generation: int
+    issued_at: float
+
+
+class KeyRing:
+    """The keys of one route, which are also in its store."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+        self._content: StoredKeys | None = None
+        self._preparing = asyncio.Lock()
+
+    async def prepare(self, now: float) -> None:
+        """Read or make the keys, and rotate them if it is time. Raises LogUnavailable."""
+        if self.is_ready(now):
+            return
+        async with self._preparing:
+            content = self._content
+            if content is None:
+                content = await self._read_store() or StoredKeys(secrets.token_bytes(32), ())
+            renewed = _rotate(content, now)
+            if renewed is not content:
+                await self._store.write(msgspec.json.encode(renewed))
+            self._content = renewed
+
+    async def reload(self) -> bool:
+        """Read the keys, and never make any; return whether there are some.
+
+        Raises LogUnavailable.
+        """
+        self._content = await self._read_store()
+        return self._content is not None
+
+    @property
+    def content(self) -> StoredKeys | None:
+        """The keys as they were read or written last; None for none."""
+        return self._content
+
+    def has_secret_of(self, other: KeyRing) -> bool:
+        """Return whether what one ring has encrypted or issued is valid with the other."""
+        mine, its = self._content, other.content
+        return mine is not None and its is not None and hmac.compare_digest(mine.secret, its.secret)
+
+    async def join(self, other: KeyRing) -> None:
+        """Store the keys of another log's ring here, too. Raises LogUnavailable.
+
+        A ring with another secret stays as it is: other subscriptions depend on it.
+        """
+        ours, joined = self._content, other.content
+        if joined is None:
+            return
+        if ours is not None:
+            if not self.has_secret_of(other):
+                return
+            keys = sorted({*ours.keys, *joined.keys}, key=lambda key: key.signs_from)
+            joined = StoredKeys(ours.secret, tuple(keys))
+        if joined != ours:
+            await self._store.write(msgspec.json.encode(joined))
+            self._content = joined
+
+    def is_ready(self, now: float) -> bool:
+        """Return whether the keys are there, and need no rotation."""
+        return self._content is not None and _rotate(self._content, now) is self._content
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public keys as a JSON Web Key Set."""
+        return {"keys": [_public_jwk(key) for key in self._keys]}
+
+    def key_id(self, now: float) -> str:
+        """Return the id of the key that signs now."""
+        return _key_id(_public(self._active(now)))
+
+    def signature(self, body: bytes, now: float) -> str:
+        """Return the value of Webhook-Signature for a body that is sent now."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        key, timestamp = self._active(now), int(now)
+        signer = Ed25519PrivateKey.from_private_bytes(key.private)
+        signed = signer.sign(b"%d.%b" % (timestamp, body))
+        return f"t={timestamp},kid={_key_id(_public(key))},ed25519={_text(signed)}"
+
+    def token(self, subscription: DurableSubscription, now: float) -> str:
+        """Return a token for the present generation of a subscription."""
+        scope = TokenScope(subscription.birth, subscription.delivery.generation, round(now, 3))
+        encoded = _text(msgspec.json.encode(scope))
+        return f"{encoded}.{_text(self._mac(encoded))}"
+
+    def check(self, token: str, subscription: DurableSubscription, now: float) -> int:
+        """Return the generation of a token of this subscription. Raises SubscriptionRefused.
+
+        It is valid for an hour, and for as long as the lease of its generation, which slides.
+        """
+        refused = SubscriptionRefused("TOKEN_INVALID", "the token is not one of this subscription")
+        if len(token) > LONGEST_TOKEN or _TOKEN.fullmatch(token) is None:
+            raise refused
+        encoded, _, mac = token.partition(".")
+        if not hmac.compare_digest(_text(self._mac(encoded)).encode(), mac.encode()):
+            raise refused
+        scope = msgspec.json.decode(_bytes(encoded), type=TokenScope)
+        if scope.birth != subscription.birth:
+            raise refused
+        delivery = subscription.delivery
+        wake = delivery.wake if scope.generation == delivery.generation else None
+        leased_until = 0.0 if wake is None else wake.lease_until or now
+        if now > max(scope.issued_at + LEAST_TOKEN_S, leased_until):
+            raise SubscriptionRefused("TOKEN_EXPIRED", "the token has expired")
+        return scope.generation
+
+    def seal(self, secret: bytes) -> bytes:
+        """Return a receiver's secret encrypted, so that it can be stored with its subscription."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, secret, None)
+
+    def unseal(self, sealed: bytes) -> bytes | None:
+        """Return a secret that `seal` has encrypted; None if that was with another key."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
+        except (InvalidTag, ValueError):
+            return None
+
+    @property
+    def _cipher(self) -> AESGCM:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self._mac("the secrets of receivers"))
+
+    @property
+    def _keys(self) -> tuple[SigningKey, ...]:
+        assert self._content is not None, "prepared"
+        return self._content.keys
+
+    def _active(self, now: float) -> SigningKey:
+        """Return the newest key that signs already."""
+        signing = [key for key in self._keys if key.signs_from <= now]
+        return signing[-1] if signing else self._keys[0]
+
+    def _mac(self, encoded: str) -> bytes:
+        assert self._content is not None, "prepared"
+        return hmac.digest(self._content.secret, encoded.encode(), hashlib.sha256)
+
+    async def _read_store(self) -> StoredKeys | None:
+        stored = await self._store.read()
+        try:
+            return None if stored is None else msgspec.json.decode(stored, type=StoredKeys)
+        except msgspec.DecodeError as error:
+            reason = f"the keys in {self._store.name} cannot be read: {error}"
+            raise LogUnavailable(reason) from None
+
+
+def _rotate(content: StoredKeys, now: float) -> StoredKeys:
+    """Return the keys with a new one if the last has signed for long, and without old ones."""
+    keys = list(content.keys)
+    if not keys:
+        keys.append(SigningKey(secrets.token_bytes(32), now))
+    elif now >= keys[-1].signs_from + ROTATE_S:
+        keys.append(SigningKey(secrets.token_bytes(32), now + AHEAD_S))
+    while len(keys) > 1 and keys[1].signs_from + BEHIND_S < now:
+        del keys[0]
+    return content if tuple(keys) == content.keys else StoredKeys(content.secret, tuple(keys))
+
+
+def _public(key: SigningKey) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(key.private).public_key().public_bytes_raw()
+
+
+def _key_id(public: bytes) -> str:
+    """Return the thumbprint (RFC 7638) of a public key, behind `ds_`."""
+    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{_text(public)}"}}'
+    return f"ds_{_text(hashlib.sha256(members.encode()).digest())}"
+
+
+def _public_jwk(key: SigningKey) -> dict[str, str]:
+    public = _public(key)
+    names = {"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA"}
+    return {**names, "kid": _key_id(public), "x": _text(public)}
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

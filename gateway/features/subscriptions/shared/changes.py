@@ -1,0 +1,301 @@
+"""The streams that the gateways of a log change: each reports its own, and the owner takes them.
+
+Of a log of our own the owner reads the present state of a reported stream, so reports may come in
+any order and more than once. A report that no owner has confirmed is repeated (`shared.receipts`).
+A killed gateway may have reported less than it has changed, and messages may be lost with a
+connection: so all streams are compared in the background, at once when either is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.errors import LogUnavailable
+from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.receipts import SentReport, SentReports, TakenChanges
+from gateway.features.subscriptions.shared.stream_notes import GrowthReport, merge_notes
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from gateway.backends.contract import Sharing
+    from gateway.features.subscriptions.shared.lease import SubscriptionsLease
+    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.features.subscriptions.shared.stream_notes import StreamNote
+    from gateway.protocol.streams.state import Change
+
+AT_ONCE = 500  # streams that are reported in one message, or read together
+MOST_WAITING = 100_000  # streams that wait to be reported: beyond it, all are compared
+# Between two reports of a busy gateway: what changes meanwhile shares the cost of the second, and a
+# wake may be late by as much. With 5 ms, an append cost 4 % more.
+GATHER_S = 0.02
+RETRY_S = 0.1  # while no owner listens, or the log cannot be reached
+COMPARE_S = 60.0  # between two comparisons, if there is no reason for one
+
+
+class OwnerView(Protocol):
+    """The owner of the subscriptions, as this gateway sees it."""
+
+    lease: SubscriptionsLease
+
+    @property
+    def engine(self) -> OwnedSubscriptions | None:
+        """The subscriptions, if this gateway is the owner, and has opened them."""
+
+    @property
+    def other_owner(self) -> str:
+        """The name of another gateway that is the owner, or ""."""
+
+
+class ChangeSource(Protocol):
+    """The changes of a shared log that a gateway notices by itself."""
+
+    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
+        """Report committed changes, and call `on_history_change` where the log may lack some."""
+
+    def unwatch(self) -> None:
+        """Stop that."""
+
+
+class ReportedChanges(Background):
+    """The streams that changed, until they are reported to the owner, or read by it."""
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        view: OwnerView,
+        schedule_comparison: Callable[[], None],
+        most: int = MOST_WAITING,
+    ) -> None:
+        """Call `schedule_comparison` where the owner itself has forgotten what changed.
+
+        Of `most` streams each is reported; beyond that, all streams are compared.
+        """
+        self.is_active = False  # there are subscriptions
+        self.overflows = 0  # times that more have changed
+        self._most = most
+        self._schedule_comparison = schedule_comparison
+        self._sharing = sharing
+        self._view = view
+        self._paths: dict[str, StreamNote] = {}
+        self._compare = False
+        self._wakened = asyncio.Event()
+        self._sent = SentReports()
+        self._taken = TakenChanges(most)
+
+    @property
+    def are_settled(self) -> bool:
+        """True if nothing waits."""
+        return not self._paths and not self._wakened.is_set()
+
+    def on_commit(self, change: Change, is_certain: bool) -> None:
+        """Take a change that this gateway has committed, or may have."""
+        if not self.is_active:
+            return
+        engine = self._view.engine
+        if is_certain and engine is not None and engine.take_commit(change):
+            self.note_own_change(change.state.path, change.expected is None)
+            return
+        state, since = change.state, change.expected
+        if is_certain and change.grown and since is not None:
+            growth = GrowthReport(state.stream_id, state.history, since, state.version, state.tail)
+            self.note(state.path, growth)
+        else:
+            self.note(state.path, since is None)
+
+    def note_own_change(self, path: str, note: StreamNote) -> None:
+        """Note a change that the owner here has taken, until that is confirmed as the owner."""
+        self._taken.add_own(path, note)
+
+    def note(self, path: str, note: StreamNote) -> None:
+        """Take a stream that has changed."""
+        if path not in self._paths and len(self._paths) + self._sent.streams >= self._most:
+            self.overflows += 1
+            self._paths.clear()
+            self._sent.clear()
+            self._compare = True
+        self._paths[path] = merge_notes(self._paths.get(path), note)
+        self._wakened.set()
+
+    def add(self, changed: mail.ChangeReport) -> None:
+        """Take the streams that another gateway has reported."""
+        engine = self._view.engine if self._view.lease.is_certain else None
+        for path, note in changed.paths.items():
+            if engine is None or not engine.take_note(path, note):
+                self.note(path, note)
+        self._taken.add_report(changed.sender, changed.number)
+
+    def compare(self) -> None:
+        """Have all streams compared: what has changed here is not known."""
+        self._compare = True
+        self._wakened.set()
+
+    # Until it is certain that the owner has the changes
+
+    def begin_beat(self) -> None:
+        """Note that a beat begins, by which the owner is confirmed or is another gateway."""
+        self._taken.begin_beat()
+
+    async def end_beat(self, *, is_confirmed: bool) -> None:
+        """Send receipts if the owner here is confirmed, and repeat reports that nobody has taken.
+
+        Raises LogUnavailable: what is not received is repeated.
+        """
+        if not is_confirmed:
+            if self._taken.are_too_many:
+                self.compare()
+            self._note_again(self._taken.take_lost())
+        for lost in self._sent.take_lost(self._view.other_owner, monotonic()):
+            self._note_again(lost)
+        for sender, numbers in self._taken.confirm().items():
+            await self._sharing.mailboxes.send(sender, mail.encode(mail.ReportResponse(numbers)))
+
+    def on_response(self, response: mail.ReportResponse) -> None:
+        """Forget the reports that the owner has."""
+        self._sent.drop(response.numbers)
+
+    def _note_again(self, notes: dict[str, StreamNote]) -> None:
+        """Take changes that were noted before, which may have changed again since."""
+        for path, note in notes.items():
+            later = self._paths.get(path)
+            self.note(path, note)
+            if later is not None:
+                self._paths[path] = merge_notes(note, later)
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            await self._wakened.wait()
+            try:
+                is_done = await self._work()
+            except LogUnavailable:
+                is_done = False
+            except Exception:  # noqa: BLE001 - the task must outlive any error
+                log.exception("subscription.changes_not_reported")
+                is_done = False
+            await asyncio.sleep(self._pause_s() if is_done else RETRY_S)
+
+    def _pause_s(self) -> float:
+        """Return how long changes are gathered: not at all where a whole message of them waits."""
+        return 0.0 if len(self._paths) >= AT_ONCE else GATHER_S
+
+    async def flush(self) -> None:
+        """Report what waits, as far as the log can be reached at once."""
+        while self._paths and self._view.engine is None:
+            try:
+                if not await self._work():
+                    return
+            except LogUnavailable:
+                return
+
+    async def _work(self) -> bool:
+        """Report some streams, or read them; return whether that was possible."""
+        if self._compare and not await self._ask_to_compare():
+            return False
+        names = list(self._paths)[:AT_ONCE]
+        if not names:
+            self._wakened.clear()
+            return True
+        batch = {name: self._paths.pop(name) for name in names}
+        done: Collection[str] = ()
+        try:
+            done = await self._pass_on(batch)
+        finally:
+            self._note_again({path: note for path, note in batch.items() if path not in done})
+        return len(done) == len(batch)
+
+    async def _pass_on(self, batch: dict[str, StreamNote]) -> Collection[str]:
+        """Return the paths that were taken here, or reported to the owner."""
+        engine = self._view.engine
+        if engine is None:
+            return batch.keys() if await self._report(batch) else ()
+        if not self._view.lease.is_certain:
+            return ()  # another gateway may be the owner by now
+        taken = await engine.apply_notes(batch)
+        if self._view.engine is not engine:
+            return ()
+        for path in taken:
+            self.note_own_change(path, batch[path])
+        return taken
+
+    async def _report(self, batch: dict[str, StreamNote]) -> bool:
+        """Report streams to the owner; return whether a gateway received it."""
+        number, owner = self._sent.next_number(), self._view.other_owner
+        report = mail.ChangeReport(batch, number, self._view.lease.name)
+        self._sent.add(number, SentReport(owner, monotonic(), batch))
+        is_heard = False
+        try:
+            is_heard = await self._send(report)
+        finally:
+            if not is_heard:
+                self._sent.drop([number])
+        return is_heard
+
+    async def _ask_to_compare(self) -> bool:
+        if self._view.engine is not None:
+            self._schedule_comparison()
+        elif not await self._send(mail.ComparisonRequest()):
+            return False
+        self._compare = False
+        return True
+
+    async def _send(self, message: mail.Mail) -> bool:
+        owner = self._view.other_owner
+        return bool(owner) and await self._sharing.mailboxes.send(owner, mail.encode(message))
+
+
+class TailComparisons(Background):
+    """Comparisons of all streams with what the owner knows of them."""
+
+    def __init__(self, view: OwnerView, changed: ReportedChanges) -> None:
+        self._view = view
+        self._changed = changed
+        self.made = 0  # comparisons, from the beginning to the end
+        self._reason = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
+
+    def schedule(self, after_s: float = 0.0) -> None:
+        """Compare soon."""
+        if not after_s:
+            self._reason.set()
+            return
+        if self._later is not None:
+            self._later.cancel()
+        self._later = asyncio.get_running_loop().call_later(after_s, self._reason.set)
+
+    @override
+    async def stop(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+        await super().stop()
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(COMPARE_S):
+                    await self._reason.wait()
+            except TimeoutError:
+                pass
+            has_reason = self._reason.is_set()
+            self._reason.clear()
+            try:
+                await self._compare(has_reason=has_reason)
+            except LogUnavailable:
+                self._reason.set()
+                await asyncio.sleep(RETRY_S)
+            except Exception:  # noqa: BLE001 - the task must outlive any error
+                log.exception("subscription.streams_not_compared")
+
+    async def _compare(self, *, has_reason: bool) -> None:
+        engine = self._view.engine
+        if engine is None or not engine.by_id or not (has_reason or engine.compares_regularly):
+            return
+        await engine.compare(self._changed.note)
+        self.made += 1

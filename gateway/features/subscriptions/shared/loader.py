@@ -1,0 +1,112 @@
+"""The subscriptions of a shared log on the gateway that owns them: opened, and closed in time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import LogUnavailable
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.contract import Documents, Sharing
+    from gateway.features.subscriptions.engine import SubscriptionRules
+    from gateway.features.subscriptions.shared.lease import SubscriptionsLease
+    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+
+
+class OwnedLoader:
+    """The loader of the subscriptions under a lease: each lease begins with what the log has."""
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        lease: SubscriptionsLease,
+        make: Callable[[Documents], OwnedSubscriptions],
+        on_opened: Callable[[], None],
+    ) -> None:
+        """`make` makes the subscriptions with the documents that their owner may write."""
+        self._open_engine: OwnedSubscriptions | None = None
+        self._sharing = sharing
+        self._lease = lease
+        self._make = make
+        self._on_opened = on_opened
+        self._rules: SubscriptionRules | None = None  # where they have changed since the start
+        self._opening: asyncio.Task[None] | None = None
+        self._number = 0  # of the lease under which the engine was opened
+        self._is_outdated = False
+
+    @property
+    def engine(self) -> OwnedSubscriptions | None:
+        """The subscriptions, if they are open, and were opened under the present lease.
+
+        Those of an earlier lease know nothing of what happened under another owner.
+        """
+        owner = self._lease.owner
+        return self._open_engine if self._lease.is_ours and owner.number == self._number else None
+
+    def renew(self, rules: SubscriptionRules) -> None:
+        """Follow new settings."""
+        self._rules = rules
+        if self._open_engine is not None:
+            self._open_engine.renew(rules)
+
+    def outdate(self) -> None:
+        """Have the subscriptions loaded anew: the log may have lost what it acknowledged."""
+        self._is_outdated = True
+
+    async def follow(self) -> None:
+        """Open or close the subscriptions, as the lease stands."""
+        if self._lease.is_ours and self._is_outdated and self._number == self._lease.owner.number:
+            await self._lease.take_over()  # requests to the former subscriptions may be under way
+        if not self._lease.is_ours:
+            await self._close()
+        elif self._number != self._lease.owner.number and self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def close(self) -> None:
+        """End deliveries, and write what is marked."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await self._close()
+
+    async def _open(self) -> None:
+        """Open the subscriptions; after a failure, the next beat tries again."""
+        owner, self._is_outdated = self._lease.owner, False
+        try:
+            await self._close()
+            engine = self._make(self._sharing.ownership.documents_of(owner))
+            if self._rules is not None:
+                engine.renew(self._rules)
+            if not await _is_open(engine):
+                return
+            if self._lease.owner != owner:  # others have taken over meanwhile
+                await engine.close()
+                return
+            self._open_engine, self._number = engine, owner.number
+        finally:
+            self._opening = None
+        self._on_opened()
+
+    async def _close(self) -> None:
+        engine, self._open_engine = self._open_engine, None
+        self._number = 0
+        if engine is not None:
+            await engine.close()
+
+
+async def _is_open(engine: OwnedSubscriptions) -> bool:
+    """Open subscriptions, and return whether that was possible."""
+    try:
+        await engine.open()
+    except BaseException as error:
+        await engine.close()
+        if not isinstance(error, Exception):
+            raise
+        if not isinstance(error, LogUnavailable):
+            log.exception("subscription.not_opened", route=engine.prefix)
+        return False
+    return True

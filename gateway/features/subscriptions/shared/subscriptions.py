@@ -1,0 +1,298 @@
+"""The subscriptions of a route in a shared log: one gateway at a time has them, by a lease.
+
+Each gateway reports the streams that it changes, and hands requests on to the owner. A take-over is
+a start: the new owner loads the documents, and compares all tails with all cursors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.beats import BEAT_S
+from gateway.background import Background
+from gateway.errors import LogUnavailable
+from gateway.features.subscriptions import metrics
+from gateway.features.subscriptions.sending.key_stores import DocumentKeys
+from gateway.features.subscriptions.sending.signing import KeyRing
+from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.beat_failures import BeatFailures
+from gateway.features.subscriptions.shared.changes import ReportedChanges, TailComparisons
+from gateway.features.subscriptions.shared.lease import SubscriptionsLease
+from gateway.features.subscriptions.shared.loader import OwnedLoader
+from gateway.features.subscriptions.shared.relay import CLAIM_PATIENCE_S, PATIENCE_S, RequestRelay
+from gateway.telemetry.metrics import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.backends.contract import Documents, Sharing
+    from gateway.features.subscriptions.engine import SubscriptionRules
+    from gateway.features.subscriptions.shared.changes import ChangeSource
+    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+
+# Until all gateways report what they change, and to this one: from their next beat on.
+REPORTED_S = 2 * BEAT_S
+FIRST_REPORTS_S = 10.0  # by then the first subscription has its documents
+FIRST_BEAT_S = 1.0  # that a start waits for: whoever finds no owner delivers at once
+
+
+class SharedSubscriptions(Background):
+    """The subscriptions of one route as one of the gateways has them, or hands requests on."""
+
+    def __init__(
+        self,
+        prefix: str,
+        changes: ChangeSource,
+        documents: Documents,
+        sharing: Sharing,
+        make: Callable[[Documents], OwnedSubscriptions],
+    ) -> None:
+        """`make` makes the subscriptions of the owner, with the documents that it may write."""
+        self.prefix = prefix
+        # Called with the subscriptions that this gateway is about to open.
+        self.on_opening: Callable[[OwnedSubscriptions], None] | None = None
+        self.lease = SubscriptionsLease(sharing)
+        self.relay = RequestRelay(sharing, self.lease)
+        self.relay.release = partial(_carry_out, self)
+        self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
+        self.comparisons = TailComparisons(self, self.changed)
+
+        def make_attached(owned: Documents) -> OwnedSubscriptions:
+            engine = make(owned)
+            if self.on_opening is not None:
+                self.on_opening(engine)
+            return engine
+
+        self._loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
+        self.keys = KeyRing(DocumentKeys(documents))
+        self._changes = changes
+        self._mailboxes = sharing.mailboxes
+        self._failures = BeatFailures(prefix)
+        self._next_beat = asyncio.Event()  # replaced by each beat
+        self._hurry = asyncio.Event()
+        self._reports_until = 0.0  # loop time: changes are reported although there are no documents
+        self._sending: asyncio.Task[None] | None = None
+
+    @property
+    def engine(self) -> OwnedSubscriptions | None:
+        """The subscriptions, if this gateway is the owner and has opened them."""
+        return self._loader.engine
+
+    @property
+    def other_owner(self) -> str:
+        """The name of another gateway that is the owner, or ""."""
+        return "" if self.lease.is_ours else self.lease.owner.name
+
+    def renew(self, rules: SubscriptionRules) -> None:
+        """Follow new settings."""
+        self._loader.renew(rules)
+
+    # As a part of the route
+
+    async def open(self) -> None:
+        """Find the owner, and deliver if there is none; the log may be reached later."""
+        self._mailboxes.open(self.lease.name, lambda message: self._on_mail(mail.decode(message)))
+        self._changes.watch(self.changed, self._on_history_change)
+        for task in (self, self.changed, self.comparisons):
+            task.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_BEAT_S):
+                while self.engine is None and not self.other_owner:
+                    await self._next_beat.wait()
+
+    async def close(self) -> None:
+        """End deliveries, and let another gateway take over at once: the lease says so to all."""
+        self._changes.unwatch()
+        for task in (self, self.comparisons, self.changed):
+            await task.stop()
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        await self.relay.close()
+        await self.changed.flush()
+        await self._loader.close()
+        await self.lease.resign()
+        self._mailboxes.close(self.lease.name)
+
+    def stuck(self) -> str | None:
+        """Return how many subscriptions have failed for over a day, as the owner knows."""
+        return None if self.engine is None else self.engine.stuck()
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the metrics; those of the subscriptions are the owner's."""
+        if self.engine is not None:
+            yield from self.engine.samples()
+        yield Sample(metrics.OWNER, (self.prefix,), float(self.engine is not None))
+        yield Sample(metrics.TAKE_OVERS, (self.prefix,), self.lease.take_overs)
+        for way in ("sent", "received"):
+            yield Sample(metrics.RELAYED, (self.prefix, way), self.relay.counts[way])
+        yield Sample(metrics.COMPARED, (self.prefix, "asked"), self.changed.overflows)
+        yield Sample(metrics.COMPARED, (self.prefix, "made"), self.comparisons.made)
+
+    # Requests
+
+    async def confirm_ownership(self, *, reads_lease: bool = False) -> OwnedSubscriptions | None:
+        """Return the subscriptions, if this gateway is certainly the owner.
+
+        With `reads_lease` the lease is read after this call has begun: a refusal is then based on a
+        lease that was valid after the request arrived.
+        """
+        engine = self.engine
+        if engine is None or (self.lease.is_certain and not reads_lease):
+            return engine
+        try:  # perhaps it stood still, and others have taken over
+            await self.lease.confirm()
+        except LogUnavailable:
+            return None
+        if self.engine is not engine:
+            self._hurry.set()
+        return self.engine
+
+    async def hand_on(
+        self, handed: mail.HandedOnRequest, deadline: float | None = None
+    ) -> mail.HandedOnResponse | OwnedSubscriptions:
+        """Return the owner's response, or the subscriptions once this gateway is the owner.
+
+        Waits for a take-over until a `deadline`. Raises LogUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = deadline_of() if deadline is None else deadline
+        while loop.time() < deadline:
+            if (engine := await self.confirm_ownership()) is not None:
+                return engine
+            next_beat = self._next_beat
+            if self.other_owner:
+                back = await self.relay.hand_on(self.other_owner, handed, deadline)
+                if back.status:
+                    return back
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await next_beat.wait()
+        raise LogUnavailable(
+            self._failures.reason or "no gateway has taken over the subscriptions yet"
+        )
+
+    # The lease
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._beat()
+            except Exception as error:  # noqa: BLE001 - the task must outlive any error
+                if isinstance(error, LogUnavailable):
+                    self.lease.excuse()
+                self._failures.note(error)
+            else:
+                self._failures.succeed()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._hurry.wait()
+            self._hurry.clear()
+
+    async def _beat(self) -> None:
+        former, was_active = self.lease.owner, self.changed.is_active
+        stood_still = self.lease.has_beaten and not self.lease.is_beating
+        self.changed.begin_beat()
+        stopped = await self.lease.beat()
+        await self._loader.follow()
+        self._set_active()
+        if stood_still and self.changed.is_active and not was_active:
+            self.changed.compare()  # the first subscription was created without this gateway
+        is_confirmed = self.lease.is_ours and self.lease.owner == former
+        await self.changed.end_beat(is_confirmed=is_confirmed)
+        if self.lease.is_ours:
+            for other in stopped:
+                await self.lease.forget(other)
+                self.comparisons.schedule()
+        self._notify()
+
+    def _on_opened(self) -> None:
+        """Compare once more when all gateways report to this one; requests there wait for this."""
+        message = mail.encode(mail.LeaseMessage())
+        for other in self.lease.others:
+            self.relay.send_soon(other, message)
+        self.comparisons.schedule(REPORTED_S)
+        self._set_active()
+        self._notify()
+
+    def _notify(self) -> None:
+        """Let those go on that wait for a beat."""
+        beat, self._next_beat = self._next_beat, asyncio.Event()
+        beat.set()
+
+    def _on_history_change(self) -> None:
+        """Begin anew with what the log has, which may have lost what it acknowledged."""
+        self._loader.outdate()
+        self._hurry.set()
+
+    # Reports of changes
+
+    def on_first_subscription(self) -> None:
+        """Have all gateways report what they change from now on."""
+        if not self.changed.is_active:
+            self._report_changes()
+            self.comparisons.schedule(REPORTED_S)
+            sending = self._send_all(mail.ReportRequest())
+            self._sending = asyncio.get_running_loop().create_task(sending)
+
+    def _report_changes(self) -> None:
+        """Report changes, also before the log has the documents of the first subscription."""
+        self._reports_until = asyncio.get_running_loop().time() + FIRST_REPORTS_S
+        self._set_active()
+
+    def _set_active(self) -> None:
+        has_some = self.engine is not None and bool(self.engine.by_id)
+        is_early = asyncio.get_running_loop().time() < self._reports_until
+        self.changed.is_active = has_some or is_early or self.lease.has_documents
+
+    # Mail
+
+    def _on_mail(self, found: mail.Mail | mail.MissedMessages | None) -> None:
+        match found:
+            case mail.MissedMessages():
+                self.relay.on_missed()
+                self.comparisons.schedule()
+            case mail.ChangeReport():
+                self.changed.add(found)
+            case mail.ComparisonRequest():
+                self.comparisons.schedule()
+            case mail.ReportRequest():
+                self._report_changes()
+            case mail.ReportResponse():
+                self.changed.on_response(found)
+            case mail.LeaseMessage():
+                self.lease.doubt()
+                self._hurry.set()
+            case _:
+                self.relay.on_mail(found)
+
+    async def _send_all(self, message: mail.Mail) -> None:
+        """Send a message to the other gateways, as far as they can be reached."""
+        with contextlib.suppress(LogUnavailable):
+            for other in self.lease.others:
+                await self._mailboxes.send(other, mail.encode(message))
+
+
+def deadline_of(*, is_claim: bool = False) -> float:
+    """Return until when a request that comes now is handed on, in loop time."""
+    return asyncio.get_running_loop().time() + (CLAIM_PATIENCE_S if is_claim else PATIENCE_S)
+
+
+async def _carry_out(subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest) -> None:
+    """Have a request of this gateway itself carried out, wherever the owner is by then."""
+    carry_out, deadline = subscriptions.relay.carry_out, deadline_of()
+    assert carry_out is not None, "the handlers of requests have set it"
+    while asyncio.get_running_loop().time() < deadline:
+        with contextlib.suppress(LogUnavailable):
+            back = await subscriptions.hand_on(handed, deadline)
+            if not isinstance(back, mail.HandedOnResponse):
+                back = await carry_out(handed)
+            if back.status not in {mail.NOT_CARRIED_OUT.status, 503}:
+                return
+        await asyncio.sleep(BEAT_S)

@@ -1,0 +1,164 @@
+"""The clients that subscribed, and whether they still may: it is judged before each wake."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.access.kinds.proofs import StoredProof, stored_proof
+from gateway.access.operations import READ, Grant, Need, Operation
+from gateway.access.principal import Principal, account_of
+from gateway.access.token_guard import TokenGuard
+from gateway.access.uses.credential_uses import CONSOLE
+from gateway.errors import Forbidden, Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.access.contract import Guard
+    from gateway.access.uses.bans import Bans
+    from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
+
+ACCESS_ENDED = "the credential that subscribed may not do this any more: confirm with another one"
+BANNED = "an operator has banned the client that subscribed: it goes on when the ban ends"
+_RESTORED = b"restored"  # in place of the digest of a credential, which is not stored
+_APPEND: frozenset[Operation] = frozenset({"append"})
+
+
+class OwnerRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An owner as it is stored: its account, and what its credential permits until a moment."""
+
+    account: str = ""
+    name: str = ""
+    grants: tuple[tuple[str, tuple[Operation, ...]], ...] = ()
+    until: float | None = None  # epoch seconds; None is for ever
+    proof: StoredProof | None = None  # by which it is judged again; None is anybody
+    is_operators: bool = False
+
+
+class SubscriptionOwner(NamedTuple):
+    """The principal that subscribed; None is anybody, or the operators, who may read all."""
+
+    principal: Principal | None = None
+    is_operators: bool = False
+
+    @property
+    def account(self) -> str:
+        """The account whose subscriptions are counted together."""
+        return CONSOLE if self.is_operators else account_of(self.principal)
+
+    def still_may(self, guard: Guard | None, needs: Sequence[Need], now: float) -> bool:
+        """Return whether the owner may still do what its subscription needs.
+
+        It may not once its credential has been revoked or has expired.
+        """
+        if guard is None or self.is_operators:
+            return True
+        if self.principal is None:
+            return guard.known_principal(CIMultiDict(), None, needs, now) is not None
+        return guard.still_admits(self.principal, needs, now)
+
+    def watch(self, guard: Guard | None, now: float) -> None:
+        """Judge an owner that was stored by an earlier process, now and after each change."""
+        if self.principal is not None and isinstance(guard, TokenGuard):
+            at_once = stored_proof(self.principal).is_judged_at_once
+            guard.watch(self.principal, now, at_once=at_once)
+
+    @property
+    def row(self) -> OwnerRow:
+        """The owner as it is stored."""
+        principal = self.principal
+        if principal is None:
+            return OwnerRow(is_operators=self.is_operators)
+        grants = tuple((it.streams, tuple(sorted(it.operations))) for it in principal.grants)
+        until = None if principal.until == inf else principal.until
+        proof = stored_proof(principal)
+        return OwnerRow(principal.account, principal.name, grants, until, proof)
+
+
+class OwnedSubscriptionLike(Protocol):
+    """A subscription, as far as its owner is judged."""
+
+    owner: SubscriptionOwner
+
+    @property
+    def is_webhook(self) -> bool:
+        """True if its owner is called, and nobody claims its wakes."""
+
+
+class OwnerAccess:
+    """Decides whether owners and workers may still act, by the route's guard and the bans."""
+
+    def __init__(self, guard: Callable[[], Guard | None], bans: Bans) -> None:
+        self.guard = guard
+        self.bans = bans
+        # By subscription: who has claimed its last wake. After a restart it is not known.
+        self.claimers: WeakKeyDictionary[object, SubscriptionOwner] = WeakKeyDictionary()
+
+    def why_not(self, owner: SubscriptionOwner, needs: Sequence[Need], now: float) -> str | None:
+        """Return why an owner may not do what its subscription needs; None if it may."""
+        if self.bans.bans_account(owner.account):
+            return BANNED
+        return None if owner.still_may(self.guard(), needs, now) else ACCESS_ENDED
+
+    def check_worker(self, subscription: OwnedSubscriptionLike) -> None:
+        """Raise the refusal of a worker that is banned, or whose credential was revoked.
+
+        A lease outlives a credential that expires. A worker that is not known is not refused.
+        """
+        worker = self.claimers.get(subscription)
+        if subscription.is_webhook:
+            worker = subscription.owner
+        if worker is None:
+            return
+        if self.bans.bans_account(worker.account):
+            raise Forbidden("an operator has banned the client that works on this")
+        if worker.principal is not None and not worker.principal.until:
+            raise Unauthenticated("the credential was revoked", is_refused=True)
+
+
+class AccountCounts:
+    """The number of subscriptions of each account."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+
+    def number(self, owner: SubscriptionOwner) -> int:
+        """Return how many subscriptions the account of an owner has."""
+        return self._numbers.get(owner.account, 0)
+
+    def add(self, owner: SubscriptionOwner) -> None:
+        """Count a subscription."""
+        self._numbers[owner.account] += 1
+
+    def remove(self, owner: SubscriptionOwner) -> None:
+        """Count a subscription no more."""
+        self._numbers[owner.account] -= 1
+        if not self._numbers[owner.account]:
+            del self._numbers[owner.account]
+
+
+def restore_owner(row: OwnerRow) -> SubscriptionOwner:
+    """Return an owner as it was stored."""
+    if row.proof is None:
+        return SubscriptionOwner(is_operators=row.is_operators)
+    grants = [Grant(streams, frozenset(operations)) for streams, operations in row.grants]
+    until = inf if row.until is None else row.until
+    proof = row.proof.proof
+    principal = Principal(
+        row.name, grants, until, proof=proof, digest=_RESTORED, account=row.account
+    )
+    return SubscriptionOwner(principal)
+
+
+def needs_of(configuration: SubscriptionConfiguration, prefix: str) -> list[Need]:
+    """Return what a client needs to subscribe: to read what matches, and to append wakes."""
+    needs = [Need(path, READ) for path in configuration.read_paths(prefix)]
+    if configuration.wake_stream is not None:
+        needs.append(Need(f"{prefix}/{configuration.wake_stream}", _APPEND))
+    return needs

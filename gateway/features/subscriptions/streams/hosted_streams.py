@@ -1,0 +1,74 @@
+"""The streams of a log of our own, for the subscriptions of its route."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.contract import listing_of
+from gateway.errors import HeadgateError
+from gateway.features.subscriptions.streams.contract import StreamSource
+from gateway.later import Later
+from gateway.protocol.requests import Append
+from gateway.streams.append_outcomes import submitted
+from gateway.streams.stream_table import find_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from gateway.protocol.appends import AppendOutcome
+    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.streams.appender import Appender
+    from gateway.streams.stream_table import StreamTable
+
+STREAMS_AT_ONCE = 500  # of one page of the log's list
+
+
+class HostedStreams(StreamSource):
+    """The streams of a log of our own: each committed change is known at once."""
+
+    is_listed = True
+
+    def __init__(self, table: StreamTable, appender: Appender) -> None:
+        self._table = table
+        self._appender = appender
+        self.turns = table.turns
+
+    @override
+    def observe(self, on_change: Callable[[Change], None] | None) -> None:
+        self._table.observer = on_change
+
+    @override
+    async def states(self, beginning: str) -> AsyncIterator[StreamState]:
+        listing, after = listing_of(self._table.log), ""
+        while True:
+            page = await listing.page(beginning, after, STREAMS_AT_ONCE)
+            for state in page.states:
+                yield state
+            if page.after is None:
+                return
+            after = page.after
+            await asyncio.sleep(0)
+
+    @override
+    async def state(self, name: str) -> StreamState | None:
+        return await find_stream(self._table, name)
+
+    @override
+    async def refresh(self, names: Iterable[str]) -> None:
+        """Do nothing: each change is taken as it is committed."""
+
+    @override
+    async def on_new_links(self, names: Iterable[str]) -> None:
+        """Do nothing: what concerns nobody is left out only here."""
+
+    @override
+    async def append(self, name: str, event: bytes) -> None:
+        append = Append(event, "application/json", None, None, False)
+        outcome: Later[AppendOutcome | HeadgateError] = Later()
+        self._appender.submit(name, submitted(append, outcome.set_result))
+        result = await outcome
+        if isinstance(result, HeadgateError):
+            raise result

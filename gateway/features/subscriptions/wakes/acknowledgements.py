@@ -1,0 +1,131 @@
+"""Requests that acknowledge a wake: their parts, and the moves of cursors that they ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import BadRequest
+from gateway.features.subscriptions.errors import invalid, invalid_offset
+from gateway.features.subscriptions.state.configuration import json_object
+from gateway.features.subscriptions.state.patterns import stream_name
+from gateway.protocol.streams.offsets import BEGINNING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.features.subscriptions.state.cursors import SnapshotEnd
+    from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
+    from gateway.features.subscriptions.streams.contract import Position
+
+_MEMBERS = frozenset(("wake_id", "generation", "acks", "done"))
+LONGEST_TOLD_NAME = 256  # characters of a stream's name in a refusal: a request may have 1 MiB
+
+
+class Acknowledgement(NamedTuple):
+    """A callback, ack or release: the wake that it is for, and the offsets by name of stream."""
+
+    wake_id: object
+    generation: object
+    acks: Sequence[tuple[str, str]]
+    is_done: bool
+
+
+class CursorChange(NamedTuple):
+    """The move of a cursor that was found to be valid."""
+
+    link: StreamLink
+    position: Position
+    is_closed: bool
+
+
+def parse_acknowledgement(body: bytes) -> Acknowledgement:
+    """Return what a body acknowledges. Raises SubscriptionRefused."""
+    members = json_object(body, _MEMBERS)
+    acks = members.get("acks", [])
+    if not isinstance(acks, list) or not all(isinstance(it, dict) for it in acks):
+        raise invalid("acks must be an array of objects, each with stream and offset")
+    named: list[tuple[str, str]] = []
+    for ack in acks:
+        name = ack.get("stream", ack.get("path"))
+        if not isinstance(name, str):
+            raise invalid("an ack has the name of its stream")
+        offset = ack.get("offset")
+        if not isinstance(offset, str):
+            raise invalid("an ack has an offset, which is a text")
+        named.append((name, offset))
+    is_done = members.get("done", False)
+    if not isinstance(is_done, bool):
+        raise invalid("done must be true or false")
+    return Acknowledgement(members.get("wake_id"), members.get("generation"), named, is_done)
+
+
+def moves_of(
+    subscription: DurableSubscription, acks: Sequence[tuple[str, str]]
+) -> list[CursorChange]:
+    """Return the moves of cursors. Raises SubscriptionRefused if any of them is not valid."""
+    return [_move(subscription, name, offset) for name, offset in acks]
+
+
+def names_beyond(subscription: DurableSubscription, acks: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the linked streams that are not known to reach as far as their acks do."""
+    names: list[str] = []
+    for name, offset in acks:
+        link = _link(subscription, name)
+        if link is not None and offset != BEGINNING:
+            state = link.view
+            if state is None or offset > state.offset(state.tail):
+                names.append(link.stream.path)
+    return names
+
+
+def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
+    """Return the link to a stream, as an ack names it."""
+    try:
+        return subscription.links.get(stream_name(name))
+    except BadRequest:
+        return None
+
+
+def _move(subscription: DurableSubscription, name: str, offset: str) -> CursorChange:
+    link = _link(subscription, name)
+    state = None if link is None else link.view
+    if link is not None and offset == BEGINNING and _is_at_beginning(link):
+        return CursorChange(link, link.position, link.is_closed)  # the offset that its wake has
+    told = name[:LONGEST_TOLD_NAME]
+    if link is None or state is None:
+        raise invalid_offset(f"the subscription is linked to no stream {told} that exists")
+    try:
+        position = state.position(offset)
+    except BadRequest as refusal:
+        raise invalid_offset(f"the offset is none of the stream {told}: {refusal.detail}") from None
+    if position < link.position:
+        raise invalid_offset(
+            f"the ack of {told} is before {state.offset(link.position)}, its last one"
+        )
+    if position > state.tail:
+        raise invalid_offset(f"the ack of {told} is beyond its tail, {state.offset(state.tail)}")
+    end = subscription.snapshot_ends.get(link.stream.path)
+    return CursorChange(link, position, _covers_closing(end, state.stream_id, position))
+
+
+def _is_at_beginning(link: StreamLink) -> bool:
+    """Return whether nothing of a stream is acknowledged, or the stream does not exist."""
+    state = link.view
+    return state is None or link.position == state.beginning
+
+
+def moves_to(
+    subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]
+) -> list[CursorChange]:
+    """Return the moves to the ends of the streams in a wake; cursors beyond them stay."""
+    moves: list[CursorChange] = []
+    for path, end in ends.items():
+        link = subscription.links.get(path)
+        if link is not None and link.stream_id == end.stream_id and link.position <= end.tail:
+            moves.append(CursorChange(link, end.tail, end.is_closed))
+    return moves
+
+
+def _covers_closing(end: SnapshotEnd | None, stream_id: int, position: Position) -> bool:
+    """Return whether an ack covers the closing of a stream, which the wake must have had."""
+    return end is not None and end.is_closed and end.stream_id == stream_id and position == end.tail
