@@ -8,8 +8,10 @@ data are compared.
 from __future__ import annotations
 
 from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
 import xxhash
 
 from gateway.edge.body_units import Units, is_counted, rest_of, units_of
@@ -19,10 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMPARED_BYTES = 64 << 10  # bytes; no origin is known whose chunks are shorter
+UNKNOWN = "?"  # not the name of a server
+
+_numbers = count()
 
 
-class Evidence(NamedTuple):
-    """The size and checksum of a piece of a stream whose bytes are no longer in memory.
+def unknown_server() -> str:
+    """Return a unique name for an unknown server."""
+    return f"{UNKNOWN}{next(_numbers)}"
+
+
+class Evidence(msgspec.Struct, eq=False, gc=False):
+    """A piece of a stream that readers have: its data, or only their size and checksum.
 
     `server` is the incarnation of the origin server that sent the piece, or "", `read_at` when it
     was read (epoch seconds).
@@ -30,11 +40,25 @@ class Evidence(NamedTuple):
 
     start: str
     end: str
-    size: int
-    checksum: bytes
     server: str = ""
     content_type: str = ""
     read_at: float = 0.0
+    body: bytes | None = None  # None once it is condensed
+    length: int = 0  # of the body, as it came
+    size: int = 0  # of the text, once it is condensed
+    checksum: bytes = b""
+
+    def condense(self) -> None:
+        """Keep size and checksum in place of the data."""
+        if self.body is not None:
+            text = text_of(self.content_type, self.body)
+            self.size, self.checksum, self.body = len(text), _checksum(text), None
+
+    def is_same(self, other: Evidence) -> bool:
+        """Return whether two pieces up to one offset are known to be the same."""
+        self.condense()
+        other.condense()
+        return (self.start, self.size, self.checksum) == (other.start, other.size, other.checksum)
 
 
 Known = Span | Evidence
@@ -82,10 +106,9 @@ class Comparison(NamedTuple):
 
 def evidence_of(content_type: str, span: Span, server: str = "") -> Evidence | None:
     """Return size and checksum of a piece for a later comparison; None for a piece without data."""
-    text = text_of(content_type, span.body)
-    if not text:
-        return None
-    return Evidence(span.start, span.end, len(text), _checksum(text), server, content_type)
+    found = Evidence(span.start, span.end, server, content_type, body=span.body)
+    found.condense()
+    return found if found.size else None
 
 
 def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Comparison:
@@ -109,6 +132,7 @@ def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Co
 
 
 def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Comparison:
+    known.condense()
     text = text_of(content_type, body)
     if len(text) < known.size:
         return Comparison(SHORTER)

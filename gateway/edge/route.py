@@ -227,7 +227,7 @@ class EdgeRoute(StreamRoute):
         if write.deleted or write.hidden:
             self.feeds.writes.on_delete(write.path, for_all=write.deleted)
         if write.is_new:
-            self.feeds.doubts.on_replaced(write.path, None)
+            self.feeds.evidence.on_replaced(write.path, None)
         if write.tail is not None:
             self.feeds.writes.on_write(write.path, reach)
 
@@ -247,7 +247,7 @@ class EdgeRoute(StreamRoute):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        compared, forgotten = self.feeds.origin.comparisons, self.feeds.doubts.forgotten
+        compared, forgotten = self.feeds.origin.comparisons, self.feeds.evidence.forgotten
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
         if (guard := self.requests.guard) is not None:
             yield from metrics.samples_of_guard(self.prefix, guard.results, guard.permission_count)

@@ -12,7 +12,8 @@ from multidict import CIMultiDict
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import evidence_of
-from gateway.edge.followed.doubts import Doubts
+from gateway.edge.followed.followed_table import FollowedTable
+from gateway.edge.followed.stream_evidence import StreamEvidence
 from gateway.edge.polls.follower import CannotFollow, PollQuestion
 from gateway.edge.polls.poller import PolledOrigin, Poller
 from gateway.edge.polls.reader_requests import ReaderRequests
@@ -48,25 +49,34 @@ def reading() -> CacheRequest:
     return CacheRequest("h", read, empty, empty, "", "", Lifetime())
 
 
-def noted(doubts: Doubts, request: CacheRequest, span: Span, server: str) -> None:
+def evidence_with(lost: LostOffsets) -> StreamEvidence:
+    return StreamEvidence(FollowedTable(), lost, Mock(), lambda: 0.0)
+
+
+def noted(evidence: StreamEvidence, request: CacheRequest, span: Span, server: str) -> None:
     """Let somebody have read this."""
-    evidence = evidence_of(KIND, span, server)
-    assert evidence is not None
-    doubts.newest_reads.add(request.stream_key, evidence)
+    read = evidence_of(KIND, span, server)
+    assert read is not None
+    evidence.reads.add(request.stream_key, read)
 
 
-def poller_of(doubts: Doubts, request: CacheRequest, window: RecentWindow) -> Poller:
+def poller_of(evidence: StreamEvidence, request: CacheRequest, window: RecentWindow) -> Poller:
     origin = PolledOrigin(Mock(), IdentityHeaders(), False, Freshness(), Counter())
     return Poller(
-        origin, ReaderRequests(request), KIND, Verification(window), doubts.others(request), Mock()
+        origin,
+        ReaderRequests(request),
+        KIND,
+        Verification(window),
+        evidence.others(request),
+        Mock(),
     )
 
 
-def doubting(doubts: Doubts, request: CacheRequest) -> Poller:
+def doubting(evidence: StreamEvidence, request: CacheRequest) -> Poller:
     """One in doubt, whose feed has got `old` from 2 to 5."""
     window = RecentWindow(KIND, "2", WindowBudget(1 << 20))
     window.append(Span("2", "5", b"old"))
-    poller = poller_of(doubts, request, window)
+    poller = poller_of(evidence, request, window)
     poller.verification.server = "a"
     poller.verification.doubt()
     return poller
@@ -77,9 +87,9 @@ def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_both(
     second: str, is_settled: bool
 ) -> None:
     request = reading()
-    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
-    noted(doubts, request, Span("2", "8", b"old new"), "a")
-    poller = doubting(doubts, request)
+    evidence = evidence_with(LostOffsets())
+    noted(evidence, request, Span("2", "8", b"old new"), "a")
+    poller = doubting(evidence, request)
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     assert "offset=2" in next(steps).target
     assert "offset=2" in steps.send(answered("a", b"old new", "8")).target
@@ -92,11 +102,11 @@ def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_both(
 
 def test_the_first_response_of_a_feed_is_compared_if_readers_came_from_another_server() -> None:
     request = reading()
-    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
-    poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
+    evidence = evidence_with(LostOffsets())
+    poller = poller_of(evidence, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=True))
     assert "live=long-poll" in next(steps).target
-    noted(doubts, request, Span("2", "5", b"old"), "b")  # while the poll was out
+    noted(evidence, request, Span("2", "5", b"old"), "b")  # while the poll was out
     compared = steps.send(answered("a", b" new", "8"))
     assert "live=" not in compared.target
     with pytest.raises(CannotFollow):
@@ -106,12 +116,12 @@ def test_the_first_response_of_a_feed_is_compared_if_readers_came_from_another_s
 def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_lost() -> None:
     """They wait in it, and their read was not known yet when the comparison began."""
     request = reading()
-    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
-    poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
+    evidence = evidence_with(LostOffsets())
+    poller = poller_of(evidence, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
     poller.verification.doubt()
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     assert "offset=now" in next(steps).target
-    noted(doubts, request, Span("2", "5", b"old"), "a")
+    noted(evidence, request, Span("2", "5", b"old"), "a")
     assert "offset=2" in steps.send(answered("b", b"", "8")).target
     with pytest.raises(CannotFollow):
         steps.send(answered("b", b"oXd new", "8"))
@@ -119,23 +129,23 @@ def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_lost() 
 
 def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_continues() -> None:
     request, lost = reading(), LostOffsets()
-    doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())
-    noted(doubts, request, Span("1", "4", b"odd"), "b")
-    poller = doubting(doubts, request)
+    evidence = evidence_with(lost)
+    noted(evidence, request, Span("1", "4", b"odd"), "b")
+    poller = doubting(evidence, request)
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     next(steps)
     assert "offset=1" in steps.send(answered("a", b"old", "5")).target
     with pytest.raises(StopIteration):
         steps.send(answered("a", b"", "")._replace(status=410))
     assert not poller.verification.is_in_doubt
-    assert doubts.newest_reads.of(request.stream_key) == []
+    assert evidence.reads.of(request.stream_key) == []
 
 
 def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() -> None:
     """Until the poll was over, nobody could go on with what is known."""
     request = reading()
-    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
-    poller = doubting(doubts, request)
+    evidence = evidence_with(LostOffsets())
+    poller = doubting(evidence, request)
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=True))
     next(steps)
     poller.verification.doubt()
@@ -151,10 +161,10 @@ def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() ->
 
 def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None:
     request, lost = reading(), LostOffsets()
-    doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())
+    evidence = evidence_with(lost)
     for end, body, server in (("3", b"o", "a"), ("4", b"oX", "b")):
-        noted(doubts, request, Span("2", end, body), server)
-    poller = doubting(doubts, request)
+        noted(evidence, request, Span("2", end, body), server)
+    poller = doubting(evidence, request)
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     next(steps)
     assert "offset=2" in steps.send(answered("a", b"old", "5")).target
@@ -162,13 +172,13 @@ def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None
         steps.send(answered("a", b"old", "5"))
     refused = [one for one in "2345" if lost.refuses(request.stream_key, one, 0.0)]
     assert refused == ["4"]
-    assert [one.end for one in doubts.newest_reads.of(request.stream_key)] == ["3"]
+    assert [one.end for one in evidence.reads.of(request.stream_key)] == ["3"]
 
 
 def test_a_doubt_during_the_completion_of_a_cut_character_repeats_no_data() -> None:
     request = reading()
-    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
-    poller = doubting(doubts, request)
+    evidence = evidence_with(LostOffsets())
+    poller = doubting(evidence, request)
     poller.verification.settle(1)
     poller.verification.server = "a"
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))

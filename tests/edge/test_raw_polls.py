@@ -13,8 +13,9 @@ from multidict import CIMultiDict
 
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.lost_offsets import LostOffsets
-from gateway.edge.followed.doubts import Doubts
 from gateway.edge.followed.followed_streams import NEWS_BYTES
+from gateway.edge.followed.followed_table import FollowedTable
+from gateway.edge.followed.stream_evidence import StreamEvidence
 from gateway.edge.polls import follower
 from gateway.edge.polls.follower import Follower
 from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
@@ -125,7 +126,8 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
         if not is_raw:
             origin.raw = origin.raw_polls = None
         polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
-        others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock()).others(request)
+        evidence = StreamEvidence(FollowedTable(), LostOffsets(), Mock(), lambda: 0.0)
+        others = evidence.others(request)
         poller = Poller(
             polled,
             ReaderRequests(request),

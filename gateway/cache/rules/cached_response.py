@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import force_setattr
 from multidict import CIMultiDict, MultiMapping
 
+from gateway.cache.rules.lost_offsets import StreamKey
 from gateway.cache.rules.policy import ResponseMetadata
 from gateway.protocol import cache_headers, http1
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
@@ -20,7 +22,6 @@ from gateway.protocol.streams.state import Lifetime
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.cache.rules.private_fields import Recipient
     from gateway.protocol.origins.edge_target import EdgeRead
 
@@ -51,32 +52,25 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     admitted_as: str = ""  # whom, hashed, where the origin decides who may read
     block: bytes | None = None  # `fields` as they are sent, where somebody has remembered that
 
-    @property
-    def path(self) -> str:
-        """The canonical path."""
-        return self.read.path
+    # What follows from these is computed once: a read that is not cached needs it a dozen times.
+    path: str = ""  # canonical
+    start: str = ""  # the offset that it reads from
+    key: tuple[str, str] = ("", "")  # of cached responses
+    stream_key: StreamKey = ("", "", (), "")  # of the stream that it reads
+
+    def __post_init__(self) -> None:
+        """Compute the rest; msgspec calls this for a changed copy, too."""
+        host, read = self.host, self.read
+        offset = read.offset  # as `edge_target.start_of`
+        force_setattr(self, "path", read.path)
+        force_setattr(self, "start", offset if isinstance(offset, str) else BEGINNING)
+        force_setattr(self, "key", (host, read.target))
+        force_setattr(self, "stream_key", (host, read.path, read.others, self.identity))
 
     @property
     def target(self) -> str:
         """The canonical path and query."""
         return self.read.target
-
-    @property
-    def start(self) -> str:
-        """The offset that it reads from."""
-        offset = self.read.offset  # as `edge_target.start_of`, for each read
-        return offset if isinstance(offset, str) else BEGINNING
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The key of cached responses."""
-        return self.host, self.read.target
-
-    @property
-    def stream_key(self) -> StreamKey:
-        """The key of the stream that the request reads."""
-        read = self.read  # as of `stream_key`, for each read
-        return self.host, read.path, read.others, self.identity
 
     @property
     def identified(self) -> bool:

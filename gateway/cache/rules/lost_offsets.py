@@ -7,16 +7,16 @@ was on its way, and readers that were disconnected. The present stream does not 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gateway.protocol.streams.offsets import BEGINNING, NOW
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
+# Host, path, what the protocol does not know of the query, and whose it is.
+StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
 
-    # Host, path, what the protocol does not know of the query, and whose it is.
-    StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
-
+ANOTHER_STREAM = "the stream was made anew, or has lost its end: read from the beginning"
+PERSISTS_S = 5.0  # no replica that is to be read from lags for so long
+MAX_SETBACKS = 1000  # reads remembered, some 100 B each; the longest ago go first
 REFUSED_S = 60.0  # the longest that clients wait before they come back
 # An offset of both streams is of the old one for so long: its readers come back at once.
 AMBIGUOUS_S = 5.0
@@ -117,3 +117,25 @@ class LostOffsets:
         """Forget the streams whose readers must have come back by now; the oldest is the first."""
         while self._streams and now - next(iter(self._streams.values())).at >= REFUSED_S:
             self._streams.popitem(last=False)
+
+
+class ReplicaLag:
+    """The time (epoch) since when replicas lag, by path and offset."""
+
+    def __init__(self) -> None:
+        self._since: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def saw(self, path: str, offset: str, now: float) -> bool:
+        """Note one more such answer; whether it has been so for too long to be a lag."""
+        since = self._since.pop((path, offset), now)
+        self._since[path, offset] = since
+        if len(self._since) > MAX_SETBACKS:
+            self._since.popitem(last=False)
+        return now - since >= PERSISTS_S
+
+    def reached(self, path: str, offset: str) -> None:
+        """Note a response that reaches an offset."""
+        self._since.pop((path, offset), None)

@@ -12,10 +12,9 @@ from multidict import CIMultiDict, MultiMapping
 from gateway.cache.rules import policy, reads, sharing
 from gateway.cache.rules.cached_response import CachedResponse, CacheRequest, no_store
 from gateway.cache.rules.directives import age_of, normalised
-from gateway.cache.rules.lost_offsets import LostOffsets
+from gateway.cache.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.cache.rules.policy import Defaults, ResponseMetadata, Times
 from gateway.cache.rules.reads.rule import ReadResponse
-from gateway.cache.rules.replica_lag import ReplicaLag
 from gateway.protocol import http1, tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http import cache_status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from contextlib import ExitStack
 from functools import partial
@@ -10,31 +11,93 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.cache.order import BEFORE_ALL
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM
+from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
+from gateway.edge.comparison import unknown_server
 from gateway.edge.followed.client_reads import ClientReads
 from gateway.edge.followed.known_state import KnownState
-from gateway.edge.followed.revalidation import StreamRevalidation
 from gateway.edge.followed.stand_ins import RecentData
 from gateway.edge.polls.follower import Follower
 from gateway.edge.polls.poll_loop import OriginPollLoop
 from gateway.edge.polls.poller import Poller
 from gateway.edge.polls.reader_requests import ReaderRequests
 from gateway.edge.polls.recent_window import RecentWindow
-from gateway.edge.polls.verification import Verification
-from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
+from gateway.edge.polls.verification import UNSURE, Verification
+from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
+from gateway.later import Later, is_set_within
 from gateway.live.feed import Feed
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    import asyncio
-
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed.registry import Registry
     from gateway.edge.polls.follower import PollResult
     from gateway.protocol.streams.reach import TailBound
+
+
+class StreamRevalidation:
+    """The comparisons of one stream's known data with its origin, which readers can wait for.
+
+    `poll_loop` is None for a stream that had ended before it was followed: it is not compared.
+    """
+
+    def __init__(self, verification: Verification, poll_loop: OriginPollLoop | None) -> None:
+        self._verification = verification
+        self._poll_loop = poll_loop
+        self._comparison: Later[None] = Later()  # set at the end of the next one
+        self._restart: asyncio.Handle | None = None
+
+    @property
+    def can_be_compared(self) -> bool:
+        """True if the stream's data can be compared: it was open when following began."""
+        return self._poll_loop is not None
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The evidence of the newest data, with the server that has them, if one is known."""
+        verified = self._verification
+        server = unknown_server() if verified.is_in_doubt else verified.server
+        return verified.window.evidence_by(server)
+
+    def doubt(self, *, is_shorter: bool = False) -> None:
+        """Compare the known data before new data are appended, and repeat the poll under way.
+
+        `is_shorter` is True if a response has shown a stream that ends before the known end.
+        """
+        if self._poll_loop is None:
+            return
+        is_comparing = self._verification.is_in_doubt
+        self._verification.doubt(is_shorter=is_shorter)
+        if not is_comparing and self._restart is None:
+            # Not at once: the caller may be the connection that the poll is on.
+            self._restart = asyncio.get_running_loop().call_soon(self._restart_poll)
+
+    def _restart_poll(self) -> None:
+        self._restart = None
+        if self._poll_loop is not None:
+            self._poll_loop.start_over(OriginBusy(UNSURE))
+
+    def hurry(self) -> None:
+        """Compare now, without the pause after a failure.
+
+        It is called when a response on another connection shows that the origin can be reached.
+        """
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart_poll()
+        if self._poll_loop is not None:
+            self._poll_loop.hurry()
+
+    async def until_compared(self, timeout_s: float) -> None:
+        """Wait at most `timeout_s` seconds until a comparison, or the stream's feed, has ended."""
+        await is_set_within(self._comparison, timeout_s)
+
+    def on_settled(self) -> None:
+        """Wake the readers that wait, because the comparison is over or will not take place."""
+        comparison, self._comparison = self._comparison, Later[None]()
+        comparison.set_result(None)
 
 
 class FollowedStream:
@@ -72,9 +135,9 @@ class FollowedStream:
         self.state = state = KnownState(
             snapshot, self.feed, verification, lenders, origin.freshness, has_tail=has_tail
         )
-        state.is_newest = partial(registry.newest.is_newest, self.key)
+        state.is_newest = partial(registry.evidence.is_newest, self.key)
         self.reads = ClientReads(state, verification, lenders, self.note_write, registry.clock)
-        others, on_directives = registry.doubts.others(request), state.note_directives
+        others, on_directives = registry.evidence.others(request), state.note_directives
         poller = Poller(origin, lenders, content_type, verification, others, on_directives)
         self._following: OriginPollLoop | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
@@ -186,7 +249,7 @@ class FollowedStream:
             self._window.append(span)
         if news:
             self.state.has_tail = True
-            self._registry.doubts.note_offset(self, snapshot.tail)
+            self._registry.evidence.note_offset(self, snapshot.tail)
         if news or snapshot.closed:
             self._registry.on_growth(self)
         self.feed.publish(
@@ -215,7 +278,7 @@ class FollowedStream:
     def let_go(self, reason: HeadgateError) -> None:
         """Disconnect all readers without telling the operator, as after a DELETE by a client."""
         if isinstance(reason, StreamGone | StreamNotFound):
-            self._registry.doubts.lose(self, *self.verification.lost)
+            self._registry.evidence.lose(self, *self.verification.lost)
         self._registry.on_end(self)
         self.feed.end(reason, self.verification.spares)
 

@@ -7,20 +7,21 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM, PERSISTS_S
+from gateway.cache.http_cache import REST_S
+from gateway.cache.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.followed.apart import ApartStreams
-from gateway.edge.followed.cache_hooks import CacheHooks
-from gateway.edge.followed.doubts import Doubts
 from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.followed.snapshots import as_read
 from gateway.edge.followed.stand_ins import StandIns
+from gateway.edge.followed.stream_evidence import Comparisons, StreamEvidence
 from gateway.edge.followed.stream_reader import StreamReader
 from gateway.edge.followed.writes import FollowedWrites
 from gateway.edge.polls.poll_loop import PollTimer
-from gateway.edge.polls.poller import UNSURE, PolledOrigin
+from gateway.edge.polls.poller import PolledOrigin
 from gateway.edge.polls.recent_window import WindowBudget
+from gateway.edge.polls.verification import UNSURE
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.reach import TailBound
@@ -29,7 +30,7 @@ from gateway.telemetry.rare_lines import RareLine
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.http_cache import HttpCache
-    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.comparison import Evidence
     from gateway.errors import HeadgateError
@@ -71,22 +72,36 @@ class FollowedStreams:
         cache.is_down = origin.servers.are_down
         self.stand_ins = StandIns(cache.answers.heads.rules, shared.clock)
         self.table = FollowedTable()
-        self.newest = self.table.newest
         lost = cache.answers.heads.rules.lost
-        self.doubts = Doubts(self.table.of_path, lost, shared.clock, self._compare)
-        self.writes = FollowedWrites(self.table, self.doubts)
+        self.evidence = StreamEvidence(self.table, lost, self.reader, shared.clock)
+        self._comparisons = Comparisons(self.evidence, self.table, self._compare)
+        self.writes = FollowedWrites(self.table, self.evidence)
         self.apart = ApartStreams(shared.clock)
         self.clock = shared.clock
-        CacheHooks(self.table, self.doubts, self.reader, self.read_by, shared.clock).attach(cache)
+        cache.another = self.reader.forget
+        cache.distrusted = self.evidence.distrust
+        cache.is_of_now = self.evidence.note
+        cache.is_behind = self.evidence.note_end
+        cache.is_newest = self.table.newest.is_newest
+        cache.answers.in_place = self._in_place
+        cache.answers.on_response_start = self._comparisons.before
         self._limits = shared.limits
         self.release_reader = shared.limits.release_reader
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
 
+    def _in_place(self, request: CacheRequest) -> CachedResponse | None:
+        """Return what may stand in for a response that the origin has just failed to send."""
+        stream = self.read_by(request)
+        found = None if stream is None else stream.in_place(request)
+        if stream is not None and found is not None:
+            stream.rests_until = self.clock() + REST_S
+        return found
+
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
         """Return the followed stream, unless the offset may be of an earlier stream."""
         stream = self.table.by_key.get(key)
-        return None if stream is None or not self.doubts.is_of(stream, offset) else stream
+        return None if stream is None or not self.evidence.is_of(stream, offset) else stream
 
     def read_by(self, request: CacheRequest) -> FollowedStream | None:
         """Return the followed stream that a request reads, or None."""
@@ -101,7 +116,7 @@ class FollowedStreams:
         that offset is lost.
         """
         key = request.stream_key
-        if not has_tail and self.doubts.refuses(key, snapshot.tail):
+        if not has_tail and self.evidence.refuses(key, snapshot.tail):
             raise StreamGone(ANOTHER_STREAM)
         stream = self.table.verified(key, snapshot, ends=True)
         if stream is None or self._set_aside(stream, snapshot):
@@ -131,27 +146,27 @@ class FollowedStreams:
     ) -> FollowedStream:
         with ExitStack() as resources:
             resources.enter_context(self._limits.feed(client))
-            evidence = self.doubts.newest_reads.up_to(request.stream_key, snapshot.tail)
+            evidence = self.evidence.reads.up_to(request.stream_key, snapshot.tail)
             stream = FollowedStream(request, snapshot, self, evidence, has_tail=has_tail)
             resources.callback(stream.close)
             self._linger(stream)
             self.table.add(stream)
             stream.resources = resources.pop_all()
         if has_tail:
-            self.doubts.note_offset(stream, snapshot.tail)
-        if not self.newest.is_newest(stream.key, snapshot.tail, snapshot.number):
+            self.evidence.note_offset(stream, snapshot.tail)
+        if not self.table.newest.is_newest(stream.key, snapshot.tail, snapshot.number):
             stream.state.overtake()  # by data that came since the read
         written = self.writes.since(stream.path)
         if written is not None and not snapshot.closed:
             stream.note_write(written)
-        self.doubts.compare_new(stream, self.origin.client.servers.incarnation)
+        self._comparisons.compare_new(stream, self.origin.client.servers.incarnation)
         return stream
 
     def _compare(self, request: CacheRequest, read: Evidence) -> FollowedStream:
         """Follow a stream from where a read ended, until it has been compared with the origin's."""
         plain = self.apart.keyed(request.plain(self.origin.identity))
         tail = Snapshot(plain.path, read.content_type, read.end, closed=False, caught_up=False)
-        self.doubts.newest_reads.add(plain.stream_key, read)
+        self.evidence.reads.add(plain.stream_key, read)
         stream = self.follow(plain, tail, COMPARED, has_tail=False)
         stream.is_only_compared = True
         stream.doubt()
@@ -230,7 +245,7 @@ class FollowedStreams:
         """Remove a stream that is gone, and drop what is cached of it."""
         if stream.lenders.are_apart:
             self.apart.add(stream.key)
-        self.newest.drop(stream.key)
+        self.table.newest.drop(stream.key)
         self._unfollow(stream)
         self.reader.forget(stream.path)
 
@@ -252,7 +267,7 @@ class FollowedStreams:
     def _rest(self, stream: FollowedStream) -> None:
         """Stop following a stream, and keep evidence of its data: it may still exist."""
         if stream in self.table:
-            self.doubts.rest(stream)
+            self.evidence.rest(stream)
             self._unfollow(stream)
 
     def _unfollow(self, stream: FollowedStream) -> None:

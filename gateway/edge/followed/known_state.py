@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.cache.order import next_number
-from gateway.cache.rules.replica_lag import PERSISTS_S
+from gateway.cache.rules.lost_offsets import PERSISTS_S
 from gateway.cache.rules.tails import shortened_lines
 from gateway.edge.followed.snapshots import contradicts, with_directives
 from gateway.protocol.streams.offsets import NOW

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.comparison import OtherReadsLike
     from gateway.edge.followed.stand_ins import StandIns
-    from gateway.edge.newest_data import NewestData
     from gateway.edge.polls.poll_loop import PollTimer
     from gateway.edge.polls.poller import PolledOrigin
     from gateway.edge.polls.recent_window import WindowBudget
@@ -36,6 +36,9 @@ class OffsetRecords(Protocol[Recorded]):
     def note_offset(self, stream: Recorded, offset: str) -> None:
         """Note an offset of the present stream."""
 
+    def is_newest(self, key: StreamKey, end: str, number: int) -> bool:
+        """Return whether an answer may show that its reader is up to date."""
+
 
 class Registry(FeedOwner[S, Span], Protocol[S]):
     """The followed streams of one route, and what they share."""
@@ -47,11 +50,7 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
     clock: Callable[[], float]
 
     @property
-    def newest(self) -> NewestData:
-        """The newest data that readers of any identity were given."""
-
-    @property
-    def doubts(self) -> OffsetRecords[S]:
+    def evidence(self) -> OffsetRecords[S]:
         """The records of the offsets that clients have."""
 
     @property

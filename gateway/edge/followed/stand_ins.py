@@ -13,8 +13,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.cache.rules import policy
-from gateway.cache.rules.lost_offsets import LostOffsets
-from gateway.cache.rules.replica_lag import ReplicaLag
+from gateway.cache.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.edge.followed.snapshots import is_of_followed
 from gateway.protocol import cache_headers
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM
+from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
 from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.edge.followed.snapshots import is_coded, snapshot_of
@@ -54,6 +54,10 @@ class StreamReader:
         """Drop events made from an answer that may belong to another request."""
         self.forgotten += 1
         self.events.drop(path)
+
+    def drop_tails(self, path: str) -> None:
+        """Drop cached responses that reached the tail of a stream, because it is further by now."""
+        self._cache.responses.drop_tail(path)
 
     def drop_tail(self, path: str, reach: TailBound) -> None:
         """Drop responses that reached the old tail of a stream that has grown or was closed."""

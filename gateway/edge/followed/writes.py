@@ -13,8 +13,8 @@ from gateway.protocol.streams.reach import TailBound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.edge.followed.doubts import Doubts
     from gateway.edge.followed.followed_table import FollowedTable
+    from gateway.edge.followed.stream_evidence import StreamEvidence
 
 
 @dataclass(slots=True)
@@ -32,9 +32,9 @@ class FollowedWrites:
     stream is followed from the end of that read.
     """
 
-    def __init__(self, table: FollowedTable, doubts: Doubts) -> None:
+    def __init__(self, table: FollowedTable, evidence: StreamEvidence) -> None:
         self._table = table
-        self._doubts = doubts
+        self._evidence = evidence
         self._beginnings: dict[str, PendingReads] = {}  # by path; at most one for each live reader
         self._deleting: Counter[str] = Counter()  # DELETEs under way, by path
 
@@ -84,7 +84,7 @@ class FollowedWrites:
         for stream in self._table.of_path(path):
             if for_all or not stream.lenders.request.identity:
                 stream.let_go(StreamNotFound("the stream was deleted"))
-        self._doubts.on_deleted(path, for_all=for_all)
+        self._evidence.on_deleted(path, for_all=for_all)
         beginning = self._beginnings.get(path)
         if beginning is not None:
             beginning.written = TailBound()  # the writes were to the deleted stream

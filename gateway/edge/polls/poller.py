@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from multidict import CIMultiDict
 
 from gateway.cache.rules import sharing, tails
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM
+from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.polls.follower import CannotFollow, PollQuestion, PollResult, refuse
 from gateway.edge.polls.reader_requests import DENIALS, ONES_OWN
@@ -45,7 +45,6 @@ ANSWERS = frozenset({200, 204})  # statuses of answers whose bodies are read
 UNKNOWN_OFFSET = frozenset({400, 416})  # statuses by which servers refuse an offset past their tail
 MOST_PARTS = 64  # answers that are compared as one: COMPARED_BYTES in parts of a kilobyte
 CHANGING = "the origin's servers change while they are asked what they have"
-UNSURE = "it is not sure that the stream is the same"
 MOST_DOUBTS = 3  # in a row, while one question is asked
 
 

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
@@ -135,7 +136,7 @@ class RecentWindow:
         known = self.newest
         if isinstance(known, Span):
             return evidence_of(self._content_type, known, server)
-        return None if known is None else known._replace(server=server)
+        return None if known is None else replace(known, server=server)
 
     def places_beyond(self, start: str, common: int) -> tuple[str, frozenset[str]]:
         """Return the offsets that readers may hold, split at `common` units after `start`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM, PERSISTS_S
+from gateway.cache.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.polls.follower import CannotFollow
 from gateway.errors import OriginBehind, StreamGone
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.edge.polls.recent_window import RecentWindow
+UNSURE = "it is not sure that the stream is the same"
 
 
 class Verification:

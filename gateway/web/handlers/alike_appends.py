@@ -37,7 +37,7 @@ from gateway.web.requests.request_body import at_hand
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.edge.followed.doubts import Tails
+    from gateway.edge.followed.stream_evidence import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.errors import HeadgateError
     from gateway.later import LaterWaiter
@@ -181,7 +181,7 @@ class AlikeAppends:
             block += f"{name}: {value}\r\n".encode()
         append, read = ForwardedAppend(), route.parse(target)
         append.appends, append.request, append.read, append.completion = self, request, read, None
-        append.tails = route.feeds.doubts.tails(read.path)
+        append.tails = route.feeds.evidence.tails(read.path)
         append.question = raw.send("POST", read.target, block, body, append)
         return None if append.question is None else append
 
@@ -216,7 +216,7 @@ class AlikeAppends:
         if pattern.offers_multi is not None:
             route.multi_append.is_known = pattern.offers_multi
         if tail is not None:
-            route.feeds.doubts.note_answer(path, append.tails, tail)
+            route.feeds.evidence.note_answer(path, append.tails, tail)
         write = Write(
             prefix=route.prefix,
             path=path,

@@ -298,7 +298,7 @@ class EdgeHandlers:
     # Everything else
 
     async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> RouteAnswer:
-        tails = route.feeds.doubts.tails(read.path)
+        tails = route.feeds.evidence.tails(read.path)
         body = self._body(request)
         fields = self._passed_on(request, route, body)
         await route.multi_append.check(request.method, read.target, fields)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
 from gateway.cache.rules.reads.rule import ReadRule
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol.origins.repair import check_end
 

@@ -12,8 +12,7 @@ from gateway.cache.rules.cached_response import CacheRequest
 from gateway.protocol.origins.repair import StreamRead
 
 if TYPE_CHECKING:
-    from gateway.cache.rules.lost_offsets import LostOffsets
-    from gateway.cache.rules.replica_lag import ReplicaLag
+    from gateway.cache.rules.lost_offsets import LostOffsets, ReplicaLag
     from gateway.protocol.cache_headers import Freshness
 
 
