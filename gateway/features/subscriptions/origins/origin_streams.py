@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-<<<<<<< HEAD:gateway/features/subscriptions/origins/origin_streams.py
 from gateway.cache.rules.lost_offsets import PERSISTS_S
-=======
-from gateway.cache.rules.lost_offsets import PERSISTS_S
-from gateway.edge.subscribed.empty_creations import EmptyCreations
-from gateway.edge.subscribed.origin_view import OriginChange, OriginEnd, OriginView, new_stream_id
-from gateway.edge.subscribed.tail_checks import TailChecks
->>>>>>> 1100ff56 (Note reads cheaply, and ask of another stream only where it may be):gateway/edge/subscribed/origin_streams.py
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
 from gateway.features.subscriptions.origins.origin_view import (
