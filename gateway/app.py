@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
-    from gateway.access.token_report import TokenReport
+    from gateway.access.report.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
     from gateway.features.console.explained_request import ExplainSteps

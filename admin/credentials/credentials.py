@@ -10,9 +10,12 @@ from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, ListTokens, TokenPa
 
 if TYPE_CHECKING:
     from admin.source import ProcessSource, Setup
+    from gateway.access.file_changes import (
+        RevocationEntry,
+        RevokedTokensFile,
+        RotatedTokensFile,
+    )
     from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
-    from gateway.access.static.key_versions import RotatedTokensFile
-    from gateway.access.static.revocation_entries import RevocationEntry, RevokedTokensFile
     from gateway.settings import Settings
 
 

@@ -13,9 +13,12 @@ from gateway.protocol.http.paths import MAX_PATH_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.access.file_changes import (
+        RevocationEntry,
+        RevokedTokensFile,
+        RotatedTokensFile,
+    )
     from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
-    from gateway.access.static.key_versions import RotatedTokensFile
-    from gateway.access.static.revocation_entries import RevocationEntry, RevokedTokensFile
     from gateway.settings import Settings
 
 F = TypeVar("F")
@@ -56,17 +59,16 @@ _CHANGING = asyncio.Lock()  # each change reads the file, changes and replaces i
 
 async def rotate_keys(settings: Settings, streams: str) -> RotatedTokensFile:
     """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
-    from gateway.access.static.doubts import meets
-    from gateway.access.static.key_versions import rotate_file
-    from gateway.access.static.rotation_warnings import keyed_routes
+    from gateway.access.file_changes import rotate_file
+    from gateway.access.report.findings import guarded_routes, meets
     from gateway.settings.grants import check_pattern
 
     try:
         check_pattern(streams)
     except ValueError as refusal:
         raise NotTold(400, f"streams {refusal}") from refusal
-    routes = keyed_routes(settings)
-    if not any(meets(streams, route.prefix) for route in routes):
+    routes = guarded_routes(settings)
+    if not any(route.has_reader_keys and meets(streams, route.prefix) for route in routes):
         raise NotTold(404, f"{streams[:MAX_PATH_BYTES]} is below no route with reader_keys = on")
     path = _tokens_file(settings, "the versions of reader keys")
     instead = "use headgate token rotate where it can be written"
@@ -78,8 +80,8 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> RevokedTokensFil
 
     Every process with the file goes by it within a second.
     """
-    from gateway.access.static.revocation_entries import revoke_in_file
-    from gateway.access.static.rotation_warnings import keyed_routes
+    from gateway.access.file_changes import revoke_in_file
+    from gateway.access.report.findings import guarded_routes
 
     try:
         entry.check()
@@ -89,7 +91,7 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> RevokedTokensFil
     lines = "\n".join(entry.lines)
     instead = f"add this to it where it can be written:\n{lines}"
     return await _change(
-        path, partial(revoke_in_file, path, entry, keyed_routes(settings)), instead
+        path, partial(revoke_in_file, path, entry, guarded_routes(settings)), instead
     )
 
 

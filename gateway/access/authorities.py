@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import pkgutil
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.access.console import ConsoleAuthority
 from gateway.access.credential_files import AuthorityParts, CredentialFiles
 from gateway.access.judging import Judging
 from gateway.access.reader_keys import ReaderKeys
+from gateway.access.report.findings import guarded_routes
+from gateway.access.report.token_report import ReportedFile, TokenReport, parse_reported
 from gateway.access.revocations import NOTHING
-from gateway.access.static import doubts
-from gateway.access.static.pending_rotations import PendingRotations
-from gateway.access.static.rotation_warnings import keyed_routes, rotation_warnings
-from gateway.access.static.tokens_file import TokensFile, parse_tokens
-from gateway.access.token_report import TokenReport
+from gateway.access.static.tokens_file import TokensFile
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError
 from gateway.settings.credential_kinds import KINDS, ranked
-from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.access.contract import Authority
     from gateway.access.signed.keys_file import Keys
-    from gateway.access.static.rotation_warnings import KeyedRoute
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
-EMPTY = TokensFile({}, NOTHING, {})
+EMPTY = ReportedFile(TokensFile({}, NOTHING, {}))
 
 
 class Authorities:
@@ -52,11 +47,6 @@ class Authorities:
 
         `earlier` are those before a reload: what they have fetched, and their reader keys, go on.
         """
-        self._prefixes = tuple(one.prefix for one in settings.guarded)
-        self._by_tokens_alone = tuple(
-            one.prefix for one in settings.guarded if settings.auth_of(one) == ("tokens",)
-        )
-        self._issuers = settings.jwt_issuers
         by_route = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
         by_model = {f"models[{index}].auth": one.auth for index, one in enumerate(settings.models)}
         by_proxy = {f"proxies[{index}].auth": it.auth for index, it in enumerate(settings.proxies)}
@@ -65,11 +55,12 @@ class Authorities:
         self._named = settings.named
         self._judging = Judging(clock)
         self._files = CredentialFiles(settings.named, self.judge_again)
-        keyed = keyed_routes(settings)
-        self._tokens = tokens = self._watch_tokens(settings.tokens_file, keyed)
-        tokens_path = str(Path(settings.tokens_file).absolute())
-        self._revocations = tokens().revocations
-        self._rotations = PendingRotations(tokens_path, tokens, keyed)
+        reported = self._watch_tokens(settings)
+
+        def tokens() -> TokensFile:
+            return reported().file
+
+        self._tokens = tokens
         self._keys: Callable[[], Keys] | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         if settings.keys_file:
@@ -83,7 +74,7 @@ class Authorities:
             for kind in ranked()
             if getattr(settings, kind.setting)
         }
-        self.report = TokenReport(settings, tokens, self._keys, self._by_kind)
+        self.report = TokenReport(settings, reported, self._keys, self._by_kind)
         if earlier is not None:
             self._files.adopt(earlier._files)
 
@@ -100,7 +91,7 @@ class Authorities:
                 authorities.reader_keys()
         for written in settings.written:
             authorities.verifier(settings.auth_of(written))
-        return (*authorities.without_effect(), *authorities.not_rotated())
+        return authorities.report.sentences()
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
         """Return a verifier of tokens of these kinds, in any order.
@@ -131,18 +122,9 @@ class Authorities:
             self._reader_keys = ReaderKeys(secret, self._tokens().reader_keys)
         return self._reader_keys
 
-    def without_effect(self) -> tuple[str, ...]:
-        """Return a sentence for each part of the settings and tokens_file without effect."""
-        return (*doubts.of_issuers(self._issuers, self._prefixes), *self._tokens().doubts)
-
-    def not_rotated(self) -> tuple[str, ...]:
-        """Return a sentence for each revocation that does not reach the caches in front."""
-        return self._rotations.sentences()
-
     def start(self) -> None:
         """Log the warnings, and start to watch the files and URLs on the running loop."""
-        _warn(self.without_effect())
-        self._rotations.warn()
+        self.report.warn()
         self._files.start()
 
     async def stop(self) -> None:
@@ -155,7 +137,7 @@ class Authorities:
 
         A route with reader keys is named if no rotation has followed a revocation on it.
         """
-        return self._files.notes() | self._rotations.notes()
+        return self._files.notes() | self.report.notes()
 
     def samples(self) -> Iterator[Sample]:
         """Return the metrics of the files, and of the URLs with keys of issuers."""
@@ -171,40 +153,17 @@ class Authorities:
         if self._reader_keys is not None and self._keys is not None:
             self._reader_keys.update(self._keys().reader_secret, self._tokens().reader_keys)
 
-    def _watch_tokens(self, path: str, keyed: Sequence[KeyedRoute]) -> Callable[[], TokensFile]:
-        if not path:
+    def _watch_tokens(self, settings: Settings) -> Callable[[], ReportedFile]:
+        if not settings.tokens_file:
             return lambda: EMPTY
-        prefixes = doubts.PrefixSet(self._prefixes, self._by_tokens_alone)
-        parse = partial(_parse_tokens, prefixes, keyed)
-        return self._files.watch("tokens_file", path, parse, self._on_new_tokens)
+        parse = partial(parse_reported, guarded_routes(settings))
+        return self._files.watch("tokens_file", settings.tokens_file, parse, self._on_new_tokens)
 
     def _on_new_tokens(self) -> None:
-        file = self._tokens()
-        revoked = file.revocations.new_since(self._revocations)
-        self._revocations = file.revocations
-        if revoked:
-            log.info("access.revoked", what=", ".join(revoked))
-        _warn(file.doubts)
-        self._rotations.update()
+        self.report.update()
         self.judge_again()
 
     def _asking_for(self, kind: str) -> str:
         """Return the first setting that asks for a kind of credential."""
         naming = (path for path, kinds in self._kinds_by_setting.items() if kind in kinds)
         return self._named(next(naming, "auth"))
-
-
-def _parse_tokens(
-    prefixes: doubts.PrefixSet, keyed: Sequence[KeyedRoute], path: str, data: bytes
-) -> TokensFile:
-    """Parse a tokens_file and find its doubts; for a large file this runs in a thread."""
-    file = parse_tokens(path, data)
-    return file._replace(
-        doubts=doubts.of_file(path, file, prefixes),
-        rotation_warnings=rotation_warnings(file, keyed),
-    )
-
-
-def _warn(sentences: Iterable[str]) -> None:
-    for doubt in sentences:
-        log.warning("access.no_effect", what=doubt)

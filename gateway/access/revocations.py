@@ -9,9 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-MOST_NAMED = 3  # readers in one sentence
-
-
 class RevocationClaims(NamedTuple):
     """The claims of a signed token by which it can be revoked; `at` is its iat."""
 
@@ -49,25 +46,6 @@ class Revocations:
             *(f"sub {subject}" for subject, _ in sorted(subjects)),
             *(f"kid {kid}" for kid in sorted(self.kids - earlier.kids)),
         ]
-
-
-class RotationWarning(NamedTuple):
-    """Streams of a route, and revoked readers that may still have a reader key of them."""
-
-    prefix: str  # of the route
-    streams: str  # a pattern
-    readers: tuple[str, ...]
-
-    @property
-    def sentence(self) -> str:
-        """The warning about readers that still have a key, with the command that ends that."""
-        names = ", ".join(self.readers[:MOST_NAMED])
-        more = len(self.readers) - MOST_NAMED
-        names += f" and {more:,} more" if more > 0 else ""
-        return (
-            f"{names} may still have a reader key of {self.streams}, by which a cache in front "
-            f"goes on giving out new messages; end that by: headgate token rotate '{self.streams}'"
-        )
 
 
 NOTHING = Revocations()

@@ -22,11 +22,11 @@ from gateway.commands.shell.typed_secrets import AskingCommand
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.access.file_changes import RevocationKind
     from gateway.access.operations import Operation
     from gateway.access.principal import Principal
     from gateway.access.signed.jws import Json
     from gateway.access.signed.keys_file import Keys
-    from gateway.access.static.revocation_entries import RevocationKind
     from gateway.settings import Settings
 
 # Those of `gateway.settings.grants`, whose import would slow down help and completion.
@@ -217,12 +217,12 @@ def rotate_key(config: Path | None, streams: str) -> None:
             "name their file by --config."
         )
         sys.exit(UNUSABLE)
-    from gateway.access.static.key_versions import rotate_file
-    from gateway.access.static.rotation_warnings import keyed_routes
+    from gateway.access.file_changes import rotate_file
+    from gateway.access.report.findings import guarded_routes
 
     file = Path(settings.tokens_file)
     with _refusals(file):
-        rotated = rotate_file(str(file), streams, keyed_routes(settings))
+        rotated = rotate_file(str(file), streams, guarded_routes(settings))
     complain(f"{streams} has version {rotated.version} of its reader key within a second.")
     if rotated.unnoted:
         readers = ", ".join(rotated.unnoted)
@@ -246,8 +246,8 @@ def revoke_token(
     if not settings.tokens_file:
         complain("the settings have no tokens_file, in which revocations stand: use --config.")
         sys.exit(UNUSABLE)
-    from gateway.access.static.revocation_entries import RevocationEntry, revoke_in_file
-    from gateway.access.static.rotation_warnings import keyed_routes
+    from gateway.access.file_changes import RevocationEntry, revoke_in_file
+    from gateway.access.report.findings import guarded_routes
 
     before = int(time.time()) + 1 if issued_until_now else None  # noqa: TID251 - as above
     entry = RevocationEntry(kind, value, before)
@@ -257,7 +257,7 @@ def revoke_token(
         raise click.UsageError(f"{refusal}.") from None
     file = Path(settings.tokens_file)
     with _refusals(file):
-        done = revoke_in_file(str(file), entry, keyed_routes(settings))
+        done = revoke_in_file(str(file), entry, guarded_routes(settings))
     complain(f"{kind} {value} is revoked within a second.")
     for warning in done.warnings:
         complain(f"warning: {warning}.")

@@ -8,10 +8,16 @@ import msgspec
 import pytest
 
 from gateway.access.authorities import EMPTY
+from gateway.access.report.token_report import (
+    MOST_GRANTS,
+    MOST_REVOCATIONS,
+    MOST_SIGNED,
+    ReportedFile,
+    TokenReport,
+)
 from gateway.access.signed import keys_file, read_tokens
 from gateway.access.signed.read_tokens import ReadTokens, TokenRequest
 from gateway.access.static.tokens_file import parse_tokens
-from gateway.access.token_report import MOST_GRANTS, MOST_REVOCATIONS, MOST_SIGNED, TokenReport
 from gateway.access.uses.credential_uses import MOST_HOLDERS, CredentialUses, TokenHolder
 from gateway.access.verifier import Verifier
 from gateway.errors import Unauthenticated
@@ -95,7 +101,7 @@ async def test_refused_forbidden_and_unknown_tokens_are_counted_apart(gateway: S
 def test_a_static_token_is_shown_with_its_use() -> None:
     uses = CredentialUses()
     file = parse_tokens("t.toml", _tokens("ann"))
-    report = TokenReport(Settings(), lambda: file, None, {})
+    report = TokenReport(Settings(), lambda: ReportedFile(file), None, {})
     uses.of(TokenHolder("token ann", "ann")).at = NOW
     assert report.page(uses, ListTokens()).tokens[0].use.used_at == NOW
 
@@ -105,7 +111,7 @@ async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right
 ) -> None:
     keys = keys_file.load_keys(new_keys_file(tmp_path))
     token = read_tokens.sign(TokenRequest("ann", "/s"), keys, 900, NOW).token
-    verifier = Verifier([ReadTokens(lambda: keys, lambda: EMPTY.revocations, 900)])
+    verifier = Verifier([ReadTokens(lambda: keys, lambda: EMPTY.file.revocations, 900)])
     forged = f"{token[:-4]}{'AAAA' if token[-4:] != 'AAAA' else 'BBBB'}"
     with pytest.raises(Unauthenticated):
         await verifier.verify(forged, NOW)
@@ -169,7 +175,7 @@ def _tokens(*names: str, more: str = "", grants: int = 1) -> bytes:
 
 def page(data: bytes, **question: object) -> TokenPage:
     file = parse_tokens("t.toml", data)
-    report = TokenReport(Settings(), lambda: file, None, {})
+    report = TokenReport(Settings(), lambda: ReportedFile(file), None, {})
     asked = msgspec.convert({"type": "ListTokens", **question}, ListTokens)
     return report.page(CredentialUses(), asked)
 

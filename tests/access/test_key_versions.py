@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.static.key_versions import rotated
+from gateway.access.file_changes import rotated
 from gateway.access.static.tokens_file import HIGHEST_VERSION, parse_tokens
 
 STREAMS = "/v1/stream/rooms/*"

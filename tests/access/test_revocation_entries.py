@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.small_files import LARGEST_FILE
-from gateway.access.static.revocation_entries import (
+from gateway.access.file_changes import (
     LONGEST_VALUE,
     RevocationEntry,
     revoke_in_file,
     revoked,
 )
-from gateway.access.static.rotation_warnings import KeyedRoute
+from gateway.access.report.findings import GuardedRoute
+from gateway.access.small_files import LARGEST_FILE
 from gateway.access.static.tokens_file import parse_tokens
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def test_a_revocation_keeps_the_mode_and_the_link_of_the_file(tmp_path: Path) ->
 
 
 def test_a_revocation_on_a_route_with_reader_keys_says_which_key_to_rotate() -> None:
-    route = KeyedRoute("/s", frozenset({"tokens"}))
+    route = GuardedRoute("/s", frozenset({"tokens"}), has_reader_keys=True)
     (warning,) = revoked("t", ANN.encode(), RevocationEntry("name", "ann"), (route,)).warnings
     assert warning.endswith("headgate token rotate '/s/*'")
     assert revoked("t", ANN.encode(), RevocationEntry("jti", "x"), (route,)).warnings == ()

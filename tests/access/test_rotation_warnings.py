@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli
 from gateway.access.authorities import Authorities
-from gateway.access.static.key_versions import rotated
-from gateway.access.static.rotation_warnings import KeyedRoute, removal_warnings, rotation_warnings
+from gateway.access.file_changes import rotated
+from gateway.access.report.findings import GuardedRoute, unrotated, unrotated_after
 from gateway.access.static.tokens_file import parse_tokens
 from gateway.settings import load
 from tests.support.http1 import ask
@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 
 PREFIX = "/v1/rooms"
 OPERATOR, VIEWER = "o" * 32, "v" * 32
-BOTH = KeyedRoute(PREFIX, frozenset(("tokens", "read-tokens")))
+
+
+def keyed(prefix: str, *kinds: str) -> GuardedRoute:
+    return GuardedRoute(prefix, frozenset(kinds), has_reader_keys=True)
+
+
+BOTH = keyed(PREFIX, "tokens", "read-tokens")
 ROUTES = (
     {"prefix": PREFIX, "origin": "memory:", "reader_keys": "on"},
     {"prefix": "/v1/plain", "origin": "memory:"},
 )
-ELSEWHERE = KeyedRoute("/v1/halls", frozenset(("tokens",)))
+ELSEWHERE = keyed("/v1/halls", "tokens")
 
 
 def token(name: str, *streams: str, operations: str = '["read"]') -> str:
@@ -49,9 +55,9 @@ def revoked(**what: str) -> str:
     return "[[revoked]]\n" + "".join(f'{key} = "{value}"\n' for key, value in what.items())
 
 
-def found(text: str, *routes: KeyedRoute) -> dict[str, tuple[str, ...]]:
+def found(text: str, *routes: GuardedRoute) -> dict[str, tuple[str, ...]]:
     file = parse_tokens("t.toml", text.encode())
-    return {it.streams: it.readers for it in rotation_warnings(file, routes or (BOTH,))}
+    return {it.streams: it.readers for it in unrotated(file, routes or (BOTH,))}
 
 
 # ---------------------------------------------------------------- what a file says
@@ -86,8 +92,9 @@ def test_a_revocation_warns_of_every_reader_key_the_reader_may_know(
 
 def test_a_revocation_of_a_kind_without_keyed_routes_causes_no_warning() -> None:
     assert found(TOKENS + revoked(sub="x") + revoked(name="ben"), ELSEWHERE) == {}
-    assert found(TOKENS + revoked(name="ben"), KeyedRoute(PREFIX, frozenset(("jwt",)))) == {}
-    assert found(TOKENS + revoked(sub="x"), KeyedRoute(PREFIX, frozenset(("tokens",)))) == {}
+    assert found(TOKENS + revoked(name="ben"), BOTH._replace(has_reader_keys=False)) == {}
+    assert found(TOKENS + revoked(name="ben"), keyed(PREFIX, "jwt")) == {}
+    assert found(TOKENS + revoked(sub="x"), keyed(PREFIX, "tokens")) == {}
 
 
 @pytest.mark.parametrize(
@@ -129,10 +136,10 @@ def test_a_rotation_note_in_another_form_does_not_prevent_a_rotation() -> None:
 
 def test_removing_a_token_warns_of_its_reader_keys_unless_they_are_rotated() -> None:
     before, after = (parse_tokens("t.toml", text.encode()) for text in (ANN + BEN, ANN))
-    (one,) = removal_warnings(before, after, [BOTH])
+    (one,) = unrotated_after((), before, after, [BOTH])
     assert (one.streams, one.readers) == (f"{PREFIX}/b", ("removed token ben",))
     with_key = rotated("t.toml", ANN.encode(), f"{PREFIX}/*").data
-    assert removal_warnings(before, parse_tokens("t.toml", with_key), [BOTH]) == ()
+    assert unrotated_after((), before, parse_tokens("t.toml", with_key), [BOTH]) == ()
 
 
 # ---------------------------------------------------------------- whom it is told

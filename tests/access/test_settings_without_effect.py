@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.access.authorities import Authorities
-from gateway.access.static.doubts import PrefixSet, of_file
+from gateway.access.report.findings import GuardedRoute, findings
 from gateway.access.static.tokens_file import parse_tokens
 from gateway.settings import load
 from tests.support.waiting import until
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-PREFIXES = ("/v1/stream", "/v1/stream/deep", "/other")
+ROUTES = [GuardedRoute(it, frozenset()) for it in ("/v1/stream", "/v1/stream/deep", "/other")]
+OTHER = GuardedRoute("/v1/streams", frozenset({"tokens", "jwt"}))
 ANN = f"""
 [[tokens]]
 name = "ann"
@@ -27,7 +28,8 @@ token = "sha256:{"0" * 64}"
 
 
 def doubts(text: str) -> tuple[str, ...]:
-    return of_file("t.toml", parse_tokens("t.toml", text.encode()), PrefixSet(PREFIXES))
+    file = parse_tokens("t.toml", text.encode())
+    return findings("t.toml", file, ROUTES).without_effect
 
 
 def granting(*patterns: str) -> str:
@@ -66,7 +68,8 @@ def test_a_revoked_name_that_no_token_has_causes_a_warning() -> None:
 )
 def test_a_route_that_no_token_opens_causes_a_warning(pattern: str, is_shut: bool) -> None:
     file = parse_tokens("t.toml", granting(pattern).encode())
-    told = of_file("t.toml", file, PrefixSet({"/v1/streams", *PREFIXES}, ["/v1/stream"]))
+    shut = GuardedRoute("/v1/stream", frozenset({"tokens"}))
+    told = findings("t.toml", file, [*ROUTES[1:], shut, OTHER]).without_effect
     sentence = (
         "t.toml: no token has a grant below /v1/stream, where auth asks for a token: it permits "
         "nobody anything that anonymous does not"

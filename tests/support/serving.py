@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
 from gateway.access.authorities import EMPTY, Authorities
-from gateway.access.token_report import TokenReport
+from gateway.access.report.token_report import TokenReport
 from gateway.backends.memory import MemoryLog
 from gateway.edge.route import EdgeRoute
 from gateway.protocol.cache_headers import Freshness

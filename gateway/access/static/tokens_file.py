@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from typing_extensions import override
 
 from gateway.access.operations import Grant
-from gateway.access.revocations import Revocations, RotationWarning
+from gateway.access.revocations import Revocations
 from gateway.settings.arrays.access import check_name
 from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.reading.tables import Table, setting
@@ -54,9 +54,6 @@ class TokensFile(NamedTuple):
     reader_keys: Mapping[str, int]  # versions, by pattern
     # The revoked readers whose keys a rotation has ended, by its pattern.
     rotated_for: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    doubts: tuple[str, ...] = ()  # a sentence for each entry without effect
-    # Of revocations that do not reach the caches in front.
-    rotation_warnings: tuple[RotationWarning, ...] = ()
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:

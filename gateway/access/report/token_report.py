@@ -1,12 +1,23 @@
-"""The report of the tokens in force: who has one, what it permits, and when it was last used."""
+"""The report on the tokens in force: who has one and uses it, and which have too little effect."""
 
 from __future__ import annotations
 
 from heapq import nlargest
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.access.report.findings import (
+    MOST_TOLD,
+    Findings,
+    UnrotatedKey,
+    findings,
+    grants_of_issuers,
+    guarded_routes,
+    unrotated_after,
+)
+from gateway.access.static.tokens_file import parse_tokens
 from gateway.access.uses.credential_uses import LONGEST_SUBJECT, STATIC
+from gateway.settings.reading.files import whole
 from gateway.telemetry.inspection import (
     GrantRow,
     ListTokens,
@@ -17,11 +28,13 @@ from gateway.telemetry.inspection import (
     TokenPage,
     TokenUse,
 )
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.access.contract import Authority
+    from gateway.access.report.findings import GuardedRoute
     from gateway.access.revocations import Revocations
     from gateway.access.signed.keys_file import Keys
     from gateway.access.static.tokens_file import StaticToken, TokensFile
@@ -35,27 +48,89 @@ MOST_REVOCATIONS = 200
 MOST_KIDS = 20  # of one source of keys
 
 
+class ReportedFile(NamedTuple):
+    """The content of a tokens_file, and what is found in it."""
+
+    file: TokensFile
+    found: Findings = Findings()
+
+
+def parse_reported(routes: Sequence[GuardedRoute], path: str, data: bytes) -> ReportedFile:
+    """Parse a tokens_file, and look at it. Raises ValueError with a line for each mistake."""
+    file = parse_tokens(path, data)
+    return ReportedFile(file, findings(path, file, routes))
+
+
 class TokenReport:
     """The tokens in force in one process, without their hashes and keys.
 
-    `tokens` and `keys` return the present content of the files.
+    `reported` and `keys` return the present content of the files.
     """
 
     def __init__(
         self,
         settings: Settings,
-        tokens: Callable[[], TokensFile],
+        reported: Callable[[], ReportedFile],
         keys: Callable[[], Keys] | None,
         authorities: Mapping[str, Authority],
     ) -> None:
         self._settings = settings
-        self._tokens = tokens
+        self._reported = reported
         self._keys = keys
         self._authorities = authorities
+        self._routes = guarded_routes(settings)
+        self._last_file = reported().file
+        # Of tokens that were removed from the file, whose streams' keys were not rotated since.
+        self._removed: tuple[UnrotatedKey, ...] = ()
+
+    # What has too little effect
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return a sentence for each part of the settings and the file with too little effect."""
+        issuers = grants_of_issuers(self._settings)
+        return (*issuers, *self._reported().found.without_effect, *self._not_rotated())
+
+    def warn(self) -> None:
+        """Log the sentences, at the start."""
+        for sentence in grants_of_issuers(self._settings):
+            log.warning("access.no_effect", what=sentence)
+        self._warn_of_file()
+
+    def update(self) -> None:
+        """Log what a change of the file has revoked, and the sentences about it."""
+        before, after = self._last_file, self._reported().file
+        self._last_file = after
+        if revoked := after.revocations.new_since(before.revocations):
+            log.info("access.revoked", what=", ".join(revoked))
+        removed = unrotated_after(self._removed, before, after, self._routes)
+        self._removed = removed[:MOST_TOLD]
+        self._warn_of_file()
+
+    def notes(self) -> dict[str, str | None]:
+        """Return the sentences about each route with reader keys, or None where there is none."""
+        told: dict[str, list[str]] = {it.prefix: [] for it in self._routes if it.has_reader_keys}
+        for one in self._unrotated()[:MOST_TOLD]:
+            told[one.prefix].append(one.sentence)
+        return {f"reader-keys {prefix}": "; ".join(it) or None for prefix, it in told.items()}
+
+    def _warn_of_file(self) -> None:
+        for sentence in self._reported().found.without_effect:
+            log.warning("access.no_effect", what=sentence)
+        for sentence in self._not_rotated()[:MOST_TOLD]:
+            log.warning("access.not_rotated", what=sentence)
+
+    def _not_rotated(self) -> tuple[str, ...]:
+        path = whole(self._settings.tokens_file)
+        return tuple(f"{path}: {it.sentence}" for it in self._unrotated())
+
+    def _unrotated(self) -> tuple[UnrotatedKey, ...]:
+        return (*self._reported().found.unrotated, *self._removed)
+
+    # The page of the console
 
     def page(self, uses: CredentialUses, question: ListTokens) -> TokenPage:
         """Return a page of the static tokens, and what else is known of tokens."""
-        file, text = self._tokens(), question.text.casefold()
+        file, text = self._reported().file, question.text.casefold()
         found = sorted(
             (it for it in file.tokens.values() if text in it.name.casefold()),
             key=lambda token: token.name,
