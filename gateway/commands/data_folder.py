@@ -53,18 +53,20 @@ def verify(place: Path, as_json: bool) -> None:
             else:
                 at = f"{damage.path} at {damage.offset}: " if damage.path else ""
                 click.echo(safe(f"{at}{damage.problem}"))
-    _summarize(check, source.file, source.version, as_json=as_json)
+    _summarize(check, source.file, as_json=as_json)
     sys.exit(FAILED if check.damages else DONE)
 
 
-def _summarize(check: FileVerification, file: Path, version: int, *, as_json: bool) -> None:
+def _summarize(check: FileVerification, file: Path, *, as_json: bool) -> None:
+    from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
+
     if as_json:
-        summary = {"file": str(file), "format": version, "damages": check.damages}
+        summary = {"file": str(file), "format": SCHEMA_VERSION, "damages": check.damages}
         click.echo(json.dumps({**summary, "streams": check.streams, "bytes": check.bytes}))
         return
     verdict = f"Damaged in {_counted(check.damages, 'place')}" if check.damages else "Sound"
     size = _size(check.streams, check.bytes)
-    click.echo(safe(f"{verdict}: {size} in {file}, format {version}."))
+    click.echo(safe(f"{verdict}: {size} in {file}, format {SCHEMA_VERSION}."))
 
 
 @click.command()

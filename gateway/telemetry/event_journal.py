@@ -85,7 +85,6 @@ EVENT_RULES: dict[str, EventRule] = {
     "log.reserve_released": EventRule(
         "log", "warning", "the disk is full: the reserve beside {file} was released", ("file",)
     ),
-    "log.upgraded": EventRule("log", "good", "{file} has format {format} now", ("file",)),
     "purge.failed": EventRule(
         "purge", "bad", "{cache} at {place} cannot be purged: {reason}", ("cache", "place")
     ),

@@ -11,7 +11,6 @@ import apsw
 import pytest
 
 from gateway.backends.sqlite import recent
-from gateway.backends.sqlite.data_folder import RECENT, SCHEMA_VERSION
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import RecordDamaged, StreamNotFound
 from gateway.protocol.streams.state import ProducerState
@@ -45,11 +44,6 @@ async def read(log: Log, state: StreamState, start: int = 0) -> bytes:
     assert chunk.state == state
     assert chunk.end == state.tail
     return b"".join(chunk.records)
-
-
-def format_in(folder: Path) -> int:
-    """In the file itself, where an older Headgate looks."""
-    return int.from_bytes((folder / "headgate.db").read_bytes()[60:64])
 
 
 def copied(folder: Path, to: Path) -> Path:
@@ -313,21 +307,3 @@ async def test_a_damaged_recent_record_is_refused_and_the_others_are_served(
         for start in (0, 3):
             with pytest.raises(RecordDamaged):
                 await log.read(change.state, start, 9)
-
-
-async def test_an_upgrade_that_is_only_in_the_wal_is_completed_at_the_next_start(
-    tmp_path: Path,
-) -> None:
-    """As a start leaves it that was killed between its commit and its checkpoint."""
-    async with opened("sqlite", tmp_path / "running") as log:
-        first = created(log, "s", b"first")
-        await log.commit([first])
-    with closing(apsw.Connection(str(tmp_path / "running/headgate.db"))) as connection:
-        connection.execute("drop table recent; pragma user_version=1")
-        connection.execute("pragma wal_checkpoint(truncate)").fetchall()
-        connection.execute(f"begin; {RECENT} pragma user_version={SCHEMA_VERSION}; commit")
-        killed = copied(tmp_path / "running", tmp_path / "killed")
-    assert format_in(killed) == 1
-    async with opened("sqlite", killed) as log:
-        assert format_in(killed) == SCHEMA_VERSION
-        assert await read(log, first.state) == b"first"

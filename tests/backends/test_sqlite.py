@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -281,11 +282,10 @@ def foreign(folder: Path) -> None:
     connection.close()
 
 
-def newer(folder: Path) -> None:
+def of_format(version: int, folder: Path) -> None:
     connection = database(folder)
     connection.execute(
-        f"pragma application_id={0x48454144}; pragma user_version={SCHEMA_VERSION + 1};"
-        "create table theirs (x)"
+        f"pragma application_id={0x48454144}; pragma user_version={version};create table theirs (x)"
     )
     connection.close()
 
@@ -294,13 +294,22 @@ def newer(folder: Path) -> None:
     ("make", "reason"),
     [
         (foreign, "is a SQLite file of another application: it was left as it is"),
-        (newer, f"is of format {SCHEMA_VERSION + 1}, newer than this Headgate knows"),
+        *(
+            (
+                partial(of_format, SCHEMA_VERSION + step),
+                f"headgate.db is of format {SCHEMA_VERSION + step}, and this Headgate knows format"
+                f" {SCHEMA_VERSION}: start the Headgate that wrote it, and take its streams from"
+                f" there by headgate copy, or restore a backup of format {SCHEMA_VERSION}; it was"
+                " left as it is",
+            )
+            for step in (-1, 1)
+        ),
         (
             lambda folder: (folder / "headgate.db").write_bytes(b"SQLite format 3\0"),
             "is not a Headgate data file: it was left as it is",
         ),
     ],
-    ids=["foreign", "newer", "short"],
+    ids=["foreign", "earlier", "later", "short"],
 )
 async def test_a_foreign_data_file_is_refused_and_not_changed(
     make: object, reason: str, tmp_path: Path

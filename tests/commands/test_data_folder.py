@@ -123,7 +123,7 @@ def test_a_damaged_record_is_named_with_its_stream_and_offset_and_is_not_backed_
     assert done.returncode == 1
     assert done.stdout.decode().splitlines() == [
         "fork at 0000000000000000_0000000000000013: a record does not match its checksum",
-        f"Damaged in 1 place: 4 streams with 32 bytes in {tmp_path}/headgate.db, format 2.",
+        f"Damaged in 1 place: 4 streams with 32 bytes in {tmp_path}/headgate.db, format 3.",
     ]
     first, last = map(json.loads, command("verify", "--json", tmp_path).stdout.splitlines())
     assert (first["path"], first["offset"]) == ("fork", "0000000000000000_0000000000000013")
@@ -288,7 +288,7 @@ def test_a_backup_without_room_leaves_nothing_and_says_so(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["verify", "backup", "restore"])
-def test_a_file_of_a_newer_format_is_refused_with_both_versions(name: str, tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_refused_with_both_versions(name: str, tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path / 'data'}") as server:
         assert command("backup", tmp_path / "data", tmp_path / "copy").returncode == 0
         server.terminate()
@@ -298,7 +298,7 @@ def test_a_file_of_a_newer_format_is_refused_with_both_versions(name: str, tmp_p
     place = tmp_path / ("copy" if name == "restore" else "data")
     done = command(name, place, *([tmp_path / "new"] if name != "verify" else []))
     assert done.returncode == 2
-    assert "is of format 99, newer than this Headgate knows (2): start the newer" in (
+    assert "is of format 99, and this Headgate knows format 3: start the Headgate that" in (
         done.stderr.decode()
     )
     assert not (tmp_path / "new").exists()

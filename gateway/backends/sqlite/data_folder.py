@@ -9,16 +9,14 @@ import itertools
 import os
 import struct
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from gateway.backends.sqlite.open_files import OpenFiles
 from gateway.errors import StartError
-from gateway.telemetry.logs import log
 
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 HEADER_BYTES = 100
 # Only the server's user may read the files, whatever the umask: clients read through the server.
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
@@ -38,9 +36,10 @@ create table streams (
     id integer primary key, path text not null unique, generation integer not null,
     version integer not null, content_type text not null, tail integer not null,
     closed integer not null, deadline real, soft_deleted integer not null,
-    refs integer not null, detail text not null
+    refs integer not null, trim_at real, detail text not null
 ) strict;
 create index streams_deadline on streams (deadline) where deadline is not null;
+create index streams_trim on streams (trim_at) where trim_at is not null;
 create table messages (
     nr integer primary key, stream integer not null, end integer not null, crc integer not null,
     sizes blob, data blob not null
@@ -54,27 +53,16 @@ create table retired (
     nr integer primary key, path text not null unique, generation integer not null
 ) strict;
 create table doomed (stream integer primary key) strict;
+create table trimmed (stream integer primary key, first integer not null) strict;
+create table documents (
+    name text primary key, crc integer not null, body blob not null
+) strict, without rowid;
 create table meta (name text primary key, value integer not null) strict, without rowid;
-"""
-# Short appends that are not compacted yet (`recent`), new in format 2.
-RECENT = """
 create table recent (
     nr integer primary key, stream integer not null, version integer not null,
     end integer not null, crc integer not null, sizes blob, data blob not null, producers text
 ) strict;
 """
-# Retention: when a stream's first records expire, and up to where trimmed records are still to be
-# freed. The format number stays, as a Headgate without retention can use the file, too.
-RETENTION = """
-alter table streams add column trim_at real;
-create index streams_trim on streams (trim_at) where trim_at is not null;
-create table trimmed (stream integer primary key, first integer not null) strict;
-"""
-COLUMNS_OF_TABLES = (
-    "select tables.name, columns.name from sqlite_schema as tables,"
-    " pragma_table_info(tables.name) as columns where tables.type='table'"
-)
-Column = tuple[str, str]  # its table, and its name
 
 
 class FolderInUse(StartError):
@@ -93,10 +81,6 @@ class DataFolder:
         self._vfs = vfs
         self._lock_descriptor: int | None = None
         self.open_files = OpenFiles(self.file, self.wal)
-        # The format in the data file itself, without its WAL. It is read before SQLite opens the
-        # file: closing another descriptor later would release the locks of this process (fcntl(2)),
-        # and the next program that opens the file would remove its WAL.
-        self.version_in_file = SCHEMA_VERSION
 
     def occupy(self) -> None:
         """Make and lock the folder, without a data file: the caller puts one in place."""
@@ -157,9 +141,11 @@ class DataFolder:
     def _check_header(self) -> None:
         if not self.file.exists():
             return
+        # Before SQLite opens the file: closing another descriptor later would release the locks of
+        # this process (fcntl(2)), and the next program that opens the file would remove its WAL.
         # Opened for writing, too, so that a file that cannot be written is refused by its name.
         with self.file.open("r+b") as opened:
-            self.version_in_file = format_of(self.file, opened.read(HEADER_BYTES))
+            check_format(self.file, opened.read(HEADER_BYTES))
 
     def _check_alone(self) -> None:
         """Raise StartError if a WAL lacks its data file: SQLite would mix it into a new one."""
@@ -193,7 +179,7 @@ class DataFolder:
         connection = apsw.Connection(str(self.new), vfs=self._vfs)
         connection.execute(
             f"pragma auto_vacuum=incremental; pragma application_id={APPLICATION_ID};"
-            f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} {RECENT} {RETENTION} commit"
+            f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} commit"
         )
         connection.close()
         self.put_in_place()
@@ -272,37 +258,19 @@ def merge_on_close(connection: apsw.Connection, *, allowed: bool) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not allowed))
 
 
-def format_of(file: Path, header: bytes) -> int:
-    """Return the format of a data file with this header.
-
-    Raises StartError for other files, and for those of a newer Headgate.
-    """
+def check_format(file: Path, header: bytes) -> None:
+    """Raise StartError unless a file with this header is a data file of the format here."""
     if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
         raise StartError(f"{file} is not a Headgate data file: it was left as it is")
     version, application = struct.unpack_from(">I4xI", header, 60)
     if application != APPLICATION_ID:
         raise StartError(f"{file} is a SQLite file of another application: it was left as it is")
-    if version > SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise StartError(
-            f"{file} is of format {version}, newer than this Headgate knows ({SCHEMA_VERSION}):"
-            " start the newer Headgate, or restore a backup from before its start; it was left as"
-            " it is"
+            f"{file} is of format {version}, and this Headgate knows format {SCHEMA_VERSION}:"
+            " start the Headgate that wrote it, and take its streams from there by headgate copy,"
+            f" or restore a backup of format {SCHEMA_VERSION}; it was left as it is"
         )
-    return int(version)
-
-
-def missing_columns(found: set[Column], version: int) -> set[Column]:
-    """Return the columns that a file of this format should have besides those found."""
-    tables = [SCHEMA]
-    if version > 1:
-        tables.append(RECENT)
-    if ("streams", "trim_at") in found or any(table == "trimmed" for table, _ in found):
-        tables.append(RETENTION)
-    connection = apsw.Connection(":memory:")
-    connection.execute("".join(tables))
-    expected: set[Any] = set(connection.execute(COLUMNS_OF_TABLES))
-    connection.close()
-    return expected - found
 
 
 def create_file(file: Path) -> None:
@@ -319,23 +287,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
-    """Bring the data file of an earlier format to the present one, in one transaction."""
-    was = connection.pragma("user_version")
-    steps = [RECENT] if was < SCHEMA_VERSION else []
-    if not connection.execute("select 1 from sqlite_schema where name='trimmed'").fetchall():
-        steps.append(RETENTION)
-    if steps:
-        steps.append(f"pragma user_version={SCHEMA_VERSION};")
-        connection.execute(f"begin immediate; {' '.join(steps)} commit")
-    if was < SCHEMA_VERSION:
-        log.info("log.upgraded", file=str(folder.file), was=was, format=SCHEMA_VERSION)
-    # An older Headgate reads the version in the data file without its WAL, and must then refuse
-    # the file. After a start that was killed, only the WAL may have the new version.
-    if folder.version_in_file < SCHEMA_VERSION:
-        connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def form_written() -> tuple[str, str]:

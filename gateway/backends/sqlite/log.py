@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from gateway.backends.contract import Log
 from gateway.backends.quota import Quota
-from gateway.backends.sqlite.data_folder import DataFolder, merge_on_close, upgrade
+from gateway.backends.sqlite.data_folder import DataFolder, merge_on_close
 from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.expiry import ExpirySearch
 from gateway.backends.sqlite.load_queue import LoadQueue
@@ -108,7 +108,6 @@ class SqliteLog(Log):
         try:
             recover(self._folder, connection)
             self._folder.open_files.hold()
-            upgrade(self._folder, connection)
             writer = self._make_writer(connection)
             self.upkeep.after_opening(writer)
             found = writer, writer.last_stream_id(), writer.history()

@@ -80,7 +80,7 @@ _in_columns = attrgetter(*FIELDS.values())
 _in_detail = attrgetter(*_Detail.__struct_fields__)
 
 
-# The last field of `detail`, whose value is the row's checksum. Rows of an older Headgate lack it.
+# The last field of `detail`, whose value is the row's checksum.
 CHECK = '"check":'
 
 
@@ -93,10 +93,10 @@ def row_of_state(state: StreamState) -> tuple[object, ...]:
 
 
 def is_row_sound(row: tuple[Any, ...]) -> bool:
-    """Return whether a row matches its checksum, or has none."""
+    """Return whether a row matches its checksum."""
     *columns, detail = row
-    body, mark, check = str(detail).rpartition(CHECK)
-    return not mark or check == f"{_checksum(columns, body)}}}"
+    body, _, check = str(detail).rpartition(CHECK)
+    return check == f"{_checksum(columns, body)}}}"
 
 
 def _checksum(columns: Sequence[Any], body: str) -> int:

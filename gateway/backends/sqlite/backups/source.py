@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import apsw
 
-from gateway.backends.sqlite.data_folder import HEADER_BYTES, DataFolder, format_of
+from gateway.backends.sqlite.data_folder import HEADER_BYTES, DataFolder, check_format
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 
 class SourceFile:
-    """An open data file and its format; a server that writes to it goes on."""
+    """An open data file; a server that writes to it goes on."""
 
-    def __init__(self, file: Path, connection: apsw.Connection, version: int) -> None:
+    def __init__(self, file: Path, connection: apsw.Connection) -> None:
         self.file = file
         self.connection = connection
-        self.version = version
 
     @classmethod
     def open(cls, place: Path) -> Self:
@@ -33,7 +32,7 @@ class SourceFile:
         file = DataFolder(place).file if is_folder else place
         try:
             with file.open("rb") as opened:
-                version = format_of(file, opened.read(HEADER_BYTES))
+                check_format(file, opened.read(HEADER_BYTES))
             connection = _connect(file, is_backup=not is_folder)
         except FileNotFoundError as error:
             missing = f"there is no data file, {file.name}, in {place}"
@@ -42,7 +41,7 @@ class SourceFile:
             raise StartError(f"{file} cannot be read: {error.strerror}") from error
         except apsw.Error as error:
             raise StartError(f"{file} cannot be opened: {error}") from error
-        return cls(file, connection, version)
+        return cls(file, connection)
 
     def __enter__(self) -> Self:
         return self

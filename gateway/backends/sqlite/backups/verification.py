@@ -14,7 +14,6 @@ import msgspec
 
 from gateway.backends.sqlite import wal
 from gateway.backends.sqlite.backups.source import SourceFile, unused
-from gateway.backends.sqlite.data_folder import COLUMNS_OF_TABLES, missing_columns
 from gateway.backends.sqlite.records import checksum
 from gateway.backends.sqlite.recovery import frames_taken
 from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
@@ -24,7 +23,6 @@ from gateway.protocol.streams.generations import raised
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gateway.backends.sqlite.data_folder import Column
     from gateway.protocol.streams.state import StreamState
 
     Row = tuple[int, int, bytes | None, bytes]  # end, crc, sizes, data
@@ -72,8 +70,6 @@ class FileVerification:
         self._connection = source.connection
         self._on_progress = on_progress
         self._history = 0
-        self._columns = COLUMNS
-        self._has_documents = False
         self.streams = 0
         self.bytes = 0  # of records
         self.damages = 0
@@ -86,31 +82,16 @@ class FileVerification:
 
     def _parts(self) -> Iterator[DamageReport]:
         try:
-            missing = self._look_around()
+            for (history,) in self._all("select value from meta where name='history'"):
+                self._history = history
         except (apsw.Error, *UNREADABLE) as error:
             yield DamageReport(f"the file cannot be read: {error}")
             return
-        if missing:
-            names = ", ".join(f"{table}.{column}" for table, column in sorted(missing))
-            yield DamageReport(f"these columns are not in the file: {names}")
-            return
         yield from wal_damages(self._source)
         yield from self._streams()
-        if self._source.version > 1:
-            yield from self._recent()
-        if self._has_documents:
-            yield from self._documents()
+        yield from self._recent()
+        yield from self._documents()
         yield from self._structure()
-
-    def _look_around(self) -> set[Column]:
-        """Read the history and which columns there are; return those that are missing."""
-        found = set(self._all(COLUMNS_OF_TABLES))
-        self._has_documents = ("documents", "body") in found
-        if ("streams", "trim_at") not in found:
-            self._columns = self._columns.replace("trim_at", "null as trim_at")
-        for (history,) in self._all("select value from meta where name='history'"):
-            self._history = history
-        return missing_columns(found, self._source.version)
 
     def _documents(self) -> Iterator[DamageReport]:
         """Compare the checksums of documents, such as subscriptions and their cursors."""
@@ -184,7 +165,7 @@ class FileVerification:
             yield from check.found()
 
     def _row(self, stream_id: int) -> tuple[Any, ...] | None:
-        rows = self._all(f"select {self._columns} from streams where id=?", stream_id)
+        rows = self._all(f"select {COLUMNS} from streams where id=?", stream_id)
         return rows[0] if rows else None
 
     def _state_of(self, row: tuple[Any, ...]) -> StreamState:

@@ -12,23 +12,12 @@ if TYPE_CHECKING:
 
     import apsw
 
-# Made when the first document is stored. The format number stays, as a Headgate without documents
-# can use the file, too.
-TABLE = """
-create table if not exists documents (
-    name text primary key, crc integer not null, body blob not null
-) strict, without rowid;
-"""
-
 
 class DocumentRows:
     """The documents in one data file."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._has_table = bool(
-            connection.execute("select 1 from sqlite_schema where name='documents'").fetchall()
-        )
 
     def read(self, after: str, limit: int) -> list[tuple[str, bytes]]:
         """Return the first sound documents, of `limit` that follow `after`; log damaged ones.
@@ -36,7 +25,7 @@ class DocumentRows:
         A page without any sound document is followed by the next.
         """
         found: list[tuple[str, bytes]] = []
-        while self._has_table and not found:
+        while not found:
             rows: list[Any] = self._connection.execute(
                 "select name, crc, body from documents where name>? order by name limit ?",
                 (after, limit),
@@ -53,11 +42,9 @@ class DocumentRows:
 
     def read_one(self, name: str) -> bytes | None:
         """Return a document; None if there is none, or a damaged one, which is logged."""
-        rows: list[Any] = []
-        if self._has_table:
-            rows = self._connection.execute(
-                "select crc, body from documents where name=?", (name,)
-            ).fetchall()
+        rows: list[Any] = self._connection.execute(
+            "select crc, body from documents where name=?", (name,)
+        ).fetchall()
         for crc, body in rows:
             if crc == checksum(name, body):
                 found: bytes = body
@@ -74,7 +61,6 @@ class DocumentRows:
         ]
         connection.execute("begin immediate")
         try:
-            connection.execute(TABLE)
             connection.executemany("delete from documents where name=?", removed)
             connection.executemany(
                 "insert into documents values (?, ?, ?) on conflict (name)"
@@ -86,7 +72,6 @@ class DocumentRows:
             if connection.in_transaction:
                 connection.execute("rollback")
             raise
-        self._has_table = True
 
 
 def checksum(name: str, body: bytes) -> int:
