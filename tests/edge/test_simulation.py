@@ -13,21 +13,22 @@ from tests.support.processes import ROOT
 
 # In a process of its own: the order of sets is part of what a seed means.
 PLAY = """
-import json
+import json, sys
 from gateway.telemetry.logs import configure
 from tests.edge.simulation.world import simulate
 
 configure("error", "console")
-judge = simulate(0)
+judge = simulate(int(sys.argv[1]))
 print(json.dumps([judge.answers, judge.wrong]))
 """
 
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(300)
-def test_viewers_get_correct_data_in_a_simulated_run_of_a_faulty_origin() -> None:
+@pytest.mark.parametrize("seed", [0, 27])  # in the second, polls end while the tail is not known
+def test_viewers_get_correct_data_in_a_simulated_run_of_a_faulty_origin(seed: int) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", PLAY],
+        [sys.executable, "-c", PLAY, str(seed)],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,

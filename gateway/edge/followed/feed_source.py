@@ -10,6 +10,7 @@ from gateway.cache.rendered import EventChunk
 from gateway.cache.rules import tails
 from gateway.cache.single_flight import SingleFlight
 from gateway.edge.followed.snapshots import as_read, as_sent, snapshot_of
+from gateway.errors import OriginBusy
 from gateway.live.contract import LONGEST_ROUND, DataEvent, no_trailers, rendered
 from gateway.protocol.bodies import sse
 from gateway.protocol.origins import followed, repair
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news outdate them
 LONGEST_RENDERED = 64 << 10  # bytes
+MOST_READS = 2  # for the end of a stream that is written to meanwhile; then the client asks again
+RETRY_S = 1
+GROWS = "the stream was written to while its end was looked for"
 
 
 class EdgeFeedSource:
@@ -139,7 +143,7 @@ class EdgeFeedSource:
         """Return the response to a poll whose offset is inside the news; None to let it wait."""
         response = await self._read_poll(stream, parked)
         is_over = parked.deadline <= asyncio.get_running_loop().time()
-        return response if response.body or is_over else None
+        return response if response.status == 200 or is_over else None
 
     async def out_of_time(self, stream: FollowedStream, parked: Parked) -> Response:
         """Return the response to a poll that has waited long enough."""
@@ -149,17 +153,24 @@ class EdgeFeedSource:
         return self.poll_ended(stream, parked) or await self._read_poll(stream, parked)
 
     async def _read_poll(self, stream: FollowedStream, parked: Parked) -> Response:
-        """Return the response to a poll, from the cache or the origin."""
-        result, facts = await self._reader.read_on(
-            stream.lenders, stream.state.snapshot.content_type, parked.position
-        )
-        known = snapshot_of(stream.lenders.request, parked.position, result, facts)
-        known = as_read(known, result, facts)
-        if facts.is_empty:
-            return self.no_content(known, parked.read, facts.next_offset)
-        span = Span(parked.position, facts.next_offset, result.cached.body)
-        stream.reads.note(span, result)
-        return self.data(known, parked.read, span)
+        """Return the response to a poll, from the cache or the origin.
+
+        A 204 says that the stream ends there (section 5.7). A read that a write has passed does not
+        show that: the next one has its data.
+        """
+        for _ in range(MOST_READS):
+            result, facts = await self._reader.read_on(
+                stream.lenders, stream.state.snapshot.content_type, parked.position
+            )
+            known = snapshot_of(stream.lenders.request, parked.position, result, facts)
+            known = as_read(known, result, facts)
+            if not facts.is_empty:
+                span = Span(parked.position, facts.next_offset, result.cached.body)
+                stream.reads.note(span, result)
+                return self.data(known, parked.read, span)
+            if known.caught_up:
+                return self.no_content(known, parked.read, facts.next_offset)
+        return self.shared.problem(OriginBusy(GROWS, RETRY_S))
 
     def data_events(
         self, stream: FollowedStream, start: str, news: Sequence[Span]

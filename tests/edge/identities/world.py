@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.access.authorities import Authorities
+from gateway.access.report.token_report import ReportedFile
 from gateway.backends.memory import MemoryLog
 from gateway.settings import Route
 from gateway.web.connections.fast_path import FastPath
@@ -116,7 +117,7 @@ class Gateway:
     def tokens_are(self, file: TokensFile) -> None:
         """The file has changed, and was read."""
         for watched in self._authorities._files._files:
-            watched.value = file
+            watched.value = ReportedFile(file)
         self._authorities.judge_again()
 
     def line(self) -> Line:
