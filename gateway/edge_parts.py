@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.registry import log_for
 from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
+from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.route import EdgeRoute
 from gateway.features.console.edge_steps import steps
 from gateway.features.mcp.origins.reading import OriginEventReader
@@ -58,9 +59,17 @@ def edge_route(
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )
-    edge = EdgeRoute(route.prefix, origin, rules, route.drop_query, feeds, shared, access)
+    requests: OriginRequests
     if route.auth == BY_ORIGIN:
-        edge.use_origin_guard(route.auth_ttl, shared.admitted.end)
+        from gateway.features.origin_auth.requests import AskingRequests  # for such routes only
+
+        ttl_s = route.auth_ttl
+        requests = AskingRequests(
+            origin, rules.identity, shared, lambda target: edge.parse(target), feeds, ttl_s
+        )
+    else:
+        requests = OriginRequests(origin, rules.identity, shared.via, shared.scheme)
+    edge = EdgeRoute(route.prefix, origin, requests, rules, route.drop_query, feeds, shared, access)
     if route.subscriptions:
         subscriptions = _subscriptions(edge, route, rules_of_subscriptions, shared)
         edge.subscriptions = edge.observer = subscriptions
@@ -112,8 +121,7 @@ def renew_route(
     assert isinstance(route, EdgeRoute), "the only other kind of route"
     renew(route.feeds.source.settings, feeds)
     route.origin.renew(OriginSettings.of(route_settings))
-    if route.requests.guard is None:  # else the origin decides
-        route.access = access
+    route.access = route.requests.access(access)
     subscriptions = route.subscriptions
     if isinstance(subscriptions, OnlyGatewaySubscriptions | SharedOriginSubscriptions):
         subscriptions.renew(rules_of_subscriptions)

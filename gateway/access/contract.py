@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class Guard(Protocol):
     """The guard of one route, which decides on a request before any stream is looked up.
 
-    With `needs_query` the decision depends on the query, so each need must have it.
+    With `needs_query` the decision depends on the query, so each need must have it. `asks_by` is
+    the rule by which somebody else is asked whether to admit, in words; "" if nobody is.
     """
 
     needs_query: bool
+    asks_by: str
 
     def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
@@ -39,6 +41,12 @@ class Guard(Protocol):
 
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
         """Return whether a principal that was admitted before still has all `needs`."""
+
+    def has_decided(self, cache: bytes) -> bool:
+        """Return whether a response with these lines of our cache is itself a decision to admit.
+
+        Then nobody is asked again, though the principal's time has passed meanwhile.
+        """
 
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
         """Return the header fields of an admitted request, without the credential.

@@ -65,18 +65,6 @@ FORGOTTEN = counter(
     "bound",
 )
 BOUNDS = ("reads", "ends", "losses", "held", "told")
-QUESTIONS = counter(
-    "headgate_origin_questions_total",
-    "Permission checks at the origin of a route with auth = origin, by result: yes, no, or failed.",
-    "route",
-    "result",
-)
-PERMISSIONS = gauge(
-    "headgate_origin_permissions",
-    "Cached permissions of readers by the origin, at most 65,536.",
-    "route",
-)
-
 TAIL_CHECK_PERIOD = gauge(
     "headgate_subscription_tail_check_seconds",
     "Time in which the tail of each stream that subscriptions are linked to is checked once.",
@@ -132,10 +120,3 @@ def samples(
     yield observed(DURATION, origin.figures.duration, prefix)
     yield from read(OF_ORIGINS, origin, prefix)
     yield from read(OF_CACHES, cache, prefix)
-
-
-def samples_of_guard(prefix: str, results: Mapping[str, int], remembered: int) -> Iterator[Sample]:
-    """Yield how an origin has decided on readers, and how many permissions are remembered."""
-    for result, count in results.items():
-        yield Sample(QUESTIONS, (prefix, result), float(count))
-    yield Sample(PERMISSIONS, (prefix,), float(remembered))

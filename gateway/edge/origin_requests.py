@@ -4,62 +4,96 @@ from __future__ import annotations
 
 import secrets
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.credentials import request_credential, with_token
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.directives import normalised
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.edge.request_templates import RequestTemplates
-from gateway.origin.pending_answer import answer_of
 from gateway.protocol.http import forwarding
-from gateway.protocol.http.forwarding import CONDITIONS, RequestSender
+from gateway.protocol.http.forwarding import CONDITIONS
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins.edge_target import catch_up
-from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable, Iterator
 
     from multidict import MultiMapping
 
-    from gateway.access.operations import Need
-    from gateway.edge.origin_guard import OriginGuard
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
+    from gateway.protocol.http.forwarding import RequestSender
     from gateway.protocol.http.identity import IdentityHeaders
-    from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.runtime.route import RouteAccess
+    from gateway.telemetry.metrics import Sample
 
 # The usual members of a Connection header; any other names a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
+PAGE = frozenset({"origin"})  # the fields with the page that a reader is on
+
+
+class KeyedReader(NamedTuple):
+    """The reader of a request: its identity and whom it is admitted as, both hashed; its headers.
+
+    The headers select among cached responses.
+    """
+
+    identity: str
+    admitted_as: str
+    headers: MultiMapping[str]
 
 
 class OriginRequests:
     """The reads that one route sends to its origin, each with the key of its cached responses.
 
-    With a `guard` the origin decides who may read, and the guard is notified of its decisions.
+    A subclass may let the origin decide who may read.
     """
+
+    # The fields of PAGE that are withheld for readers that identify themselves: a response is for
+    # one of them. For all others the origin need not know the page: this gateway adds CORS fields.
+    page_of_identified: frozenset[str] = frozenset()
 
     def __init__(self, origin: Origin, identity: IdentityHeaders, via: str, scheme: str) -> None:
         self._origin = origin
         self.identity = identity
         self.via = via
         self.scheme = scheme
-        self.guard: OriginGuard | None = None
         self.lifetimes = StreamLifetimes()
-        self.templates = RequestTemplates(self)
+        # None where requests with the same fields have no request in common.
+        self.templates: RequestTemplates | None = RequestTemplates(self)
         self._secret = secrets.token_bytes(32)
 
-    def headers_for_origin(
-        self, method: str, target: str, headers: MultiMapping[str]
-    ) -> MultiMapping[str]:
-        """Return the headers of a request without credentials that are not for the origin.
+    def access(self, access: RouteAccess) -> RouteAccess:
+        """Return the access to the route by its settings."""
+        return access
 
-        An origin that decides who may read gets all of them, also a token from the query.
+    def headers_for_origin(
+        self, _method: str, _target: str, headers: MultiMapping[str]
+    ) -> MultiMapping[str]:
+        """Return the headers of a request without credentials that are not for the origin."""
+        return self.identity.without_cookie(headers)
+
+    def passed_identity(self, *, is_guarded: bool) -> Callable[[str], bool] | None:
+        """Return which fields of a passed request may identify its user to the origin.
+
+        None means none of them, where a guard here has admitted the user.
         """
-        if self.guard is None:
-            return self.identity.without_cookie(headers)
-        return with_token(headers, request_credential(method, target, headers).token)
+        return None if is_guarded else self.identity.has
+
+    def may_conceal(self, headers: MultiMapping[str]) -> bool:
+        """Return whether a 404 or 410 to a client may only conceal the stream from it."""
+        return self.identity.identifies(headers)
+
+    def who_shares(self, headers: MultiMapping[str]) -> tuple[str, str]:
+        """Return who shares the response to a client, and the rule, in words."""
+        names = self.identity.identifying_names(headers)
+        if not names:
+            return "everybody", "no header says who the reader is"
+        return (
+            f"this reader alone, unless the origin says public; known by {', '.join(names)}",
+            "headers whose names say who somebody is are a keyed hash in the key, and are never "
+            "shown",
+        )
 
     def cache_request(
         self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
@@ -75,9 +109,7 @@ class OriginRequests:
         if "Accept-Encoding" in headers:
             coding = normalised("accept-encoding", headers)
         identifying_names = self.identity.identifying_names(headers)
-        # For anonymous reads the origin need not know the page: this gateway adds the CORS fields.
-        is_ones_own = identifying_names and self.guard is None
-        page = frozenset() if is_ones_own else frozenset({"origin"})
+        page = self.page_of_identified if identifying_names else PAGE
         fields = forwarding.request_fields(
             headers,
             sender,
@@ -87,46 +119,28 @@ class OriginRequests:
         )
         fields["Accept-Encoding"] = coding or "identity"
         host = canonical_host(headers.get("Host", ""))
-        who: Hashable = tuple((name, tuple(headers.getall(name))) for name in identifying_names)
-        admitted_as = ""
-        if self.guard is not None:
-            admitted_as, who = self._hashed((host, read.path, read.others, who)), ()
-            headers = self.guard.stripped(headers)
+        who = tuple((name, tuple(headers.getall(name))) for name in identifying_names)
+        reader = self._reader(host, read, headers, who)
         return CacheRequest(
             host,
             read,
-            headers,
+            reader.headers,
             fields,
-            self._hashed(who) if who else "",
+            reader.identity,
             coding,
             self.lifetimes.of(read.path),
-            admitted_as,
+            reader.admitted_as,
         )
+
+    def _reader(
+        self, _host: str, _read: EdgeCatchUp, headers: MultiMapping[str], who: tuple[object, ...]
+    ) -> KeyedReader:
+        """Return the reader `who` has sent these fields that identify it, if any."""
+        return KeyedReader(self._hashed(who) if who else "", "", headers)
 
     def _hashed(self, identity: Hashable) -> str:
         """Return a keyed hash that tells one identity from others."""
         return blake2b(repr(identity).encode(), key=self._secret, digest_size=16).hexdigest()
-
-    def permission_request(
-        self,
-        parse: Callable[[str], EdgeRead],
-        headers: MultiMapping[str],
-        token: str | None,
-        need: Need,
-    ) -> CacheRequest:
-        """Return the request by which the origin is asked whether a client may read a stream."""
-        read = parse(f"{need.path}?{need.query}" if need.query else need.path)
-        headers = with_token(headers, token)
-        named = canonical_host(headers.get("Host", ""))
-        beginning = catch_up(read, BEGINNING)
-        request = self.cache_request(headers, RequestSender("", self.scheme, named), beginning)
-        return request.plain(self.identity)
-
-    async def head(self, request: CacheRequest) -> AnyAnswer:
-        """Return the origin's response to a HEAD of the stream that a client wants to read."""
-        others = "&".join(request.read.others)
-        target = f"{request.path}?{others}" if others else request.path
-        return await self._origin.send("HEAD", target, request.fields)
 
     def send(
         self, request: CacheRequest, validators: list[tuple[str, str]]
@@ -136,12 +150,14 @@ class OriginRequests:
         if validators:
             fields, block = fields.copy(), None
             fields.extend(validators)
-        sent = self._origin.sent("GET", request.read.target, fields, block=block)
-        return sent if self.guard is None else self._note_status(request, sent)
+        return self._origin.sent("GET", request.read.target, fields, block=block)
 
-    async def _note_status(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
-        """Return the origin's response, after the guard has been notified of its status."""
-        answer = await answer_of(sent)
-        assert self.guard is not None, "it decides"
-        self.guard.note_status(request.admitted_as, answer.status)
-        return answer
+    def open(self) -> None:
+        """Start what the requests need beside the origin; nothing here."""
+
+    async def close(self) -> None:
+        """Stop it."""
+
+    def samples(self, _prefix: str) -> Iterator[Sample]:
+        """Yield its metrics, of which there are none here."""
+        yield from ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -17,8 +16,6 @@ from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
 from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendSupport
-from gateway.edge.origin_guard import GuardTimes, OriginGuard
-from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.recipients import Recipients
 from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError, LogUnavailable, StartError
@@ -36,13 +33,13 @@ from gateway.telemetry.rare_lines import OutageLine
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from multidict import MultiMapping
 
-    from gateway.access.principal import Principal
     from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
+    from gateway.edge.origin_requests import OriginRequests
     from gateway.edge.write_observer import WriteObserver
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.client import Origin
@@ -67,6 +64,7 @@ class EdgeRoute(StreamRoute):
         self,
         prefix: str,
         origin: Origin,
+        requests: OriginRequests,
         rules: ResponseRules,
         drop_query: tuple[str, ...],
         settings: FeedSettings,
@@ -74,7 +72,8 @@ class EdgeRoute(StreamRoute):
         access: RouteAccess = OPEN,
     ) -> None:
         self.prefix = prefix
-        self.access = access
+        self.requests = requests
+        self.access = requests.access(access)
         self.origin = origin
         self.identity = rules.identity
         self.clock = shared.clock
@@ -83,7 +82,6 @@ class EdgeRoute(StreamRoute):
         has_keys = access.reader_keys is not None
         self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
-        self.requests = OriginRequests(origin, rules.identity, rules.via, shared.scheme)
         self.cache = HttpCache(
             shared.store,
             rules,
@@ -111,17 +109,6 @@ class EdgeRoute(StreamRoute):
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
-
-    def use_origin_guard(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
-        """Let the origin decide who may read; a permission counts for `ttl_s` seconds."""
-        settings = self.feeds.source.settings
-        times = GuardTimes(ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
-        request_for = partial(self.requests.permission_request, self.parse)
-        guard = OriginGuard(
-            self.requests.head, request_for, self.identity, times, self.clock, on_end
-        )
-        self.requests.guard = guard
-        self.access = self.access._replace(guard=guard)
 
     def renew_rules(
         self, freshness: Freshness, defaults: Defaults, *, shares_s_maxage: bool
@@ -249,8 +236,7 @@ class EdgeRoute(StreamRoute):
     def samples(self) -> Iterator[Sample]:
         compared, forgotten = self.feeds.origin.comparisons, self.feeds.evidence.forgotten
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
-        if (guard := self.requests.guard) is not None:
-            yield from metrics.samples_of_guard(self.prefix, guard.results, guard.permission_count)
+        yield from self.requests.samples(self.prefix)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.subscriptions is not None:
             yield from self.subscriptions.samples()
@@ -276,8 +262,7 @@ class EdgeRoute(StreamRoute):
     async def open(self) -> None:
         """Start checking the health of the origin's servers; raises StartError."""
         await self.origin.open()
-        if self.requests.guard is not None:
-            self.requests.guard.start()
+        self.requests.open()
         if self.subscriptions is not None:
             try:
                 await self.subscriptions.open()
@@ -297,8 +282,7 @@ class EdgeRoute(StreamRoute):
         self.feeds.close()
         if self.subscriptions is not None:
             await self.subscriptions.close()
-        if self.requests.guard is not None:
-            await self.requests.guard.stop()
+        await self.requests.close()
         await self.cache.close()
         await self.origin.close()
         self._failures.close()  # last, because requests that end before may fail

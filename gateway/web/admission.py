@@ -146,7 +146,7 @@ async def _decide(
     try:
         return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
-        if not (isinstance(refusal, Unauthenticated) or guard.needs_query):
+        if not isinstance(refusal, Unauthenticated):
             exchange.principal = _somebody(guard.known_principal(headers, token, (), now))
         raise _refused(refusal, exchange, route) from None
 
@@ -196,14 +196,9 @@ async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange
 
 
 async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAnswer) -> None:
-    """Raise the refusal if a reader's credential has expired while it waited for this answer.
-
-    Where the origin decides, its answer to this reader alone is its decision.
-    """
+    """Raise the refusal if a reader's credential has expired while it waited for this answer."""
     guard, principal = route.access.guard, exchange.principal
-    if guard is None or principal is None:
-        return
-    if guard.needs_query and cache_status.x_cache(answered.cache) != "COLLAPSED":
+    if guard is None or principal is None or guard.has_decided(answered.cache):
         return
     await exchange.check_admission()
 

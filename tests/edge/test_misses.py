@@ -197,7 +197,9 @@ async def test_a_field_block_with_a_cookie_is_not_cached() -> None:
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
-        assert "who=me" not in repr(gateway.edge.requests.templates._templates)
+        templates = gateway.edge.requests.templates
+        assert templates is not None
+        assert "who=me" not in repr(templates._templates)
 
 
 @pytest.mark.parametrize(

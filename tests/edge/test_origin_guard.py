@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.features.origin_auth.requests import AskingRequests
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspection import ExplainRequest, Explanation
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
@@ -19,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.edge.origin_guard import OriginGuard
+    from gateway.features.origin_auth.guard import OriginGuard
     from tests.support.http1 import Answer
     from tests.support.serving import Serving
 
@@ -264,8 +265,9 @@ async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_r
         for name, client in clients.items():
             client.send(get(f"{STREAM}?offset=1_0&live=sse", bearer(name)))
             assert (await client.head()).status == 200
-        guard = gateway.edges[0].requests.guard
-        assert guard is not None
+        requests = gateway.edges[0].requests
+        assert isinstance(requests, AskingRequests)
+        guard = requests.guard
         assert guard.results == {"yes": 2, "no": 0, "failed": 0}
         for rounds in (2, 3, 4):
             gateway.clock.now += 0.9

@@ -117,17 +117,7 @@ def _what_is_asked(method: str, read: EdgeRead) -> str:
 
 def _who_shares(route: EdgeRoute, client_request: ExplainedRequest) -> ExplainStep:
     title = "Who shares the answer"
-    if route.requests.guard is not None:
-        rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"
-        return ExplainStep(title, "all whom the origin lets read", rule)
-    names = route.identity.identifying_names(client_request.headers)
-    if not names:
-        return ExplainStep(title, "everybody", "no header says who the reader is")
-    return ExplainStep(
-        title,
-        f"this reader alone, unless the origin says public; known by {', '.join(names)}",
-        "headers whose names say who somebody is are a keyed hash in the key, and are never shown",
-    )
+    return ExplainStep(title, *route.requests.who_shares(client_request.headers))
 
 
 def _step_of_variants(variants: Sequence[Variant], now: float) -> ExplainStep:

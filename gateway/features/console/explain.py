@@ -125,9 +125,9 @@ async def _admission(
         client_request.method, client_request.target, client_request.headers
     )
     principal = guard.known_principal(client_request.headers, token, needed, now)
-    if principal is None and guard.needs_query:  # the guard would ask the origin
-        rule = "auth = origin; its yes would count for auth_ttl"
-        return ExplainStep(_WHO, "whom the origin lets read, which is not asked now", rule)
+    if principal is None and guard.asks_by:
+        outcome = "whom the origin lets read, which is not asked now"
+        return ExplainStep(_WHO, outcome, guard.asks_by)
     try:
         principal = principal or await guard.admit(client_request.headers, token, needed, now)
     except (Unauthenticated, Forbidden) as refusal:

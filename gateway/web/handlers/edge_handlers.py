@@ -364,10 +364,10 @@ def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
 def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
     """Return the cache request of a read; it is remembered for equal header fields."""
     shared = request.fields
-    if not shared.are_known or route.requests.guard is not None:
+    templates = route.requests.templates
+    if not shared.are_known or templates is None:
         sender = sender_of(request, route.requests.scheme)
         return route.requests.cache_request(_headers(request, route), sender, read)
     address = peer_of(request.transport) or ""
     more = request.own.has_more
-    templates = route.requests.templates
     return templates.request(shared.headers, request.headers, address, read, tells_more=more)

@@ -167,14 +167,12 @@ def fields_to_origin(
 ) -> CIMultiDict[str]:
     """Return the fields of a forwarded request: those of its `headers` that the origin may see."""
     target, is_guarded = request_head.target(request), route.access.guard is not None
-    is_admitted_here = is_guarded and route.requests.guard is None
     return forwarding.request_fields(
         route.requests.headers_for_origin(request.method, target, headers),
         sender_of(request, request_head.scheme(request)),
         route.requests.via,
         drop=route.identity.withheld,
-        # Fields that identify a user reach the origin, unless a guard here has admitted the request
-        is_allowed=None if is_admitted_here else route.identity.has,
+        is_allowed=route.requests.passed_identity(is_guarded=is_guarded),
     )
 
 
@@ -246,14 +244,12 @@ def fork_source(headers: MultiMapping[str]) -> str | None:
 def _shows_deletion(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> bool:
     """Return whether the answer shows that the stream is gone for all readers.
 
-    A 404 or 410 to an identified client, or from an origin that decides who may read, may only
-    conceal the stream.
+    A 404 or 410 to a client may only conceal the stream from it.
     """
     return (
         answer.status in _GONE
         and passed.method in {"HEAD", "POST", "DELETE"}
-        and route.requests.guard is None
-        and not route.identity.identifies(passed.headers)
+        and not route.requests.may_conceal(passed.headers)
     )
 
 

@@ -38,6 +38,7 @@ from gateway.errors import (
     StreamNotFound,
     Unauthenticated,
 )
+from gateway.protocol.http import cache_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -93,6 +94,7 @@ class OriginGuard(Background, Guard):
     """
 
     needs_query = True
+    asks_by = "auth = origin; its yes would count for auth_ttl"
 
     def __init__(
         self,
@@ -127,6 +129,8 @@ class OriginGuard(Background, Guard):
     def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
+        if not needs:
+            return None  # who somebody is depends on the stream
         if any(need.operations != READ for need in needs):
             return self._anybody
         request = self._reads(headers, token, needs[0])
@@ -151,6 +155,11 @@ class OriginGuard(Background, Guard):
     @staticmethod
     def still_admits(*_: object) -> bool:
         return False  # an admission to one stream says nothing of another one
+
+    @override
+    @staticmethod
+    def has_decided(cache: bytes) -> bool:
+        return cache_status.x_cache(cache) != "COLLAPSED"  # it was answered to this reader alone
 
     @override
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:

@@ -1,0 +1,155 @@
+"""The requests to an origin that decides who may read, and those by which it is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.access.credentials import request_credential, with_token
+from gateway.edge.origin_requests import PAGE, KeyedReader, OriginRequests
+from gateway.features.origin_auth.guard import GuardTimes, OriginGuard
+from gateway.origin.pending_answer import answer_of
+from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.http.paths import canonical_host
+from gateway.protocol.origins.edge_target import catch_up
+from gateway.protocol.streams.offsets import BEGINNING
+from gateway.telemetry.metrics import Sample, counter, gauge
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Iterator
+
+    from multidict import MultiMapping
+
+    from gateway.access.operations import Need
+    from gateway.access.principal import Principal
+    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.live.contract import FeedSettings
+    from gateway.origin.client import Origin
+    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import RouteAccess
+
+QUESTIONS = counter(
+    "headgate_origin_questions_total",
+    "Permission checks at the origin of a route with auth = origin, by result: yes, no, or failed.",
+    "route",
+    "result",
+)
+PERMISSIONS = gauge(
+    "headgate_origin_permissions",
+    "Cached permissions of readers by the origin, at most 65,536.",
+    "route",
+)
+
+
+class AskingRequests(OriginRequests):
+    """The reads of a route whose origin decides who may read.
+
+    The origin gets all credentials, and the `guard` is notified of its decisions. `parse` returns
+    the read that a target asks for.
+    """
+
+    page_of_identified = PAGE  # a response is for all whom the origin lets read
+
+    def __init__(
+        self,
+        origin: Origin,
+        identity: IdentityHeaders,
+        shared: Context,
+        parse: Callable[[str], EdgeRead],
+        feeds: FeedSettings,
+        ttl_s: float,
+    ) -> None:
+        """Let a permission count for `ttl_s` seconds."""
+        super().__init__(origin, identity, shared.via, shared.scheme)
+        self.templates = None  # each request is made for its reader
+        self._parse = parse
+        times = GuardTimes(ttl_s, max(feeds.sse_max_age, feeds.long_poll_timeout))
+        on_end: Callable[[Principal], None] = shared.admitted.end
+        self.guard = OriginGuard(
+            self.head, self.permission_request, identity, times, shared.clock, on_end
+        )
+
+    # Who asks
+
+    @override
+    def access(self, access: RouteAccess) -> RouteAccess:
+        return access._replace(guard=self.guard)
+
+    @override
+    def headers_for_origin(
+        self, method: str, target: str, headers: MultiMapping[str]
+    ) -> MultiMapping[str]:
+        """Return all headers of a request, also a token from the query."""
+        return with_token(headers, request_credential(method, target, headers).token)
+
+    @override
+    def passed_identity(self, *, is_guarded: bool) -> Callable[[str], bool]:
+        return self.identity.has
+
+    @override
+    def may_conceal(self, headers: MultiMapping[str]) -> bool:
+        return True
+
+    @override
+    def who_shares(self, headers: MultiMapping[str]) -> tuple[str, str]:
+        rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"
+        return "all whom the origin lets read", rule
+
+    @override
+    def _reader(
+        self, host: str, read: EdgeRead, headers: MultiMapping[str], who: Hashable
+    ) -> KeyedReader:
+        admitted_as = self._hashed((host, read.path, read.others, who))
+        return KeyedReader("", admitted_as, self.guard.stripped(headers))
+
+    # Questions
+
+    def permission_request(
+        self, headers: MultiMapping[str], token: str | None, need: Need
+    ) -> CacheRequest:
+        """Return the request by which the origin is asked whether a client may read a stream."""
+        read = self._parse(f"{need.path}?{need.query}" if need.query else need.path)
+        headers = with_token(headers, token)
+        named = canonical_host(headers.get("Host", ""))
+        beginning = catch_up(read, BEGINNING)
+        request = self.cache_request(headers, RequestSender("", self.scheme, named), beginning)
+        return request.plain(self.identity)
+
+    async def head(self, request: CacheRequest) -> AnyAnswer:
+        """Return the origin's response to a HEAD of the stream that a client wants to read."""
+        others = "&".join(request.read.others)
+        target = f"{request.path}?{others}" if others else request.path
+        return await self._origin.send("HEAD", target, request.fields)
+
+    @override
+    def send(
+        self, request: CacheRequest, validators: list[tuple[str, str]]
+    ) -> Awaitable[AnyAnswer]:
+        return self._note_status(request, super().send(request, validators))
+
+    async def _note_status(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
+        """Return the origin's response, after the guard has been notified of its status."""
+        answer = await answer_of(sent)
+        self.guard.note_status(request.admitted_as, answer.status)
+        return answer
+
+    # The guard's life
+
+    @override
+    def open(self) -> None:
+        self.guard.start()
+
+    @override
+    async def close(self) -> None:
+        await self.guard.stop()
+
+    @override
+    def samples(self, prefix: str) -> Iterator[Sample]:
+        """Yield how the origin has decided on readers, and how many permissions are remembered."""
+        for result, count in self.guard.results.items():
+            yield Sample(QUESTIONS, (prefix, result), float(count))
+        yield Sample(PERMISSIONS, (prefix,), float(self.guard.permission_count))
