@@ -243,7 +243,7 @@ async def calls_for_runs(opening: bytes, *lines: str, **route: object) -> int:
         fields = [[line.format(seq) for line in lines] for seq in range(6)]
         appends = [post("s", b"[1]", *its, content_type=kind) for its in fields]
         calls = await calls_until_answered(gateway, *appends)
-        return sum(calls[module] for module in calls if module.startswith("gateway.hosted.run"))
+        return sum(calls[module] for module in calls if module.startswith("gateway.features.runs"))
 
 
 async def test_an_append_of_a_run_stays_within_its_bound_of_extra_python_calls() -> None:
