@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
@@ -13,20 +13,13 @@ from gateway.cache.store import Store
 from gateway.errors import StartError
 from gateway.features.console import hosted_steps
 from gateway.features.console.inspector import Inspector
-from gateway.features.mcp.hosted_reading import HostedEventReader
-from gateway.features.mcp.mcp_requests import McpHandlers
-from gateway.features.mcp.setup import renew_events, set_events
-from gateway.features.subscriptions.engine import SubscriptionRules
-from gateway.features.subscriptions.setup import make_subscriptions, renew_subscriptions
-from gateway.features.subscriptions.state.owners import OwnerAccess
-from gateway.features.subscriptions.subscription_handlers import SubscriptionHandlers
-from gateway.features.views.route_views import RouteViews
+from gateway.features.kinds import set_features
+from gateway.features.kinds.declaration import RouteSetup
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.client_address import TrustedProxies
-from gateway.protocol.http.paths import MCP
 from gateway.protocol.renewal import renew
 from gateway.protocol.streams.lifetimes import LifetimeLimits
 from gateway.protocol.streams.retention import Retention
@@ -48,7 +41,7 @@ from gateway.web.handlers.traced_handlers import TracedHandlers
 from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
@@ -58,13 +51,11 @@ if TYPE_CHECKING:
     from gateway.features.console.explained_request import ExplainSteps
     from gateway.features.models.answer_route import AnswerRoute
     from gateway.model_parts import AnswerRoutes
-    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
     from gateway.web.connections.http_connection import RequestHandlers
     from gateway.web.handlers.dispatch import Operate
-    from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
     MakeModels = Callable[
@@ -171,24 +162,8 @@ def hosted_route(
         shared,
         access,
     )
-    hosted.feeds.views = RouteViews(hosted, shared, _feeds(settings), route.max_response)
-    _set_runs(hosted, route, shared)
-    if log.documents is not None:
-        hosted.subscriptions = make_subscriptions(
-            settings, hosted, log.documents, OwnerAccess(lambda: hosted.access.guard, shared.bans)
-        )
-    set_events(hosted, route, shared, lambda: HostedEventReader(hosted))
+    set_features(hosted, RouteSetup(settings, route, _feeds(settings), shared))
     return hosted
-
-
-def _set_runs(route: HostedRoute, route_settings: RouteSettings, shared: Context) -> None:
-    """Give a route its runs, if the settings say that there are some."""
-    if not route_settings.runs:
-        route.runs = None  # the reads under way for the dashboard end by themselves
-    elif route.runs is None:
-        from gateway.features.runs.runs import RouteRuns  # imports parts of the client library
-
-        route.runs = RouteRuns(route, shared)
 
 
 def renew_route(
@@ -202,7 +177,7 @@ def renew_route(
     folders = _private_folders(settings, route_settings)
     freshness = _freshness(route_settings, folders, is_private=access.is_private)
     feeds = _feeds(settings)
-    had_events = route.events is not None
+    had_paths = set(route.features)
     if isinstance(access.guard, TokenGuard):
         access.guard.adopt(route.access.guard)
     if isinstance(route, HostedRoute):
@@ -213,25 +188,18 @@ def renew_route(
         if route.table.log.quota is not None:
             route.table.log.quota.limit(route_settings.max_log_size)
         renew(route.feeds.source.settings, feeds)
-        if route.feeds.views is not None:
-            route.feeds.views.renew(feeds, route_settings.max_response)
         route.access = access
         route.reads.reader_keys = access.reader_keys
         route.feeds.set_reader_keys(access.reader_keys)
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route)
-        _set_runs(route, route_settings, shared)
-        renew_events(route, route_settings, shared, lambda: HostedEventReader(route))
-        renew_subscriptions(route.subscriptions, settings)
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
-        is_other = edge_parts.renew_route(
-            route, route_settings, freshness, feeds, access, SubscriptionRules.of(settings)
-        )
-        edge_parts.renew_events_of(route, route_settings, shared)
+        is_other = edge_parts.renew_route(route, route_settings, freshness, feeds, access)
+    set_features(route, RouteSetup(settings, route_settings, feeds, shared, is_reload=True))
     share = route.traffic.cache_share
-    has_other_paths = (route.events is not None) != had_events  # one may be that of a cached stream
+    has_other_paths = route.features.keys() != had_paths  # one may be that of a cached stream
     if is_other or has_other_paths or share.share != route_settings.cache_share:
         shared.store.clear(share)
         share.share = route_settings.cache_share
@@ -249,8 +217,10 @@ def edge_route(
     """Make a route to an HTTP origin."""
     from gateway import edge_parts  # 1 MB, for HTTP origins only
 
-    rules = SubscriptionRules.of(settings)
-    return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access, rules)
+    feeds = _feeds(settings)
+    edge = edge_parts.edge_route(route, _freshness(route), feeds, shared, access)
+    set_features(edge, RouteSetup(settings, route, feeds, shared))
+    return edge
 
 
 def models_maker(shared: Context) -> MakeModels:
@@ -297,17 +267,7 @@ def handlers_of(
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
-    mcp = McpHandlers(shared)
-    control = SubscriptionHandlers(shared, {MCP: mcp.answer_elsewhere})
-    control.serve_others(routes)
-
-    def operate_control(
-        request: Request, target: str, route: StreamRoute, name: str
-    ) -> Coroutine[Any, Any, RouteAnswer]:
-        operate = mcp.operate if name == MCP else control.operate
-        return operate(request, target, route, name)
-
-    handlers = Handlers(routes, operations, operate_control, shared)
+    handlers = Handlers(routes, operations, shared)
     if shared.tracer is None:
         return handlers
     return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))

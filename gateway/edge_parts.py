@@ -5,39 +5,27 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.registry import log_for
 from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.route import EdgeRoute
 from gateway.features.console.edge_steps import steps
-from gateway.features.mcp.origins.reading import OriginEventReader
-from gateway.features.mcp.setup import renew_events, set_events
-from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
-from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
-from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
-from gateway.features.subscriptions.origins.stream_requests import StreamRequests
-from gateway.features.subscriptions.state.owners import OwnerAccess
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew
 from gateway.settings.auth import BY_ORIGIN
 from gateway.web.handlers.edge_handlers import EdgeHandlers
-from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Documents
-    from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route as RouteSettings
 
-__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_events_of", "renew_route", "steps"]
+__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_route", "steps"]
 
 
 def edge_route(
@@ -46,7 +34,6 @@ def edge_route(
     feeds: FeedSettings,
     shared: Context,
     access: RouteAccess,
-    rules_of_subscriptions: SubscriptionRules,
 ) -> EdgeRoute:
     """Make the route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route), shared.tracer)
@@ -70,43 +57,7 @@ def edge_route(
     else:
         requests = OriginRequests(origin, rules.identity, shared.via, shared.scheme)
     edge = EdgeRoute(route.prefix, origin, requests, rules, route.drop_query, feeds, shared, access)
-    if route.subscriptions:
-        subscriptions = _subscriptions(edge, route, rules_of_subscriptions, shared)
-        edge.subscriptions = edge.observer = subscriptions
-    set_events(edge, route, shared, lambda: OriginEventReader(edge, shared.limits))
     return edge
-
-
-def _subscriptions(
-    edge: EdgeRoute, route: RouteSettings, rules: SubscriptionRules, shared: Context
-) -> OnlyGatewaySubscriptions | SharedOriginSubscriptions:
-    """Make the subscriptions of a route."""
-    announce = partial(ForwardingEffects(shared).announce_write, edge)
-    requests = StreamRequests(route.prefix, edge.origin, shared.via, announce)
-    log = log_for(route.subscription_log)
-
-    rights = OwnerAccess(lambda: edge.access.guard, shared.bans)
-
-    def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
-        return OwnedOriginSubscriptions(
-            route.prefix, requests, documents, rules, shared.clock, rights
-        )
-
-    subscriptions: OnlyGatewaySubscriptions | SharedOriginSubscriptions
-    if log.sharing is None:
-        subscriptions = OnlyGatewaySubscriptions(
-            route.prefix, requests, log, rules, shared.clock, rights
-        )
-    else:
-        subscriptions = SharedOriginSubscriptions(route.prefix, log, make_owned)
-    edge.feeds.table.on_tail = subscriptions.on_tail
-    return subscriptions
-
-
-def renew_events_of(route: StreamRoute, settings: RouteSettings, shared: Context) -> None:
-    """Let the events of a route for hosts of MCP follow new settings."""
-    assert isinstance(route, EdgeRoute), "the only other kind of route"
-    renew_events(route, settings, shared, lambda: OriginEventReader(route, shared.limits))
 
 
 def renew_route(
@@ -115,16 +66,12 @@ def renew_route(
     freshness: Freshness,
     feeds: FeedSettings,
     access: RouteAccess,
-    rules_of_subscriptions: SubscriptionRules,
 ) -> bool:
     """Apply new settings to a route; return whether they change its responses."""
     assert isinstance(route, EdgeRoute), "the only other kind of route"
     renew(route.feeds.source.settings, feeds)
     route.origin.renew(OriginSettings.of(route_settings))
     route.access = route.requests.access(access)
-    subscriptions = route.subscriptions
-    if isinstance(subscriptions, OnlyGatewaySubscriptions | SharedOriginSubscriptions):
-        subscriptions.renew(rules_of_subscriptions)
     return route.renew_rules(
         freshness,
         Defaults(route_settings.stale_if_error),

@@ -19,7 +19,7 @@ from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.recipients import Recipients
 from gateway.edge.targets import EdgeTargets
-from gateway.errors import HeadgateError, LogUnavailable, StartError
+from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
 from gateway.protocol import http1
 from gateway.protocol.bodies.content import has_no_message
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.context import Context
+    from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import Checks, ParsedPoll, RouteAccess
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
@@ -100,6 +101,7 @@ class EdgeRoute(StreamRoute):
         self.stream_list: KnownStreams = KnownStreams(
             prefix, self.feeds.table, self.cache, self.feeds.source.turns
         )
+        self.features: dict[str, RouteFeature] = {}
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
@@ -228,10 +230,10 @@ class EdgeRoute(StreamRoute):
 
     @override
     def notes(self) -> Checks:
-        """Return why no server of the origin can be reached, and which subscriptions fail."""
+        """Return why no server of the origin can be reached, and the notes of features."""
         notes = {f"origin {self.prefix}": self.origin.servers.why_unhealthy()}
-        if self.subscriptions is not None:
-            notes[f"subscriptions {self.prefix}"] = self.subscriptions.stuck()
+        for feature in self.features.values():
+            notes |= {f"{name} {self.prefix}": note for name, note in feature.notes().items()}
         return notes
 
     @override
@@ -240,8 +242,8 @@ class EdgeRoute(StreamRoute):
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
         yield from self.requests.samples(self.prefix)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
-        if self.subscriptions is not None:
-            yield from self.subscriptions.samples()
+        for feature in self.features.values():
+            yield from feature.samples()
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.table.count)
@@ -265,25 +267,24 @@ class EdgeRoute(StreamRoute):
         """Start checking the health of the origin's servers; raises StartError."""
         await self.origin.open()
         self.requests.open()
-        if self.subscriptions is not None:
-            try:
-                await self.subscriptions.open()
-            except (LogUnavailable, StartError) as error:
-                await self.origin.close()
-                raise StartError(f"subscriptions of {self.prefix}: {error.detail}") from error
+        try:
+            await self.open_features()
+        except StartError:
+            await self.origin.close()
+            raise
 
     @override
     async def drain(self) -> None:
-        if self.events is not None:
-            self.events.end_streams()
+        for feature in self.features.values():
+            feature.drain()
         await self.feeds.drain()
 
     @override
     async def close(self) -> None:
         """End the requests at the origin, and every connection to it."""
         self.feeds.close()
-        if self.subscriptions is not None:
-            await self.subscriptions.close()
+        for feature in self.features.values():
+            await feature.close()
         await self.requests.close()
         await self.cache.close()
         await self.origin.close()

@@ -16,7 +16,7 @@ from gateway.protocol.streams.offsets import Offset
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from gateway.access.reader_keys import ReaderKeys
     from gateway.hosted.folded_reader import ChunkReaders
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.runtime.route import ParsedPoll
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
-    from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Traffic
 
 
@@ -50,9 +49,6 @@ class RenderedViews(Protocol):
     def feed(self, state: StreamState, view: View, owner: HostedFeeds) -> HostedFeed:
         """Return a feed for the readers of a view, to which the stream's news are published."""
 
-    def renew(self, settings: FeedSettings, max_response: float) -> None:
-        """Follow new settings; a response lasts `max_response` seconds at most, 0 for no limit."""
-
     def feed_ended(self, feed: HostedFeed) -> None:
         """Take note that a feed is not used any more; it may be one of another view."""
 
@@ -61,9 +57,6 @@ class RenderedViews(Protocol):
 
     def clear(self) -> None:
         """Drop what was rendered of all streams."""
-
-    def samples(self) -> Iterable[Sample]:
-        """Return the metrics of the views."""
 
 
 class LiveRead(NamedTuple):

@@ -13,9 +13,7 @@ from typing_extensions import override
 from gateway.errors import (
     BadRequest,
     HeadgateError,
-    LogUnavailable,
     NotOffered,
-    StartError,
     StreamNotFound,
 )
 from gateway.hosted import metrics
@@ -29,7 +27,7 @@ from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import responses
 from gateway.protocol.http.identity import IdentityHeaders
-from gateway.protocol.http.paths import MCP, RESERVED
+from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.requests import parse_target
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.retention import EVERYTHING, Retention
@@ -55,11 +53,11 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import (
         Checks,
         ParsedPoll,
         RouteAccess,
-        RunsLike,
     )
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
@@ -110,7 +108,7 @@ class HostedRoute(StreamRoute):
         self.feeds.set_reader_keys(access.reader_keys)
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.stream_list: StreamList = StreamList(self.table)
-        self.runs: RunsLike | None = None  # None unless the settings say `runs = true`
+        self.features: dict[str, RouteFeature] = {}
 
     @override
     def checked(self, name: str) -> str:
@@ -119,12 +117,11 @@ class HostedRoute(StreamRoute):
             raise StreamNotFound(f"a stream has a name: {self.prefix}/NAME")
         if name.endswith("/"):
             raise BadRequest("the path has an empty segment")
+        for feature in self.features.values():
+            if (mark := feature.control_mark) and mark in f"/{name}" and feature.has_path(name):
+                raise StreamNotFound(feature.no_stream)
         if name.split("/", 1)[0] == RESERVED:
-            if self.subscriptions is None:
-                raise NotOffered("subscriptions are not offered for streams of this log")
-            raise StreamNotFound(f"what is below {RESERVED} is no stream")
-        if name == MCP and self.events is not None:
-            raise StreamNotFound("this is where the route takes MCP, and no stream")
+            raise NotOffered("subscriptions are not offered for streams of this log")
         return name
 
     @override
@@ -210,12 +207,12 @@ class HostedRoute(StreamRoute):
     def notes(self) -> Checks:
         """Return a loss of data and a full log as notes: the log still serves reads."""
         upkeep, quota = self.table.log.upkeep, self.table.log.quota
-        stuck = None if self.subscriptions is None else self.subscriptions.stuck()
         notes = {
             f"loss {self.prefix}": None if upkeep is None else upkeep.loss(),
             f"quota {self.prefix}": None if quota is None else quota.note(),
-            f"subscriptions {self.prefix}": stuck,
         }
+        for feature in self.features.values():
+            notes |= {f"{name} {self.prefix}": note for name, note in feature.notes().items()}
         return {name: note for name, note in notes.items() if note is not None}
 
     @override
@@ -226,12 +223,8 @@ class HostedRoute(StreamRoute):
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
-        if self.runs is not None:
-            yield from self.runs.samples()
-        if self.subscriptions is not None:
-            yield from self.subscriptions.samples()
-        if self.feeds.views is not None:
-            yield from self.feeds.views.samples()
+        for feature in self.features.values():
+            yield from feature.samples()
         yield from read(metrics.OF_FOLDS, self.reads.readers.folded, self.prefix)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
@@ -270,18 +263,14 @@ class HostedRoute(StreamRoute):
         log = self.table.log
         await log.open()
         self.table.clock.start(None if log.upkeep is None else log.upkeep.clock_note())
-        if self.subscriptions is not None:
-            try:
-                await self.subscriptions.open()
-            except LogUnavailable as error:
-                raise StartError(f"subscriptions of {self.prefix}: {error.detail}") from error
+        await self.open_features()
         self.sweeper.start()
 
     @override
     async def drain(self) -> None:
         """Disconnect all live readers, and wait for them and for the writes under way."""
-        if self.events is not None:
-            self.events.end_streams()
+        for feature in self.features.values():
+            feature.drain()
         await self.feeds.drain()
         await self.appender.outcomes.idle.wait()
         await self.creations.idle.wait()
@@ -292,8 +281,6 @@ class HostedRoute(StreamRoute):
         await self.sweeper.stop()
         self.sweeper.note()
         await self.stream_list.survey.close()
-        if self.runs is not None:
-            await self.runs.close()
-        if self.subscriptions is not None:
-            await self.subscriptions.close()
+        for feature in self.features.values():
+            await feature.close()
         await self.table.log.close()

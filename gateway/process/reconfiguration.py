@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
 from gateway.errors import RestartNeeded
-from gateway.features.mcp.setup import check_events
+from gateway.features.kinds import check_features
 from gateway.process.configuration import ActiveConfiguration
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use
@@ -107,7 +107,7 @@ class Reload:
         self, route_settings: Route, current_route: StreamRoute | None, present: Route | None
     ) -> None:
         settings = self._settings
-        check_events(route_settings)
+        check_features(route_settings)
         access = app.access_of(settings, route_settings, self._authorities, self._shared)
         outcome = route_outcome(self._current.settings, present, settings, route_settings)
         if current_route is not None and outcome not in {"opened", "set up anew"}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.authorities import Authorities
-from gateway.features.mcp.setup import check_events
+from gateway.features.kinds import check_features
 from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.log_kinds import file, kind_of
@@ -25,7 +25,7 @@ def check_start(settings: Settings) -> tuple[str, ...]:
     """
     warnings = Authorities.check(settings)
     for _, route in written_routes(settings):
-        check_events(route)
+        check_features(route)
     return warnings
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from multidict import MultiMapping
 
 from gateway.access.principal import Principal
-from gateway.errors import NotOffered
+from gateway.errors import LogUnavailable, NotOffered, StartError
 from gateway.protocol.cursors import long_over_at
-from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.protocol.responses import HEADGATE_FIELDS, METHODS, REQUEST_HEADERS
 from gateway.telemetry.traffic import resume_kind
 
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll, Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.features import RouteFeature
     from gateway.runtime.request_fields import Own
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import (
-        ListRuns,
         ListStreams,
-        RunPage,
         StreamDescription,
         StreamPage,
     )
@@ -119,42 +118,6 @@ class RoutedFeed(NamedTuple):
     behind: Callable[[str], int | None]
 
 
-class RunsLike(Protocol):
-    """The runs of a route, for the dashboard and the metrics."""
-
-    async def page(self, question: ListRuns, /) -> RunPage:
-        """Return a page of the runs. Raises HeadgateError."""
-
-    def samples(self) -> Iterable[Sample]:
-        """Return the metrics of the runs as they are now."""
-
-    async def close(self) -> None:
-        """Cancel the reads that are under way."""
-
-
-class SubscriptionsLike(Protocol):
-    """The subscriptions of a route, as the route itself opens and shows them."""
-
-    async def open(self) -> None:
-        """Load the subscriptions, and wake those with pending work. Raises LogUnavailable."""
-
-    async def close(self) -> None:
-        """End deliveries."""
-
-    def stuck(self) -> str | None:
-        """Return how many subscriptions have failed for long, for operators; None for none."""
-
-    def samples(self) -> Iterable[Sample]:
-        """Return the metrics of the subscriptions as they are now."""
-
-
-class EventsLike(Protocol):
-    """The events of a route for hosts of MCP, as the route itself ends them."""
-
-    def end_streams(self) -> None:
-        """End the open streams of events: their clients come back elsewhere."""
-
-
 class LiveStreams(Protocol):
     """The streams of a route, as this process serves them to live readers."""
 
@@ -173,9 +136,7 @@ class StreamRoute(Protocol):
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
-    runs: RunsLike | None = None  # where the settings say that there are some
-    subscriptions: SubscriptionsLike | None = None  # where the log can store them
-    events: EventsLike | None = None  # where the settings say that MCP is spoken
+    features: Mapping[str, RouteFeature] = MappingProxyType({})  # by name, in their order
     stream_list: LiveStreams | None = None  # where streams have live readers of their own
     page_fields: PageFields = PageFields()
     has_streams: bool = True  # of its own
@@ -188,15 +149,9 @@ class StreamRoute(Protocol):
     def checked(self, name: str) -> str:
         """Return the name of a stream; raises HeadgateError where it cannot be one."""
 
-    def is_control(self, name: str) -> bool:
-        """Return whether a name is that of a control path, which names no stream."""
-        if name == MCP:
-            return self.events is not None
-        return self.subscriptions is not None and name.split("/", 1)[0] == RESERVED
-
-    def addressed(self, name: str) -> str:
-        """Return the name of a stream or a control path; raises HeadgateError for others."""
-        return name if self.is_control(name) else self.checked(name)
+    def control(self, name: str) -> RouteFeature | None:
+        """Return the feature with this control path; None for the name of a stream."""
+        return next((it for it in self.features.values() if it.has_path(name)), None)
 
     def parse(self, target: str) -> Read:
         """Parse the target of a GET as a read; raises HeadgateError."""
@@ -267,6 +222,14 @@ class StreamRoute(Protocol):
 
     async def open(self) -> None:
         """Prepare the route to serve; raises StartError."""
+
+    async def open_features(self) -> None:
+        """Let the features begin, once the route can be used; raises StartError."""
+        for name, feature in self.features.items():
+            try:
+                await feature.open()
+            except (LogUnavailable, StartError) as error:
+                raise StartError(f"{name} of {self.prefix}: {error.detail}") from error
 
     async def drain(self) -> None:
         """End the responses of all live readers, and wait for writes under way."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
+    from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
 
@@ -38,14 +39,14 @@ KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader 
 class RoutedTarget(NamedTuple):
     """A canonical target with its path, its route and the name of its stream.
 
-    If it `is_control`, the name is that of a control path.
+    With `control`, the name is that of a control path of this feature.
     """
 
     target: str
     path: str
     route: StreamRoute
     name: str
-    is_control: bool = False
+    control: RouteFeature | None = None
 
 
 class _GuardRequest(NamedTuple):
@@ -61,7 +62,7 @@ def admit_at_once(
     """Return the result of `admit` if the guard need not be asked, else None."""
     route = place.route
     guard = route.access.guard
-    if place.is_control:
+    if place.control is not None:
         return RequestCredential(None, place.target)  # its handler knows what it needs
     if guard is None:
         if route.access.reader_keys is not None and _sends_reader_key(request, route):

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
-from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.protocol.http.target import canonical_target
 from gateway.web.admission import RoutedTarget
 from gateway.web.asks.plans import Plans
@@ -14,12 +13,12 @@ from gateway.web.asks.plans import Plans
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from gateway.runtime.features import Entrance
     from gateway.runtime.route import StreamRoute
 
 # Paths whose routes are remembered: clients request the same few again and again. 3 MB, with the
 # longest paths, which log lines may bring, 10.
 REMEMBERED = 2048
-_CONTROL, _MCP = f"/{RESERVED}", f"/{MCP}"
 
 
 class Router:
@@ -31,6 +30,8 @@ class Router:
         self.place = lru_cache(REMEMBERED)(self.find_place)
         self.plans = Plans(self.find_place)  # each creation has a new path
         self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
+        features = (feature for route in self._routes for feature in route.features.values())
+        self._control_marks = frozenset(it.control_mark for it in features) - {""}
 
     def __iter__(self) -> Iterator[StreamRoute]:
         return iter(self._routes)
@@ -46,25 +47,35 @@ class Router:
                 return route, ""
             if path.startswith(route.prefix) and path[begin : begin + 1] == "/":
                 name = path[begin + 1 :]
-                return route, route.addressed(name) if control else route.checked(name)
+                if control and route.control(name) is not None:
+                    return route, name
+                return route, route.checked(name)
         raise StreamNotFound(self._places())
 
     def find_place(self, raw: str) -> RoutedTarget:
         """Return the routed target of a path as it was sent. Raises HeadgateError."""
         path = canonical_target(raw)
-        is_control = _CONTROL in path or path.endswith(_MCP)  # a call less for all others
-        route, name = self.find(path, control=is_control)
-        return RoutedTarget(path, path, route, name, is_control and route.is_control(name))
+        for mark in self._control_marks:
+            if mark in path:
+                route, name = self.find(path, control=True)
+                return RoutedTarget(path, path, route, name, route.control(name))
+        route, name = self.find(path)
+        return RoutedTarget(path, path, route, name)
 
-    def mcp_paths(self) -> list[str]:
-        """Return the paths at which hosts of MCP connect."""
-        return [f"{route.prefix}/{MCP}" for route in self._routes if route.events is not None]
+    def entrances(self) -> dict[Entrance, list[str]]:
+        """Return the paths at which clients of features connect."""
+        found: dict[Entrance, list[str]] = {}
+        for route in self._routes:
+            for feature in route.features.values():
+                if (entrance := feature.entrance) is not None:
+                    found.setdefault(entrance, []).append(f"{route.prefix}/{entrance.name}")
+        return found
 
     def _places(self) -> str:
         """Return where there is something, for a path where there is nothing."""
         places = f"streams are below {_folders(self.prefixes)}"
-        if mcp_paths := self.mcp_paths():
-            places = f"{places}; hosts of MCP connect at {' and '.join(mcp_paths)}"
+        for entrance, paths in self.entrances().items():
+            places = f"{places}; {entrance.who} connect at {' and '.join(paths)}"
         if not self.prefixes_passed_on:
             return places
         return f"{places}; requests are passed on below {_folders(self.prefixes_passed_on)}"

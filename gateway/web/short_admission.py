@@ -141,7 +141,7 @@ class ShortAdmission:
             place = self._routes.place(path)
         except HeadgateError:
             return None
-        return None if place.is_control else place
+        return place if place.control is None else None
 
 
 def _client(message: RawRequestMessage | KnownRequest) -> AuthenticatedClient | None:

@@ -16,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict
 
 from gateway.features.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from tests.mcp_events.receivers import hook
 from tests.support.serving import PREFIX, post, put, request, serving
 from tests.support.tokens_files import token, write_tokens
@@ -127,7 +128,7 @@ async def offering(
 ) -> AsyncIterator[Serving]:
     """A gateway whose route to a log has MCP Events."""
     async with serving(log, own={**ON, **(own or {})}, **options) as gateway:
-        subscriptions = gateway.route.subscriptions
+        subscriptions = subscriptions_of(gateway.route)
         assert subscriptions is not None
         await subscriptions.open()
         if isinstance(subscriptions, RouteSubscriptions):
@@ -168,8 +169,9 @@ async def subscribing(
 
 def engine_of(gateway: Serving) -> RouteSubscriptions:
     """Return what delivers webhooks."""
-    assert isinstance(gateway.route.subscriptions, RouteSubscriptions)
-    return gateway.route.subscriptions
+    subscriptions = subscriptions_of(gateway.route)
+    assert isinstance(subscriptions, RouteSubscriptions)
+    return subscriptions
 
 
 async def until_quiet(engine: RouteSubscriptions) -> None:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
+from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from tests.mcp_events.hosts import GRANTS, host, until_quiet
 from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, request, serving
 from tests.support.tokens_files import token, write_tokens
@@ -31,8 +32,9 @@ class BeforeOrigin:
     @property
     def engine(self) -> OriginSubscriptions:
         """What delivers webhooks, at this gateway alone."""
-        assert isinstance(self.gateway.edge.subscriptions, OriginSubscriptions)
-        return self.gateway.edge.subscriptions
+        subscriptions = subscriptions_of(self.gateway.edge)
+        assert isinstance(subscriptions, OriginSubscriptions)
+        return subscriptions
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and act on the deadlines that are over then."""

@@ -10,6 +10,7 @@ import pytest
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.mcp_events import origins
 from tests.mcp_events.hosts import append, create, guarded, host
@@ -37,8 +38,9 @@ def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def is_owner(gateway: Serving) -> bool:
     """Return whether a gateway delivers."""
-    assert isinstance(gateway.route.subscriptions, SharedSubscriptions)
-    return gateway.route.subscriptions.engine is not None
+    subscriptions = subscriptions_of(gateway.route)
+    assert isinstance(subscriptions, SharedSubscriptions)
+    return subscriptions.engine is not None
 
 
 async def test_a_subscription_made_at_either_gateway_outlives_the_one_that_delivers(

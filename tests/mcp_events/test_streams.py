@@ -147,8 +147,7 @@ async def test_a_server_that_stops_ends_its_streams_with_a_result() -> None:
     async with offering() as gateway, host(gateway) as client:
         await create(gateway, "a")
         async with following(client) as task:
-            assert gateway.route.events is not None
-            gateway.route.events.end_streams()
+            gateway.route.features["mcp"].drain()
             assert (await task)["_meta"] == {}
 
 

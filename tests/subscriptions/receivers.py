@@ -18,6 +18,7 @@ from gateway.features.subscriptions.shared.subscriptions import SharedSubscripti
 from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
 from gateway.features.subscriptions.state.owners import SubscriptionOwner
 from gateway.features.subscriptions.state.subscription import DurableSubscription
+from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.support.serving import Serving, get, post, put, request, serving
 from tests.support.waiting import until
@@ -82,7 +83,7 @@ class Subscribed:
         self.gateway = gateway
         route = route or gateway.route
         self.prefix = route.prefix
-        subscriptions = route.subscriptions
+        subscriptions = subscriptions_of(route)
         assert isinstance(subscriptions, RouteSubscriptions | SharedSubscriptions)
         self.subscriptions = subscriptions
 

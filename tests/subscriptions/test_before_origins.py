@@ -25,6 +25,7 @@ from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.origins import origin_streams, tail_checks
 from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
 from gateway.features.subscriptions.origins.stream_requests import StreamRequests
+from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.telemetry.inspection import AnswerFailure
 from gateway.turns import at_once
 from tests.subscriptions.origins import before, proxied
@@ -312,8 +313,9 @@ async def test_without_the_setting_requests_for_subscriptions_are_passed_on() ->
         async with edge_serving(url) as gateway:
             made = await gateway.ask(request("PUT", f"{EDGE}/__ds/subscriptions/s", body=body))
             assert made.status == 201
-        assert isinstance(server.route.subscriptions, RouteSubscriptions)
-        assert list(server.route.subscriptions.by_id) == ["s"]
+        subscriptions = subscriptions_of(server.route)
+        assert isinstance(subscriptions, RouteSubscriptions)
+        assert list(subscriptions.by_id) == ["s"]
 
 
 async def test_stored_cursors_count_and_appends_while_the_gateway_was_down_wake(

@@ -9,6 +9,7 @@ from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions import sole_log
 from gateway.features.subscriptions.sole_log import SoleLogSubscriptions
+from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
 from tests.support.serving import serving
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from tests.support.serving import Serving
 
 
-def subscriptions_of(gateway: Serving) -> SoleLogSubscriptions:
+def sole_subscriptions(gateway: Serving) -> SoleLogSubscriptions:
     """Return the subscriptions, which the route opens."""
-    found = gateway.route.subscriptions
+    found = subscriptions_of(gateway.route)
     assert isinstance(found, SoleLogSubscriptions)
     return found
 
@@ -40,7 +41,7 @@ async def test_what_changes_while_subscriptions_are_compared_wakes_as_it_would_l
         await gateway.ack(claimed, *ends_of(claimed))
         await gateway.append("e/behind")
     async with serving(SqliteLog(tmp_path / "log")) as serving_gateway:
-        opening = subscriptions_of(serving_gateway)
+        opening = sole_subscriptions(serving_gateway)
         gateway = Subscribed(serving_gateway)
         await opening.open()
         try:
@@ -68,7 +69,7 @@ async def test_a_start_waits_neither_for_names_nor_for_a_log_that_cannot_list_th
     monkeypatch.setattr(sole_log, "PATIENCE_S", 0.01)
     monkeypatch.setattr(sole_log, "AGAIN_S", 0.01)
     async with serving(SqliteLog(tmp_path / "log")) as serving_gateway:
-        opening = subscriptions_of(serving_gateway)
+        opening = sole_subscriptions(serving_gateway)
         compare, listed = opening.find_changes, asyncio.Event()
 
         async def find_changes() -> None:
@@ -97,7 +98,7 @@ async def test_requests_are_refused_after_a_start_that_could_not_load_the_subscr
         raise RuntimeError("a fault")
 
     async with serving(SqliteLog(tmp_path / "log")) as serving_gateway:
-        opening = subscriptions_of(serving_gateway)
+        opening = sole_subscriptions(serving_gateway)
         monkeypatch.setattr(opening.rows, "decode", decode)
         await opening.open()
         try:

@@ -9,8 +9,10 @@ import msgspec
 
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.features.console.explain import explain
+from gateway.features.console.listed_runs import NAME as RUNS
+from gateway.features.console.listed_runs import ListedRuns
 from gateway.features.console.reader_lists import ReaderLists
-from gateway.features.subscriptions.operators import questions as operator_questions
+from gateway.features.subscriptions.subscription_handlers import answer_operator
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.event_journal import JOURNAL
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from gateway.features.console.explained_request import ExplainSteps
     from gateway.runtime.context import Context
-    from gateway.runtime.route import RunsLike, StreamRoute
+    from gateway.runtime.route import StreamRoute
     from gateway.telemetry.event_journal import ProcessEvents
     from gateway.telemetry.inspection import Answer, Question, StreamQuestion
     from gateway.web.router import Router
@@ -71,7 +73,7 @@ class Inspector:
             if isinstance(question, ReaderQuestion):
                 return await self._readers.answer(question)
             if isinstance(question, SubscriptionQuestion):
-                return await operator_questions.answer(self._routes, question)
+                return await answer_operator(self._routes, question)
             return await self._answer(question)
         except HeadgateError as refusal:
             return AnswerFailure(STATUS[type(refusal)], refusal.detail)
@@ -112,10 +114,10 @@ class Inspector:
             return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
         return RefusalList(self._refusals.listed())
 
-    def _runs(self, prefix: str) -> RunsLike:
-        models = (route.runs for route in self._models if route.prefix == prefix)
-        runs = next(models, None) or self._route(prefix).runs
-        if runs is None:
+    def _runs(self, prefix: str) -> ListedRuns:
+        models = (route for route in self._models if route.prefix == prefix)
+        runs = (next(models, None) or self._route(prefix)).features.get(RUNS)
+        if not isinstance(runs, ListedRuns):
             listed = " and ".join(route.prefix for route in self._models)
             advice = f"; answers of models are runs of {listed}" if listed else ""
             raise StreamNotFound(f"the route {prefix} does not say runs = true{advice}")

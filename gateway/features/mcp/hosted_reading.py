@@ -16,12 +16,14 @@ from gateway.features.mcp.cursors import (
 )
 from gateway.features.mcp.occurrences import closing_event, events_in
 from gateway.features.mcp.reading import EventPage, EventReader, StreamWatch
+from gateway.features.mcp.setup import set_events
 from gateway.features.subscriptions.state.cursors import EventPosition
 from gateway.streams.stream_table import find_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
     from gateway.features.subscriptions.state.subscription import StreamLink
@@ -124,3 +126,8 @@ class _HostedWatch(StreamWatch):
     @override
     def stop(self) -> None:
         self._stop()
+
+
+def set_events_of_log(route: HostedRoute, made: RouteSetup) -> None:
+    """Set up the events of a route to a log of our own. Raises StartError at a start."""
+    set_events(route, made, lambda: HostedEventReader(route))

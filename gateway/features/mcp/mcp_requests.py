@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from multidict import CIMultiDict
+from typing_extensions import override
 
 from gateway.access.operations import READ, Need
 from gateway.errors import (
@@ -21,18 +22,19 @@ from gateway.errors import (
 )
 from gateway.features.mcp import rpc
 from gateway.features.mcp.requests import STREAM, EventRequests, changes_subscriptions
-from gateway.features.mcp.route_events import RouteEvents
 from gateway.features.mcp.rpc import RpcCallError, RpcError
 from gateway.features.mcp.streaming import EventStream
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.owners import SubscriptionOwner
-from gateway.features.subscriptions.subscription_handlers import handed_on
+from gateway.features.subscriptions.subscription_handlers import handed_on, subscriptions_feature
 from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.paths import MCP
 from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.features import Entrance, RouteFeature
 from gateway.stepped import in_task
 from gateway.web.admission import RoutedTarget, admit_control, refuse_banned
 from gateway.web.held_answers import held_stream
@@ -41,6 +43,7 @@ from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
+    from gateway.features.mcp.route_events import RouteEvents
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
@@ -53,19 +56,49 @@ _STREAM_HEAD = (
 ACCEPTED = RouteAnswer(responses.Response(202, _FIELDS), cache_status.BYPASS)
 
 
-class McpHandlers:
-    """The operation on the paths of MCP of all routes, which `operate` starts."""
+NAME = "mcp"
 
-    def __init__(self, shared: Context) -> None:
+
+class EventsOfRoute(RouteFeature):
+    """The events of one route for hosts of MCP, and what answers at the path where they connect."""
+
+    control_mark = f"/{MCP}"
+    no_stream = "this is where the route takes MCP, and no stream"
+    entrance = Entrance(
+        "mcp",
+        "hosts of MCP",
+        "Messages of streams are events there, by the extension Events.",
+        MCP,
+    )
+
+    def __init__(self, route: StreamRoute, events: RouteEvents, shared: Context) -> None:
+        self.events = events
+        self._subscriptions = subscriptions_feature(route)
         self._shared = shared
+        if self._subscriptions is not None:
+            self._subscriptions.elsewhere[MCP] = self._answer_elsewhere
 
+    @override
+    def has_path(self, name: str) -> bool:
+        return name == MCP
+
+    @override
+    def drain(self) -> None:
+        self.events.end_streams()
+
+    def end(self) -> None:
+        """End the events of a route that goes on without them."""
+        self.events.close()
+        if self._subscriptions is not None:
+            del self._subscriptions.elsewhere[MCP]
+
+    @override
     async def operate(
         self, request: Request, target: str, route: StreamRoute, name: str
     ) -> RouteAnswer:
         """Return the answer to a host of MCP, perhaps of the gateway that delivers."""
         place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
-        events, subscriptions = route.events, route.subscriptions
-        assert isinstance(events, RouteEvents), "a route with this path has them"
+        subscriptions = None if self._subscriptions is None else self._subscriptions.subscriptions
         await in_task()
         if isinstance(subscriptions, SharedSubscriptions) and request.method == "POST":
             handed = await handed_on(request, place, self._shared, needs_client=True)
@@ -76,14 +109,11 @@ class McpHandlers:
                     return RouteAnswer(response, cache_status.BYPASS)
         if isinstance(subscriptions, RouteSubscriptions):
             await subscriptions.wait_until_open()
-        return await answer_mcp(request, place, events, self._shared)
+        return await answer_mcp(request, place, self.events, self._shared)
 
-    async def answer_elsewhere(self, request: Request, place: RoutedTarget) -> responses.Response:
+    async def _answer_elsewhere(self, request: Request, place: RoutedTarget) -> responses.Response:
         """Return the response to a host of MCP that is connected to another gateway."""
-        events = place.route.events
-        if not isinstance(events, RouteEvents):
-            raise StreamNotFound("the gateway that delivers has mcp_events off")
-        answered = await answer_mcp(request, place, events, self._shared)
+        answered = await answer_mcp(request, place, self.events, self._shared)
         assert isinstance(answered.answer, responses.Response), "streams are not handed on"
         return answered.answer
 

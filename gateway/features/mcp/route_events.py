@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.access.operations import READ, Need
 from gateway.errors import LimitReached
@@ -13,9 +13,10 @@ from gateway.features.mcp.webhooks.host_subscriptions import HostSubscriptions
 from gateway.features.mcp.webhooks.sender import WebhookEvents
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.reading import EventReader
@@ -23,20 +24,7 @@ if TYPE_CHECKING:
     from gateway.features.mcp.streaming import StreamedRequest
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
     from gateway.runtime.limits import ServerLimits
-    from gateway.runtime.route import EventsLike, RouteAccess, SubscriptionsLike
-
-
-class EventRoute(Protocol):
-    """A route whose streams are events as well."""
-
-    prefix: str
-    access: RouteAccess
-    clock: Callable[[], float]
-    events: EventsLike | None
-
-    @property
-    def subscriptions(self) -> SubscriptionsLike | None:
-        """The subscriptions, where a log stores some."""
+    from gateway.runtime.route import StreamRoute
 
 
 @cache  # it is read from files
@@ -51,7 +39,7 @@ class RouteEvents:
 
     def __init__(
         self,
-        route: EventRoute,
+        route: StreamRoute,
         reader: EventReader,
         types: Mapping[str, EventType],
         limits: ServerLimits,
@@ -65,7 +53,7 @@ class RouteEvents:
         self.reader = reader
         self.webhooks: HostSubscriptions | None = None
         self._sender: WebhookEvents | None = None
-        subscriptions = route.subscriptions
+        subscriptions = subscriptions_of(route)
         if isinstance(subscriptions, SharedSubscriptions):
             subscriptions.on_opening = self._attach
             subscriptions = subscriptions.engine
@@ -91,7 +79,7 @@ class RouteEvents:
     def close(self) -> None:
         """Send no more events to webhooks."""
         self.end_streams()
-        subscriptions = self._route.subscriptions
+        subscriptions = subscriptions_of(self._route)
         if isinstance(subscriptions, SharedSubscriptions):
             subscriptions.on_opening = None
         if self.webhooks is not None:
@@ -129,5 +117,5 @@ class RouteEvents:
 
     def delivery(self, owner: SubscriptionOwner) -> list[str]:
         """Return the ways in which a client can get events; webhooks need a credential."""
-        has_webhooks = self._route.subscriptions is not None and owner.principal is not None
+        has_webhooks = subscriptions_of(self._route) is not None and owner.principal is not None
         return ["webhook", "push", "poll"] if has_webhooks else ["push", "poll"]

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
 from gateway.features.mcp.event_types import event_types
+from gateway.features.mcp.mcp_requests import NAME, EventsOfRoute
 from gateway.features.mcp.route_events import RouteEvents
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.edge.route import EdgeRoute
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.reading import EventReader
-    from gateway.features.mcp.route_events import EventRoute
-    from gateway.runtime.context import Context
+    from gateway.hosted.route import HostedRoute
     from gateway.settings import Route as RouteSettings
 
 
@@ -25,32 +27,27 @@ def check_events(settings: RouteSettings) -> None:
 
 
 def set_events(
-    route: EventRoute,
-    settings: RouteSettings,
-    shared: Context,
-    make_reader: Callable[[], EventReader],
+    route: HostedRoute | EdgeRoute, made: RouteSetup, make_reader: Callable[[], EventReader]
 ) -> None:
-    """Give a route its events for hosts of MCP, if the settings say so. Raises StartError."""
-    types = event_types(settings.mcp_events_file) if settings.mcp_events else None
-    events = route.events
-    if types is None:
-        if isinstance(events, RouteEvents):
-            events.close()
-        route.events = None
-    elif isinstance(events, RouteEvents):
-        events.renew(types)
-    else:
-        route.events = RouteEvents(route, make_reader(), types, shared.limits)
+    """Give a route its events for hosts of MCP, if the settings say so.
 
-
-def renew_events(
-    route: EventRoute,
-    settings: RouteSettings,
-    shared: Context,
-    make_reader: Callable[[], EventReader],
-) -> None:
-    """Let the events of a route follow new settings, whose file was checked a moment ago."""
+    Raises StartError at a start. At a reload the file was checked a moment ago: if that is no
+    longer true, the events stay as they are.
+    """
+    feature, settings = route.features.get(NAME), made.route
     try:
-        set_events(route, settings, shared, make_reader)
+        types = event_types(settings.mcp_events_file) if settings.mcp_events else None
     except StartError as refusal:
+        if not made.is_reload:
+            raise
         log.error("mcp_events.file_refused", route=route.prefix, reason=refusal.detail)
+        return
+    if isinstance(feature, EventsOfRoute):
+        if types is None:
+            feature.end()
+            del route.features[NAME]
+        else:
+            feature.events.renew(types)
+    elif types is not None:
+        events = RouteEvents(route, make_reader(), types, made.shared.limits)
+        route.features[NAME] = EventsOfRoute(route, events, made.shared)

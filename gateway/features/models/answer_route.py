@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import NotOffered
+from gateway.features.console.listed_runs import NAME
 from gateway.features.models.answers import ModelAnswers
 from gateway.features.models.companions import CompanionStreams
 from gateway.features.models.counts import metrics
@@ -65,7 +66,7 @@ class AnswerRoute(StreamRoute):
             running,
             shared.clock,
         )
-        self.runs = self.answers.listed
+        self.features = {NAME: self.answers.listed}
         self._abandoned = AbandonedAnswers(self.answers)
         self._companions = CompanionStreams(self.answers, running)
 

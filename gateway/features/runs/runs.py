@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.features.console.listed_runs import NAME, ListedRuns
 from gateway.features.runs import run_metrics
 from gateway.features.runs.run_list import RunList
 from gateway.features.runs.run_table import RunTable
@@ -11,13 +14,14 @@ from gateway.features.runs.run_table import RunTable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.hosted.route import HostedRoute
     from gateway.runtime.context import Context
     from gateway.telemetry.inspection import ListRuns, RunPage
     from gateway.telemetry.metrics import Sample
 
 
-class RouteRuns:
+class RouteRuns(ListedRuns):
     """The runs of one route."""
 
     def __init__(self, route: HostedRoute, shared: Context) -> None:
@@ -29,14 +33,22 @@ class RouteRuns:
         route.appender.on_stored = self._table.on_stored
         route.lifecycle.on_stored = self._table.on_settled
 
+    @override
     async def page(self, question: ListRuns) -> RunPage:
-        """Return a page of the runs. Raises HeadgateError."""
         return await self._list.page(question)
 
+    @override
     def samples(self) -> Iterator[Sample]:
-        """Return the samples of the runs."""
         return run_metrics.samples(self._prefix, self._table.figures, len(self._table))
 
+    @override
     async def close(self) -> None:
-        """End the survey that is under way."""
         await self._list.close()
+
+
+def set_runs(route: HostedRoute, made: RouteSetup) -> None:
+    """Give a route its runs, if the settings say that there are some."""
+    if not made.route.runs:
+        del route.features[NAME]  # the reads under way for the dashboard end by themselves
+    elif NAME not in route.features:
+        route.features[NAME] = RouteRuns(route, made.shared)

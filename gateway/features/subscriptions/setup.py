@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from gateway.features.subscriptions.engine import RouteSubscriptions, SubscriptionRules
+from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.shared.owned_log import OwnedLogSubscriptions
 from gateway.features.subscriptions.shared.streams import SharedStreams
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.sole_log import SoleLogSubscriptions
+from gateway.features.subscriptions.state.owners import OwnerAccess
 from gateway.features.subscriptions.streams.hosted_streams import HostedStreams
+from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.backends.contract import Documents
-    from gateway.features.subscriptions.state.owners import OwnerAccess
-    from gateway.runtime.route import SubscriptionsLike
-    from gateway.settings import Settings
-    from gateway.streams.appender import Appender
-    from gateway.streams.stream_table import StreamTable
+    from gateway.features.kinds.declaration import RouteSetup
+    from gateway.hosted.route import HostedRoute
 
 
-class RouteLike(Protocol):
-    """A route to a log."""
+def set_subscriptions(route: HostedRoute, made: RouteSetup) -> None:
+    """Give a route its subscriptions if its log can store some, or let them follow new settings."""
+    rules = SubscriptionRules.of(made.settings)
+    feature, documents = route.features.get(NAME), route.table.log.documents
+    if isinstance(feature, SubscriptionsOfRoute):
+        feature.subscriptions.renew(rules)
+    elif documents is not None:
+        rights = OwnerAccess(lambda: route.access.guard, made.shared.bans)
+        subscriptions = _subscriptions(route, documents, rules, rights)
+        route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.shared)
 
-    prefix: str
-    table: StreamTable
-    appender: Appender
-    clock: Callable[[], float]
 
-
-def make_subscriptions(
-    settings: Settings, route: RouteLike, documents: Documents, rights: OwnerAccess
-) -> RouteSubscriptions | SharedSubscriptions:
-    """Make the subscriptions of a route."""
-    rules, clock, prefix = SubscriptionRules.of(settings), route.clock, route.prefix
+def _subscriptions(
+    route: HostedRoute, documents: Documents, rules: SubscriptionRules, rights: OwnerAccess
+) -> SoleLogSubscriptions | SharedSubscriptions:
+    clock, prefix = route.clock, route.prefix
     if (sharing := route.table.log.sharing) is None:
         streams = HostedStreams(route.table, route.appender)
         return SoleLogSubscriptions(prefix, streams, documents, rules, clock, rights)
@@ -47,9 +46,3 @@ def make_subscriptions(
     subscriptions = SharedSubscriptions(prefix, shared, documents, sharing, make)
     shared.on_observe = subscriptions.on_first_subscription
     return subscriptions
-
-
-def renew_subscriptions(subscriptions: SubscriptionsLike | None, settings: Settings) -> None:
-    """Have subscriptions follow new settings."""
-    if isinstance(subscriptions, RouteSubscriptions | SharedSubscriptions):
-        subscriptions.renew(SubscriptionRules.of(settings))

@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from multidict import CIMultiDict
+from typing_extensions import override
 
-from gateway.errors import HeadgateError, LogUnavailable
+from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
 from gateway.features.subscriptions import control_requests
 from gateway.features.subscriptions.control_requests import (
     ControlRequest,
@@ -15,17 +16,18 @@ from gateway.features.subscriptions.control_requests import (
     refusal_response,
     with_refusals,
 )
-from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.operators import questions
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions, deadline_of
 from gateway.features.subscriptions.shared.unwanted_claims import is_claim
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.http.target import split
 from gateway.protocol.responses import Response
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.exchange import Exchange
+from gateway.runtime.features import RouteFeature
 from gateway.runtime.request_fields import RequestFields
 from gateway.stepped import in_task
 from gateway.telemetry import traffic as counted
@@ -35,34 +37,73 @@ from gateway.web.requests.blocks import KnownRequest
 from gateway.web.requests.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
+    from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
+    from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer, SubscriptionQuestion
+    from gateway.telemetry.inspection import AnswerFailure
+    from gateway.telemetry.metrics import Sample
 
     AnswerElsewhere = Callable[[Request, RoutedTarget], Awaitable[Response]]
 
+NAME = "subscriptions"
 
-class SubscriptionHandlers:
-    """The operations on control paths of all routes, which `operate` starts."""
 
-    def __init__(self, shared: Context, others: Mapping[str, AnswerElsewhere]) -> None:
-        """`others` answer what is handed on to control paths of other features, by name."""
+class SubscriptionsOfRoute(RouteFeature):
+    """The subscriptions of one route, and the operations on its control paths.
+
+    `elsewhere` answers what is handed on to control paths of other features, by name.
+    """
+
+    control_mark = f"/{RESERVED}"
+    no_stream = f"what is below {RESERVED} is no stream"
+
+    def __init__(
+        self,
+        route: StreamRoute,
+        subscriptions: RouteSubscriptions | SharedSubscriptions,
+        shared: Context,
+    ) -> None:
+        self.subscriptions = subscriptions
+        self.elsewhere: dict[str, AnswerElsewhere] = {}
+        self._route = route
         self._shared = shared
-        self._others = others
+        if isinstance(subscriptions, SharedSubscriptions):
+            subscriptions.relay.carry_out = partial(self._carry_out, subscriptions)
 
+    @override
+    def has_path(self, name: str) -> bool:
+        return name.split("/", 1)[0] == RESERVED
+
+    @override
+    def notes(self) -> dict[str, str | None]:
+        return {NAME: self.subscriptions.stuck()}
+
+    @override
+    def samples(self) -> Iterable[Sample]:
+        return self.subscriptions.samples()
+
+    @override
+    async def open(self) -> None:
+        await self.subscriptions.open()
+
+    @override
+    async def close(self) -> None:
+        await self.subscriptions.close()
+
+    @override
     def operate(
         self, request: Request, target: str, route: StreamRoute, name: str
     ) -> Coroutine[Any, Any, RouteAnswer]:
-        """Return a coroutine of the response."""
         place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
         if is_claim(name):
             request.end_with_fin()  # else the events of a worker that left wait for its lease
-        subscriptions = route.subscriptions
+        subscriptions = self.subscriptions
         if isinstance(subscriptions, SharedSubscriptions):
             return _answered(self._response(request, place, subscriptions))
-        assert isinstance(subscriptions, RouteSubscriptions), "a route with control paths has them"
         return _answered(self._response_when_open(request, place, subscriptions))
 
     async def _response_when_open(
@@ -121,15 +162,8 @@ class SubscriptionHandlers:
 
     # For other gateways
 
-    def serve_others(self, routes: Iterable[StreamRoute]) -> None:
-        """Carry out what other gateways hand on to the routes whose subscriptions they share."""
-        for route in routes:
-            subscriptions = route.subscriptions
-            if isinstance(subscriptions, SharedSubscriptions):
-                subscriptions.relay.carry_out = partial(self._carry_out, route, subscriptions)
-
     async def _carry_out(
-        self, route: StreamRoute, subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest
+        self, subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest
     ) -> mail.HandedOnResponse:
         """Return the response to a request that another gateway has handed on."""
         engine = await subscriptions.confirm_ownership()
@@ -139,6 +173,7 @@ class SubscriptionHandlers:
             return await engine.carry_out_first_writes(handed.body)
         if handed.method == questions.METHOD:
             return await questions.carry_out(engine, handed)
+        route = self._route
         path = f"{route.prefix}/{handed.name}"
         target = f"{path}?{handed.query}" if handed.query else path
         headers = CIMultiDict(handed.headers)
@@ -148,18 +183,49 @@ class SubscriptionHandlers:
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
         place = RoutedTarget(target, path, route, handed.name)
         try:
-            if (answer := self._others.get(handed.name)) is not None:
-                response = await answer(request, place)
-            else:
-                found = await self._own_response(request, place, subscriptions, engine)
-                if found is None:
-                    return mail.NOT_CARRIED_OUT
-                response = found
+            response = await self._elsewhere_response(request, place, subscriptions, engine)
         except SubscriptionRefused as refusal:
             response = refusal_response(refusal)
         except HeadgateError as error:
             response = self._shared.problem(error)
+        if response is None:
+            return mail.NOT_CARRIED_OUT
         return mail.HandedOnResponse(response.status, response.fields, response.body)
+
+    async def _elsewhere_response(
+        self,
+        request: Request,
+        place: RoutedTarget,
+        subscriptions: SharedSubscriptions,
+        engine: OwnedSubscriptions,
+    ) -> Response | None:
+        """Return the response to a request that came to another gateway, as `_own_response`."""
+        if (answer := self.elsewhere.get(place.name)) is not None:
+            return await answer(request, place)
+        if not self.has_path(place.name):
+            detail = f"the gateway that delivers serves no {place.name}: its settings differ"
+            raise StreamNotFound(detail)
+        return await self._own_response(request, place, subscriptions, engine)
+
+
+def subscriptions_feature(route: StreamRoute) -> SubscriptionsOfRoute | None:
+    """Return the subscriptions of a route with their control paths, where a log stores some."""
+    feature = route.features.get(NAME)
+    return feature if isinstance(feature, SubscriptionsOfRoute) else None
+
+
+def subscriptions_of(route: StreamRoute) -> RouteSubscriptions | SharedSubscriptions | None:
+    """Return the subscriptions of a route, where a log stores some."""
+    feature = subscriptions_feature(route)
+    return None if feature is None else feature.subscriptions
+
+
+async def answer_operator(
+    routes: Iterable[StreamRoute], question: SubscriptionQuestion
+) -> SubscriptionAnswer | AnswerFailure:
+    """Return the answer for the subscriptions of these routes. Raises HeadgateError."""
+    found = (subscriptions_of(route) for route in routes)
+    return await questions.answer([it for it in found if it is not None], question)
 
 
 async def handed_on(

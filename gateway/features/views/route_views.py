@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
 from gateway.cache.single_flight import SingleFlight
@@ -20,12 +21,14 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.renewal import renew
 from gateway.protocol.views import END_MARK, SSE, TEXT
 from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.features import RouteFeature
 from gateway.settings.reading.units import YEAR_S
 from gateway.web.handlers import live_responses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.views.rendering import ViewRendering
     from gateway.hosted.feeds import HostedFeeds, LiveRead
     from gateway.hosted.follower import HostedFeed
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 LARGEST_SHARE = 8
 
 
-class RouteViews:
+class RouteViews(RouteFeature):
     """The views of a route, whose renderings share one memory."""
 
     def __init__(
@@ -185,6 +188,16 @@ class RouteViews:
         """Drop what was rendered of all streams."""
         self.store.clear()
 
+    @override
     def samples(self) -> Iterator[Sample]:
-        """Yield the metrics of the views."""
         yield from metrics.samples(self._route.prefix, self.store, self._replays.started_folds)
+
+
+def set_views(route: HostedRoute, made: RouteSetup) -> None:
+    """Give a route its views, or let them follow new settings."""
+    views = route.feeds.views
+    if isinstance(views, RouteViews):
+        views.renew(made.feeds, made.route.max_response)
+    else:
+        views = RouteViews(route, made.shared, made.feeds, made.route.max_response)
+        route.feeds.views = route.features["views"] = views

@@ -103,7 +103,7 @@ class Plans:
         key = place.route, fields
         plan = self._creations.fresh.get(key) or self._creations.find(key)
         is_elsewhere = route is not None and place.route is not route
-        if plan is None or place.is_control or is_elsewhere:
+        if plan is None or place.control is not None or is_elsewhere:
             return None
         guard, principal = place.route.access.guard, plan.principal
         if guard is not None and principal is not None:

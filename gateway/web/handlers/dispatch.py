@@ -70,10 +70,9 @@ class Handlers:
         self,
         routes: Router,
         operations: Mapping[type[StreamRoute], Operate],
-        control: Operate,
         shared: Context,
     ) -> None:
-        """Carry out requests by the kind of their route; `control` is for control paths."""
+        """Carry out requests by the kind of their route, those to control paths by its features."""
         missing = {type(route) for route in routes} - operations.keys()
         assert not missing, f"no operations for {missing}"
         self._routes = routes
@@ -81,7 +80,6 @@ class Handlers:
         self._clock = shared.clock
         self._lines = shared.lines
         self._operations = operations
-        self._control = control
 
     def handle(
         self, request: Request
@@ -129,7 +127,8 @@ class Handlers:
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charges.charge(request, exchange, self._shared.quotas)
-        operate = self._control if place.is_control else self._operations[type(route)]
+        control = place.control
+        operate = self._operations[type(route)] if control is None else control.operate
         outcome = operate(request, credential.target, route, place.name)
         if exchange.decide_again is not None and exchange.operation == READ:
             return self._check_again(outcome, exchange, route)
@@ -237,7 +236,7 @@ class Handlers:
                 return place
             check_whole(query)
             target = f"{place.path}?{query}"
-            return RoutedTarget(target, place.path, place.route, place.name, place.is_control)
+            return place._replace(target=target)
         target = request_head.target(request)
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
@@ -261,7 +260,7 @@ class Handlers:
         accept = ",".join(request.headers.getall("Accept", ()))
         base_url = request_head.base_url(request)
         routes = self._routes
-        places = Places(base_url, routes.prefixes, routes.prefixes_passed_on, routes.mcp_paths())
+        places = Places(base_url, routes.prefixes, routes.prefixes_passed_on, routes.entrances())
         page = front_page(request.method, places, accept)
         return RouteAnswer(page, cache_status.BYPASS)
 

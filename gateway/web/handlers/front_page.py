@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -15,7 +16,9 @@ from gateway.protocol.cache_headers import NO_STORE
 from gateway.protocol.responses import SECURITY, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gateway.runtime.features import Entrance
 
 METHODS = "GET, HEAD"
 # The path that load balancers probe by habit. No stream has it: a stream's name follows its prefix.
@@ -58,7 +61,7 @@ this one.</p>
 <ul>
 {routes}
 </ul>
-{passed_on}{mcp}<h2>How to read one</h2>
+{passed_on}{entrances}<h2>How to read one</h2>
 <p>Write its name for <code>NAME</code>. All it has, and where to read on:</p>
 <pre><code>curl -i '{stream}?offset=-1'</code></pre>
 <p>The same, and what is appended from now on, as it comes:</p>
@@ -76,8 +79,8 @@ _PASSED_ON = """<h2>Where requests are passed on</h2>
 {routes}
 </ul>
 """
-_MCP = """<h2>Where hosts of MCP connect</h2>
-<p>Messages of streams are events there, by the extension Events.</p>
+_ENTRANCE = """<h2>Where {who} connect</h2>
+<p>{what}</p>
 <ul>
 {paths}
 </ul>
@@ -94,13 +97,13 @@ _FIELDS = f"{SECURITY}{NO_STORE}Vary: Accept\r\n"
 class Places(NamedTuple):
     """The URL of a server, the prefixes of its streams, and those of requests for other servers.
 
-    `mcp` are the paths at which hosts of MCP connect.
+    `entrances` are the paths at which clients of features connect.
     """
 
     base_url: str
     prefixes: Sequence[str]
     passed_on: Sequence[str] = ()
-    mcp: Sequence[str] = ()
+    entrances: Mapping[Entrance, Sequence[str]] = MappingProxyType({})
 
 
 def front_page(method: str, places: Places, accept: str) -> Response:
@@ -117,7 +120,10 @@ def front_page(method: str, places: Places, accept: str) -> Response:
         style=_STYLE,
         routes=_items(places.prefixes),
         passed_on=_PASSED_ON.format(routes=_items(places.passed_on)) if places.passed_on else "",
-        mcp=_MCP.format(paths=_items(places.mcp, "")) if places.mcp else "",
+        entrances="".join(
+            _ENTRANCE.format(who=it.who, what=it.what, paths=_items(paths, ""))
+            for it, paths in places.entrances.items()
+        ),
         stream=escape(f"{places.base_url or UNKNOWN_HOST}{places.prefixes[0]}/NAME"),
         protocol=PROTOCOL,
     )
@@ -165,6 +171,6 @@ def _json(places: Places) -> bytes:
     }
     if places.passed_on:
         page["passed_on"] = [{"prefix": prefix} for prefix in places.passed_on]
-    if places.mcp:
-        page["mcp"] = [{"path": path} for path in places.mcp]
+    for entrance, paths in places.entrances.items():
+        page[entrance.key] = [{"path": path} for path in paths]
     return msgspec.json.encode(page) + b"\n"

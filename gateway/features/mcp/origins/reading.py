@@ -21,6 +21,7 @@ from gateway.features.mcp.origins.cursors import (
 )
 from gateway.features.mcp.origins.watches import OriginWatch
 from gateway.features.mcp.reading import EventPage, EventReader, StreamWatch
+from gateway.features.mcp.setup import set_events
 from gateway.features.subscriptions.state.cursors import EventPosition
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.origins import edge_target
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.route import EdgeRoute
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
     from gateway.features.mcp.origins.batches import ParsedBatch
@@ -300,3 +302,8 @@ def _closing_event(event: EventType, name: str, end: EventPosition) -> McpEvent:
     assert end.numbering is not None, "behind one that has one"
     named = event_id(end.numbering.chain, name, end.numbering.number, "closed")
     return end_event(event, name, EventEnd(named, end.position, end, origin_cursor(end)))
+
+
+def set_events_of_origin(route: EdgeRoute, made: RouteSetup) -> None:
+    """Set up the events of a route to an HTTP origin. Raises StartError at a start."""
+    set_events(route, made, lambda: OriginEventReader(route, made.shared.limits))

@@ -6,6 +6,9 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.features.console.listed_runs import ListedRuns
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     AnswerRow,
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.features.models.record import Outcome, RequestEntry
     from gateway.features.models.streams import AnswerStreams
     from gateway.telemetry.inspection import ListRuns
-    from gateway.telemetry.metrics import Sample
 
 # Answers that ended in this process; each takes about 700 bytes. The log has them all.
 MOST_ENDED = 1000
@@ -36,7 +38,7 @@ STATUSES: dict[Outcome, RunStatus] = {
 }
 
 
-class ListedAnswers:
+class ListedAnswers(ListedRuns):
     """The answers of one route in this process, as pages in a sorted order."""
 
     def __init__(self, streams: AnswerStreams, running: Iterable[WrittenAnswer]) -> None:
@@ -48,8 +50,8 @@ class ListedAnswers:
         """Add an answer that is over."""
         self._ended.append(self._row(answer.name, answer.request, answer.counts))
 
+    @override
     async def page(self, question: ListRuns) -> RunPage:
-        """Return the page for a question. Raises BadRequest."""
         after = RunRank.parsed(question.after) if question.after else None
         running = (self._row(one.name, one.request, one.counts) for one in self._running)
         rows = [
@@ -60,14 +62,6 @@ class ListedAnswers:
         limit = max(1, min(question.limit, LARGEST_PAGE))
         page = heapq.nsmallest(limit, rows, key=lambda row: row.rank)
         return RunPage(tuple(page), page[-1].rank.after if len(rows) > limit else None)
-
-    @staticmethod
-    def samples() -> tuple[Sample, ...]:
-        """Return none: the answers have metrics of their own."""
-        return ()
-
-    async def close(self) -> None:
-        """Do nothing: nothing is read for the list."""
 
     def _row(self, name: str, request: RequestEntry, counts: AnswerCounts) -> RunRow:
         status: RunStatus = "active" if counts.outcome is None else STATUSES[counts.outcome]

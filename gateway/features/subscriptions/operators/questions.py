@@ -25,22 +25,21 @@ from gateway.telemetry.inspection import AnswerFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.runtime.route import StreamRoute
-
 METHOD = "operator"  # no request of a client has it: methods of control paths are checked before
 
+_OfRoute = RouteSubscriptions | SharedSubscriptions
 _Answer = SubscriptionAnswer | AnswerFailure
 _answers: msgspec.json.Decoder[_Answer] = msgspec.json.Decoder(_Answer)
 _decode_question = msgspec.json.Decoder(SubscriptionQuestion).decode
 
 
-async def answer(routes: Iterable[StreamRoute], question: SubscriptionQuestion) -> _Answer:
-    """Return the answer for the subscriptions of these routes. Raises HeadgateError."""
+async def answer(subscriptions: Iterable[_OfRoute], question: SubscriptionQuestion) -> _Answer:
+    """Return the answer for the subscriptions of some routes. Raises HeadgateError."""
     chosen = question.where.route if isinstance(question, ListSubscriptions) else question.route
-    found = [it for it in routes if it.subscriptions is not None and chosen in {"", it.prefix}]
+    found = [it for it in subscriptions if chosen in {"", it.prefix}]
     if chosen and not found:
         raise StreamNotFound(f"no route with subscriptions has the prefix {chosen}")
-    answers = [await _of_route(route, question) for route in found]
+    answers = [await _of_route(one, question) for one in found]
     if isinstance(question, ListSubscriptions):
         return _one_list(question, answers)
     return answers[0]
@@ -63,10 +62,9 @@ def _one_list(question: ListSubscriptions, answers: list[_Answer]) -> _Answer:
     return msgspec.structs.replace(merged, states=states)
 
 
-async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answer:
-    subscriptions = route.subscriptions
+async def _of_route(subscriptions: _OfRoute, question: SubscriptionQuestion) -> _Answer:
     if isinstance(question, ListSubscriptions):
-        where = msgspec.structs.replace(question.where, route=route.prefix)
+        where = msgspec.structs.replace(question.where, route=subscriptions.prefix)
         question = msgspec.structs.replace(question, where=where)
     if isinstance(subscriptions, SharedSubscriptions):
         handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
@@ -74,7 +72,6 @@ async def _of_route(route: StreamRoute, question: SubscriptionQuestion) -> _Answ
         if isinstance(back, mail.HandedOnResponse):
             return _decode_answer(back)
         return await local_answer(back, question)
-    assert isinstance(subscriptions, RouteSubscriptions), "there is no other kind"
     await subscriptions.wait_until_open()
     return await local_answer(subscriptions, question)
 

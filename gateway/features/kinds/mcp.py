@@ -1,0 +1,13 @@
+"""MCP Events: messages of streams as events for hosts of MCP."""
+
+from __future__ import annotations
+
+from gateway.features.kinds.declaration import FeatureKind
+
+KIND = FeatureKind(
+    name="mcp",
+    is_wanted=lambda route: route.mcp_events,
+    of_log="gateway.features.mcp.hosted_reading:set_events_of_log",
+    of_origin="gateway.features.mcp.origins.reading:set_events_of_origin",
+    check="gateway.features.mcp.setup:check_events",
+)

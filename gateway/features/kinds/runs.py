@@ -1,0 +1,11 @@
+"""Runs of applications."""
+
+from __future__ import annotations
+
+from gateway.features.kinds.declaration import FeatureKind
+
+KIND = FeatureKind(
+    name="runs",
+    is_wanted=lambda route: route.runs,
+    of_log="gateway.features.runs.runs:set_runs",  # imports parts of the client library
+)

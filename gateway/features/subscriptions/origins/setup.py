@@ -1,0 +1,51 @@
+"""The subscriptions of a route to an HTTP origin, in the log that its settings name."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.backends.registry import log_for
+from gateway.features.subscriptions.engine import SubscriptionRules
+from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
+from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
+from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
+from gateway.features.subscriptions.origins.stream_requests import StreamRequests
+from gateway.features.subscriptions.state.owners import OwnerAccess
+from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
+from gateway.web.handlers.forwarding import ForwardingEffects
+
+if TYPE_CHECKING:
+    from gateway.backends.contract import Documents
+    from gateway.edge.route import EdgeRoute
+    from gateway.features.kinds.declaration import RouteSetup
+
+
+def set_subscriptions(route: EdgeRoute, made: RouteSetup) -> None:
+    """Give a route its subscriptions, or let them follow new settings."""
+    rules, feature = SubscriptionRules.of(made.settings), route.features.get(NAME)
+    if isinstance(feature, SubscriptionsOfRoute):
+        feature.subscriptions.renew(rules)
+        return
+    subscriptions = _subscriptions(route, rules, made)
+    route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.shared)
+    route.observer = subscriptions
+    route.feeds.table.on_tail = subscriptions.on_tail
+
+
+def _subscriptions(
+    route: EdgeRoute, rules: SubscriptionRules, made: RouteSetup
+) -> OnlyGatewaySubscriptions | SharedOriginSubscriptions:
+    shared = made.shared
+    announce = partial(ForwardingEffects(shared).announce_write, route)
+    requests = StreamRequests(route.prefix, route.origin, shared.via, announce)
+    log = log_for(made.route.subscription_log)
+    rights = OwnerAccess(lambda: route.access.guard, shared.bans)
+    rest = rules, shared.clock, rights
+    if log.sharing is None:
+        return OnlyGatewaySubscriptions(route.prefix, requests, log, *rest)
+
+    def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
+        return OwnedOriginSubscriptions(route.prefix, requests, documents, *rest)
+
+    return SharedOriginSubscriptions(route.prefix, log, make_owned)
