@@ -11,7 +11,6 @@ from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
-from gateway.features.console import hosted_steps
 from gateway.features.console.inspector import Inspector
 from gateway.features.kinds import set_features
 from gateway.features.kinds.declaration import RouteSetup
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.access.report.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
-    from gateway.features.console.explained_request import ExplainSteps
     from gateway.features.models.answer_route import AnswerRoute
     from gateway.model_parts import AnswerRoutes
     from gateway.runtime.route import StreamRoute
@@ -277,13 +275,8 @@ def inspector(
     routes: Router, shared: Context, tokens: TokenReport, models: Sequence[StreamRoute] = ()
 ) -> Inspector:
     """Make the inspector that answers questions about these routes, `tokens` and `models`."""
-    kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: hosted_steps.steps}
-    if _has_edges(routes):
-        from gateway import edge_parts  # 1 MB, for HTTP origins only
-
-        kinds[edge_parts.EdgeRoute] = edge_parts.steps
     list_tokens = partial(tokens.page, shared.credential_uses)
-    return Inspector(routes, kinds, shared, list_tokens, models)
+    return Inspector(routes, shared, list_tokens, models)
 
 
 def _has_edges(routes: Router, models: Sequence[StreamRoute] = ()) -> bool:

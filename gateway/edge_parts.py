@@ -11,7 +11,6 @@ from gateway.cache.rules.policy import Defaults
 from gateway.cache.rules.response_rules import ResponseRules
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.route import EdgeRoute
-from gateway.features.console.edge_steps import steps
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route as RouteSettings
 
-__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_route", "steps"]
+__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_route"]
 
 
 def edge_route(

@@ -15,7 +15,6 @@ from gateway.edge import metrics
 from gateway.edge.append_end import end_of
 from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
-from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.recipients import Recipients
 from gateway.edge.targets import EdgeTargets
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import Checks, ParsedPoll, RouteAccess
     from gateway.runtime.writes import Write
-    from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 # The repair of a response to a write: the end of the stream, where a repeated append lacks it.
 END_OF_APPEND = "end"
@@ -98,9 +96,6 @@ class EdgeRoute(StreamRoute):
         )
         self.multi_append = MultiAppendSupport(origin)
         self.feeds.source.reader_keys = access.reader_keys
-        self.stream_list: KnownStreams = KnownStreams(
-            prefix, self.feeds.table, self.cache, self.feeds.source.turns
-        )
         self.features: dict[str, RouteFeature] = {}
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
@@ -252,15 +247,6 @@ class EdgeRoute(StreamRoute):
         )
         for name in (*reads.repairs(), END_OF_APPEND):
             yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])
-
-    @override
-    async def list_streams(self, question: ListStreams) -> StreamPage:
-        return await self.stream_list.page(question)
-
-    @override
-    async def describe(self, name: str) -> StreamDescription:
-        """Return what is known of a stream, and its readers here. Raises StreamNotFound."""
-        return self.stream_list.describe(name)
 
     @override
     async def open(self) -> None:

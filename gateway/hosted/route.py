@@ -18,12 +18,10 @@ from gateway.errors import (
 )
 from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
-from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds, PollPlace
 from gateway.hosted.folded_reader import ChunkReaders, FoldedReader
 from gateway.hosted.kept_answers import kept_answer
 from gateway.hosted.reads import HostedReads
-from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import responses
 from gateway.protocol.http.identity import IdentityHeaders
@@ -49,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -59,7 +56,6 @@ if TYPE_CHECKING:
         ParsedPoll,
         RouteAccess,
     )
-    from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 
 class StreamRules(NamedTuple):
@@ -107,7 +103,6 @@ class HostedRoute(StreamRoute):
         self.feeds = HostedFeeds(self.table, readers, freshness, settings, shared, self.traffic)
         self.feeds.set_reader_keys(access.reader_keys)
         self.sweeper = Sweeper(self.table, self.lifecycle)
-        self.stream_list: StreamList = StreamList(self.table)
         self.features: dict[str, RouteFeature] = {}
 
     @override
@@ -236,28 +231,6 @@ class HostedRoute(StreamRoute):
             yield Sample(metrics.MOST, (self.prefix,), quota.max_bytes)
 
     @override
-    async def list_streams(self, question: ListStreams) -> StreamPage:
-        """Return a page of the streams."""
-        return await self.stream_list.page(question)
-
-    @override
-    async def describe(self, name: str) -> StreamDescription:
-        """Return a stream, its producers, and its readers in this process."""
-        active = await self.table.load(name)
-        state = self.table.present(active)
-        return described(self.stream_list.row(state), state, active, self.lifecycle.retention)
-
-    @override
-    async def set_limits(self, name: str, changes: LimitChanges) -> None:
-        await self.lifecycle.set_limits(name, changes)
-
-    @override
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
-        """Store a gateway's figures in a shared log, and return the other gateways'."""
-        sharing = self.table.log.sharing
-        return {} if sharing is None else await sharing.share_figures(instance, figures)
-
-    @override
     async def open(self) -> None:
         """Open the log; raises StartError."""
         log = self.table.log
@@ -280,7 +253,6 @@ class HostedRoute(StreamRoute):
         """Close the log."""
         await self.sweeper.stop()
         self.sweeper.note()
-        await self.stream_list.survey.close()
         for feature in self.features.values():
             await feature.close()
         await self.table.log.close()

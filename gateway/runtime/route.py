@@ -9,7 +9,7 @@ import msgspec
 from multidict import MultiMapping
 
 from gateway.access.principal import Principal
-from gateway.errors import LogUnavailable, NotOffered, StartError
+from gateway.errors import LogUnavailable, StartError
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.responses import HEADGATE_FIELDS, METHODS, REQUEST_HEADERS
 from gateway.telemetry.traffic import resume_kind
@@ -21,20 +21,13 @@ if TYPE_CHECKING:
     from gateway.access.reader_keys import ReaderKeys
     from gateway.errors import HeadgateError
     from gateway.live.contract import ParkableConnection
-    from gateway.live.feed import Feed
     from gateway.protocol.http.identity import IdentityHeaders
-    from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import LongPoll, Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.features import RouteFeature
     from gateway.runtime.request_fields import Own
     from gateway.runtime.writes import Write
-    from gateway.telemetry.inspection import (
-        ListStreams,
-        StreamDescription,
-        StreamPage,
-    )
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Hits, Traffic
 
@@ -107,24 +100,6 @@ class PageFields(NamedTuple):
     methods: str = METHODS
 
 
-class RoutedFeed(NamedTuple):
-    """A feed with the name of its stream, below the prefix of its route.
-
-    `behind` returns the bytes from an offset to the tail, where offsets tell that.
-    """
-
-    name: str
-    feed: Feed[Any, Any]
-    behind: Callable[[str], int | None]
-
-
-class LiveStreams(Protocol):
-    """The streams of a route, as this process serves them to live readers."""
-
-    def live_feeds(self) -> Iterable[RoutedFeed]:
-        """Return the feeds; they may come and go between two of them."""
-
-
 class StreamRoute(Protocol):
     """The streams below one prefix; each kind of route implements this, in a package of its own.
 
@@ -137,7 +112,6 @@ class StreamRoute(Protocol):
     identity: IdentityHeaders
     traffic: Traffic
     features: Mapping[str, RouteFeature] = MappingProxyType({})  # by name, in their order
-    stream_list: LiveStreams | None = None  # where streams have live readers of their own
     page_fields: PageFields = PageFields()
     has_streams: bool = True  # of its own
     serves_prefix: bool = False  # there are requests for the prefix itself
@@ -200,25 +174,6 @@ class StreamRoute(Protocol):
 
     def samples(self) -> Iterable[Sample]:
         """Return the route's metrics as they are now."""
-
-    # For the dashboard. Each raises HeadgateError
-
-    async def list_streams(self, question: ListStreams) -> StreamPage:
-        """Return a page of the route's streams."""
-
-    async def describe(self, name: str) -> StreamDescription:
-        """Return a stream, its producers, and its readers in this process."""
-
-    async def set_limits(self, name: str, changes: LimitChanges) -> None:  # noqa: ARG002 - for logs
-        """Set limits of one stream. By default raises NotOffered: an origin decides."""
-        raise NotOffered("the server there decides what it keeps: change the limits there")
-
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
-        """Store a gateway's figures for the others that share the log; return theirs, by instance.
-
-        By default the log of a route is shared by none.
-        """
-        return {}
 
     async def open(self) -> None:
         """Prepare the route to serve; raises StartError."""

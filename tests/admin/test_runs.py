@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 from headgate.runs import Runs, Step
 
+from gateway.features.console.stream_list import StreamList
 from gateway.features.runs import run_list, run_table
-from gateway.hosted.stream_list import StreamList
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.cache.store import ENTRY_OVERHEAD
+from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.streams.chunks import FOLDED_BYTES
 from tests.live.test_feed import follow, is_told
 from tests.support.serving import Serving, get, offset, post, put, request, serving
@@ -248,10 +249,10 @@ async def test_the_readers_of_every_view_are_counted_and_listed() -> None:
         await create(gateway, "a")
         for query in ("", "&view=compact", "&batch_ms=100"):
             await follow(gateway, f"s?offset=now&live=sse{query}")
-        described = await gateway.route.describe("s")
+        described = await streams_of(gateway.route).describe("s")
         assert described.readers_by_mode == {"sse": 3, "long-poll": 0}
         assert described.row.readers == 3
-        feeds = list(gateway.route.stream_list.live_feeds())
+        feeds = list(streams_of(gateway.route).live_feeds())
         assert [place.name for place in feeds] == ["s"] * 3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import StreamGone, StreamNotFound
+from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime, Stamp
@@ -31,7 +32,7 @@ async def test_the_description_of_a_stream_has_its_metadata() -> None:
         await gateway.route.lifecycle.create("s", asked, None)
         fork = ForkRequest(f"{PREFIX}/s", None, 0)
         await gateway.route.lifecycle.create("f", CreateRequest(b"", None, NONE, True, fork), "s")
-        told = await gateway.route.describe("s")
+        told = await streams_of(gateway.route).describe("s")
         state = (await gateway.log.load("s")).place.state
         assert state is not None
         assert told.row.name == "s"
@@ -47,19 +48,19 @@ async def test_the_description_of_a_stream_has_its_metadata() -> None:
             "closed": "no",
         }
         assert told.metadata["created"] < told.metadata["ends"]
-        fork_told = (await gateway.route.describe("f")).metadata
+        fork_told = (await streams_of(gateway.route).describe("f")).metadata
         assert (fork_told["forked from"], fork_told["closed"]) == ("s", "yes")
 
 
 async def test_an_absent_or_deleted_stream_is_not_described() -> None:
     async with serving() as gateway:
         with pytest.raises(StreamNotFound):
-            await gateway.route.describe("none")
+            await streams_of(gateway.route).describe("none")
         await gateway.ask(put("s"))
         await gateway.ask(request("PUT", "f", f"Stream-Forked-From: {PREFIX}/s"))
         await gateway.ask(request("DELETE", "s"))
         with pytest.raises(StreamGone):
-            await gateway.route.describe("s")
+            await streams_of(gateway.route).describe("s")
 
 
 @pytest.mark.parametrize("producers", [MOST_PRODUCERS, MOST_PRODUCERS + 1])
@@ -69,7 +70,7 @@ async def test_the_description_lists_the_producers_used_last(producers: int) -> 
         for number in range(producers):
             gateway.clock.advance(1)
             await append(gateway, "s", b"x", Stamp(f"<p{number}>", 3, 0))
-        told = await gateway.route.describe("s")
+        told = await streams_of(gateway.route).describe("s")
         assert told.producers_in_all == producers
         assert len(told.producers) == MOST_PRODUCERS
         assert told.producers[0] == ProducerRow(f"<p{producers - 1}>", 3, 0)
@@ -78,16 +79,16 @@ async def test_the_description_lists_the_producers_used_last(producers: int) -> 
 async def test_the_description_counts_readers_by_mode_and_appends() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
-        assert (await gateway.route.describe("s")).readers_by_mode == {}
+        assert (await streams_of(gateway.route).describe("s")).readers_by_mode == {}
         for target in ("s?offset=now&live=sse", "s?offset=now&live=sse"):
             (await gateway.connect()).send(get(target))
         (await gateway.connect()).send(get("s?offset=-1&live=long-poll"))
         await until(lambda: gateway.limits.live_readers == 3)
-        told = await gateway.route.describe("s")
+        told = await streams_of(gateway.route).describe("s")
         assert told.readers_by_mode == {"sse": 2, "long-poll": 1}
         assert told.row.readers == 3
         for _ in range(20):
             await gateway.ask(post("s", b"x" * 500_000))
-        told = await gateway.route.describe("s")
+        told = await streams_of(gateway.route).describe("s")
         assert told.row.size == 10_000_000
         assert told.row.rate == pytest.approx(20 / MINUTE_S, rel=0.5)

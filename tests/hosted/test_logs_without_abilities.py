@@ -8,6 +8,7 @@ import pytest
 
 from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
+from gateway.features.console.inspected_streams import streams_of
 from gateway.telemetry.inspection import AnswerFailure, ListStreams, StreamDescription, StreamOrder
 from tests.support.serving import PREFIX, Serving, get, post, put, serving
 
@@ -63,7 +64,7 @@ async def test_a_log_without_abilities_stores_and_serves_a_stream() -> None:
     async with serving(PlainLog()) as gateway:
         await filled(gateway)
         assert (await gateway.ask(get("s?offset=-1"))).body == b"onetwo"
-        described = await gateway.route.describe("s")
+        described = await streams_of(gateway.route).describe("s")
         assert isinstance(described, StreamDescription)
         assert described.row.size == len(b"onetwo")
 
@@ -98,4 +99,4 @@ async def test_a_stream_of_a_log_without_abilities_expires() -> None:
 async def test_a_log_without_abilities_reports_no_losses_and_shares_no_figures() -> None:
     async with serving(PlainLog()) as gateway:
         assert gateway.route.notes() == {}
-        assert await gateway.route.share_figures("here", "{}") == {}
+        assert await streams_of(gateway.route).share_figures("here", "{}") == {}

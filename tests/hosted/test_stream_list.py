@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryListing, MemoryLog
-from gateway.hosted import stream_list
-from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
+from gateway.features.console import stream_list
+from gateway.features.console.inspected_streams import streams_of
+from gateway.features.console.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.telemetry.inspection import LARGEST_PAGE, AnswerFailure, ListStreams, StreamPage
@@ -273,9 +274,8 @@ async def test_feeds_are_listed_to_the_end_although_streams_are_created_meanwhil
             client = await gateway.connect()
             client.send(get(f"{name}?offset=now&live=sse"))
         await until(lambda: gateway.limits.live_readers == 2)
-        assert gateway.route.stream_list is not None
         found = []
-        for feed in gateway.route.stream_list.live_feeds():
+        for feed in streams_of(gateway.route).live_feeds():
             found.append(feed.name)
             await create(gateway, f"beside-{feed.name}")
         assert found == ["one", "two"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import app
+from gateway.features.console.inspected_streams import streams_of
 from gateway.features.views.route_views import RouteViews
 from gateway.settings import Route
 from tests.models.answers import chat_completion
@@ -137,4 +138,4 @@ async def test_the_console_lists_the_readers_of_views() -> None:
 
 def readers(gateway: Serving) -> int:
     """Return how many readers the stream has, as the console lists them."""
-    return sum(place.feed.reader_count for place in gateway.route.stream_list.live_feeds())
+    return sum(place.feed.reader_count for place in streams_of(gateway.route).live_feeds())

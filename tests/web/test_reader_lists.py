@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gateway.features.console import reader_lists
+from gateway.features.console.inspected_streams import streams_of
 from gateway.live.reader_states import reader_states
 from gateway.protocol.http1 import LAST_CHUNK
 from gateway.telemetry.inspected.readers import (
@@ -301,7 +302,7 @@ async def test_the_end_of_a_poll_spares_the_next_one_of_its_connection() -> None
         await follow(gateway, "s?offset=now&live=sse")  # for whom the feed stays the same
         client = await follow(gateway, "s?offset=now&live=long-poll")
         await waiting(gateway, 2)
-        (place,) = gateway.route.stream_list.live_feeds()
+        (place,) = streams_of(gateway.route).live_feeds()
 
         def polls() -> list[ReaderState]:
             return [it for it in reader_states(place.feed) if it.mode == "long-poll"]

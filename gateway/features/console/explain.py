@@ -12,16 +12,16 @@ from gateway.access.credentials import request_credential
 from gateway.access.operations import needs
 from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.features.console.explained_request import ExplainedRequest
+from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspection import ExplainStep, Explanation
 from gateway.web.requests.request_head import is_host
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from gateway.access.operations import Need
-    from gateway.features.console.explained_request import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspection import ExplainRequest
     from gateway.web.router import Router
@@ -31,9 +31,7 @@ _WHO = "Who is admitted"
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
-async def explain(
-    routes: Router, kinds: Mapping[type[StreamRoute], ExplainSteps], question: ExplainRequest
-) -> Explanation:
+async def explain(routes: Router, question: ExplainRequest) -> Explanation:
     """Return the steps up to the answer or the refusal. Nothing is counted or cached for it.
 
     Raises BadRequest if the question cannot be an HTTP request at all.
@@ -41,7 +39,7 @@ async def explain(
     target, headers = _request(question)
     steps: list[ExplainStep] = []
     try:
-        async for step in _steps(routes, kinds, question.method, target, headers):
+        async for step in _steps(routes, question.method, target, headers):
             steps.append(step)
     except HeadgateError as refusal:
         steps.append(
@@ -77,11 +75,7 @@ def _request(question: ExplainRequest) -> tuple[str, CIMultiDict[str]]:
 
 
 async def _steps(
-    routes: Router,
-    kinds: Mapping[type[StreamRoute], ExplainSteps],
-    method: str,
-    target: str,
-    headers: CIMultiDict[str],
+    routes: Router, method: str, target: str, headers: CIMultiDict[str]
 ) -> AsyncIterator[ExplainStep]:
     if not is_host(headers.get("Host", "")):
         raise BadRequest("Host names no host")
@@ -97,7 +91,7 @@ async def _steps(
     if route.access.guard is not None:
         client_request, needed = _presented(client_request, path)
         yield await _admission(route, client_request, needed)
-    async for step in kinds[type(route)](route, client_request):
+    async for step in streams_of(route).explain(client_request):
         yield step
 
 

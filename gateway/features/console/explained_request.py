@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     from multidict import MultiMapping
-
-    from gateway.telemetry.inspection import ExplainStep
-
-    # Yields the steps that a request takes in a route of one kind; the last one has its outcome.
-    # Raises HeadgateError where the request would. The first argument is the route.
-    ExplainSteps = Callable[[Any, "ExplainedRequest"], AsyncIterator[ExplainStep]]
 
 
 class ExplainedRequest(NamedTuple):

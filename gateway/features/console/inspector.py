@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, assert_never
+import pkgutil
+from typing import TYPE_CHECKING, assert_never, cast
 
 import msgspec
 
 from gateway.errors import HeadgateError, StreamNotFound
 from gateway.features.console.explain import explain
+from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.listed_runs import NAME as RUNS
 from gateway.features.console.listed_runs import ListedRuns
 from gateway.features.console.reader_lists import ReaderLists
-from gateway.features.subscriptions.subscription_handlers import answer_operator
+from gateway.features.kinds import KINDS
 from gateway.protocol.http.paths import canonical_beginning
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.inspected.readers import ReaderQuestion
-from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
 from gateway.telemetry.inspection import (
     AnswerFailure,
     DescribeStream,
@@ -37,7 +38,6 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.features.console.explained_request import ExplainSteps
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.event_journal import ProcessEvents
@@ -54,17 +54,15 @@ class Inspector:
     def __init__(
         self,
         routes: Router,
-        kinds: Mapping[type[StreamRoute], ExplainSteps],
         shared: Context,
         list_tokens: Callable[[ListTokens], TokenPage],
         models: Sequence[StreamRoute] = (),
     ) -> None:
-        """`kinds` explain the requests of each kind of route; `models` lead to models."""
+        """`models` lead to models."""
         self._routes = routes
         self._refusals = shared.refusals
         self._readers = ReaderLists(routes, shared, lambda: JOURNAL.process)
         self._list_tokens = list_tokens
-        self._kinds = kinds
         self._models = models
 
     async def answer(self, question: Question) -> Answer:
@@ -72,9 +70,11 @@ class Inspector:
         try:
             if isinstance(question, ReaderQuestion):
                 return await self._readers.answer(question)
-            if isinstance(question, SubscriptionQuestion):
-                return await answer_operator(self._routes, question)
-            return await self._answer(question)
+            for kind in KINDS:
+                if isinstance(question, kind.questions):
+                    found: Answer = await pkgutil.resolve_name(kind.answer)(self._routes, question)
+                    return found
+            return await self._answer(cast("StreamQuestion", question))  # a kind answers others
         except HeadgateError as refusal:
             return AnswerFailure(STATUS[type(refusal)], refusal.detail)
 
@@ -83,17 +83,17 @@ class Inspector:
             case ListStreams():
                 prefix = canonical_beginning(question.name_prefix)
                 list_question = msgspec.structs.replace(question, name_prefix=prefix)
-                return await self._route(question.route).list_streams(list_question)
+                return await streams_of(self._route(question.route)).page(list_question)
             case DescribeStream() | LimitStream():
                 route = self._route(question.route)
-                name = route.checked(question.name)
+                name, streams = route.checked(question.name), streams_of(route)
                 if isinstance(question, LimitStream):
-                    await route.set_limits(name, question.changes)
-                return await route.describe(name)
+                    await streams.set_limits(name, question.changes)
+                return await streams.describe(name)
             case ListRuns():
                 return await self._runs(question.route).page(question)
             case ExplainRequest():
-                return await explain(self._routes, self._kinds, question)
+                return await explain(self._routes, question)
             case ShareMetrics():
                 found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
                 known = [one for one in found if one is not None]
@@ -134,6 +134,6 @@ async def _shared(route: StreamRoute, question: ShareMetrics) -> Mapping[str, st
     """Return the figures that other processes left in this route's log; None if it is down."""
     try:
         async with asyncio.timeout(SHARE_S):
-            return await route.share_figures(question.instance, question.figures)
+            return await streams_of(route).share_figures(question.instance, question.figures)
     except (HeadgateError, TimeoutError):
         return None  # the log's health shows that it cannot be reached

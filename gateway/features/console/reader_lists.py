@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.access.uses.bans import subjects_of
 from gateway.errors import BadRequest
+from gateway.features.console.inspected_streams import streams_of
 from gateway.live.reader_states import reader_states
 from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.telemetry.inspected.readers import (
@@ -41,10 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from gateway.access.uses.credential_uses import CredentialUse
+    from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.live.admitted_readers import HeldRequest
     from gateway.live.contract import ReaderState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import RoutedFeed, StreamRoute
+    from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspected.readers import (
         Ban,
         GroupBy,
@@ -233,10 +235,9 @@ class ReaderLists:
         self, where: ReaderQuery | None
     ) -> Iterator[tuple[RoutedFeed, ReaderState, StreamRoute]]:
         for route in self._routes:
-            streams = route.stream_list
-            if streams is None or (where is not None and where.route not in {"", route.prefix}):
+            if where is not None and where.route not in {"", route.prefix}:
                 continue
-            for place in streams.live_feeds():
+            for place in streams_of(route).live_feeds():
                 if where is None or where.stream in {"", place.name}:
                     for state in reader_states(place.feed):
                         yield place, state, route

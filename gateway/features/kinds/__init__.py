@@ -5,15 +5,22 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from gateway.features.kinds import mcp, runs, subscriptions, views
+from gateway.features.kinds import console, mcp, runs, subscriptions, views
 
 if TYPE_CHECKING:
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route
 
-# In the order in which a route gets them: MCP sends by the subscriptions.
-KINDS: tuple[FeatureKind, ...] = (views.KIND, subscriptions.KIND, runs.KIND, mcp.KIND)
+# In the order in which a route gets them: runs are listed from the streams that the console lists,
+# and MCP sends by the subscriptions.
+KINDS: tuple[FeatureKind, ...] = (
+    console.KIND,
+    views.KIND,
+    subscriptions.KIND,
+    runs.KIND,
+    mcp.KIND,
+)
 
 
 def set_features(route: StreamRoute, made: RouteSetup) -> None:

@@ -35,7 +35,8 @@ class FeatureKind:
     Functions are named as `module:function`, and imported when they are needed. `of_log` and
     `of_origin` take a route to a log or to an HTTP origin, and a RouteSetup: they add the feature
     to the route, let it follow new settings, or remove it. `check` takes the settings of a route,
-    and raises StartError if the feature could not be made of them.
+    and raises StartError if the feature could not be made of them. `answer` takes the routes and
+    one of the `questions` of the console, which the feature has to answer.
     """
 
     name: str
@@ -44,3 +45,5 @@ class FeatureKind:
     of_log: str = ""
     of_origin: str = ""
     check: str = ""
+    questions: tuple[type, ...] = ()
+    answer: str = ""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
-from gateway.errors import NotOffered
 from gateway.features.console.listed_runs import NAME
 from gateway.features.models.answers import ModelAnswers
 from gateway.features.models.companions import CompanionStreams
@@ -22,7 +21,6 @@ from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import NoReturn
 
     from gateway.features.models.provider.contract import AnswerProviderLike
     from gateway.features.models.running import RunningAnswers
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from gateway.runtime.route import RouteAccess
     from gateway.runtime.writes import Write
     from gateway.settings import ModelSettings, ProxySettings
-    from gateway.telemetry.inspection import ListStreams
     from gateway.telemetry.metrics import Sample
 
 
@@ -103,14 +100,6 @@ class AnswerRoute(StreamRoute):
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield from metrics.samples(self.prefix, self.answers)
-
-    @override
-    async def list_streams(self, question: ListStreams) -> NoReturn:
-        raise NotOffered("the route has no streams of its own")
-
-    @override
-    async def describe(self, name: str) -> NoReturn:
-        raise NotOffered("the route has no streams of its own")
 
     @override
     async def open(self) -> None:

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from gateway.background import Background
 from gateway.errors import HeadgateError, RecordDamaged
+from gateway.features.console.inspected_streams import streams_of
 from gateway.features.models.record import record_name
 from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams
 from gateway.telemetry.logs import log
@@ -37,7 +38,7 @@ class AbandonedAnswers(Background):
                 question = ListStreams(
                     streams.route.prefix, folder, after=after, limit=LARGEST_PAGE
                 )
-                page = await streams.route.list_streams(question)
+                page = await streams_of(streams.route).page(question)
                 for row in page.rows:
                     if row.name.endswith(_SUFFIX) and not row.closed:
                         name = row.name.removeprefix(folder).removesuffix(_SUFFIX)

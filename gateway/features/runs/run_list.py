@@ -23,9 +23,9 @@ from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.features.console.stream_list import StreamList
     from gateway.features.runs.run_entry import RunEntry
     from gateway.features.runs.run_table import RunTable
-    from gateway.hosted.stream_list import StreamList
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.inspection import ListRuns

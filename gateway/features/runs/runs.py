@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.listed_runs import NAME, ListedRuns
+from gateway.features.console.stream_list import StreamList
 from gateway.features.runs import run_metrics
 from gateway.features.runs.run_list import RunList
 from gateway.features.runs.run_table import RunTable
@@ -29,7 +31,9 @@ class RouteRuns(ListedRuns):
         self._table = RunTable(
             route.prefix, shared.clock, shared.tracer, is_shared=route.table.is_shared
         )
-        self._list = RunList(route.table, route.stream_list, self._table)
+        streams = streams_of(route)
+        assert isinstance(streams, StreamList), "that of a route to a log"
+        self._list = RunList(route.table, streams, self._table)
         route.appender.on_stored = self._table.on_stored
         route.lifecycle.on_stored = self._table.on_settled
 

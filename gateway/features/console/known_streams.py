@@ -10,10 +10,13 @@ from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.errors import BadRequest, NotOffered, StreamNotFound
+from gateway.features.console import edge_steps
+from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
 from gateway.live.reader_states import readers_by_mode
 from gateway.protocol.http.name_search import name_test
-from gateway.runtime.route import RoutedFeed
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     StreamDescription,
@@ -22,37 +25,37 @@ from gateway.telemetry.inspection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 
-    from gateway.cache.http_cache import HttpCache
     from gateway.cache.rules.cached_response import CachedResponse
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.followed.followed_table import FollowedTable
+    from gateway.edge.route import EdgeRoute
+    from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.telemetry.inspected.readers import ReaderMode
-    from gateway.telemetry.inspection import ListStreams
-    from gateway.turns import Turns
+    from gateway.telemetry.inspection import ExplainStep, ListStreams
 
 PATHS_A_STEP = 1_000  # paths examined before other tasks get a turn: two milliseconds
 ROWS_A_STEP = 100
 MOST_DIGITS = 9
 
 
-class KnownStreams:
+class KnownStreams(InspectedStreams):
     """A view of the streams that a route follows or has in its cache, for the console."""
 
-    def __init__(
-        self, prefix: str, followed: FollowedTable, cache: HttpCache, turns: Turns
-    ) -> None:
-        self._above = f"{prefix}/"
-        self._followed = followed
-        self._cache = cache
-        self._turns = turns
+    def __init__(self, route: EdgeRoute) -> None:
+        self._route = route
+        self._above = f"{route.prefix}/"
+        self._followed = route.feeds.table
+        self._cache = route.cache
+        self._turns = route.feeds.source.turns
 
+    @override
     def live_feeds(self) -> Iterator[RoutedFeed]:
-        """Yield the feeds of followed streams; they may come and go between two of them."""
         for stream in list(self._followed):
             yield RoutedFeed(stream.path.removeprefix(self._above), stream.feed, _no_distance)
 
+    @override
     async def page(self, question: ListStreams) -> StreamPage:
         """Return a page of streams by name, or of followed streams by readers.
 
@@ -72,7 +75,8 @@ class KnownStreams:
             raise NotOffered("streams of an HTTP origin are ordered by name or by readers")
         return StreamPage(tuple(rows[:limit]), after, known_only=True)
 
-    def describe(self, name: str) -> StreamDescription:
+    @override
+    async def describe(self, name: str) -> StreamDescription:
         """Return what is known of one stream. Raises StreamNotFound if that is nothing."""
         path = self._above + name
         streams, copies = self._followed.of_path(path), self._cache.responses.of_path(path)
@@ -94,6 +98,10 @@ class KnownStreams:
             producers_in_all=None,
             readers_by_mode=modes,
         )
+
+    @override
+    def explain(self, request: ExplainedRequest) -> AsyncIterator[ExplainStep]:
+        return edge_steps.steps(self._route, request)
 
     def _test(self, question: ListStreams) -> Callable[[str], bool]:
         """Return a function that tells whether a path is one that a question is about."""
@@ -179,3 +187,9 @@ def _place(after: str) -> int:
 
 def _no_distance(_offset: str) -> None:
     """Stand for a distance: an origin's offsets sort, and tell none."""
+
+
+def set_streams(route: EdgeRoute, _made: RouteSetup) -> None:
+    """Let the console ask about the streams of a route that this process knows."""
+    if NAME not in route.features:
+        route.features[NAME] = KnownStreams(route)

@@ -14,22 +14,37 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.backends.contract import listing_of
 from gateway.errors import BadRequest, HeadgateError
+from gateway.features.console import hosted_steps
+from gateway.features.console.description import described
+from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
+from gateway.features.console.size_survey import SizeSurvey
 from gateway.hosted.follower import bytes_behind, feeds_of
-from gateway.hosted.size_survey import SizeSurvey
 from gateway.protocol.http.name_search import glob_beginning, name_test
 from gateway.protocol.lifecycle import present
-from gateway.runtime.route import RoutedFeed
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
+    from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.kinds.declaration import RouteSetup
+    from gateway.hosted.route import HostedRoute
+    from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.stream_table import StreamTable
-    from gateway.telemetry.inspection import ListStreams
+    from gateway.telemetry.inspection import ExplainStep, ListStreams, StreamDescription
 
     NameTest = Callable[[str], bool]
     Ranked = tuple[float, str]  # what a stream is ranked by, and its path
@@ -43,21 +58,26 @@ LOOKS = 10  # at the log for one page: where many are over a page is short, and 
 AT_ONCE = 500  # active streams looked at in one turn: less than a millisecond
 
 
-class StreamList:
-    """The streams behind one table."""
+class StreamList(InspectedStreams):
+    """The streams of a route to a log."""
 
-    def __init__(self, table: StreamTable) -> None:
-        self._table = table
+    def __init__(self, route: HostedRoute) -> None:
+        self._route = route
+        self._table = table = route.table
         self.survey = SizeSurvey(table.log, table.clock.wall)
 
+    @override
+    async def close(self) -> None:
+        await self.survey.close()
+
+    @override
     def live_feeds(self) -> Iterator[RoutedFeed]:
-        """Yield the feeds of this process; they may come and go between two of them."""
         for active in list(self._table):  # streams come and go as well
             for feed in feeds_of(active):
                 yield RoutedFeed(active.path, feed, partial(bytes_behind, feed))
 
+    @override
     async def page(self, question: ListStreams) -> StreamPage:
-        """Return the requested page. Raises BadRequest, LogUnavailable."""
         prefix = question.name_prefix
         limit = max(1, min(question.limit, LARGEST_PAGE))
         fits = name_test(question.contains, question.glob)
@@ -74,6 +94,25 @@ class StreamList:
             return await self._ranked(found, question.after, limit, survey.taken_at)
         busy = await self._busy(prefix, fits, by_readers=question.order == "readers")
         return await self._ranked(busy, question.after, limit, None)
+
+    @override
+    async def describe(self, name: str) -> StreamDescription:
+        active = await self._table.load(name)
+        state = self._table.present(active)
+        return described(self.row(state), state, active, self._route.lifecycle.retention)
+
+    @override
+    def explain(self, request: ExplainedRequest) -> AsyncIterator[ExplainStep]:
+        return hosted_steps.steps(self._route, request)
+
+    @override
+    async def set_limits(self, name: str, changes: LimitChanges) -> None:
+        await self._route.lifecycle.set_limits(name, changes)
+
+    @override
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+        sharing = self._table.log.sharing
+        return {} if sharing is None else await sharing.share_figures(instance, figures)
 
     async def _by_name(self, prefix: str, after: str, limit: int) -> StreamPage:
         listing = listing_of(self._table.log)
@@ -207,3 +246,9 @@ def _parsed(after: str) -> Ranked:
         return float(rank), path
     except ValueError as error:
         raise BadRequest("after is not where a page of this order ended") from error
+
+
+def set_streams(route: HostedRoute, _made: RouteSetup) -> None:
+    """Let the console ask about the streams of a route."""
+    if NAME not in route.features:
+        route.features[NAME] = StreamList(route)

@@ -1,0 +1,76 @@
+"""The streams of a route, as the console asks about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.errors import NotOffered
+from gateway.runtime.features import RouteFeature
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.live.feed import Feed
+    from gateway.protocol.own_limits import LimitChanges
+    from gateway.runtime.route import StreamRoute
+    from gateway.telemetry.inspection import (
+        ExplainStep,
+        ListStreams,
+        StreamDescription,
+        StreamPage,
+    )
+
+NAME = "console"
+
+
+class RoutedFeed(NamedTuple):
+    """A feed with the name of its stream, below the prefix of its route.
+
+    `behind` returns the bytes from an offset to the tail, where offsets tell that.
+    """
+
+    name: str
+    feed: Feed[Any, Any]
+    behind: Callable[[str], int | None]
+
+
+class InspectedStreams(RouteFeature):
+    """The streams of one route. Each method raises HeadgateError."""
+
+    def live_feeds(self) -> Iterable[RoutedFeed]:
+        """Return the feeds of this process; they may come and go between two of them."""
+        raise NotImplementedError
+
+    async def page(self, question: ListStreams) -> StreamPage:
+        """Return a page of the streams."""
+        raise NotImplementedError
+
+    async def describe(self, name: str) -> StreamDescription:
+        """Return a stream, its producers, and its readers in this process."""
+        raise NotImplementedError
+
+    def explain(self, request: ExplainedRequest) -> AsyncIterator[ExplainStep]:
+        """Return the steps of a request, of which the last has its outcome.
+
+        Raises HeadgateError where the request would.
+        """
+        raise NotImplementedError
+
+    async def set_limits(self, name: str, changes: LimitChanges) -> None:  # noqa: ARG002 - for logs
+        """Set limits of one stream. By default raises NotOffered: an origin decides."""
+        raise NotOffered("the server there decides what it keeps: change the limits there")
+
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
+        """Store a gateway's figures for the others that share the log; return theirs, by instance.
+
+        By default the log of a route is shared by none.
+        """
+        return {}
+
+
+def streams_of(route: StreamRoute) -> InspectedStreams:
+    """Return the streams of a route to a log or to an HTTP origin, for the console."""
+    feature = route.features[NAME]
+    assert isinstance(feature, InspectedStreams), "its kind makes nothing else"
+    return feature
