@@ -42,8 +42,8 @@ class Guard(Protocol):
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
         """Return whether a principal that was admitted before still has all `needs`."""
 
-    def has_decided(self, cache: bytes) -> bool:
-        """Return whether a response with these lines of our cache is itself a decision to admit.
+    def has_decided(self, cache_result: str) -> bool:
+        """Return whether a response with this result of the cache is itself a decision to admit.
 
         Then nobody is asked again, though the principal's time has passed meanwhile.
         """

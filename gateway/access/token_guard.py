@@ -78,7 +78,7 @@ class TokenGuard(Guard):
 
     @override
     @staticmethod
-    def has_decided(_cache: bytes) -> bool:
+    def has_decided(_cache_result: str) -> bool:
         return False
 
     @override

@@ -8,6 +8,7 @@ from gateway.cache.fetches.shared_body import SharedBodyReader
 from gateway.cache.order import BEFORE_ALL
 from gateway.cache.rules.cached_response import CachedResponse
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.cache_status import CacheUse
 
 
 class CacheResult(msgspec.Struct, frozen=True):
@@ -19,7 +20,7 @@ class CacheResult(msgspec.Struct, frozen=True):
     """
 
     cached: CachedResponse
-    cache: bytes
+    cache: CacheUse
     current: bool
     tail_is_known: bool
     source: SharedBodyReader | None = None
@@ -30,5 +31,5 @@ def told_before(cached: CachedResponse, now: float) -> CacheResult:
     """Return the data that live readers were sent, for a client while the origin fails."""
     stored = cached.stored
     status = f"hit; ttl={int(stored.fresh_until - now)}; detail=stale-if-error"
-    lines = cache_status.lines("STALE", status, age=stored.age(now))
-    return CacheResult(cached, lines, current=False, tail_is_known=False)
+    use = cache_status.cache_use("STALE", status, age=stored.age(now))
+    return CacheResult(cached, use, current=False, tail_is_known=False)

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from gateway.cache.decision import Followed
     from gateway.cache.fetches.fetch_result import FetchPart
-    from gateway.cache.fetches.stream_knowledge import StreamKnowledge
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.cache.rules.private_fields import Recipient
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.whole_answer import AnyAnswer
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.traffic import Traffic
 
@@ -63,19 +63,27 @@ class HttpCache:
         rules: ResponseRules,
         send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[AnyAnswer]],
         clock: Callable[[], float],
-        knowledge_of: Callable[[HttpCache], StreamKnowledge],
+        is_tail: Callable[[str, EdgeCatchUp, str], bool],
         traffic: Traffic,
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
         self.responses = CachedVariants(store, clock, self, traffic)
-        known = self._known = knowledge_of(self)
-        self.is_tail = known.is_tail  # of an HttpCacheLike
+        self.is_tail = is_tail  # of an HttpCacheLike
         self.recipient_of = recipient_of
         self.send = send
         self._clock = clock
-        self.answers = AnswerRules(JudgedHeads(rules), clock, known)
+        self.answers = AnswerRules(JudgedHeads(rules), clock)
         self.fetches = FetchTable(self.answers, self._settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
+        self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
+        # Told the path of an answer that may be somebody else's, and has been dropped.
+        self.distrusted: Callable[[str], None] = lambda _: None
+        # Whether what a fetch has brought is of the stream that is there now.
+        self.is_of_now: Callable[[SharedFetch, FetchResult | None], bool] = lambda *_: True
+        # Whether nobody has newer data of a stream than a fetch, by its end and its number.
+        self.is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
+        self.is_behind: Callable[[SharedFetch, str], None] = lambda *_: None  # ends before it
+        self.is_down: Callable[[], bool] = lambda: False  # the origin
         self.collapsed = 0
         self.fetched = 0
 
@@ -111,7 +119,7 @@ class HttpCache:
             stream,
             now,
             is_hit_for_pass=is_hit_for_pass,
-            is_down=self._known.is_down(),
+            is_down=self.is_down(),
         )
         return CacheDecision(use, variants, is_hit_for_pass)
 
@@ -188,16 +196,16 @@ class HttpCache:
             case _:
                 raise AssertionError(f"{use} is for who has decided")
 
-    def _hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
+    def _hit(self, variant: Variant, result: str, now: float) -> CacheResult:
         """Return a cached response as a hit, and count it."""
         variant.entry.hits += 1
         stored = variant.stored
         ttl = int(stored.fresh_until - now)
-        lines = cache_status.lines(
-            x_cache, f"hit; ttl={ttl}", age=stored.age(now), hits=variant.entry.hits
+        use = cache_status.cache_use(
+            result, f"hit; ttl={ttl}", age=stored.age(now), hits=variant.entry.hits
         )
         knows_tail = stored.is_fresh(now) or variant.knows_tail
-        return CacheResult(variant.cached, lines, current=False, tail_is_known=knows_tail)
+        return CacheResult(variant.cached, use, current=False, tail_is_known=knows_tail)
 
     # Fetching
 
@@ -248,17 +256,17 @@ class HttpCache:
             reason = "uri-miss" if fetch.old is None else "stale"
             shared = "; collapsed" if is_collapsed else ""
             status = f"fwd={reason}{shared}; detail=stale-if-error"
-            lines = cache_status.lines("STALE", status, age=age, hits=hits)
+            use = cache_status.cache_use("STALE", status, age=age, hits=hits)
             knows_tail = validated is not None and validated.knows_tail
-            return CacheResult(cached, lines, current=False, tail_is_known=knows_tail)
+            return CacheResult(cached, use, current=False, tail_is_known=knows_tail)
         told_status = 304 if how is CONFIRMED else cached.status
-        lines = cache_status.forwarded(
+        use = cache_status.forwarded(
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
         is_current = fetch.passed_by is None or fetch.is_current
         if cached.is_tail:
-            is_current = is_current and _is_newest(fetch, cached, self._known.is_newest)
-        return CacheResult(cached, lines, is_current, is_current, source, fetch.number)
+            is_current = is_current and _is_newest(fetch, cached, self.is_newest)
+        return CacheResult(cached, use, is_current, is_current, source, fetch.number)
 
     def _new_fetch(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
         self.fetched += 1
@@ -268,16 +276,16 @@ class HttpCache:
         """Store the answer, or take note of why it is none to store."""
         error = fetch.error
         if error is None:
-            if not self._known.note(fetch, fetched):
+            if not self.is_of_now(fetch, fetched):
                 fetch.outdate(None)
             self._settle(fetch, fetched)
         elif isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
-                self._known.note_end(fetch, error.end)
+                self.is_behind(fetch, error.end)
             # The stream ends before the offset: cached responses that go as far are of another one.
             # An offset that a client made up proves nothing.
             if self.responses.reaches(fetch.request.path, fetch.request.start):
-                self._known.forget(fetch.request.path)
+                self.another(fetch.request.path)
         elif not fetch.is_abandoned:
             _let_rest(fetch.old, self._clock())
 
@@ -294,7 +302,7 @@ class HttpCache:
         elif not stood_in:
             keeps = fetch.passed_by is None and fetch.trusts_connection(self._distrust)
             if cached.is_tail:
-                keeps = keeps and _is_newest(fetch, cached, self._known.is_newest)
+                keeps = keeps and _is_newest(fetch, cached, self.is_newest)
             fetch.is_stored = keeps and self._store(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
@@ -314,7 +322,7 @@ class HttpCache:
     def _distrust(self, key: tuple[str, str], path: str) -> None:
         """Drop cached responses made of an answer that may be another request's."""
         self.responses.discard(key)
-        self._known.distrust(path)
+        self.distrusted(path)
 
     def _store(self, request: CacheRequest, cached: CachedResponse) -> bool:
         """Store a response; return whether there was room."""

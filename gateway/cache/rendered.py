@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.cache.store import CacheEntry
-from gateway.protocol import http1
 from gateway.telemetry.traffic import CacheShare
 
 if TYPE_CHECKING:
@@ -21,24 +20,22 @@ class RenderedChunk(CacheEntry):
     """A response with status 200, without the status line and the lines of the moment.
 
     After `confirm_after` (epoch seconds) another program may have changed the stream without a
-    notification; once confirmed, the response is served for `sure_s` more. `lines` are
-    its header lines with the blank one. The body is apart from them, since it may be megabytes,
-    which the log has just read: nothing copies it. `hit_counter` counts the hits. It `is_end`
-    if it says only that its stream is closed.
+    notification; once confirmed, the response is served for `sure_s` more. `lines` are its own
+    header lines. The body is apart from them, since it may be megabytes, which the log has just
+    read: nothing copies it. `hit_counter` counts the hits.
     """
 
     __slots__ = (
         "body",
         "confirm_after",
         "etag",
-        "fields",
+        "facts",
         "hit_counter",
-        "is_end",
         "lines",
         "sure_s",
     )
 
-    def __init__(  # noqa: PLR0913 - an answer, and what it is kept and counted under
+    def __init__(
         self,
         key: Hashable,
         groups: tuple[Hashable, ...],
@@ -46,17 +43,15 @@ class RenderedChunk(CacheEntry):
         *,
         owner: CacheShare,
         hit_counter: Hits,
-        is_end: bool,
         expires_at: float | None = None,
     ) -> None:
-        lines, body, fields = http1.own_lines(response), response.body, response.fields
-        size = len(lines) + len(body) + len(fields)
+        lines, body = response.fields.encode("utf-8", "surrogateescape"), response.body
+        size = len(lines) + len(body)
         super().__init__(key, size, groups, owner=owner, expires_at=expires_at)
         self.lines = lines
         self.body = body
-        self.fields = fields
+        self.facts = response.facts
         self.hit_counter = hit_counter
-        self.is_end = is_end
         self.etag = response.tag
         self.sure_s = self.confirm_after = math.inf
 

@@ -49,12 +49,12 @@ def _none() -> None:
 class _RenderedHead:
     """The rendered head of a variant's hits: all but the number of hits and the request id."""
 
-    __slots__ = ("around_hits", "heads", "moment")
+    __slots__ = ("around_hits", "lines", "moment")
 
     def __init__(self) -> None:
-        self.heads: dict[Recipient, bytes] = {}
+        self.lines: dict[Recipient, bytes] = {}
         self.moment = (b"", b"", EVERYBODY)
-        self.around_hits = (b"", b"", b"")
+        self.around_hits = (b"", b"", b"", b"", b"")
 
 
 class Variant:
@@ -116,59 +116,64 @@ class Variant:
     def fast_head(
         self,
         recipient: Recipient,
-        date: bytes,
-        cors: bytes,
+        date_and_cors: tuple[bytes, bytes],
         connection: bytes,
         now: float,
         id_line: bytes = b"",
+        ends: tuple[bytes, bytes] | None = None,
     ) -> bytes:
-        """Return the whole head of a hit, which the caller has counted in the entry.
+        """Return the head of a hit, which the caller has counted in the entry.
 
         The head is rendered again when `date` changes, every second. Only the number of hits and
-        `id_line`, with the request's id, are inserted for each response.
+        `id_line`, with the request's id, are inserted for each response. `ends` are the first line
+        and the framing of an answer that has less than the whole response.
         """
         rendered = self._rendered
         if rendered is None:
             rendered = self._rendered = _RenderedHead()
+        date, cors = date_and_cors
         moment = (date, connection, recipient)
         if moment != rendered.moment:
             rendered.moment = moment
-            rendered.around_hits = self._at_moment(moment, cors, rendered.heads, now)
-        begin, before, after = rendered.around_hits
-        return b"%b%b%b%d%b" % (begin, id_line, before, self.entry.hits, after)
+            rendered.around_hits = self._at_moment(moment, cors, rendered.lines, now)
+        line, begin, before, after, framing = rendered.around_hits
+        if ends is not None:
+            line, framing = ends
+        hits = self.entry.hits
+        return b"%b%b%b%b%d%b%b" % (line, begin, id_line, before, hits, after, framing)
 
     def _at_moment(
         self,
         moment: tuple[bytes, bytes, Recipient],
         cors: bytes,
-        heads: dict[Recipient, bytes],
+        known: dict[Recipient, bytes],
         now: float,
-    ) -> tuple[bytes, bytes, bytes]:
+    ) -> tuple[bytes, bytes, bytes, bytes, bytes]:
         date, connection, recipient = moment
         cached, stored = self.cached, self.stored
         before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
         begin = b"".join(
             (
-                self._head(recipient, heads),
+                self._lines(recipient, known),
                 date if cached.own_date else b"",
                 cors if cached.own_cors else b"",
                 connection,
             )
         )
         has_length = http1.has_body(cached.status)
-        length = b"Content-Length: %d\r\n" % len(cached.body) if has_length else b""
-        return begin, before, b"%b%b\r\n" % (after, length)
+        framing = b"Content-Length: %d\r\n\r\n" % len(cached.body) if has_length else b"\r\n"
+        return http1.status_line(cached.status), begin, before, after, framing
 
-    def _head(self, recipient: Recipient, heads: dict[Recipient, bytes]) -> bytes:
-        """Return the head for a recipient; on a public route all get the same."""
+    def _lines(self, recipient: Recipient, known: dict[Recipient, bytes]) -> bytes:
+        """Return the lines for a recipient; on a public route all get the same."""
         if not recipient.is_private:
-            return self.cached.head
-        head = heads.get(recipient)
-        if head is None:
-            if len(heads) == MAX_RECIPIENTS:
-                heads.clear()
-            head = heads[recipient] = self.cached.head_for(recipient, known=True)
-        return head
+            return self.cached.lines
+        lines = known.get(recipient)
+        if lines is None:
+            if len(known) == MAX_RECIPIENTS:
+                known.clear()
+            lines = known[recipient] = self.cached.lines_for(recipient, known=True)
+        return lines
 
 
 class Variants(CacheEntry):
@@ -189,7 +194,7 @@ class Variants(CacheEntry):
         size, reaches_tail = 0, False
         for variant in variants:
             cached = variant.cached
-            size += len(cached.head) + len(cached.body) + VARIANT_OVERHEAD
+            size += len(cached.lines) + len(cached.body) + VARIANT_OVERHEAD
             # Also a closed stream's: if that grows, another stream was created at its path.
             if cached.is_tail or (cached.facts is not None and cached.facts.closed):
                 reaches_tail = True

@@ -40,14 +40,14 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
     entry.hits += 1
     moment = shared.lines.referrer + get.connection
     recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
-    date, cors = shared.lines.parts_at(now)
-    head = variant.fast_head(recipient, date, cors, moment, now, own.id_line)
+    status, ends = variant.cached.status, None
     if is_unchanged:
-        head, body = http1.not_modified(head), b""
+        status, ends, body = 304, (http1.UNCHANGED, b"\r\n"), b""
     elif part is not None:
         begin, end = part
-        unframed = head[: head.rindex(b"Content-Length: ")]
-        framing = b"Content-Length: %d\r\n\r\n" % (end - begin)
-        head = http1.partial_content(unframed, begin, end, len(body)) + framing
+        first = http1.PARTIAL + http1.range_line(begin, end, len(body))
+        status, ends = 206, (first, b"Content-Length: %d\r\n\r\n" % (end - begin))
         body = body[begin:end]
-    return head, body, variant.hit_counter
+    shared_lines = shared.lines.parts_at(now)
+    head = variant.fast_head(recipient, shared_lines, moment, now, own.id_line, ends)
+    return status, head, body, variant.hit_counter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,7 +19,6 @@ from gateway.edge.recipients import Recipients
 from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
-from gateway.protocol import http1
 from gateway.protocol.bodies.content import has_no_message
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.edge_target import EdgeLongPoll
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.cache.fetches.stream_knowledge import StreamKnowledge
     from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.edge.origin_requests import OriginRequests
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
     from gateway.runtime.context import Context
     from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import Checks, ParsedPoll, RouteAccess
@@ -80,7 +77,7 @@ class EdgeRoute(StreamRoute):
         self.clock = shared.clock
         self.traffic = Traffic()
         self._rules = rules
-        has_keys, is_private = access.reader_keys is not None, access.is_private
+        has_keys = access.reader_keys is not None
         self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
         self.cache = HttpCache(
@@ -88,30 +85,26 @@ class EdgeRoute(StreamRoute):
             rules,
             self.requests.send,
             shared.clock,
-            partial(
-                self._follow, settings, shared, replace(rules.freshness, is_private=is_private)
-            ),
+            self._is_tail,
             self.traffic,
             self.recipients.at,
         )
         self.multi_append = MultiAppendSupport(origin)
+        self.feeds = FollowedStreams(
+            origin,
+            self.cache,
+            settings,
+            shared,
+            self.traffic,
+            identity=rules.identity,
+            ignores_no_store=rules.ignore_no_store,
+            freshness=replace(rules.freshness, is_private=access.is_private),
+        )
         self.feeds.source.reader_keys = access.reader_keys
         self.features: dict[str, RouteFeature] = {}
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
-
-    def _follow(
-        self, settings: FeedSettings, shared: Context, freshness: Freshness, cache: HttpCache
-    ) -> StreamKnowledge:
-        """Follow streams for live readers, who read them through the cache; return what is known.
-
-        The cache is made with this: it reports its reads, and reads for the followed streams.
-        """
-        self.feeds = FollowedStreams(
-            self.origin, cache, settings, shared, self.traffic, self._rules, freshness
-        )
-        return self.feeds.knowledge()
 
     def renew_rules(
         self, freshness: Freshness, defaults: Defaults, *, shares_s_maxage: bool
@@ -145,6 +138,10 @@ class EdgeRoute(StreamRoute):
         keys = self.access.reader_keys
         return read if keys is None else keys.with_key(read, target)
 
+    def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
+        """Return whether the stream that anonymous clients read is known to end at an offset."""
+        return self.feeds.table.is_tail(stream_key(host, read, ""), offset)
+
     async def missing_fields(
         self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: AnyAnswer
     ) -> dict[str, str]:
@@ -177,8 +174,8 @@ class EdgeRoute(StreamRoute):
         if not stream.may_wait(position):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
-                connection.write(news)
-                size = http1.body_size(news)
+                wire, size = news
+                connection.write(wire)
                 counted.count_hit(size)
                 if connection.principal is not None:
                     connection.principal.use.count(size)

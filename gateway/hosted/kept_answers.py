@@ -20,12 +20,14 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
     if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
         return None
     is_unchanged = own.tag is not None and cache_headers.matches(own.tag, entry.etag)
-    if is_unchanged and entry.is_end:
+    if is_unchanged and entry.facts.is_end:
         return None  # a 304 does not count as the end of a stream
     entry.hits += 1
     common = shared.lines.shared_at(now)
     of_one = own.id_line + get.connection
-    head = b"".join((http1.OK, common, of_one, cache_status.hit(entry.hits), entry.lines))
+    lines = common, of_one, cache_status.hit(entry.hits), entry.lines
     if is_unchanged:
-        return http1.not_modified(head), b"", entry.hit_counter
-    return head, entry.body, entry.hit_counter
+        return 304, b"".join((http1.UNCHANGED, *lines, b"\r\n")), b"", entry.hit_counter
+    body = entry.body
+    framing = b"Content-Length: %d\r\n\r\n" % len(body)
+    return 200, b"".join((http1.OK, *lines, framing)), body, entry.hit_counter

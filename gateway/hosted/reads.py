@@ -14,6 +14,7 @@ from gateway.cache.single_flight import SingleFlight
 from gateway.hosted.feeds import LiveRead
 from gateway.protocol import cache_headers, cursors, responses
 from gateway.protocol.cache_headers import PurgeTrust
+from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.streams import chunks
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.hosted.folded_reader import ChunkReaders
     from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.requests import Read
-    from gateway.protocol.responses import Response
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.retention import Retention
     from gateway.protocol.streams.state import StreamState
@@ -82,7 +83,8 @@ class HostedReads:
             entry = await self._confirmed(read, name)
         if entry is not None:
             entry.hits += 1
-            return RouteAnswer(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
+            use = cache_status.CacheUse("HIT", cache_status.hit(entry.hits))
+            return _conditional(entry, if_none_match, use)
         self._shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self._table.load(name)
         if self.reader_keys is not None:
@@ -94,15 +96,16 @@ class HostedReads:
         is_at_tail = start == state.tail and isinstance(read, LongPoll)
         if is_at_tail and state.closed:
             ended = responses.poll_ended(state, read, self._freshness, self._clock())
-            return RouteAnswer(ended, cache_status.MISS)
+            return RouteAnswer.of(ended, cache_status.MISS)
         if is_at_tail or isinstance(read, Events):
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
-            return RouteAnswer(responses.tail(state, read, self._clock()), cache_status.BYPASS)
+            tail = responses.tail(state, read, self._clock())
+            return RouteAnswer.of(tail, cache_status.BYPASS)
         key = read_key(read, state)
         cache = cache_status.COLLAPSED if key in self.answers.under_way else cache_status.MISS
         entry = await self.answers.read(key, partial(self._answer, read, state, start))
-        return RouteAnswer(_conditional(entry, if_none_match), cache)
+        return _conditional(entry, if_none_match, cache)
 
     async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
         """Return the cached response if the log, loaded anew, would give the same."""
@@ -132,7 +135,6 @@ class HostedReads:
         if state.closed or not until_change:
             freshness, until = self._freshness_of(chunk, read, now, until)
         response = responses.data(chunk, read, freshness, now)
-        is_end = state.closed and chunk.start == state.tail
         entry = RenderedChunk(
             read.target,
             groups(state, until_change=until_change),
@@ -140,9 +142,8 @@ class HostedReads:
             owner=self._traffic.cache_share,
             hit_counter=self._traffic.hits(
                 counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ,
-                counted.TERMINAL if is_end else counted.resume_kind(read.offset),
+                counted.TERMINAL if response.facts.is_end else counted.resume_kind(read.offset),
             ),
-            is_end=is_end,
             expires_at=until,
         )
         if self._table.is_shared:
@@ -202,7 +203,9 @@ def _same_until(state: StreamState, read: Read, now: float) -> float | None:
     return min(ends, default=None)
 
 
-def _conditional(entry: RenderedChunk, if_none_match: str | None) -> RenderedChunk | Response:
+def _conditional(entry: RenderedChunk, if_none_match: str | None, use: CacheUse) -> RouteAnswer:
+    """Return the answer with a rendered chunk, or the 304 to a client that has it."""
+    facts = entry.facts
     if if_none_match is not None and cache_headers.matches(if_none_match, entry.etag):
-        return responses.Response(304, entry.fields)
-    return entry
+        return RouteAnswer(304, entry.lines, b"", use, Facts(facts.next_offset, facts.closed))
+    return RouteAnswer(200, entry.lines, entry.body, use, facts)

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-_BODYLESS = frozenset({204, 304})
-_STATUS_LINES = {
+BODYLESS = frozenset({204, 304})
+STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-OK = _STATUS_LINES[200]
+OK, PARTIAL, UNCHANGED = (STATUS_LINES[status] for status in (200, 206, 304))
 
 
 def status_line(status: int) -> bytes:
     """Return `HTTP/1.1 200 OK` and its line end; a status without a name has no phrase."""
-    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
+    return STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
 
 
 def serialize(response: Response, common: bytes, *, to_head: bool = False) -> bytes:
@@ -29,7 +29,7 @@ def serialize(response: Response, common: bytes, *, to_head: bool = False) -> by
 
     One to a HEAD has no body (RFC 9110 section 9.3.2).
     """
-    status_line = _STATUS_LINES[response.status]
+    status_line = STATUS_LINES[response.status]
     if to_head:
         return b"".join((status_line, common, lines_for_head(response)))
     # A body may be megabytes, of which each copy is some milliseconds.
@@ -38,7 +38,7 @@ def serialize(response: Response, common: bytes, *, to_head: bool = False) -> by
 
 def has_body(status: int) -> bool:
     """Return whether a response to GET may have a body (RFC 9110 section 6.4.1)."""
-    return status not in _BODYLESS
+    return status not in BODYLESS
 
 
 def content_length(text: str | None) -> int | None:
@@ -63,35 +63,25 @@ def parse_field_lines(lines: bytes) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
+def again_s(text: str | None) -> int | None:
+    """Parse a Retry-After in seconds; None if it is missing, a date, or invalid."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 7 else None
+
+
 def lines_for_head(response: Response) -> bytes:
     """Return the lines of a response to HEAD, without a length: that would have to be a GET's."""
     return _wire(f"{response.fields}\r\n")
 
 
-def body_size(wire: bytes) -> int:
-    """Return the size of the body in a whole response."""
-    return len(wire) - wire.index(b"\r\n\r\n") - 4
-
-
-def not_modified(head: bytes) -> bytes:
-    """Return the head of a 304 from that of a 200 whose last line is the length of its body."""
-    begin, end = head.index(b"\r\n"), head.rindex(b"Content-Length: ")
-    return _STATUS_LINES[304][:-2] + head[begin:end] + b"\r\n"
-
-
-def partial_content(head: bytes, begin: int, end: int, size: int) -> bytes:
-    """Return the head of a 206 with the bytes from `begin` to `end` (exclusive) of `size`.
-
-    It is made of that of a 200 without framing.
-    """
-    line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
-    return _STATUS_LINES[206] + line + head.partition(b"\r\n")[2]
+def range_line(begin: int, end: int, size: int) -> bytes:
+    """Return the line of a 206 with the bytes from `begin` to `end` (exclusive) of `size`."""
+    return b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
 
 
 def own_lines(response: Response) -> bytes:
     """Return the header lines that are the same for every reader, and the blank line."""
     length = ""
-    if response.status not in _BODYLESS:
+    if response.status not in BODYLESS:
         length = f"Content-Length: {len(response.body)}\r\n"
     return f"{response.fields}{length}\r\n".encode("utf-8", "surrogateescape")
 
@@ -103,7 +93,7 @@ def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
     """
     framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
     fields = _wire(f"{response.fields}{framing}\r\n\r\n")
-    return _STATUS_LINES[response.status] + common + fields
+    return STATUS_LINES[response.status] + common + fields
 
 
 def chunk(data: bytes) -> bytes:

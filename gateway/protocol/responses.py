@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,6 +11,7 @@ from gateway import errors
 from gateway.protocol import cache_headers
 from gateway.protocol.bodies.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
+from gateway.protocol.facts import NO_FACTS, Facts
 from gateway.protocol.http import header_names
 from gateway.protocol.http.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
 from gateway.protocol.streams import chunks
@@ -106,23 +107,24 @@ class Response(msgspec.Struct, frozen=True):
     fields: str
     body: bytes = b""
     tag: str = ""
-
-    @property
-    def names_pages(self) -> bool:
-        """True if an origin's own CORS lines are in the response: then none are added."""
-        return "\r\nAccess-Control-Allow-Origin: " in self.fields  # no line of ours is before it
+    facts: Facts = NO_FACTS
 
 
-class ResponseEnd(NamedTuple):
+class ResponseEnd(msgspec.Struct, frozen=True, gc=False):
     """The end of a response to a read; it is `closed` if no record can ever follow.
 
-    `place`, its stream and beginning, seeds its cursor.
+    `place`, its stream and beginning, seeds its cursor. A response that `is_empty` has no data.
     """
 
     offset: str
     at_tail: bool
     closed: bool
     place: str
+    is_empty: bool = True
+
+    def facts(self, *, has_cors: bool = False) -> Facts:
+        """Return what a response with this end says."""
+        return Facts(self.offset, self.closed, self.closed and self.is_empty, has_cors=has_cors)
 
 
 def end_fields(end: ResponseEnd, read: Read, now: float) -> str:
@@ -140,7 +142,12 @@ def key_line(reader_key: str) -> str:
 
 
 def read_data(
-    cache_lines: str, content_type: str, tag: str, end_lines: str, body: bytes | None
+    cache_lines: str,
+    content_type: str,
+    tag: str,
+    end_lines: str,
+    body: bytes | None,
+    facts: Facts,
 ) -> Response:
     """Return the 200 to a read; a body of None is that of a stream of this type without data.
 
@@ -150,20 +157,22 @@ def read_data(
         body = b"[]" if is_json(content_type) else b""
     etag = f"ETag: {tag}\r\n" if tag else ""
     fields = f"{SECURITY}{cache_lines}Content-Type: {content_type}\r\n{etag}{end_lines}"
-    return Response(200, fields, body, tag)
+    return Response(200, fields, body, tag, facts)
 
 
 def created(outcome: CreationOutcome, location: str) -> Response:
     """Return a 201 with Location, or a 200 where the same stream stood already (section 5.1)."""
     state = outcome.state
+    tail = state.offset(state.tail)
+    facts = Facts(tail, state.closed)
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"{MULTI_LINE}{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
+        f"{MULTI_LINE}{NEXT_OFFSET}: {tail}\r\n"
         f"{CLOSED_LINE if state.closed else ''}"
     )
     if not outcome.new:
-        return Response(200, fields)
-    return Response(201, f"{fields}Location: {location}\r\n")
+        return Response(200, fields, facts=facts)
+    return Response(201, f"{fields}Location: {location}\r\n", facts=facts)
 
 
 # The lines of an accepted append, up to its offset: most have nothing else.
@@ -174,10 +183,11 @@ APPENDED = _APPENDED.encode()
 def appended(outcome: AppendOutcome) -> Response:
     """Return a 204, or a 200 for a producer's append that is new (sections 5.2, 5.2.1)."""
     fields = f"{_APPENDED}{outcome.next_offset}\r\n{CLOSED_LINE if outcome.closed else ''}"
+    facts = Facts(outcome.next_offset, outcome.closed)
     if outcome.producer is None:
-        return Response(204, fields)
+        return Response(204, fields, facts=facts)
     echo = f"Producer-Epoch: {outcome.producer.epoch}\r\nProducer-Seq: {outcome.producer.seq}\r\n"
-    return Response(200 if outcome.stored else 204, fields + echo)
+    return Response(200 if outcome.stored else 204, fields + echo, facts=facts)
 
 
 def deleted() -> Response:
@@ -191,11 +201,13 @@ def metadata(state: StreamState) -> Response:
     ttl = f"Stream-TTL: {lifetime.ttl_s}\r\n" if lifetime.ttl_s is not None else ""
     if lifetime.expires_text is not None:
         ttl = f"Stream-Expires-At: {lifetime.expires_text}\r\n"
+    tail = state.offset(state.tail)
     return Response(
         200,
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"{MULTI_LINE}{NEXT_OFFSET}: {state.offset(state.tail)}\r\n"
+        f"{MULTI_LINE}{NEXT_OFFSET}: {tail}\r\n"
         f"{CLOSED_LINE if state.closed else ''}{ttl}",
+        facts=Facts(tail, state.closed),
     )
 
 
@@ -208,7 +220,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     lines = f"{alone}{cache_headers.tagged(lifetime, read.path, freshness)}"
     body = read_body(state.content_type, chunk.records)
     end_lines = end_fields(end, read, now)
-    return read_data(lines, state.content_type, tag_of(chunk, end), end_lines, body)
+    return read_data(lines, state.content_type, tag_of(chunk, end), end_lines, body, end.facts())
 
 
 def tag_of(chunk: Chunk, end: ResponseEnd) -> str:
@@ -221,9 +233,10 @@ def tag_of(chunk: Chunk, end: ResponseEnd) -> str:
 
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """Return a 200 without data, never stored: the answer to `offset=now` (section 8)."""
-    end = end_fields(end_of(chunks.empty(state)), read, now)
+    end = end_of(chunks.empty(state))
     lines = f"{_alone(state.content_type)}{cache_headers.NO_STORE}"
-    return read_data(lines, state.content_type, "", end, None)
+    end_lines = end_fields(end, read, now)
+    return read_data(lines, state.content_type, "", end_lines, None, end.facts())
 
 
 @lru_cache(128)  # streams have a few types
@@ -235,9 +248,9 @@ def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float)
     """Return a 204: the long-poll's time is over, or the stream is closed (section 5.7)."""
     freshness = freshness.toward(read.by_key, read.path)
     lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
-    return Response(
-        204, f"{SECURITY}{lifetime}{end_fields(end_of(chunks.empty(state)), read, now)}"
-    )
+    end = end_of(chunks.empty(state))
+    fields = f"{SECURITY}{lifetime}{end_fields(end, read, now)}"
+    return Response(204, fields, facts=end.facts())
 
 
 def event_stream(content_type: str, cors: str = "", *, private: bool = False) -> Response:
@@ -248,6 +261,7 @@ def event_stream(content_type: str, cors: str = "", *, private: bool = False) ->
         200,
         f"{SECURITY}{cors}{caching}Content-Type: text/event-stream\r\n"
         f"X-Accel-Buffering: no\r\n{base64}",
+        facts=Facts(has_cors=bool(cors)),
     )
 
 
@@ -268,7 +282,8 @@ def end_of(chunk: Chunk) -> ResponseEnd:
     state = chunk.state
     place = f"{state.stream_id}:{chunk.start}"
     at_tail = chunk.at_tail
-    return ResponseEnd(state.offset(chunk.end), at_tail, state.closed and at_tail, place)
+    closed, is_empty = state.closed and at_tail, chunk.end == chunk.start
+    return ResponseEnd(state.offset(chunk.end), at_tail, closed, place, is_empty)
 
 
 def problem(error: errors.HeadgateError, again_s: int) -> Response:
@@ -277,11 +292,20 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
     `again_s` is the Retry-After of an error that passes.
     """
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
-    fields += _explained(error) or _again(error, again_s)
-    return _document(STATUS[type(error)], error.code, error.detail, fields)
+    facts, explained = NO_FACTS, explanation(error)
+    if isinstance(error, errors.StreamClosed):
+        facts = Facts(error.next_offset, closed=True)
+    elif not explained and (wait_s := _again(error, again_s)) is not None:
+        facts, explained = Facts(again_s=wait_s), again_line(wait_s)
+    return _document(STATUS[type(error)], error.code, error.detail, fields + explained, facts)
 
 
-def _explained(error: errors.HeadgateError) -> str:
+def again_line(again_s: int) -> str:
+    """Return the line that says in how many seconds another try is worth it."""
+    return f"Retry-After: {again_s}\r\n"
+
+
+def explanation(error: errors.HeadgateError) -> str:
     """Return the lines that a program needs of a refusal: what was expected, or is allowed."""
     lines = ""
     match error:
@@ -306,8 +330,8 @@ def _explained(error: errors.HeadgateError) -> str:
     return lines
 
 
-def _again(error: errors.HeadgateError, again_s: int) -> str:
-    """Return when another try is worth it, for what passes."""
+def _again(error: errors.HeadgateError, again_s: int) -> int | None:
+    """Return in how many seconds another try is worth it, for what passes."""
     match error:
         case (
             errors.KeysUnavailable()
@@ -319,14 +343,13 @@ def _again(error: errors.HeadgateError, again_s: int) -> str:
             | errors.OriginTimeout()
             | errors.OriginUnreachable()
         ):
-            return f"Retry-After: {again_s}\r\n"
+            return again_s
         case errors.LogFull():
-            return f"Retry-After: {FULL_AGAIN_S + again_s}\r\n"
+            return FULL_AGAIN_S + again_s
         case errors.ClientLimitReached() | errors.OriginBusy():
-            wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than it was said
-            return f"Retry-After: {wait_s}\r\n"
+            return (error.again_s or 1) - 1 + again_s  # no sooner than it was said
         case _:
-            return ""
+            return None
 
 
 def _challenge(error: errors.Unauthenticated) -> str:
@@ -357,8 +380,10 @@ def preflight(
     )
 
 
-def _document(status: int, code: str, detail: str, fields: str) -> Response:
-    return Response(status, fields, problem_document(status, code, detail))
+def _document(
+    status: int, code: str, detail: str, fields: str, facts: Facts = NO_FACTS
+) -> Response:
+    return Response(status, fields, problem_document(status, code, detail), facts=facts)
 
 
 def problem_document(status: int, code: str, detail: str) -> bytes:

@@ -1,14 +1,18 @@
-"""Responses before they are written: relayed ones, and how the cache took part."""
+"""Answers before they are written: what is written, and what is counted of them."""
 
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.protocol.facts import NO_FACTS, Facts
+from gateway.protocol.http.cache_status import CacheUse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.cache.rendered import RenderedChunk
     from gateway.protocol.responses import Response
 
 
@@ -33,23 +37,25 @@ class PushingSource(BodySource):
         """Write such parts with `write`; one for which it returns False is yielded."""
 
 
-class RelayedResponse(NamedTuple):
-    """An origin's response: its head with line ends, and its body or the source of that.
+class RouteAnswer(msgspec.Struct, frozen=True, eq=False):
+    """The answer to a request, from the route that decides it to what writes and counts it.
 
-    `own_date` and `own_cors` say that the head lacks these lines, which the gateway adds. `length`
-    is that of the body, or None if it is not known before the end.
+    `lines` are its own header lines, without those about the framing. What is asked of them later
+    is in `facts`: nothing searches the lines. `length` is that of a relayed body, or None if it is
+    not known before the end.
     """
 
     status: int
-    head: bytes
+    lines: bytes
     body: bytes | BodySource
-    length: int | None
-    own_date: bool
-    own_cors: bool
+    cache: CacheUse
+    facts: Facts = NO_FACTS
+    is_relayed: bool = False  # then its lines are before those of this server (RFC 9211)
+    has_date: bool = False  # no other is added
+    length: int | None = None
 
-
-class RouteAnswer(NamedTuple):
-    """A route's response, and the header lines that say how the cache took part in it."""
-
-    answer: RenderedChunk | Response | RelayedResponse
-    cache: bytes
+    @classmethod
+    def of(cls, response: Response, cache: CacheUse) -> RouteAnswer:
+        """Return the answer with a response of this server."""
+        lines = response.fields.encode("utf-8", "surrogateescape")
+        return cls(response.status, lines, response.body, cache, response.facts)

@@ -85,7 +85,7 @@ class Context:
         self.admitted = AdmittedReaders(clock)
         self.held = HeldRequests(self.admitted)
         self._again_s = cycle(responses.RETRY_AFTER_S)
-        self.refusal_lines = cache_status.BYPASS  # of refusals without a request
+        self.refusal_lines = cache_status.BYPASS.lines  # of refusals without a request
         self.closing = False  # answers are the last of their connections, as the server stops
 
     def connect(
@@ -151,6 +151,6 @@ class Context:
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
         """Return a feed's response, and it as bytes for all readers with equal requests."""
         lines = self.lines.shared()
-        if response.names_pages:
+        if response.facts.has_cors:
             lines = self.lines.own(request_id=None, origin=None, connection=None, cors=False)
-        return response, http1.serialize(response, lines + cache_status.COLLAPSED)
+        return response, http1.serialize(response, lines + cache_status.COLLAPSED.lines)

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.protocol.http import cache_status
+from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
 
@@ -39,14 +40,14 @@ class SentResponse(Protocol):
 class Exchange:
     """The state of a request for counts and log, which belongs to `route` once that is found.
 
-    `cache_lines` are the header lines that tell the client what part the cache had in its answer.
+    `cache` is the part that the cache had in its answer.
     `ended` is what has ended a wait, where that is more than that there was an answer.
     """
 
     __slots__ = (
         *("_began", "_is_over", "_new_id", "_request_id", "client_request_id", "resume_kind"),
-        "resume_kind_by_size",
-        *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "logged_request"),
+        "ends_if_empty",
+        *("cache", "conceals", "decide_again", "ended", "is_looked_up", "logged_request"),
         *("on_received", "operation", "principal", "refused", "route"),
         *("sends_reader_key", "sent", "traffic"),
     )
@@ -71,11 +72,10 @@ class Exchange:
         self.refused: str | None = None
         self.operation = operation
         self.resume_kind = counted.NOWHERE
-        # Returns `resume_kind` for the bytes of the body, where they are not known before its end.
-        self.resume_kind_by_size: Callable[[int], int] | None = None
+        self.ends_if_empty = False  # the body, which still comes, decides where the read began
         self.client_request_id = client_request_id
         self.logged_request = logged_request
-        self.cache_lines = b""
+        self.cache = cache_status.UNUSED
         self.conceals = False  # a 404 of its route is always the same
         self.sends_reader_key = False  # True if the client may read the stream
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
@@ -124,7 +124,7 @@ class Exchange:
 
     def note_wait(self, ended: Ended = "answered") -> None:
         """Note that the request waits for a response that many share, or how the wait ended."""
-        self.cache_lines = cache_status.COLLAPSED
+        self.cache = cache_status.COLLAPSED
         self.ended = ended
 
     async def check_admission(self) -> None:
@@ -151,8 +151,8 @@ class Exchange:
         if sent is None or sent.ended is None:
             self.cut(log, stopping=stopping)
         else:
-            if self.resume_kind_by_size is not None and sent.ended == "answered":
-                self.resume_kind = self.resume_kind_by_size(sent.body_sent)
+            if self.ends_if_empty and sent.ended == "answered" and sent.body_sent <= EMPTY_BYTES:
+                self.resume_kind = counted.TERMINAL
             self._count(sent.status, sent.body_sent)
             if self.logged_request is not None:
                 ended = self.ended if sent.ended == "answered" else sent.ended
@@ -185,7 +185,7 @@ class Exchange:
         # Cut, it was not here at once.
         result = None
         if self.is_looked_up:
-            result = RESULTS.get(cache_status.x_cache(self.cache_lines), counted.MISS)
+            result = RESULTS.get(self.cache.result, counted.MISS)
         traffic.read(self.operation, status, size, seconds, self.resume_kind, result)
 
     def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
@@ -196,7 +196,7 @@ class Exchange:
                 status,
                 size,
                 perf_counter() - self._began,
-                cache_status.x_cache(self.cache_lines) or "none",
+                self.cache.result,
                 self.route or "none",
                 ended,
                 None if self.principal is None else self.principal.name,

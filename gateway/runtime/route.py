@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Hits, Traffic
 
-    KeptAnswer = tuple[bytes, bytes, Hits]  # head, body, and the counter of hits
+    KeptAnswer = tuple[int, bytes, bytes, Hits]  # status, head, body, and the counter of hits
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 

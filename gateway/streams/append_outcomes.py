@@ -124,12 +124,9 @@ class AppendMetrics:
 
 
 class AppendOutcomes:
-    """The appends of one log that are under way, and the delivery of their outcomes.
+    """The appends of one log that are under way, and the delivery of their outcomes."""
 
-    `on_turn` is called after each turn of deliveries.
-    """
-
-    def __init__(self, on_turn: Callable[[], None] = lambda: None) -> None:
+    def __init__(self) -> None:
         self.figures = AppendMetrics()
         self.pending = 0
         self.pending_bytes = 0
@@ -139,7 +136,8 @@ class AppendOutcomes:
         # that whatever raises there, the next delivery has them.
         self.undelivered: deque[tuple[Waiting, Outcome]] = deque()
         self._is_delivering = False
-        self._on_turn = on_turn
+        # Called after each turn of deliveries, for what is counted together.
+        self.on_turn: Callable[[], None] | None = None
 
     @staticmethod
     def give(one: Waiting, outcome: Outcome) -> None:
@@ -185,6 +183,7 @@ class AppendOutcomes:
                         return
         finally:
             self._is_delivering = False
-            self._on_turn()
+            if self.on_turn is not None:
+                self.on_turn()
             if not self.pending:
                 self.idle.set()

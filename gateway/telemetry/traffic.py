@@ -12,7 +12,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.protocol.cursors import long_over_at
-from gateway.protocol.responses import CLOSED_LINE
 from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
@@ -193,7 +192,7 @@ class Traffic:
         self.requests[LONG_POLL * _STATUSES + response.status // 100 - 1] += readers
         self.response_bytes += readers * len(response.body)
         self.results[COLLAPSED] += readers
-        if response.status == 204 and CLOSED_LINE in response.fields:
+        if response.facts.is_end:
             self.resumes[TERMINAL] += readers
         elif response.status >= 400:
             self._refuse(response.status, readers)

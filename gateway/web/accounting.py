@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 
 from gateway.access.credentials import without_secrets
-from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     BadRequest,
     ClientLimitReached,
@@ -17,11 +15,7 @@ from gateway.errors import (
     NotOffered,
     ServerStopping,
 )
-from gateway.protocol.http.header_names import NEXT_OFFSET
-from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp, Events, LongPoll, with_last_event_id
-from gateway.protocol.responses import CLOSED_LINE
-from gateway.runtime.answer import RelayedResponse
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import LoggedRequest
@@ -32,7 +26,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.protocol.responses import Response
+    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
@@ -48,8 +42,6 @@ _OPERATIONS = {
     "DELETE": counted.DELETE,
     "OPTIONS": counted.OPTIONS,
 }
-_NEXT_OFFSET = f"{NEXT_OFFSET}: ".lower().encode()
-_CLOSED = CLOSED_LINE.lower().encode()
 
 
 def exchange_for(request: Request, shared: Context) -> Exchange:
@@ -101,41 +93,18 @@ def note_read(
     route.traffic.note_cursor(read.cursor, now)
 
 
-def note_answer(
-    exchange: Exchange, answer: RenderedChunk | Response | RelayedResponse, status: int
-) -> None:
-    """Correct where a read counts as begun, by its answer."""
-    if not isinstance(answer, RenderedChunk):
-        head, size = _head(answer)
-        by_size = partial(read_from, exchange.resume_kind, status, head)
-        exchange.resume_kind = by_size(size)
-        if size is None:
-            exchange.resume_kind_by_size = by_size
-    elif answer.is_end:
-        exchange.resume_kind = counted.TERMINAL
+def note_answer(exchange: Exchange, answered: RouteAnswer) -> None:
+    """Correct where a read counts as begun, by its answer.
 
-
-def read_from(resume_kind: int, status: int, head: bytes, size: int | None) -> int:
-    """Return where a read counts as begun, by its answer with a body of `size` bytes.
-
-    A size of None is unknown before the body's end, and taken for data. An answer that shows no
-    stream counts as NOWHERE.
+    An answer that shows no stream counts as NOWHERE.
     """
-    if resume_kind == counted.NOWHERE:
-        return resume_kind
+    status, facts = answered.status, answered.facts
     if status in {400, 410}:
-        return counted.GAP if resume_kind == counted.OFFSET else counted.NOWHERE
-    if status >= 300 and status != 304:
-        return counted.NOWHERE
-    fields = head.lower()
-    if _NEXT_OFFSET not in fields:
-        return counted.NOWHERE  # the origin has something else there than a stream
-    is_empty = status == 204 or (status != 304 and size is not None and size <= EMPTY_BYTES)
-    return counted.TERMINAL if is_empty and _CLOSED in fields else resume_kind
-
-
-def _head(answer: Response | RelayedResponse) -> tuple[bytes, int | None]:
-    """Return the head of an answer, and the size of its body if it is known."""
-    if isinstance(answer, RelayedResponse):
-        return answer.head, answer.length
-    return answer.fields.encode("latin-1", "replace"), len(answer.body)
+        is_gap = exchange.resume_kind == counted.OFFSET
+        exchange.resume_kind = counted.GAP if is_gap else counted.NOWHERE
+    elif (status >= 300 and status != 304) or not facts.next_offset:
+        exchange.resume_kind = counted.NOWHERE  # an origin has something else there than a stream
+    elif facts.is_end:
+        exchange.resume_kind = counted.TERMINAL
+    else:
+        exchange.ends_if_empty = facts.is_end is None

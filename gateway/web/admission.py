@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.access.credentials import READING, RequestCredential, request_credential
 from gateway.access.operations import READ, Need, needs
 from gateway.access.principal import account_of
-from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.target import split
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
@@ -199,16 +198,15 @@ async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange
 async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAnswer) -> None:
     """Raise the refusal if a reader's credential has expired while it waited for this answer."""
     guard, principal = route.access.guard, exchange.principal
-    if guard is None or principal is None or guard.has_decided(answered.cache):
+    if guard is None or principal is None or guard.has_decided(answered.cache.result):
         return
     await exchange.check_admission()
 
 
 def conceal(answered: RouteAnswer, shared: Context) -> RouteAnswer:
     """Return an answer of a concealing route, in which every 404 is the same."""
-    answer = answered.answer
-    if isinstance(answer, RenderedChunk) or answer.status != 404:
+    if answered.status != 404:
         return answered
-    if isinstance(answer, RelayedResponse) and not isinstance(answer.body, bytes):
-        answer.body.release()
-    return RouteAnswer(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)
+    if not isinstance(answered.body, bytes):
+        answered.body.release()
+    return RouteAnswer.of(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)

@@ -10,7 +10,6 @@ from gateway.access.principal import account_of
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.live.admitted_readers import HeldRequest
 from gateway.live.waiting_polls import NO_MORE
-from gateway.runtime.answer import RelayedResponse
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
@@ -69,9 +68,8 @@ def _hold(request: Request, shared: Context) -> HeldRequest:
 
 def _with_last_event(held: HeldRequest, answered: RouteAnswer) -> RouteAnswer:
     """Return an answer which ends with an event that says so, where its body can have one."""
-    answer = answered.answer
-    if isinstance(answer, RelayedResponse) and isinstance(answer.body, RefusableSource):
-        refuse, cancel = answer.body.refuse, held.on_end
+    if answered.is_relayed and isinstance(answered.body, RefusableSource):
+        refuse, cancel = answered.body.refuse, held.on_end
 
         def end() -> None:
             refuse()

@@ -31,7 +31,7 @@ def in_store(
     return Variant(
         CachedResponse(
             status=200,
-            head=b"HTTP/1.1 200 OK\r\n",
+            lines=b"",
             body=body,
             stored=stored,
             facts=facts,

@@ -9,7 +9,6 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.cache.decision import select
-from gateway.cache.fetches.stream_knowledge import StreamKnowledge
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.directives import normalised
@@ -66,9 +65,7 @@ class Stage:
             rules,
             self._send,
             self.clock,
-            lambda cache: StreamKnowledge(
-                cache.forget, is_tail=lambda _, read, end: (read.path, end) in self.tails
-            ),
+            lambda _, read, offset: (read.path, offset) in self.tails,
             self.traffic,
             lambda *_: EVERYBODY,
         )
@@ -127,7 +124,7 @@ async def told(given: CacheResult) -> Told:
     if given.source is not None:
         body = b"".join([part async for part in given.source.parts()])
         given.source.release()
-    lines = dict(line.split(": ", 1) for line in given.cache.decode().split("\r\n")[:-1])
+    lines = dict(line.split(": ", 1) for line in given.cache.lines.decode().split("\r\n")[:-1])
     return Told(
         given.cached.status,
         body,

@@ -209,4 +209,4 @@ def test_a_head_over_the_length_limit_becomes_no_pattern(size: int) -> None:
     remembered = JudgedHeads(rules())
     for _ in range(2):
         cached = judge(remembered, a_chunk(0, ("X-Long", "x" * size)), Times(NOW, NOW))
-        assert b"x" * size in cached.head
+        assert b"x" * size in cached.lines

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = 1000.0
-EMPTY = ENTRY_OVERHEAD + 2  # bytes of an answer that is nothing but the end of its head
+EMPTY = ENTRY_OVERHEAD  # bytes of an answer without lines and body
 Row = tuple[str, int, int, bool]
 
 
@@ -38,7 +38,6 @@ def entry(
         Response(304, "", b"x" * (size - EMPTY)),
         owner=owner or CacheShare(),
         hit_counter=Hits(),
-        is_end=False,
         expires_at=expires_at,
     )
     assert made.size == size
@@ -60,10 +59,9 @@ def test_a_cached_response_is_counted_with_its_bytes_and_overhead() -> None:
         Response(200, "A: b\r\n", b"rest", "tag"),
         owner=CacheShare(),
         hit_counter=Hits(),
-        is_end=False,
     )
-    assert (made.lines, made.body) == (b"A: b\r\nContent-Length: 4\r\n\r\n", b"rest")
-    assert made.size == len(made.lines) + len(made.body) + 6 + ENTRY_OVERHEAD
+    assert (made.lines, made.body) == (b"A: b\r\n", b"rest")
+    assert made.size == len(made.lines) + len(made.body) + ENTRY_OVERHEAD
     store = store_of(100_000)
     store.put(made)
     assert (store.get("k", NOW), store.bytes, len(store)) == (made, made.size, 1)

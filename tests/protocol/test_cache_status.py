@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.protocol.http import cache_status
 from tests.support.cache_status import said
+
+if TYPE_CHECKING:
+    from gateway.protocol.http.cache_status import CacheUse
 
 
 def read(lines: bytes) -> tuple[dict[str, str], dict[str, object]]:
@@ -23,7 +28,7 @@ def simple(x_cache: str, age: int = 0, hits: int = 0) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("lines", "x_cache", "parameters"),
+    ("use", "x_cache", "parameters"),
     [
         pytest.param(cache_status.MISS, "MISS", {"fwd": "uri-miss"}, id="miss"),
         pytest.param(
@@ -38,9 +43,10 @@ def simple(x_cache: str, age: int = 0, hits: int = 0) -> dict[str, str]:
     ],
 )
 def test_cache_status_lines_without_numbers_parse_to_their_fields(
-    lines: bytes, x_cache: str, parameters: dict[str, object]
+    use: CacheUse, x_cache: str, parameters: dict[str, object]
 ) -> None:
-    assert read(lines) == (simple(x_cache), parameters)
+    assert use.result == x_cache
+    assert read(use.lines) == (simple(x_cache), parameters)
 
 
 @given(st.integers(0, 10**9))
@@ -85,11 +91,13 @@ def test_a_fresh_hit_reports_its_age_its_hits_and_its_remaining_lifetime(
 def test_cache_status_lines_with_numbers_parse_to_their_fields(
     x_cache: str, parameters: str, meaning: dict[str, object]
 ) -> None:
-    lines = cache_status.lines(x_cache, parameters, age=7, hits=2)
-    assert read(lines) == (simple(x_cache, 7, 2), meaning)
+    use = cache_status.cache_use(x_cache, parameters, age=7, hits=2)
+    assert read(use.lines) == (simple(x_cache, 7, 2), meaning)
 
 
 def test_the_gateways_own_field_names_equal_the_fields_of_its_cache_lines() -> None:
-    names = {line.split(":")[0].lower() for line in cache_status.MISS.decode().split("\r\n")[:-1]}
+    names = {
+        line.split(":")[0].lower() for line in cache_status.MISS.lines.decode().split("\r\n")[:-1]
+    }
     ours = {name.lower() for name in cache_status.OF_THE_ANSWER}
     assert names - {"cache-status"} == ours - {"x-request-id"}  # to that one we add (RFC 9211)

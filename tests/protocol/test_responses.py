@@ -12,6 +12,7 @@ from gateway.errors import HeadgateError
 from gateway.protocol import responses
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
+from gateway.protocol.facts import Facts
 from gateway.protocol.requests import CatchUp, LongPoll, Read
 from gateway.protocol.responses import Response
 from gateway.protocol.streams.chunks import CHUNK_BYTES, Chunk
@@ -37,8 +38,20 @@ def answer(status: int, *lines: str, body: bytes = b"") -> Response:
     """An answer with these lines after those that every answer has."""
     always = ("X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: cross-origin")
     fields = "".join(f"{line}\r\n" for line in (*always, *lines))
-    tags = (line.removeprefix("ETag: ") for line in lines if line.startswith("ETag: "))
-    return Response(status, fields, body, next(tags, ""))
+    named = dict(line.split(": ", 1) for line in lines)
+    return Response(status, fields, body, named.get("ETag", ""), said(named, status, body))
+
+
+def said(named: dict[str, str], status: int, body: bytes) -> Facts:
+    """The facts of a response to a read, or a refusal, as its header lines say them."""
+    closed, again = named.get("Stream-Closed") == "true", named.get("Retry-After")
+    return Facts(
+        named.get("Stream-Next-Offset", ""),
+        closed,
+        is_end=closed and status < 300 and body in {b"", b"[]"},
+        again_s=None if again is None else int(again),
+        has_cors="Access-Control-Allow-Origin" in named,
+    )
 
 
 # ---------------------------------------------------------------- HEAD

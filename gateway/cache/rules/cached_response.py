@@ -11,6 +11,7 @@ from multidict import CIMultiDict, MultiMapping
 from gateway.cache.rules.lost_offsets import StreamKey
 from gateway.cache.rules.policy import ResponseMetadata
 from gateway.protocol import cache_headers, http1
+from gateway.protocol.facts import NO_FACTS, Facts
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins import edge_target, repair
@@ -115,12 +116,12 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
 class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
     """An origin's response as the cache stores it, if it `is_storable`.
 
-    A `joinable` one may be shared by equal requests that came while it arrived. `head` has its
-    status line and header lines, without Age and the like, and without framing.
+    A `joinable` one may be shared by equal requests that came while it arrived. `lines` are its
+    header lines, without Age and the like, and without framing.
     """
 
     status: int
-    head: bytes
+    lines: bytes
     body: bytes = b""
     stored: ResponseMetadata  # what decides about its use
     facts: StreamRead | None  # what it says of a stream
@@ -137,6 +138,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
     validators: list[tuple[str, str]] = []  # as the origin knows them
     length: int | None = None  # of the body, where the origin says it
+    said: Facts = NO_FACTS  # for counts and refusals, by what is no answer to a read of a stream
 
     @property
     def may_be_cut(self) -> bool:
@@ -147,16 +149,16 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         """Return the response with its whole body, and an ETag made from that if it has none."""
         if self.tagged_as is None and self.body is body:
             return self
-        head, facts = self.head, self.facts
+        lines, facts = self.lines, self.facts
         if self.tagged_as is not None and facts is not None:
             path, start = self.tagged_as
             mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
             tag = repair.new_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
-            head += http1.field_lines([("ETag", tag)])
-        return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
+            lines += http1.field_lines([("ETag", tag)])
+        return msgspec.structs.replace(self, lines=lines, body=body, tagged_as=None)
 
-    def head_for(self, recipient: Recipient, *, known: bool, is_new: bool = False) -> bytes:
-        """Return the head for one client.
+    def lines_for(self, recipient: Recipient, *, known: bool, is_new: bool = False) -> bytes:
+        """Return the header lines for one client.
 
         A response says that it reached the tail only where that is `known`. Its tag says the same,
         or else a 304 would confirm what is not known. An empty copy has to say so, or readers would
@@ -164,7 +166,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         """
         tells_more = not known and self._tells_of_tail(is_new=is_new)
         if not (tells_more or recipient.is_private):
-            return self.head
+            return self.lines
         fields = self.fields()
         if tells_more:
             del fields[UP_TO_DATE]
@@ -173,7 +175,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         recipient.fit(fields, is_for_all=self.is_storable)
         if recipient.reader_key and self.status < 400:
             fields[READER_KEY] = recipient.reader_key
-        return http1.status_line(self.status) + http1.field_lines(fields.items())
+        return http1.field_lines(fields.items())
 
     def _tells_of_tail(self, *, is_new: bool) -> bool:
         """Return whether the response has Stream-Up-To-Date and may lose it."""
@@ -184,12 +186,11 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
 
     def fields(self) -> CIMultiDict[str]:
         """Return the header fields."""
-        return fields_of(self.head)
+        return fields_of(self.lines)
 
 
-def fields_of(head: bytes) -> CIMultiDict[str]:
-    """Return the header fields of a response's head."""
-    lines = head[head.index(b"\r\n") + 2 :]
+def fields_of(lines: bytes) -> CIMultiDict[str]:
+    """Return the header fields of a response's lines."""
     return CIMultiDict(http1.parse_field_lines(lines))
 
 

@@ -155,7 +155,7 @@ class JudgedHeads:
             return False
         if any(name in answer.headers for name in _NOT_REMEMBERED):
             return False
-        if len(cached.head) > LARGEST_PATTERN or cached.stored.vary == policy.OF_ONE_REQUEST:
+        if len(cached.lines) > LARGEST_PATTERN or cached.stored.vary == policy.OF_ONE_REQUEST:
             return False
         if cached.is_storable or answer.volatile.get("etag"):
             return True
@@ -175,7 +175,7 @@ class JudgedHeads:
 class _AnswerPattern:
     """A judged response whose head has places for what differs each time."""
 
-    __slots__ = ("_cached", "_has_own_tags", "_head_of", "_repairs", "_rules", "_varies")
+    __slots__ = ("_cached", "_has_own_tags", "_lines_of", "_repairs", "_rules", "_varies")
 
     def __init__(
         self,
@@ -192,8 +192,8 @@ class _AnswerPattern:
         self._repairs = [name for name in repairs if not (has_tag and name == "etag")]
         self._varies = [name for name, _ in cached.stored.vary]
         slots = _SLOTS if has_tags else {**_SLOTS, **_TAG_SLOTS}
-        self._head_of = _template(cached.head, slots)
-        self._has_own_tags = _OF_TAGS in self._head_of
+        self._lines_of = _template(cached.lines, slots)
+        self._has_own_tags = _OF_TAGS in self._lines_of
 
     def fill(
         self, request: CacheRequest, answer: WholeAnswer, times: Times
@@ -218,7 +218,7 @@ class _AnswerPattern:
         self._count(request, is_tag_repaired=tag is not received and tag != received)
         return replace(
             cached,
-            head=self._head(request, volatile, tag, times),
+            lines=self._lines(request, volatile, tag, times),
             body=b"" if cached.tagged_as is not None else answer.body,
             stored=stored,
             facts=facts,
@@ -253,7 +253,7 @@ class _AnswerPattern:
         if len(lag) and self._cached.facts is not None:
             lag.reached(request.path, request.start)
 
-    def _head(
+    def _lines(
         self, request: CacheRequest, volatile: Mapping[str, str], tag: str | None, times: Times
     ) -> bytes:
         values: dict[str, object] = {**volatile, _ETAG: tag}
@@ -261,7 +261,7 @@ class _AnswerPattern:
             values[_CURSOR] = current_cursor(times.answered)
         if self._has_own_tags:
             values[_TAGS] = tags.lines(request.read.path, self._rules.freshness.route_tag)
-        return (self._head_of % values).encode("utf-8", "surrogateescape")
+        return (self._lines_of % values).encode("utf-8", "surrogateescape")
 
 
 def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bool:

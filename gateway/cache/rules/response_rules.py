@@ -17,6 +17,7 @@ from gateway.cache.rules.policy import Defaults, ResponseMetadata, Times
 from gateway.cache.rules.reads.rule import ReadResponse
 from gateway.protocol import http1, tags
 from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.facts import NO_FACTS, Facts
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import relocate, response_fields
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
@@ -137,7 +138,7 @@ class ResponseRules(msgspec.Struct):
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
         return CachedResponse(
             status=status,
-            head=http1.status_line(status) + http1.field_lines(fields.items()),
+            lines=http1.field_lines(fields.items()),
             stored=stored,
             facts=facts,
             identity=self.identity,
@@ -151,6 +152,7 @@ class ResponseRules(msgspec.Struct):
             own_date="Date" not in fields,
             own_cors="Access-Control-Allow-Origin" not in fields,
             tagged_as=(request.path, request.start) if lacks_tag else None,
+            said=_said(status, fields) if facts is None else NO_FACTS,
         )
 
     def _ruled(
@@ -201,6 +203,13 @@ class ResponseRules(msgspec.Struct):
         return bool(request.admitted_as) and sharing.is_ones_own(
             status, fields, self.identity, ignore_no_store=ignores
         )
+
+
+def _said(status: int, fields: CIMultiDict[str]) -> Facts:
+    """Return what an answer says that is none to a read of a stream."""
+    closed = repair.is_true(fields, CLOSED)
+    again_s = http1.again_s(fields.get("Retry-After"))
+    return Facts(fields.get(NEXT_OFFSET, ""), closed, closed and status == 204, again_s)
 
 
 def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:

@@ -57,7 +57,7 @@ class EdgeFeedSource:
         self._reader = reader
         self._freshness = freshness
         self.reader_keys: ReaderKeys | None = None
-        self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
+        self._rendered: dict[tuple[int, str, int | None, int], tuple[bytes, int]] = {}
         self._reads: SingleFlight[DataEvent] = SingleFlight()
         self.turns = Turns()
 
@@ -73,21 +73,26 @@ class EdgeFeedSource:
         span = stream.since(position)
         return None if span is None else self.data(stream.state.snapshot, read, span)
 
-    def rendered_recent(self, stream: FollowedStream, read: EdgeLongPoll) -> bytes | None:
-        """Return the bytes of `recent`'s response, rendered once for all equal polls."""
+    def rendered_recent(
+        self, stream: FollowedStream, read: EdgeLongPoll
+    ) -> tuple[bytes, int] | None:
+        """Return the bytes of `recent`'s response, and the size of its body.
+
+        They are rendered once for all equal polls.
+        """
         assert isinstance(read.offset, str), "polls name one"
         key = (stream.state.version, read.offset, read.cursor, int(self.shared.clock()))
-        wire = self._rendered.get(key)
-        if wire is None:
+        rendered = self._rendered.get(key)
+        if rendered is None:
             response = self.recent(stream, read, read.offset)
             if response is None:
                 return None
-            _, wire = self.shared.collapsed(response)
+            rendered = self.shared.collapsed(response)[1], len(response.body)
             if len(self._rendered) >= MAX_RENDERED:
                 self._rendered.clear()
-            if len(wire) <= LONGEST_RENDERED:
-                self._rendered[key] = wire
-        return wire
+            if len(rendered[0]) <= LONGEST_RENDERED:
+                self._rendered[key] = rendered
+        return rendered
 
     def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
         """Return 200 with data; a poll whose URL others may send has the lifetime of a tail."""

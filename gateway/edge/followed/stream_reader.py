@@ -12,7 +12,6 @@ from gateway.edge.followed.snapshots import is_coded, snapshot_of
 from gateway.edge.polls.follower import LONGEST_READ, CannotFollow, refuse
 from gateway.edge.polls.reader_requests import DENIALS, ONES_OWN, ReaderRequests
 from gateway.errors import OriginBroken, OriginBusy, StreamGone
-from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins import followed
 from gateway.protocol.streams.offsets import NOW
 
@@ -69,7 +68,7 @@ class StreamReader:
         cached = result.cached
         if is_coded(cached):
             raise OriginBroken("the origin compresses what it was asked to leave as it is")
-        if cached.facts is None and cached.status == 200 and NEXT_OFFSET in cached.fields():
+        if cached.facts is None and cached.status == 200 and cached.said.next_offset:
             raise OriginBroken("the origin's offsets have characters that cannot be passed on")
         return result
 

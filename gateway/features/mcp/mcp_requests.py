@@ -29,11 +29,11 @@ from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.owners import SubscriptionOwner
 from gateway.features.subscriptions.subscription_handlers import handed_on, subscriptions_feature
-from gateway.protocol import cache_headers, http1, responses
+from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import MCP
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.features import Entrance, RouteFeature
 from gateway.stepped import in_task
 from gateway.web.admission import RoutedTarget, admit_control, refuse_banned
@@ -50,10 +50,8 @@ if TYPE_CHECKING:
 
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}"
 _JSON_FIELDS = f"{_FIELDS}Content-Type: application/json\r\n"
-_STREAM_HEAD = (
-    http1.status_line(200) + responses.event_stream("text/plain", private=True).fields.encode()
-)
-ACCEPTED = RouteAnswer(responses.Response(202, _FIELDS), cache_status.BYPASS)
+_STREAM_LINES = responses.event_stream("text/plain", private=True).fields.encode()
+ACCEPTED = RouteAnswer.of(responses.Response(202, _FIELDS), cache_status.BYPASS)
 
 
 NAME = "mcp"
@@ -106,7 +104,7 @@ class EventsOfRoute(RouteFeature):
                 back = await subscriptions.hand_on(handed)
                 if isinstance(back, mail.HandedOnResponse):
                     response = responses.Response(back.status, back.fields, back.body)
-                    return RouteAnswer(response, cache_status.BYPASS)
+                    return RouteAnswer.of(response, cache_status.BYPASS)
         if isinstance(subscriptions, RouteSubscriptions):
             await subscriptions.wait_until_open()
         return await answer_mcp(request, place, self.events, self._shared)
@@ -114,8 +112,8 @@ class EventsOfRoute(RouteFeature):
     async def _answer_elsewhere(self, request: Request, place: RoutedTarget) -> responses.Response:
         """Return the response to a host of MCP that is connected to another gateway."""
         answered = await answer_mcp(request, place, self.events, self._shared)
-        assert isinstance(answered.answer, responses.Response), "streams are not handed on"
-        return answered.answer
+        assert isinstance(answered.body, bytes), "streams are not handed on"
+        return responses.Response(answered.status, answered.lines.decode(), answered.body)
 
 
 async def answer_mcp(
@@ -159,8 +157,8 @@ def _streamed(request: Request, stream: EventStream, shared: Context) -> RouteAn
     except ConnectionResetError:
         stream.release()
         raise
-    streamed = RelayedResponse(200, _STREAM_HEAD, stream, None, True, True)
-    return held_stream(request, shared, RouteAnswer(streamed, cache_status.BYPASS))
+    streamed = RouteAnswer(200, _STREAM_LINES, stream, cache_status.BYPASS, is_relayed=True)
+    return held_stream(request, shared, streamed)
 
 
 async def _response(
@@ -204,4 +202,4 @@ async def _admitted(request: Request, place: RoutedTarget, shared: Context) -> P
 
 def _answer(document: object, status: int) -> RouteAnswer:
     body = msgspec.json.encode(document)
-    return RouteAnswer(responses.Response(status, _JSON_FIELDS, body), cache_status.BYPASS)
+    return RouteAnswer.of(responses.Response(status, _JSON_FIELDS, body), cache_status.BYPASS)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     ConfigurationConflict,
     HeadgateError,
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Stamp, StreamState
     from gateway.streams.active_stream import Watcher
 
-_NEXT_OFFSET = re.compile(rb"^%b: (\S+)\r$" % NEXT_OFFSET.encode(), re.MULTILINE)
 
 # A read restarts the countdown of an answer, which is stored within a minute; only then are those
 # of the streams beside the answer restarted. So these are stored for longer, by twice as much.
@@ -198,7 +195,7 @@ class AnswerStreams:
 
     async def read(self, name: str, offset: str) -> bytes:
         """Return the data after an offset, up to the length of one read. Raises HeadgateError."""
-        return (await self._read(name, offset)).body
+        return (await self._read(name, offset))[0]
 
     async def folded(self, name: str, position: int) -> FoldedPart:
         """Return the data after a position, folded, up to the length of one read.
@@ -215,20 +212,19 @@ class AnswerStreams:
         Each comes with the position at which it ends; there is nothing without an end.
         """
         while end is not None and position < end.tail:
-            chunk = await self._read(name, end.offset_of(position))
-            found = _NEXT_OFFSET.search(chunk.lines)
-            assert found is not None, "each read names the next offset"
-            position = parse_offset(found[1].decode(), NEXT_OFFSET).position
-            yield chunk.body, position
+            body, next_offset = await self._read(name, end.offset_of(position))
+            position = parse_offset(next_offset, NEXT_OFFSET).position
+            yield body, position
 
-    async def _read(self, name: str, offset: str) -> RenderedChunk:
+    async def _read(self, name: str, offset: str) -> tuple[bytes, str]:
+        """Return the data after an offset, and where to read on."""
         read = parse_target(f"{self.path(name)}?offset={offset}")
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         answered = await self.route.reads.read(read, self.full_name(name), None)
         assert isinstance(answered, RouteAnswer), "a catch-up read does not wait"
-        assert isinstance(answered.answer, RenderedChunk), "it has data, and no condition"
-        return answered.answer
+        assert isinstance(answered.body, bytes), "as a log has read it"
+        return answered.body, answered.facts.next_offset
 
 
 def _set(

@@ -38,7 +38,6 @@ from gateway.errors import (
     StreamNotFound,
     Unauthenticated,
 )
-from gateway.protocol.http import cache_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -158,8 +157,8 @@ class OriginGuard(Background, Guard):
 
     @override
     @staticmethod
-    def has_decided(cache: bytes) -> bool:
-        return cache_status.x_cache(cache) != "COLLAPSED"  # it was answered to this reader alone
+    def has_decided(cache_result: str) -> bool:
+        return cache_result != "COLLAPSED"  # it was answered to this reader alone
 
     @override
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:

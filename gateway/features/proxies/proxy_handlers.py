@@ -17,8 +17,8 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.target import split
-from gateway.protocol.responses import CLOSED_LINE, Response, deleted, preflight
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.protocol.responses import Response, deleted, preflight
+from gateway.runtime.answer import RouteAnswer
 from gateway.stepped import in_task
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -76,7 +76,7 @@ class ProxyHandlers:
             case _:
                 allowed = "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, OPTIONS"
                 raise MethodNotAllowed(f"{request.method[:32]} has no meaning here", allowed)
-        return RouteAnswer(answer, cache_status.OTHER_METHOD)
+        return RouteAnswer.of(answer, cache_status.OTHER_METHOD)
 
     # Create
 
@@ -85,7 +85,7 @@ class ProxyHandlers:
         request.end_with_fin()
         answer_request = await self._answer_request(request, route)
         if isinstance(answer_request, Response):
-            return RouteAnswer(answer_request, cache_status.OTHER_METHOD)
+            return RouteAnswer.of(answer_request, cache_status.OTHER_METHOD)
         await in_task()
         answer = await route.answers.answer_to(answer_request)
         request.limit_grace(0.0)
@@ -99,7 +99,7 @@ class ProxyHandlers:
         signed = route.signatures.signed(f"{route.prefix}/{answer.name}")
         location = f"{request_head.base_url(request)}{signed}"
         created = responses.created(location, dict(head.fields)["Content-Type"])
-        return RouteAnswer(created, cache_status.OTHER_METHOD)
+        return RouteAnswer.of(created, cache_status.OTHER_METHOD)
 
     async def _answer_request(
         self, request: Request, route: ProxyRoute
@@ -156,14 +156,14 @@ class ProxyHandlers:
         )
         if read is None:
             return None
-        fields = await route.fields(answer, is_at_end=_is_at_end(read))
+        fields = await route.fields(answer, is_at_end=read.facts.closed)
         return responses.of_stream(read, fields, is_for_any_page=self._shared.lines.any_origin)
 
     async def _head(self, request: Request, route: ProxyRoute, name: str) -> RouteAnswer:
         answer = await route.find(name)
         streams = route.streams
         described = await self._hosted.other(request, streams.route, streams.full_name(name))
-        fields = await route.fields(answer, is_at_end=_is_at_end(described))
+        fields = await route.fields(answer, is_at_end=described.facts.closed)
         return responses.of_stream(described, fields, is_for_any_page=self._shared.lines.any_origin)
 
     @staticmethod
@@ -197,9 +197,3 @@ def _forwarded(headers: MultiMapping[str]) -> CIMultiDict[str]:
         fields["Authorization"] = headers[AUTHORIZATION]
     fields["Accept-Encoding"] = "identity"
     return fields
-
-
-def _is_at_end(answered: RouteAnswer) -> bool:
-    """Return whether a response says that its stream is closed."""
-    answer = answered.answer
-    return not isinstance(answer, RelayedResponse) and CLOSED_LINE in answer.fields

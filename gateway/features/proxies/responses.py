@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway import errors
-from gateway.cache.rendered import RenderedChunk
-from gateway.protocol import cache_headers, http1
+from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.http import cache_status
 from gateway.protocol.responses import RESPONSE_HEADERS, SECURITY, Response
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError
@@ -57,9 +57,10 @@ def error_response(error: HeadgateError, problem: Response) -> Response:
         status = problem.status
     else:
         status, code = _CODES.get(type(error), (problem.status, error.code.upper()))
-    kept = {"www-authenticate", "retry-after", "allow"}
-    lines = [it for it in cache_headers.fields(problem.fields) if it[0].lower() in kept]
-    return refusal(status, code, error.detail, http1.field_lines(lines).decode("latin-1"))
+    lines, again_s = responses.explanation(error), problem.facts.again_s
+    if again_s is not None:
+        lines += responses.again_line(again_s)
+    return refusal(status, code, error.detail, lines)
 
 
 def of_upstream(whole: WholeResponse) -> RouteAnswer:
@@ -69,19 +70,19 @@ def of_upstream(whole: WholeResponse) -> RouteAnswer:
     if status < HTTPStatus.MULTIPLE_CHOICES:
         sentence = "the upstream has sent what was not asked for, such as a compressed response"
         answer = refusal(502, "UPSTREAM_ERROR", sentence, line)
-        return RouteAnswer(answer, cache_status.OTHER_METHOD)
+        return RouteAnswer.of(answer, cache_status.OTHER_METHOD)
     if status < HTTPStatus.BAD_REQUEST:
         sentence = "the upstream answers with a redirect, which is not followed"
         answer = refusal(400, "REDIRECT_NOT_ALLOWED", sentence, line)
-        return RouteAnswer(answer, cache_status.OTHER_METHOD)
+        return RouteAnswer.of(answer, cache_status.OTHER_METHOD)
     content_type = dict(whole.head.fields)["Content-Type"]
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {content_type}\r\n"
         f"{CONTENT_TYPE}: {content_type}\r\n{line}"
     )
-    head = http1.status_line(502) + fields.encode("latin-1")
-    relayed = RelayedResponse(502, head, whole.body, len(whole.body), True, True)
-    return RouteAnswer(relayed, cache_status.OTHER_METHOD)
+    lines, length = fields.encode("latin-1"), len(whole.body)
+    use = cache_status.OTHER_METHOD
+    return RouteAnswer(502, lines, whole.body, use, is_relayed=True, length=length)
 
 
 def created(location: str, content_type: str) -> Response:
@@ -95,12 +96,12 @@ def created(location: str, content_type: str) -> Response:
 
 def of_stream(answered: RouteAnswer, lines: str, *, is_for_any_page: bool) -> RouteAnswer:
     """Return a stream's response with further lines, for its reader alone."""
-    answer = answered.answer
-    if isinstance(answer, RelayedResponse):
+    if answered.is_relayed:
         return answered
-    status = 200 if isinstance(answer, RenderedChunk) else answer.status
-    kept = [it for it in cache_headers.fields(answer.fields) if it[0].lower() not in _NOT_PASSED_ON]
-    fields = http1.field_lines(kept).decode("latin-1") + cache_headers.PRIVATE_NO_STORE + lines
-    if is_for_any_page:
-        fields += _ANY_PAGE
-    return RouteAnswer(Response(status, fields, answer.body), answered.cache)
+    named = cache_headers.fields(answered.lines.decode())
+    kept = [it for it in named if it[0].lower() not in _NOT_PASSED_ON]
+    fields = http1.field_lines(kept) + f"{cache_headers.PRIVATE_NO_STORE}{lines}".encode()
+    if not is_for_any_page:
+        return replace(answered, lines=fields)
+    facts = replace(answered.facts, has_cors=True)
+    return replace(answered, lines=fields + _ANY_PAGE.encode(), facts=facts)

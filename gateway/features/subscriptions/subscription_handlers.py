@@ -245,4 +245,4 @@ async def handed_on(
 
 async def _answered(response: Coroutine[Any, Any, Response]) -> RouteAnswer:
     await in_task()
-    return RouteAnswer(await with_refusals(response), cache_status.BYPASS)
+    return RouteAnswer.of(await with_refusals(response), cache_status.BYPASS)

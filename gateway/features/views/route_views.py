@@ -117,7 +117,7 @@ class RouteViews(RouteFeature):
         if has_everything and read.view.name != TEXT and live.start == state.tail:
             # A 204 stops a browser's reconnects.
             ended = responses.poll_ended(state, read, route.freshness, now)
-            return RouteAnswer(ended, cache_status.BYPASS)
+            return RouteAnswer.of(ended, cache_status.BYPASS)
         body = await self._body(state, read.view, live.start)
         if body is None:
             return None
@@ -125,8 +125,9 @@ class RouteViews(RouteFeature):
         tag = request.headers.get("If-None-Match")
         etag = view_responses.view_tag(read.view.name, state, live.start)
         if tag is not None and cache_headers.matches(tag, etag):
-            response = responses.Response(304, response.fields)
-        return RouteAnswer(response, cache_status.MISS)
+            facts = replace(response.facts, is_end=False)
+            response = responses.Response(304, response.fields, facts=facts)
+        return RouteAnswer.of(response, cache_status.MISS)
 
     # Live
 

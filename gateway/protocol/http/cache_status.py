@@ -4,32 +4,36 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import msgspec
+
 NAME = "Headgate"
 # Ours on every answer that has them, whatever an origin said.
 OF_THE_ANSWER = ("Age", "X-Cache", "X-Cache-Hits", "X-Request-Id")
 
 
-def lines(x_cache: str, parameters: str, *, age: int = 0, hits: int = 0) -> bytes:
-    """Return the header lines of a response that is not an ordinary hit."""
-    return (
-        f"Age: {age}\r\nX-Cache: {x_cache}\r\nX-Cache-Hits: {hits}\r\n"
+class CacheUse(msgspec.Struct, frozen=True, gc=False):
+    """The cache's part in a response: its result, as X-Cache has it, and its header lines."""
+
+    result: str
+    lines: bytes
+
+
+def cache_use(result: str, parameters: str, *, age: int = 0, hits: int = 0) -> CacheUse:
+    """Return the cache's part in a response that is not an ordinary hit."""
+    lines = (
+        f"Age: {age}\r\nX-Cache: {result}\r\nX-Cache-Hits: {hits}\r\n"
         f"Cache-Status: {NAME}; {parameters}\r\n"
-    ).encode()
+    )
+    return CacheUse(result, lines.encode())
 
 
 @lru_cache(maxsize=1024)  # most are new, or a few seconds old; 0.4 MB
-def forwarded(status: int, age: int, *, is_stale: bool, shared: bool, stored: bool) -> bytes:
-    """Return the lines of a response that needed the origin; 304 confirms a copy."""
+def forwarded(status: int, age: int, *, is_stale: bool, shared: bool, stored: bool) -> CacheUse:
+    """Return the cache's part in a response that needed the origin; 304 confirms a copy."""
     name = "COLLAPSED" if shared else "REVALIDATED" if status == 304 else "MISS"
     reason = "stale" if is_stale else "uri-miss"
     ways = f"{'; collapsed' if shared else ''}{'; stored' if stored else ''}"
-    return lines(name, f"fwd={reason}; fwd-status={status}{ways}", age=age)
-
-
-@lru_cache(maxsize=1024)  # of most answers they are the same, or were a second ago
-def x_cache(lines: bytes) -> str:
-    """Return the value of X-Cache in Headgate's own lines."""
-    return lines.partition(b"X-Cache: ")[2].partition(b"\r\n")[0].decode()
+    return cache_use(name, f"fwd={reason}; fwd-status={status}{ways}", age=age)
 
 
 def hit(hits: int) -> bytes:
@@ -48,8 +52,9 @@ def fresh_hit(age: int, ttl: int) -> tuple[bytes, bytes]:
     )
 
 
-MISS = lines("MISS", "fwd=uri-miss")
-COLLAPSED = lines("COLLAPSED", "fwd=uri-miss; collapsed")
-FAILED = lines("MISS", "fwd=miss")  # it was forwarded, and nothing came back
-BYPASS = lines("BYPASS", "fwd=bypass")
-OTHER_METHOD = lines("BYPASS", "fwd=method")
+MISS = cache_use("MISS", "fwd=uri-miss")
+COLLAPSED = cache_use("COLLAPSED", "fwd=uri-miss; collapsed")
+FAILED = cache_use("MISS", "fwd=miss")  # it was forwarded, and nothing came back
+BYPASS = cache_use("BYPASS", "fwd=bypass")
+OTHER_METHOD = cache_use("BYPASS", "fwd=method")
+UNUSED = CacheUse("none", b"")  # of a request that was not answered

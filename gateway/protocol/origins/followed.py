@@ -133,8 +133,10 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
         _lifetime(snapshot, read, now, freshness, closed=closed), snapshot.place, freshness
     )
     lines = f"{snapshot.cors}{lifetime}"
-    end = ResponseEnd(span.end, at_tail, closed, f"{snapshot.place}:{span.start}")
-    return read_data(lines, snapshot.content_type, tag, end_fields(end, read, now), span.body)
+    is_empty = repair.is_nothing(snapshot.content_type, span.body)
+    end = ResponseEnd(span.end, at_tail, closed, f"{snapshot.place}:{span.start}", is_empty)
+    facts, fields = end.facts(has_cors=bool(snapshot.cors)), end_fields(end, read, now)
+    return read_data(lines, snapshot.content_type, tag, fields, span.body, facts)
 
 
 def moves_on(read: LongPoll, now: float) -> bool:
@@ -178,7 +180,8 @@ def poll_ended(
     if not snapshot.private:
         lifetime = cache_headers.poll_timeout(freshness, closed=closed)
     end = ResponseEnd(offset, at_tail, closed, f"{snapshot.place}:{offset}")
-    return Response(204, f"{SECURITY}{snapshot.cors}{lifetime}{end_fields(end, read, now)}")
+    fields = f"{SECURITY}{snapshot.cors}{lifetime}{end_fields(end, read, now)}"
+    return Response(204, fields, facts=end.facts(has_cors=bool(snapshot.cors)))
 
 
 def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
@@ -191,4 +194,5 @@ def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -
         snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}"
     )
     fields = end_fields(end, read, now)
-    return read_data(f"{snapshot.cors}{lifetime}", snapshot.content_type, tag, fields, None)
+    facts, lines = end.facts(has_cors=bool(snapshot.cors)), f"{snapshot.cors}{lifetime}"
+    return read_data(lines, snapshot.content_type, tag, fields, None, facts)

@@ -93,7 +93,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             common = lines.shared_at(shared.clock()) + own.id_line
         else:
             common = lines.own(request_id=own.id, origin=origin, connection=None)
-        status = self.answer(outcome, common + cache_status.OTHER_METHOD)
+        status = self.answer(outcome, common + cache_status.OTHER_METHOD.lines)
         traffic, principal, size = plan.route.traffic, plan.principal, len(self.known.body)
         traffic.request_bytes += size
         if plan.route.access.guard is not None:
@@ -131,7 +131,7 @@ def _log(ask: Ask, status: int, shared: Context) -> None:
         status,
         0,
         perf_counter() - ask.came,
-        cache_status.x_cache(cache_status.OTHER_METHOD) or "none",
+        cache_status.OTHER_METHOD.result,
         plan.route.prefix,
         "answered",
         None if principal is None else principal.name,

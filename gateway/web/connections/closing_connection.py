@@ -89,7 +89,7 @@ class ClosingConnection(BaseProtocol):
         sent = shared.refusal(refusal, connection="close", request_id=request_id, to_head=to_head)
         transport.write(sent)
         if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
-            exchange.cache_lines = cache_status.BYPASS
+            exchange.cache = cache_status.BYPASS
             size = 0 if to_head else len(refusal.body)
             exchange.answered(shared.log, refusal.status, size, "answered")
             client = peer_of(transport)

@@ -222,7 +222,7 @@ class Connection(BoundedConnection):
             if isinstance(outcome, HeadgateError):
                 reply = handlers.refuse(request, outcome)
             else:
-                answered = RouteAnswer(ask.response(outcome), cache_status.OTHER_METHOD)
+                answered = RouteAnswer.of(ask.response(outcome), cache_status.OTHER_METHOD)
                 reply = handlers.answer(request, answered)
             if isinstance(reply, WireResponse) and self.transport is not None:
                 wire = reply.take()

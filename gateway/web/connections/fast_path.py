@@ -55,8 +55,6 @@ REMEMBERED_BYTES = 1024  # the longest head that is remembered; browsers send ab
 # A JWT needs more. A digest of 16 bytes stands for such a head.
 REMEMBERED_WITH_TOKEN = 4096
 UNMEASURED = 15  # of 16 cached answers: reading the clock costs as much as five counters
-_ABSENT = b"HTTP/1.1 404 "
-_UNCHANGED = b"HTTP/1.1 304 "
 
 
 class FastConnection(ParkableConnection, Protocol):
@@ -246,7 +244,7 @@ class FastPath:
         answer = self.cached_response(get, client, own)
         if answer is None:
             return False
-        head, body, _ = answer
+        _, head, body, _ = answer
         if len(body) <= JOINED_BYTES:
             client.write(head + body)
         else:
@@ -264,19 +262,19 @@ class FastPath:
         now = self._shared.clock()
         for lookup in self._lookups:
             answer = lookup(self._shared, get, own, now)
-            if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
-                head, body, hits = answer
+            if answer is not None and not (get.conceals and answer[0] == 404):
+                status, _, body, hits = answer
                 size = len(body)
                 self.answered += 1
                 hits.count += 1
                 hits.bytes += size
-                if own.tag is not None and head.startswith(_UNCHANGED):
+                if status == 304:
                     hits.unchanged += 1
                 if get.principal is not None:
                     get.principal.use.count(size)
                 if self._spans is not None:
                     transport = None if client is None else client.transport
-                    self._spans.cached(get, transport, _status(head), now)
+                    self._spans.cached(get, transport, status, now)
                 if began:
                     hits.measured(perf_counter() - began)
                     if self._shared.log.enabled:
@@ -296,8 +294,8 @@ class FastPath:
         shared, principal, target = self._shared, get.principal, get.target
         outcome = Outcome(
             own.id or shared.lines.new_request_id(),
-            _status(answer[0]),
-            len(answer[1]),
+            answer[0],
+            len(answer[2]),
             perf_counter() - began,
             "HIT",
             self._routes.place(target.partition("?")[0]).route.prefix,
@@ -353,8 +351,3 @@ def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
     """Return whether an operator has banned the client, so that a handler has to refuse it."""
     account = account_of(get.principal)
     return bans.refusal(account, client.transport, get.headers) is not None
-
-
-def _status(head: bytes) -> int:
-    """Return the status of an answer from its head."""
-    return int(head[9:12])

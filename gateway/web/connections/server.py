@@ -69,7 +69,7 @@ class ConnectionServer:
             return None
         get, own = known
         answer = self.fast.cached_response(get, own=own)
-        return None if answer is None else answer[:2]
+        return None if answer is None else answer[1:3]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
         """Return the protocol of a new connection."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.edge.multi_append import offers
 from gateway.errors import OF_THE_ORIGIN, OriginBroken, OriginTimeout
 from gateway.later import Later
 from gateway.origin.raw_way import RawWay
-from gateway.protocol import http1
 from gateway.protocol.http.forwarding import check_loop
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.requests import is_closing
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
 from gateway.stepped import Step
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.origin.response import OriginAnswer
     from gateway.origin.whole_answer import AnyAnswer, PendingRequest, WholeAnswer
     from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.handlers.forwarding import ForwardingEffects
     from gateway.web.requests.request import Request
@@ -57,13 +57,12 @@ _TAIL = NEXT_OFFSET.lower()
 class Pattern(NamedTuple):
     """The cached response and effects of answers to appends that differ only in values.
 
-    `head` is a format for the values of the fields in `slots`.
+    `lines` is a format for the values of the fields in `slots`.
     """
 
-    head: str
+    lines: str
     slots: tuple[str, ...]
-    like: RelayedResponse
-    cache: bytes
+    like: RouteAnswer
     closes: bool
     offers_multi: bool | None
     is_repeat: bool  # a duplicate append, whose answer may lack the tail
@@ -71,10 +70,8 @@ class Pattern(NamedTuple):
     def fill(self, answer: WholeAnswer) -> RouteAnswer:
         """Return the response for an answer of this pattern."""
         values = tuple(map(answer.volatile.__getitem__, self.slots))
-        head = (self.head % values).encode("utf-8", "surrogateescape")
-        like, body = self.like, answer.body
-        relayed = RelayedResponse(like.status, head, body, len(body), like.own_date, like.own_cors)
-        return RouteAnswer(relayed, self.cache)
+        lines = (self.lines % values).encode("utf-8", "surrogateescape")
+        return replace(self.like, lines=lines, body=answer.body, length=len(answer.body))
 
 
 class ForwardedAppend(Later["RouteAnswer"]):
@@ -245,22 +242,19 @@ def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: WholeAnswer) ->
     status = answer.status
     if not (200 <= status < 400 and _NAMING.isdisjoint(answer.volatile)) or status == 304:
         return None
-    answered = relayed(passed, answer, fields_to_client(passed, route, answer, {}))
-    known, cache = answered
-    assert isinstance(known, RelayedResponse), "as a request that is passed on is answered"
-    status_line, _, lines = known.head.partition(b"\r\n")
-    head, slots = [status_line.decode()], []
-    for name, value in http1.parse_field_lines(lines):
+    fields = fields_to_client(passed, route, answer, {})
+    like = relayed(passed, answer, fields)
+    lines, slots = [], []
+    for name, value in fields.items():
         if name.lower() in answer.volatile:
             slots.append(name.lower())
-            head.append(f"{_escaped(name)}: %s")
+            lines.append(f"{_escaped(name)}: %s\r\n")
         else:
-            head.append(_escaped(f"{name}: {value}"))
+            lines.append(_escaped(f"{name}: {value}\r\n"))
     return Pattern(
-        head="\r\n".join([*head, ""]),
+        lines="".join(lines),
         slots=tuple(slots),
-        like=known._replace(head=b"", body=b""),
-        cache=cache,
+        like=replace(like, lines=b"", body=b""),
         closes=is_closing(answer.headers),
         offers_multi=offers(answer.headers) if status < 300 else None,
         is_repeat=status == 204 and "Producer-Seq" in answer.headers,

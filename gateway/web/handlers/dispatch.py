@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
     OF_THE_ORIGIN,
     HeadgateError,
@@ -17,8 +16,7 @@ from gateway.protocol import responses
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import check_whole
 from gateway.protocol.http.target import split
-from gateway.protocol.responses import Response
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.runtime.route import PageFields
 from gateway.stepped import outcome_of
@@ -50,6 +48,8 @@ if TYPE_CHECKING:
 
     from gateway.access.credentials import RequestCredential
     from gateway.later import Later
+    from gateway.protocol.http.cache_status import CacheUse
+    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
@@ -171,28 +171,27 @@ class Handlers:
         assert exchange is not None, "`handle` has made it"
         if exchange.conceals:
             answered = conceal(answered, self._shared)
-        status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
+        status = answered.status
         if exchange.resume_kind != NOWHERE:
-            accounting.note_answer(exchange, answered.answer, status)
+            accounting.note_answer(exchange, answered)
         request_id = exchange.client_request_id
         if status >= 400:
             request_id = exchange.request_id
-            self._note_refusal(request, exchange, status, answered)
-        cache_lines = answered.cache
+            self._note_refusal(request, exchange, answered)
+        cache = answered.cache
         if status in event_sources.PASSING and event_sources.is_event_source(request):
-            answered, status = event_sources.retry_stream(answered, status), 200
-        response = self._response(request, answered, status, request_id, abandon=abandon)
-        exchange.sent, exchange.cache_lines = response, cache_lines
+            answered = event_sources.retry_stream(answered, status)
+        response = self._response(request, answered, request_id, abandon=abandon)
+        exchange.sent, exchange.cache = response, cache
         return response
 
-    def _note_refusal(
-        self, request: Request, exchange: Exchange, status: int, answered: RouteAnswer
-    ) -> None:
+    def _note_refusal(self, request: Request, exchange: Exchange, answered: RouteAnswer) -> None:
         """Note a response with 4xx or 5xx for the console, with the sentence that is sent."""
-        answer, shared = answered.answer, self._shared
+        shared = self._shared
         client = shared.quotas.client_address(request.transport, request.headers)
-        body = answer.body if isinstance(answer, Response) else b""
-        shared.refusals.note(exchange.request_id, exchange.route, status, body, client)
+        body = b"" if answered.is_relayed else answered.body
+        assert isinstance(body, bytes), "only a relayed body still comes"
+        shared.refusals.note(exchange.request_id, exchange.route, answered.status, body, client)
 
     def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
         exchange = exchange_of(request)
@@ -200,14 +199,14 @@ class Handlers:
             if isinstance(error, accounting.NOT_LOOKED_UP):
                 exchange.is_looked_up = False
             problem = self._error_response(exchange.route, error)
-            return RouteAnswer(problem, _cache_lines(request, error))
+            return RouteAnswer.of(problem, _cache_use(request, error))
         if isinstance(error, RequestPayloadError):
             bad = request_head.bad_body(error)
-            return RouteAnswer(self._shared.problem(bad), cache_status.BYPASS)
+            return RouteAnswer.of(self._shared.problem(bad), cache_status.BYPASS)
         # A bug: the client gets a 500, and the log the traceback.
         request_id, method = exchange.request_id, request.method
         log.error("request.failed", exc_info=error, request_id=request_id, method=method)
-        return RouteAnswer(responses.internal_error(request_id), cache_status.BYPASS)
+        return RouteAnswer.of(responses.internal_error(request_id), cache_status.BYPASS)
 
     def _error_response(self, prefix: str, error: HeadgateError) -> Response:
         """Return the response for an error, as the route with this prefix has it."""
@@ -230,7 +229,7 @@ class Handlers:
         is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_PATH
         if is_path and request.method != "OPTIONS":
             if raw == HEALTH_PATH:
-                return RouteAnswer(health(request.method), cache_status.BYPASS)
+                return RouteAnswer.of(health(request.method), cache_status.BYPASS)
             place = self._routes.place(raw)
             if not mark:
                 return place
@@ -241,7 +240,7 @@ class Handlers:
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
-            return RouteAnswer(self._preflight(request, target), cache_status.OTHER_METHOD)
+            return RouteAnswer.of(self._preflight(request, target), cache_status.OTHER_METHOD)
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
@@ -262,58 +261,53 @@ class Handlers:
         routes = self._routes
         places = Places(base_url, routes.prefixes, routes.prefixes_passed_on, routes.entrances())
         page = front_page(request.method, places, accept)
-        return RouteAnswer(page, cache_status.BYPASS)
+        return RouteAnswer.of(page, cache_status.BYPASS)
 
     def _response(
         self,
         request: Request,
         answered: RouteAnswer,
-        status: int,
         request_id: str | None,
         *,
         abandon: bool,
     ) -> WireResponse:
-        answer = answered.answer
         ends = request.is_last or (self._shared.closing and not request.is_followed)
         keep_alive = not (abandon or ends)
-        has_date = names_pages = False
-        if isinstance(answer, RelayedResponse):
-            has_date, names_pages = not answer.own_date, not answer.own_cors
-            if _ends_with_connection(request, answer):
-                keep_alive = False
-        elif isinstance(answer, Response):
-            names_pages = answer.names_pages
-        connection = None if keep_alive else "close"
-        if keep_alive and request.version.minor == 0:
+        connection = None
+        if request.version.minor == 0:
+            keep_alive = keep_alive and not _ends_with_connection(request, answered)
             connection = "keep-alive"
+        if not keep_alive:
+            connection = "close"
         common = self._lines.own(
             request_id=request_id,
             origin=request.fields.origin,
             connection=connection,
-            date=not has_date,
-            cors=not names_pages,
+            date=not answered.has_date,
+            cors=not answered.facts.has_cors,
         )
-        head, body = render(request, answered, status, common)
+        head, body = render(request, answered, common)
+        status = answered.status
         if isinstance(body, bytes):
             return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
-        assert isinstance(answer, RelayedResponse), "nothing else comes in parts"
         return StreamedResponse(
             status,
             head,
             body,
             timeout_s=self._shared.timeouts.body,
-            chunked=answer.length is None and request.version.minor > 0,
+            chunked=answered.length is None and request.version.minor > 0,
             keep_alive=keep_alive,
             abandon=abandon,
         )
 
 
-def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
+def _cache_use(request: Request, refusal: HeadgateError) -> CacheUse:
     if not isinstance(refusal, OF_THE_ORIGIN):
         return cache_status.BYPASS
     return cache_status.FAILED if request.method == "GET" else cache_status.OTHER_METHOD
 
 
-def _ends_with_connection(request: Request, answer: RelayedResponse) -> bool:
+def _ends_with_connection(request: Request, answered: RouteAnswer) -> bool:
     """Return whether the connection's end marks the body's end, for an HTTP/1.0 client."""
-    return request.version.minor == 0 and answer.length is None and request.method != "HEAD"
+    has_length = answered.length is not None or not answered.is_relayed
+    return not has_length and request.method != "HEAD"

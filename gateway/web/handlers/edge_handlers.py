@@ -149,9 +149,9 @@ class EdgeHandlers:
             case Pass():
                 return await self._pass_on(request, route, read)
             case ServeTail(snapshot):
-                return RouteAnswer(source.empty(snapshot, read), cache_status.COLLAPSED)
+                return RouteAnswer.of(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
-                return RouteAnswer(source.data(snapshot, read, span), cache_status.COLLAPSED)
+                return RouteAnswer.of(source.data(snapshot, read, span), cache_status.COLLAPSED)
             case _:
                 held = request.resources
                 result = await route.cache.carry_out(decided, cache_request, now, held)
@@ -199,7 +199,7 @@ class EdgeHandlers:
                         break
                     news = feeds.source.recent(stream, read, position)
                     if news is not None:
-                        return RouteAnswer(news, cache_status.COLLAPSED)
+                        return RouteAnswer.of(news, cache_status.COLLAPSED)
                 result = await feeds.reader.catch_up(plain, position)
                 plain = feeds.apart.keyed_after(plain, result)
                 if result.cached.facts is None:
@@ -207,7 +207,7 @@ class EdgeHandlers:
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
                 there = feeds.poll_response(plain, read, snapshot, result, position, client)
                 if there is not None:
-                    return RouteAnswer(there, result.cache)
+                    return RouteAnswer.of(there, result.cache)
                 live_responses.check_open(self._shared)
                 has_tail = position != snapshot.tail
                 position = snapshot.tail
@@ -221,7 +221,7 @@ class EdgeHandlers:
                 return await live_responses.poll(request, join, read, position)
         exchange_of(request).ended = "timeout"
         ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
-        return RouteAnswer(ended, cache_status.COLLAPSED)
+        return RouteAnswer.of(ended, cache_status.COLLAPSED)
 
     async def _events(
         self,
@@ -270,7 +270,7 @@ class EdgeHandlers:
             if read.last_event_id and facts.is_empty and snapshot.closed:
                 # The reader has received the end already; a 204 stops a browser's reconnects.
                 ended = feeds.source.no_content(snapshot, plain.read, snapshot.tail)
-                return RouteAnswer(ended, result.cache)
+                return RouteAnswer.of(ended, result.cache)
             stream = feeds.table.verified(
                 plain.stream_key, snapshot, ends=facts.up_to_date or facts.is_empty
             )

@@ -9,7 +9,8 @@ from gateway.cache.rules import conditional
 from gateway.cache.rules.cached_response import fields_of
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.protocol.facts import Facts
+from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
@@ -28,32 +29,47 @@ def present(
     """
     cached, source = result.cached, result.source
     is_new, known = result.number != BEFORE_ALL, result.tail_is_known
-    status, head = cached.status, cached.head_for(recipient, known=known, is_new=is_new)
+    status, lines = cached.status, cached.lines_for(recipient, known=known, is_new=is_new)
     body = cached.body if source is None else source
     length = len(cached.body) if source is None else cached.length
     if status == 200 and not conditional.wants_all(request.headers):
-        fields = fields_of(head)
+        fields = fields_of(lines)
         if conditional.not_modified(request.headers, 200, fields):
             status, body, length = 304, source or b"", None
-            head = http1.status_line(304) + head.partition(b"\r\n")[2]
         elif source is None and cached.may_be_cut and request.method == "GET":
             try:
-                status, head, body = _part(request, cached, head) or (200, head, cached.body)
+                status, lines, body = _part(request, cached, lines) or (200, lines, cached.body)
             except RangeNotSatisfiable as refusal:
-                return RouteAnswer(shared.problem(refusal), result.cache)
+                return RouteAnswer.of(shared.problem(refusal), result.cache)
             length = len(body)
-    relayed = RelayedResponse(status, head, body, length, cached.own_date, cached.own_cors)
-    return RouteAnswer(relayed, result.cache)
+    read, said, has_cors = cached.facts, cached.said, not cached.own_cors
+    if read is None:
+        facts = Facts(said.next_offset, said.closed, said.is_end, said.again_s, has_cors)
+    else:
+        is_end = read.closed and read.is_empty and status != 304
+        facts = Facts(read.next_offset, read.closed, is_end, has_cors=has_cors)
+    return RouteAnswer(
+        status,
+        lines,
+        body,
+        result.cache,
+        facts,
+        is_relayed=True,
+        has_date=not cached.own_date,
+        length=length,
+    )
 
 
-def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, bytes, bytes] | None:
-    """Return status, head and body for the requested byte range, or None without one.
+def _part(
+    request: Request, cached: CachedResponse, lines: bytes
+) -> tuple[int, bytes, bytes] | None:
+    """Return status, lines and body for the requested byte range, or None without one.
 
     Raises RangeNotSatisfiable.
     """
     size = len(cached.body)
-    requested = conditional.byte_range(request.headers, fields_of(head), size)
+    requested = conditional.byte_range(request.headers, fields_of(lines), size)
     if requested is None:
         return None
     begin, end = requested
-    return 206, http1.partial_content(head, begin, end, size), cached.body[begin:end]
+    return 206, http1.range_line(begin, end, size) + lines, cached.body[begin:end]

@@ -6,11 +6,10 @@ import random
 import re
 from typing import TYPE_CHECKING
 
-from gateway.cache.rendered import RenderedChunk
 from gateway.protocol.bodies.content import EVENTS_TYPE
 from gateway.protocol.responses import event_stream_later
 from gateway.protocol.views import AS_EVENTS
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.web.requests.request import Request
@@ -22,7 +21,6 @@ USUAL_WAIT_S = 2
 SPREAD_MS = 1000
 
 _FOLLOWS = re.compile(rf"[?&](?:live=sse|view=(?:{'|'.join(AS_EVENTS)}))(?:&|$)")
-_AGAIN = re.compile(r"^Retry-After: *([0-9]{1,6})\r?$", re.IGNORECASE | re.MULTILINE)
 
 
 def is_event_source(request: Request) -> bool:
@@ -39,16 +37,10 @@ def is_event_source(request: Request) -> bool:
 
 def retry_stream(refused: RouteAnswer, status: int) -> RouteAnswer:
     """Return an event stream that only says when to reconnect, instead of a refusal."""
-    answer = refused.answer
-    assert not isinstance(answer, RenderedChunk), "it is no refusal"
-    if isinstance(answer, RelayedResponse):
-        fields = answer.head.decode("latin-1")
-        if not isinstance(answer.body, bytes):
-            answer.body.release()
-    else:
-        fields = answer.fields
-    again = _AGAIN.search(fields)
-    wait_s = min(int(again[1]), MOST_WAIT_S) if again else USUAL_WAIT_S
+    if not isinstance(refused.body, bytes):
+        refused.body.release()
+    again_s = refused.facts.again_s
+    wait_s = USUAL_WAIT_S if again_s is None else min(again_s, MOST_WAIT_S)
     # No sooner than Retry-After says, and a herd of readers does not come back as one.
     wait_ms = wait_s * 1000 + random.randrange(SPREAD_MS)  # noqa: S311 - not a secret
-    return RouteAnswer(event_stream_later(status, wait_ms), refused.cache)
+    return RouteAnswer.of(event_stream_later(status, wait_ms), refused.cache)

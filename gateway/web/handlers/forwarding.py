@@ -18,15 +18,16 @@ from gateway.cache.rules.private_fields import make_private
 from gateway.errors import BadRequest
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import http1
+from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status, forwarding
 from gateway.protocol.http.forwarding import RequestSender
-from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET, READER_KEY
+from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, NEXT_OFFSET, READER_KEY
 from gateway.protocol.http.paths import canonical_path
 from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
 from gateway.web.requests import request_head
@@ -206,18 +207,29 @@ def relayed(passed: ForwardedRequest, answer: AnyAnswer, fields: CIMultiDict[str
     age = int(age_of(fields))
     for name in cache_status.OF_THE_ANSWER:
         fields.popall(name, None)
-    head = http1.status_line(answer.status) + http1.field_lines(fields.items())
+    status, closed = answer.status, repair.is_true(fields, CLOSED)
     why = "bypass" if passed.method == "GET" else "method"
-    cache = cache_status.lines("BYPASS", f"fwd={why}; fwd-status={answer.status}", age=age)
-    relayed = RelayedResponse(
-        answer.status,
-        head,
+    cache = cache_status.cache_use("BYPASS", f"fwd={why}; fwd-status={status}", age=age)
+    length = http1.content_length(answer.headers.get("Content-Length"))
+    is_end: bool | None = closed and status != 304
+    if is_end and status != 204 and (length is None or length > repair.EMPTY_BYTES):
+        is_end = None if length is None else False
+    return RouteAnswer(
+        status,
+        http1.field_lines(fields.items()),
         answer.body if isinstance(answer, WholeAnswer) else answer,
-        http1.content_length(answer.headers.get("Content-Length")),
-        "Date" not in fields,
-        "Access-Control-Allow-Origin" not in fields,
+        cache,
+        Facts(
+            fields.get(NEXT_OFFSET, ""),
+            closed,
+            is_end,
+            http1.again_s(fields.get("Retry-After")),
+            "Access-Control-Allow-Origin" in fields,
+        ),
+        is_relayed=True,
+        has_date="Date" in fields,
+        length=length,
     )
-    return RouteAnswer(relayed, cache)
 
 
 def _write(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> Write:

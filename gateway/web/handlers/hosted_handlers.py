@@ -67,7 +67,7 @@ class HostedHandlers:
     async def other(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
         """Return the answer to a request that neither reads nor appends."""
         response = await self._carried_out(request, route, name)
-        return RouteAnswer(response, cache_status.OTHER_METHOD)
+        return RouteAnswer.of(response, cache_status.OTHER_METHOD)
 
     async def _carried_out(self, request: Request, route: HostedRoute, name: str) -> Response:
         match request.method:
@@ -115,7 +115,7 @@ class HostedHandlers:
             # The reader has received the end already; a 204 stops a browser's reconnects.
             read = renewed(route.access.reader_keys, read)
             ended = responses.poll_ended(state, read, route.freshness, route.clock())
-            return RouteAnswer(ended, cache_status.BYPASS)
+            return RouteAnswer.of(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "a catch-up read is answered above"
         live = await route.feeds.prepare(answer, read.view)
         live_responses.check_open(self._shared)
@@ -217,7 +217,7 @@ def _set_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | Headgate
         answered.set_exception(outcome)
         return
     try:
-        answer = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
+        answer = RouteAnswer.of(responses.appended(outcome), cache_status.OTHER_METHOD)
     except Exception as error:  # noqa: BLE001 - its client gets it
         answered.set_exception(error)
     else:

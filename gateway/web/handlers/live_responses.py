@@ -68,7 +68,7 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> R
         tracing.waits()
         response = await waiter.answered
         exchange.note_wait(waiter.ended)
-        return RouteAnswer(response, cache_status.COLLAPSED)
+        return RouteAnswer.of(response, cache_status.COLLAPSED)
     finally:
         ended: Ended = "client" if request.transport is None else "timeout"
         if not waiter.has_left and not feed.remove(waiter, ended):
@@ -114,9 +114,9 @@ def stream_events(
         origin=request.headers.get("Origin"),
         # Requests that the client sent ahead are lost: the connection ends with this response.
         connection="close" if connection.has_more else None,
-        cors=not head.names_pages,
+        cors=not head.facts.has_cors,
     )
-    wire = http1.stream_head(head, common + cache_status.COLLAPSED, chunked=chunked)
+    wire = http1.stream_head(head, common + cache_status.COLLAPSED.lines, chunked=chunked)
     cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
     client = client_of(request)
     feed = join()

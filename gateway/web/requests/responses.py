@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gateway.cache.rendered import RenderedChunk
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
-from gateway.protocol.responses import Response
 from gateway.runtime.answer import PushingSource
 from gateway.stepped import in_task
 
@@ -35,31 +33,33 @@ JOINED_BYTES = 32 * 1024
 
 
 def render(
-    request: Request, answered: RouteAnswer, status: int, common: bytes
+    request: Request, answered: RouteAnswer, common: bytes
 ) -> tuple[tuple[bytes, ...], bytes | BodySource]:
     """Return the head of a response in parts, and its body.
 
     `common` has the header lines of every response of this server.
     """
-    answer, cache = answered
-    if isinstance(answer, RenderedChunk):
-        return (http1.OK, common, cache, answer.lines), answer.body
-    is_head = request.method == "HEAD"
-    if isinstance(answer, Response):
-        lines = http1.lines_for_head(answer) if is_head else http1.own_lines(answer)
-        head = http1.status_line(status), common, cache, lines
-        return head, b"" if is_head else answer.body
-    body, length = answer.body, answer.length
-    has_body = not is_head and http1.has_body(status)
+    status, body, cache = answered.status, answered.body, answered.cache.lines
+    has_body = request.method != "HEAD" and status not in http1.BODYLESS
     if not (has_body or isinstance(body, bytes)):
         body.release()  # now: the client may be slow to receive the head
-    if length is not None and status != 204:
+    # Of an own response to HEAD the length would have to be a GET's.
+    if answered.is_relayed:
+        length = None if status == 204 else answered.length
+    else:
+        length = len(body) if has_body and isinstance(body, bytes) else None
+    if length is not None:
         framing = b"Content-Length: %d\r\n\r\n" % length
     elif has_body and request.version.minor > 0:
         framing = b"Transfer-Encoding: chunked\r\n\r\n"
     else:
         framing = b"\r\n"
-    return (answer.head, common, cache, framing), body if has_body else b""
+    line = http1.STATUS_LINES.get(status) or http1.status_line(status)
+    if answered.is_relayed:
+        head = line, answered.lines, common, cache, framing
+    else:
+        head = line, common, cache, answered.lines, framing
+    return head, body if has_body else b""
 
 
 class WritableReply(Protocol):

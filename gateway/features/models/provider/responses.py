@@ -11,10 +11,11 @@ from gateway.errors import AnswerTooLong
 from gateway.features.models.provider.client import ProvidedBody, body_parts
 from gateway.features.models.record import ResponseEntry
 from gateway.protocol import http1
+from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import end_to_end
 from gateway.protocol.responses import Response
-from gateway.runtime.answer import RelayedResponse, RouteAnswer
+from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,17 +58,18 @@ def relayed(
     length: int | None,
 ) -> RouteAnswer:
     """Return a provider's response with some header fields added."""
-    names = {name.lower() for name, _ in head.fields}
-    lines = http1.field_lines((*head.fields, *added))
-    response = RelayedResponse(
+    fields = {name.lower(): value for name, value in (*head.fields, *added)}
+    next_offset, again = fields.get("stream-next-offset", ""), fields.get("retry-after")
+    return RouteAnswer(
         head.status,
-        http1.status_line(head.status) + lines,
+        http1.field_lines((*head.fields, *added)),
         body,
-        length,
-        "date" not in names,
-        True,
+        cache_status.OTHER_METHOD,
+        Facts(next_offset, again_s=http1.again_s(again)),
+        is_relayed=True,
+        has_date="date" in fields,
+        length=length,
     )
-    return RouteAnswer(response, cache_status.OTHER_METHOD)
 
 
 def relayed_response(
