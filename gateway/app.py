@@ -31,7 +31,7 @@ from gateway.runtime.route import OPEN, RouteAccess
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
-from gateway.settings.auth import BY_ORIGIN
+from gateway.settings.origin_auth import BY_ORIGIN
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers

@@ -14,7 +14,7 @@ from gateway.edge.route import EdgeRoute
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew
-from gateway.settings.auth import BY_ORIGIN
+from gateway.settings.origin_auth import BY_ORIGIN
 from gateway.web.handlers.edge_handlers import EdgeHandlers
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.settings.auth import BY_ORIGIN
+from gateway.settings.origin_auth import BY_ORIGIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

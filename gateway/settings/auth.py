@@ -10,38 +10,34 @@ from gateway.settings.reading.kinds import ValueKind, split_list
 from gateway.settings.reading.values import Converter, Serializer, TextPattern
 
 NONE = ("none",)  # everybody may do everything, by an explicit setting
-BY_ORIGIN = ("origin",)  # the HTTP origin decides
 ANONYMOUS_KIND = f"a list of {', '.join(get_args(Operation))}"
 Visibility = Literal["auto", "public", "private"]
 
 
-def _kind(kinds: tuple[str, ...]) -> str:
+def kinds_in_words(kinds: tuple[str, ...]) -> str:
+    """Return what the setting may be."""
     return f"none, or a list of {', '.join(kinds)}"
 
 
-def _item(kinds: tuple[str, ...]) -> TextPattern:
+def word_pattern(kinds: tuple[str, ...]) -> TextPattern:
+    """Return the pattern of one word in the setting."""
     return TextPattern("|".join((*NONE, *kinds)))
 
 
-def _parse(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
+def parse_kinds(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
+    """Return the words of a setting that may name these kinds, or none. Raises ValueError."""
     items = split_list(value)
     if not isinstance(items, list | tuple) or any(it not in (*NONE, *kinds) for it in items):
-        raise ValueError(f"must be {_kind(kinds)}")
+        raise ValueError(f"must be {kinds_in_words(kinds)}")
     if len(set(items)) < len(items):
         raise ValueError("must not name a kind of credential twice")
     if len(items) > 1 and "none" in items:
         raise ValueError("must be none by itself, or name what is asked for")
-    if len(items) > 1 and "origin" in items:
-        raise ValueError("must be origin by itself, which takes any credential, or not name it")
     return tuple(items)
 
 
 def _parse_default(value: object) -> tuple[object, ...]:
-    return _parse(value, names())
-
-
-def _parse_route(value: object) -> tuple[object, ...]:
-    return _parse(value, (*names(), *BY_ORIGIN))
+    return parse_kinds(value, names())
 
 
 def _parse_anonymous(value: object) -> object:
@@ -51,25 +47,18 @@ def _parse_anonymous(value: object) -> object:
     return items
 
 
-def _show(auth: tuple[str, ...]) -> object:
+def shown_kinds(auth: tuple[str, ...]) -> object:
     """Return the value as it is written in a file: none, or a list."""
     return auth[0] if auth == NONE else list(auth)
 
 
 # The value is an empty tuple if the setting is not given.
 Auth = Annotated[
-    tuple[Annotated[str, _item(names())], ...],
+    tuple[Annotated[str, word_pattern(names())], ...],
     Converter(_parse_default),
-    Serializer(_show),
+    Serializer(shown_kinds),
     TextPattern(),
-    ValueKind(_kind(names())),
-]
-RouteAuth = Annotated[
-    tuple[Annotated[str, _item((*names(), *BY_ORIGIN))], ...],
-    Converter(_parse_route),
-    Serializer(_show),
-    TextPattern(),
-    ValueKind(_kind((*names(), *BY_ORIGIN))),
+    ValueKind(kinds_in_words(names())),
 ]
 Anonymous = Annotated[
     tuple[Operation, ...],

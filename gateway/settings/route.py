@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gateway.settings.auth import BY_ORIGIN, Anonymous, RouteAuth, Visibility
+from gateway.settings.auth import Anonymous, Visibility  # noqa: TC001 - read as type hints
 from gateway.settings.log_kinds import kind_of, kinds_with
-from gateway.settings.log_settings import LogSettings
+from gateway.settings.origin_auth import AUTH_TTL, OriginAuthChecks, RouteAuth
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
     Count,
@@ -25,7 +25,7 @@ from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.units import DAY_S, HOUR_S, MINUTE_S, YEAR_S
 
 
-class Route(LogSettings):
+class Route(OriginAuthChecks):
     """A path prefix with the origin of its streams."""
 
     auth: RouteAuth = setting(
@@ -51,16 +51,7 @@ class Route(LogSettings):
         "does not exist.",
         reload=JUDGED_ANEW,
     )
-    auth_ttl: Seconds = setting(
-        30.0,
-        ge=1,
-        le=HOUR_S,
-        description="With auth = origin, how long the origin's permission for a reader is valid: "
-        "meanwhile cached responses and new data are sent without asking again, and a revoked "
-        "permission ends after this time at the latest. The gateway asks with a HEAD of the "
-        "stream that has the reader's credentials.",
-        reload=SET_UP_ANEW,
-    )
+    auth_ttl: Seconds = AUTH_TTL
     reader_keys: Literal["on", "off"] = setting(
         "off",
         description="Whether readers of a private route get a key; shared caches may then store "
@@ -251,18 +242,6 @@ class Route(LogSettings):
             raise ValueError(f"must be left out: {redacted_origin(origin)} is no http origin")
         return value
 
-    @checks("auth")
-    @classmethod
-    def _check_origin_can_decide(
-        cls, auth: tuple[str, ...], context: ValueContext
-    ) -> tuple[str, ...]:
-        origin = context.values.get("origin")
-        if "origin" in auth and origin is not None and not split_origins(origin):
-            raise ValueError(
-                f"must not have origin: {redacted_origin(origin)} is no http origin that decides"
-            )
-        return auth
-
     @checks("subscriptions")
     @classmethod
     def _check_subscription_log(cls, place: str, context: ValueContext) -> str:
@@ -275,22 +254,6 @@ class Route(LogSettings):
         kind = kind_of(self.subscriptions)
         own = {} if kind is None else {key: getattr(self, key) for key in kind.settings}
         return Route(prefix=self.prefix, origin=self.subscriptions, **own)
-
-    @checks("conceal")
-    @classmethod
-    def _check_gateway_decides(cls, value: str, context: ValueContext) -> str:
-        if value == "on" and "origin" in (context.values.get("auth") or ()):
-            raise ValueError("must be off: the origin refuses in its own words, and can conceal")
-        return value
-
-    @checks("anonymous")
-    @classmethod
-    def _check_origin_does_not_decide(
-        cls, allowed: tuple[str, ...], context: ValueContext
-    ) -> tuple[str, ...]:
-        if allowed and context.values.get("auth") == BY_ORIGIN:
-            raise ValueError("must be left out: the origin decides about everybody")
-        return allowed
 
     @checks("tls_ca")
     @classmethod

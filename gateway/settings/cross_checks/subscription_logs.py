@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.settings.auth import BY_ORIGIN
 from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
 from gateway.settings.log_kinds import kind_of, kinds_with
+from gateway.settings.origin_auth import mistaken_subscriptions
 from gateway.settings.reading.kinds import redacted_origin
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def routes_with_logs(settings: Settings) -> Iterator[tuple[Place, Route]]:
 
 def _mistakes(settings: Settings, route: Route, used: dict[object, str]) -> Iterator[str]:
     kind = kind_of(route.subscriptions)
-    if settings.auth_of(route) == BY_ORIGIN:
-        yield "must be left out with auth = origin: the origin cannot be asked who may subscribe"
+    yield from mistaken_subscriptions(settings.auth_of(route))
     if kind is not None and kind.why_alone and settings.workers > 1:
         yield f"must be a Redis while workers is {settings.workers}, as {kind.why_alone}"
     other = next((used[it] for it in _places(route.subscriptions) if it in used), None)

@@ -1,0 +1,91 @@
+"""The settings of `auth = "origin"`: an HTTP origin decides who may read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from gateway.settings.auth import kinds_in_words, parse_kinds, shown_kinds, word_pattern
+from gateway.settings.credential_kinds import names
+from gateway.settings.log_settings import LogSettings
+from gateway.settings.reading.kinds import Seconds, ValueKind, redacted_origin, split_origins
+from gateway.settings.reading.reload_effects import SET_UP_ANEW
+from gateway.settings.reading.tables import ValueContext, checks, setting
+from gateway.settings.reading.units import HOUR_S
+from gateway.settings.reading.values import Converter, Serializer, TextPattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WORD = "origin"
+BY_ORIGIN = (_WORD,)
+AUTH_TTL: Seconds = setting(
+    30.0,
+    ge=1,
+    le=HOUR_S,
+    description="With auth = origin, how long the origin's permission for a reader is valid: "
+    "meanwhile cached responses and new data are sent without asking again, and a revoked "
+    "permission ends after this time at the latest. The gateway asks with a HEAD of the "
+    "stream that has the reader's credentials.",
+    reload=SET_UP_ANEW,
+)
+
+
+def _parse(value: object) -> tuple[object, ...]:
+    kinds = parse_kinds(value, (*names(), _WORD))
+    if len(kinds) > 1 and _WORD in kinds:
+        raise ValueError("must be origin by itself, which takes any credential, or not name it")
+    return kinds
+
+
+_KINDS = (*names(), _WORD)
+RouteAuth = Annotated[
+    tuple[Annotated[str, word_pattern(_KINDS)], ...],
+    Converter(_parse),
+    Serializer(shown_kinds),
+    TextPattern(),
+    ValueKind(kinds_in_words(_KINDS)),
+]
+
+
+class OriginAuthChecks(LogSettings):
+    """The settings of a place of streams, and what of a route does not go with such an origin."""
+
+    @checks("auth")
+    @classmethod
+    def _check_origin_can_decide(
+        cls, auth: tuple[str, ...], context: ValueContext
+    ) -> tuple[str, ...]:
+        origin = context.values.get("origin")
+        if _WORD in auth and origin is not None and not split_origins(origin):
+            raise ValueError(
+                f"must not have origin: {redacted_origin(origin)} is no http origin that decides"
+            )
+        return auth
+
+    @checks("conceal")
+    @classmethod
+    def _check_gateway_decides(cls, value: str, context: ValueContext) -> str:
+        if value == "on" and _WORD in (context.values.get("auth") or ()):
+            raise ValueError("must be off: the origin refuses in its own words, and can conceal")
+        return value
+
+    @checks("anonymous")
+    @classmethod
+    def _check_origin_does_not_decide(
+        cls, allowed: tuple[str, ...], context: ValueContext
+    ) -> tuple[str, ...]:
+        if allowed and context.values.get("auth") == BY_ORIGIN:
+            raise ValueError("must be left out: the origin decides about everybody")
+        return allowed
+
+
+def mistaken_events(auth: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with events for hosts of MCP on a route with this auth."""
+    if auth == BY_ORIGIN:
+        yield "must be false with auth = origin: it cannot be asked who gets events"
+
+
+def mistaken_subscriptions(auth: tuple[str, ...]) -> Iterator[str]:
+    """Yield what is wrong with subscriptions to the streams of a route with this auth."""
+    if auth == BY_ORIGIN:
+        yield "must be left out with auth = origin: the origin cannot be asked who may subscribe"
