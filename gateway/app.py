@@ -31,7 +31,7 @@ from gateway.runtime.route import OPEN, RouteAccess
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
-from gateway.settings.origin_auth import BY_ORIGIN
+from gateway.settings.credential_kinds import verified
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers
@@ -143,6 +143,9 @@ def route_of(
         stream_route = edge_route(settings, route, shared, access)
     else:
         stream_route = hosted_route(settings, route, log_for(route), shared, access)
+    kinds = settings.auth_of(route)
+    if kinds and stream_route.access.guard is None:
+        raise _unguarded(route.prefix, kinds)
     stream_route.traffic.cache_share.share = route.cache_share
     return stream_route
 
@@ -289,15 +292,22 @@ def access_of(
     """Return the access to a route by its settings."""
     guard: Guard | None = None
     kinds = settings.auth_of(route)
-    if kinds and kinds != BY_ORIGIN:  # with BY_ORIGIN the route makes its own guard
-        verifier = authorities.verifier(kinds)
+    if names := verified(kinds):
+        verifier = authorities.verifier(names)
         verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
+    elif kinds and not route.is_http:  # else the route may make a guard of its own
+        raise _unguarded(route.prefix, kinds)
     is_private = route.is_private(kinds)
     reader_keys = authorities.reader_keys() if route.reader_keys == "on" else None
     if reader_keys is not None and not is_private:
         raise StartError(f"{route.prefix} is public, and has no use for reader_keys")
     return RouteAccess(guard, is_private, route.conceal == "on", reader_keys)
+
+
+def _unguarded(prefix: str, kinds: Sequence[str]) -> StartError:
+    auth = ", ".join(kinds)
+    return StartError(f"{prefix} would be open to everybody: nothing checks its auth, {auth}")
 
 
 def _stream_rules(route: RouteSettings) -> StreamRules:

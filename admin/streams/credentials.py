@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.settings.origin_auth import BY_ORIGIN
+from gateway.settings.credential_kinds import verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,8 @@ class Credentials:
     def of(self, path: str) -> Mapping[str, str]:
         """Return the header fields with the credentials for a canonical path."""
         route = self._route(path)
-        kinds = () if route is None else self._settings.auth_of(route)
-        return self._token.authorization() if kinds and kinds != BY_ORIGIN else {}
+        is_verified = route is not None and bool(verified(self._settings.auth_of(route)))
+        return self._token.authorization() if is_verified else {}
 
     def explained(self, path: str, status: int, why: str) -> str:
         """Return why a request was refused, with a hint if only an origin can admit the console."""

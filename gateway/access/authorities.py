@@ -16,7 +16,7 @@ from gateway.access.revocations import NOTHING
 from gateway.access.static.tokens_file import TokensFile
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError
-from gateway.settings.credential_kinds import KINDS, ranked
+from gateway.settings.credential_kinds import KINDS, ranked, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -86,7 +86,7 @@ class Authorities:
         """
         authorities = cls(settings, lambda: 0.0)
         for route in settings.route_table:
-            authorities.verifier(kind for kind in settings.auth_of(route) if kind in KINDS)
+            authorities.verifier(verified(settings.auth_of(route)))
             if route.reader_keys == "on":
                 authorities.reader_keys()
         for written in settings.written:

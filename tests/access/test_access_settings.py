@@ -143,6 +143,15 @@ MISTAKES = {
         f'auth = "tokens"\n{table()}',
         'h.toml:2: jwt_issuers is ["https://id.example.com/"], but must be left out, or used',
     ),
+    **{
+        f"an-unknown-kind-{where}": (text, f"auth is {shown}, but must be none, or a list of ")
+        for where, text, shown in (
+            ("alone", 'auth = "passkeys"', '"passkeys"'),
+            ("beside-a-known-one", 'auth = ["tokens", "passkeys"]', '["tokens", "passkeys"]'),
+            ("of-a-route", f'auth = "tokens"\n{ROUTE}auth = ["pass"]', '["pass"]'),
+            ("that-only-routes-know", 'auth = "origin"', '"origin"'),
+        )
+    },
     "anonymous-with-an-unknown-operation": (
         f'{ROUTE}auth = "tokens"\nanonymous = ["write"]',
         'routes[0].anonymous is ["write"], but must be a list of read, append, create, close, '

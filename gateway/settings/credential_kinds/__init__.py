@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gateway.settings.credential_kinds.declaration import CredentialKind
 
@@ -30,3 +30,8 @@ def ranked() -> tuple[CredentialKind, ...]:
 def names() -> tuple[str, ...]:
     """Return the words for the kinds in `auth`."""
     return tuple(kind.name for kind in ranked())
+
+
+def verified(auth: Iterable[str]) -> tuple[str, ...]:
+    """Return the kinds in the `auth` of a route that this gateway verifies itself."""
+    return tuple(word for word in auth if word in KINDS)
