@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import resource
 from functools import partial
 from time import monotonic
@@ -12,7 +13,7 @@ from gateway.backends.registry import log_for
 from gateway.cache.store import Store
 from gateway.errors import StartError
 from gateway.features.console.inspector import Inspector
-from gateway.features.kinds import set_features
+from gateway.features.kinds import KINDS, set_features
 from gateway.features.kinds.declaration import RouteSetup
 from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
@@ -47,17 +48,16 @@ if TYPE_CHECKING:
     from gateway.access.report.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
-    from gateway.features.models.answer_route import AnswerRoute
-    from gateway.model_parts import AnswerRoutes
+    from gateway.features.kinds.declaration import FeatureRoute, RouteMaker
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
     from gateway.web.connections.http_connection import RequestHandlers
-    from gateway.web.handlers.dispatch import Operate
+    from gateway.web.operations import RouteOperations
     from gateway.web.router import Router
 
     MakeModels = Callable[
-        [Settings, Sequence[StreamRoute], Authorities, Sequence[AnswerRoute]], list[AnswerRoute]
+        [Settings, Sequence[StreamRoute], Authorities, Sequence[FeatureRoute]], list[FeatureRoute]
     ]
 
 HOUR_S = 3600.0
@@ -230,21 +230,21 @@ def models_maker(shared: Context) -> MakeModels:
     It takes settings, the routes of streams, the authorities, and such routes in force, of which
     it returns those that need no change.
     """
-    makers: list[AnswerRoutes] = []
+    makers: dict[str, RouteMaker] = {}
 
     def make(
         settings: Settings,
         routes: Sequence[StreamRoute],
         authorities: Authorities,
-        earlier: Sequence[AnswerRoute],
-    ) -> list[AnswerRoute]:
-        if not settings.written:
-            return []
-        if not makers:
-            from gateway.model_parts import AnswerRoutes  # their client of other servers
-
-            makers.append(AnswerRoutes(shared))
-        return makers[0].make(settings, routes, authorities, earlier)
+        earlier: Sequence[FeatureRoute],
+    ) -> list[FeatureRoute]:
+        made: list[FeatureRoute] = []
+        for kind in KINDS:
+            if kind.routes and kind.has_routes(settings):
+                if kind.name not in makers:
+                    makers[kind.name] = pkgutil.resolve_name(kind.routes)(shared)
+                made += makers[kind.name].make(settings, routes, authorities, earlier)
+        return made
 
     return make
 
@@ -258,16 +258,14 @@ def handlers_of(
     """
     shared.lines.guard(is_guarded=any(route.access.guard is not None for route in routes))
     hosted = HostedHandlers(routes, shared)
-    operations: dict[type[StreamRoute], Operate] = {HostedRoute: hosted.operate}
-    if models:
-        from gateway import model_parts  # the client of other servers, for these only
-
-        operations[model_parts.ModelRoute] = model_parts.ModelHandlers(shared).operate
-        operations[model_parts.ProxyRoute] = model_parts.ProxyHandlers(hosted, shared).operate
+    operations: dict[type[StreamRoute], RouteOperations] = {HostedRoute: hosted}
+    for kind in KINDS if models else ():
+        if kind.operations:
+            operations |= pkgutil.resolve_name(kind.operations)(hosted, shared)
     if _has_edges(routes, models):
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
-        operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
+        operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared)
     handlers = Handlers(routes, operations, shared)
     if shared.tracer is None:
         return handlers

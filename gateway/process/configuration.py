@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.features.models.answer_route import AnswerRoute
+    from gateway.features.kinds.declaration import FeatureRoute
     from gateway.purge.purges import Purges
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
@@ -32,7 +32,7 @@ class ActiveConfiguration:
         authorities: Authorities,
         purges: Purges,
         routes: Sequence[StreamRoute],
-        models: Sequence[AnswerRoute],
+        models: Sequence[FeatureRoute],
         shared: Context,
     ) -> None:
         self.settings = settings

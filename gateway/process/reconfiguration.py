@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.authorities import Authorities
-    from gateway.features.models.answer_route import AnswerRoute
+    from gateway.features.kinds.declaration import FeatureRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route, Settings
@@ -78,7 +78,7 @@ class Reload:
         self._kept: list[_KeptRoute] = []
         self._opened: list[StreamRoute] = []
         self._routes: list[StreamRoute] = []  # all of the new settings, in their order
-        self._models: list[AnswerRoute] = []  # all model routes of the new settings
+        self._models: list[FeatureRoute] = []  # all model routes of the new settings
 
     async def prepare(self) -> None:
         """Make the new parts. Raises StartError, and then leaves nothing open."""

@@ -11,7 +11,6 @@ from multidict import MultiMapping
 from gateway.access.principal import Principal
 from gateway.errors import LogUnavailable, StartError
 from gateway.protocol.cursors import long_over_at
-from gateway.protocol.responses import HEADGATE_FIELDS, METHODS, REQUEST_HEADERS
 from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
@@ -19,11 +18,9 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.errors import HeadgateError
     from gateway.live.contract import ParkableConnection
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
-    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.features import RouteFeature
     from gateway.runtime.request_fields import Own
@@ -85,21 +82,6 @@ class RouteAccess(NamedTuple):
 OPEN = RouteAccess()
 
 
-class PageFields(NamedTuple):
-    """The header fields that pages of other web origins may send to a route.
-
-    `families` are beginnings of further names, and `tokens` the names of fields with a token of
-    this server; both are in lower case. Where the token `may_be_signed` into the URL, no field
-    tells of it. `methods` are those of writes.
-    """
-
-    names: str = REQUEST_HEADERS
-    families: tuple[str, ...] = (HEADGATE_FIELDS,)
-    tokens: frozenset[str] = frozenset({"authorization"})
-    may_be_signed: bool = False
-    methods: str = METHODS
-
-
 class StreamRoute(Protocol):
     """The streams below one prefix; each kind of route implements this, in a package of its own.
 
@@ -112,13 +94,8 @@ class StreamRoute(Protocol):
     identity: IdentityHeaders
     traffic: Traffic
     features: Mapping[str, RouteFeature] = MappingProxyType({})  # by name, in their order
-    page_fields: PageFields = PageFields()
     has_streams: bool = True  # of its own
     serves_prefix: bool = False  # there are requests for the prefix itself
-
-    def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:  # noqa: ARG002 - for routes with tokens elsewhere
-        """Return whether a request with this bearer token has a token that no browser adds."""
-        return bearer is not None
 
     def checked(self, name: str) -> str:
         """Return the name of a stream; raises HeadgateError where it cannot be one."""
@@ -129,10 +106,6 @@ class StreamRoute(Protocol):
 
     def parse(self, target: str) -> Read:
         """Parse the target of a GET as a read; raises HeadgateError."""
-
-    def error_response(self, error: HeadgateError, problem: Response) -> Response:  # noqa: ARG002 - for routes with errors of their own
-        """Return the response for an error, of which `problem` is the usual one."""
-        return problem
 
     # Called without a request object or a task. False or None means that nothing was done.
 

@@ -13,7 +13,7 @@ from gateway.web.requests.request_head import is_own_page
 if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.common_headers import CommonHeaders
-    from gateway.runtime.route import PageFields
+    from gateway.web.operations import PageFields
     from gateway.web.requests.request import Request
 
 _FIELD_NAME = re.compile(r"[a-z0-9-]{1,64}")

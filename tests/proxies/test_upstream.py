@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from gateway.features.models.answer import ABORTED, WrittenAnswer
 from gateway.features.models.provider.contract import AnswerRequest, RequestBody
-from gateway.model_parts import AnswerRoutes
+from gateway.features.proxies.answer_routes import AnswerRoutes
 from gateway.settings import Settings
 from tests.proxies.serving import proxies, written
 from tests.proxies.upstream import serving

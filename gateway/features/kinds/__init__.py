@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from gateway.features.kinds import console, mcp, runs, subscriptions, views
+from gateway.features.kinds import answers, console, mcp, runs, subscriptions, views
 
 if TYPE_CHECKING:
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
@@ -20,6 +20,7 @@ KINDS: tuple[FeatureKind, ...] = (
     subscriptions.KIND,
     runs.KIND,
     mcp.KIND,
+    answers.KIND,
 )
 
 

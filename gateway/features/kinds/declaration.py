@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.runtime.route import StreamRoute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from gateway.access.authorities import Authorities
     from gateway.live.contract import FeedSettings
     from gateway.runtime.context import Context
     from gateway.settings import Route, Settings
@@ -28,6 +31,34 @@ def _always(_route: Route) -> bool:
     return True
 
 
+def _never(_settings: Settings) -> bool:
+    """Return False: most features add to the routes of others."""
+    return False
+
+
+class FeatureRoute(StreamRoute, Protocol):
+    """A route of a feature's own, which a reload may take over into the new configuration."""
+
+    def renew(self) -> None:
+        """Go on with what the maker has prepared for a reload."""
+
+
+class RouteMaker(Protocol):
+    """The maker of a feature's own routes in one process."""
+
+    def make(
+        self,
+        settings: Settings,
+        routes: Sequence[StreamRoute],
+        authorities: Authorities,
+        earlier: Sequence[FeatureRoute],
+    ) -> Sequence[FeatureRoute]:
+        """Make the routes of the settings; those of `earlier` that fit are used again.
+
+        `routes` are the routes of streams. Raises StartError.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureKind:
     """A feature, as the composition root knows it.
@@ -36,7 +67,9 @@ class FeatureKind:
     `of_origin` take a route to a log or to an HTTP origin, and a RouteSetup: they add the feature
     to the route, let it follow new settings, or remove it. `check` takes the settings of a route,
     and raises StartError if the feature could not be made of them. `answer` takes the routes and
-    one of the `questions` of the console, which the feature has to answer.
+    one of the `questions` of the console, which the feature has to answer. `routes` takes the
+    Context of a process and returns its RouteMaker; `operations` takes the operations on routes to
+    logs and the Context, and returns those on the routes that were made, by their type.
     """
 
     name: str
@@ -47,3 +80,7 @@ class FeatureKind:
     check: str = ""
     questions: tuple[type, ...] = ()
     answer: str = ""
+    # Returns whether the settings ask for routes of the feature's own.
+    has_routes: Callable[[Settings], bool] = _never
+    routes: str = ""
+    operations: str = ""

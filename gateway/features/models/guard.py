@@ -11,7 +11,7 @@ from gateway.access.token_guard import TokenGuard
 from gateway.features.models.provider.client import KEY_FIELDS
 from gateway.protocol.http.header_names import PROVIDER_KEYS, TOKEN_FIELD
 from gateway.protocol.responses import HEADGATE_FIELDS, REQUEST_HEADERS
-from gateway.runtime.route import PageFields
+from gateway.web.operations import PageFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

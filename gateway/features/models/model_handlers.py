@@ -8,12 +8,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
+from typing_extensions import override
+
 from gateway.access.principal import account_of
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNotOffered
 from gateway.features.models.answer import WrittenAnswer
 from gateway.features.models.dialects.contract import sent_keys
 from gateway.features.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.features.models.following import AnswerBody
+from gateway.features.models.guard import ModelGuard, page_fields
 from gateway.features.models.live_answer import WholeResponse
 from gateway.features.models.provider.body_choices import choices_in
 from gateway.features.models.provider.contract import (
@@ -32,7 +35,7 @@ from gateway.features.models.provider.request_names import (
     named_stream,
     with_key,
 )
-from gateway.features.models.provider.responses import relayed, relayed_response
+from gateway.features.models.provider.responses import relayed, relayed_response, with_sdk_error
 from gateway.features.models.provider.uploads import Upload
 from gateway.features.models.record import ResponseEntry
 from gateway.features.models.retrieval import StoredEvents
@@ -41,21 +44,25 @@ from gateway.protocol.http.target import split
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.stepped import in_task
 from gateway.web.held_answers import held_answer
+from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from multidict import CIMultiDict
+    from multidict import CIMultiDict, MultiMapping
 
+    from gateway.errors import HeadgateError
     from gateway.features.models.left.unread import AnswerReading
     from gateway.features.models.provider.client import ProviderResponse
     from gateway.features.models.route import ModelRoute
     from gateway.features.models.stored import Answer
     from gateway.features.models.streams import StreamEnd
+    from gateway.protocol.responses import Response
     from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
+    from gateway.web.operations import PageFields
     from gateway.web.requests.request import Request
 
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})
@@ -64,12 +71,27 @@ _REALTIME = "/v1/realtime"  # which is only spoken over a WebSocket
 _PRIVATE = ("Cache-Control", "private, no-store")
 
 
-class ModelHandlers:
+class ModelHandlers(RouteOperations):
     """The operations below model routes, which `operate` starts."""
 
     def __init__(self, shared: Context) -> None:
         self._shared = shared
 
+    @override
+    def page_fields(self, route: ModelRoute) -> PageFields:
+        return page_fields(has_own_key=bool(route.key))
+
+    @override
+    def has_token(self, route: ModelRoute, headers: MultiMapping[str], _bearer: str | None) -> bool:
+        """Return whether a request has a token where callers of a model send it."""
+        guard = route.access.guard
+        return isinstance(guard, ModelGuard) and guard.sent_token(headers) is not None
+
+    @override
+    def error_response(self, _error: HeadgateError, problem: Response) -> Response:
+        return with_sdk_error(problem)
+
+    @override
     def operate(
         self, request: Request, target: str, route: ModelRoute, _name: str
     ) -> Coroutine[Any, Any, RouteAnswer | None]:

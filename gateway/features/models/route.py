@@ -10,21 +10,15 @@ from gateway.errors import BadRequest
 from gateway.features.models.answer_route import AnswerRoute
 from gateway.features.models.counts import metrics
 from gateway.features.models.dialects import DIALECTS
-from gateway.features.models.guard import ModelGuard, page_fields
 from gateway.features.models.provider.calls import AnswerProvider
 from gateway.features.models.provider.client import ProviderClient
-from gateway.features.models.provider.responses import with_sdk_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from multidict import MultiMapping
-
-    from gateway.errors import HeadgateError
     from gateway.features.models.running import RunningAnswers
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
-    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
     from gateway.settings import ModelSettings
@@ -47,7 +41,6 @@ class ModelRoute(AnswerRoute):
         self.settings = settings
         self.dialect = DIALECTS[settings.dialect]
         self.key = key
-        self.page_fields = page_fields(has_own_key=bool(key))
         self.upstream = ProviderClient(
             settings.upstreams,
             self.dialect.key_fields(key) if key else {},
@@ -66,12 +59,6 @@ class ModelRoute(AnswerRoute):
         super().__init__(settings, provider, streams, running, shared, access)
 
     @override
-    def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:
-        """Return whether a request has a token where callers of a model send it."""
-        guard = self.access.guard
-        return isinstance(guard, ModelGuard) and guard.sent_token(headers) is not None
-
-    @override
     def checked(self, name: str) -> str:
         """Return the path below the prefix, whatever it is: the provider judges it."""
         return name
@@ -79,10 +66,6 @@ class ModelRoute(AnswerRoute):
     @override
     def parse(self, target: str) -> Read:
         raise BadRequest("there are no streams below a model's prefix")
-
-    @override
-    def error_response(self, error: HeadgateError, problem: Response) -> Response:
-        return with_sdk_error(problem)
 
     @override
     def samples(self) -> Iterator[Sample]:

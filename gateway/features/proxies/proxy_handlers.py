@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from typing_extensions import override
+
 from gateway.access.principal import account_of
 from gateway.errors import MethodNotAllowed, StreamNotFound
 from gateway.features.models.answer import ABORTED
@@ -17,9 +19,10 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.destinations import destination_of
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.target import split
-from gateway.protocol.responses import Response, deleted, preflight
+from gateway.protocol.responses import METHODS, REQUEST_HEADERS, Response, deleted, preflight
 from gateway.runtime.answer import RouteAnswer
 from gateway.stepped import in_task
+from gateway.web.operations import PageFields, RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
+    from gateway.errors import HeadgateError
     from gateway.features.proxies.route import ProxyRoute
     from gateway.runtime.context import Context
     from gateway.web.handlers.hosted_handlers import HostedHandlers
@@ -40,8 +44,15 @@ _NOT_FORWARDED = OF_PROXIES_IN_FRONT | {
     *(it.lower() for it in (URL, METHOD, AUTHORIZATION)),
 }
 
+PAGE_FIELDS = PageFields(
+    f"{REQUEST_HEADERS}, {AUTHORIZATION}, {METHOD}, {URL}",
+    families=("",),  # all others are for the upstream
+    may_be_signed=True,
+    methods=f"{METHODS}, PATCH",
+)
 
-class ProxyHandlers:
+
+class ProxyHandlers(RouteOperations):
     """The operations of proxies, which `operate` starts."""
 
     def __init__(self, hosted: HostedHandlers, shared: Context) -> None:
@@ -49,6 +60,20 @@ class ProxyHandlers:
         self._hosted = hosted
         self._shared = shared
 
+    @override
+    def page_fields(self, _route: ProxyRoute) -> PageFields:
+        return PAGE_FIELDS
+
+    @override
+    def has_token(self, *_: object) -> bool:
+        """Return True: whoever is admitted has sent a token, or knows a signed URL."""
+        return True
+
+    @override
+    def error_response(self, error: HeadgateError, problem: Response) -> Response:
+        return responses.error_response(error, problem)
+
+    @override
     def operate(
         self, request: Request, target: str, route: ProxyRoute, name: str
     ) -> Coroutine[Any, Any, RouteAnswer | None]:
@@ -71,7 +96,7 @@ class ProxyHandlers:
             case "HEAD", True:
                 return await self._head(request, route, name)
             case "OPTIONS", _:
-                fields = route.page_fields
+                fields = PAGE_FIELDS
                 answer = preflight(fields=fields.names, methods=fields.methods)
             case _:
                 allowed = "GET, HEAD, PATCH, DELETE, OPTIONS" if name else "POST, OPTIONS"

@@ -15,19 +15,13 @@ from gateway.features.proxies.guard import SECRET
 from gateway.features.proxies.signatures import EXPIRES, SIGNATURE
 from gateway.features.proxies.upstream import ProxiedProvider
 from gateway.protocol.http.target import split, taken_out
-from gateway.protocol.responses import METHODS, REQUEST_HEADERS
-from gateway.runtime.route import PageFields
 
 if TYPE_CHECKING:
-    from multidict import MultiMapping
-
-    from gateway.errors import HeadgateError
     from gateway.features.models.running import RunningAnswers
     from gateway.features.models.stored import Answer
     from gateway.features.proxies.signatures import UrlSignatures
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
-    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
     from gateway.settings import ProxySettings
@@ -41,12 +35,6 @@ class ProxyRoute(AnswerRoute):
     """A prefix at which requests for other hosts are sent, and below which responses are read."""
 
     serves_prefix = True
-    page_fields = PageFields(
-        f"{REQUEST_HEADERS}, {AUTHORIZATION}, {METHOD}, {URL}",
-        families=("",),  # all others are for the upstream
-        may_be_signed=True,
-        methods=f"{METHODS}, PATCH",
-    )
 
     def __init__(
         self,
@@ -63,11 +51,6 @@ class ProxyRoute(AnswerRoute):
         super().__init__(settings, self.provider, streams, running, shared, access)
 
     @override
-    def has_token(self, headers: MultiMapping[str], bearer: str | None) -> bool:
-        """Return True: whoever is admitted has sent a token, or knows a signed URL."""
-        return True
-
-    @override
     def checked(self, name: str) -> str:
         """Return the id of a stream, or nothing for the prefix; the handler refuses others."""
         return name
@@ -76,10 +59,6 @@ class ProxyRoute(AnswerRoute):
     def parse(self, target: str) -> Read:
         name = split(target)[0].removeprefix(f"{self.prefix}/")
         return self.streams.route.parse(self.stored_target(target, name))
-
-    @override
-    def error_response(self, error: HeadgateError, problem: Response) -> Response:
-        return responses.error_response(error, problem)
 
     def stored_target(self, target: str, name: str) -> str:
         """Return the target of a stream where it is stored, without the proxy's credentials."""

@@ -18,7 +18,6 @@ from gateway.protocol.http.paths import check_whole
 from gateway.protocol.http.target import split
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
-from gateway.runtime.route import PageFields
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
@@ -34,6 +33,7 @@ from gateway.web.admission import (
 from gateway.web.asks.plans import LONGEST_PATH
 from gateway.web.handlers import event_sources
 from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
+from gateway.web.operations import OF_STREAMS
 from gateway.web.requests import charges, request_head
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.responses import (
@@ -44,7 +44,7 @@ from gateway.web.requests.responses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
 
     from gateway.access.credentials import RequestCredential
     from gateway.later import Later
@@ -53,14 +53,9 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
+    from gateway.web.operations import RouteOperations
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
-
-    # The operations on streams of one kind of route. An outcome of None: handed over.
-    Operate = Callable[
-        [Request, str, Any, str],
-        RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
-    ]
 
 
 class Handlers:
@@ -69,7 +64,7 @@ class Handlers:
     def __init__(
         self,
         routes: Router,
-        operations: Mapping[type[StreamRoute], Operate],
+        operations: Mapping[type[StreamRoute], RouteOperations],
         shared: Context,
     ) -> None:
         """Carry out requests by the kind of their route, those to control paths by its features."""
@@ -115,20 +110,21 @@ class Handlers:
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of an admitted request, or what to wait for."""
         route = place.route
+        operations = self._operations[type(route)]
         if self._shared.bans.in_force:
             refuse_banned(request, exchange, self._shared.bans)
         if request.method == "GET":
             accounting.note_read(exchange, request, route, credential.target, self._clock())
         else:
             if request.fields.origin is not None:
-                has_token = exchange.principal is not None and route.has_token(
-                    request.headers, credential.token
+                has_token = exchange.principal is not None and operations.has_token(
+                    route, request.headers, credential.token
                 )
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charges.charge(request, exchange, self._shared.quotas)
         control = place.control
-        operate = self._operations[type(route)] if control is None else control.operate
+        operate = operations.operate if control is None else control.operate
         outcome = operate(request, credential.target, route, place.name)
         if exchange.decide_again is not None and exchange.operation == READ:
             return self._check_again(outcome, exchange, route)
@@ -213,7 +209,9 @@ class Handlers:
         problem = self._shared.problem(error)
         found = (route for route in self._routes if route.prefix == prefix)
         route = next(found, None)
-        return problem if route is None else route.error_response(error, problem)
+        if route is None:
+            return problem
+        return self._operations[type(route)].error_response(error, problem)
 
     def _place(self, request: Request) -> RoutedTarget | RouteAnswer:
         """Return the routed target of a request, or the answer to one that is for no stream.
@@ -248,10 +246,11 @@ class Handlers:
 
     def _preflight(self, request: Request, target: str) -> Response:
         """Return the response to a CORS preflight; the target `*` has no route, and so no guard."""
-        fields, has_guard = PageFields(), False
+        fields, has_guard = OF_STREAMS, False
         with contextlib.suppress(HeadgateError):
             route, _ = self._routes.find(split(target)[0])
-            fields, has_guard = route.page_fields, route.access.guard is not None
+            fields = self._operations[type(route)].page_fields(route)
+            has_guard = route.access.guard is not None
         is_guarded = self._lines.is_guarded and has_guard
         return web_origins.preflight(request, self._lines, fields, is_guarded=is_guarded)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp.web import RequestPayloadError
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gateway.access.principal import account_of
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
@@ -49,6 +50,7 @@ from gateway.web.handlers.forwarding import (
     forwarded,
     sender_of,
 )
+from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
@@ -76,7 +78,7 @@ MOST_LOOKS = 3  # at a stream that grows between reads; then the poll waits for 
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo that could reveal credentials
 
 
-class EdgeHandlers:
+class EdgeHandlers(RouteOperations):
     """The operations on streams of HTTP origins, which `operate` starts."""
 
     def __init__(self, routes: Router, shared: Context) -> None:
@@ -89,6 +91,7 @@ class EdgeHandlers:
             if isinstance(route, EdgeRoute)
         }
 
+    @override
     def operate(
         self, request: Request, target: str, route: EdgeRoute, _name: str
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:

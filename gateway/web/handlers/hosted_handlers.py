@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
@@ -28,6 +29,7 @@ from gateway.telemetry import tracing
 from gateway.web.asks.appends import append_plan
 from gateway.web.asks.creations import creation_plan
 from gateway.web.handlers import live_responses
+from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.request_head import base_url
@@ -45,13 +47,14 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
 
-class HostedHandlers:
+class HostedHandlers(RouteOperations):
     """The operations on hosted streams; `operate` picks one by the request's method."""
 
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._shared = shared
 
+    @override
     def operate(
         self, request: Request, target: str, route: HostedRoute, name: str
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:

@@ -1,8 +1,4 @@
-"""Construction of routes that write the streams of others: to model providers, and proxies.
-
-`gateway.app` and `gateway.process` import this module only if there is such a route: its HTTP
-client is for these only.
-"""
+"""The routes that write the streams of others: to model providers, and proxies."""
 
 from __future__ import annotations
 
@@ -28,12 +24,13 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.verifier import Verifier
+    from gateway.features.kinds.declaration import FeatureRoute
     from gateway.features.models.answer_route import AnswerRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
     from gateway.settings import ModelSettings, ProxySettings, Settings
-
-__all__ = ["AnswerRoutes", "ModelHandlers", "ModelRoute", "ProxyHandlers", "ProxyRoute"]
+    from gateway.web.handlers.hosted_handlers import HostedHandlers
+    from gateway.web.operations import RouteOperations
 
 
 class AnswerRoutes:
@@ -48,7 +45,7 @@ class AnswerRoutes:
         settings: Settings,
         routes: Sequence[StreamRoute],
         authorities: Authorities,
-        earlier: Sequence[AnswerRoute] = (),
+        earlier: Sequence[FeatureRoute] = (),
     ) -> list[AnswerRoute]:
         """Make the routes of the settings; those of `earlier` that fit are used again.
 
@@ -69,7 +66,7 @@ class AnswerRoutes:
         proxy: ProxySettings,
         streams: HostedRoute,
         authorities: Authorities,
-        earlier: Sequence[AnswerRoute],
+        earlier: Sequence[FeatureRoute],
     ) -> AnswerRoute:
         try:
             secret = signing_secret(proxy.secret_file)
@@ -100,7 +97,7 @@ class AnswerRoutes:
         model: ModelSettings,
         streams: HostedRoute,
         authorities: Authorities,
-        earlier: Sequence[AnswerRoute],
+        earlier: Sequence[FeatureRoute],
     ) -> AnswerRoute:
         try:
             key = provider_key(model.key_file)
@@ -155,3 +152,8 @@ def _verifier(kinds: Sequence[str], authorities: Authorities, shared: Context) -
     verifier = authorities.verifier(kinds)
     verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
     return verifier
+
+
+def operations(hosted: HostedHandlers, shared: Context) -> dict[type[StreamRoute], RouteOperations]:
+    """Return the operations on the routes; `hosted` are those on streams in logs."""
+    return {ModelRoute: ModelHandlers(shared), ProxyRoute: ProxyHandlers(hosted, shared)}
