@@ -108,5 +108,6 @@ class StreamLoader:
         active.loading = None
         if error is not None:
             loading.set_exception(error)
+            loading.exception()  # whoever waited may have left: then it is nobody's
         elif not loading.done():
             loading.set_result(None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +18,9 @@ from tests.backends.contract import appended, created, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service
 from tests.support.gated_log import GatedLog, turns
+
+if TYPE_CHECKING:
+    from gateway.backends.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
 HUNDRED = Lifetime(ttl_s=100)
@@ -55,6 +60,31 @@ async def test_a_shared_load_continues_when_one_waiter_is_cancelled() -> None:
     active = await second
     assert active.state is not None
     assert first.cancelled()
+
+
+class LateFailure(GatedLog):
+    """A log that fails once the gate of its loads is open."""
+
+    async def load(self, path: str) -> LoadedStream:
+        await super().load(path)
+        raise LogUnavailable("the log is away")
+
+
+async def test_a_failed_load_that_every_waiter_has_left_complains_of_nothing() -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    log = LateFailure()
+    service = Service(log)
+    log.loads.clear()
+    waiting = asyncio.create_task(service.table.load("s"))
+    await turns()
+    waiting.cancel()
+    await turns()
+    log.loads.set()
+    await turns()
+    del waiting, service
+    gc.collect()
+    assert complaints == []
 
 
 async def test_a_load_overtaken_by_an_append_returns_the_new_state() -> None:

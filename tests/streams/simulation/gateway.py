@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NO_SOCKET = -1  # a descriptor of which nothing can be asked, not even what is on its way
+
 SETTINGS = RedisSettings(parse_redis("redis://simulated"))
 HEARTBEAT_S = 4.0
 PATIENCE_S = 90.0  # longer than everything together that a request may wait for
@@ -156,7 +158,7 @@ class Pipe(asyncio.Transport):
     """A client's connection, seen from the gateway; `slow` ones are full after a few bytes."""
 
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__()
+        super().__init__({"descriptor": NO_SOCKET})
         self._loop = asyncio.get_running_loop()
         self._gateway = gateway
         gateway.pipes[self] = None
