@@ -267,7 +267,7 @@ def handlers_of(gateway: Serving) -> Handlers:
 def edge_handlers_of(gateway: Serving) -> EdgeHandlers:
     """Return what handles the requests below the route to the origin."""
     handlers: Any = handlers_of(gateway)
-    handlers_of_edges: EdgeHandlers = handlers._operations[EdgeRoute].__self__
+    handlers_of_edges: EdgeHandlers = handlers._operations[EdgeRoute]
     return handlers_of_edges
 
 
