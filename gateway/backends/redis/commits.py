@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.path_index import PathIndex
+    from gateway.backends.redis.servers.call import Answered
     from gateway.backends.redis.servers.losses import LossWatch
-    from gateway.backends.redis.servers.pipeline import Answer
     from gateway.backends.redis.servers.primaries import Primaries
+    from gateway.backends.redis.servers.primary import Primary
     from gateway.protocol.streams.state import Change
 
-    Done: TypeAlias = Callable[[Answer | LogUnavailable], None]
+    Done: TypeAlias = Callable[[Answered | LogUnavailable], None]
 
 
 class RedisCommits:
@@ -82,7 +83,7 @@ class RedisCommits:
             return
         note, *others = notes
 
-        def noted(answer: Answer | LogUnavailable) -> None:
+        def noted(answer: Answered | LogUnavailable) -> None:
             if isinstance(answer, LogUnavailable) and note.key == self._commands.names.paths:
                 done(answer)
             else:
@@ -99,41 +100,37 @@ class RedisCommits:
         token: int,
         done: asyncio.Future[None],
         requested_at: float,
-        answer: Answer | LogUnavailable,
+        answer: Answered | LogUnavailable,
     ) -> None:
-        key = self._commands.names.meta(change.state.path)
         if not isinstance(answer, LogUnavailable):
-            self._follow_up(change, key, answer[0][-1])
-            self._observe(key, requested_at)
+            self._follow_up(change, answer.replies[-1])
+            self._observe(answer.primary, requested_at)
         if done.done():  # the caller was cancelled; the commit stands or falls all the same
             return
         if isinstance(answer, LogUnavailable):
             done.set_exception(answer)
             return
-        replies, replicas = answer
+        replies, replicas, primary = answer
         wanted = self._wait_replicas
         if replies[-1][0] == 0:
             self.conflicts += 1
             done.set_exception(_conflict(replies[-1]))
         elif wanted and not (isinstance(replicas, int) and replicas >= wanted):
-            primary = self._primaries.primary_of(key)
-            if primary is not None:
-                primary.look()
+            primary.look()
             done.set_exception(LogUnavailable(AT_RISK))
         else:
             self.stored += 1
-            primary = self._primaries.primary_of(key)
-            if primary is not None:
-                self._losses.acknowledged(primary, change, token)
+            self._losses.acknowledged(primary, change, token)
             done.set_result(None)
 
-    def _follow_up(self, change: Change, key: str, reply: Reply) -> None:
+    def _follow_up(self, change: Change, reply: Reply) -> None:
         """Delete what a commit left over, count it, and correct the list of paths.
 
         A new stream is listed once more: a removal of its predecessor, or a page, may have dropped
         its path just before it was there.
         """
         if reply == [1, 1]:
+            key = self._commands.names.meta(change.state.path)
             self._write(key, [self._commands.tidy(change)], lambda _: None)
         if reply[0] != 1:
             return
@@ -144,13 +141,11 @@ class RedisCommits:
             note = self._commands.add_paths([change.state.path])
             self._write(self._commands.names.paths, [note], lambda _: None)
 
-    def _observe(self, key: str, requested_at: float) -> None:
+    def _observe(self, primary: Primary, requested_at: float) -> None:
         """Observe how long a commit waited, and how long the server and the network took."""
-        primary = self._primaries.primary_of(key)
-        if primary is not None:
-            sent_at = max(requested_at, primary.commits.answered_sent_at)
-            self.histograms.queue.observe(sent_at - requested_at)
-            self.histograms.write.observe(monotonic() - sent_at)
+        sent_at = max(requested_at, primary.commits.answered_sent_at)
+        self.histograms.queue.observe(sent_at - requested_at)
+        self.histograms.write.observe(monotonic() - sent_at)
 
 
 def _conflict(reply: Reply) -> Conflict | RecordDamaged:

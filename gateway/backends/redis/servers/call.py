@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.servers.failures import explained
@@ -28,8 +28,16 @@ ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
 
 
+class Answered(NamedTuple):
+    """The replies to the calls, the reply to the epilogue of their pipeline, and who gave them."""
+
+    replies: list[Reply]
+    epilogue: Reply
+    primary: Primary
+
+
 class RedisCall:
-    """Packed calls for the server of `key`; `done` gets their replies or LogUnavailable.
+    """Packed calls for the server of `key`; `done` gets what it answered, or LogUnavailable.
 
     A call whose connection is lost is sent again. Commits may be: one that had been carried out
     is told so by what it finds.
@@ -52,7 +60,7 @@ class RedisCall:
         primaries: Primaries,
         key: str,
         calls: Sequence[Packed],
-        done: Callable[[Answer | LogUnavailable], None],
+        done: Callable[[Answered | LogUnavailable], None],
         *,
         commits: bool = False,
         expected: int = 0,
@@ -122,7 +130,7 @@ class RedisCall:
         if refusals:
             self._refused(primary, refusals[0], of_all=len(refusals) == len(replies))
         else:
-            self._done((replies, epilogue))
+            self._done(Answered(replies, epilogue, primary))
 
     def _unreachable(self, failure: Unreachable) -> None:
         self._was_sent = self._was_sent or failure.was_sent
@@ -194,9 +202,9 @@ class RedisRequests:
 
     async def commit(self, key: str, call: Packed, wait_replicas: int) -> Reply:
         """Return the reply to a write, once so many replicas have it. Raises LogUnavailable."""
-        replied: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        replied: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
 
-        def done(answer: Answer | LogUnavailable) -> None:
+        def done(answer: Answered | LogUnavailable) -> None:
             if replied.done():
                 return
             if isinstance(answer, LogUnavailable):
@@ -205,16 +213,16 @@ class RedisRequests:
                 replied.set_result(answer)
 
         RedisCall(self._primaries, key, [call], done, commits=True).go()
-        replies, replicas = await replied
+        replies, replicas, _ = await replied
         if wait_replicas and not (isinstance(replicas, int) and replicas >= wait_replicas):
             raise LogUnavailable(AT_RISK)
         return replies[-1]
 
 
-def _settle(replied: asyncio.Future[list[Reply]], answer: Answer | LogUnavailable) -> None:
+def _settle(replied: asyncio.Future[list[Reply]], answer: Answered | LogUnavailable) -> None:
     if replied.done():
         return
     if isinstance(answer, LogUnavailable):
         replied.set_exception(answer)
     else:
-        replied.set_result(answer[0])
+        replied.set_result(answer.replies)
