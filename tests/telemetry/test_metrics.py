@@ -15,6 +15,7 @@ from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.features.models.counts import metrics as model_metrics
+from gateway.features.origin_auth import requests as origin_auth
 from gateway.features.runs import run_metrics
 from gateway.features.subscriptions import metrics as subscription_metrics
 from gateway.features.views import metrics as view_metrics
@@ -80,7 +81,7 @@ OF_EDGE_ROUTES = (
     *edge_metrics.OF_CACHES,
 )
 OF_SOME_ORIGINS = (  # of those with auth = origin, and with subscriptions
-    *(edge_metrics.QUESTIONS, edge_metrics.PERMISSIONS),
+    *(origin_auth.QUESTIONS, origin_auth.PERMISSIONS),
     edge_metrics.TAIL_CHECK_PERIOD,
 )
 DECLARED = (
