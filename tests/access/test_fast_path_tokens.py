@@ -89,7 +89,9 @@ async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
         assert all(len(name) == 16 for name in kept)
         fields = [*blocks._fields.fresh.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
-        templates = gateway.edge.requests.templates._templates
+        of_reads = gateway.edge.requests.templates
+        assert of_reads is not None
+        templates = of_reads._templates
         sent = alike_appends_of(gateway)._blocks.fresh
         assert templates
         assert sent
