@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import followed_streams, stream_evidence
+from gateway.edge.followed import comparisons, followed_streams
 from gateway.edge.polls import verification
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
@@ -165,7 +165,7 @@ async def test_a_read_of_an_unfollowed_stream_ends_in_410_once_its_lag_has_laste
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else each reader began a comparison that ended without a finding, and got 503 for ever."""
-    monkeypatch.setattr(stream_evidence, "LONGEST_COMPARISON_S", 0.02)
+    monkeypatch.setattr(comparisons, "LONGEST_COMPARISON_S", 0.02)
     monkeypatch.setattr(verification, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)

@@ -8,8 +8,9 @@ from unittest.mock import Mock
 
 from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import Evidence
+from gateway.edge.followed.comparisons import Comparisons
 from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.followed.stream_evidence import Comparisons, StreamEvidence
+from gateway.edge.followed.stream_evidence import StreamEvidence
 from gateway.errors import StreamGone
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from gateway.cache.http_cache import REST_S
 from gateway.cache.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.followed.apart import ApartStreams
+from gateway.edge.followed.comparisons import Comparisons
 from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.followed.snapshots import as_read
 from gateway.edge.followed.stand_ins import StandIns
-from gateway.edge.followed.stream_evidence import Comparisons, StreamEvidence
+from gateway.edge.followed.stream_evidence import StreamEvidence
 from gateway.edge.followed.stream_reader import StreamReader
 from gateway.edge.followed.writes import FollowedWrites
 from gateway.edge.polls.poll_loop import PollTimer

@@ -42,9 +42,7 @@ class ReadStream:
 
     def reaches_beyond(self, end: str, server: str) -> bool:
         """Return whether a server is known to have data beyond an offset."""
-        return end < self.last and any(
-            end < read.end and read.server == server for read in self.reads.values()
-        )
+        return any(end < read.end and read.server == server for read in self.reads.values())
 
     def look_again(self) -> None:
         """Bring up to date what is known of all reads, after some were changed or dropped."""
@@ -117,7 +115,8 @@ class NotedReads:
             self.forgotten["ends"] += 1
             if not is_alike:
                 stream.look_again()
-        if self._whole_bytes > WHOLE_BYTES or len(self) > MAX_READS:
+        count = len(self._condensed) + len(self._whole)
+        if self._whole_bytes > WHOLE_BYTES or count > MAX_READS:
             self._keep_less()
 
     def _keep_less(self) -> None:
