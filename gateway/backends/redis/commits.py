@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.path_index import PathIndex
-    from gateway.backends.redis.servers.call import Answered
+    from gateway.backends.redis.servers.call import CallReplies
     from gateway.backends.redis.servers.losses import LossWatch
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.primary import Primary
     from gateway.protocol.streams.state import Change
 
-    Done: TypeAlias = Callable[[Answered | LogUnavailable], None]
+    Done: TypeAlias = Callable[[CallReplies | LogUnavailable], None]
 
 
 class RedisCommits:
@@ -83,7 +83,7 @@ class RedisCommits:
             return
         note, *others = notes
 
-        def noted(answer: Answered | LogUnavailable) -> None:
+        def noted(answer: CallReplies | LogUnavailable) -> None:
             if isinstance(answer, LogUnavailable) and note.key == self._commands.names.paths:
                 done(answer)
             else:
@@ -100,7 +100,7 @@ class RedisCommits:
         token: int,
         done: asyncio.Future[None],
         requested_at: float,
-        answer: Answered | LogUnavailable,
+        answer: CallReplies | LogUnavailable,
     ) -> None:
         if not isinstance(answer, LogUnavailable):
             self._follow_up(change, answer.replies[-1])

@@ -28,7 +28,7 @@ ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
 
 
-class Answered(NamedTuple):
+class CallReplies(NamedTuple):
     """The replies to the calls, the reply to the epilogue of their pipeline, and who gave them."""
 
     replies: list[Reply]
@@ -60,7 +60,7 @@ class RedisCall:
         primaries: Primaries,
         key: str,
         calls: Sequence[Packed],
-        done: Callable[[Answered | LogUnavailable], None],
+        done: Callable[[CallReplies | LogUnavailable], None],
         *,
         commits: bool = False,
         expected: int = 0,
@@ -130,7 +130,7 @@ class RedisCall:
         if refusals:
             self._refused(primary, refusals[0], of_all=len(refusals) == len(replies))
         else:
-            self._done(Answered(replies, epilogue, primary))
+            self._done(CallReplies(replies, epilogue, primary))
 
     def _unreachable(self, failure: Unreachable) -> None:
         self._was_sent = self._was_sent or failure.was_sent
@@ -202,9 +202,9 @@ class RedisRequests:
 
     async def commit(self, key: str, call: Packed, wait_replicas: int) -> Reply:
         """Return the reply to a write, once so many replicas have it. Raises LogUnavailable."""
-        replied: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        replied: asyncio.Future[CallReplies] = asyncio.get_running_loop().create_future()
 
-        def done(answer: Answered | LogUnavailable) -> None:
+        def done(answer: CallReplies | LogUnavailable) -> None:
             if replied.done():
                 return
             if isinstance(answer, LogUnavailable):
@@ -219,7 +219,7 @@ class RedisRequests:
         return replies[-1]
 
 
-def _settle(replied: asyncio.Future[list[Reply]], answer: Answered | LogUnavailable) -> None:
+def _settle(replied: asyncio.Future[list[Reply]], answer: CallReplies | LogUnavailable) -> None:
     if replied.done():
         return
     if isinstance(answer, LogUnavailable):
