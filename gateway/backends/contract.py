@@ -1,7 +1,7 @@
 """The contract of a log: it stores streams and compares versions, and knows no protocol rule.
 
-Every log has ten methods. A log may also have any of six abilities: each is an attribute that
-holds the object for it, or None.
+Every log has ten methods. A log may also have any of five abilities: each is an attribute that
+holds the object for it, or None. Features declare further ones next to their users.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from gateway.protocol.streams.state import ProducerState
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from pathlib import Path
 
     from gateway.backends.quota import Quota
-    from gateway.backends.shared_contract import Mailboxes, Ownership
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import ClockReading, ClockRecord
     from gateway.protocol.streams.state import Change, StreamState
@@ -80,40 +78,12 @@ class LogListener(Protocol):
         """Treat any stream as changed: the log may have lost what it acknowledged."""
 
 
-class Heartbeats(Protocol):
-    """The beats of the writers that share a log, by which each sees which of the others run.
-
-    A writer belongs to a group, such as those of the answers in one folder. It notes the streams
-    that it writes, so that others can end them when it has stopped. Every method may raise
-    LogUnavailable.
-    """
-
-    async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
-        """Store a writer's number of beats, and return those of all writers of its group."""
-
-    async def note(self, writer: str, stream: str) -> None:
-        """Note that a writer writes a stream."""
-
-    async def drop(self, writer: str, stream: str) -> None:
-        """Drop the note that a writer writes a stream."""
-
-    async def noted(self, writer: str) -> Sequence[str]:
-        """Return the streams that a writer has noted."""
-
-    async def forget(self, group: str, writer: str) -> None:
-        """Forget a writer and its notes."""
-
-
 class Sharing(Protocol):
     """The ability of a log to be written by other processes too.
 
     A stream's state in memory may be stale, and is confirmed before a client gets it.
     Every `async` method may raise LogUnavailable.
     """
-
-    heartbeats: Heartbeats
-    ownership: Ownership  # of the log's documents
-    mailboxes: Mailboxes
 
     @property
     def repeats_wait(self) -> bool:
@@ -210,28 +180,6 @@ class Upkeep(Protocol):
         """Return what acknowledged appends were lost, until an operator has acted on it."""
 
 
-class Documents(Protocol):
-    """The ability of a log to store small documents beside its streams, which no client can name.
-
-    Every method may raise LogUnavailable.
-    """
-
-    # Where a file is as durable as the log, and only the server's user reads it; None: nowhere.
-    private_folder: Path | None
-
-    async def read(self, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
-        """Return the first documents, at most `limit`, whose names follow `after`, by name."""
-
-    async def read_one(self, name: str) -> bytes | None:
-        """Return a document, or None."""
-
-    async def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Store these documents, or remove those that are None: durably, and all or none.
-
-        Without any, of a shared log, it is confirmed that this process may write them.
-        """
-
-
 class Log(Protocol):
     """A log of streams, used from one event loop.
 
@@ -245,7 +193,6 @@ class Log(Protocol):
     listing: Listing | None = None
     counts: Counts | None = None
     upkeep: Upkeep | None = None
-    documents: Documents | None = None
     quota: Quota | None = None  # None: the log does not know how much it takes
 
     async def open(self) -> None:

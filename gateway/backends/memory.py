@@ -16,7 +16,6 @@ from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import (
     Conflict,
     Counts,
-    Documents,
     Listing,
     ListingPage,
     LoadedStream,
@@ -106,7 +105,7 @@ class MemoryCounts(Counts):
         return sum(state.expired(now) for state in self._states.values())
 
 
-class MemoryDocuments(Documents):
+class MemoryDocuments:
     """The documents of a log in memory."""
 
     private_folder = None
@@ -114,17 +113,17 @@ class MemoryDocuments(Documents):
     def __init__(self) -> None:
         self._documents: dict[str, bytes] = {}
 
-    @override
     async def read(self, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        """Return the first documents, at most `limit`, whose names follow `after`, by name."""
         names = heapq.nsmallest(limit, (name for name in self._documents if name > after))
         return [(name, self._documents[name]) for name in names]
 
-    @override
     async def read_one(self, name: str) -> bytes | None:
+        """Return a document, or None."""
         return self._documents.get(name)
 
-    @override
     async def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Store these documents, or remove those that are None."""
         for name, body in changes.items():
             if body is None:
                 self._documents.pop(name, None)

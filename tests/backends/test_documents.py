@@ -9,12 +9,13 @@ import apsw
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.shared_contract import NOBODY
 from gateway.backends.sqlite.backups.copying import back_up, restore
 from gateway.backends.sqlite.backups.source import SourceFile
 from gateway.backends.sqlite.backups.verification import FileVerification
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
+from gateway.features.subscriptions.shared.divided_work import NOBODY
+from gateway.features.subscriptions.storage.documents import documents_in
 from tests.backends.abilities import needed
 from tests.backends.contract import created, kinds
 from tests.backends.redis_logs import connected
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.backends.contract import Documents, Log
+    from gateway.backends.contract import Log
     from gateway.backends.redis.names import RedisNames
+    from gateway.features.subscriptions.storage.documents import Documents
     from tests.support.redis_servers import RedisServer
 
 
@@ -55,7 +57,7 @@ async def everything(documents: Documents, limit: int = 2) -> dict[str, bytes]:
 
 
 async def test_documents_are_stored_replaced_and_removed_together(log: Log) -> None:
-    documents = needed(log.documents)
+    documents = needed(documents_in(log))
     assert await everything(documents) == {}
     await documents.write({"b": b"1", "a/x": b"\x00\xff", "c": b""})
     assert await everything(documents) == {"a/x": b"\x00\xff", "b": b"1", "c": b""}
@@ -66,7 +68,7 @@ async def test_documents_are_stored_replaced_and_removed_together(log: Log) -> N
 
 async def test_documents_are_no_streams(log: Log) -> None:
     await log.commit((created(log, "s"),))
-    await needed(log.documents).write({"s": b"x", "t": b"x"})
+    await needed(documents_in(log)).write({"s": b"x", "t": b"x"})
     listed = await needed(log.listing).page("", "", 10)
     assert [state.path for state in listed.states] == ["s"]
     assert (await log.load("t")).place.state is None

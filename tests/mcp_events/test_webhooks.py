@@ -11,6 +11,7 @@ from mcp.shared.exceptions import MCPError
 from gateway.backends.memory import MemoryDocuments
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.operators.answers import answer
+from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.telemetry.inspected.subscriptions import SendTestDelivery
 from gateway.telemetry.inspection import AnswerFailure
 from tests.mcp_events.hosts import (
@@ -366,7 +367,7 @@ async def test_secrets_are_in_no_listing_log_or_stored_row(
         told = json.loads(shown.body)
         assert (told["type"], told["webhook"]["signing"]) == ("mcp-events", None)
         metrics = "".join(str(sample) for sample in gateway.route.samples())
-        documents = gateway.log.documents
+        documents = documents_in(gateway.log)
         assert documents is not None
         rows = b"".join(body for _, body in await documents.read("", 1_000))
         output = "".join(capsys.readouterr())

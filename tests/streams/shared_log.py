@@ -6,8 +6,9 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, Heartbeats, LoadedStream, Sharing
+from gateway.backends.contract import Conflict, LoadedStream, Sharing
 from gateway.backends.memory import MemoryLog
+from gateway.features.beats import Heartbeats
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.generations import raised
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.backends.contract import LogListener
-    from gateway.backends.shared_contract import Mailboxes, Ownership
+    from gateway.features.subscriptions.shared.divided_work import Mailboxes, Ownership
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
 

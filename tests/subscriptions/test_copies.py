@@ -15,6 +15,7 @@ from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.copies import copying, stored_rows
 from gateway.features.subscriptions.copies.copying import SubscriptionCopy
 from gateway.features.subscriptions.sending.key_stores import FILE
+from gateway.features.subscriptions.storage.documents import documents_in
 from tests.subscriptions.copied import copied
 from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import (
@@ -334,8 +335,9 @@ async def test_a_copy_begins_again_while_a_gateway_changes_the_target_and_gives_
         changes = await find_changes(self, *sides)
         if tries < races:
             tries += 1
-            assert self._target.documents is not None
-            await self._target.documents.write({"subscription/other": b"%d" % tries})
+            documents = documents_in(self._target)
+            assert documents is not None
+            await documents.write({"subscription/other": b"%d" % tries})
         return changes
 
     monkeypatch.setattr(SubscriptionCopy, "_changes", overtaken)

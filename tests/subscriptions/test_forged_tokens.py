@@ -14,6 +14,7 @@ import pytest
 from gateway.backends.memory import MemoryDocuments
 from gateway.features.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
+from gateway.features.subscriptions.storage.documents import documents_in
 from tests.backends.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
 from tests.support.serving import PREFIX, request
@@ -251,7 +252,7 @@ async def test_a_token_of_one_subscription_does_not_work_at_the_path_of_another(
 async def test_a_token_is_not_valid_once_the_secret_is_another() -> None:
     async with subscribed() as gateway:
         claimed, known = await _pulled(gateway)
-        await needed(gateway.gateway.log.documents).write({DOCUMENT: None})
+        await needed(documents_in(gateway.gateway.log)).write({DOCUMENT: None})
         # As after a start without it, which would forget the claim, too.
         gateway.engine.keys._content = None
         line = f"Authorization: Bearer {known.token}"

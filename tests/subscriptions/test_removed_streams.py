@@ -8,6 +8,7 @@ import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.features.subscriptions import membership
+from gateway.features.subscriptions.storage.documents import documents_in
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.support.serving import PREFIX, get
 from tests.support.waiting import until
@@ -29,7 +30,7 @@ def _few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def documents_of(gateway: Subscribed) -> int:
     """Return how many documents the log has."""
-    documents = gateway.gateway.log.documents
+    documents = documents_in(gateway.gateway.log)
     assert documents is not None
     await gateway.engine.rows.flush()
     return len(await documents.read("", 1_000))

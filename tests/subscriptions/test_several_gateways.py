@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from gateway.backends.beats import BEAT_S, MISSES
+from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ReportedChanges
+from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.stream_notes import GrowthReport, merge_notes
 from tests.subscriptions.in_processes import subscribe, write
 from tests.subscriptions.receivers import (
@@ -174,7 +175,7 @@ async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
         comparisons.schedule(3600.0)  # in place of the one that follows the first subscription
         made = comparisons.made
         changing = owner if by_owner else other
-        sharing = changing.gateway.log.sharing
+        sharing = work_sharing_of(changing.gateway.log)
         assert sharing is not None
         changed = ReportedChanges(sharing, shared(changing), comparisons.schedule, most=3)
         changing.gateway.route.table.commits.observer = changed.on_commit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.beats import BEAT_S, MISSES
+from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared import lease
 from gateway.features.subscriptions.shared.receipts import RECEIPT_S
 from gateway.features.subscriptions.shared.unwanted_claims import is_claim

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
-from gateway.backends.contract import Heartbeats
 from gateway.backends.redis.connection import pack
 
 if TYPE_CHECKING:
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.names import RedisNames
 
 
-class RedisHeartbeats(Heartbeats):
+class RedisHeartbeats:
     """The beats and notes of writers; who has stopped is judged by those that look."""
 
     def __init__(self, names: RedisNames, execute: Callable[..., Awaitable[list[Reply]]]) -> None:
@@ -24,8 +21,8 @@ class RedisHeartbeats(Heartbeats):
         self._names = names
         self._execute = execute
 
-    @override
     async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
+        """Store a writer's number of beats, and return those of all writers of its group."""
         key = self._names.writers(group)
         beat, all_beats = pack("HSET", key, writer, beats), pack("HGETALL", key)
         _, found = await self._execute(key, beat, all_beats)
@@ -33,24 +30,24 @@ class RedisHeartbeats(Heartbeats):
         pairs = zip(fields[::2], fields[1::2], strict=True)
         return {name: int(count) for name, count in pairs if count.isdigit()}
 
-    @override
     async def note(self, writer: str, stream: str) -> None:
+        """Note that a writer writes a stream."""
         key = self._names.writing(writer)
         await self._execute(key, pack("HSET", key, stream, ""))
 
-    @override
     async def drop(self, writer: str, stream: str) -> None:
+        """Drop the note that a writer writes a stream."""
         key = self._names.writing(writer)
         await self._execute(key, pack("HDEL", key, stream))
 
-    @override
     async def noted(self, writer: str) -> Sequence[str]:
+        """Return the streams that a writer has noted."""
         key = self._names.writing(writer)
         (found,) = await self._execute(key, pack("HGETALL", key))
         return [name.decode(errors="replace") for name in found[::2]]
 
-    @override
     async def forget(self, group: str, writer: str) -> None:
+        """Forget a writer and its notes."""
         notes, beats = self._names.writing(writer), self._names.writers(group)
         await self._execute(notes, pack("UNLINK", notes))
         await self._execute(beats, pack("HDEL", beats, writer))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.servers.call import RedisRequests
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.topology import Topology
-    from gateway.backends.shared_contract import OnMail
+    from gateway.backends.redis.shared.mailboxes import OnMail
     from gateway.protocol.streams.state import StreamState
 
 

@@ -24,6 +24,7 @@ from gateway.commands.copying.contract import (
 )
 from gateway.commands.shell.failure import Failed
 from gateway.errors import BadRequest, HeadgateError, StartError
+from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.storage.row_names import stored_number
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import read_body
@@ -114,7 +115,7 @@ class LogPlace(CopyPlace):
 
     @override
     async def subscriptions(self) -> int:
-        documents = self.log.documents
+        documents = documents_in(self.log)
         return 0 if documents is None else await stored_number(documents)
 
     def is_present(self, state: StreamState | None) -> bool:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from gateway.backends.contract import Documents
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
+    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.features.subscriptions.storage.rows import LoadedSubscription
     from gateway.features.subscriptions.streams.contract import (
         StreamChange,

@@ -5,24 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.features.subscriptions.engine import SubscriptionRules
+from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.owned_log import OwnedLogSubscriptions
 from gateway.features.subscriptions.shared.streams import SharedStreams
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.sole_log import SoleLogSubscriptions
 from gateway.features.subscriptions.state.owners import OwnerAccess
+from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.streams.hosted_streams import HostedStreams
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Documents
     from gateway.features.kinds.declaration import RouteSetup
+    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.hosted.route import HostedRoute
 
 
 def set_subscriptions(route: HostedRoute, made: RouteSetup) -> None:
     """Give a route its subscriptions if its log can store some, or let them follow new settings."""
     rules = SubscriptionRules.of(made.settings)
-    feature, documents = route.features.get(NAME), route.table.log.documents
+    feature, documents = route.features.get(NAME), documents_in(route.table.log)
     if isinstance(feature, SubscriptionsOfRoute):
         feature.subscriptions.renew(rules)
     elif documents is not None:
@@ -35,7 +37,7 @@ def _subscriptions(
     route: HostedRoute, documents: Documents, rules: SubscriptionRules, rights: OwnerAccess
 ) -> SoleLogSubscriptions | SharedSubscriptions:
     clock, prefix = route.clock, route.prefix
-    if (sharing := route.table.log.sharing) is None:
+    if (sharing := work_sharing_of(route.table.log)) is None:
         streams = HostedStreams(route.table, route.appender)
         return SoleLogSubscriptions(prefix, streams, documents, rules, clock, rights)
     shared = SharedStreams(route.table, route.appender, sharing)

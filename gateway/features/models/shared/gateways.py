@@ -1,7 +1,7 @@
 """The gateways that write answers in one folder of a log, and the end of what stopped ones left.
 
 Each gateway of a shared log stores how often it has beaten, every BEAT_S, and reads the others'
-counts at the same time (`backends.beats`). The others end the answers that a stopped gateway has
+counts at the same time (`features.beats`). The others end the answers that a stopped gateway has
 noted. A gateway that has only stood still is refused by the log once its answers are ended
 (`shared.claims`). In the log of one process, that process writes all answers.
 """
@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.beats import BEAT_S, OtherGateways, OwnHeartbeats
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable, RecordDamaged
+from gateway.features.beats import BEAT_S, OtherGateways, OwnHeartbeats, heartbeats_of
 from gateway.features.models import record
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from gateway.backends.contract import Heartbeats
     from gateway.features.models.record import EndEntry, RequestEntry
     from gateway.features.models.shared.claims import Claim
     from gateway.features.models.streams import AnswerStreams
@@ -55,12 +54,11 @@ class Gateways(Background):
         finish: Callable[[str], Awaitable[object]],
     ) -> None:
         """End answers of stopped gateways by `finish_abandoned`, those lost here by `finish`."""
-        sharing = streams.route.table.log.sharing
         self.streams = streams
-        self.name = "" if sharing is None else secrets.token_hex(8)
+        self._heartbeats = heartbeats_of(streams.route.table.log)
+        self.name = "" if self._heartbeats is None else secrets.token_hex(8)
         self.counts = GatewayCounts()
         self.followed: dict[str, str] = {}  # writers of the answers that have readers here
-        self._heartbeats: Heartbeats | None = None if sharing is None else sharing.heartbeats
         self._finish_abandoned = finish_abandoned
         self._finish = finish
         self._beats = OwnHeartbeats()

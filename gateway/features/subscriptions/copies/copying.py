@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.backends.beats import BEAT_S
 from gateway.errors import LogUnavailable
+from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions.copies.cursors import CursorCopy, make_cursors
 from gateway.features.subscriptions.copies.stored_rows import (
     RowChanges,
@@ -22,16 +22,19 @@ from gateway.features.subscriptions.copies.stored_rows import (
 )
 from gateway.features.subscriptions.sending.key_stores import key_store
 from gateway.features.subscriptions.sending.signing import KeyRing
+from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.lease import SubscriptionsLease
 from gateway.features.subscriptions.state.cursors import CursorRow
 from gateway.features.subscriptions.state.delivery_state import DeliveryState
+from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.storage.rows import SubscriptionRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.backends.contract import Documents, Log
+    from gateway.backends.contract import Log
     from gateway.features.subscriptions.copies.cursors import ComparedStreams
+    from gateway.features.subscriptions.storage.documents import Documents
 
 MAX_LOST_RACES = 20  # copies in a row that a gateway of the target overtakes
 OTHER = "there is another subscription with this id already"
@@ -131,8 +134,9 @@ class SubscriptionCopy:
 
 
 def _documents_of(log: Log) -> Documents:
-    assert log.documents is not None, "every log that can be copied has them"
-    return log.documents
+    documents = documents_in(log)
+    assert documents is not None, "every log that can be copied has them"
+    return documents
 
 
 async def _side(documents: Documents) -> _Side:
@@ -182,17 +186,17 @@ async def _sole_documents(log: Log) -> AsyncIterator[Documents]:
 
     Raises LogUnavailable.
     """
-    if log.sharing is None:
+    if (sharing := work_sharing_of(log)) is None:
         yield _documents_of(log)
         return
-    lease = SubscriptionsLease(log.sharing)
+    lease = SubscriptionsLease(sharing)
     await lease.beat()
     await lease.take_over()
     if not lease.is_ours:
         raise LogUnavailable("a gateway of TO has just taken over its subscriptions")
     beating = asyncio.create_task(_beat(lease))
     try:
-        yield log.sharing.ownership.documents_of(lease.owner)
+        yield sharing.ownership.documents_of(lease.owner)
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)

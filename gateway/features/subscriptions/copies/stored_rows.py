@@ -18,7 +18,7 @@ from gateway.features.subscriptions.storage.row_names import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.backends.contract import Documents
+    from gateway.features.subscriptions.storage.documents import Documents
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from gateway.errors import HeadgateError, OriginBusy, OriginTimeout, OriginUnrea
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.origins.origin_streams import OriginStreams
 from gateway.features.subscriptions.origins.origin_view import stored_view
+from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
@@ -25,12 +26,13 @@ from gateway.telemetry.metrics import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.backends.contract import Documents, Log
+    from gateway.backends.contract import Log
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.origins.stream_requests import StreamRequests
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription
+    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.features.subscriptions.streams.contract import StreamChange
     from gateway.protocol.streams.reach import TailBound
     from gateway.runtime.writes import Write
@@ -201,8 +203,9 @@ class OnlyGatewaySubscriptions(OriginSubscriptions):
         rights: OwnerAccess,
     ) -> None:
         """`log` is only used for its documents."""
-        assert log.documents is not None, "the setting names no other kind of log"
-        super().__init__(prefix, requests, log.documents, rules, clock, rights)
+        documents = documents_in(log)
+        assert documents is not None, "the setting names no other kind of log"
+        super().__init__(prefix, requests, documents, rules, clock, rights)
         self._log = log
 
     @override

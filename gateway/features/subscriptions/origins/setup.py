@@ -16,9 +16,9 @@ from gateway.features.subscriptions.subscription_handlers import NAME, Subscript
 from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Documents
     from gateway.edge.route import EdgeRoute
     from gateway.features.kinds.declaration import RouteSetup
+    from gateway.features.subscriptions.storage.documents import Documents
 
 
 def set_subscriptions(route: EdgeRoute, made: RouteSetup) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.beats import BEAT_S, MISSES
 from gateway.backends.contract import LogListener
 from gateway.errors import LogUnavailable
+from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.origins import settled_names
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
@@ -23,16 +23,19 @@ from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubsc
 from gateway.features.subscriptions.origins.settled_names import SettledNames
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ChangeSource
+from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.stream_notes import WriteReport
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.backends.contract import Documents, Log
+    from gateway.backends.contract import Log
     from gateway.features.subscriptions.origins.settled_names import AwaitedNames
     from gateway.features.subscriptions.shared.changes import ReportedChanges
+    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.protocol.streams.reach import TailBound
     from gateway.protocol.streams.state import Change
     from gateway.runtime.writes import Write
@@ -50,8 +53,9 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         self, prefix: str, log: Log, make: Callable[[Documents], OwnedOriginSubscriptions]
     ) -> None:
         """`log` has the documents, and nothing else; `make` is as that of the base class."""
-        assert log.documents is not None, "every log that is shared has them"
-        assert log.sharing is not None, "one gateway alone has other subscriptions"
+        stored, sharing = documents_in(log), work_sharing_of(log)
+        assert stored is not None, "every log that is shared has them"
+        assert sharing is not None, "one gateway alone has other subscriptions"
 
         def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
             engine = make(documents)
@@ -59,7 +63,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
             engine.on_removed = self._outdate_soon
             return engine
 
-        super().__init__(prefix, HistorySource(log), log.documents, log.sharing, make_owned)
+        super().__init__(prefix, HistorySource(log), stored, sharing, make_owned)
         self._log = log
         self._beginning = f"{prefix}/"
         self.names = SettledNames(self._ask)

@@ -14,7 +14,7 @@ from gateway.errors import LogUnavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.contract import Documents
+    from gateway.features.subscriptions.storage.documents import Documents
 
 FILE = "headgate.subscriptions.key"
 DOCUMENT = "keys"  # no other document has a name that begins with this

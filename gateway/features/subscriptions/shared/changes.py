@@ -24,7 +24,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from gateway.backends.contract import Sharing
+    from gateway.features.subscriptions.shared.divided_work import WorkSharing
     from gateway.features.subscriptions.shared.lease import SubscriptionsLease
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
     from gateway.features.subscriptions.shared.stream_notes import StreamNote
@@ -68,7 +68,7 @@ class ReportedChanges(Background):
 
     def __init__(
         self,
-        sharing: Sharing,
+        sharing: WorkSharing,
         view: OwnerView,
         schedule_comparison: Callable[[], None],
         most: int = MOST_WAITING,

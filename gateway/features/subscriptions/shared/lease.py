@@ -1,7 +1,7 @@
 """The lease of the subscriptions of a shared log: which gateway delivers, and who takes over.
 
 Every gateway beats each BEAT_S. The owner is judged by its beats, as the others see them
-(`backends.beats`), and no clocks are compared. A gateway that is about to replace a silent owner
+(`features.beats`), and no clocks are compared. A gateway that is about to replace a silent owner
 sends it a message one round before, and another afterwards. A gateway that was only paused may take
 itself for the owner for a moment: each write of documents names its owner, and is refused then.
 """
@@ -15,23 +15,23 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.backends.beats import MISSES, OtherGateways, OwnHeartbeats
-from gateway.backends.shared_contract import NOBODY
 from gateway.errors import HeadgateError, LogUnavailable
+from gateway.features.beats import MISSES, OtherGateways, OwnHeartbeats
 from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.divided_work import NOBODY, DocumentsOwner
 from gateway.protocol.http.paths import RESERVED
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from gateway.backends.contract import Sharing
+    from gateway.features.subscriptions.shared.divided_work import WorkSharing
 
 
 class SubscriptionsLease:
     """The lease as one gateway sees it: its owner, and the gateways beside this one."""
 
-    def __init__(self, sharing: Sharing) -> None:
+    def __init__(self, sharing: WorkSharing) -> None:
         self.name = secrets.token_hex(8)
         self.owner = NOBODY
         self.has_documents = False  # there may be subscriptions
@@ -96,7 +96,8 @@ class SubscriptionsLease:
             await self._read()
 
     async def _read(self) -> None:
-        self.owner, self.has_documents = await self._sharing.ownership.read()
+        owner, self.has_documents = await self._sharing.ownership.read()
+        self.owner = DocumentsOwner(*owner)
 
     async def beat(self) -> list[str]:
         """Beat, see who owns, and take over if nobody does, or if the owner has stopped.
@@ -149,9 +150,11 @@ class SubscriptionsLease:
         if taken is None:
             await self._read()
             return
-        self.owner = taken
+        self.owner = DocumentsOwner(*taken)
         self.take_overs += 1
-        log.info("subscription.taken_over", number=taken.number, former=former.name or "nobody")
+        log.info(
+            "subscription.taken_over", number=self.owner.number, former=former.name or "nobody"
+        )
         with contextlib.suppress(LogUnavailable):
             for other in self.others:
                 await self._send_message(other)

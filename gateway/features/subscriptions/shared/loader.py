@@ -11,10 +11,11 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.contract import Documents, Sharing
     from gateway.features.subscriptions.engine import SubscriptionRules
+    from gateway.features.subscriptions.shared.divided_work import WorkSharing
     from gateway.features.subscriptions.shared.lease import SubscriptionsLease
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.features.subscriptions.storage.documents import Documents
 
 
 class OwnedLoader:
@@ -22,7 +23,7 @@ class OwnedLoader:
 
     def __init__(
         self,
-        sharing: Sharing,
+        sharing: WorkSharing,
         lease: SubscriptionsLease,
         make: Callable[[Documents], OwnedSubscriptions],
         on_opened: Callable[[], None],

@@ -15,11 +15,11 @@ from gateway.protocol.streams.state import Change, StreamState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from gateway.backends.contract import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.stream_notes import StreamNote
     from gateway.features.subscriptions.shared.streams import SharedStreams
     from gateway.features.subscriptions.state.owners import OwnerAccess
+    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.features.subscriptions.streams.contract import StreamView
 
 

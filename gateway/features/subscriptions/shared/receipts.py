@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.beats import BEAT_S
+from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions.shared.stream_notes import StreamNote, merge_notes
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from gateway.backends.contract import Sharing
+    from gateway.features.subscriptions.shared.divided_work import WorkSharing
     from gateway.features.subscriptions.shared.lease import SubscriptionsLease
 
     Answer = Callable[[mail.HandedOnRequest], Awaitable[mail.HandedOnResponse]]
@@ -31,7 +31,7 @@ TOO_LONG = "the response is too long to be handed on: ask the gateway that deliv
 class RequestRelay:
     """The requests that one gateway hands on, and those that it carries out for others."""
 
-    def __init__(self, sharing: Sharing, lease: SubscriptionsLease) -> None:
+    def __init__(self, sharing: WorkSharing, lease: SubscriptionsLease) -> None:
         self.carry_out: Answer | None = None
         self.counts: Counter[str] = Counter()
         self._mailboxes = sharing.mailboxes

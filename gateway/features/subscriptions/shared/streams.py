@@ -16,8 +16,8 @@ from gateway.protocol.lifecycle import present
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from gateway.backends.contract import Sharing
     from gateway.features.subscriptions.shared.changes import ReportedChanges
+    from gateway.features.subscriptions.shared.divided_work import WorkSharing
     from gateway.features.subscriptions.streams.contract import StreamView
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
@@ -33,7 +33,7 @@ LEAST_PAUSE_S = 0.002
 class SharedStreams(HostedStreams, ChangeSource):
     """The streams of a shared log: all gateways report what they change (`shared.changes`)."""
 
-    def __init__(self, table: StreamTable, appender: Appender, sharing: Sharing) -> None:
+    def __init__(self, table: StreamTable, appender: Appender, sharing: WorkSharing) -> None:
         super().__init__(table, appender)
         self.table = table
         self.sharing = sharing

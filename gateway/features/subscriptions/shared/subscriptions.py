@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.beats import BEAT_S
 from gateway.background import Background
 from gateway.errors import LogUnavailable
+from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.sending.key_stores import DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
@@ -30,10 +30,11 @@ from gateway.telemetry.metrics import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.backends.contract import Documents, Sharing
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.changes import ChangeSource
+    from gateway.features.subscriptions.shared.divided_work import WorkSharing
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.features.subscriptions.storage.documents import Documents
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
@@ -49,7 +50,7 @@ class SharedSubscriptions(Background):
         prefix: str,
         changes: ChangeSource,
         documents: Documents,
-        sharing: Sharing,
+        sharing: WorkSharing,
         make: Callable[[Documents], OwnedSubscriptions],
     ) -> None:
         """`make` makes the subscriptions of the owner, with the documents that it may write."""

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.contract import Documents
+    from gateway.features.subscriptions.storage.documents import Documents
 
 AT_ONCE = 1_000  # documents in one transaction, a few milliseconds of the log's writer
 

@@ -29,8 +29,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from gateway.backends.contract import Documents
     from gateway.features.subscriptions.state.subscription import StreamLink
+    from gateway.features.subscriptions.storage.documents import Documents
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True):

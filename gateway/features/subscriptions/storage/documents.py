@@ -1,0 +1,48 @@
+"""The documents of a log, in which subscriptions are stored beside its streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.backends.contract import Log
+
+
+class Documents(Protocol):
+    """The ability of a log to store small documents beside its streams, which no client can name.
+
+    Every method may raise LogUnavailable.
+    """
+
+    @property
+    def private_folder(self) -> Path | None:
+        """The folder for files as durable and private as the log; None if there is none."""
+
+    async def read(self, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
+        """Return the first documents, at most `limit`, whose names follow `after`, by name."""
+
+    async def read_one(self, name: str) -> bytes | None:
+        """Return a document, or None."""
+
+    async def write(self, changes: Mapping[str, bytes | None]) -> None:
+        """Store these documents, or remove those that are None: durably, and all or none.
+
+        Without any, of a shared log, it is confirmed that this process may write them.
+        """
+
+
+@runtime_checkable
+class StoresDocuments(Protocol):
+    """A log that can store documents."""
+
+    @property
+    def documents(self) -> Documents | None:
+        """The documents, if the log stores some."""
+
+
+def documents_in(log: Log) -> Documents | None:
+    """Return the documents of a log; None if it stores none."""
+    return log.documents if isinstance(log, StoresDocuments) else None
