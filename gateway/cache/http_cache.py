@@ -26,7 +26,7 @@ from gateway.protocol.http import cache_status
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Callable, Hashable
 
     from gateway.cache.decision import Followed
     from gateway.cache.fetches.fetch_result import FetchPart
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.private_fields import Recipient
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import PendingAnswer
     from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.traffic import Traffic
@@ -61,7 +61,7 @@ class HttpCache:
         self,
         store: Store[CacheEntry],
         rules: ResponseRules,
-        send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[AnyAnswer]],
+        send: Callable[[CacheRequest, list[tuple[str, str]]], PendingAnswer],
         clock: Callable[[], float],
         is_tail: Callable[[str, EdgeCatchUp, str], bool],
         traffic: Traffic,
@@ -310,12 +310,12 @@ class HttpCache:
         with ExitStack() as held_by:
             result = await self.answer(request, lambda: held_by)
             if result.source is None:
+                _check_size(len(result.cached.body), limit)
                 return result
             body = bytearray()
             async for part in result.source.parts():
                 body += part
-                if len(body) > limit:
-                    raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
+                _check_size(len(body), limit)
         whole = result.cached.with_body(bytes(body))
         return msgspec.structs.replace(result, cached=whole, source=None)
 
@@ -343,6 +343,11 @@ class HttpCache:
     async def close(self) -> None:
         """End what is under way."""
         await self.fetches.close()
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
 
 
 def _let_rest(old: Variant | None, now: float) -> None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.errors import HeadgateError
+    from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
-    from gateway.origin.whole_answer import AnyAnswer
 
 SAYING = frozenset({"HEAD", "POST", "PUT"})  # methods whose responses say whether the origin does
 # Statuses of the HEAD that settle nothing: a client that may only write has learned elsewhere that
@@ -35,7 +35,7 @@ class MultiAppendSupport:
         self._origin = origin
         self.is_known = False
 
-    def note_response(self, method: str, answer: AnyAnswer) -> None:
+    def note_response(self, method: str, answer: OriginAnswer) -> None:
         """Note what a response says of multi-appends."""
         if method in SAYING and answer.status < 300:
             self.is_known = offers(answer.headers)
@@ -61,7 +61,7 @@ def offers(headers: MultiMapping[str]) -> bool:
     return headers.get(MULTI, "").lower() == "true"
 
 
-def _refusal(answer: AnyAnswer) -> HeadgateError:
+def _refusal(answer: OriginAnswer) -> HeadgateError:
     """Return OriginBusy if the question may be repeated, NotOffered if that is of no use."""
     status = answer.status
     if status < 300:

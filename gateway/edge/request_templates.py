@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from gateway.origin.raw_way import RawWay
+from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 
@@ -90,7 +90,7 @@ class RequestTemplates:
 
     def _add(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
         request = self._build(shared, address, read)
-        request = replace(request, block=RawWay.block(request.fields))
+        request = replace(request, block=field_block(request.fields))
         if not request.identity:  # its fields identify no reader
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()

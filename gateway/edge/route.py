@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from gateway.edge.origin_requests import OriginRequests
     from gateway.edge.write_observer import WriteObserver
     from gateway.live.contract import FeedSettings, ParkableConnection
+    from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
-    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
     from gateway.runtime.context import Context
@@ -143,7 +143,7 @@ class EdgeRoute(StreamRoute):
         return self.feeds.table.is_tail(stream_key(host, read, ""), offset)
 
     async def missing_fields(
-        self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: AnyAnswer
+        self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: OriginAnswer
     ) -> dict[str, str]:
         """Return the fields that the response to a request with the fields `sent` lacks."""
         if not repair.lacks_end(method, answer.status, answer.headers):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from typing_extensions import override
 
 from gateway.errors import (
@@ -11,7 +13,7 @@ from gateway.errors import (
     OriginTimeout,
     OriginUnreachable,
 )
-from gateway.origin.in_step import AnswerKind
+from gateway.origin.heads import AnswerKind
 from gateway.telemetry.metrics import Histogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -57,9 +59,8 @@ class RequestsInFlight:
     Each counts from before it is sent until its answer is released.
     """
 
-    def __init__(self, most: int, figures: OriginMetrics) -> None:
+    def __init__(self, most: int) -> None:
         self.most = most
-        self._figures = figures
         self.count = 0
         self.refused = 0  # requests beyond max_origin_requests
 
@@ -72,17 +73,9 @@ class RequestsInFlight:
         """True if one more request would be too many."""
         return self.count >= self.most
 
-    def enter(self) -> None:
-        """Count one request more. Raises LimitReached."""
-        if self.is_full:
-            self.refused += 1
-            refusal = LimitReached(
-                f"as many requests wait for the origin as may: max_origin_requests, {self.most}"
-            )
-            self._figures.failed(refusal)
-            raise refusal
-        self.count += 1
-
-    def release(self) -> None:
-        """Count one request less."""
-        self.count -= 1
+    def refuse(self) -> NoReturn:
+        """Count a request that is too much, and raise LimitReached."""
+        self.refused += 1
+        raise LimitReached(
+            f"as many requests wait for the origin as may: max_origin_requests, {self.most}"
+        )

@@ -15,7 +15,6 @@ from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
-    from ssl import SSLContext
     from typing import Self
 
     from gateway.settings import Route
@@ -153,7 +152,8 @@ class OriginServer:
         self._prefix = prefix
         parsed = URL(url)
         self.speaks_tls = parsed.scheme == "https"
-        self._origin = str(parsed.origin())
+        self.origin = str(parsed.origin())
+        self.endpoint = parsed.host or "", parsed.port or 0
         self.host = parsed.host_port_subcomponent or ""  # as it is named to it
         self.authority = f"{parsed.host_subcomponent}:{parsed.port}"
         self._hosts = {(parsed.host, parsed.port)}
@@ -173,10 +173,6 @@ class OriginServer:
         """True if requests go to the server."""
         return self.why_unhealthy is None
 
-    def address(self, target: str) -> URL:
-        """Return the server's URL for a target of the gateway, path and query byte for byte."""
-        return self.at(self.own(target))
-
     def own(self, target: str) -> str:
         """Return the server's target for a target of the gateway."""
         path = self._base + target.removeprefix(self._prefix)
@@ -187,17 +183,6 @@ class OriginServer:
         if not path.startswith(f"{self._prefix}/"):
             return None
         return self._base + path.removeprefix(self._prefix)
-
-    def at(self, path: str) -> URL:
-        """Return the URL of a path of the server."""
-        return URL(self._origin + path, encoded=True)
-
-    def endpoint(self, tls: SSLContext | None) -> tuple[str, int, SSLContext | None]:
-        """Return host, port and TLS context of the server."""
-        parsed = URL(self.url)
-        assert parsed.host is not None
-        assert parsed.port is not None
-        return parsed.host, parsed.port, tls if self.speaks_tls else None
 
     def location(self, url: str) -> str | None:
         """Return the gateway's path for a URL of the server; None outside the base URL."""
@@ -261,6 +246,7 @@ class OriginServers:
         self.used_at = 0.0  # loop time of the latest request
         # The first server that is up, which gets the requests; None if none is up.
         self.chosen: OriginServer | None = self._servers[0]
+        self.preferred = self._servers[0]
         self._changes = 0
         for server in self._servers:
             server.on_change = self._note_change

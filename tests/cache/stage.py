@@ -17,6 +17,7 @@ from gateway.cache.rules.private_fields import EVERYBODY
 from gateway.cache.rules.response_rules import ResponseRules
 from gateway.cache.store import CacheEntry, Store
 from gateway.origin.client import Origin, OriginSettings
+from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import CONDITIONS
 from gateway.protocol.http.identity import IdentityHeaders
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.variants import Variant
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import PendingAnswer
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"
@@ -70,10 +71,10 @@ class Stage:
             lambda *_: EVERYBODY,
         )
 
-    async def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> AnyAnswer:
+    def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> PendingAnswer:
         fields = ask.fields.copy()
         fields.extend(validators)
-        return await self.origin.send("GET", ask.target, fields)
+        return self.origin.sent(OriginRequest("GET", ask.target, field_block(fields)))
 
     def request(
         self, query: str = "", *fields: tuple[str, str], lifetime: Lifetime | None = None

@@ -17,7 +17,9 @@ from gateway.cache.rules.judged_heads import JudgedHeads
 from gateway.cache.rules.policy import Defaults, Times
 from gateway.cache.rules.response_rules import ResponseRules
 from gateway.errors import HeadgateError
-from gateway.origin.whole_answer import VOLATILE, WholeAnswer
+from gateway.origin.answer import OriginAnswer
+from gateway.origin.heads import VOLATILE
+from gateway.origin.history import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
@@ -61,7 +63,7 @@ def request(
     )
 
 
-def whole(status: int, fields: list[tuple[str, str]], body: bytes) -> WholeAnswer:
+def whole(status: int, fields: list[tuple[str, str]], body: bytes) -> OriginAnswer:
     """An answer as it comes from the wire."""
     lines = [f"{name}: {value}".encode() for name, value in fields]
     volatile = [(name.lower(), value) for name, value in fields if name.lower() in VOLATILE]
@@ -72,31 +74,31 @@ def whole(status: int, fields: list[tuple[str, str]], body: bytes) -> WholeAnswe
     is_once = len({name for name, _ in volatile}) == len(volatile)
     stable = (status, *same) if is_once else None
     head = b"\r\n".join([b"HTTP/1.1 %d OK" % status, *lines, b"", b""])
-    return WholeAnswer(
-        status, head, body, "http://origin.test", stable, MappingProxyType(dict(volatile))
-    )
+    values = MappingProxyType(dict(volatile))
+    return OriginAnswer(status, body, head, stable, values, ConnectionHistory())
 
 
-def begin_of(answer: WholeAnswer) -> bytes:
+def begin_of(answer: OriginAnswer) -> bytes:
+    assert answer.body is not None
     return answer.body[: EMPTY_BYTES + 1]
 
 
-def judge(by: JudgedHeads, answer: WholeAnswer, times: Times) -> CachedResponse:
+def judge(by: JudgedHeads, answer: OriginAnswer, times: Times) -> CachedResponse:
     return by.judge(request(), answer, times, begin_of(answer))
 
 
 def judged(
-    by: JudgedHeads | ResponseRules, ask: CacheRequest, answer: WholeAnswer, times: Times
+    by: JudgedHeads | ResponseRules, ask: CacheRequest, answer: OriginAnswer, times: Times
 ) -> object:
     """All that is known of an answer then, or what it is refused for."""
     try:
         if isinstance(by, JudgedHeads):
             cached = by.judge(ask, answer, times, begin_of(answer))
         else:
-            cached = by.apply(ask, answer.status, answer.headers, times, answer.body)
+            cached = by.apply(ask, answer.status, answer.headers, times, answer.body or b"")
     except HeadgateError as error:
         return type(error), error.detail
-    return msgspec.structs.asdict(cached.with_body(answer.body))
+    return msgspec.structs.asdict(cached.with_body(answer.body or b""))
 
 
 OFFSETS = st.sampled_from(["a0", "a1", "a2", "b", "0_7", "0_6", "-1", 'a"b', "a b"])
@@ -190,7 +192,7 @@ def test_a_cached_head_is_judged_like_a_new_one(
         assert len(by_heart.lag) == len(anew.lag)
 
 
-def a_chunk(number: int, *fields: tuple[str, str]) -> WholeAnswer:
+def a_chunk(number: int, *fields: tuple[str, str]) -> OriginAnswer:
     told = [("ETag", f'"{number}"'), ("Stream-Next-Offset", f"b{number:04}"), ("Date", DATE)]
     return whole(200, [("Content-Type", "text/plain"), *told, *fields], b"data")
 

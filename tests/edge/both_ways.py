@@ -1,4 +1,4 @@
-"""Two gateways before equal origins: one asks by the raw way, the other by aiohttp's client.
+"""Two gateways before equal origins: one remembers what is alike, the other looks at each anew.
 
 Whatever is asked and answered, clients, origins, counters and caches must see the same of both.
 """
@@ -9,25 +9,25 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import uvloop
 from structlog.testing import capture_logs
 
-from gateway.origin.connections import connector_of
-from gateway.origin.in_step import PROOFS, AnswerKind, ConnectionHistory
+from gateway.origin.heads import AnswerKind
+from gateway.origin.history import ConnectionHistory
+from gateway.origin.in_step import PROOFS
 from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, edge_serving, get
+from tests.support.serving import EDGE, alike_appends_of, edge_serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from gateway.origin.client import Origin
-    from gateway.origin.raw_way import RawQuestion
     from tests.support.http1 import Client
     from tests.support.raw_origin import Play
     from tests.support.serving import Serving
@@ -50,26 +50,18 @@ class Told(NamedTuple):
 class Side:
     """One of the two: an origin, a gateway before it, and what both have seen."""
 
-    def __init__(self, origin: RawOrigin, gateway: Serving, *, is_open: bool) -> None:
+    def __init__(self, origin: RawOrigin, gateway: Serving, *, remembers: bool) -> None:
         self.origin = origin
         self.gateway = gateway
-        self.is_open = is_open
         self.told_others = writes_told_by(gateway.shared)
-        self.asked_raw = 0
-        if not is_open:
-            gateway.edge.origin.raw = None
-        elif (raw := gateway.edge.origin.raw) is not None:
-            monitored = raw.send
-
-            def ask(*question: Any) -> RawQuestion | None:
-                asked = monitored(*question)
-                self.asked_raw += asked is not None
-                return asked
-
-            raw.send = ask  # type: ignore[assignment, method-assign]
+        if not remembers:
+            heads, nothing = gateway.edge.cache.fetches._rules.heads, lambda *_: None
+            heads.judge = heads._apply  # type: ignore[method-assign]
+            gateway.edge.origin.patterns.note = nothing  # type: ignore[method-assign]
+            alike_appends_of(gateway).send = nothing  # type: ignore[method-assign]
 
     async def keep_a_connection(self, *lines: str) -> None:
-        """Have one in the pool: the raw way makes none. A guard admits who sends these lines."""
+        """Have one in the pool. A guard admits who sends these lines."""
         self.origin.scripts = [answer(b"", "Cache-Control: no-store")]
         trust(self.gateway.edge.origin)
         await self.gateway.ask(get(f"{EDGE}/warm", "Cache-Control: no-store", *lines))
@@ -90,13 +82,10 @@ class Side:
 
         A copy may be renewed when its reader has been answered.
         """
-        client, fetches = self.gateway.edge.origin._pooled, self.gateway.edge.cache.fetches
+        origin, fetches = self.gateway.edge.origin, self.gateway.edge.cache.fetches
         if fetches._of_path or fetches._under_way:
             return False
-        assert client is not None, "open"
-        kept = connector_of(client)._conns.values()
-        idle = sum(one.is_connected() for connections in kept for one, _ in connections)
-        return self.origin.open == idle and not self.gateway.edge.origin.requests.count
+        return self.origin.open == origin.pool.idle_count() and not origin.requests.count
 
     def heard(self, since: int = 0) -> list[bytes]:
         """The heads of requests that came to the origin, as if its port were 0.
@@ -148,9 +137,9 @@ def trust(origin: Origin) -> None:
 
     Nothing older is dropped either: what else came on the connection depends on the clock.
     """
-    for connection in origin._in_step._open:
+    for connection in origin.pool.connections:
         connection.history = ConnectionHistory()
-    for conduct in origin._in_step._servers.values():
+    for conduct in origin.pool.behaviours():
         conduct.clean = dict.fromkeys(AnswerKind, PROOFS)
         conduct.rested_at = dict.fromkeys(AnswerKind, math.inf)
         conduct.closes = conduct.closes_all = False
@@ -187,13 +176,8 @@ async def _told(client: Client) -> Told:
 class Pair(NamedTuple):
     """Both sides; what is said of one is said of the other."""
 
-    open: Side
-    closed: Side
-
-    @property
-    def asked_raw(self) -> int:
-        """How many requests were sent by the raw way, where that is open."""
-        return self.open.asked_raw
+    knowing: Side
+    forgetful: Side
 
     async def same(self, requests: Sequence[tuple[bytes, Callable[[str], Play]]]) -> list[Told]:
         """Ask both the same on a connection of each; what clients were told."""
@@ -259,10 +243,10 @@ async def both_ways(
     """The pair; `route` and `options` as of `edge_serving`, `lines` of who is admitted."""
     async with contextlib.AsyncExitStack() as stack:
         sides = []
-        for is_open in (True, False):
+        for remembers in (True, False):
             origin = await stack.enter_async_context(RawOrigin(answer()))
             gateway = await stack.enter_async_context(edge_serving(origin, route, **options))
-            sides.append(Side(origin, gateway, is_open=is_open))
+            sides.append(Side(origin, gateway, remembers=remembers))
         for side in sides:
             await side.keep_a_connection(*lines)
         yield Pair(*sides)

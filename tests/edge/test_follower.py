@@ -25,13 +25,17 @@ from gateway.edge.polls.follower import (
 from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
 from gateway.edge.polls.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
-from gateway.origin.metrics import OriginMetrics, RequestsInFlight
+from gateway.origin.answer import OriginAnswer
+from gateway.origin.history import ConnectionHistory
+from gateway.origin.metrics import RequestsInFlight
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
     from gateway.edge.polls.poller import Steps
+    from gateway.origin.answer import AnswerReceiver
+    from gateway.origin.requests import OriginRequest
 
 Step = PollResult | Exception | tuple[float, PollResult | Exception]
 
@@ -57,28 +61,21 @@ def after(seconds: float, step: PollResult | Exception) -> tuple[float, PollResu
 GONE = CannotFollow(StreamNotFound("deleted"))
 
 
-class Heard:
-    """An answer in which the origin says what the play has next."""
+class Asked:
+    """A request of a play, which can be abandoned."""
 
-    status = 200
-    server = "a"
-    is_repetition = False
-    headers = NOTHING
-    history = None
+    def __init__(self, play: Play, task: asyncio.Task[None]) -> None:
+        self._play = play
+        self._task = task
 
-    async def read(self, limit: int) -> bytes:
-        """Nothing but that."""
-        return b""[:limit]
-
-    def release(self) -> None:
-        """Nothing is held."""
+    def abandon(self) -> None:
+        self._play.cancelled += self._task.cancel()
 
 
 class Play:
     """An origin that plays steps and then is silent, and one who hears of it: a transcript."""
 
-    raw = raw_polls = None
-    requests = RequestsInFlight(1, OriginMetrics())
+    requests = RequestsInFlight(1)
 
     def __init__(self, *steps: Step, chance: float = 0.5) -> None:
         self._steps = list(steps)
@@ -100,24 +97,23 @@ class Play:
             raise step
         return step
 
-    async def send(
-        self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
-    ) -> Heard:
-        assert (method, target, headers) == ("GET", "/v1/stream/s", NOTHING)
-        assert poll == (self.transcript[-1][0] == "poll")
-        try:
-            if not self._steps:
-                await asyncio.Event().wait()
-            if isinstance(self._steps[0], tuple) and not isinstance(self._steps[0], PollResult):
-                seconds, self._steps[0] = self._steps[0]
-                await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
+    def start(self, request: OriginRequest, receiver: AnswerReceiver, /) -> Asked:
+        asked = request.method, request.target, request.fields, request.body
+        assert asked == ("GET", "/v1/stream/s", b"", b"")
+        assert request.is_poll == (self.transcript[-1][0] == "poll")
+        return Asked(self, asyncio.get_running_loop().create_task(self._answer(receiver)))
+
+    async def _answer(self, receiver: AnswerReceiver) -> None:
+        if not self._steps:
+            await asyncio.Event().wait()
+        if isinstance(self._steps[0], tuple) and not isinstance(self._steps[0], PollResult):
+            seconds, self._steps[0] = self._steps[0]
+            await asyncio.sleep(seconds)
         step = self._steps[0]
         if isinstance(step, Exception) and not isinstance(step, CannotFollow):
-            raise self._steps.pop(0)  # type: ignore[misc] # the same
-        return Heard()
+            receiver.on_failure(self._steps.pop(0))  # type: ignore[arg-type] # the same
+        else:  # the origin says what the play has next
+            receiver.on_answer(OriginAnswer(200, b"", (), None, {}, ConnectionHistory()))
 
     def on_answer(self, start: str, polled: PollResult) -> None:
         self.transcript.append(("answered", start, polled))

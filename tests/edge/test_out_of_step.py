@@ -183,7 +183,7 @@ async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one
 
 
 def _conduct(gateway: Serving) -> ServerBehaviour:
-    (conduct,) = gateway.edge.origin._in_step._servers.values()
+    (conduct,) = gateway.edge.origin.pool.behaviours()
     return conduct
 
 

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from gateway.edge import request_templates
 from gateway.edge.request_templates import RequestTemplates
-from gateway.origin.raw_way import RawWay
+from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import SCHEME, RequestSender, hop_names
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.http.paths import canonical_host
@@ -125,7 +125,7 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
                 read = read_of(target)
                 request = remembered.request(common, headers, address, read, tells_more=False)
                 assert shown(request) == shown(anew(route, headers, address, read))
-                assert request.block in {None, RawWay.block(request.fields)}
+                assert request.block in {None, field_block(request.fields)}
             for known in remembered._templates.values():
                 assert not known.request.identity
 

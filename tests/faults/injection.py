@@ -21,13 +21,12 @@ ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
 BY_TIMERS = frozenset({"SocketAcceptor._sweep_slow", "IncomingConnection.is_too_slow"})
-# aiohttp leaves a connection for which it raises to the collector, which complains of it.
-BY_AIOHTTP = frozenset({"RawConnection.set_response_params"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
         "ClosingConnection.__init__",
+        "SocketProtocol.connection_made",
         "HttpConnection.__init__",
         "PacedConnection.__init__",
         "IncomingConnection.__init__",
@@ -83,7 +82,7 @@ STEPS = frozenset(
         "outcome_of",
     }
 )
-LEFT_OUT = BY_TIMERS | BY_AIOHTTP | ACCEPTS
+LEFT_OUT = BY_TIMERS | ACCEPTS
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
 GUARDS = STEPS | frozenset(
     {
@@ -109,8 +108,10 @@ GUARDS = STEPS | frozenset(
         "HttpConnection._on_handled",
         "HttpConnection._on_replied",
         "HttpConnection.resume",
-        "RawConnection.data_received",
-        "OriginExchange._receive_in_task",  # is given a coroutine, and has to await it
+        "SentRequest._on_task_done",
+        "SentRequest.guarded",
+        "OriginConnection._lose",
+        "OriginConnection.data_received",
         "SingleFlight._on_done",
         "SseReader._read",
         "SseReader.advance",
@@ -130,7 +131,7 @@ GIVES_BACK = frozenset(
         "IncomingConnection.connection_lost",
         "BoundedConnection.release_slot",
         "ConnectionServer.reader_lost",
-        "RawConnection.connection_lost",
+        "OriginConnection.connection_lost",
         "Descriptors.forget",
         "SharedFetch.remove",
         "FetchTable._take_out",
@@ -154,8 +155,15 @@ GIVES_BACK = frozenset(
         "Feed.release_reader",
         "HostedFeeds._end",
         "HostedFeeds.feed_empty",
-        "RequestsInFlight.release",
-        "RawWay._release_slot",
+        "ConnectionPool.on_closed",
+        "AnswerDeadlines.stop",
+        "SentRequest._end_attempt",
+        "SentRequest._free_slot",
+        "SentRequest._leave",
+        "OriginConnection.abandon",
+        "SocketProtocol.close",
+        "SocketProtocol.resume_writing",
+        "UnreadBody.release",
         "OriginAnswer.release",
         "RecentNews.__bool__",
         "SharedBody.remove_reader",

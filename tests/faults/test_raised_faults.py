@@ -31,7 +31,7 @@ async def test_a_fault_while_a_feed_is_registered_leaves_it_in_no_table() -> Non
 async def test_a_fault_while_a_bodys_end_is_read_never_passes_a_part_off_as_the_whole() -> None:
     """An answer without a length ends with its connection, and faults end that, too."""
     kind = "a read that ends with its connection"
-    parsing = ("RawConnection._leave_to_parser#", "ParsedAnswer.is_bodyless#")
+    parsing = ("OriginConnection._read_body#", "ResponseReader.is_at_end#")
     faults = [fault for fault in await faults_in(kind) if any(one in str(fault) for one in parsing)]
     assert len({fault.call.function for fault in faults}) == len(parsing)
     assert await wrong_after(kind, faults) == {}
@@ -47,7 +47,7 @@ async def test_a_fetch_that_could_not_begin_is_joined_by_no_reader() -> None:
 
 async def test_a_connection_to_an_origin_that_cannot_be_made_leaves_no_socket() -> None:
     kind = "a read that ends with its connection"
-    making = ("RawConnection.__init__#", "ConnectionHistory.__init__#", "InStep.on_opened#")
+    making = ("OriginConnection.__init__#", "ConnectionHistory.__init__#")
     faults = [fault for fault in await faults_in(kind) if any(one in str(fault) for one in making)]
     assert {f"{fault.call.function}#" for fault in faults if not fault.leaves} == set(making)
     with warnings.catch_warnings(record=True) as warned:

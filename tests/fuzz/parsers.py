@@ -24,9 +24,8 @@ from gateway.cache.rules.directives import (
     parse_range,
 )
 from gateway.errors import HeadgateError, RecordDamaged
-from gateway.origin.plain_head import PlainHeads
-from gateway.origin.raw_connection import RawConnection
-from gateway.origin.whole_answer import WholeAnswer
+from gateway.origin import heads
+from gateway.origin.heads import HeadPatterns
 from gateway.protocol.bodies import json_slices, multi_append, sse
 from gateway.protocol.bodies.content import (
     check_content_type,
@@ -46,7 +45,7 @@ from gateway.protocol.requests import parse_append, parse_create, parse_target
 from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
 from gateway.turns import at_once
-from tests.origin.by_aiohttp import Parsed, parsed, unframed
+from tests.origin.feeding import fed
 from tests.support.event_stream import parse_events
 from tests.support.multi_append import framed
 from tests.support.raw_origin import answer
@@ -54,7 +53,6 @@ from tests.support.raw_origin import answer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.origin.head_patterns import PlainHead
 
 JSON = "application/json"
 SENDER = RequestSender("192.0.2.1", "http", "a.example")
@@ -235,46 +233,19 @@ def _damaged(value: object, by: int) -> object:
     return value
 
 
-class _Asked:
-    """A question to an origin, and what was taken for its answer."""
-
-    is_head = False
-    heads = PlainHeads()  # of all answers: what came before must not matter
-
-    def __init__(self) -> None:
-        self.answer: WholeAnswer | None = None
-
-    def on_response(
-        self, _: RawConnection, head: PlainHead, head_bytes: bytes, body: bytes
-    ) -> None:
-        """Of a RawConnection's question."""
-        kind = head.kind
-        self.answer = WholeAnswer(kind.status, head_bytes, body, "", kind.stable, head.volatile)
-
-    def on_detached(self, connection: RawConnection, came: bytes) -> None:
-        """Of a RawConnection's question."""
-
-    def lost(self) -> None:
-        """Of a RawConnection's question."""
-        raise AssertionError("something failed")
+_PATTERNS = HeadPatterns()  # of all answers: what came before must not matter
 
 
 def check_answer(data: bytes) -> None:
-    """What is taken for an origin's whole answer without a parser is that to aiohttp's."""
+    """An origin's answer is the same whether or not a head like its was known, and in pieces."""
     cut = len(data) - len(data) // 3
     loop = asyncio.new_event_loop()
     try:
-        for parts in ((data,), (data[:cut], data[cut:])):
-            connection, asked, told = RawConnection(loop), _Asked(), b""
-            connection.question = asked
-            for part in parts:
-                if connection.question is not None:
-                    told += part
-                    connection.data_received(part)
-            connection.detach()
-            if (taken := asked.answer) is not None:
-                fields = unframed(taken.headers.items())
-                assert Parsed(taken.status, fields, taken.body) == parsed(told)
+        with patch.object(heads, "WORTH_A_PATTERN", 2):
+            known = [fed([data], _PATTERNS, loop) for _ in range(3)]
+        assert known == [fed([data], HeadPatterns(), loop)] * 3
+        for parts in ([data[:cut], data[cut:]], [data[:1], data[1:]]):
+            assert fed(parts, _PATTERNS, loop) == fed(parts, HeadPatterns(), loop)
     finally:
         loop.close()
 

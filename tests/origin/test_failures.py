@@ -7,13 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import ClientConnectionResetError, ClientOSError, ServerDisconnectedError
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_writer import StreamWriter
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.origin import client, servers
-from gateway.origin.connections import nothing_written
 from gateway.origin.health import FIRST_WAIT_S, HealthChecks
 from gateway.origin.servers import OriginServer
 from tests.origin.opening import PREFIX, TARGET, ask, opened
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.support.raw_origin import Play, Wire
 
-BOTH_WAYS = True
 REFUSED = "the origin cannot be connected to: Connection refused"
 ASKED = f"GET {TARGET}"
 
@@ -57,7 +52,6 @@ async def test_an_unresolvable_host_name_is_reported() -> None:
             await ask(origin)
 
 
-@pytest.mark.on_the_way("general")  # by which all connections are made
 async def test_a_server_that_accepts_no_connection_times_out() -> None:
     # A full queue of connections that nobody accepts: the kernel drops what comes next.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
@@ -153,7 +147,6 @@ async def test_a_read_whose_connection_ended_without_an_answer_is_repeated_once(
         assert len(server.heard) == 2
 
 
-@pytest.mark.on_the_way("general")  # the other one asks on connections that were used before
 async def test_a_read_whose_connection_ended_without_an_answer_is_repeated_on_the_next_server() -> (
     None
 ):
@@ -266,19 +259,6 @@ async def test_a_write_to_a_connection_that_is_closing_is_sent_once_or_reported(
                 await ask(origin, "POST", body=b"x")
                 done += 1
         assert done == len(server.heard) > 0
-
-
-async def test_an_unwritten_request_is_recognised_from_its_exception() -> None:
-    writer = StreamWriter(BaseProtocol(asyncio.get_running_loop()), asyncio.get_running_loop())
-    with pytest.raises(ClientConnectionResetError) as closed:
-        await writer.write(b"x")
-    assert nothing_written(closed.value)
-    around = ClientOSError("as aiohttp tells it")
-    around.__cause__ = closed.value
-    assert nothing_written(around)
-    around.__cause__ = ClientConnectionResetError("Connection lost")
-    assert not nothing_written(around)
-    assert not nothing_written(ServerDisconnectedError())
 
 
 async def test_a_connection_closed_without_a_response_does_not_mark_the_server_down() -> None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from tests.support.raw_origin import Play
 
-BOTH_WAYS = True
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import Wire
 
 
-BOTH_WAYS = True
-
-
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
     for part in parts:
         yield part
@@ -197,6 +194,7 @@ async def test_a_response_before_the_end_of_an_upload_is_returned() -> None:
         async with opened(server) as origin:
             assert await ask(origin, "POST", body=held()) == (413, b"no")
             # What is left of the body must not become the next request.
+            assert origin.pool.idle_count() == 0
             await until(lambda: server.closed == 1)
             assert await ask(origin) == (413, b"no")
         assert server.connections == 2

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.origin import in_step
-from gateway.origin.in_step import MOST_COPIES, PROOFS, ConnectionHistory
-from gateway.origin.raw_connection import RawConnection
+from gateway.origin import history, in_step
+from gateway.origin.connection import OriginConnection
+from gateway.origin.history import MOST_COPIES, ConnectionHistory
+from gateway.origin.in_step import PROOFS
 from tests.origin.opening import ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.surplus_origin import HEADS, SURPLUS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from gateway.origin.in_step import ServerBehaviour
     from tests.support.raw_origin import Play, Wire
 
-BOTH_WAYS = True
 WHOLE = answer(b"whole")
 
 
@@ -42,7 +42,7 @@ async def serving(*scripts: bytes | Play) -> AsyncIterator[tuple[RawOrigin, Orig
 
 
 def conduct(origin: Origin) -> ServerBehaviour:
-    (found,) = origin._in_step._servers.values()
+    (found,) = origin.pool.behaviours()
     return found
 
 
@@ -72,7 +72,7 @@ async def test_a_204_that_announces_a_body_closes_its_connection(kind: str) -> N
 async def test_a_server_without_surplus_bytes_is_trusted_but_for_one_rest_a_second(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("gateway.origin.connections.REST_S", 0.001)
+    monkeypatch.setattr("gateway.origin.pool.REST_S", 0.001)
     async with serving(as_asked) as (server, origin):
         for _ in range(PROOFS):
             await ask(origin, method)
@@ -90,12 +90,12 @@ async def test_a_server_without_surplus_bytes_is_trusted_but_for_one_rest_a_seco
 async def test_trust_from_one_kind_of_response_does_not_count_for_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.origin.connections.REST_S", 0.001)
+    monkeypatch.setattr("gateway.origin.pool.REST_S", 0.001)
     async with serving(as_asked) as (_, origin):
         for _ in range(PROOFS):
             await ask(origin, "HEAD")
             await until(lambda: conduct(origin).resting == 0)
-        monkeypatch.setattr("gateway.origin.connections.REST_S", 60.0)  # so it rests when looked at
+        monkeypatch.setattr("gateway.origin.pool.REST_S", 60.0)  # so it rests when looked at
         await ask(origin, "POST")
         assert conduct(origin).resting == 1
 
@@ -176,14 +176,14 @@ async def test_surplus_bytes_drop_responses_of_their_connection_including_late_o
 async def test_a_slow_response_begins_a_new_connection_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.origin.raw_connection.REST_S", 0.0)
+    monkeypatch.setattr("gateway.origin.connection.REST_S", 0.0)
     async with serving(as_asked) as (_, origin):
         first, second = await send(origin), await send(origin)
         assert first.history is not second.history
 
 
 async def test_a_connection_in_long_use_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_step, "LONGEST_UNKNOWN_S", 0.0)
+    monkeypatch.setattr(history, "LONGEST_UNKNOWN_S", 0.0)
     async with serving(as_asked) as (_, origin):
         await ask(origin)
         assert conduct(origin).resting == 1
@@ -213,7 +213,7 @@ async def test_the_number_of_resting_connections_is_bounded(
 ) -> None:
     monkeypatch.setattr(in_step, "MOST_RESTING", 2)
     # A busy machine takes longer for three answers than a rest takes.
-    monkeypatch.setattr("gateway.origin.connections.REST_S", 60.0)
+    monkeypatch.setattr("gateway.origin.pool.REST_S", 60.0)
     async with serving(as_asked) as (server, origin):
         for _ in range(3):
             await ask(origin, "HEAD")
@@ -226,8 +226,8 @@ async def test_a_connection_with_unread_bytes_is_not_reused(
 ) -> None:
     async with serving(WHOLE) as (server, origin):
         await ask(origin)
-        monkeypatch.setattr("gateway.origin.connections.REST_S", 0.0)
-        monkeypatch.setattr(RawConnection, "has_unread", True)
+        monkeypatch.setattr("gateway.origin.pool.REST_S", 0.0)
+        monkeypatch.setattr(OriginConnection, "has_unread", True)
         assert (await ask(origin)).body == b"whole"
         assert server.heard[0].connection != server.heard[1].connection
         monkeypatch.undo()

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import OriginUnreachable, StartError
-from gateway.origin.connections import try_connection
 from tests.origin.opening import ask, opened
 from tests.support.http1 import ask as ask_on_a_socket
 from tests.support.listener import Listener
 from tests.support.processes import ANEW, headgate
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,15 +139,16 @@ async def test_a_server_that_speaks_no_tls_is_reported() -> None:
 
 
 @pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("is_trusted", [True, False])
 async def test_a_connection_check_verifies_the_certificate(
-    server_tls: Server, authority: str
+    server_tls: Server, authority: str, is_trusted: bool
 ) -> None:
-    theirs, ours = ssl.create_default_context(), ssl.create_default_context(cafile=authority)
-    async with RawOrigin(answer(), tls=server_tls("localhost")) as server:
-        refused = await try_connection("localhost", server.port, theirs, PATIENCE_S)
-        assert refused is not None
-        assert refused.startswith("has a certificate that is not trusted: ")
-        assert await try_connection("localhost", server.port, ours, PATIENCE_S) is None
+    trusted = {"tls_ca": authority} if is_trusted else {}
+    server = RawOrigin(answer(), tls=server_tls("localhost"))
+    async with server, opened(server, **trusted) as origin:
+        why = await origin.pool.why_unreachable(origin.servers.preferred)
+        assert (why is None) == is_trusted, why
+        assert why is None or why.startswith("has a certificate that is not trusted: ")
 
 
 @pytest.mark.usefixtures("processes")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.origin.connections import connector_of
 from gateway.telemetry import traffic as counted
 from gateway.web.handlers import alike_appends
 from tests.edge.both_ways import trust
@@ -29,9 +28,7 @@ NONE, CUT = counted.STATUSES.index("5xx"), counted.STATUSES.index("cut")
 async def begin(gateway: Serving) -> list[Write]:
     """Keep a connection that rests no more, and note what others are told."""
     await gateway.ask(post(S, b"x"))
-    client = gateway.edge.origin._pooled
-    assert client is not None, "open"
-    await until(lambda: any(connector_of(client)._conns.values()))
+    await until(lambda: gateway.edge.origin.pool.idle_count() > 0)
     trust(gateway.edge.origin)
     return writes_told_by(gateway.shared)
 
@@ -100,9 +97,7 @@ async def test_a_defect_where_a_lost_append_invalidates_leaves_no_client_waiting
 async def test_a_query_which_may_have_a_token_is_not_remembered() -> None:
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
-        way = gateway.edge.origin.raw
-        assert way is not None
-        (lines,) = way.places.values()
+        (lines,) = gateway.edge.origin.lines.values()
         before = lines.of_append.cache_info().currsize
         assert (await gateway.ask(post(f"{S}?token=t", b"x"))).status == 204
         assert "token=t" in raw.heard[-1].target

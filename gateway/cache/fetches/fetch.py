@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.variants import Variant
     from gateway.errors import HeadgateError
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import OriginAnswer
 
 
 class FetchExchange(Protocol):
     """The exchange with the origin that provides the result of a fetch."""
 
-    answer: AnyAnswer | None
+    answer: OriginAnswer | None
     is_abandoned: bool
     on_settled: Callable[[SharedFetch, FetchResult | None], object]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.cache.fetches.fetch import SharedFetch
     from gateway.cache.fetches.fetch_result import FetchPart, FetchResult
     from gateway.cache.fetches.origin_exchange import Send
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import OriginAnswer
     from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.metrics import Histogram
 
@@ -78,7 +78,7 @@ class FetchTable:
                 exchange.needs_no_waiter = True
             exchange.context = context = tracing.own_context()
             read: Callable[[], Any] = exchange.send
-            step: Step[AnyAnswer] = Step(read, partial(self._answered, exchange), context)
+            step: Step[OriginAnswer] = Step(read, partial(self._answered, exchange), context)
             exchange.step = step
             self._under_way.add(exchange)
             step.run()
@@ -126,7 +126,7 @@ class FetchTable:
         self._on_settled(fetch, fetched)
 
     def _answered(
-        self, exchange: OriginExchange, answer: AnyAnswer | None, error: BaseException | None
+        self, exchange: OriginExchange, answer: OriginAnswer | None, error: BaseException | None
     ) -> None:
         """Take the answer at once, or in a step of its own where that takes time."""
         try:

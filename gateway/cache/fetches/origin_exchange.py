@@ -13,8 +13,6 @@ from gateway.cache.fetches.fetch import FetchExchange, SharedFetch
 from gateway.cache.fetches.fetch_result import CONFIRMED, FETCHED, STOOD_IN, FetchResult
 from gateway.cache.rules import conditional, policy
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
-from gateway.origin.pending_answer import PendingOriginAnswer, answer_of
-from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.stepped import in_task
@@ -27,12 +25,11 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.judged_heads import JudgedHeads
     from gateway.cache.variants import Variant
-    from gateway.origin.response import OriginAnswer
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import OriginAnswer, PendingAnswer
     from gateway.stepped import Step
 
     # Asks the origin, under these conditions if there are any.
-    Send = Callable[[list[tuple[str, str]]], Awaitable[AnyAnswer]]
+    Send = Callable[[list[tuple[str, str]]], PendingAnswer]
     Doubt = Callable[[], Awaitable[None]]
     Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
 
@@ -74,12 +71,12 @@ class OriginExchange(FetchExchange):
     # Class attributes, so that an exchange is cheap to create: few exchanges set them.
     needs_no_waiter = False  # True if it validates `old`, and goes on without a waiter to its head
     is_abandoned = False  # True once it was cancelled without waiters: no request may join it
-    answer: AnyAnswer | None = None  # the last one; it may be read until the exchange is over
+    answer: OriginAnswer | None = None  # the last one; it may be read until the exchange is over
     context: Context | None = None  # of the request for which it is made, if that is traced
     step: Step[Any] | None = None
     _conditions: list[tuple[str, str]] | tuple[()] = NO_CONDITIONS
     ending: asyncio.TimerHandle | None = None  # ends it, unless its response completes before
-    _question: Awaitable[AnyAnswer] | None = None  # the request in flight
+    _question: PendingAnswer | None = None  # the request in flight
     _came_whole: tuple[CachedResponse, bytes] | None = None  # an answer received in one piece
 
     def __init__(
@@ -133,34 +130,25 @@ class OriginExchange(FetchExchange):
 
     # The request
 
-    def send(self) -> Awaitable[AnyAnswer | None]:
-        """Send the request, and return its future answer; None once that was processed."""
+    def send(self) -> PendingAnswer:
+        """Send the request, and return its future answer."""
         old = self.fetch.old
         self._conditions = conditions = [] if old is None else old.cached.validators
         self._sent_at = self._rules.clock()
-        sent = self._question = self._send(conditions)
-        return sent if isinstance(sent, PendingOriginAnswer) else self._receive_in_task(sent)
-
-    async def _receive_in_task(self, sent: Awaitable[AnyAnswer]) -> None:
-        """Receive an answer in a task: if it is cut, the part that has come can still be read."""
-        self.answer = answer = await sent
-        rest = self.answered(answer, None)
-        if rest is not None:
-            await rest()
+        self._question = self._send(conditions)
+        return self._question
 
     # The answer
 
-    def answered(self, answer: AnyAnswer | None, error: BaseException | None) -> Rest | None:
+    def answered(self, answer: OriginAnswer | None, error: BaseException | None) -> Rest | None:
         """Process the answer or the error; return the remaining work, if there is any."""
         if answer is None:
             self.step = None
-            if isinstance(error, asyncio.CancelledError) and isinstance(
-                self._question, PendingOriginAnswer
-            ):
+            if isinstance(error, asyncio.CancelledError) and self._question is not None:
                 self._question.cancel()
             self._fail_by(error)
             return None
-        if not isinstance(answer, WholeAnswer) or (answer.status == 304 and self._conditions):
+        if answer.body is None or (answer.status == 304 and self._conditions):
             return partial(self._go_on, answer)
         try:
             doubt = self._take(answer)
@@ -178,17 +166,19 @@ class OriginExchange(FetchExchange):
         else:
             self._settle_whole()
 
-    async def _go_on(self, first: AnyAnswer) -> None:
+    async def _go_on(self, first: OriginAnswer) -> None:
         """Take an answer that comes in parts, or confirms what is kept."""
-        answer: AnyAnswer | None = first
+        answer: OriginAnswer | None = first
         try:
             if first.status == 304 and self._conditions:
                 answer = await self._confirmed(first)
-            if isinstance(answer, WholeAnswer):
+            if answer is None:
+                return
+            if answer.body is not None:
                 doubt = self._take(answer)
                 if doubt is not None:
                     await self._when_sure(doubt)
-            elif answer is not None and not self._is_settled_by(answer):
+            elif not self._is_settled_by(answer):
                 await self._gather(answer)
         except (Exception, asyncio.CancelledError) as error:
             self.step = None
@@ -196,7 +186,7 @@ class OriginExchange(FetchExchange):
             if isinstance(error, asyncio.CancelledError) and not self.is_abandoned:
                 raise
 
-    async def _confirmed(self, answer: AnyAnswer) -> AnyAnswer | None:
+    async def _confirmed(self, answer: OriginAnswer) -> OriginAnswer | None:
         """Take a 304; if another answer has not changed, ask again and return what comes."""
         fetch, rules = self.fetch, self._rules.heads.rules
         assert fetch.old is not None, "it had validators"
@@ -209,20 +199,26 @@ class OriginExchange(FetchExchange):
             fetch.finish(FetchResult(new, CONFIRMED))
             return None
         self._sent_at = self._rules.clock()
-        self.answer = await answer_of(self._send([]))
+        self._question = self._send([])
+        try:
+            self.answer = await self._question
+        except asyncio.CancelledError:
+            self._question.cancel()
+            raise
         return self.answer
 
-    def _is_settled_by(self, answer: AnyAnswer) -> bool:
+    def _is_settled_by(self, answer: OriginAnswer) -> bool:
         """Return whether a cached response covers a failure. Raises OriginBroken if 304 or 206."""
         status = answer.status
         conditional.check_asked_for(status, NO_CONDITIONS)
         return status >= 400 and policy.is_error(status) and self._stands_in()
 
-    def _take(self, answer: WholeAnswer) -> Doubt | None:
+    def _take(self, answer: OriginAnswer) -> Doubt | None:
         """Process an answer that came in one piece; return the check to await first, if any."""
         if self._is_settled_by(answer):
             return None
         rules, body = self._rules, answer.body
+        assert body is not None, "it is whole"
         times = policy.Times(self._sent_at, rules.clock())
         cached = rules.heads.judge(self.fetch.request, answer, times, body[: EMPTY_BYTES + 1])
         self._came_whole = cached, body

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from gateway.cache.rules import policy
 from gateway.cache.rules.directives import age_said, normalised, parse_date
 from gateway.cache.rules.policy import Times
-from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import tags
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.http import cache_status
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.policy import ResponseMetadata
     from gateway.cache.rules.response_rules import ResponseRules
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import OriginAnswer
     from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.origins.repair import StreamRead
 
@@ -84,7 +83,7 @@ class JudgedHeads:
         self._patterns.clear()
 
     def judge(
-        self, request: CacheRequest, answer: AnyAnswer, times: Times, body_prefix: bytes
+        self, request: CacheRequest, answer: OriginAnswer, times: Times, body_prefix: bytes
     ) -> CachedResponse:
         """Return what an answer means, with its body or without it yet. Raises as `apply` does.
 
@@ -92,7 +91,7 @@ class JudgedHeads:
         """
         rules = self.rules
         if (
-            not isinstance(answer, WholeAnswer)
+            answer.body is None
             or answer.stable is None
             or request.identity
             or request.admitted_as
@@ -127,7 +126,7 @@ class JudgedHeads:
         self,
         key: tuple[Hashable, ...],
         request: CacheRequest,
-        answer: WholeAnswer,
+        answer: OriginAnswer,
         times: Times,
         body_prefix: bytes,
     ) -> CachedResponse:
@@ -148,7 +147,7 @@ class JudgedHeads:
         return cached
 
     def _is_pattern(
-        self, request: CacheRequest, cached: CachedResponse, answer: WholeAnswer
+        self, request: CacheRequest, cached: CachedResponse, answer: OriginAnswer
     ) -> bool:
         """Return whether a judged response can be the pattern for similar ones."""
         if not answer.volatile.keys() <= _RECKONED:
@@ -167,7 +166,7 @@ class JudgedHeads:
         return stored is None
 
     def _apply(
-        self, request: CacheRequest, answer: AnyAnswer, times: Times, body_prefix: bytes
+        self, request: CacheRequest, answer: OriginAnswer, times: Times, body_prefix: bytes
     ) -> CachedResponse:
         return self.rules.apply(request, answer.status, answer.headers, times, body_prefix)
 
@@ -181,7 +180,7 @@ class _AnswerPattern:
         self,
         rules: ResponseRules,
         cached: CachedResponse,
-        answer: WholeAnswer,
+        answer: OriginAnswer,
         repairs: Counter[str],
         *,
         has_tags: bool,
@@ -196,10 +195,11 @@ class _AnswerPattern:
         self._has_own_tags = _OF_TAGS in self._lines_of
 
     def fill(
-        self, request: CacheRequest, answer: WholeAnswer, times: Times
+        self, request: CacheRequest, answer: OriginAnswer, times: Times
     ) -> CachedResponse | None:
         """Return what `apply` would return for a similar response; None if it must be called."""
-        volatile, cached = answer.volatile, self._cached
+        volatile, cached, body = answer.volatile, self._cached, answer.body
+        assert body is not None, "what comes in parts has no pattern"
         facts, read = cached.facts, request.read
         next_offset = volatile.get("stream-next-offset")
         if next_offset is not None:
@@ -219,11 +219,11 @@ class _AnswerPattern:
         return replace(
             cached,
             lines=self._lines(request, volatile, tag, times),
-            body=b"" if cached.tagged_as is not None else answer.body,
+            body=b"" if cached.tagged_as is not None else body,
             stored=stored,
             facts=facts,
             validators=[] if received is None else [("If-None-Match", received)],
-            length=len(answer.body) if "content-length" in volatile else None,
+            length=len(body) if "content-length" in volatile else None,
             tagged_as=None if cached.tagged_as is None else (request.path, request.start),
         )
 

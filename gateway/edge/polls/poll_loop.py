@@ -1,36 +1,30 @@
 """The requests by which streams are followed: a follower and its poller decide on them.
 
-A poll is under way until its stream has news. The raw way writes it on an open connection, and its
-answer comes as a call; with aiohttp's client, in a task that waits with a future and a timer, an
-event costs 190 us more. A task and `Origin.send` do what the raw way does not: the first request
-when no connection is open, long bodies, answers that are not plain, and all requests when they are
-traced.
+A poll is under way until its stream has news. Its answer comes as a call: a task that waits for it
+with a future and a timer would cost 190 us more for each event. Only bodies that do not come with
+their heads are read in a task.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gateway.cache.order import BEFORE_ALL, next_number
 from gateway.edge.polls.follower import HOLDS_S, LONGEST_READ, CannotFollow
-from gateway.edge.polls.poller import ANSWERS, AnswerHead
+from gateway.edge.polls.poller import ANSWERS
 from gateway.errors import HeadgateError, OriginBroken
+from gateway.origin.requests import OriginRequest, field_block
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from multidict import CIMultiDict, MultiMapping
-
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.polls.follower import Follower, NextQuestion, PollQuestion
     from gateway.edge.polls.poller import PollerRequest, Steps, WholeAnswerLike
-    from gateway.origin.in_step import ConnectionHistory
+    from gateway.origin.answer import AnswerReceiver, OriginAnswer, PendingRequest
     from gateway.origin.metrics import RequestsInFlight
-    from gateway.origin.raw_way import RawWay
-    from gateway.origin.response import OriginAnswer
-    from gateway.origin.whole_answer import PendingRequest, WholeAnswer
 
 
 T = TypeVar("T")
@@ -42,35 +36,11 @@ class PollSender(Protocol):
     """The sender of followers' requests, as `origin.client.Origin` is one."""
 
     @property
-    def raw(self) -> RawWay | None:
-        """The raw way for reads, if there is one."""
-
-    @property
-    def raw_polls(self) -> RawWay | None:
-        """The raw way for polls, if there is one."""
-
-    @property
     def requests(self) -> RequestsInFlight:
         """The requests in flight, and whether they are full; polls do not count."""
 
-    async def send(
-        self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
-    ) -> UnreadAnswer:
-        """Return an answer once its head has come."""
-
-
-class UnreadAnswer(AnswerHead, Protocol):
-    """An answer whose head has come, and whose body is to be read."""
-
-    @property
-    def history(self) -> ConnectionHistory | None:
-        """The answers on the connection since it was last known to be in step."""
-
-    async def read(self, limit: int, /) -> bytes:
-        """Read the body."""
-
-    def release(self) -> None:
-        """Return the connection to its pool: no more of the answer is needed."""
+    def start(self, request: OriginRequest, receiver: AnswerReceiver, /) -> PendingRequest:
+        """Send a request, and notify the receiver of its answer."""
 
 
 class PollerLike(Protocol):
@@ -110,21 +80,11 @@ class PollTimer:
             following.on_hold()
 
 
-class _ReadAnswer(NamedTuple):
-    """An answer that a task has read."""
-
-    status: int
-    headers: MultiMapping[str]
-    body: bytes
-    server: str
-    is_repetition: bool
-
-
 class OriginPollLoop:
     """The requests for one stream, until it is closed, gone, or no longer followed.
 
     `on_error` is called when an answer could not be used. It is the `AnswerReceiver` of
-    its requests on the raw way.
+    its requests.
     """
 
     def __init__(
@@ -149,7 +109,7 @@ class OriginPollLoop:
         self._task: asyncio.Task[WholeAnswerLike] | None = None
         self._is_over = False
         self._reader: CacheRequest | None = None  # whose credentials the last request had
-        self._block: bytes | None = None
+        self._block = b""
         # Not at once: the caller does not have this object yet.
         self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(
             self._guarded, self._send_question
@@ -188,21 +148,19 @@ class OriginPollLoop:
         """Note that the origin holds the poll."""
         self._guarded(self._follower.on_hold)
 
-    # Results of the raw way
+    # Results of its requests
 
-    def on_answer(self, answer: WholeAnswer) -> None:
-        """Continue with a whole answer."""
+    def on_answer(self, answer: OriginAnswer) -> None:
+        """Continue with a whole answer, or read the body in a task."""
         self._pending = None
+        if answer.body is None:
+            reading = self._begin(self._read(answer))
+            # A task that is cancelled before it begins comes to no `finally`.
+            reading.add_done_callback(lambda _: answer.release())
+            return
         self._guarded(self._go_on, answer if self._trusts(answer) else OriginBroken(OUT_OF_STEP))
 
-    def on_partial_answer(self, answer: OriginAnswer) -> None:
-        """Read an answer that is long or not plain in a task."""
-        self._pending = None
-        reading = self._begin(self._read(answer))
-        # A task that is cancelled before it begins comes to no `finally`.
-        reading.add_done_callback(lambda _: answer.release())
-
-    def on_failure(self, error: HeadgateError) -> None:
+    def on_failure(self, error: Exception) -> None:
         """Continue after a request without an answer."""
         self._pending = None
         self._guarded(self._go_on, error)
@@ -266,18 +224,11 @@ class OriginPollLoop:
             self._poll_timer.add(self)
         # Otherwise readers that wait for this very answer might use up the limit.
         is_uncounted = request.waits or self._origin.requests.is_full
-        raw = self._origin.raw_polls if is_uncounted else self._origin.raw
-        block = None if raw is None else self._block_of(request.reader, raw)
-        if raw is not None and block is not None:
-            self._pending = raw.send("GET", request.target, block, b"", self)
-        if self._pending is None:
-            self._begin(self._send_in_task(request, is_uncounted=is_uncounted))
-
-    def _block_of(self, reader: CacheRequest, raw: RawWay) -> bytes | None:
-        """Return the rendered fields of a reader's requests, which are the same in all of them."""
-        if self._reader is not reader:
-            self._reader, self._block = reader, raw.block(reader.fields)
-        return self._block
+        if self._reader is not request.reader:  # its fields are the same in all of them
+            self._reader, self._block = request.reader, field_block(request.reader.fields)
+        self._pending = self._origin.start(
+            OriginRequest("GET", request.target, self._block, is_poll=is_uncounted), self
+        )
 
     def _begin(
         self, doing: Coroutine[None, None, WholeAnswerLike]
@@ -287,23 +238,16 @@ class OriginPollLoop:
         self._task.add_done_callback(self._done)
         return self._task
 
-    async def _send_in_task(self, request: PollerRequest, *, is_uncounted: bool) -> WholeAnswerLike:
-        target, fields = request.target, request.reader.fields
-        return await self._read(await self._origin.send("GET", target, fields, poll=is_uncounted))
-
-    def _trusts(self, answer: UnreadAnswer | WholeAnswer) -> bool:
+    def _trusts(self, answer: OriginAnswer) -> bool:
         """Return whether an answer belongs to its request, as far as its connection shows."""
-        history = answer.history
-        return history is None or history.note(self, self.on_distrust)
+        return answer.history.note(self, self.on_distrust)
 
-    async def _read(self, answer: UnreadAnswer) -> WholeAnswerLike:
+    async def _read(self, answer: OriginAnswer) -> WholeAnswerLike:
         try:
-            body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
+            answer.body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
             if not self._trusts(answer):
                 raise OriginBroken(OUT_OF_STEP)
-            return _ReadAnswer(
-                answer.status, answer.headers, body, answer.server, answer.is_repetition
-            )
+            return answer
         finally:
             answer.release()
 

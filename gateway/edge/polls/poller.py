@@ -69,8 +69,8 @@ class PollerRequest(NamedTuple):
     waits: bool
 
 
-class AnswerHead(Protocol):
-    """The head of an origin's answer."""
+class WholeAnswerLike(Protocol):
+    """An answer of the origin whose body was read; that of a refusal may be empty instead."""
 
     @property
     def status(self) -> int:
@@ -88,12 +88,8 @@ class AnswerHead(Protocol):
     def headers(self) -> MultiMapping[str]:
         """The header fields of the answer."""
 
-
-class WholeAnswerLike(AnswerHead, Protocol):
-    """An answer of the origin; a refusal may come without its body."""
-
     @property
-    def body(self) -> bytes:
+    def body(self) -> bytes | None:
         """The whole body."""
 
 
@@ -295,7 +291,7 @@ class Poller:
                 raise self.verification.note_shorter("")
             if answer.status not in ANSWERS:
                 refuse(answer.status, answer.headers)
-            return self._parse(question, answer.status, answer.headers, answer.body)
+            return self._parse(question, answer.status, answer.headers, answer.body or b"")
 
     def _is_confirmed(self, offset: str) -> bool:
         """Return whether the origin itself has shown that the stream reaches an offset."""

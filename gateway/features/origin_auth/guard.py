@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import OriginAnswer
     from gateway.protocol.http.identity import IdentityHeaders
 
     # Returns the plain read of a stream with the credentials in these headers and this token.
@@ -97,7 +97,7 @@ class OriginGuard(Background, Guard):
 
     def __init__(
         self,
-        send_head: Callable[[CacheRequest], Awaitable[AnyAnswer]],
+        send_head: Callable[[CacheRequest], Awaitable[OriginAnswer]],
         reads: Reads,
         identity: IdentityHeaders,
         times: GuardTimes,

@@ -9,7 +9,7 @@ from typing_extensions import override
 from gateway.access.credentials import request_credential, with_token
 from gateway.edge.origin_requests import PAGE, KeyedReader, OriginRequests
 from gateway.features.origin_auth.guard import GuardTimes, OriginGuard
-from gateway.origin.pending_answer import answer_of
+from gateway.origin.answer import PendingAnswer
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import catch_up
@@ -17,7 +17,7 @@ from gateway.protocol.streams.offsets import BEGINNING
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from multidict import MultiMapping
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.live.contract import FeedSettings
+    from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
-    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.context import Context
@@ -43,6 +43,22 @@ PERMISSIONS = gauge(
     "Cached permissions of readers by the origin, at most 65,536.",
     "route",
 )
+
+
+class _GuardedAnswer(PendingAnswer):
+    """The future answer to a read of `name`, of whose status the guard is notified first."""
+
+    __slots__ = ("_guard", "_name")
+
+    def __init__(self, guard: OriginGuard, name: str) -> None:
+        super().__init__()
+        self._guard = guard
+        self._name = name
+
+    @override
+    def on_answer(self, answer: OriginAnswer) -> None:
+        self._guard.note_status(self._name, answer.status)
+        super().on_answer(answer)
 
 
 class AskingRequests(OriginRequests):
@@ -119,23 +135,15 @@ class AskingRequests(OriginRequests):
         request = self.cache_request(headers, RequestSender("", self.scheme, named), beginning)
         return request.plain(self.identity)
 
-    async def head(self, request: CacheRequest) -> AnyAnswer:
+    async def head(self, request: CacheRequest) -> OriginAnswer:
         """Return the origin's response to a HEAD of the stream that a client wants to read."""
         others = "&".join(request.read.others)
         target = f"{request.path}?{others}" if others else request.path
         return await self._origin.send("HEAD", target, request.fields)
 
     @override
-    def send(
-        self, request: CacheRequest, validators: list[tuple[str, str]]
-    ) -> Awaitable[AnyAnswer]:
-        return self._note_status(request, super().send(request, validators))
-
-    async def _note_status(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
-        """Return the origin's response, after the guard has been notified of its status."""
-        answer = await answer_of(sent)
-        self.guard.note_status(request.admitted_as, answer.status)
-        return answer
+    def _pending(self, request: CacheRequest) -> PendingAnswer:
+        return _GuardedAnswer(self.guard, request.admitted_as)
 
     # The guard's life
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 from gateway.edge.multi_append import offers
 from gateway.errors import OF_THE_ORIGIN, OriginBroken, OriginTimeout
 from gateway.later import Later
-from gateway.origin.raw_way import RawWay
+from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http.forwarding import check_loop
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.requests import is_closing
@@ -38,10 +38,8 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.stream_evidence import Tails
     from gateway.edge.route import EdgeRoute
-    from gateway.errors import HeadgateError
     from gateway.later import LaterWaiter
-    from gateway.origin.response import OriginAnswer
-    from gateway.origin.whole_answer import AnyAnswer, PendingRequest, WholeAnswer
+    from gateway.origin.answer import OriginAnswer, PendingRequest
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
@@ -67,11 +65,13 @@ class Pattern(NamedTuple):
     offers_multi: bool | None
     is_repeat: bool  # a duplicate append, whose answer may lack the tail
 
-    def fill(self, answer: WholeAnswer) -> RouteAnswer:
+    def fill(self, answer: OriginAnswer) -> RouteAnswer:
         """Return the response for an answer of this pattern."""
         values = tuple(map(answer.volatile.__getitem__, self.slots))
+        body = answer.body
+        assert body is not None, "answers in parts have no pattern"
         lines = (self.lines % values).encode("utf-8", "surrogateescape")
-        return replace(self.like, lines=lines, body=answer.body, length=len(answer.body))
+        return replace(self.like, lines=lines, body=body, length=len(body))
 
 
 class ForwardedAppend(Later["RouteAnswer"]):
@@ -85,9 +85,11 @@ class ForwardedAppend(Later["RouteAnswer"]):
     question: PendingRequest | None  # None once it is answered
     completion: Step[RouteAnswer] | None  # of an answer that needs the full rules
 
-    def on_answer(self, answer: WholeAnswer) -> None:
-        """Set the response by a pattern, if the answer has one."""
+    def on_answer(self, answer: OriginAnswer) -> None:
+        """Set the response by a pattern, if the answer has one, else by the full rules."""
         self.question = None
+        if answer.body is None:
+            self.request.call_at_end(answer.release)
         try:
             response = self.appends.respond(self, answer)
         except Exception as error:  # noqa: BLE001 - its client gets it
@@ -98,13 +100,7 @@ class ForwardedAppend(Later["RouteAnswer"]):
         else:
             self.set_result(response)
 
-    def on_partial_answer(self, answer: OriginAnswer) -> None:
-        """Set the response by the full rules; its body is relayed while it arrives."""
-        self.question = None
-        self.request.call_at_end(answer.release)
-        self._complete(answer)
-
-    def on_failure(self, error: HeadgateError) -> None:
+    def on_failure(self, error: Exception) -> None:
         """Set the error, and invalidate what the append may have changed."""
         self.question = None
         try:
@@ -125,7 +121,7 @@ class ForwardedAppend(Later["RouteAnswer"]):
             self.question.abandon()
         self._invalidate()
 
-    def _complete(self, answer: AnyAnswer) -> None:
+    def _complete(self, answer: OriginAnswer) -> None:
         """Set the response by the rules for all forwarded requests."""
         request, route, passing = self.request, self.appends.route, self.appends.passing
         passed = forwarded(request, self.read, self.tails)
@@ -161,12 +157,12 @@ class AlikeAppends:
     def send(self, request: Request, target: str) -> ForwardedAppend | None:
         """Send an append to the origin, and return its future response.
 
-        Return None, and send nothing, if it needs the full rules, or no connection is idle. Raises
-        LoopDetected.
+        Return None, and send nothing, if it needs the full rules. Raises LoopDetected, and
+        BadRequest for fields that cannot be sent.
         """
         route, transport = self.route, request.connection.transport
-        raw, body = route.origin.raw, request.whole or at_hand(request)
-        if raw is None or body is None or transport is None or "?" in target:
+        body = request.whole or at_hand(request)
+        if body is None or transport is None or "?" in target:
             return None
         if route.observer is not None:  # it stores something first, and may have to wait
             return None
@@ -179,8 +175,10 @@ class AlikeAppends:
         append, read = ForwardedAppend(), route.parse(target)
         append.appends, append.request, append.read, append.completion = self, request, read, None
         append.tails = route.feeds.evidence.tails(read.path)
-        append.question = raw.send("POST", read.target, block, body, append)
-        return None if append.question is None else append
+        append.question = route.origin.start(
+            OriginRequest("POST", read.target, block, body), append
+        )
+        return append
 
     def _rendered(self, request: Request, key: tuple[RequestFields, str]) -> bytes | None:
         """Return the fields for the origin of requests like this one, without its own.
@@ -191,16 +189,18 @@ class AlikeAppends:
         check_loop(headers, self.route.requests.via)
         if FORKED_FROM in headers or MULTI in headers:
             return None
-        block = RawWay.block(fields_to_origin(request, self.route, headers))
-        if block is not None and request.fields.are_known:
+        block = field_block(fields_to_origin(request, self.route, headers))
+        if request.fields.are_known:
             self._blocks.add(key, block)
         return block
 
-    def respond(self, append: ForwardedAppend, answer: WholeAnswer) -> RouteAnswer | None:
+    def respond(self, append: ForwardedAppend, answer: OriginAnswer) -> RouteAnswer | None:
         """Apply an answer's effects and return its response; None if the full rules are needed.
 
         The result is that of `ForwardingEffects.complete`.
         """
+        if answer.body is None or answer.stable is None:
+            return None
         # Age goes into the Cache-Status line, which is part of the pattern. It is nearly always 0.
         key = (answer.volatile.get("age"), answer.stable)
         pattern = self._patterns.fresh.get(key) or self._patterns.find(key)
@@ -225,16 +225,16 @@ class AlikeAppends:
         return pattern.fill(answer)
 
     def _learn(
-        self, key: tuple[str | None, Hashable], append: ForwardedAppend, answer: WholeAnswer
+        self, key: tuple[str | None, Hashable], append: ForwardedAppend, answer: OriginAnswer
     ) -> Pattern | None:
         passed = ForwardedRequest("POST", append.request.headers, append.read, "")
         pattern = _pattern(passed, self.route, answer)
-        if pattern is not None and answer.stable is not None:
+        if pattern is not None:
             self._patterns.add(key, pattern)
         return pattern
 
 
-def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: WholeAnswer) -> Pattern | None:
+def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -> Pattern | None:
     """Return the pattern of an answer, by the rules for all forwarded requests.
 
     Return None if the result depends on more than the key of the pattern.

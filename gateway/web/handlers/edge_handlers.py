@@ -26,7 +26,6 @@ from gateway.errors import (
     OriginTimeout,
 )
 from gateway.live.contract import Parked
-from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import responses
 from gateway.protocol.http import cache_status, forwarding
 from gateway.protocol.http.header_names import FORKED_FROM
@@ -316,7 +315,7 @@ class EdgeHandlers(RouteOperations):
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
-        if not isinstance(answer, WholeAnswer):
+        if answer.body is None:
             request.call_at_end(answer.release)
         passed = forwarded(request, read, tails)
         return await self._passing.complete(passed, route, fields, answer)

@@ -16,7 +16,6 @@ from gateway.cache.rules.cached_response import no_store
 from gateway.cache.rules.directives import age_of
 from gateway.cache.rules.private_fields import make_private
 from gateway.errors import BadRequest
-from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import http1
 from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status, forwarding
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.stream_evidence import Tails
     from gateway.edge.route import EdgeRoute
-    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.origin.answer import OriginAnswer
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
@@ -90,7 +89,7 @@ class ForwardingEffects:
         passed: ForwardedRequest,
         route: EdgeRoute,
         sent: MultiMapping[str],
-        answer: AnyAnswer,
+        answer: OriginAnswer,
     ) -> RouteAnswer:
         """Return the response to a request that was forwarded with the fields `sent`.
 
@@ -110,7 +109,7 @@ class ForwardingEffects:
         self,
         passed: ForwardedRequest,
         route: EdgeRoute,
-        answer: AnyAnswer,
+        answer: OriginAnswer,
         lacked: dict[str, str],
     ) -> RouteAnswer:
         """Apply an answer's consequences, and return it with the fields it `lacked`."""
@@ -140,7 +139,7 @@ class ForwardingEffects:
         self._shared.announce(write)
 
     def _compare(
-        self, passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer, end: str | None
+        self, passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer, end: str | None
     ) -> None:
         """Doubt followed streams that an answer shows to be shorter than known, or replaced."""
         if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
@@ -180,7 +179,7 @@ def fields_to_origin(
 def fields_to_client(
     passed: ForwardedRequest,
     route: EdgeRoute,
-    answer: AnyAnswer,
+    answer: OriginAnswer,
     lacked: dict[str, str],
 ) -> CIMultiDict[str]:
     """Return an answer's fields for the client, completed with those that it `lacked`.
@@ -202,7 +201,9 @@ def fields_to_client(
     return fields
 
 
-def relayed(passed: ForwardedRequest, answer: AnyAnswer, fields: CIMultiDict[str]) -> RouteAnswer:
+def relayed(
+    passed: ForwardedRequest, answer: OriginAnswer, fields: CIMultiDict[str]
+) -> RouteAnswer:
     """Return the origin's answer with these fields; its body is passed on while it arrives."""
     age = int(age_of(fields))
     for name in cache_status.OF_THE_ANSWER:
@@ -217,7 +218,7 @@ def relayed(passed: ForwardedRequest, answer: AnyAnswer, fields: CIMultiDict[str
     return RouteAnswer(
         status,
         http1.field_lines(fields.items()),
-        answer.body if isinstance(answer, WholeAnswer) else answer,
+        answer if answer.body is None else answer.body,
         cache,
         Facts(
             fields.get(NEXT_OFFSET, ""),
@@ -232,7 +233,7 @@ def relayed(passed: ForwardedRequest, answer: AnyAnswer, fields: CIMultiDict[str
     )
 
 
-def _write(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> Write:
+def _write(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -> Write:
     """Return the changes of an accepted write."""
     tail = answer.headers.get(NEXT_OFFSET)
     return Write(
@@ -253,7 +254,7 @@ def fork_source(headers: MultiMapping[str]) -> str | None:
     return None if source is None else canonical_path(source)
 
 
-def _shows_deletion(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> bool:
+def _shows_deletion(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -> bool:
     """Return whether the answer shows that the stream is gone for all readers.
 
     A 404 or 410 to a client may only conceal the stream from it.
@@ -265,18 +266,18 @@ def _shows_deletion(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswe
     )
 
 
-def _is_unsure(passed: ForwardedRequest, answer: AnyAnswer) -> bool:
+def _is_unsure(passed: ForwardedRequest, answer: OriginAnswer) -> bool:
     """Return whether a write may have been done: a gateway in between got no answer to it."""
     return answer.status in _UNSURE and policy.invalidates(passed.method, 200)
 
 
-def _is_refusal(passed: ForwardedRequest, answer: AnyAnswer) -> bool:
+def _is_refusal(passed: ForwardedRequest, answer: OriginAnswer) -> bool:
     """Return whether a write was refused, and the answer does not show that its stream exists."""
     is_write = passed.method in {"POST", "PUT"}
     return is_write and answer.status >= 400 and answer.status != HTTPStatus.CONFLICT
 
 
-def _lifetime(passed: ForwardedRequest, route: EdgeRoute, answer: AnyAnswer) -> Lifetime:
+def _lifetime(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -> Lifetime:
     """Return the lifetime of a stream that the origin has just created."""
     try:
         for headers in (answer.headers, passed.headers):

@@ -12,7 +12,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from gateway.backends.memory import MemoryLog
-from gateway.origin.connections import connector_of
 from gateway.settings import Route
 from gateway.telemetry.spans import Tracer
 from gateway.web.connections.listener import ConnectionListener
@@ -110,13 +109,10 @@ class CorpusGateway(Serving):
         """Whether nothing is under way at the origin."""
         if not self.edges or self.origin is None or isinstance(self.origin, LiveOrigin):
             return True
-        pool, fetches = self.edge.origin._pooled, self.edge.cache.fetches
+        fetches = self.edge.cache.fetches
         if fetches._of_path or fetches._under_way or self.edge.origin.requests.count:
             return False
-        assert pool is not None, "open"
-        kept = connector_of(pool)._conns.values()
-        idle = sum(one.is_connected() for connections in kept for one, _ in connections)
-        return self.origin.open == idle
+        return self.origin.open == self.edge.origin.pool.idle_count()
 
     async def keep_a_connection(self, *lines: str) -> None:
         """Have a connection to the origin at hand: some ways of asking it make none."""

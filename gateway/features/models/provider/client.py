@@ -24,8 +24,9 @@ from yarl import URL
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.features.models.provider.refusals import may_be_repeated, pause_s
 from gateway.features.models.provider.uploads import Upload
-from gateway.origin.connections import READING
+from gateway.origin.heads import HEAD_BYTES
 from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
+from gateway.origin.reader import HEADER_LINES
 from gateway.origin.unreachable import why_unreachable
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.header_names import PROVIDER_KEYS
@@ -106,7 +107,10 @@ class ProviderClient:
             timeout=ClientTimeout(total=None, sock_connect=_CONNECT_S),
             read_bufsize=1 << 16,
             response_class=ProviderResponse,
-            **READING,
+            auto_decompress=False,
+            max_line_size=HEAD_BYTES,
+            max_field_size=HEAD_BYTES,
+            max_headers=HEADER_LINES,
         )
 
     async def close(self) -> None:

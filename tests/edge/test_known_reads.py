@@ -1,4 +1,4 @@
-"""A read that is not kept is the same by the raw way as by aiohttp's client, whatever comes."""
+"""A read has the same response whether or not what is alike was remembered, whatever comes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.edge.both_ways import EXAMPLES, running_pair
-from tests.edge.test_raw_appends import HOW, played
-from tests.support.examples import at_least
+from tests.edge.test_known_appends import HOW, played
 from tests.support.guarded_gateway import bearer, token, tokens_file
 from tests.support.serving import EDGE, get
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.edge.both_ways import Pair, Told
-    from tests.edge.test_raw_appends import Answered
+    from tests.edge.test_known_appends import Answered
 
     Asked = tuple[int, str, list[str], Answered]
     Exchange = tuple[Asked, str]
@@ -97,7 +96,7 @@ CHANGES: list[Answered] = [
     ("304 Not Modified", ['ETag: "y"'], 0, "whole"),
 ]
 VALIDATED: list[Asked] = [(0, "?offset=a", [], answered) for answered in CHANGES]
-# Of three streams, as one may be kept: each goes the raw way where that is open.
+# Of three streams, as one may be kept.
 SURE: list[Asked] = [(stream, "?offset=a", [], ("200 OK", [], 10, "whole")) for stream in range(3)]
 END: Asked = (0, "?offset=a", [], AN_END)
 # Of a stream without further data, which only the end of the body shows.
@@ -110,24 +109,12 @@ END_IN_CHUNKS: Asked = (
 NO_HTTP: Asked = (1, "?offset=a", [], ("200 OK", [], 0, "no HTTP"))
 
 
-def _is_luck(status: str, _: object, size: int, how: str) -> bool:
-    """Whether the ways may go on with another connection after an answer.
-
-    After what has no body, it is luck whether the end of one is seen before the next request. What
-    was not asked for is not read to its end in a task, and without one it is gathered before it is
-    looked at.
-    """
-    if status.startswith(BODYLESS):
-        return how == "chunked"
-    return status.startswith("206") and (how == "in two" or size > 10)
-
-
 ANSWERED = st.tuples(
     st.sampled_from(STATUSES),
     SAID,
     st.sampled_from([0, 1, 10, 100_000]),  # whether a longer one comes at once is luck
     st.sampled_from([*HOW, *(["whole"] * 19)]),
-).filter(lambda answered: not _is_luck(*answered))
+)
 # On one stream, as often as not: what was kept of it decides about the next.
 EXCHANGE = st.tuples(st.integers(0, 2), QUERIES, ASKED, ANSWERED)
 # Who asks where a guard judges: mostly the same, who may.
@@ -158,7 +145,7 @@ WHO = st.sampled_from(
         ({"auth": "origin"}, {"log_requests": "info"}),
     ],
 )
-def test_a_read_has_the_same_response_with_both_clients_of_the_origin(
+def test_a_read_has_the_same_response_whether_or_not_its_head_is_known(
     route: dict[str, object],
     options: dict[str, object],
     tmp_path: Path,
@@ -179,7 +166,7 @@ def test_a_read_has_the_same_response_with_both_clients_of_the_origin(
             (_asked(f"{path}-{stream}{query}", lines, who), partial(played, answered))
             for (stream, query, lines, answered), who in exchanges
         ]
-        if route.get("auth") == "origin":  # which is asked by a task for the first read of each
+        if route.get("auth") == "origin":  # which is asked first
             script = partial(played, ("200 OK", ["Cache-Control: no-store"], 0, "whole"))
             let_in = [_asked(f"{path}-{n}?offset=-1", [], bearer("all")) for n in range(3)]
             asked = [(read, script) for read in let_in] + asked
@@ -189,45 +176,24 @@ def test_a_read_has_the_same_response_with_both_clients_of_the_origin(
     with running_pair(route, options, bearer("all")) as (runner, pair):
         who = WHO if is_guarded else st.just("")
         sure = [(asked, bearer("all") if is_guarded else "") for asked in SURE]
-        # An origin that decides itself and refuses is asked once more where a task has to go on.
-        exchange = EXCHANGE.filter(_is_no_refusal) if route.get("auth") == "origin" else EXCHANGE
-
-        before = pair.asked_raw
         runner.run(once(pair, sure))
-        assert pair.asked_raw >= before + len(SURE), "the raw way is not open"
         for asked in ([END_OF_NOTHING, END], [NO_HTTP], [END_IN_CHUNKS], VALIDATED):
             runner.run(once(pair, [(one, bearer("all")) for one in asked]))
-        before = pair.asked_raw
 
         @settings(max_examples=EXAMPLES)
-        @given(st.lists(st.tuples(exchange, who), min_size=1, max_size=5))
+        @given(st.lists(st.tuples(EXCHANGE, who), min_size=1, max_size=5))
         def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))
 
         for_all()
-        raw = pair.asked_raw - before
-    assert raw >= at_least(100), "too few of the random ones went the raw way"
     assert {200, 502} <= statuses
 
 
 KEPT = ["Cache-Control: max-age=0, stale-while-revalidate=60", 'ETag: "x"', "Stream-Next-Offset: b"]
 
 
-def _is_luck_unseen(status: str, _: object, size: int, how: str) -> bool:
-    """The same of an answer that nobody waits for.
-
-    In a task, what is not kept is not read to its end. Of what is whole, it is luck whether the end
-    of its connection is seen before the next request.
-    """
-    is_whole = not size or status.startswith(BODYLESS)
-    return how == "in two" or size > 10 or (is_whole and how in {"cut", "until the end"})
-
-
-RENEWED = ANSWERED.filter(lambda answered: not _is_luck_unseen(*answered))
-
-
 @pytest.mark.timeout(150 + 3 * EXAMPLES)
-def test_a_refreshed_response_is_cached_equally_with_both_clients_of_the_origin() -> None:
+def test_a_refreshed_response_is_cached_equally_whether_or_not_its_head_is_known() -> None:
     numbers = count()
     caches: set[str | None] = set()
 
@@ -244,7 +210,7 @@ def test_a_refreshed_response_is_cached_equally_with_both_clients_of_the_origin(
     with running_pair({}, {}) as (runner, pair):
 
         @settings(max_examples=EXAMPLES)
-        @given(RENEWED)
+        @given(ANSWERED)
         @example(("304 Not Modified", ['ETag: "x"', "Cache-Control: max-age=60"], 0, "whole"))
         @example(("304 Not Modified", ['ETag: "y"'], 0, "whole"))
         @example(("200 OK", ["Cache-Control: max-age=60"], 10, "whole"))
@@ -255,11 +221,6 @@ def test_a_refreshed_response_is_cached_equally_with_both_clients_of_the_origin(
 
         for_all()
     assert caches == {"HIT", "MISS", "STALE"}
-
-
-def _is_no_refusal(asked: Asked) -> bool:
-    _, _, _, (status, _, _, _) = asked
-    return not status.startswith(("401", "403"))
 
 
 def _asked(target: str, lines: list[str], who: str) -> bytes:

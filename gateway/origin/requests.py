@@ -1,0 +1,90 @@
+"""The requests to an origin, as they are sent to its servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gateway.errors import BadRequest
+from gateway.protocol import http1
+from gateway.protocol.http.forwarding import check_text
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from gateway.origin.servers import OriginServer
+
+SAFE = frozenset({"GET", "HEAD"})
+BODYLESS = frozenset({"GET", "HEAD", "OPTIONS"})  # all others have a Content-Length always
+MOST_LINES = 2048  # cached request lines of appends, 8 MB with the longest, 0.4 MB with usual ones
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
+# Fields that `wire` writes, or that are about the connection.
+_OWN_FIELDS = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+
+
+class OriginRequest(Struct, eq=False):
+    """A request to an origin, whichever of its servers it is sent to.
+
+    A poll of a feed does not count towards the limit of requests, and is not timed: the origin may
+    hold it as long as a stream is silent.
+    """
+
+    method: str
+    target: str  # of the gateway
+    fields: bytes  # header lines, as `field_block` makes them
+    body: bytes | AsyncIterable[bytes] = b""
+    is_poll: bool = False
+    length: int | None = None  # of a body that comes in parts, if it is known
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True if it does no harm to send the request again; a feed asks something else instead."""
+        return self.method in SAFE and self.body == b"" and not self.is_poll
+
+    def wire(self, lines: RequestLines, fields: bytes) -> bytes:
+        """Return the request with a whole body, or else its head. Raises BadRequest."""
+        method, target, body = self.method, self.target, self.body
+        # A query may have a token, which must not be cached.
+        is_cached = method == "POST" and "?" not in target
+        line = lines.of_append(target) if is_cached else lines.of(method, target)
+        if not isinstance(body, bytes):
+            if self.length is None:
+                return b"%b%bTransfer-Encoding: chunked\r\n\r\n" % (line, fields)
+            return b"%b%bContent-Length: %d\r\n\r\n" % (line, fields, self.length)
+        if body or method not in BODYLESS:
+            return b"%b%bContent-Length: %d\r\n\r\n%b" % (line, fields, len(body), body)
+        return b"%b%b\r\n" % (line, fields)
+
+
+def field_block(fields: MultiMapping[str]) -> bytes:
+    """Return header fields as lines. Raises BadRequest if one cannot be sent.
+
+    Those about the message or its connection are left out: `wire` writes its own.
+    """
+    check_text(fields)
+    return http1.field_lines(
+        (name, value) for name, value in fields.items() if name.lower() not in _OWN_FIELDS
+    )
+
+
+class RequestLines:
+    """The request lines for one server; `of_append` caches those of appends without a query."""
+
+    __slots__ = ("_host", "_server", "of_append")
+
+    def __init__(self, server: OriginServer) -> None:
+        self._server = server
+        self._host = f" HTTP/1.1\r\nHost: {server.host}\r\n"
+        # Clients append to the same stream again and again.
+        self.of_append = lru_cache(MOST_LINES)(partial(self.of, "POST"))
+
+    def of(self, method: str, target: str) -> bytes:
+        """Return the start of a request's head. Raises BadRequest for what is not one target."""
+        path = self._server.own(target).partition("#")[0]
+        if _UNSENDABLE.search(path) is not None:
+            raise BadRequest("the target of the request has characters that cannot be sent")
+        return f"{method} {path}{self._host}".encode()
