@@ -104,7 +104,7 @@ class OriginConnection(SocketProtocol):
                 self._read_body(data)
             elif attempt is not None:
                 self._read_head(attempt, data)
-            elif self.is_idle:
+            elif self.transport is not None:  # nothing was asked
                 self._spill(data)
                 self.close()
         except Exception:  # noqa: BLE001 - who waits must not wait for ever

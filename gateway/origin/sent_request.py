@@ -145,6 +145,10 @@ class SentRequest(Struct, eq=False):
                 self.server.failed(why)
                 self._go_on(OriginUnreachable(f"the origin {why}"), self._other_server())
                 return
+        if connection.transport is None:  # the server has closed it at once: nothing was sent
+            following = self._other_server() or self.server
+            self._repeat(OriginBroken(Loss.CUT.value), following, is_unsent=True)
+            return
         self.connection = connection
         self.deadlines.start(self)
         connection.send(self, wire)
@@ -238,9 +242,12 @@ class SentRequest(Struct, eq=False):
     def _other_server(self) -> OriginServer | None:
         return self.origin.servers.following({*self.tried, self.server})
 
-    def _repeat(self, error: HeadgateError, server: OriginServer | None) -> None:
+    def _repeat(
+        self, error: HeadgateError, server: OriginServer | None, *, is_unsent: bool = False
+    ) -> None:
         """Send the request once more, to `server`, if that does no harm."""
-        if self.is_repetition or server is None or not self.request.is_repeatable:
+        is_safe = is_unsent or self.request.is_repeatable
+        if self.is_repetition or server is None or not is_safe:
             self._fail(error)
         else:
             self.is_repetition = True

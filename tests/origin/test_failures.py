@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.origin import client, servers
 from gateway.origin.health import FIRST_WAIT_S, HealthChecks
+from gateway.origin.pool import ConnectionPool
 from gateway.origin.servers import OriginServer
 from tests.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
@@ -20,6 +21,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.origin.connection import OriginConnection
     from tests.support.raw_origin import Play, Wire
 
 REFUSED = "the origin cannot be connected to: Connection refused"
@@ -259,6 +261,37 @@ async def test_a_write_to_a_connection_that_is_closing_is_sent_once_or_reported(
                 await ask(origin, "POST", body=b"x")
                 done += 1
         assert done == len(server.heard) > 0
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", None), ("POST", b"x")])
+async def test_a_request_whose_connection_is_closed_before_it_is_sent_is_repeated_once(
+    method: str, body: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = ConnectionPool.connect
+
+    async def connect_late(
+        self: ConnectionPool, server: OriginServer, *, is_pooled: bool = True
+    ) -> OriginConnection:
+        made = await connect(self, server, is_pooled=is_pooled)
+        if len(taken) < closed:
+            taken.append(made)
+            assert made.transport is not None
+            made.transport.abort()
+            await until(lambda: not made.connected)
+        return made
+
+    monkeypatch.setattr(ConnectionPool, "connect", connect_late)
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        taken: list[object] = []
+        closed = 1
+        assert (await ask(origin, method, body=body)).status == 200
+        assert len(server.heard) == 1
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        taken, closed = [], 2
+        with pytest.raises(OriginBroken, match="closed the connection without an answer"):
+            await ask(origin, method, body=body)
+        assert (server.heard, origin.requests.count) == ([], 0)
+        assert origin.servers.why_unhealthy() is None
 
 
 async def test_a_connection_closed_without_a_response_does_not_mark_the_server_down() -> None:
