@@ -153,7 +153,7 @@ class OriginServer:
         parsed = URL(url)
         self.speaks_tls = parsed.scheme == "https"
         self.origin = str(parsed.origin())
-        self.endpoint = parsed.host or "", parsed.port or 0
+        self.endpoint = parsed.raw_host or "", parsed.port or 0
         self.host = parsed.host_port_subcomponent or ""  # as it is named to it
         self.authority = f"{parsed.host_subcomponent}:{parsed.port}"
         self._hosts = {(parsed.host, parsed.port)}

@@ -14,6 +14,7 @@ from gateway.origin import connection
 from gateway.origin.answer import PendingAnswer
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.origin.requests import OriginRequest, field_block
+from gateway.origin.servers import OriginServer
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
@@ -312,3 +313,7 @@ async def test_a_server_that_refuses_at_all_its_addresses_is_unreachable(
     async with server, opened(f"http://several.test:{server.port}") as origin:
         with pytest.raises(OriginUnreachable, match="cannot be connected to"):
             await ask(origin)
+
+
+def test_a_host_name_with_umlauts_is_looked_up_in_ascii() -> None:
+    assert OriginServer("http://bücher.test", "/v1").endpoint == ("xn--bcher-kva.test", 80)
