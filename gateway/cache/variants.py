@@ -67,7 +67,6 @@ class Variant:
 
     __slots__ = (
         "_rendered",
-        "_tag",
         "cached",
         "entry",
         "fitted",
@@ -88,7 +87,6 @@ class Variant:
         # The headers of the last request it matched, unless they hold a credential.
         self.fitted: Callable[[], MultiMapping[str] | None] = _none
         self._rendered: _RenderedHead | None = None  # most variants are never hit
-        self._tag: str | None = ""  # read from the head at the first If-None-Match
 
     @property
     def knows_tail(self) -> bool:
@@ -109,9 +107,7 @@ class Variant:
         """Return whether If-None-Match has this response's tag (RFC 9110, section 13.1.2)."""
         if self.cached.status != 200:
             return False
-        if self._tag == "":
-            self._tag = self.cached.fields().get("ETag")
-        return has_tag(if_none_match, self._tag)
+        return has_tag(if_none_match, self.cached.stored.etag)
 
     def fast_head(
         self,
@@ -166,13 +162,11 @@ class Variant:
 
     def _lines(self, recipient: Recipient, known: dict[Recipient, bytes]) -> bytes:
         """Return the lines for a recipient; on a public route all get the same."""
-        if not recipient.is_private:
-            return self.cached.lines
         lines = known.get(recipient)
         if lines is None:
             if len(known) == MAX_RECIPIENTS:
                 known.clear()
-            lines = known[recipient] = self.cached.lines_for(recipient, known=True)
+            lines = known[recipient] = self.cached.lines_for(recipient, tells_of_tail=True)
         return lines
 
 
@@ -194,7 +188,9 @@ class Variants(CacheEntry):
         size, reaches_tail = 0, False
         for variant in variants:
             cached = variant.cached
-            size += len(cached.lines) + len(cached.body) + VARIANT_OVERHEAD
+            size += (
+                len(cached.lines) + len(cached.shared_lines) + len(cached.body) + VARIANT_OVERHEAD
+            )
             # Also a closed stream's: if that grows, another stream was created at its path.
             if cached.is_tail or (cached.facts is not None and cached.facts.closed):
                 reaches_tail = True

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import force_setattr
 from multidict import CIMultiDict, MultiMapping
 
+from gateway.cache.rules.conditional import Marks
+from gateway.cache.rules.directives import parse_date
 from gateway.cache.rules.lost_offsets import StreamKey
 from gateway.cache.rules.policy import ResponseMetadata
+from gateway.cache.rules.private_fields import CachingLines, caching_lines
 from gateway.protocol import cache_headers, http1
 from gateway.protocol.facts import NO_FACTS, Facts
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.private_fields import Recipient
     from gateway.protocol.origins.edge_target import EdgeRead
 
+NO_CACHING = caching_lines(())
 _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
 
@@ -113,6 +117,13 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
 
 
+class TailLines(NamedTuple):
+    """The lines of a response that depend on whether it may say that it reached the tail."""
+
+    told: bytes
+    untold: bytes
+
+
 class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
     """An origin's response as the cache stores it, if it `is_storable`.
 
@@ -121,7 +132,10 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     """
 
     status: int
-    lines: bytes
+    lines: bytes  # but for these:
+    shared_lines: bytes = b""  # for caches that many use, which private recipients do not get
+    caching_lines: CachingLines = NO_CACHING
+    tail_lines: TailLines | None = None  # and those of its tag, if it reached a tail and says so
     body: bytes = b""
     stored: ResponseMetadata  # what decides about its use
     facts: StreamRead | None  # what it says of a stream
@@ -138,6 +152,9 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
     validators: list[tuple[str, str]] = []  # as the origin knows them
     length: int | None = None  # of the body, where the origin says it
+    cors: str = ""  # the origin's CORS lines, if they are the same for all pages
+    is_marked_private: bool = False  # the origin forbids shared caches to store it
+    data_directives: str = ""  # what a response with the newest data says to caches
     said: Facts = NO_FACTS  # for counts and refusals, by what is no answer to a read of a stream
 
     @property
@@ -149,49 +166,67 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
         """Return the response with its whole body, and an ETag made from that if it has none."""
         if self.tagged_as is None and self.body is body:
             return self
-        lines, facts = self.lines, self.facts
-        if self.tagged_as is not None and facts is not None:
-            path, start = self.tagged_as
-            mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
-            tag = repair.new_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
-            lines += http1.field_lines([("ETag", tag)])
-        return msgspec.structs.replace(self, lines=lines, body=body, tagged_as=None)
-
-    def lines_for(self, recipient: Recipient, *, known: bool, is_new: bool = False) -> bytes:
-        """Return the header lines for one client.
-
-        A response says that it reached the tail only where that is `known`. Its tag says the same,
-        or else a 304 would confirm what is not known. An empty copy has to say so, or readers would
-        ask again and get the same; what `is_new` from the origin need not.
-        """
-        tells_more = not known and self._tells_of_tail(is_new=is_new)
-        if not (tells_more or recipient.is_private):
-            return self.lines
-        fields = self.fields()
-        if tells_more:
-            del fields[UP_TO_DATE]
-            if "ETag" in fields:
-                fields["ETag"] = repair.untailed(fields["ETag"])
-        recipient.fit(fields, is_for_all=self.is_storable)
-        if recipient.reader_key and self.status < 400:
-            fields[READER_KEY] = recipient.reader_key
-        return http1.field_lines(fields.items())
-
-    def _tells_of_tail(self, *, is_new: bool) -> bool:
-        """Return whether the response has Stream-Up-To-Date and may lose it."""
         facts = self.facts
-        if facts is None or not (self.is_tail and facts.up_to_date):
-            return False
-        return is_new or not facts.is_empty
+        if self.tagged_as is None or facts is None:
+            return msgspec.structs.replace(self, body=body, tagged_as=None)
+        path, start = self.tagged_as
+        mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
+        tag = repair.new_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
+        lines, tail = self.lines, self.tail_lines
+        if tail is None:
+            lines += http1.field_lines([("ETag", tag)])
+        else:
+            tail = tail_lines(tag)
+        stored = msgspec.structs.replace(self.stored, etag=tag)
+        return msgspec.structs.replace(
+            self, lines=lines, tail_lines=tail, stored=stored, body=body, tagged_as=None
+        )
+
+    def lines_for(self, recipient: Recipient, *, tells_of_tail: bool) -> bytes:
+        """Return the header lines for one client, which may say that the tail was reached."""
+        caching, tail = self.caching_lines, self.tail_lines
+        if not recipient.is_private or (recipient.by_key and self.is_storable):
+            lines = self.lines + self.shared_lines + caching.for_all
+        else:
+            is_old = recipient.by_key is False
+            lines = self.lines + (caching.never if is_old else caching.private)
+        if tail is not None:
+            lines += tail.told if tells_of_tail else tail.untold
+        if recipient.is_private and recipient.reader_key and self.status < 400:
+            lines += http1.field_lines([(READER_KEY, recipient.reader_key)])
+        return lines
+
+    def tells_of_unknown_tail(self, *, is_new: bool) -> bool:
+        """Return whether the response may say that it reached the tail where that is not known.
+
+        Its tag says the same, or else a 304 would confirm what is not known. An empty copy has to
+        say so, or readers would ask again and get the same; what `is_new` from the origin need not.
+        """
+        return not is_new and self.facts is not None and self.facts.is_empty
+
+    def marks(self, *, tells_of_tail: bool) -> Marks:
+        """Return the marks that conditions are compared with."""
+        stored = self.stored
+        tag, modified = stored.etag, stored.last_modified
+        if tag is not None and self.tail_lines is not None and not tells_of_tail:
+            tag = repair.untailed(tag)
+        changed_at = None if modified is None else parse_date(modified)
+        return Marks(tag, changed_at, stored.date, self.facts is not None)
 
     def fields(self) -> CIMultiDict[str]:
-        """Return the header fields."""
-        return fields_of(self.lines)
+        """Return the header fields, which a 304 of the origin updates."""
+        told = b"" if self.tail_lines is None else self.tail_lines.told
+        lines = (self.lines, self.shared_lines, self.caching_lines.for_all, told)
+        return CIMultiDict(http1.parse_field_lines(b"".join(lines)))
 
 
-def fields_of(lines: bytes) -> CIMultiDict[str]:
-    """Return the header fields of a response's lines."""
-    return CIMultiDict(http1.parse_field_lines(lines))
+def tail_lines(tag: str | None) -> TailLines:
+    """Return the last lines of a response with this ETag that reached its stream's tail."""
+    told = [(UP_TO_DATE, "true")]
+    if tag is None:
+        return TailLines(http1.field_lines(told), b"")
+    untold = [("ETag", repair.untailed(tag))]
+    return TailLines(http1.field_lines([("ETag", tag), *told]), http1.field_lines(untold))
 
 
 def no_store(fields: CIMultiDict[str]) -> CIMultiDict[str]:

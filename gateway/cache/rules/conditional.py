@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.rules.directives import date_of, parse_date, parse_range
 from gateway.errors import OriginBroken, RangeNotSatisfiable
 from gateway.protocol.cache_headers import matches
-from gateway.protocol.http.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -35,19 +34,26 @@ def wants_all(headers: MultiMapping[str]) -> bool:
     return not any(map(headers.__contains__, CONDITIONS))
 
 
-def not_modified(
-    request_headers: MultiMapping[str], status: int, headers: MultiMapping[str]
-) -> bool:
+class Marks(NamedTuple):
+    """The marks of a whole response that conditions of requests are compared with.
+
+    Dates are epoch seconds.
+    """
+
+    etag: str | None
+    last_modified: float | None
+    date: float | None
+    is_of_stream: bool
+
+
+def is_not_modified(request_headers: MultiMapping[str], marks: Marks) -> bool:
     """Return whether the client has this 200 already (section 4.3.2, RFC 9110 section 13.2.2)."""
-    if status != 200:
-        return False
     if_none_match = request_headers.getall("If-None-Match", ())
     if if_none_match:
-        return has_tag(", ".join(if_none_match), headers.get("ETag"))
-    since = date_of(request_headers, "If-Modified-Since")
-    modified = date_of(headers, "Last-Modified")
-    if modified is None and NEXT_OFFSET not in headers:  # a stream may grow twice in a second
-        modified = date_of(headers, "Date")
+        return has_tag(", ".join(if_none_match), marks.etag)
+    since, modified = date_of(request_headers, "If-Modified-Since"), marks.last_modified
+    if modified is None and not marks.is_of_stream:  # a stream may grow twice in a second
+        modified = marks.date
     return since is not None and modified is not None and modified <= since
 
 
@@ -62,14 +68,14 @@ def has_tag(if_none_match: str, etag: str | None) -> bool:
 
 
 def byte_range(
-    request_headers: MultiMapping[str], headers: MultiMapping[str], length: int
+    request_headers: MultiMapping[str], marks: Marks, length: int
 ) -> tuple[int, int] | None:
     """Return the start and the end (exclusive) of the requested range of a complete 200.
 
     Return None to send the whole body, as `part_asked_for` does, and for the range of another
     representation. Raises RangeNotSatisfiable.
     """
-    if not _if_range_holds(request_headers, headers):
+    if not _if_range_holds(request_headers, marks):
         return None
     return part_asked_for(request_headers.get("Range", ""), length)
 
@@ -88,7 +94,7 @@ def part_asked_for(requested_range: str, length: int) -> tuple[int, int] | None:
     return requested
 
 
-def _if_range_holds(request_headers: MultiMapping[str], headers: MultiMapping[str]) -> bool:
+def _if_range_holds(request_headers: MultiMapping[str], marks: Marks) -> bool:
     """Return whether If-Range holds (RFC 9110 section 13.1.5).
 
     It has to be a strong tag, or a date that cannot mean two representations.
@@ -97,9 +103,8 @@ def _if_range_holds(request_headers: MultiMapping[str], headers: MultiMapping[st
     if condition is None:
         return True
     if condition.startswith('"'):
-        return condition == headers.get("ETag")
-    date = parse_date(condition)
-    modified, generated = (date_of(headers, name) for name in ("Last-Modified", "Date"))
+        return condition == marks.etag
+    date, modified, generated = parse_date(condition), marks.last_modified, marks.date
     if date is None or modified is None or generated is None:
         return False
     return date == modified and generated - modified >= 1

@@ -12,8 +12,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
+from multidict import CIMultiDict
 
 from gateway.cache.rules import policy
+from gateway.cache.rules.cached_response import tail_lines
 from gateway.cache.rules.directives import age_said, normalised, parse_date
 from gateway.cache.rules.policy import Times
 from gateway.protocol import tags
@@ -26,10 +28,11 @@ from gateway.protocol.streams.offsets import BEGINNING, NOW, is_one_past, is_pla
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.policy import ResponseMetadata
+    from gateway.cache.rules.private_fields import ServedFields
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.origin.answer import OriginAnswer
     from gateway.protocol.origins.edge_target import EdgeCatchUp
@@ -49,7 +52,7 @@ _NOT_REMEMBERED = ("Expires", "Set-Cookie", "Content-Encoding")
 # The lines of a head that differ, and the tags of the stream, which stand together.
 _ETAG, _CURSOR, _TAGS = "etag", "stream-cursor", "tags"
 _SLOTS = {name: name for name in (_ETAG, _CURSOR, "stream-next-offset", "date")}
-_TAG_SLOTS = {name.lower(): _TAGS for name, _ in tags.HEADERS}
+_SLOTS_AND_TAGS = {**_SLOTS, **{name.lower(): _TAGS for name, _ in tags.HEADERS}}
 _OF_TAGS = f"%({_TAGS})s"
 
 
@@ -132,10 +135,10 @@ class JudgedHeads:
     ) -> CachedResponse:
         rules = self.rules
         before, was_told = rules.repairs.copy(), rules.reports_tails
-        cached = self._apply(request, answer, times, body_prefix)
+        cached, fields = rules.judged(request, answer.status, answer.headers, times, body_prefix)
         if rules.reports_tails is not was_told:
             return cached  # the next one is judged otherwise
-        if not self._is_pattern(request, cached, answer):
+        if not self._is_pattern(request, cached, fields, answer):
             self._patterns[key] = _DIFFERENT
             return cached
         has_tags = any(name in answer.headers for name, _ in tags.HEADERS)
@@ -143,11 +146,17 @@ class JudgedHeads:
             self._patterns[key] = by_path = _ByPath()
             key = (by_path, request.path)
         repairs = rules.repairs - before
-        self._patterns[key] = _AnswerPattern(rules, cached, answer, repairs, has_tags=has_tags)
+        slots = _SLOTS if has_tags else _SLOTS_AND_TAGS
+        templates = _template(fields.rest, slots), _template(fields.shared, slots)
+        self._patterns[key] = _AnswerPattern(rules, cached, answer, repairs, templates)
         return cached
 
     def _is_pattern(
-        self, request: CacheRequest, cached: CachedResponse, answer: OriginAnswer
+        self,
+        request: CacheRequest,
+        cached: CachedResponse,
+        fields: ServedFields,
+        answer: OriginAnswer,
     ) -> bool:
         """Return whether a judged response can be the pattern for similar ones."""
         if not answer.volatile.keys() <= _RECKONED:
@@ -159,7 +168,7 @@ class JudgedHeads:
         if cached.is_storable or answer.volatile.get("etag"):
             return True
         # What has no validator may be too old to be kept, where a younger one would be.
-        young, now = cached.fields(), Times(0, 0)
+        young, now = CIMultiDict(pair for part in fields for pair in part), Times(0, 0)
         young.popall("Date", None)
         defaults = self.rules.defaults
         stored = policy.storable("GET", request.headers, cached.status, young, now, defaults)
@@ -174,7 +183,15 @@ class JudgedHeads:
 class _AnswerPattern:
     """A judged response whose head has places for what differs each time."""
 
-    __slots__ = ("_cached", "_has_own_tags", "_lines_of", "_repairs", "_rules", "_varies")
+    __slots__ = (
+        "_cached",
+        "_has_own_tags",
+        "_lines_of",
+        "_repairs",
+        "_rules",
+        "_shared_lines_of",
+        "_varies",
+    )
 
     def __init__(
         self,
@@ -182,17 +199,15 @@ class _AnswerPattern:
         cached: CachedResponse,
         answer: OriginAnswer,
         repairs: Counter[str],
-        *,
-        has_tags: bool,
+        templates: tuple[str, str],
     ) -> None:
         self._rules = rules
         self._cached = cached
         has_tag = "etag" in answer.volatile  # then its repair depends on it
         self._repairs = [name for name in repairs if not (has_tag and name == "etag")]
         self._varies = [name for name, _ in cached.stored.vary]
-        slots = _SLOTS if has_tags else {**_SLOTS, **_TAG_SLOTS}
-        self._lines_of = _template(cached.lines, slots)
-        self._has_own_tags = _OF_TAGS in self._lines_of
+        self._lines_of, self._shared_lines_of = templates
+        self._has_own_tags = _OF_TAGS in self._shared_lines_of
 
     def fill(
         self, request: CacheRequest, answer: OriginAnswer, times: Times
@@ -218,7 +233,11 @@ class _AnswerPattern:
         self._count(request, is_tag_repaired=tag is not received and tag != received)
         return replace(
             cached,
-            lines=self._lines(request, volatile, tag, times),
+            lines=self._lines(volatile, tag, times),
+            shared_lines=(
+                self._shared_lines(request, volatile) if self._has_own_tags else cached.shared_lines
+            ),
+            tail_lines=None if cached.tail_lines is None else tail_lines(tag),
             body=b"" if cached.tagged_as is not None else body,
             stored=stored,
             facts=facts,
@@ -237,12 +256,13 @@ class _AnswerPattern:
         if vary:
             vary = tuple([(name, normalised(name, request.headers)) for name in self._varies])
         if not self._cached.is_storable:
-            return replace(stored, born=times.answered - age_s, vary=vary)
+            date = parse_date(volatile["date"]) if "date" in volatile else stored.date
+            return replace(stored, born=times.answered - age_s, etag=tag, vary=vary, date=date)
         date = parse_date(volatile["date"]) if "date" in volatile else None
         age = policy.initial_age(age_s, date, times)
         if tag is None and age >= stored.longest:
             return None
-        return replace(stored, born=times.answered - age, etag=tag, vary=vary)
+        return replace(stored, born=times.answered - age, etag=tag, vary=vary, date=date)
 
     def _count(self, request: CacheRequest, *, is_tag_repaired: bool) -> None:
         repairs, lag = self._rules.repairs, self._rules.lag
@@ -253,15 +273,16 @@ class _AnswerPattern:
         if len(lag) and self._cached.facts is not None:
             lag.reached(request.path, request.start)
 
-    def _lines(
-        self, request: CacheRequest, volatile: Mapping[str, str], tag: str | None, times: Times
-    ) -> bytes:
+    def _lines(self, volatile: Mapping[str, str], tag: str | None, times: Times) -> bytes:
         values: dict[str, object] = {**volatile, _ETAG: tag}
         if self._cached.facts is not None:  # it is ours
             values[_CURSOR] = current_cursor(times.answered)
-        if self._has_own_tags:
-            values[_TAGS] = tags.lines(request.read.path, self._rules.freshness.route_tag)
         return (self._lines_of % values).encode("utf-8", "surrogateescape")
+
+    def _shared_lines(self, request: CacheRequest, volatile: Mapping[str, str]) -> bytes:
+        of_path = tags.lines(request.read.path, self._rules.freshness.route_tag)
+        lines = self._shared_lines_of % {**volatile, _TAGS: of_path}
+        return lines.encode("utf-8", "surrogateescape")
 
 
 def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bool:
@@ -276,14 +297,13 @@ def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bo
     return not (facts.is_empty and facts.up_to_date and is_one_past(start, next_offset))
 
 
-def _template(head: bytes, slots: Mapping[str, str]) -> str:
-    """Return a head with places for what differs; `slots` has their names by header name."""
+def _template(fields: Iterable[tuple[str, str]], slots: Mapping[str, str]) -> str:
+    """Return lines with places for what differs; `slots` has their names by header name."""
     lines: list[str] = []
-    for line in head.decode("utf-8", "surrogateescape").split("\r\n")[:-1]:
-        name, _, _ = line.partition(": ")
+    for name, value in fields:
         slot = slots.get(name.lower())
         if slot is None:
-            lines.append(line.replace("%", "%%") + "\r\n")
+            lines.append(f"{name}: {value}\r\n".replace("%", "%%"))
         elif slot != _TAGS:
             lines.append(f"{name}: %({slot})s\r\n")
         elif _OF_TAGS not in lines:

@@ -87,6 +87,7 @@ class ResponseMetadata(msgspec.Struct, frozen=True, gc=False):
     etag: str | None = None
     last_modified: str | None = None
     vary: tuple[tuple[str, str], ...] = ()
+    date: float | None = None  # when the origin made it, if it says so
 
     @property
     def fresh_until(self) -> float:
@@ -137,10 +138,26 @@ def storable(
         if_error,
         no_cache,
         headers.get("ETag"),
-        _last_modified(headers),
+        last_modified(headers),
         vary,
+        date_of(headers, "Date"),
     )
     return stored if _is_of_use(stored, times.answered) else None
+
+
+def not_stored(
+    request_headers: MultiMapping[str], status: int, headers: MultiMapping[str], born: float
+) -> ResponseMetadata:
+    """Return the metadata of a response that is not stored, for those who wait for it."""
+    return ResponseMetadata(
+        status,
+        born,
+        0,
+        etag=headers.get("ETag"),
+        last_modified=last_modified(headers),
+        vary=variant(request_headers, headers),
+        date=date_of(headers, "Date"),
+    )
 
 
 def _may_store(status: int, request_headers: MultiMapping[str], directives: Directives) -> bool:
@@ -242,7 +259,8 @@ def stale_if_error(headers: MultiMapping[str], lifetime: float, defaults: Defaul
     return seconds
 
 
-def _last_modified(headers: MultiMapping[str]) -> str | None:
+def last_modified(headers: MultiMapping[str]) -> str | None:
+    """Return the Last-Modified of a response, if it is a date."""
     text = headers.get("Last-Modified")
     return text if text is not None and parse_date(text) is not None else None
 
@@ -277,7 +295,7 @@ def validators(headers: MultiMapping[str]) -> list[tuple[str, str]]:
     conditions = []
     if "ETag" in headers:
         conditions.append(("If-None-Match", headers["ETag"]))
-    modified = _last_modified(headers)
+    modified = last_modified(headers)
     if modified is not None:
         conditions.append(("If-Modified-Since", modified))
     return conditions

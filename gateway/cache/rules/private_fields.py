@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
 
 from gateway.cache.rules.directives import members
 from gateway.protocol import cache_headers
+from gateway.protocol.http1 import field_lines
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
 
 # Each lets a cache give to others what came with Authorization (RFC 9111 section 3.5), or says how
 # long. A browser goes by max-age as before.
 _FOR_ALL = frozenset({"public", "s-maxage", "must-revalidate", "proxy-revalidate", "private"})
 _CREDENTIALS = ("Authorization", "Cookie")
+_OF_ALL_CACHES = frozenset({"cache-control", "vary"})
 # Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
 # Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
 _OF_SHARED_CACHES = re.compile(
@@ -36,16 +41,48 @@ class Recipient(NamedTuple):
     reader_key: str = ""
     by_key: bool | None = None
 
-    def fit(self, fields: CIMultiDict[str], *, is_for_all: bool) -> None:
-        """Make the fields private unless the recipient has a reader key and it `is_for_all`."""
-        if not self.is_private or (self.by_key and is_for_all):
-            return
-        make_private(fields)
-        if self.by_key is False:  # the URL has an old key
-            fields["Cache-Control"] = "private, no-store"
-
 
 EVERYBODY = Recipient()
+
+
+class CachingLines(NamedTuple):
+    """The `Cache-Control` and `Vary` lines of a response, by who receives it."""
+
+    for_all: bytes
+    private: bytes
+    never: bytes  # for a recipient whose URL has an old reader key
+
+
+class ServedFields(NamedTuple):
+    """The header fields of a response, in three parts: by what a private recipient gets of them."""
+
+    rest: list[tuple[str, str]]  # all of it
+    shared: list[tuple[str, str]]  # nothing
+    caching: list[tuple[str, str]]  # other ones
+
+
+def served(fields: MultiMapping[str]) -> ServedFields:
+    """Return the parts of a response's fields."""
+    parts = ServedFields([], [], [])
+    for pair in fields.items():
+        name = pair[0].lower()
+        if name in _OF_ALL_CACHES:
+            parts.caching.append(pair)
+        elif _is_of_shared_caches(name):
+            parts.shared.append(pair)
+        else:
+            parts.rest.append(pair)
+    return parts
+
+
+@lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them
+def caching_lines(caching: tuple[tuple[str, str], ...]) -> CachingLines:
+    """Return the lines with the `caching` part of a response's fields."""
+    private = CIMultiDict(caching)
+    make_private(private)
+    never = private.copy()
+    never["Cache-Control"] = "private, no-store"
+    return CachingLines(*(field_lines(it) for it in (caching, private.items(), never.items())))
 
 
 def make_private(fields: CIMultiDict[str]) -> None:

@@ -10,10 +10,16 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.cache.rules import policy, reads, sharing
-from gateway.cache.rules.cached_response import CachedResponse, CacheRequest, no_store
-from gateway.cache.rules.directives import age_of, normalised
+from gateway.cache.rules.cached_response import (
+    CachedResponse,
+    CacheRequest,
+    no_store,
+    tail_lines,
+)
+from gateway.cache.rules.directives import again_s, age_of, normalised
 from gateway.cache.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.cache.rules.policy import Defaults, ResponseMetadata, Times
+from gateway.cache.rules.private_fields import ServedFields, caching_lines, served
 from gateway.cache.rules.reads.rule import ReadResponse
 from gateway.protocol import http1, tags
 from gateway.protocol.cache_headers import Freshness
@@ -57,6 +63,17 @@ class ResponseRules(msgspec.Struct):
         body_prefix: bytes,
     ) -> CachedResponse:
         """Judge a response without its body; `body_prefix` is the body's beginning."""
+        return self.judged(request, status, headers, times, body_prefix)[0]
+
+    def judged(
+        self,
+        request: CacheRequest,
+        status: int,
+        headers: MultiMapping[str],
+        times: Times,
+        body_prefix: bytes,
+    ) -> tuple[CachedResponse, ServedFields]:
+        """Return what `apply` does, and the fields that its lines are made of."""
         facts = repair.stream_read(status, headers, body_prefix)
         if facts is not None and facts.up_to_date:
             self.reports_tails = True
@@ -64,11 +81,10 @@ class ResponseRules(msgspec.Struct):
         if facts is not None and request.read.is_clear:
             facts = repair.at_same_offset(request.start, facts)
             fields[NEXT_OFFSET] = facts.next_offset
-        return msgspec.structs.replace(
-            self._cached(request, status, fields, facts, times),
-            validators=policy.validators(headers),
-            length=http1.content_length(headers.get("Content-Length")),
-        )
+        cached, fields_served = self._cached(request, status, fields, facts, times)
+        length = http1.content_length(headers.get("Content-Length"))
+        validators = policy.validators(headers)
+        return msgspec.structs.replace(cached, validators=validators, length=length), fields_served
 
     def _fields(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
         """Return an answer's fields for clients, with places as they find them."""
@@ -98,7 +114,7 @@ class ResponseRules(msgspec.Struct):
             known.extend(cached.origin_directives)
         fields = policy.updated(known, self._fields(headers))
         facts = None if cached.facts is None else _renewed(cached.facts, headers)
-        new = self._cached(request, cached.status, fields, facts, times)
+        new, _ = self._cached(request, cached.status, fields, facts, times)
         new = msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
         if "Set-Cookie" in headers:  # it is for who asked, also where the answer is for everybody
             return msgspec.structs.replace(new, joinable=False, is_storable=False)
@@ -111,7 +127,7 @@ class ResponseRules(msgspec.Struct):
         fields: CIMultiDict[str],
         facts: StreamRead | None,
         times: Times,
-    ) -> CachedResponse:
+    ) -> tuple[CachedResponse, ServedFields]:
         is_public = policy.is_public(fields, s_maxage=self.shares_s_maxage)
         fields, origin_directives, is_ours = self._ruled(request, status, fields, facts, times)
         stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
@@ -129,16 +145,15 @@ class ResponseRules(msgspec.Struct):
         # Each read of a stream with a countdown has to restart it.
         storable = is_shared and request.lifetime.ttl_s is None
         if stored is None:
-            vary = policy.variant(request.headers, fields)
-            stored = ResponseMetadata(status, times.answered - age, 0, vary=vary)
+            stored = policy.not_stored(request.headers, status, fields, times.answered - age)
         joins = storable or (not personal and sharing.may_be_joined(request, stored, fields, facts))
         stored = _varied_by_coding(stored, fields, request)
         if route_tag := self.freshness.route_tag:
             tags.retag(fields, request.path, route_tag, is_tagged=is_shared and lasts)
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
-        return CachedResponse(
+        cached = CachedResponse(
             status=status,
-            lines=http1.field_lines(fields.items()),
+            lines=b"",
             stored=stored,
             facts=facts,
             identity=self.identity,
@@ -154,6 +169,7 @@ class ResponseRules(msgspec.Struct):
             tagged_as=(request.path, request.start) if lacks_tag else None,
             said=_said(status, fields) if facts is None else NO_FACTS,
         )
+        return _with_lines(cached, fields, ignore_no_store=request.read.offset == NOW)
 
     def _ruled(
         self,
@@ -205,11 +221,45 @@ class ResponseRules(msgspec.Struct):
         )
 
 
+def _with_lines(
+    cached: CachedResponse, fields: CIMultiDict[str], *, ignore_no_store: bool
+) -> tuple[CachedResponse, ServedFields]:
+    """Return a response with the lines of its fields and what they say, and the fields."""
+    facts, cors, directives, tail = cached.facts, "", "", None
+    if facts is not None:
+        cors = repair.cors(fields)
+        if not cached.is_ours:
+            directives = _data_directives(fields, cached.origin_directives)
+        if cached.is_tail and facts.up_to_date and UP_TO_DATE in fields:
+            tail = tail_lines(fields.pop("ETag", None))
+            del fields[UP_TO_DATE]
+    marks, parts = repair.directive_lines(fields, ignore_no_store=ignore_no_store), served(fields)
+    with_lines = msgspec.structs.replace(
+        cached,
+        lines=http1.field_lines(parts.rest),
+        shared_lines=http1.field_lines(parts.shared),
+        caching_lines=caching_lines(tuple(parts.caching)),
+        tail_lines=tail,
+        cors=cors,
+        is_marked_private=repair.is_private(marks),
+        data_directives=directives,
+    )
+    return with_lines, parts
+
+
+def _data_directives(fields: CIMultiDict[str], origin_directives: list[tuple[str, str]]) -> str:
+    """Return the origin's cache directives for a stream's data."""
+    if origin_directives:  # the response to a reader has fewer of them
+        varies = [("Vary", value) for value in fields.getall("Vary", ())]
+        fields = CIMultiDict([*origin_directives, *varies])
+    return repair.directive_lines(fields, ignore_no_store=False)
+
+
 def _said(status: int, fields: CIMultiDict[str]) -> Facts:
     """Return what an answer says that is none to a read of a stream."""
     closed = repair.is_true(fields, CLOSED)
-    again_s = http1.again_s(fields.get("Retry-After"))
-    return Facts(fields.get(NEXT_OFFSET, ""), closed, closed and status == 204, again_s)
+    is_end = closed and status == 204
+    return Facts(fields.get(NEXT_OFFSET, ""), closed, is_end, again_s(fields))
 
 
 def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:

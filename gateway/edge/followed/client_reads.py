@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.edge.followed.snapshots import data_directives, is_coded, is_of_followed
+from gateway.edge.followed.snapshots import is_coded, is_of_followed
 from gateway.protocol.origins import followed
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.reach import TailBound
@@ -76,7 +76,7 @@ class ClientReads:
         if is_sure and result.current and result.source is None:
             self._learn(span, cached, facts, result.number)
         if span.end == self._state.snapshot.tail and not facts.is_empty and result.tail_is_known:
-            self._state.note_directives(data_directives(cached))  # those of older parts may differ
+            self._state.note_directives(cached.data_directives)  # those of older parts may differ
 
     def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead, number: int) -> None:
         """Note the data that the origin has just sent a reader, and the tail that they show.

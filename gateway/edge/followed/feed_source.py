@@ -167,7 +167,7 @@ class EdgeFeedSource:
             result, facts = await self._reader.read_on(
                 stream.lenders, stream.state.snapshot.content_type, parked.position
             )
-            known = snapshot_of(stream.lenders.request, parked.position, result, facts)
+            known = snapshot_of(stream.lenders.request, result, facts)
             known = as_read(known, result, facts)
             if not facts.is_empty:
                 span = Span(parked.position, facts.next_offset, result.cached.body)
@@ -210,7 +210,7 @@ class EdgeFeedSource:
         reader, lenders, forgotten = self._reader, stream.lenders, self._reader.forgotten
         result, facts = await reader.read_on(lenders, content_type, start)
         if facts.is_empty:
-            stream.verify(snapshot_of(stream.lenders.request, start, result, facts), ends=True)
+            stream.verify(snapshot_of(stream.lenders.request, result, facts), ends=True)
             return DataEvent(b"", start)
         body, until = result.cached.body, result.cached.stored.fresh_until
         for _ in range(followed.MOST_JOINED):

@@ -12,7 +12,6 @@ from gateway.cache.rules.private_fields import private_lines
 from gateway.protocol import cache_headers
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.followed import Snapshot, is_of_type
-from gateway.protocol.streams.offsets import NOW
 
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
@@ -26,16 +25,12 @@ ANYBODY: CIMultiDict[str] = CIMultiDict()
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # they select a form, not other data
 
 
-def snapshot_of(
-    request: CacheRequest, offset: str, result: CacheResult, facts: StreamRead
-) -> Snapshot:
+def snapshot_of(request: CacheRequest, result: CacheResult, facts: StreamRead) -> Snapshot:
     """Return a stream as a read's result shows it.
 
     A cached response shows that a reader is up to date only if it has the end of a closed stream.
     """
     closed = facts.closed and facts.up_to_date
-    fields = result.cached.fields()
-    directives = repair.directive_lines(fields, ignore_no_store=offset == NOW)
     has_tail = facts.up_to_date and not facts.is_empty
     tells_of_tail = has_tail and is_of_followed(result.cached, request)
     return Snapshot(
@@ -44,11 +39,11 @@ def snapshot_of(
         facts.next_offset,
         closed,
         closed or (facts.up_to_date and result.current),
-        request.identified or repair.is_private(directives),
+        request.identified or result.cached.is_marked_private,
         request.lifetime,
         # For older parts an origin may send other directives than for the tail.
-        data_directives(result.cached) if tells_of_tail else None,
-        cors=repair.cors(fields),
+        result.cached.data_directives if tells_of_tail else None,
+        cors=result.cached.cors,
         number=result.number if result.current else BEFORE_ALL,
     )
 
@@ -90,18 +85,6 @@ def with_directives(
     return snapshot._replace(
         private=private, read_directives=read_directives, poll_directives=poll_directives
     )
-
-
-def data_directives(cached: CachedResponse) -> str:
-    """Return the origin's cache directives for a stream's data; "" if it leaves them to us."""
-    if cached.is_ours:
-        return ""
-    fields = cached.fields()
-    if cached.origin_directives:  # the response to a reader has fewer of them
-        fields = CIMultiDict(
-            [*cached.origin_directives, *(("Vary", value) for value in fields.getall("Vary", ()))]
-        )
-    return repair.directive_lines(fields, ignore_no_store=False)
 
 
 def is_of_followed(cached: CachedResponse, request: CacheRequest) -> bool:

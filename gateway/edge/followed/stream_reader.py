@@ -94,7 +94,7 @@ class StreamReader:
 
     async def _tail(self, request: CacheRequest) -> Snapshot:
         result, facts = await self._read(ReaderRequests(request), NOW)
-        return snapshot_of(request, NOW, result, facts)
+        return snapshot_of(request, result, facts)
 
     async def _read(self, lenders: ReaderRequests, offset: str) -> tuple[CacheResult, StreamRead]:
         """Return the response for all readers of a stream, read with the credentials of one."""
@@ -109,7 +109,7 @@ class StreamReader:
             raise OriginBusy(ONES_OWN)
         if facts is None:
             try:
-                refuse(result.cached.status, result.cached.fields())
+                refuse(result.cached.status, result.cached.said.again_s)
             except CannotFollow as end:
                 raise end.reason from end
             raise OriginBroken("the origin's answer to a read is none of the protocol")

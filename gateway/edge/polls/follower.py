@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from headgate.backoff import wait_s
 from typing_extensions import override
 
-from gateway.cache.rules.directives import again_s
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.repair import is_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from multidict import MultiMapping
 
 # About a second: a server that restarts or a cut connection is back before readers get an error.
 # Some clients give up at the first one.
@@ -153,8 +151,11 @@ class Follower:
         return NextQuestion(question, pause_s)
 
 
-def refuse(status: int, headers: MultiMapping[str]) -> None:
-    """Raise the error for a read of a followed stream that was answered with `status`."""
+def refuse(status: int, again_s: int | None) -> None:
+    """Raise the error for a read of a followed stream that was answered with `status`.
+
+    `again_s` is its Retry-After.
+    """
     if status == 404:
         raise CannotFollow(StreamNotFound("the stream was deleted"))
     if status == 410:
@@ -163,7 +164,7 @@ def refuse(status: int, headers: MultiMapping[str]) -> None:
         )
     answers = f"the origin answers a read of the stream with {status}"
     if status >= 500 or status in PASSING:
-        raise OriginBusy(answers, again_s(headers))
+        raise OriginBusy(answers, again_s)
     reason = OriginBroken(answers)
     if status >= 400:
         raise CannotFollow(reason)  # a reader's next request gets the origin's own answer

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from multidict import CIMultiDict
 
 from gateway.cache.rules import sharing, tails
+from gateway.cache.rules.directives import again_s
 from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.polls.follower import CannotFollow, PollQuestion, PollResult, refuse
@@ -290,7 +291,7 @@ class Poller:
             if answer.status in UNKNOWN_OFFSET and self._is_confirmed(start):
                 raise self.verification.note_shorter("")
             if answer.status not in ANSWERS:
-                refuse(answer.status, answer.headers)
+                refuse(answer.status, again_s(answer.headers))
             return self._parse(question, answer.status, answer.headers, answer.body or b"")
 
     def _is_confirmed(self, offset: str) -> bool:

@@ -206,7 +206,7 @@ class EdgeHandlers(RouteOperations):
                 plain = feeds.apart.keyed_after(plain, result)
                 if result.cached.facts is None:
                     return present(request, route.recipients.of(read), result, self._shared)
-                snapshot = snapshot_of(plain, position, result, result.cached.facts)
+                snapshot = snapshot_of(plain, result, result.cached.facts)
                 there = feeds.poll_response(plain, read, snapshot, result, position, client)
                 if there is not None:
                     return RouteAnswer.of(there, result.cache)
@@ -268,7 +268,7 @@ class EdgeHandlers(RouteOperations):
             facts = result.cached.facts
             if facts is None:
                 return present(request, route.recipients.of(plain.read), result, self._shared)
-            snapshot = snapshot_of(plain, start, result, facts)
+            snapshot = snapshot_of(plain, result, facts)
             if read.last_event_id and facts.is_empty and snapshot.closed:
                 # The reader has received the end already; a 204 stops a browser's reconnects.
                 ended = feeds.source.no_content(snapshot, plain.read, snapshot.tail)

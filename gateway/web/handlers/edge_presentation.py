@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.order import BEFORE_ALL
 from gateway.cache.rules import conditional
-from gateway.cache.rules.cached_response import fields_of
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.protocol.facts import Facts
@@ -14,7 +13,6 @@ from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
-    from gateway.cache.rules.cached_response import CachedResponse
     from gateway.cache.rules.private_fields import Recipient
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
@@ -28,20 +26,24 @@ def present(
     Return 416 if the range begins behind the end.
     """
     cached, source = result.cached, result.source
-    is_new, known = result.number != BEFORE_ALL, result.tail_is_known
-    status, lines = cached.status, cached.lines_for(recipient, known=known, is_new=is_new)
+    is_new = result.number != BEFORE_ALL
+    tells = result.tail_is_known or cached.tells_of_unknown_tail(is_new=is_new)
+    status, lines = cached.status, cached.lines_for(recipient, tells_of_tail=tells)
     body = cached.body if source is None else source
     length = len(cached.body) if source is None else cached.length
     if status == 200 and not conditional.wants_all(request.headers):
-        fields = fields_of(lines)
-        if conditional.not_modified(request.headers, 200, fields):
+        marks = cached.marks(tells_of_tail=tells)
+        if conditional.is_not_modified(request.headers, marks):
             status, body, length = 304, source or b"", None
         elif source is None and cached.may_be_cut and request.method == "GET":
             try:
-                status, lines, body = _part(request, cached, lines) or (200, lines, cached.body)
+                part = conditional.byte_range(request.headers, marks, len(cached.body))
             except RangeNotSatisfiable as refusal:
                 return RouteAnswer.of(shared.problem(refusal), result.cache)
-            length = len(body)
+            if part is not None:
+                begin, end = part
+                lines = http1.range_line(begin, end, len(cached.body)) + lines
+                status, body, length = 206, cached.body[begin:end], end - begin
     read, said, has_cors = cached.facts, cached.said, not cached.own_cors
     if read is None:
         facts = Facts(said.next_offset, said.closed, said.is_end, said.again_s, has_cors)
@@ -58,18 +60,3 @@ def present(
         has_date=not cached.own_date,
         length=length,
     )
-
-
-def _part(
-    request: Request, cached: CachedResponse, lines: bytes
-) -> tuple[int, bytes, bytes] | None:
-    """Return status, lines and body for the requested byte range, or None without one.
-
-    Raises RangeNotSatisfiable.
-    """
-    size = len(cached.body)
-    requested = conditional.byte_range(request.headers, fields_of(lines), size)
-    if requested is None:
-        return None
-    begin, end = requested
-    return 206, http1.range_line(begin, end, size) + lines, cached.body[begin:end]

@@ -223,7 +223,7 @@ class OriginEventReader(EventReader):
         if facts is None:
             if status == HTTPStatus.BAD_REQUEST and position:
                 raise BadRequest("the origin takes the offset of this cursor for none of its own")
-            _refuse(result.cached.status, result.cached.fields())
+            _refuse(result.cached.status, result.cached.said.again_s)
         assert facts is not None, "refused otherwise"
         body = b"" if facts.is_empty else result.cached.body
         closed = facts.closed and facts.ends
@@ -262,10 +262,10 @@ def _shows(batch: OriginBatch, known: TailBound) -> bool:
     return not batch.is_last or known.is_reached_by(batch.end, closed=batch.is_closed)
 
 
-def _refuse(status: int, fields: CIMultiDict[str]) -> None:
+def _refuse(status: int, again_s: int | None) -> None:
     """Raise the error for a read that was answered with `status`."""
     try:
-        refuse(status, fields)
+        refuse(status, again_s)
     except CannotFollow as end:
         raise end.reason from end
 
