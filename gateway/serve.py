@@ -16,6 +16,7 @@ from gateway.errors import StartError
 from gateway.process.dangers import log_dangers
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
+from gateway.process.missing_parts import log_lost
 from gateway.process.service_manager import ServiceManager
 from gateway.running_servers import AddressFile
 from gateway.settings import ModelSettings, redacted_origin
@@ -88,6 +89,7 @@ def run(settings: Settings, reread: Reread) -> int:
     """
     prepare(settings)
     check_open_files()
+    log_lost()
     inherited = InheritedSockets.from_environment(os.environ)
     inherited.check(settings)
     return uvloop.run(_run(settings, reread, inherited))

@@ -17,7 +17,9 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 def main() -> None:
     """Have the kernel kill this process when its parent ends, and execute the program."""
     parent, *command = sys.argv[1:]
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Only Linux has it. Elsewhere the program goes on if its parent is killed.
+    if hasattr(libc, "prctl") and libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != int(parent):  # the parent ended before prctl
         sys.exit(1)

@@ -63,7 +63,11 @@ class Reserve:
     def _allocate(self) -> bool:
         file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(file, 0, RESERVE_BYTES)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file, 0, RESERVE_BYTES)
+            else:  # as on macOS
+                for _ in range(RESERVE_BYTES >> 20):
+                    os.write(file, bytes(1 << 20))
         except OSError:
             self._file.unlink()
             return False
