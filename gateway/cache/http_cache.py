@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from gateway.cache.decision import Followed
     from gateway.cache.fetches.fetch_result import FetchPart
+    from gateway.cache.fetches.stream_knowledge import StreamKnowledge
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.cache.rules.private_fields import Recipient
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.answer import PendingAnswer
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.traffic import Traffic
 
@@ -63,27 +63,19 @@ class HttpCache:
         rules: ResponseRules,
         send: Callable[[CacheRequest, list[tuple[str, str]]], PendingAnswer],
         clock: Callable[[], float],
-        is_tail: Callable[[str, EdgeCatchUp, str], bool],
+        knowledge_of: Callable[[HttpCache], StreamKnowledge],
         traffic: Traffic,
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
         self.responses = CachedVariants(store, clock, self, traffic)
-        self.is_tail = is_tail  # of an HttpCacheLike
+        known = self._known = knowledge_of(self)
+        self.is_tail = known.is_tail  # of an HttpCacheLike
         self.recipient_of = recipient_of
         self.send = send
         self._clock = clock
-        self.answers = AnswerRules(JudgedHeads(rules), clock)
+        self.answers = AnswerRules(JudgedHeads(rules), clock, known)
         self.fetches = FetchTable(self.answers, self._settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
-        self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
-        # Told the path of an answer that may be somebody else's, and has been dropped.
-        self.distrusted: Callable[[str], None] = lambda _: None
-        # Whether what a fetch has brought is of the stream that is there now.
-        self.is_of_now: Callable[[SharedFetch, FetchResult | None], bool] = lambda *_: True
-        # Whether nobody has newer data of a stream than a fetch, by its end and its number.
-        self.is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
-        self.is_behind: Callable[[SharedFetch, str], None] = lambda *_: None  # ends before it
-        self.is_down: Callable[[], bool] = lambda: False  # the origin
         self.collapsed = 0
         self.fetched = 0
 
@@ -119,7 +111,7 @@ class HttpCache:
             stream,
             now,
             is_hit_for_pass=is_hit_for_pass,
-            is_down=self.is_down(),
+            is_down=self._known.is_down(),
         )
         return CacheDecision(use, variants, is_hit_for_pass)
 
@@ -265,7 +257,7 @@ class HttpCache:
         )
         is_current = fetch.passed_by is None or fetch.is_current
         if cached.is_tail:
-            is_current = is_current and _is_newest(fetch, cached, self.is_newest)
+            is_current = is_current and _is_newest(fetch, cached, self._known.is_newest)
         return CacheResult(cached, use, is_current, is_current, source, fetch.number)
 
     def _new_fetch(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
@@ -276,16 +268,16 @@ class HttpCache:
         """Store the answer, or take note of why it is none to store."""
         error = fetch.error
         if error is None:
-            if not self.is_of_now(fetch, fetched):
+            if not self._known.note(fetch, fetched):
                 fetch.outdate(None)
             self._settle(fetch, fetched)
         elif isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
-                self.is_behind(fetch, error.end)
+                self._known.note_end(fetch, error.end)
             # The stream ends before the offset: cached responses that go as far are of another one.
             # An offset that a client made up proves nothing.
             if self.responses.reaches(fetch.request.path, fetch.request.start):
-                self.another(fetch.request.path)
+                self._known.forget(fetch.request.path)
         elif not fetch.is_abandoned:
             _let_rest(fetch.old, self._clock())
 
@@ -302,7 +294,7 @@ class HttpCache:
         elif not stood_in:
             keeps = fetch.passed_by is None and fetch.trusts_connection(self._distrust)
             if cached.is_tail:
-                keeps = keeps and _is_newest(fetch, cached, self.is_newest)
+                keeps = keeps and _is_newest(fetch, cached, self._known.is_newest)
             fetch.is_stored = keeps and self._store(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
@@ -322,7 +314,7 @@ class HttpCache:
     def _distrust(self, key: tuple[str, str], path: str) -> None:
         """Drop cached responses made of an answer that may be another request's."""
         self.responses.discard(key)
-        self.distrusted(path)
+        self._known.distrust(path)
 
     def _store(self, request: CacheRequest, cached: CachedResponse) -> bool:
         """Store a response; return whether there was room."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+    from gateway.cache.fetches.stream_knowledge import StreamKnowledge
     from gateway.cache.rules.policy import Defaults
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.edge.origin_requests import OriginRequests
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
+    from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.context import Context
     from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import Checks, ParsedPoll, RouteAccess
@@ -77,7 +79,7 @@ class EdgeRoute(StreamRoute):
         self.clock = shared.clock
         self.traffic = Traffic()
         self._rules = rules
-        has_keys = access.reader_keys is not None
+        has_keys, is_private = access.reader_keys is not None, access.is_private
         self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
         self.cache = HttpCache(
@@ -85,26 +87,30 @@ class EdgeRoute(StreamRoute):
             rules,
             self.requests.send,
             shared.clock,
-            self._is_tail,
+            partial(
+                self._follow, settings, shared, replace(rules.freshness, is_private=is_private)
+            ),
             self.traffic,
             self.recipients.at,
         )
         self.multi_append = MultiAppendSupport(origin)
-        self.feeds = FollowedStreams(
-            origin,
-            self.cache,
-            settings,
-            shared,
-            self.traffic,
-            identity=rules.identity,
-            ignores_no_store=rules.ignore_no_store,
-            freshness=replace(rules.freshness, is_private=access.is_private),
-        )
         self.feeds.source.reader_keys = access.reader_keys
         self.features: dict[str, RouteFeature] = {}
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
+
+    def _follow(
+        self, settings: FeedSettings, shared: Context, freshness: Freshness, cache: HttpCache
+    ) -> StreamKnowledge:
+        """Follow streams for live readers, who read them through the cache; return what is known.
+
+        The cache is made with this: it reports its reads, and reads for the followed streams.
+        """
+        self.feeds = FollowedStreams(
+            self.origin, cache, settings, shared, self.traffic, self._rules, freshness
+        )
+        return self.feeds.knowledge()
 
     def renew_rules(
         self, freshness: Freshness, defaults: Defaults, *, shares_s_maxage: bool
@@ -137,10 +143,6 @@ class EdgeRoute(StreamRoute):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
         return read if keys is None else keys.with_key(read, target)
-
-    def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
-        """Return whether the stream that anonymous clients read is known to end at an offset."""
-        return self.feeds.table.is_tail(stream_key(host, read, ""), offset)
 
     async def missing_fields(
         self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: OriginAnswer

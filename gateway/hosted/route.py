@@ -90,8 +90,8 @@ class HostedRoute(StreamRoute):
         clocks = shared.clock, shared.running, shared.expiry_grace_s
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, self)
-        self.appender = Appender(self.table, shared.limits, rules.retention)
-        self.appender.outcomes.on_turn = self.traffic.count_stored
+        count = self.traffic.count_stored
+        self.appender = Appender(self.table, shared.limits, rules.retention, count)
         self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
         self.creations = Creations(self.table, self.lifecycle, shared.limits)
         reader = ChunkReader(self.table)

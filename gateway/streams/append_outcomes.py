@@ -124,9 +124,12 @@ class AppendMetrics:
 
 
 class AppendOutcomes:
-    """The appends of one log that are under way, and the delivery of their outcomes."""
+    """The appends of one log that are under way, and the delivery of their outcomes.
 
-    def __init__(self) -> None:
+    `on_turn` is called after each turn of deliveries.
+    """
+
+    def __init__(self, on_turn: Callable[[], None] = lambda: None) -> None:
         self.figures = AppendMetrics()
         self.pending = 0
         self.pending_bytes = 0
@@ -136,8 +139,7 @@ class AppendOutcomes:
         # that whatever raises there, the next delivery has them.
         self.undelivered: deque[tuple[Waiting, Outcome]] = deque()
         self._is_delivering = False
-        # Called after each turn of deliveries, for what is counted together.
-        self.on_turn: Callable[[], None] | None = None
+        self._on_turn = on_turn
 
     @staticmethod
     def give(one: Waiting, outcome: Outcome) -> None:
@@ -183,7 +185,6 @@ class AppendOutcomes:
                         return
         finally:
             self._is_delivering = False
-            if self.on_turn is not None:
-                self.on_turn()
+            self._on_turn()
             if not self.pending:
                 self.idle.set()

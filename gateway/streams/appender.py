@@ -54,7 +54,9 @@ class Appender:
         table: StreamTable,
         bounds: AppendBounds,
         retention: Retention = EVERYTHING,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
+        """Call `on_turn` after each turn of outcomes, for what is counted together."""
         self._table = table
         self._retention = retention or EVERYTHING
         self._bounds = bounds
@@ -62,7 +64,7 @@ class Appender:
         self._dirty: list[ActiveStream] = []
         self._decided: list[Decided] = []  # to be committed in this pass of the loop
         self._submitted = 0
-        self.outcomes = AppendOutcomes()
+        self.outcomes = AppendOutcomes(on_turn)
         self.refused_for_room = 0
         # Called with what was stored, before its writers get their outcomes.
         self.on_stored: Callable[[Change, Outcomes], None] | None = None

@@ -9,6 +9,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.cache.decision import select
+from gateway.cache.fetches.stream_knowledge import StreamKnowledge
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.directives import normalised
@@ -66,7 +67,9 @@ class Stage:
             rules,
             self._send,
             self.clock,
-            lambda _, read, offset: (read.path, offset) in self.tails,
+            lambda cache: StreamKnowledge(
+                cache.forget, is_tail=lambda _, read, end: (read.path, end) in self.tails
+            ),
             self.traffic,
             lambda *_: EVERYBODY,
         )

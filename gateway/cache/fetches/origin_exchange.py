@@ -19,9 +19,10 @@ from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from contextvars import Context
 
+    from gateway.cache.fetches.stream_knowledge import Doubt, StreamKnowledge
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.judged_heads import JudgedHeads
     from gateway.cache.variants import Variant
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     # Asks the origin, under these conditions if there are any.
     Send = Callable[[list[tuple[str, str]]], PendingAnswer]
-    Doubt = Callable[[], Awaitable[None]]
     Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
 
 NO_CONDITIONS = ()  # what will be kept is whole
@@ -45,18 +45,16 @@ NOBODY = "nobody waited for the origin's answer any more"
 class AnswerRules:
     """The rules by which a route takes the answers of its origin."""
 
-    def __init__(self, heads: JudgedHeads, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, heads: JudgedHeads, clock: Callable[[], float], known: StreamKnowledge
+    ) -> None:
         self.heads = heads
         self.clock = clock
-        # What may stand in for an answer besides a kept one, by whoever knows of anything.
-        self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
-        # Called when a server has begun to answer with data; returns what is to be waited for
-        # before anybody may have them. That raises where nobody may.
-        self.on_response_start: Callable[[SharedFetch], Doubt | None] | None = None
+        self.known = known
 
     def stand_in(self, request: CacheRequest, old: Variant | None) -> CachedResponse | None:
         """Return the cached response that may do instead of the origin's answer, or None."""
-        cached = None if self.in_place is None else self.in_place(request)
+        cached = self.known.stand_in(request)
         if cached is None and old is not None and policy.serves_error(old.stored, self.clock()):
             return old.cached
         return cached
@@ -229,8 +227,7 @@ class OriginExchange(FetchExchange):
 
     def _doubt(self, cached: CachedResponse) -> Doubt | None:
         """Return what to wait for until the answer is known to go on what readers have, or None."""
-        on_response_start = None if cached.facts is None else self._rules.on_response_start
-        return None if on_response_start is None else on_response_start(self.fetch)
+        return None if cached.facts is None else self._rules.known.comparison_before(self.fetch)
 
     def _settle_whole(self) -> None:
         """Tell an answer that has come whole, also if it must not be kept."""

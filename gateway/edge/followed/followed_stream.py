@@ -130,12 +130,17 @@ class FollowedStream:
         content_type, origin = snapshot.content_type, registry.origin
         self._window = window = RecentWindow(content_type, snapshot.tail, registry.budget)
         window.evidence = evidence
-        self.verification = verification = Verification(window)
-        verification.on_settled = self._on_settled
+        self.verification = verification = Verification(window, self._on_settled)
+        is_newest = partial(registry.evidence.is_newest, self.key)
         self.state = state = KnownState(
-            snapshot, self.feed, verification, lenders, origin.freshness, has_tail=has_tail
+            snapshot,
+            self.feed,
+            verification,
+            lenders,
+            origin.freshness,
+            is_newest,
+            has_tail=has_tail,
         )
-        state.is_newest = partial(registry.evidence.is_newest, self.key)
         self.reads = ClientReads(state, verification, lenders, self.note_write, registry.clock)
         others, on_directives = registry.evidence.others(request), state.note_directives
         poller = Poller(origin, lenders, content_type, verification, others, on_directives)

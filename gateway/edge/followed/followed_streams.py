@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.cache.fetches.stream_knowledge import StreamKnowledge
 from gateway.cache.http_cache import REST_S
+from gateway.cache.rules.cached_response import stream_key
 from gateway.cache.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.followed.apart import ApartStreams
 from gateway.edge.followed.comparisons import Comparisons
@@ -33,13 +36,13 @@ if TYPE_CHECKING:
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.lost_offsets import StreamKey
+    from gateway.cache.rules.response_rules import ResponseRules
     from gateway.edge.comparison import Evidence
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -60,44 +63,41 @@ class FollowedStreams:
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
-        *,
-        identity: IdentityHeaders,
-        ignores_no_store: bool,
+        rules: ResponseRules,
         freshness: Freshness,
     ) -> None:
-        self.origin = PolledOrigin(origin, identity, ignores_no_store, freshness, Counter())
+        self.origin = PolledOrigin(
+            origin, rules.identity, rules.ignore_no_store, freshness, Counter()
+        )
         self.budget = WindowBudget(NEWS_BYTES)
         self.poll_timer = PollTimer()
         self.reader = StreamReader(cache)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
-        cache.is_down = origin.servers.are_down
-        self.stand_ins = StandIns(cache.answers.heads.rules, shared.clock)
+        self.stand_ins = StandIns(rules, shared.clock)
         self.table = FollowedTable()
-        lost = cache.answers.heads.rules.lost
-        self.evidence = StreamEvidence(self.table, lost, self.reader, shared.clock)
+        self.evidence = StreamEvidence(self.table, rules.lost, self.reader, shared.clock)
         self._comparisons = Comparisons(self.evidence, self.table, self._compare)
         self.writes = FollowedWrites(self.table, self.evidence)
         self.apart = ApartStreams(shared.clock)
         self.clock = shared.clock
-        cache.another = self.reader.forget
-        cache.distrusted = self.evidence.distrust
-        cache.is_of_now = self.evidence.note
-        cache.is_behind = self.evidence.note_end
-        cache.is_newest = self.table.newest.is_newest
-        cache.answers.in_place = self._in_place
-        cache.answers.on_response_start = self._comparisons.before
         self._limits = shared.limits
         self.release_reader = shared.limits.release_reader
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
 
-    def _in_place(self, request: CacheRequest) -> CachedResponse | None:
-        """Return what may stand in for a response that the origin has just failed to send."""
-        stream = self.read_by(request)
-        found = None if stream is None else stream.in_place(request)
-        if stream is not None and found is not None:
-            stream.rests_until = self.clock() + REST_S
-        return found
+    def knowledge(self) -> StreamKnowledge:
+        """Return what the route's cache may ask and report."""
+        return StreamKnowledge(
+            forget=self.reader.forget,
+            distrust=self.evidence.distrust,
+            is_tail=lambda host, read, end: self.table.is_tail(stream_key(host, read, ""), end),
+            is_newest=self.table.newest.is_newest,
+            note=self.evidence.note,
+            note_end=self.evidence.note_end,
+            comparison_before=self._comparisons.before,
+            stand_in=partial(_stand_in, self),
+            is_down=self.origin.client.servers.are_down,
+        )
 
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
         """Return the followed stream, unless the offset may be of an earlier stream."""
@@ -292,3 +292,12 @@ class FollowedStreams:
         for stream in self.table:
             self._unfollow(stream)
         self._losses.close()
+
+
+def _stand_in(streams: FollowedStreams, request: CacheRequest) -> CachedResponse | None:
+    """Return what may stand in for a response that the origin has just failed to send, or None."""
+    stream = streams.read_by(request)
+    found = None if stream is None else stream.in_place(request)
+    if stream is not None and found is not None:
+        stream.rests_until = streams.clock() + REST_S
+    return found

@@ -33,24 +33,25 @@ class KnownState:
     """The known state of one followed stream: its snapshot, and how sure it is.
 
     `feed` has the readers of the stream. Without `has_tail` the origin has only echoed the tail to
-    a client that asked from there.
+    a client that asked from there. `is_newest` tells whether an answer up to an offset, to the
+    request of a number, shows the newest data.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a state is known by
         self,
         snapshot: Snapshot,
         feed: Feed[Any, Span],
         verification: Verification,
         lenders: ReaderRequests,
         freshness: Freshness,
+        is_newest: Callable[[str, int], bool] = lambda *_: True,
         *,
         has_tail: bool,
     ) -> None:
         self.snapshot = snapshot._replace(number=next_number())
         self.version = next(_versions)  # of the responses with the stream's news
         self.has_tail = has_tail
-        # Whether an answer up to an offset, to a request of that number, shows the newest data.
-        self.is_newest: Callable[[str, int], bool] = lambda *_: True
+        self._is_newest = is_newest
         self._is_overtaken = False  # by newer data of another identity, and by nothing else
         self.confirmed_at = 0.0  # when the origin last confirmed the snapshot (epoch seconds)
         self.feed = feed
@@ -130,7 +131,7 @@ class KnownState:
 
     def restore(self, number: int) -> None:
         """Note that the origin has confirmed the tail, in answer to the request of that number."""
-        if self._is_overtaken and self.is_newest(self.snapshot.tail, number):
+        if self._is_overtaken and self._is_newest(self.snapshot.tail, number):
             self._is_overtaken = False
             self.snapshot = self.snapshot._replace(caught_up=True)
             self.mark_changed()
@@ -179,7 +180,7 @@ class KnownState:
         poll_directives = known.poll_directives if polled.directives is None else polled.directives
         closed, awaited = polled.closed and polled.caught_up, self._awaited(sent_at)
         caught_up = polled.caught_up and awaited.is_reached_by(polled.end, closed=closed)
-        self._is_overtaken = caught_up and not (closed or self.is_newest(polled.end, number))
+        self._is_overtaken = caught_up and not (closed or self._is_newest(polled.end, number))
         self.snapshot = with_directives(
             known, request, known.read_directives, poll_directives
         )._replace(

@@ -22,9 +22,9 @@ class Verification:
     `on_settled` is called when comparisons have shown that the origin has the known data.
     """
 
-    def __init__(self, window: RecentWindow) -> None:
+    def __init__(self, window: RecentWindow, on_settled: Callable[[], None] = lambda: None) -> None:
         self.window = window
-        self.on_settled: Callable[[], None] = lambda: None
+        self.on_settled = on_settled
         self._common: tuple[str, frozenset[str]] | None = None  # value of `lost`, once compared
         self.doubts = 0  # number of doubts so far
         self._settled = 0  # number of doubts that comparisons have ended
