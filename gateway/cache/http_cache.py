@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
     from gateway.cache.decision import Followed
     from gateway.cache.fetches.fetch_result import FetchPart
+    from gateway.cache.fetches.origin_exchange import Send
     from gateway.cache.fetches.stream_knowledge import StreamKnowledge
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.cache.rules.private_fields import Recipient
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
-    from gateway.origin.answer import PendingAnswer
     from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.traffic import Traffic
 
@@ -61,7 +60,7 @@ class HttpCache:
         self,
         store: Store[CacheEntry],
         rules: ResponseRules,
-        send: Callable[[CacheRequest, list[tuple[str, str]]], PendingAnswer],
+        send: Send,
         clock: Callable[[], float],
         knowledge_of: Callable[[HttpCache], StreamKnowledge],
         traffic: Traffic,
@@ -71,10 +70,9 @@ class HttpCache:
         known = self._known = knowledge_of(self)
         self.is_tail = known.is_tail  # of an HttpCacheLike
         self.recipient_of = recipient_of
-        self.send = send
         self._clock = clock
         self.answers = AnswerRules(JudgedHeads(rules), clock, known)
-        self.fetches = FetchTable(self.answers, self._settled, traffic.collapsed)
+        self.fetches = FetchTable(self.answers, send, self._settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
         self.collapsed = 0
         self.fetched = 0
@@ -157,7 +155,7 @@ class HttpCache:
                     self.collapsed += 1
                 else:
                     shared = joins and not decided.is_hit_for_pass
-                    self.fetches.start(fetch, partial(self.send, request), shared=shared)
+                    self.fetches.start(fetch, shared=shared)
                 cached = await fetch.response
                 if not is_collapsed or self._is_for(fetch, request, cached):
                     if fetch.whole is None:
@@ -209,8 +207,8 @@ class HttpCache:
         is_validating = old is not None and old.is_validating
         if is_validating or key in self.fetches or now < rests_until:
             return
-        fetch, send = self._new_fetch(key, request, old), partial(self.send, request)
-        self.fetches.start(fetch, send, shared=True, needs_no_waiter=True)
+        fetch = self._new_fetch(key, request, old)
+        self.fetches.start(fetch, shared=True, needs_no_waiter=True)
 
     @staticmethod
     def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:

@@ -10,17 +10,17 @@ from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.directives import normalised
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.edge.request_templates import RequestTemplates
-from gateway.origin.answer import PendingAnswer
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import CONDITIONS
 from gateway.protocol.http.paths import canonical_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from multidict import MultiMapping
 
+    from gateway.origin.answer import AnswerReceiver, PendingRequest
     from gateway.origin.client import Origin
     from gateway.protocol.http.forwarding import RequestSender
     from gateway.protocol.http.identity import IdentityHeaders
@@ -143,17 +143,14 @@ class OriginRequests:
         """Return a keyed hash that tells one identity from others."""
         return blake2b(repr(identity).encode(), key=self._secret, digest_size=16).hexdigest()
 
-    def send(self, request: CacheRequest, validators: list[tuple[str, str]]) -> PendingAnswer:
+    def send(
+        self, request: CacheRequest, validators: Sequence[tuple[str, str]], receiver: AnswerReceiver
+    ) -> PendingRequest:
         """Send a read to the origin, with the `validators` of cached responses, if any."""
         block = request.block or field_block(request.fields)
         for name, value in validators:
             block += f"{name}: {value}\r\n".encode()
-        asked = OriginRequest("GET", request.read.target, block)
-        return self._origin.sent(asked, self._pending(request))
-
-    def _pending(self, _request: CacheRequest) -> PendingAnswer:
-        """Return what the answer to a read is awaited by."""
-        return PendingAnswer()
+        return self._origin.start(OriginRequest("GET", request.read.target, block), receiver)
 
     def open(self) -> None:
         """Start what the requests need beside the origin; nothing here."""

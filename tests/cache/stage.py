@@ -29,11 +29,11 @@ from tests.support.cache_status import said
 from tests.support.manual_clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.variants import Variant
-    from gateway.origin.answer import PendingAnswer
+    from gateway.origin.answer import AnswerReceiver, PendingRequest
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"
@@ -74,10 +74,13 @@ class Stage:
             lambda *_: EVERYBODY,
         )
 
-    def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> PendingAnswer:
+    def _send(
+        self, ask: CacheRequest, validators: Sequence[tuple[str, str]], receiver: AnswerReceiver
+    ) -> PendingRequest:
         fields = ask.fields.copy()
         fields.extend(validators)
-        return self.origin.sent(OriginRequest("GET", ask.target, field_block(fields)))
+        request = OriginRequest("GET", ask.target, field_block(fields))
+        return self.origin.start(request, receiver)
 
     def request(
         self, query: str = "", *fields: tuple[str, str], lifetime: Lifetime | None = None

@@ -40,7 +40,7 @@ async def test_a_fault_while_a_bodys_end_is_read_never_passes_a_part_off_as_the_
 async def test_a_fetch_that_could_not_begin_is_joined_by_no_reader() -> None:
     kind = "a read that ends with its connection"
     faults = [fault for fault in await faults_in(kind) if not fault.leaves]
-    beginning = [fault for fault in faults if fault.call.function == "OriginExchange.send"]
+    beginning = [fault for fault in faults if fault.call.function == "OriginExchange.ask"]
     assert beginning
     assert await wrong_after(kind, beginning) == {}
 

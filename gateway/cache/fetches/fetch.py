@@ -21,12 +21,22 @@ if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
 
 
+class FetchOwner(Protocol):
+    """The table of fetches, as a fetch uses it."""
+
+    def settled(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
+        """Note that it is known what becomes of an answer, before its readers get it.
+
+        `fetched` is the whole answer if it may be cached.
+        """
+
+
 class FetchExchange(Protocol):
     """The exchange with the origin that provides the result of a fetch."""
 
     answer: OriginAnswer | None
     is_abandoned: bool
-    on_settled: Callable[[SharedFetch, FetchResult | None], object]
+    owner: FetchOwner
 
     def cancel_ending(self) -> None:
         """Cancel the ending, because a reader waits for the fetch again."""
@@ -179,7 +189,7 @@ class SharedFetch:
     def _settle(self, fetched: FetchResult | None) -> None:
         self.is_settled = True
         assert self.exchange is not None, "it has started"
-        self.exchange.on_settled(self, fetched)
+        self.exchange.owner.settled(self, fetched)
         settling = self._settling
         if settling is not None:
             self._settling = None

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gateway.cache.fetches.origin_exchange import UNUSABLE, AnswerRules, OriginExchange
-from gateway.errors import OriginBroken
+from gateway.cache.fetches.origin_exchange import NO_CONDITIONS, AnswerRules, OriginExchange
 from gateway.later import Later
-from gateway.stepped import Step
 from gateway.telemetry import tracing
-from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -19,7 +14,6 @@ if TYPE_CHECKING:
     from gateway.cache.fetches.fetch import SharedFetch
     from gateway.cache.fetches.fetch_result import FetchPart, FetchResult
     from gateway.cache.fetches.origin_exchange import Send
-    from gateway.origin.answer import OriginAnswer
     from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.metrics import Histogram
 
@@ -34,10 +28,12 @@ class FetchTable:
     def __init__(
         self,
         rules: AnswerRules,
+        send: Send,
         on_settled: Callable[[SharedFetch, FetchResult | None], None],
         collapsed: Histogram,
     ) -> None:
-        self._rules = rules
+        self.rules = rules
+        self.send = send
         self._on_settled = on_settled
         self._collapsed = collapsed
         self._joinable: dict[Hashable, SharedFetch] = {}
@@ -54,14 +50,12 @@ class FetchTable:
         fetch = self._joinable.get(key)
         return None if fetch is None or fetch.is_abandoned else fetch
 
-    def start(
-        self, fetch: SharedFetch, send: Send, *, shared: bool, needs_no_waiter: bool = False
-    ) -> None:
-        """Start a fetch in its own step; if it is `shared`, equal requests can join it.
+    def start(self, fetch: SharedFetch, *, shared: bool, needs_no_waiter: bool = False) -> None:
+        """Send the request of a fetch; if it is `shared`, equal requests can join it.
 
         One that `needs_no_waiter` goes on without readers until its head has come.
         """
-        exchange = OriginExchange(fetch, send, self._rules, self._settled)
+        exchange = OriginExchange(fetch, self)
         try:
             if fetch.old is not None:
                 fetch.old.is_validating = True
@@ -76,13 +70,15 @@ class FetchTable:
             fetch.exchange = exchange
             if needs_no_waiter:
                 exchange.needs_no_waiter = True
-            exchange.context = context = tracing.own_context()
-            read: Callable[[], Any] = exchange.send
-            step: Step[OriginAnswer] = Step(read, partial(self._answered, exchange), context)
-            exchange.step = step
             self._under_way.add(exchange)
-            step.run()
+            exchange.context = context = tracing.own_context()
+            conditions = NO_CONDITIONS if fetch.old is None else fetch.old.cached.validators
+            if context is None:
+                exchange.ask(conditions)
+            else:
+                context.run(exchange.ask, conditions)
         except BaseException:
+            self._under_way.discard(exchange)
             fetch.exchange = None
             self._take_out(fetch)  # a reader that joined it would wait for ever
             raise
@@ -115,50 +111,23 @@ class FetchTable:
     async def close(self) -> None:
         """End what is under way."""
         for exchange in tuple(self._under_way):
-            if exchange.step is not None:
-                exchange.step.cancel()
+            exchange.cancel()
         if self._under_way:
             self._idle = self._idle or Later()
             await self._idle
 
-    def _settled(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
+    def settled(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
+        """Note that it is known what becomes of an answer, before its readers get it."""
         self._take_out(fetch)
         self._on_settled(fetch, fetched)
 
-    def _answered(
-        self, exchange: OriginExchange, answer: OriginAnswer | None, error: BaseException | None
-    ) -> None:
-        """Take the answer at once, or in a step of its own where that takes time."""
-        try:
-            if answer is not None:
-                exchange.answer = answer
-            is_taken = answer is None and error is None
-            rest = None if is_taken else exchange.answered(answer, error)
-        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - nobody waits for ever
-            self._carried_out(exchange, None, failure)
-            return
-        if rest is None:
-            self._carried_out(exchange, None, None)
-        else:
-            exchange.step = Step(rest, partial(self._carried_out, exchange), exchange.context)
-            exchange.step.run()
-
-    def _carried_out(self, exchange: OriginExchange, _: None, error: BaseException | None) -> None:
-        """Forget a fetch that is over, and fail its waiters if it raised."""
+    def carried_out(self, exchange: OriginExchange) -> None:
+        """Forget a fetch that is over."""
         fetch = exchange.fetch
         self._under_way.discard(exchange)
-        exchange.step = None
-        if exchange.answer is not None:
-            exchange.answer.release()
-        if exchange.ending is not None:
-            exchange.ending.cancel()
         try:
             if fetch in self._of_path.get(fetch.request.read.path, ()):
                 self._take_out(fetch)
-            if error is not None:
-                if not isinstance(error, asyncio.CancelledError):
-                    log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
-                fetch.fail(OriginBroken(UNUSABLE))
             if not fetch.parts:
                 self._count(fetch)
         finally:

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from typing_extensions import override
 
-from gateway.cache.fetches.fetch import FetchExchange, SharedFetch
+from gateway.cache.fetches.fetch import FetchExchange, FetchOwner, SharedFetch
 from gateway.cache.fetches.fetch_result import CONFIRMED, FETCHED, STOOD_IN, FetchResult
 from gateway.cache.rules import conditional, policy
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
+from gateway.later import turn
+from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
-from gateway.stepped import in_task
+from gateway.stepped import Step, in_task
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from contextvars import Context
 
+    from gateway.cache.fetches.shared_body import SharedBody
     from gateway.cache.fetches.stream_knowledge import Doubt, StreamKnowledge
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.cache.rules.judged_heads import JudgedHeads
     from gateway.cache.variants import Variant
-    from gateway.origin.answer import OriginAnswer, PendingAnswer
-    from gateway.stepped import Step
+    from gateway.origin.answer import OriginAnswer, PendingRequest
 
     # Asks the origin, under these conditions if there are any.
-    Send = Callable[[list[tuple[str, str]]], PendingAnswer]
+    Send = Callable[[CacheRequest, Sequence[tuple[str, str]], AnswerReceiver], PendingRequest]
     Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
 
-NO_CONDITIONS = ()  # what will be kept is whole
+NO_CONDITIONS: Sequence[tuple[str, str]] = ()  # what will be kept is whole
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 # For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
 # come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
@@ -52,6 +54,10 @@ class AnswerRules:
         self.clock = clock
         self.known = known
 
+    def doubt(self, fetch: SharedFetch, cached: CachedResponse) -> Doubt | None:
+        """Return what to wait for until an answer is known to go on what readers have, or None."""
+        return None if cached.facts is None else self.known.comparison_before(fetch)
+
     def stand_in(self, request: CacheRequest, old: Variant | None) -> CachedResponse | None:
         """Return the cached response that may do instead of the origin's answer, or None."""
         cached = self.known.stand_in(request)
@@ -60,10 +66,21 @@ class AnswerRules:
         return cached
 
 
-class OriginExchange(FetchExchange):
+class ExchangeOwner(FetchOwner, Protocol):
+    """The table of fetches, as an exchange with the origin uses it."""
+
+    rules: AnswerRules
+    send: Send
+
+    def carried_out(self, exchange: OriginExchange) -> None:
+        """Forget a fetch that is over."""
+
+
+class OriginExchange(FetchExchange, AnswerReceiver):
     """The exchange of a fetch with its origin, which is cancelled without readers.
 
-    `step` runs it, in its `context`; it is None once the exchange can no longer be cancelled.
+    It receives the origin's answer. What takes time then is done by a `step`, in the exchange's
+    `context`.
     """
 
     # Class attributes, so that an exchange is cheap to create: few exchanges set them.
@@ -71,24 +88,16 @@ class OriginExchange(FetchExchange):
     is_abandoned = False  # True once it was cancelled without waiters: no request may join it
     answer: OriginAnswer | None = None  # the last one; it may be read until the exchange is over
     context: Context | None = None  # of the request for which it is made, if that is traced
-    step: Step[Any] | None = None
-    _conditions: list[tuple[str, str]] | tuple[()] = NO_CONDITIONS
     ending: asyncio.TimerHandle | None = None  # ends it, unless its response completes before
-    _question: PendingAnswer | None = None  # the request in flight
+    _conditions: Sequence[tuple[str, str]] = ()
+    _pending: PendingRequest | None = None  # the request, until its answer has begun
+    _step: Step[None] | None = None
     _came_whole: tuple[CachedResponse, bytes] | None = None  # an answer received in one piece
 
-    def __init__(
-        self,
-        fetch: SharedFetch,
-        send: Send,
-        rules: AnswerRules,
-        on_settled: Callable[[SharedFetch, FetchResult | None], object],
-    ) -> None:
+    def __init__(self, fetch: SharedFetch, owner: ExchangeOwner) -> None:
         self.fetch = fetch
-        # Called before the readers get the answer, with the whole answer if it may be cached.
-        self.on_settled = on_settled
-        self._send = send
-        self._rules = rules
+        self.owner = owner
+        self._rules = owner.rules
         self._sent_at = 0.0  # epoch seconds
 
     # Its life
@@ -107,8 +116,8 @@ class OriginExchange(FetchExchange):
         once: a slow origin would stay busy for clients that ask and disconnect.
         """
         fetch = self.fetch
-        if self.step is None or self.is_abandoned or fetch.parts:
-            return  # not started, over, or still waited for
+        if fetch.parts or self.is_abandoned or (self._pending is None and self._step is None):
+            return  # still waited for, not started, or over
         if not fetch.response.done():
             if not self.needs_no_waiter:
                 self._end()
@@ -123,69 +132,97 @@ class OriginExchange(FetchExchange):
 
     def _end(self) -> None:
         self.is_abandoned = True
-        if self.step is not None:
-            self.step.cancel()
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Give up the request, and fail its readers."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.abandon()
+            self.fetch.fail(OriginBroken(NOBODY))
+            self._leave()
+        elif self._step is not None:
+            self._step.cancel()
+
+    def _leave(self) -> None:
+        """End the exchange: everything is done."""
+        self._step = None
+        if self.ending is not None:
+            self.ending.cancel()
+        if self.answer is not None:
+            self.answer.release()
+        self.owner.carried_out(self)
 
     # The request
 
-    def send(self) -> PendingAnswer:
-        """Send the request, and return its future answer."""
-        old = self.fetch.old
-        self._conditions = conditions = [] if old is None else old.cached.validators
-        self._sent_at = self._rules.clock()
-        self._question = self._send(conditions)
-        return self._question
+    def ask(self, conditions: Sequence[tuple[str, str]]) -> None:
+        """Send the request. Whatever raises here is raised by who starts the fetch."""
+        self._conditions, self._sent_at = conditions, self._rules.clock()
+        self._pending = self.owner.send(self.fetch.request, conditions, self)
 
     # The answer
 
-    def answered(self, answer: OriginAnswer | None, error: BaseException | None) -> Rest | None:
-        """Process the answer or the error; return the remaining work, if there is any."""
-        if answer is None:
-            self.step = None
-            if isinstance(error, asyncio.CancelledError) and self._question is not None:
-                self._question.cancel()
-            self._fail_by(error)
-            return None
-        if answer.body is None or (answer.status == 304 and self._conditions):
-            return partial(self._go_on, answer)
+    @override
+    def on_answer(self, answer: OriginAnswer) -> None:
+        # It is known what others may have of the answer before those who wait go on.
+        turn.depth += 1
         try:
-            doubt = self._take(answer)
-            return None if doubt is None else partial(self._when_sure, doubt)
+            self._answered(answer)
+        finally:
+            turn.depth -= 1
+        if turn.ready:
+            turn.settle()
+
+    def _answered(self, answer: OriginAnswer) -> None:
+        self._pending, self.answer = None, answer
+        rest: Rest | None = None
+        try:
+            if answer.status == 304 and self._conditions:
+                self._confirm(answer)
+            elif answer.body is None:
+                if not self._is_settled_by(answer):
+                    rest = partial(self._gather, answer)
+            else:
+                rest = self._take(answer)
         except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
             self._fail_by(failure)
-            return None
+        if rest is not None:
+            self._step = step = Step(partial(self._carry_out, rest), self._on_done, self.context)
+            step.run()
+        elif self._pending is None:
+            self._leave()
 
-    async def _when_sure(self, doubt: Doubt) -> None:
-        """Tell what has come whole once it is known to go on what readers have."""
+    @override
+    def on_failure(self, error: Exception) -> None:
+        self._pending = None
         try:
-            await doubt()
-        except Exception as error:  # noqa: BLE001 - as of `answered`
             self._fail_by(error)
-        else:
-            self._settle_whole()
+        finally:
+            self._leave()
 
-    async def _go_on(self, first: OriginAnswer) -> None:
-        """Take an answer that comes in parts, or confirms what is kept."""
-        answer: OriginAnswer | None = first
+    async def _carry_out(self, rest: Rest) -> None:
+        """Do what takes time."""
         try:
-            if first.status == 304 and self._conditions:
-                answer = await self._confirmed(first)
-            if answer is None:
-                return
-            if answer.body is not None:
-                doubt = self._take(answer)
-                if doubt is not None:
-                    await self._when_sure(doubt)
-            elif not self._is_settled_by(answer):
-                await self._gather(answer)
+            await rest()
         except (Exception, asyncio.CancelledError) as error:
-            self.step = None
+            self._step = None
             self._fail_by(error)
             if isinstance(error, asyncio.CancelledError) and not self.is_abandoned:
                 raise
 
-    async def _confirmed(self, answer: OriginAnswer) -> OriginAnswer | None:
-        """Take a 304; if another answer has not changed, ask again and return what comes."""
+    def _on_done(self, _: None, error: BaseException | None) -> None:
+        """End the exchange, and fail its readers if the rest has raised."""
+        try:
+            if error is not None:
+                if not isinstance(error, asyncio.CancelledError):
+                    target = self.fetch.request.path
+                    log.error("origin.answer_lost", target=target, exc_info=error)
+                self.fetch.fail(OriginBroken(UNUSABLE))
+        finally:
+            self._leave()
+
+    def _confirm(self, answer: OriginAnswer) -> None:
+        """Take a 304; if the answer that is cached has changed, ask again without conditions."""
         fetch, rules = self.fetch, self._rules.heads.rules
         assert fetch.old is not None, "it had validators"
         answer.release()
@@ -195,24 +232,17 @@ class OriginExchange(FetchExchange):
             new = rules.confirmed(fetch.request, cached, answer.headers, times)
             fetch.shared &= new.joinable  # what the 304 says may be for one reader alone
             fetch.finish(FetchResult(new, CONFIRMED))
-            return None
-        self._sent_at = self._rules.clock()
-        self._question = self._send([])
-        try:
-            self.answer = await self._question
-        except asyncio.CancelledError:
-            self._question.cancel()
-            raise
-        return self.answer
+        else:
+            self.ask(NO_CONDITIONS)
 
     def _is_settled_by(self, answer: OriginAnswer) -> bool:
         """Return whether a cached response covers a failure. Raises OriginBroken if 304 or 206."""
         status = answer.status
-        conditional.check_asked_for(status, NO_CONDITIONS)
+        conditional.check_asked_for(status, ())
         return status >= 400 and policy.is_error(status) and self._stands_in()
 
-    def _take(self, answer: OriginAnswer) -> Doubt | None:
-        """Process an answer that came in one piece; return the check to await first, if any."""
+    def _take(self, answer: OriginAnswer) -> Rest | None:
+        """Process an answer that came in one piece; return what is to be waited for first."""
         if self._is_settled_by(answer):
             return None
         rules, body = self._rules, answer.body
@@ -220,14 +250,16 @@ class OriginExchange(FetchExchange):
         times = policy.Times(self._sent_at, rules.clock())
         cached = rules.heads.judge(self.fetch.request, answer, times, body[: EMPTY_BYTES + 1])
         self._came_whole = cached, body
-        doubt = self._doubt(cached)
-        if doubt is None:
-            self._settle_whole()
-        return doubt
+        doubt = self._rules.doubt(self.fetch, cached)
+        if doubt is not None:
+            return partial(self._when_sure, doubt)
+        self._settle_whole()
+        return None
 
-    def _doubt(self, cached: CachedResponse) -> Doubt | None:
-        """Return what to wait for until the answer is known to go on what readers have, or None."""
-        return None if cached.facts is None else self._rules.known.comparison_before(self.fetch)
+    async def _when_sure(self, doubt: Doubt) -> None:
+        """Settle an answer that came whole once it is known to go on what readers have."""
+        await doubt()
+        self._settle_whole()
 
     def _settle_whole(self) -> None:
         """Tell an answer that has come whole, also if it must not be kept."""
@@ -249,9 +281,9 @@ class OriginExchange(FetchExchange):
         for part in fetch.parts:
             part.reader = body.reader()
         if NEXT_OFFSET in answer.headers:
-            await self._begin(parts)
+            await _begin(body, parts)
         cached = rules.heads.judge(fetch.request, answer, times, body.whole())
-        doubt = self._doubt(cached)
+        doubt = self._rules.doubt(self.fetch, cached)
         if doubt is not None:
             await doubt()
         too_long = cached.length is not None and cached.length > LONGEST_KEPT
@@ -268,12 +300,6 @@ class OriginExchange(FetchExchange):
             fetch.finish(FetchResult(cached.with_body(body.whole()), FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         body.end()
-
-    async def _begin(self, parts: AsyncIterator[bytes]) -> None:
-        """Read enough of the body to know whether it is empty."""
-        body = self.fetch.body
-        while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
-            body.add(part)
 
     # Its failure
 
@@ -300,3 +326,9 @@ class OriginExchange(FetchExchange):
             return False
         self.fetch.finish(FetchResult(cached, STOOD_IN))
         return True
+
+
+async def _begin(body: SharedBody, parts: AsyncIterator[bytes]) -> None:
+    """Read enough of a body to know whether it is empty."""
+    while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
+        body.add(part)

@@ -9,7 +9,7 @@ from typing_extensions import override
 from gateway.access.credentials import request_credential, with_token
 from gateway.edge.origin_requests import PAGE, KeyedReader, OriginRequests
 from gateway.features.origin_auth.guard import GuardTimes, OriginGuard
-from gateway.origin.answer import PendingAnswer
+from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import catch_up
@@ -17,7 +17,7 @@ from gateway.protocol.streams.offsets import BEGINNING
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from multidict import MultiMapping
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.live.contract import FeedSettings
-    from gateway.origin.answer import OriginAnswer
+    from gateway.origin.answer import OriginAnswer, PendingRequest
     from gateway.origin.client import Origin
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeRead
@@ -45,20 +45,22 @@ PERMISSIONS = gauge(
 )
 
 
-class _GuardedAnswer(PendingAnswer):
-    """The future answer to a read of `name`, of whose status the guard is notified first."""
+class _GuardedAnswer(AnswerReceiver):
+    """The receiver of the answer to a read of `name`; the guard is notified of its status first."""
 
-    __slots__ = ("_guard", "_name")
-
-    def __init__(self, guard: OriginGuard, name: str) -> None:
-        super().__init__()
+    def __init__(self, guard: OriginGuard, name: str, receiver: AnswerReceiver) -> None:
         self._guard = guard
         self._name = name
+        self._receiver = receiver
 
     @override
     def on_answer(self, answer: OriginAnswer) -> None:
         self._guard.note_status(self._name, answer.status)
-        super().on_answer(answer)
+        self._receiver.on_answer(answer)
+
+    @override
+    def on_failure(self, error: Exception) -> None:
+        self._receiver.on_failure(error)
 
 
 class AskingRequests(OriginRequests):
@@ -142,8 +144,11 @@ class AskingRequests(OriginRequests):
         return await self._origin.send("HEAD", target, request.fields)
 
     @override
-    def _pending(self, request: CacheRequest) -> PendingAnswer:
-        return _GuardedAnswer(self.guard, request.admitted_as)
+    def send(
+        self, request: CacheRequest, validators: Sequence[tuple[str, str]], receiver: AnswerReceiver
+    ) -> PendingRequest:
+        guarded = _GuardedAnswer(self.guard, request.admitted_as, receiver)
+        return super().send(request, validators, guarded)
 
     # The guard's life
 
