@@ -310,6 +310,14 @@ async def test_a_stale_response_is_served_to_all_while_one_request_refreshes_it(
         assert len(raw.heard) == 2
 
 
+async def test_a_stale_response_is_served_to_a_reader_whose_request_cannot_be_sent() -> None:
+    async with RawOrigin(answer(b"old", SWR)) as raw, staged(raw) as stage:
+        await stage.get()
+        stage.clock.advance(15)
+        reader = await stage.get("", ("X-Odd", "\udcff"))
+        assert (reader.body, reader.x_cache, len(raw.heard)) == (b"old", "STALE", 1)
+
+
 async def test_a_failed_refresh_leaves_the_stale_response_cached() -> None:
     scripts: list[bytes | Play] = [
         answer(b"old", SWR),

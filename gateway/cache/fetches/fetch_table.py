@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.fetches.origin_exchange import NO_CONDITIONS, AnswerRules, OriginExchange
+from gateway.errors import HeadgateError
 from gateway.later import Later
 from gateway.telemetry import tracing
 
@@ -73,10 +74,13 @@ class FetchTable:
             self._under_way.add(exchange)
             exchange.context = context = tracing.own_context()
             conditions = NO_CONDITIONS if fetch.old is None else fetch.old.cached.validators
-            if context is None:
-                exchange.ask(conditions)
-            else:
-                context.run(exchange.ask, conditions)
+            try:
+                if context is None:
+                    exchange.ask(conditions)
+                else:
+                    context.run(exchange.ask, conditions)
+            except HeadgateError as error:  # it cannot be sent: who waits for it gets the error
+                exchange.on_failure(error)
         except BaseException:
             self._under_way.discard(exchange)
             fetch.exchange = None
