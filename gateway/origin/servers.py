@@ -137,14 +137,17 @@ class ErrorHistory:
 
 
 class OriginServer:
-    """A server of an origin, by its base URL, and its health."""
+    """A server of an origin, by its base URL, and its health.
 
-    def __init__(self, url: str, prefix: str) -> None:
+    `on_change` is called when it is down, or up again.
+    """
+
+    def __init__(self, url: str, prefix: str, on_change: Callable[[], None] = lambda: None) -> None:
         self.url = url
         # What its answers are told by from those before another server was asked, or none could
         # be: it may come back with an older copy of its streams.
         self.incarnation = url
-        self.on_change: Callable[[], None] = lambda: None  # called when it is down, or up again
+        self._on_change = on_change
         self.why_unhealthy: str | None = None
         self.errors = ErrorHistory(url)
         self.was_silent = False  # it took connections, but did not answer
@@ -222,7 +225,7 @@ class OriginServer:
         was_up, self.why_unhealthy = self.up, why
         self.fell.set()
         if was_up:
-            self.on_change()
+            self._on_change()
 
     def recovered(self) -> None:
         """Note that a check found it well."""
@@ -233,7 +236,7 @@ class OriginServer:
         self._silences = 0
         self.fell.clear()
         if not was_up:
-            self.on_change()
+            self._on_change()
 
 
 class OriginServers:
@@ -242,14 +245,12 @@ class OriginServers:
     def __init__(self, urls: Sequence[str], prefix: str, *, tries: bool = True) -> None:
         """Without `tries` a server that is down is left alone until a check finds it well."""
         self._tries = tries
-        self._servers = tuple(OriginServer(url, prefix) for url in urls)
+        self._servers = tuple(OriginServer(url, prefix, self._note_change) for url in urls)
         self.used_at = 0.0  # loop time of the latest request
         # The first server that is up, which gets the requests; None if none is up.
         self.chosen: OriginServer | None = self._servers[0]
         self.preferred = self._servers[0]
         self._changes = 0
-        for server in self._servers:
-            server.on_change = self._note_change
 
     @override
     def __repr__(self) -> str:

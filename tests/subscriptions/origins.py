@@ -116,10 +116,12 @@ class LosingWay(Listener):
         back, there = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers |= {writer, there}
         ways = [self._forward(reader, there), self._forward(back, writer, is_answer=True)]
-        await asyncio.wait(map(asyncio.create_task, ways), return_when=asyncio.FIRST_COMPLETED)
-        for one in (writer, there):
-            one.transport.abort()
-        self._writers -= {writer, there}
+        try:
+            await asyncio.wait(map(asyncio.create_task, ways), return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also where this is left before either side has ended
+            for one in (writer, there):
+                one.transport.abort()
+            self._writers -= {writer, there}
 
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False

@@ -148,9 +148,8 @@ class FollowedStream:
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
             follower = Follower(snapshot.tail, self, random.random)
             self._following = OriginPollLoop(
-                origin.client, follower, poller, registry.poll_timer, self._on_error
+                origin.client, follower, poller, registry.poll_timer, self._on_error, self.doubt
             )
-            self._following.on_distrust = self.doubt
         self.trust = StreamRevalidation(verification, self._following)
 
     @override

@@ -83,8 +83,9 @@ class PollTimer:
 class OriginPollLoop:
     """The requests for one stream, until it is closed, gone, or no longer followed.
 
-    `on_error` is called when an answer could not be used. It is the `AnswerReceiver` of
-    its requests.
+    `on_error` is called when an answer could not be used, and `on_distrust` if one that was
+    accepted may have been to another request; the polls stop then, unless it is given. It is the
+    `AnswerReceiver` of its requests.
     """
 
     def __init__(
@@ -94,14 +95,14 @@ class OriginPollLoop:
         poller: PollerLike,
         poll_timer: PollTimer,
         on_error: Callable[[Exception], None],
+        on_distrust: Callable[[], None] | None = None,
     ) -> None:
         self._origin = origin
         self._follower = follower
         self._poller = poller
         self._poll_timer = poll_timer
         self._on_error = on_error
-        # Called if an answer that was accepted may have been to another request.
-        self.on_distrust: Callable[[], None] = self.stop
+        self._on_distrust = on_distrust or self.stop
         self.sent_at = 0.0  # loop time when the first request for the question was sent
         self.number = BEFORE_ALL  # of that request, in the order of what became known
         self._steps: Steps | None = None  # to the answer to the follower's question
@@ -240,7 +241,7 @@ class OriginPollLoop:
 
     def _trusts(self, answer: OriginAnswer) -> bool:
         """Return whether an answer belongs to its request, as far as its connection shows."""
-        return answer.history.note(self, self.on_distrust)
+        return answer.history.note(self, self._on_distrust)
 
     async def _read(self, answer: OriginAnswer) -> WholeAnswerLike:
         try:
