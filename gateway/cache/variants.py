@@ -156,9 +156,9 @@ class Variant:
                 connection,
             )
         )
-        has_length = http1.has_body(cached.status)
+        has_length = cached.status not in http1.BODYLESS
         framing = b"Content-Length: %d\r\n\r\n" % len(cached.body) if has_length else b"\r\n"
-        return http1.status_line(cached.status), begin, before, after, framing
+        return http1.STATUS_LINES[cached.status], begin, before, after, framing
 
     def _lines(self, recipient: Recipient, known: dict[Recipient, bytes]) -> bytes:
         """Return the lines for a recipient; on a public route all get the same."""

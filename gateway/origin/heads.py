@@ -126,7 +126,7 @@ class HeadPatterns:
                     patterns.remove(pattern)
                     patterns.insert(0, pattern)
                 values = dict(zip(pattern.names, match.groups(), strict=False))
-                has_body = http1.has_body(pattern.kind.status)
+                has_body = pattern.kind.status not in http1.BODYLESS
                 size = int(values[_LENGTH]) if has_body else 0
                 return KnownHead(pattern.kind, values, match.end(), size)
         return None
@@ -167,7 +167,7 @@ def _pattern_of(kind: HeadKind, head: bytes) -> _Pattern | None:
             return None
         names.append(name)
         texts.append(f"{re.escape(spelling)}: {form}")
-    if _LENGTH not in names and http1.has_body(kind.status):
+    if _LENGTH not in names and kind.status not in http1.BODYLESS:
         return None
     text = r"\r\n".join([*texts, r"\r\n"])
     return _Pattern(re.compile(text).match, kind, tuple(names))

@@ -12,16 +12,20 @@ if TYPE_CHECKING:
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-BODYLESS = frozenset({204, 304})
-STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
+BODYLESS = frozenset({204, 304})  # no response with these has a body (RFC 9110 section 6.4.1)
+
+
+class _StatusLines(dict[int, bytes]):
+    """Status lines with their line ends, by status; one without a name has no phrase."""
+
+    def __missing__(self, status: int) -> bytes:
+        return f"HTTP/1.1 {status} \r\n".encode()
+
+
+STATUS_LINES = _StatusLines(
+    {it.value: f"HTTP/1.1 {it.value} {it.phrase}\r\n".encode() for it in HTTPStatus}
+)
 OK, PARTIAL, UNCHANGED = (STATUS_LINES[status] for status in (200, 206, 304))
-
-
-def status_line(status: int) -> bytes:
-    """Return `HTTP/1.1 200 OK` and its line end; a status without a name has no phrase."""
-    return STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
 
 
 def serialize(response: Response, common: bytes, *, to_head: bool = False) -> bytes:
@@ -34,11 +38,6 @@ def serialize(response: Response, common: bytes, *, to_head: bool = False) -> by
         return b"".join((status_line, common, lines_for_head(response)))
     # A body may be megabytes, of which each copy is some milliseconds.
     return b"".join((status_line, common, own_lines(response), response.body))
-
-
-def has_body(status: int) -> bool:
-    """Return whether a response to GET may have a body (RFC 9110 section 6.4.1)."""
-    return status not in BODYLESS
 
 
 def content_length(text: str | None) -> int | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pkgutil
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from gateway.backends.memory import MemoryLog
 from gateway.features import kinds
 from gateway.features.kinds import KINDS
+from gateway.features.runs.runs import set_runs
 from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.runtime.features import RouteFeature
 from tests.streams.shared_log import SharedLog
@@ -17,7 +19,8 @@ from tests.support.serving import PREFIX, serving
 
 if TYPE_CHECKING:
     from gateway.backends.contract import Log
-    from gateway.features.kinds.declaration import FeatureKind
+    from gateway.features.kinds.declaration import FeatureKind, RouteSetup
+    from gateway.hosted.route import HostedRoute
 
 OF_EACH = {"console", "views"}
 
@@ -56,3 +59,17 @@ async def test_a_route_has_the_features_that_its_log_and_settings_allow(
         for path, owner in ((f"{RESERVED}/jwks.json", "subscriptions"), (MCP, "mcp"), ("s", "")):
             place = gateway.routes.find_place(f"{PREFIX}/{path}") if owner in names else None
             assert (place and place.control) is route.features.get(owner)
+
+
+def called_by(route: HostedRoute) -> list[object]:
+    """What a route calls with each append, and with each change of another kind."""
+    return [route.appender.on_stored, route.lifecycle.on_stored]
+
+
+async def test_runs_that_are_turned_off_take_no_part_in_writes() -> None:
+    off = cast("RouteSetup", SimpleNamespace(route=SimpleNamespace(runs=False)))
+    async with serving(own={"runs": True}) as gateway:
+        route = gateway.route
+        assert None not in called_by(route)
+        set_runs(route, off)
+        assert called_by(route) == [None, None]

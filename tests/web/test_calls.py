@@ -39,10 +39,10 @@ READ = "s?offset=-1"
 REPEAT, WITH_NEW_FIELDS = 13, 24
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, with what answers it: a log in memory, or an origin.
-APPEND, CREATE, HEAD, PASSED_ON = 103, 155, 54, 84
+APPEND, CREATE, HEAD, PASSED_ON = 100, 152, 50, 81
 CREATION, CREATION_TOGETHER = 85, 75  # by its plan: alone, and each of those that are pipelined
 OF_QUOTA = 11  # more where creations have one, as they have by default
-OWN_MISS, MISS = 124, 181  # a read that is not cached
+OWN_MISS, MISS = 124, 180  # a read that is not cached
 OWN_ID = 5  # more for an X-Request-Id
 PARK, POLL_ANSWER = 10, 9.5  # of equal long-polls; the answer with its part of an append
 RUNS, RUN = 2, 4  # where a route says `runs = true`: for any append, and for one to a run

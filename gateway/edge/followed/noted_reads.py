@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.lost_offsets import StreamKey
 
 # Of what is forgotten, copies of another type may be given out until their lifetime is over.
-MAX_STREAMS = (
-    10_000  # some 500 B each, besides their reads; the one read the longest ago goes first
-)
+MAX_STREAMS = 10_000  # some 500 B each without their reads; the one read longest ago goes first
 MAX_ENDS = 16  # of each stream: readers that read it while it grew are at different offsets
 MAX_READS = 1024 * MAX_ENDS  # of all streams, some 400 B each; the oldest goes first
 WHOLE_BYTES = 16 << 20  # of reads whose data are kept; of older ones, size and checksum

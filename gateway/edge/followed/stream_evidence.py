@@ -135,7 +135,7 @@ class StreamEvidence:
         if not facts.is_empty:
             is_newest = self._table.note_newest(key, facts.next_offset)
             if is_newest and request.identity:
-                self._reader.drop_tails(request.path)  # what everybody would get is older
+                self._reader.drop_cached_tail(request.path)  # what everybody would get is older
         if facts.up_to_date or facts.is_empty:
             self._table.note_tail(request, TailBound(facts.next_offset, facts.closed))
         return True

@@ -54,7 +54,7 @@ class StreamReader:
         self.forgotten += 1
         self.events.drop(path)
 
-    def drop_tails(self, path: str) -> None:
+    def drop_cached_tail(self, path: str) -> None:
         """Drop cached responses that reached the tail of a stream, because it is further by now."""
         self._cache.responses.drop_tail(path)
 

@@ -54,5 +54,6 @@ def set_runs(route: HostedRoute, made: RouteSetup) -> None:
     """Give a route its runs, if the settings say that there are some."""
     if not made.route.runs:
         del route.features[NAME]  # the reads under way for the dashboard end by themselves
+        route.appender.on_stored = route.lifecycle.on_stored = None
     elif NAME not in route.features:
         route.features[NAME] = RouteRuns(route, made.shared)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.web.asks.ask import AskingConnection
     from gateway.web.requests.blocks import KnownRequest
 
-_STORED = http1.status_line(204)
+_STORED = http1.STATUS_LINES[204]
 
 
 class AppendPlan(Plan, frozen=True, gc=False, eq=False):

@@ -54,7 +54,7 @@ def render(
         framing = b"Transfer-Encoding: chunked\r\n\r\n"
     else:
         framing = b"\r\n"
-    line = http1.STATUS_LINES.get(status) or http1.status_line(status)
+    line = http1.STATUS_LINES[status]
     if answered.is_relayed:
         head = line, answered.lines, common, cache, framing
     else:
