@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
-from gateway.cache.store import Store
 from gateway.errors import StartError
 from gateway.features.console.inspector import Inspector
 from gateway.features.kinds import KINDS, set_features
@@ -33,6 +32,7 @@ from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.credential_kinds import verified
+from gateway.store import Store
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.rules.policy import Defaults
-from gateway.cache.rules.response_rules import ResponseRules
 from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.route import EdgeRoute
+from gateway.edge.rules.policy import Defaults
+from gateway.edge.rules.response_rules import ResponseRules
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew

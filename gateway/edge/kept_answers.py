@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.decision import fresh
-from gateway.cache.rules.conditional import part_asked_for
-from gateway.cache.variants import Variants
+from gateway.edge.reads.decision import fresh
+from gateway.edge.reads.variants import Variants
+from gateway.edge.rules.conditional import part_asked_for
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.runtime.request_fields import OWN_FIELDS

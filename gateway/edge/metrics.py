@@ -21,7 +21,7 @@ from gateway.telemetry.metrics import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.cache.http_cache import HttpCache
+    from gateway.edge.reads.http_cache import HttpCache
     from gateway.origin.client import Origin
 
 UP = least(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.rules.directives import again_s
 from gateway.edge.polls.follower import PASSING
+from gateway.edge.rules.directives import again_s
 from gateway.errors import NotOffered, OriginBusy
 from gateway.protocol.bodies.multi_append import is_multi
 from gateway.protocol.http.header_names import MULTI

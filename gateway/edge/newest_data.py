@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.order import next_number
+from gateway.edge.reads.order import next_number
 
 if TYPE_CHECKING:
-    from gateway.cache.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.lost_offsets import StreamKey
 
 # URLs that are remembered, some 300 B each; the one whose data came the longest ago goes first.
 MAX_URLS = 10_000

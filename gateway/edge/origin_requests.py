@@ -6,10 +6,10 @@ import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.rules.cached_response import CacheRequest
-from gateway.cache.rules.directives import normalised
-from gateway.cache.stream_lifetimes import StreamLifetimes
+from gateway.edge.reads.stream_lifetimes import StreamLifetimes
 from gateway.edge.request_templates import RequestTemplates
+from gateway.edge.rules.cached_response import CacheRequest
+from gateway.edge.rules.directives import normalised
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import CONDITIONS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access import reader_keys
-from gateway.cache.rules.private_fields import Recipient
+from gateway.edge.rules.private_fields import Recipient
 
 if TYPE_CHECKING:
     from gateway.protocol.requests import Read

@@ -16,8 +16,8 @@ from gateway.protocol.http.paths import canonical_host
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.cache.stream_lifetimes import StreamLifetimes
+    from gateway.edge.reads.stream_lifetimes import StreamLifetimes
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeCatchUp
 

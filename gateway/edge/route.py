@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gateway.cache.http_cache import HttpCache
-from gateway.cache.rules import reads
-from gateway.cache.rules.cached_response import stream_key
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
 from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
 from gateway.edge.multi_append import MultiAppendSupport
+from gateway.edge.reads.http_cache import HttpCache
 from gateway.edge.recipients import Recipients
+from gateway.edge.rules import reads
+from gateway.edge.rules.cached_response import stream_key
 from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.cache.fetches.stream_knowledge import StreamKnowledge
-    from gateway.cache.rules.policy import Defaults
-    from gateway.cache.rules.response_rules import ResponseRules
     from gateway.edge.origin_requests import OriginRequests
+    from gateway.edge.reads.stream_knowledge import StreamKnowledge
+    from gateway.edge.rules.policy import Defaults
+    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.edge.write_observer import WriteObserver
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.answer import OriginAnswer

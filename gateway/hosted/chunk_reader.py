@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.cache.single_flight import SingleFlight
 from gateway.errors import StreamGone
 from gateway.live.contract import LONGEST_ROUND
 from gateway.protocol.streams import chunks
+from gateway.runtime.single_flight import SingleFlight
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.rendered import EventChunk, groups
-from gateway.cache.single_flight import SingleFlight
 from gateway.errors import LogUnavailable
+from gateway.hosted.rendered import groups
 from gateway.live.contract import DataEvent, no_trailers, rendered
+from gateway.live.event_chunks import EventChunk
 from gateway.protocol import responses
 from gateway.protocol.bodies import sse
 from gateway.protocol.bodies.content import read_body
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import NOW, parse_offset
+from gateway.runtime.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.cache.store import Store
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.runtime.context import Context
+    from gateway.store import Store
     from gateway.telemetry.traffic import Traffic
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
-from gateway.cache.store import Store
 from gateway.errors import StreamGone
 from gateway.hosted.feed_source import HostedFeedSource
 from gateway.hosted.follower import HostedFollower
+from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk
 from gateway.live.long_polls import HERD_S
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import Offset
+from gateway.store import Store
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:

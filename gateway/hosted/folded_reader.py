@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gateway.cache.rendered import groups
-from gateway.cache.single_flight import SingleFlight
-from gateway.cache.store import CacheEntry, Store
 from gateway.hosted.chunk_reader import ChunkReader
+from gateway.hosted.rendered import groups
 from gateway.protocol.bodies.folding import VERSION, fold
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
+from gateway.runtime.single_flight import SingleFlight
+from gateway.store import CacheEntry, Store
 from gateway.telemetry.traffic import CacheShare
 from gateway.turns import at_once
 

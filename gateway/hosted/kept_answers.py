@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.rendered import RenderedChunk
+from gateway.hosted.rendered import RenderedChunk
 from gateway.protocol import cache_headers, http1
 from gateway.protocol.http import cache_status
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.rendered import RenderedChunk, groups
-from gateway.cache.single_flight import SingleFlight
 from gateway.hosted.feeds import LiveRead
+from gateway.hosted.rendered import RenderedChunk, groups
 from gateway.protocol import cache_headers, cursors, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.facts import Facts
@@ -22,12 +21,12 @@ from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.retention import in_force
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
+from gateway.runtime.single_flight import SingleFlight
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.cache.store import Store
     from gateway.hosted.folded_reader import ChunkReaders
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.cache_status import CacheUse
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
+    from gateway.store import Store
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import Traffic
 

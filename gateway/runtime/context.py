@@ -20,13 +20,13 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.store import Store
     from gateway.errors import HeadgateError
     from gateway.protocol.responses import Response
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.quotas import Quotas
     from gateway.runtime.write_journal import WriteJournal
     from gateway.runtime.writes import Write
+    from gateway.store import Store
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.spans import Tracer
 

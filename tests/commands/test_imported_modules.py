@@ -34,8 +34,9 @@ OF_COMMANDS = {
 }
 OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
 OF_CREDENTIALS = {"admin.credentials.files", "argon2"}  # that a console makes and checks
-OF_EDGES = {"gateway.cache.http_cache", "gateway.edge", "gateway.edge_parts"}
-OF_EDGES |= {
+OF_EDGES = {
+    "gateway.edge",
+    "gateway.edge_parts",
     "gateway.origin.client",
     "gateway.web.handlers.alike_appends",
     "gateway.web.handlers.edge_handlers",

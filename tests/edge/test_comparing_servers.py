@@ -9,8 +9,6 @@ from unittest.mock import Mock
 import pytest
 from multidict import CIMultiDict
 
-from gateway.cache.rules.cached_response import CacheRequest
-from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import evidence_of
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.followed.stream_evidence import StreamEvidence
@@ -19,6 +17,8 @@ from gateway.edge.polls.poller import PolledOrigin, Poller
 from gateway.edge.polls.reader_requests import ReaderRequests
 from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
 from gateway.edge.polls.verification import Verification
+from gateway.edge.rules.cached_response import CacheRequest
+from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.errors import OriginBusy
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders

@@ -6,16 +6,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 from unittest.mock import Mock
 
-from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import Evidence
 from gateway.edge.followed.comparisons import Comparisons
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.followed.stream_evidence import StreamEvidence
+from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.errors import StreamGone
 
 if TYPE_CHECKING:
-    from gateway.cache.fetches.fetch import SharedFetch
     from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.reads.fetch import SharedFetch
 
 KEY = ("h", "/s", (), "")
 

@@ -32,8 +32,8 @@ from tests.support.serving import EDGE, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.rules.cached_response import CacheRequest
     from tests.support.raw_origin import Play, Wire
 
 # ---------------------------------------------------------------- one poll for all

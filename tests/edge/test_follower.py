@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.cache.rules.cached_response import CacheRequest
 from gateway.edge.polls.follower import (
     FIRST_BACKOFF_S,
     HOLDS_S,
@@ -24,6 +23,7 @@ from gateway.edge.polls.follower import (
 )
 from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
 from gateway.edge.polls.poller import PollerRequest
+from gateway.edge.rules.cached_response import CacheRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.history import ConnectionHistory

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.http_cache import REST_S
+from gateway.edge.reads.http_cache import REST_S
 from tests.edge.live_readers import S, following, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import edge_serving, get

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from multidict import CIMultiDict
 
-from gateway.cache.rules.cached_response import CacheRequest
 from gateway.edge.polls.reader_requests import MOST, ReaderRequests
+from gateway.edge.rules.cached_response import CacheRequest
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime
 

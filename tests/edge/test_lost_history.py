@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.rules.lost_offsets import PERSISTS_S
 from gateway.edge.polls import verification
+from gateway.edge.rules.lost_offsets import PERSISTS_S
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset

@@ -19,8 +19,8 @@ from tests.support.serving import get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.rules.lost_offsets import StreamKey
     from tests.support.event_stream import Event
     from tests.support.live_origin import LiveOrigin
     from tests.support.raw_origin import Wire

@@ -9,8 +9,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from gateway.cache.fetches.fetch_result import FETCHED
-from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import UNKNOWN, Evidence
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.followed.noted_reads import (
@@ -21,11 +19,13 @@ from gateway.edge.followed.noted_reads import (
     NotedReads,
 )
 from gateway.edge.followed.stream_evidence import LONGEST_EVIDENCE, StreamEvidence
+from gateway.edge.reads.fetch_result import FETCHED
+from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.protocol.origins.repair import StreamRead
 
 if TYPE_CHECKING:
-    from gateway.cache.fetches.fetch import SharedFetch
-    from gateway.cache.fetches.fetch_result import FetchResult
+    from gateway.edge.reads.fetch import SharedFetch
+    from gateway.edge.reads.fetch_result import FetchResult
 
 KEY = ("h", "/s", (), "")
 TEXT, JSON = "text/plain", "application/json"

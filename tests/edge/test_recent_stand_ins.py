@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.decision import LATELY_S
-from gateway.cache.http_cache import REST_S
+from gateway.edge.reads.decision import LATELY_S
+from gateway.edge.reads.http_cache import REST_S
 from tests.edge.live_readers import S, at, following, live, news, up_to
 from tests.support.raw_origin import answer, reset
 from tests.support.serving import get

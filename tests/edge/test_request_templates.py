@@ -24,8 +24,8 @@ from tests.support.serving import EDGE, edge_serving
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.origin_requests import OriginRequests
+    from gateway.edge.rules.cached_response import CacheRequest
 
 FIELDS = st.lists(
     st.sampled_from(

@@ -12,7 +12,7 @@ from tests.support.origin_servers import own_log
 CROWD = Crowd(streams=2000, reads=6000, exponent=1.0)
 
 
-@pytest.mark.torture("what is evicted, in tests/cache/test_store.py")
+@pytest.mark.torture("what is evicted, in tests/test_store.py")
 @pytest.mark.timeout(240)
 def test_popular_streams_are_hits_in_a_cache_that_holds_a_tenth_of_all() -> None:
     with own_log() as origin:

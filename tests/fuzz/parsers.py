@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.backends.sqlite.records import ChunkBuilder, row_of
-from gateway.cache.rules.directives import (
+from gateway.edge.rules.directives import (
     parse_date,
     parse_dictionary,
     parse_directives,

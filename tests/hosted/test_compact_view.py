@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.cache.store import ENTRY_OVERHEAD
 from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.streams.chunks import FOLDED_BYTES
+from gateway.store import ENTRY_OVERHEAD
 from tests.live.test_feed import follow, is_told
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until

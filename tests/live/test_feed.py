@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.cache.store import Store
 from gateway.protocol.cursors import current_cursor
+from gateway.store import Store
 from tests.support.gated_log import GatedLog, turns
 from tests.support.serving import Serving, get, offset, post, put, serving
 from tests.support.waiting import PATIENCE_S, until

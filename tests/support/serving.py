@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     import pytest
 
     from gateway.backends.contract import Log
-    from gateway.cache.rendered import RenderedChunk
-    from gateway.cache.store import Store
     from gateway.edge.followed.feed_source import EdgeFeedSource
     from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.hosted.rendered import RenderedChunk
     from gateway.runtime.route import RouteAccess
     from gateway.settings import RequestLevel
+    from gateway.store import Store
     from gateway.telemetry.spans import Tracer
     from gateway.web.handlers.alike_appends import AlikeAppends
     from gateway.web.handlers.edge_handlers import EdgeHandlers

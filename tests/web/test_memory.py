@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.fetches.fetch import SharedFetch
+from gateway.edge.reads.fetch import SharedFetch
 from gateway.runtime.exchange import Exchange
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.request import Request

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.rules.hit_for_pass import HitForPass
+from gateway.edge.rules.hit_for_pass import HitForPass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.rules.cached_response import CacheRequest
 
 
 class ApartStreams:

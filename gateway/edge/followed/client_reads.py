@@ -12,13 +12,13 @@ from gateway.protocol.streams.reach import TailBound
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.fetches.fetch import SharedFetch
-    from gateway.cache.rules.cached_response import CachedResponse
     from gateway.edge.followed.known_state import KnownState
     from gateway.edge.polls.reader_requests import ReaderRequests
     from gateway.edge.polls.recent_window import RecentWindow
     from gateway.edge.polls.verification import Verification
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.fetch import SharedFetch
+    from gateway.edge.rules.cached_response import CachedResponse
     from gateway.protocol.origins.followed import Span
     from gateway.protocol.origins.repair import StreamRead
 

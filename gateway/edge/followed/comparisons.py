@@ -6,20 +6,20 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
 from gateway.edge.polls.verification import UNSURE
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBusy, StreamGone
 from gateway.protocol.streams.offsets import BEGINNING, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.cache.fetches.fetch import SharedFetch
-    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.followed.followed_table import FollowedTable
     from gateway.edge.followed.stream_evidence import StreamEvidence
+    from gateway.edge.reads.fetch import SharedFetch
+    from gateway.edge.rules.cached_response import CacheRequest
 
 LONGEST_COMPARISON_S = 1.0  # that a read waits for a comparison, which takes one request, or a few
 RETRY_S = 1

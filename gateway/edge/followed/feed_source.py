@@ -6,16 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.rendered import EventChunk
-from gateway.cache.rules import tails
-from gateway.cache.single_flight import SingleFlight
 from gateway.edge.followed.snapshots import as_read, as_sent, snapshot_of
+from gateway.edge.rules import tails
 from gateway.errors import OriginBusy
 from gateway.live.contract import LONGEST_ROUND, DataEvent, no_trailers, rendered
+from gateway.live.event_chunks import EventChunk
 from gateway.protocol.bodies import sse
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import LongPoll
+from gateway.runtime.single_flight import SingleFlight
 from gateway.turns import Turns
 
 if TYPE_CHECKING:

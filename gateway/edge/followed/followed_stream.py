@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.cache.order import BEFORE_ALL
-from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
 from gateway.edge.comparison import unknown_server
 from gateway.edge.followed.client_reads import ClientReads
 from gateway.edge.followed.known_state import KnownState
@@ -22,6 +20,8 @@ from gateway.edge.polls.poller import Poller
 from gateway.edge.polls.reader_requests import ReaderRequests
 from gateway.edge.polls.recent_window import RecentWindow
 from gateway.edge.polls.verification import UNSURE, Verification
+from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
 from gateway.later import Later, is_set_within
 from gateway.live.feed import Feed
@@ -30,10 +30,10 @@ from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed.registry import Registry
     from gateway.edge.polls.follower import PollResult
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.protocol.streams.reach import TailBound
 
 

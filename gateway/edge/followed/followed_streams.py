@@ -8,10 +8,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetches.stream_knowledge import StreamKnowledge
-from gateway.cache.http_cache import REST_S
-from gateway.cache.rules.cached_response import stream_key
-from gateway.cache.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.followed.apart import ApartStreams
 from gateway.edge.followed.comparisons import Comparisons
 from gateway.edge.followed.feed_source import EdgeFeedSource
@@ -26,18 +22,22 @@ from gateway.edge.polls.poll_loop import PollTimer
 from gateway.edge.polls.poller import PolledOrigin
 from gateway.edge.polls.recent_window import WindowBudget
 from gateway.edge.polls.verification import UNSURE
+from gateway.edge.reads.http_cache import REST_S
+from gateway.edge.reads.stream_knowledge import StreamKnowledge
+from gateway.edge.rules.cached_response import stream_key
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.reach import TailBound
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.http_cache import HttpCache
-    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.rules.lost_offsets import StreamKey
-    from gateway.cache.rules.response_rules import ResponseRules
     from gateway.edge.comparison import Evidence
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.http_cache import HttpCache
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed

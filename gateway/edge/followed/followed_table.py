@@ -10,9 +10,9 @@ from gateway.edge.newest_data import NewestData
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
-    from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.edge.rules.lost_offsets import StreamKey
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.streams.reach import TailBound
 

@@ -6,10 +6,10 @@ import asyncio
 from itertools import count
 from typing import TYPE_CHECKING
 
-from gateway.cache.order import next_number
-from gateway.cache.rules.lost_offsets import PERSISTS_S
-from gateway.cache.rules.tails import shortened_lines
 from gateway.edge.followed.snapshots import contradicts, with_directives
+from gateway.edge.reads.order import next_number
+from gateway.edge.rules.lost_offsets import PERSISTS_S
+from gateway.edge.rules.tails import shortened_lines
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.reach import TailBound
 

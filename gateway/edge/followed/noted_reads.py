@@ -10,13 +10,13 @@ from collections import Counter, OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.cache.order import BEFORE_ALL
 from gateway.edge.comparison import UNKNOWN, Evidence
+from gateway.edge.reads.order import BEFORE_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.lost_offsets import StreamKey
 
 # Of what is forgotten, copies of another type may be given out until their lifetime is over.
 MAX_STREAMS = 10_000  # some 500 B each without their reads; the one read longest ago goes first

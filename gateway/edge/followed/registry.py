@@ -10,13 +10,13 @@ from gateway.protocol.origins.followed import Span
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.comparison import OtherReadsLike
     from gateway.edge.followed.stand_ins import StandIns
     from gateway.edge.polls.poll_loop import PollTimer
     from gateway.edge.polls.poller import PolledOrigin
     from gateway.edge.polls.recent_window import WindowBudget
+    from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.edge.rules.lost_offsets import StreamKey
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSource
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.cache.order import BEFORE_ALL
-from gateway.cache.rules.directives import normalised
-from gateway.cache.rules.private_fields import private_lines
+from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.rules.directives import normalised
+from gateway.edge.rules.private_fields import private_lines
 from gateway.protocol import cache_headers
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.followed import Snapshot, is_of_type
 
 if TYPE_CHECKING:
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.requests import Read

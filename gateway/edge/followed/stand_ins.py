@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.cache.rules import policy
-from gateway.cache.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.edge.followed.snapshots import is_of_followed
+from gateway.edge.rules import policy
+from gateway.edge.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.protocol import cache_headers
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.rules.response_rules import ResponseRules
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.protocol.origins.followed import Snapshot, Span
 
 

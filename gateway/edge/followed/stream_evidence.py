@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.fetches.fetch_result import STOOD_IN, FetchResult
-from gateway.cache.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S, REFUSED_S
 from gateway.edge.comparison import Evidence, unknown_server
 from gateway.edge.followed.noted_reads import NotedReads
 from gateway.edge.followed.snapshots import is_variant
+from gateway.edge.reads.fetch_result import STOOD_IN, FetchResult
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S, REFUSED_S
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import is_of_type
 from gateway.protocol.streams.offsets import NOW
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from gateway.cache.fetches.fetch import SharedFetch
-    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.rules.lost_offsets import LostOffsets, StreamKey
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.followed.followed_table import FollowedTable
     from gateway.edge.followed.noted_reads import ReadStream
     from gateway.edge.followed.stream_reader import StreamReader
+    from gateway.edge.reads.fetch import SharedFetch
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.rules.lost_offsets import LostOffsets, StreamKey
     from gateway.protocol.origins.repair import StreamRead
 
     # Followed streams, each with its expected end.

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
-from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
-from gateway.cache.single_flight import SingleFlight
-from gateway.cache.store import Store
 from gateway.edge.followed.snapshots import is_coded, snapshot_of
 from gateway.edge.polls.follower import LONGEST_READ, CannotFollow, refuse
 from gateway.edge.polls.reader_requests import DENIALS, ONES_OWN, ReaderRequests
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import OriginBroken, OriginBusy, StreamGone
+from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk
 from gateway.protocol.origins import followed
 from gateway.protocol.streams.offsets import NOW
+from gateway.runtime.single_flight import SingleFlight
+from gateway.store import Store
 
 if TYPE_CHECKING:
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.http_cache import HttpCache
-    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.http_cache import HttpCache
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.streams.reach import TailBound

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from gateway.cache.order import BEFORE_ALL, next_number
 from gateway.edge.polls.follower import HOLDS_S, LONGEST_READ, CannotFollow
 from gateway.edge.polls.poller import ANSWERS
+from gateway.edge.reads.order import BEFORE_ALL, next_number
 from gateway.errors import HeadgateError, OriginBroken
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.telemetry import tracing
@@ -20,9 +20,9 @@ from gateway.telemetry import tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.polls.follower import Follower, NextQuestion, PollQuestion
     from gateway.edge.polls.poller import PollerRequest, Steps, WholeAnswerLike
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import AnswerReceiver, OriginAnswer, PendingRequest
     from gateway.origin.metrics import RequestsInFlight
 

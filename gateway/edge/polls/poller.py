@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multidict import CIMultiDict
 
-from gateway.cache.rules import sharing, tails
-from gateway.cache.rules.directives import again_s
-from gateway.cache.rules.lost_offsets import ANOTHER_STREAM
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.polls.follower import CannotFollow, PollQuestion, PollResult, refuse
 from gateway.edge.polls.reader_requests import DENIALS, ONES_OWN
+from gateway.edge.rules import sharing, tails
+from gateway.edge.rules.directives import again_s
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.comparison import Comparison, Evidence, Known, OtherReadsLike
     from gateway.edge.polls.reader_requests import ReaderRequests
     from gateway.edge.polls.verification import Verification
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.identity import IdentityHeaders

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.rules.cached_response import CacheRequest
 
 # Requests; a stream is requested with each of them before it counts as gone.
 MOST = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.cache.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.polls.follower import CannotFollow
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.errors import OriginBehind, StreamGone
 
 if TYPE_CHECKING:

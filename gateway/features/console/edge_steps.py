@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache import decision
+from gateway.edge.reads import decision
 from gateway.errors import BadRequest
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
@@ -16,11 +16,11 @@ from gateway.telemetry.inspection import ExplainStep
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.cache.decision import Decision
-    from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.cache.variants import Variant
     from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.reads.decision import Decision
+    from gateway.edge.reads.variants import Variant
     from gateway.edge.route import EdgeRoute
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.protocol.origins.edge_target import EdgeRead
 

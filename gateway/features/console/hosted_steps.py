@@ -12,8 +12,8 @@ from gateway.telemetry.inspection import ExplainStep
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.cache.rendered import RenderedChunk
     from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.hosted.rendered import RenderedChunk
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.state import StreamState

@@ -27,9 +27,9 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 
-    from gateway.cache.rules.cached_response import CachedResponse
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
+    from gateway.edge.rules.cached_response import CachedResponse
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.telemetry.inspected.readers import ReaderMode

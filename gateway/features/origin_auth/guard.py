@@ -23,9 +23,8 @@ from gateway.access.contract import Guard
 from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
 from gateway.background import Background
-from gateway.cache.rules.directives import again_s
-from gateway.cache.single_flight import SingleFlight
 from gateway.edge.polls.follower import PASSING
+from gateway.edge.rules.directives import again_s
 from gateway.errors import (
     OF_THE_ORIGIN,
     Forbidden,
@@ -38,6 +37,7 @@ from gateway.errors import (
     StreamNotFound,
     Unauthenticated,
 )
+from gateway.runtime.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.operations import Need
-    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer
     from gateway.protocol.http.identity import IdentityHeaders
 

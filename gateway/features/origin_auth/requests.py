@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
-    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.live.contract import FeedSettings
     from gateway.origin.answer import OriginAnswer, PendingRequest
     from gateway.origin.client import Origin

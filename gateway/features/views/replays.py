@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.single_flight import SingleFlight
 from gateway.errors import LogUnavailable
 from gateway.features.views.rendering import RenderingStore, ViewRendering
 from gateway.live.contract import DataEvent
 from gateway.protocol.streams.state import records_after
+from gateway.runtime.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from gateway.features.views.messages import Group

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
-from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest
 from gateway.features.views import metrics
 from gateway.features.views.rendering import STORE_BYTES, RenderingStore
@@ -22,6 +21,7 @@ from gateway.protocol.renewal import renew
 from gateway.protocol.views import END_MARK, SSE, TEXT
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.features import RouteFeature
+from gateway.runtime.single_flight import SingleFlight
 from gateway.settings.reading.units import YEAR_S
 from gateway.web.handlers import live_responses
 

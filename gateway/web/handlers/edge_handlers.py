@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.access.principal import account_of
-from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
-from gateway.cache.rules import policy
 from gateway.edge.followed.snapshots import snapshot_of
+from gateway.edge.reads.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
 from gateway.edge.route import EdgeRoute
+from gateway.edge.rules import policy
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.later import Later
     from gateway.protocol.origins.edge_target import EdgeEvents, EdgeRead
     from gateway.runtime.context import Context

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.order import BEFORE_ALL
-from gateway.cache.rules import conditional
+from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.rules import conditional
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.protocol.facts import Facts
 from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.rules.private_fields import Recipient
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.rules.private_fields import Recipient
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
 

@@ -11,10 +11,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import READING
-from gateway.cache.rules import conditional, policy
-from gateway.cache.rules.cached_response import no_store
-from gateway.cache.rules.directives import age_of
-from gateway.cache.rules.private_fields import make_private
+from gateway.edge.rules import conditional, policy
+from gateway.edge.rules.cached_response import no_store
+from gateway.edge.rules.directives import age_of
+from gateway.edge.rules.private_fields import make_private
 from gateway.errors import BadRequest
 from gateway.protocol import http1
 from gateway.protocol.facts import Facts

@@ -6,12 +6,12 @@ import gc
 import types
 from typing import TYPE_CHECKING, Any
 
-from gateway.cache.http_cache import HttpCache
+from gateway.edge.reads.http_cache import HttpCache
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.telemetry.traffic import CacheShare, Hits
 
 if TYPE_CHECKING:
-    from gateway.cache.store import Store
+    from gateway.store import Store
 
 # What entries lead to and do not hold: code, counters, and the cache by which a tail is asked, with
 # the requests that are under way.

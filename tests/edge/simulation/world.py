@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetches import origin_exchange
+from gateway.edge.reads import origin_exchange
 from gateway.telemetry.logs import NAME
 from tests.edge.simulation.answers import NEVER_SHARED, Habits
 from tests.edge.simulation.client import Client

@@ -31,8 +31,8 @@ from gateway.protocol.streams.reach import TailBound
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.route import EdgeRoute
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent

@@ -17,9 +17,9 @@ from gateway.protocol.streams.reach import TailBound
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.subscriptions.state.cursors import EventPosition
     from gateway.live.contract import PollAnswer
     from gateway.live.feed import Feed

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.cache.rules.lost_offsets import PERSISTS_S
+from gateway.edge.rules.lost_offsets import PERSISTS_S
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
 from gateway.features.subscriptions.origins.origin_view import (

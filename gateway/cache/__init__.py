@@ -1,1 +1,0 @@
-"""The cache: rendered responses are stored, and equal reads under way are shared."""

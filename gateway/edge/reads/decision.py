@@ -1,0 +1,251 @@
+"""The decision on what answers a GET or HEAD of a route to an HTTP origin.
+
+`HttpCache` carries it out. A fresh copy comes first (RFC 9111 section 4), then the recent data of a
+followed stream, then a stale copy where that is allowed, then the origin. Cache directives of
+requests are ignored, or any viewer could load the origin; only `only-if-cached` costs it nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+from weakref import ref
+
+import msgspec
+
+from gateway.edge.reads.variants import Variant
+from gateway.edge.rules.cached_response import CachedResponse
+from gateway.edge.rules.conditional import wants_all
+from gateway.edge.rules.directives import parse_directives
+from gateway.edge.rules.policy import selects, serves_error
+from gateway.protocol.origins.followed import Snapshot, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from multidict import MultiMapping
+
+    from gateway.edge.rules.cached_response import CacheRequest
+
+
+# Seconds after an origin has failed to answer a read, in which other reads do not wait for it. That
+# is longer than its usual timeout: one read waits for an origin that hangs, not one after another.
+LATELY_S = 60.0
+
+
+class FollowedState(Protocol):
+    """The known state of a followed stream."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The stream's tail and facts as last reported by the origin."""
+
+    @property
+    def is_current(self) -> bool:
+        """True if the snapshot is up to date: the origin holds a poll, or has just answered one."""
+
+    @property
+    def has_recent_directives(self) -> bool:
+        """True if the origin has recently sent a lifetime for reads of the tail."""
+
+    def knows_tail(self, offset: str) -> bool:
+        """Return whether the stream is known to end at an offset right now."""
+
+
+class Followed(Protocol):
+    """A followed stream, whose data for live readers can answer other reads as well."""
+
+    @property
+    def state(self) -> FollowedState:
+        """The known state of the stream."""
+
+    def since(self, offset: str) -> Span | None:
+        """Return the recent data after an offset, or None."""
+
+    @property
+    def rests_until(self) -> float:
+        """The time (epoch seconds) until which recent data stand in for a failing origin."""
+
+    def in_place(self, request: CacheRequest) -> CachedResponse | None:
+        """Return recent data that may stand in for the origin's response, or None."""
+
+
+class ServeCached(msgspec.Struct, frozen=True):
+    """Answer with the stored response."""
+
+    variant: Variant
+
+
+class ServeStale(msgspec.Struct, frozen=True):
+    """Answer with the stored response and validate it meanwhile."""
+
+    variant: Variant
+
+
+class StandIn(msgspec.Struct, frozen=True):
+    """Answer with the stored response, since the origin has failed lately; validate meanwhile."""
+
+    variant: Variant
+
+
+class StandInRecent(msgspec.Struct, frozen=True):
+    """Answer with recent data of a followed stream, since the origin fails; fetch meanwhile.
+
+    `variant` is the stored response, if there is one.
+    """
+
+    answer: CachedResponse
+    variant: Variant | None
+    rests_until: float
+
+
+class Validate(msgspec.Struct, frozen=True):
+    """Ask the origin whether the stored response is current, with its validators."""
+
+    variant: Variant
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Nothing stored answers the request: ask the origin."""
+
+
+class UncachedRefusal(msgspec.Struct, frozen=True):
+    """Answer with 504, because of `only-if-cached` (RFC 9111, section 5.2.1.7)."""
+
+
+class ServeTail(msgspec.Struct, frozen=True):
+    """Answer without data: the offset is the tail of the followed stream in the snapshot."""
+
+    snapshot: Snapshot
+
+
+class ServeRecent(msgspec.Struct, frozen=True):
+    """Answer with recent data of a followed stream."""
+
+    snapshot: Snapshot
+    span: Span
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """Forward the request to the origin, without the cache."""
+
+
+_FETCH = Fetch()
+Reuse = ServeCached | ServeStale | StandIn | Validate | Fetch | UncachedRefusal
+Use = Reuse | StandInRecent
+Decision = Use | ServeTail | ServeRecent | Pass
+
+
+def decide(  # noqa: PLR0913 - what an answer depends on
+    method: str,
+    request: CacheRequest,
+    variants: Sequence[Variant],
+    stream: Followed | None,
+    now: float,
+    *,
+    is_hit_for_pass: bool,
+    is_down: bool,
+) -> Decision:
+    """Decide what answers a GET or HEAD that does not wait for new data.
+
+    `variants` are the cached responses of its URL, the newest first; `stream` is the stream read,
+    if it is followed. With `is_hit_for_pass` the response is known not to be cacheable. The
+    origin `is_down` if it is known not to respond.
+    """
+    if method == "HEAD":
+        use = reuse(request.headers, variants, now)
+        # A HEAD of a stream asks for the tail, which is in no copy.
+        return use if isinstance(use, ServeCached) and use.variant.cached.facts is None else Pass()
+    if is_hit_for_pass and "Range" in request.headers:
+        return Pass()  # it is too long to be cut from the whole
+    use = reuse(request.headers, variants, now, is_down=is_down)
+    if isinstance(use, ServeCached) or stream is None:
+        return use  # a fresh copy of a followed stream is not outdated
+    known = _from_stream(stream, request)
+    if known is not None:
+        return known
+    if isinstance(use, Fetch | Validate | StandIn):
+        return _unless_failing(use, request, stream, is_down or now < stream.rests_until + LATELY_S)
+    return use
+
+
+def _from_stream(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent | None:
+    """Return the decision to serve the known data of a followed stream, or None."""
+    state = stream.state
+    if state.knows_tail(request.start):
+        return ServeTail(state.snapshot)
+    if state.is_current and wants_all(request.headers):
+        span = stream.since(request.start) if state.has_recent_directives else None
+        if span is not None:
+            return ServeRecent(state.snapshot, span)
+    return None
+
+
+def _unless_failing(
+    use: Fetch | Validate | StandIn, request: CacheRequest, stream: Followed, is_failing: bool
+) -> Use:
+    """Return the decision, or recent data instead if the origin fails."""
+    answer = stream.in_place(request) if is_failing else None
+    if answer is None:
+        return use
+    old = None if isinstance(use, Fetch) else use.variant
+    return StandInRecent(answer, old, stream.rests_until)
+
+
+def reuse(
+    headers: MultiMapping[str], variants: Sequence[Variant], now: float, *, is_down: bool = False
+) -> Reuse:
+    """Decide what the cache does for a GET, by its URL's variants (RFC 9111 section 4)."""
+    variant = select(variants, headers) if variants else None
+    if variant is not None:
+        stored = variant.stored
+        if stored.is_fresh(now):
+            return ServeCached(variant)
+        if stored.is_within(stored.lifetime + stored.stale_while_revalidate, now):
+            return ServeStale(variant)
+        is_failing = is_down or now < variant.rests_until + LATELY_S
+        if is_failing and serves_error(stored, now):
+            return StandIn(variant)
+    if only_if_cached(headers):
+        return UncachedRefusal()
+    return _FETCH if variant is None else Validate(variant)
+
+
+def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant | None:
+    """Return the newest variant that answers the request, or None (section 4.1)."""
+    for variant in variants:
+        if fits(variant, headers):
+            return variant
+    return None
+
+
+def fits(variant: Variant, headers: MultiMapping[str]) -> bool:
+    """Return whether a variant answers a request; an identified reader gets only public ones."""
+    cached = variant.cached
+    is_allowed = cached.is_public or not cached.identity.identifies(headers)
+    return is_allowed and selects(headers, variant.stored)
+
+
+def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -> Variant | None:
+    """Return the variant that `reuse` would serve for an unconditional GET, or None.
+
+    The fast path calls this without a request object: `decide` begins with the same check.
+    """
+    for variant in variants:
+        if variant.fitted() is not headers:  # equal heads share one object
+            if not fits(variant, headers):
+                continue
+            if not wants_all(headers):
+                return None
+            cached = variant.cached
+            # Headers that identify a reader are not cached.
+            if not (cached.is_public and cached.identity.identifies(headers)):
+                variant.fitted = ref(headers)
+        return variant if variant.stored.is_fresh(now) else None
+    return None
+
+
+def only_if_cached(request_headers: MultiMapping[str]) -> bool:
+    """Return whether the request wants a 504 rather than the origin's response (5.2.1.7)."""
+    if "Cache-Control" not in request_headers:
+        return False
+    return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control"))

@@ -1,0 +1,354 @@
+"""The shared cache in front of an origin: looks up, collapses, keeps and forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.edge.reads import decision
+from gateway.edge.reads.cache_result import CacheResult, told_before
+from gateway.edge.reads.cached_variants import CachedVariants
+from gateway.edge.reads.decision import Decision
+from gateway.edge.reads.fetch import SharedFetch
+from gateway.edge.reads.fetch_result import CONFIRMED, FETCHED, STOOD_IN, FetchResult
+from gateway.edge.reads.fetch_table import FetchTable
+from gateway.edge.reads.origin_exchange import AnswerRules
+from gateway.edge.reads.variants import Variant, key_of, varies_of
+from gateway.edge.rules import policy
+from gateway.edge.rules.hit_for_pass import HitForPass
+from gateway.edge.rules.judged_heads import JudgedHeads
+from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
+from gateway.protocol.http import cache_status
+from gateway.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from gateway.edge.reads.decision import Followed
+    from gateway.edge.reads.fetch_result import FetchPart
+    from gateway.edge.reads.origin_exchange import Send
+    from gateway.edge.reads.stream_knowledge import StreamKnowledge
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.private_fields import Recipient
+    from gateway.edge.rules.response_rules import ResponseRules
+    from gateway.protocol.streams.reach import TailBound
+    from gateway.store import CacheEntry, Store
+    from gateway.telemetry.traffic import Traffic
+
+TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
+JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
+REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
+ASKS = decision.Fetch, decision.Validate
+
+
+class CacheDecision(msgspec.Struct, frozen=True):
+    """A decision on a request, with the variants that it is based on."""
+
+    use: Decision
+    variants: Sequence[Variant]
+    is_hit_for_pass: bool
+
+
+class HttpCache:
+    """The cache of a route: `collapsed` and `fetched` count its requests."""
+
+    def __init__(  # noqa: PLR0913 - what a cache is made of
+        self,
+        store: Store[CacheEntry],
+        rules: ResponseRules,
+        send: Send,
+        clock: Callable[[], float],
+        knowledge_of: Callable[[HttpCache], StreamKnowledge],
+        traffic: Traffic,
+        recipient_of: Callable[[str, str | None], Recipient],
+    ) -> None:
+        self.responses = CachedVariants(store, clock, self, traffic)
+        known = self._known = knowledge_of(self)
+        self.is_tail = known.is_tail  # of an HttpCacheLike
+        self.recipient_of = recipient_of
+        self._clock = clock
+        self.answers = AnswerRules(JudgedHeads(rules), clock, known)
+        self.fetches = FetchTable(self.answers, send, self._settled, traffic.collapsed)
+        self._hit_for_pass = HitForPass(clock)
+        self.collapsed = 0
+        self.fetched = 0
+
+    def is_hit_for_pass(self, request: CacheRequest) -> bool:
+        """Return whether the response is known not to be cacheable."""
+        known = self._hit_for_pass
+        return bool(known.until) and request.fetch_key in known
+
+    def is_being_fetched(self, request: CacheRequest) -> bool:
+        """Return whether an equal request is under way that others may join."""
+        key = key_of(request, varies_of(self.responses.peek(request)))
+        return not self.is_hit_for_pass(request) and self.fetches.joinable(key) is not None
+
+    def decide(
+        self,
+        method: str,
+        request: CacheRequest,
+        stream: Followed | None,
+        now: float,
+        *,
+        only_looks: bool = False,
+    ) -> CacheDecision:
+        """Return what answers a GET or HEAD, whose stream may be followed.
+
+        For who `only_looks`, nothing counts as used.
+        """
+        variants = self.responses.peek(request) if only_looks else self.responses.variants(request)
+        is_hit_for_pass = self.is_hit_for_pass(request)
+        use = decision.decide(
+            method,
+            request,
+            variants,
+            stream,
+            now,
+            is_hit_for_pass=is_hit_for_pass,
+            is_down=self._known.is_down(),
+        )
+        return CacheDecision(use, variants, is_hit_for_pass)
+
+    async def answer(
+        self, request: CacheRequest, resources: Callable[[], ExitStack]
+    ) -> CacheResult:
+        """Return the answer to a GET of all that is there, though its stream may be followed.
+
+        See `carry_out`.
+        """
+        now = self._clock()
+        return await self.carry_out(self.decide("GET", request, None, now), request, now, resources)
+
+    async def carry_out(
+        self,
+        decided: CacheDecision,
+        request: CacheRequest,
+        now: float,
+        resources: Callable[[], ExitStack],
+    ) -> CacheResult:
+        """Return the response that was decided on. Raises NotCached, and the origin's failures.
+
+        A request for the origin joins an equal fetch, or starts one. A body that is still arriving
+        is read until the client's `resources` are closed.
+
+        The fields of Vary are known only when the head of a response has come. Requests that it
+        does not match join again, each with others for the same variant.
+        """
+        use = decided.use
+        if not isinstance(use, ASKS):
+            return self._at_hand(use, request, now)
+        old = use.variant if isinstance(use, decision.Validate) else None
+        varies, joins = varies_of(decided.variants), True
+        while True:
+            key = key_of(request, varies) if varies else request.fetch_key
+            fetch = self.fetches.joinable(key) if joins else None
+            is_collapsed = fetch is not None
+            if fetch is None:
+                fetch = self._new_fetch(key, request, old)
+            part = fetch.join()
+            try:
+                if is_collapsed:
+                    self.collapsed += 1
+                else:
+                    shared = joins and not decided.is_hit_for_pass
+                    self.fetches.start(fetch, shared=shared)
+                cached = await fetch.response
+                if not is_collapsed or self._is_for(fetch, request, cached):
+                    if fetch.whole is None:
+                        await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
+                    return self._brought(fetch, part, old, resources, is_collapsed=is_collapsed)
+            finally:
+                if not part.is_held:
+                    self.fetches.remove(fetch, part)
+            # It may have been forgotten meanwhile.
+            old = decision.select(self.responses.variants(request), request.headers)
+            more = varies | {name for name, _ in cached.stored.vary}
+            joins = fetch.shared and more != varies
+            varies = more if joins else varies
+
+    def _at_hand(self, use: Decision, request: CacheRequest, now: float) -> CacheResult:
+        """Return the response of a decision that does not wait for the origin."""
+        match use:
+            case decision.ServeCached(variant):
+                return self._hit(variant, "HIT", now)
+            case decision.ServeStale(variant) | decision.StandIn(variant):
+                self._refresh(request, variant, variant.rests_until, now)
+                return self._hit(variant, "STALE", now)
+            case decision.StandInRecent(cached, variant, rests_until):
+                self._refresh(request, variant, rests_until, now)
+                return told_before(cached, now)
+            case decision.UncachedRefusal():
+                raise NotCached("only-if-cached: there is no answer here that is fresh")
+            case _:
+                raise AssertionError(f"{use} is for who has decided")
+
+    def _hit(self, variant: Variant, result: str, now: float) -> CacheResult:
+        """Return a cached response as a hit, and count it."""
+        variant.entry.hits += 1
+        stored = variant.stored
+        ttl = int(stored.fresh_until - now)
+        use = cache_status.cache_use(
+            result, f"hit; ttl={ttl}", age=stored.age(now), hits=variant.entry.hits
+        )
+        knows_tail = stored.is_fresh(now) or variant.knows_tail
+        return CacheResult(variant.cached, use, current=False, tail_is_known=knows_tail)
+
+    # Fetching
+
+    def _refresh(
+        self, request: CacheRequest, old: Variant | None, rests_until: float, now: float
+    ) -> None:
+        """Start a fetch, unless one is in flight, or has failed a moment ago."""
+        key = key_of(request, varies_of(self.responses.variants(request)))
+        is_validating = old is not None and old.is_validating
+        if is_validating or key in self.fetches or now < rests_until:
+            return
+        fetch = self._new_fetch(key, request, old)
+        self.fetches.start(fetch, shared=True, needs_no_waiter=True)
+
+    @staticmethod
+    def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
+        """Return whether a joined request may get the response, whose head has come."""
+        if not (fetch.shared and policy.selects(request.headers, cached.stored)):
+            return False
+        tracing.shares(fetch.leader)
+        return True
+
+    def _brought(
+        self,
+        fetch: SharedFetch,
+        part: FetchPart,
+        old: Variant | None,
+        resources: Callable[[], ExitStack],
+        *,
+        is_collapsed: bool,
+    ) -> CacheResult:
+        """Return the response of a fetch: whole, or its head with the body to read."""
+        fetch.served_count += 1
+        fetched, source = fetch.whole, None
+        if fetched is None:
+            resources().callback(self.fetches.remove, fetch, part)
+            part.is_held = True
+            fetched, source = FetchResult(fetch.response.result(), FETCHED), part.reader
+        cached, how = fetched.cached, fetched.how
+        age = cached.stored.age(self._clock())
+        if how is STOOD_IN:
+            validated, hits = fetch.old, 0
+            if validated is not None and validated.cached is cached:
+                validated.entry.hits += 1
+                hits = validated.entry.hits
+            else:
+                validated = None
+            reason = "uri-miss" if fetch.old is None else "stale"
+            shared = "; collapsed" if is_collapsed else ""
+            status = f"fwd={reason}{shared}; detail=stale-if-error"
+            use = cache_status.cache_use("STALE", status, age=age, hits=hits)
+            knows_tail = validated is not None and validated.knows_tail
+            return CacheResult(cached, use, current=False, tail_is_known=knows_tail)
+        told_status = 304 if how is CONFIRMED else cached.status
+        use = cache_status.forwarded(
+            told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
+        )
+        is_current = fetch.passed_by is None or fetch.is_current
+        if cached.is_tail:
+            is_current = is_current and _is_newest(fetch, cached, self._known.is_newest)
+        return CacheResult(cached, use, is_current, is_current, source, fetch.number)
+
+    def _new_fetch(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
+        self.fetched += 1
+        return SharedFetch(key, request, old)
+
+    def _settled(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
+        """Store the answer, or take note of why it is none to store."""
+        error = fetch.error
+        if error is None:
+            if not self._known.note(fetch, fetched):
+                fetch.outdate(None)
+            self._settle(fetch, fetched)
+        elif isinstance(error, StreamGone | OriginBehind):
+            if isinstance(error, OriginBehind):
+                self._known.note_end(fetch, error.end)
+            # The stream ends before the offset: cached responses that go as far are of another one.
+            # An offset that a client made up proves nothing.
+            if self.responses.reaches(fetch.request.path, fetch.request.start):
+                self._known.forget(fetch.request.path)
+        elif not fetch.is_abandoned:
+            _let_rest(fetch.old, self._clock())
+
+    def _settle(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
+        cached = fetch.response.result() if fetched is None else fetched.cached
+        stood_in = fetched is not None and fetched.how is STOOD_IN
+        if stood_in or policy.is_error(cached.status):
+            _let_rest(fetch.old, self._clock())
+        if fetched is None and cached.status < 400:
+            self._hit_for_pass.add(fetch.request.fetch_key)
+        if fetched is None or not cached.is_storable:
+            if fetch.old is not None and not policy.is_error(cached.status):
+                self.responses.remove(fetch.request.key, fetch.old)
+        elif not stood_in:
+            keeps = fetch.passed_by is None and fetch.trusts_connection(self._distrust)
+            if cached.is_tail:
+                keeps = keeps and _is_newest(fetch, cached, self._known.is_newest)
+            fetch.is_stored = keeps and self._store(fetch.request, cached)
+
+    async def read(self, request: CacheRequest, limit: int) -> CacheResult:
+        """Return a whole, fresh response, for a caller that needs a stream's bytes."""
+        with ExitStack() as held_by:
+            result = await self.answer(request, lambda: held_by)
+            if result.source is None:
+                _check_size(len(result.cached.body), limit)
+                return result
+            body = bytearray()
+            async for part in result.source.parts():
+                body += part
+                _check_size(len(body), limit)
+        whole = result.cached.with_body(bytes(body))
+        return msgspec.structs.replace(result, cached=whole, source=None)
+
+    def _distrust(self, key: tuple[str, str], path: str) -> None:
+        """Drop cached responses made of an answer that may be another request's."""
+        self.responses.discard(key)
+        self._known.distrust(path)
+
+    def _store(self, request: CacheRequest, cached: CachedResponse) -> bool:
+        """Store a response; return whether there was room."""
+        if self._hit_for_pass.until:
+            self._hit_for_pass.discard(request.fetch_key)
+        return self.responses.put(request, cached)
+
+    def forget(self, path: str) -> None:
+        """Drop every cached response of `path`, and outdate fetches under way."""
+        self.responses.drop_path(path)
+        self.fetches.outdate(path, None)
+
+    def moved(self, path: str, reach: TailBound) -> None:
+        """Drop cached responses that reached the old tail; earlier chunks stay."""
+        self.responses.drop_tail(path)
+        self.fetches.outdate(path, reach)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self.fetches.close()
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
+
+
+def _let_rest(old: Variant | None, now: float) -> None:
+    """Send no validation for REST_S, because the origin has failed to validate `old`."""
+    if old is not None:
+        old.rests_until = now + REST_S
+
+
+def _is_newest(
+    fetch: SharedFetch, cached: CachedResponse, is_newest: Callable[[StreamKey, str, int], bool]
+) -> bool:
+    """Return whether a response that may reach the open tail may say so."""
+    facts = cached.facts
+    return facts is None or is_newest(fetch.request.stream_key, facts.next_offset, fetch.number)

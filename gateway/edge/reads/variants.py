@@ -1,0 +1,247 @@
+"""The cached responses of one URL, which differ by request headers: an entry of the store.
+
+`HttpCache` stores and selects them; the fast path sends a hit with the head from `fast_head`.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Protocol
+
+from typing_extensions import override
+
+from gateway.edge.rules.conditional import has_tag
+from gateway.edge.rules.directives import normalised
+from gateway.edge.rules.private_fields import EVERYBODY, Recipient
+from gateway.protocol import http1
+from gateway.protocol.http import cache_status
+from gateway.store import CacheEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from multidict import MultiMapping
+
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.telemetry.traffic import CacheShare, Hits
+
+MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
+MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with one of before
+VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
+_NOTHING: frozenset[str] = frozenset()
+
+
+class HttpCacheLike(Protocol):
+    """The cache of a route, as its variants use it."""
+
+    def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
+        """Return whether the public stream of `read` at `host` is known to end at an offset."""
+
+    def recipient_of(self, path: str, reader_key: str | None, /) -> Recipient:
+        """Return the recipient of a response, by path and the URL's reader key, if any."""
+
+
+def _none() -> None:
+    """Return None: no request has been served yet."""
+
+
+class _RenderedHead:
+    """The rendered head of a variant's hits: all but the number of hits and the request id."""
+
+    __slots__ = ("around_hits", "lines", "moment")
+
+    def __init__(self) -> None:
+        self.lines: dict[Recipient, bytes] = {}
+        self.moment = (b"", b"", EVERYBODY)
+        self.around_hits = (b"", b"", b"", b"", b"")
+
+
+class Variant:
+    """A cached response, with its state in the store; `entry` has all variants of its URL.
+
+    `is_validating` while a request to the origin is under way that will validate or replace it.
+    After a failed validation the next one begins no sooner than `rests_until` (epoch seconds).
+    `hit_counter` counts the hits of the route.
+    """
+
+    __slots__ = (
+        "_rendered",
+        "cached",
+        "entry",
+        "fitted",
+        "hit_counter",
+        "is_validating",
+        "rests_until",
+        "stored",
+    )
+
+    entry: Variants
+
+    def __init__(self, cached: CachedResponse, hit_counter: Hits) -> None:
+        self.cached = cached
+        self.hit_counter = hit_counter
+        self.stored = cached.stored
+        self.is_validating = False
+        self.rests_until = 0.0
+        # The headers of the last request it matched, unless they hold a credential.
+        self.fitted: Callable[[], MultiMapping[str] | None] = _none
+        self._rendered: _RenderedHead | None = None  # most variants are never hit
+
+    @property
+    def knows_tail(self) -> bool:
+        """True if the tail that the response reached is still the stream's tail."""
+        facts = self.cached.facts
+        if facts is None:
+            return False
+        entry = self.entry
+        return entry.home.is_tail(entry.key[0], entry.read, facts.next_offset)
+
+    @property
+    def is_end(self) -> bool:
+        """True if the response has no data, and reports that its stream is closed."""
+        facts = self.cached.facts
+        return facts is not None and facts.closed and facts.is_empty
+
+    def has_tag(self, if_none_match: str) -> bool:
+        """Return whether If-None-Match has this response's tag (RFC 9110, section 13.1.2)."""
+        if self.cached.status != 200:
+            return False
+        return has_tag(if_none_match, self.cached.stored.etag)
+
+    def fast_head(
+        self,
+        recipient: Recipient,
+        date_and_cors: tuple[bytes, bytes],
+        connection: bytes,
+        now: float,
+        id_line: bytes = b"",
+        ends: tuple[bytes, bytes] | None = None,
+    ) -> bytes:
+        """Return the head of a hit, which the caller has counted in the entry.
+
+        The head is rendered again when `date` changes, every second. Only the number of hits and
+        `id_line`, with the request's id, are inserted for each response. `ends` are the first line
+        and the framing of an answer that has less than the whole response.
+        """
+        rendered = self._rendered
+        if rendered is None:
+            rendered = self._rendered = _RenderedHead()
+        date, cors = date_and_cors
+        moment = (date, connection, recipient)
+        if moment != rendered.moment:
+            rendered.moment = moment
+            rendered.around_hits = self._at_moment(moment, cors, rendered.lines, now)
+        line, begin, before, after, framing = rendered.around_hits
+        if ends is not None:
+            line, framing = ends
+        hits = self.entry.hits
+        return b"%b%b%b%b%d%b%b" % (line, begin, id_line, before, hits, after, framing)
+
+    def _at_moment(
+        self,
+        moment: tuple[bytes, bytes, Recipient],
+        cors: bytes,
+        known: dict[Recipient, bytes],
+        now: float,
+    ) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+        date, connection, recipient = moment
+        cached, stored = self.cached, self.stored
+        before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
+        begin = b"".join(
+            (
+                self._lines(recipient, known),
+                date if cached.own_date else b"",
+                cors if cached.own_cors else b"",
+                connection,
+            )
+        )
+        has_length = cached.status not in http1.BODYLESS
+        framing = b"Content-Length: %d\r\n\r\n" % len(cached.body) if has_length else b"\r\n"
+        return http1.STATUS_LINES[cached.status], begin, before, after, framing
+
+    def _lines(self, recipient: Recipient, known: dict[Recipient, bytes]) -> bytes:
+        """Return the lines for a recipient; on a public route all get the same."""
+        lines = known.get(recipient)
+        if lines is None:
+            if len(known) == MAX_RECIPIENTS:
+                known.clear()
+            lines = known[recipient] = self.cached.lines_for(recipient, tells_of_tail=True)
+        return lines
+
+
+class Variants(CacheEntry):
+    """The variants of one URL, the newest first; `home` is the cache that they are in."""
+
+    __slots__ = ("home", "read", "variants", "varies")
+
+    key: tuple[str, str]
+
+    def __init__(
+        self,
+        key: tuple[str, str],
+        read: EdgeCatchUp,
+        variants: Sequence[Variant],
+        home: HttpCacheLike,
+        owner: CacheShare,
+    ) -> None:
+        size, reaches_tail = 0, False
+        for variant in variants:
+            cached = variant.cached
+            size += (
+                len(cached.lines) + len(cached.shared_lines) + len(cached.body) + VARIANT_OVERHEAD
+            )
+            # Also a closed stream's: if that grows, another stream was created at its path.
+            if cached.is_tail or (cached.facts is not None and cached.facts.closed):
+                reaches_tail = True
+            variant.entry = self
+        of_path = ("path", read.path)
+        groups = (of_path, ("tail", read.path)) if reaches_tail else (of_path,)
+        super().__init__(key, size, groups, owner=owner)
+        self.read = read
+        self.variants = variants
+        self.varies = varies_of(variants)
+        self.home = home
+
+    @override
+    def let_go(self) -> None:
+        """Release the variants, which still refer to this entry.
+
+        Otherwise both would stay in memory until the garbage collector finds the cycle.
+        """
+        self.variants = ()
+
+    def with_variant(self, new: CachedResponse, hit_counter: Hits) -> Variants:
+        """Return the entry with a variant added, or replaced if it is for the same requests."""
+        others = [
+            variant
+            for variant in self.variants
+            if (variant.stored.vary, variant.cached.is_public) != (new.stored.vary, new.is_public)
+        ]
+        variants = [Variant(new, hit_counter), *others[: MAX_VARIANTS - 1]]
+        return self._with(sorted(variants, key=attrgetter("stored.born"), reverse=True))
+
+    def without(self, old: Variant) -> Variants:
+        """Return the entry without a variant."""
+        return self._with([variant for variant in self.variants if variant is not old])
+
+    def _with(self, variants: list[Variant]) -> Variants:
+        entry = Variants(self.key, self.read, variants, self.home, self.owner)
+        entry.hits = self.hits
+        return entry
+
+
+def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
+    """Return the key that equal requests share."""
+    if not varies:
+        return request.fetch_key
+    return request.fetch_key, tuple(
+        (name, normalised(name, request.headers)) for name in sorted(varies)
+    )
+
+
+def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
+    """Return the fields, in lower case, that are known to select among the variants of a URL."""
+    if not variants:
+        return _NOTHING
+    return frozenset([name for variant in variants for name, _ in variant.stored.vary])

@@ -1,3 +1,0 @@
-"""These tests run on the event loop that serves in production."""
-
-from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories

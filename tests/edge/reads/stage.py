@@ -1,0 +1,171 @@
+"""A cache before a scripted origin, with the connections between them real."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.edge.reads.decision import select
+from gateway.edge.reads.http_cache import HttpCache
+from gateway.edge.reads.stream_knowledge import StreamKnowledge
+from gateway.edge.rules.cached_response import CacheRequest
+from gateway.edge.rules.directives import normalised
+from gateway.edge.rules.policy import Defaults
+from gateway.edge.rules.private_fields import EVERYBODY
+from gateway.edge.rules.response_rules import ResponseRules
+from gateway.origin.client import Origin, OriginSettings
+from gateway.origin.requests import OriginRequest, field_block
+from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.http.forwarding import CONDITIONS
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.streams.state import Lifetime
+from gateway.store import CacheEntry, Store
+from gateway.telemetry.traffic import Traffic
+from tests.support.cache_status import said
+from tests.support.manual_clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.variants import Variant
+    from gateway.origin.answer import AnswerReceiver, PendingRequest
+    from tests.support.raw_origin import RawOrigin
+
+PATH = "/v1/stream/s"
+IDENTITY = IdentityHeaders()
+SETTINGS = OriginSettings(urls=(), prefix="/v1/stream", health_interval=0.05)
+
+
+class Told(NamedTuple):
+    """An answer as its reader has it."""
+
+    status: int
+    body: bytes
+    x_cache: str
+    hits: int
+    age: int
+    status_field: dict[str, object]
+
+
+class Stage:
+    """`get` is what a reader does."""
+
+    def __init__(self, origin: Origin, rules: ResponseRules, store_bytes: int) -> None:
+        self.origin = origin
+        self.cached = ExitStack()
+        self.clock = ManualClock()
+        self.store: Store[CacheEntry] = Store(store_bytes)
+        self.tails: set[tuple[str, str]] = set()
+        self.traffic = Traffic()
+        self.cache = HttpCache(
+            self.store,
+            rules,
+            self._send,
+            self.clock,
+            lambda cache: StreamKnowledge(
+                cache.forget, is_tail=lambda _, read, end: (read.path, end) in self.tails
+            ),
+            self.traffic,
+            lambda *_: EVERYBODY,
+        )
+
+    def _send(
+        self, ask: CacheRequest, validators: Sequence[tuple[str, str]], receiver: AnswerReceiver
+    ) -> PendingRequest:
+        fields = ask.fields.copy()
+        fields.extend(validators)
+        request = OriginRequest("GET", ask.target, field_block(fields))
+        return self.origin.start(request, receiver)
+
+    def request(
+        self, query: str = "", *fields: tuple[str, str], lifetime: Lifetime | None = None
+    ) -> CacheRequest:
+        """A reader's request."""
+        headers = CIMultiDict([("Host", "headgate.test"), *fields])
+        read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
+        assert isinstance(read, EdgeCatchUp)
+        identity = repr([(name, headers[name]) for name in IDENTITY.identifying_names(headers)])
+        coding = normalised("accept-encoding", headers) if "Accept-Encoding" in headers else ""
+        sent = CIMultiDict(
+            (name, value)
+            for name, value in fields
+            if name.lower() not in CONDITIONS | {"accept-encoding"}
+        )
+        sent["Accept-Encoding"] = coding or "identity"
+        return CacheRequest(
+            "headgate.test",
+            read,
+            headers,
+            sent,
+            "" if identity == "[]" else identity,
+            coding,
+            lifetime or Lifetime(),
+        )
+
+    def find(self, query: str = "", *fields: tuple[str, str]) -> Variant | None:
+        """The cached response that fits a reader's request, fresh or not."""
+        request = self.request(query, *fields)
+        return select(self.cache.responses.variants(request), request.headers)
+
+    async def given(self, query: str = "", *fields: tuple[str, str]) -> CacheResult:
+        """The answer as the cache gives it."""
+        return await self.answer(self.request(query, *fields))
+
+    async def answer(self, ask: CacheRequest) -> CacheResult:
+        """The same for a request that is made already. Its reader holds it until all is over."""
+        return await self.cache.answer(ask, lambda: self.cached)
+
+    async def get(self, query: str = "", *fields: tuple[str, str]) -> Told:
+        """The whole answer."""
+        return await told(await self.given(query, *fields))
+
+
+async def told(given: CacheResult) -> Told:
+    """An answer once its reader has taken all of it."""
+    body = given.cached.body
+    if given.source is not None:
+        body = b"".join([part async for part in given.source.parts()])
+        given.source.release()
+    lines = dict(line.split(": ", 1) for line in given.cache.lines.decode().split("\r\n")[:-1])
+    return Told(
+        given.cached.status,
+        body,
+        lines["X-Cache"],
+        int(lines["X-Cache-Hits"]),
+        int(lines["Age"]),
+        said([lines["Cache-Status"]]),
+    )
+
+
+@asynccontextmanager
+async def staged(
+    raw: RawOrigin,
+    *,
+    stale_if_error: int = 0,
+    ignore_no_store: bool = False,
+    store_bytes: int = 64 << 20,
+    **settings: object,
+) -> AsyncIterator[Stage]:
+    """A cache before an origin that runs."""
+    origin = Origin(msgspec.structs.replace(SETTINGS, urls=(raw.url,), **settings))
+    rules = ResponseRules(
+        Freshness(60, 300, 10),
+        Defaults(stale_if_error),
+        "1.1 test",
+        IDENTITY,
+        origin.servers.location,
+        ignore_no_store=ignore_no_store,
+    )
+    await origin.open()
+    stage = Stage(origin, rules, store_bytes)
+    try:
+        yield stage
+    finally:
+        stage.cached.close()
+        await stage.cache.close()
+        await origin.close()

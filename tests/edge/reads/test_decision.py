@@ -1,0 +1,130 @@
+"""Which variant of a response answers a read, and what does where the origin cannot be asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.edge.reads.decision import (
+    Decision,
+    Fetch,
+    Pass,
+    ServeCached,
+    ServeTail,
+    StandInRecent,
+    decide,
+    fresh,
+)
+from gateway.edge.reads.variants import Variants
+from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.followed import Snapshot, Span
+from gateway.protocol.streams.state import Lifetime
+from tests.edge.reads.responses import NOW, fields, in_store, kept
+from tests.edge.reads.stage import PATH, staged
+from tests.support.raw_origin import RawOrigin, answer
+
+if TYPE_CHECKING:
+    from gateway.edge.reads.variants import Variant
+    from tests.edge.reads.stage import Stage
+
+OLD = in_store(kept('Cache-Control: max-age=0 | ETag: "a"'))
+
+
+class Outdated:
+    """A followed stream whose end is not known, and whose recent data may stand in."""
+
+    snapshot = Snapshot(PATH, "text/plain", "9", closed=False, caught_up=True)
+    is_current = False
+    has_recent_directives = True
+    rests_until = 0.0
+
+    @property
+    def state(self) -> Outdated:
+        return self
+
+    def knows_tail(self, offset: str) -> bool:
+        return False
+
+    def since(self, offset: str) -> Span | None:
+        return None
+
+    def in_place(self, request: CacheRequest) -> CachedResponse | None:
+        return OLD.cached
+
+
+class AtTail(Outdated):
+    """One that is known to end where a read begins."""
+
+    def knows_tail(self, offset: str) -> bool:
+        return True
+
+
+OUTDATED = Outdated()
+
+
+def decided(
+    wishes: str = "",
+    *variants: Variant,
+    method: str = "GET",
+    stream: Outdated = OUTDATED,
+    **it: bool,
+) -> Decision:
+    read = parse_edge_target(f"{PATH}?offset=5", ())
+    assert isinstance(read, EdgeCatchUp)
+    asked = CacheRequest("headgate.test", read, fields(wishes), CIMultiDict(), "", "", Lifetime())
+    known = {"is_hit_for_pass": False, "is_down": False, **it}
+    return decide(method, asked, variants, stream, NOW, **known)
+
+
+def test_a_fresh_response_is_used_before_the_known_tail_of_a_followed_stream() -> None:
+    fresh_one = in_store(kept("Cache-Control: max-age=60"))
+    assert decided("", fresh_one, stream=AtTail()) == ServeCached(fresh_one)
+    assert decided("", OLD, stream=AtTail()) == ServeTail(OUTDATED.snapshot)
+
+
+def test_recent_data_stand_in_at_once_if_the_origin_is_known_to_be_down() -> None:
+    assert decided(is_down=True) == StandInRecent(OLD.cached, None, 0)
+    assert decided() == Fetch()
+
+
+def test_a_range_of_an_uncacheable_response_is_passed_to_the_origin() -> None:
+    assert decided("Range: bytes=0-1", is_hit_for_pass=True) == Pass()
+    assert decided("Range: bytes=0-1") == decided(is_hit_for_pass=True) == Fetch()
+
+
+@pytest.mark.parametrize("wishes", ["", "Cache-Control: only-if-cached"])
+def test_a_head_request_is_not_answered_from_a_stale_response(wishes: str) -> None:
+    assert decided(wishes, OLD, method="HEAD") == decided(wishes, method="HEAD") == Pass()
+
+
+def on_the_fast_path(stage: Stage, *wishes: tuple[str, str]) -> Variant | None:
+    """What a plain GET is answered with before there is a request object."""
+    request = stage.request("", *wishes)
+    entry = stage.store.get(request.key, stage.clock())
+    assert isinstance(entry, Variants)
+    return fresh(entry.variants, request.headers, stage.clock())
+
+
+@pytest.mark.parametrize(("age", "newest"), [(0, b"for all"), (30, b"for one")])
+async def test_the_newest_matching_variant_is_selected_on_both_paths(
+    age: int, newest: bytes
+) -> None:
+    """It is the newest as the origin made it, whichever came first."""
+    both = ("Foo", "1")
+    for_one = answer(b"for one", "Vary: Foo", "Cache-Control: max-age=60")
+    for_all = answer(b"for all", f"Age: {age}", f"Cache-Control: max-age={age + 5}")
+    async with RawOrigin(for_one, for_all) as raw, staged(raw) as stage:
+        await stage.get("", both)
+        stage.clock.advance(1)
+        await stage.get()
+        found, fast = stage.find("", both), on_the_fast_path(stage, both)
+        assert found is not None
+        assert found.cached.body == newest
+        assert fast is found
+        stage.clock.advance(5)  # what is for all is stale now
+        fast = on_the_fast_path(stage, both)
+        assert fast is (None if newest == b"for all" else found)
+        assert on_the_fast_path(stage) is None

@@ -1,0 +1,420 @@
+"""What a stored response is used for: which, when, after which question, and in which part."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.edge.reads.decision import (
+    ServeCached,
+    ServeStale,
+    StandIn,
+    UncachedRefusal,
+    Validate,
+    only_if_cached,
+    reuse,
+    select,
+)
+from gateway.edge.rules.conditional import Marks, byte_range, is_not_modified
+from gateway.edge.rules.directives import date_of
+from gateway.edge.rules.policy import (
+    OF_ONE_REQUEST,
+    Times,
+    confirms,
+    invalidated_also,
+    invalidates,
+    is_error,
+    serves_error,
+    updated,
+    validators,
+    variant,
+)
+from gateway.errors import RangeNotSatisfiable
+from tests.edge.reads.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, in_store, kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.edge.reads.variants import Variant
+
+# What it is used for
+
+STALE = "max-age=60, stale-while-revalidate=30, stale-if-error=300"
+ANY = fields("")
+ONLY_IF_CACHED = fields("Cache-Control: only-if-cached")
+
+
+def failing(one: Variant) -> Variant:
+    """The same, of which the origin has just failed to say whether it is current."""
+    failed = in_store(one.stored)
+    failed.rests_until = math.inf
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("after", "decision", "when_it_fails"),
+    [
+        (-5, ServeCached, ServeCached),
+        (0, ServeCached, ServeCached),
+        (59.9, ServeCached, ServeCached),
+        (60, ServeStale, ServeStale),
+        (89.9, ServeStale, ServeStale),
+        (90, Validate, StandIn),
+        (359.9, Validate, StandIn),
+        (360, Validate, Validate),
+    ],
+)
+def test_a_cached_response_is_served_fresh_then_stale_then_validated_as_it_ages(
+    after: float, decision: Callable[[Variant], object], when_it_fails: Callable[[Variant], object]
+) -> None:
+    variant, now = in_store(kept(f"Cache-Control: {STALE}")), NOW + after
+    assert reuse(ANY, [variant], now) == decision(variant)
+    failed = failing(variant)
+    assert reuse(ANY, [failed], now) == when_it_fails(failed)
+    assert serves_error(variant.stored, now) == (when_it_fails is not Validate)
+    assert variant.stored.is_fresh(now) == (decision is ServeCached)
+
+
+@pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
+def test_a_must_revalidate_response_is_never_served_stale(forbids: str) -> None:
+    stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
+    variant = in_store(stored)
+    assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
+    assert reuse(ANY, [variant], NOW + 59) == ServeCached(variant)
+    assert reuse(ANY, [variant], NOW + 60) == Validate(variant)
+    failed = failing(variant)
+    assert reuse(ANY, [failed], NOW + 60) == Validate(failed)
+    assert not serves_error(stored, NOW + 60)
+
+
+def test_a_no_cache_response_is_validated_at_each_use_even_if_the_clock_goes_back() -> None:
+    variant = in_store(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
+    for now in (NOW - 5, NOW, NOW + 1):
+        failed = failing(variant)
+        assert reuse(ANY, [failed], now) == Validate(failed)
+        assert not serves_error(variant.stored, now)
+
+
+def test_an_only_if_cached_request_is_served_or_refused_without_a_fetch() -> None:
+    variant = in_store(kept(f"Cache-Control: {STALE}"))
+    assert reuse(ONLY_IF_CACHED, [], NOW) == UncachedRefusal()
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 59) == ServeCached(variant)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 60) == ServeStale(variant)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 90) == UncachedRefusal()
+    failed = failing(variant)
+    assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == StandIn(failed)
+
+
+@pytest.mark.parametrize(
+    ("response", "stale_if_error"),
+    [
+        ("Cache-Control: max-age=60", 600),
+        ("Cache-Control: max-age=60, stale-if-error=5", 5),
+        ("Cache-Control: max-age=60, stale-if-error=0", 0),
+        ("Cache-Control: max-age=60, stale-if-error=x", 0),
+        pytest.param(f"Date: {DATE} | Last-Modified: {HOUR_AGO}", 600, id="a-heuristic-lifetime"),
+        ('Cache-Control: max-age=0 | ETag: "a"', 0),
+        ('ETag: "a"', 0),
+    ],
+)
+def test_stale_if_error_of_the_route_applies_to_responses_that_were_fresh(
+    response: str, stale_if_error: int
+) -> None:
+    assert kept(response, stale_if_error=600).stale_if_error == stale_if_error
+
+
+def test_only_500_502_503_and_504_count_as_origin_failures() -> None:
+    assert [status for status in range(100, 600) if is_error(status)] == [500, 502, 503, 504]
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "wanted"),
+    [
+        ("", False),
+        ("Cache-Control: no-cache", False),
+        ("Cache-Control: Only-If-Cached", True),
+        ("Cache-Control: max-age=1 | Cache-Control: only-if-cached", True),
+    ],
+)
+def test_only_if_cached_is_recognised_in_any_case(request_fields: str, wanted: bool) -> None:
+    assert only_if_cached(fields(request_fields)) == wanted
+
+
+# Variants
+
+
+def cached(name: str, request: str, vary: str, after: float = 0) -> Variant:
+    response = f"Cache-Control: max-age=60 | Vary: {vary}"
+    stored = kept(response, request=request, times=Times(NOW + after, NOW + after))
+    return in_store(stored, name.encode())
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "name"),
+    [
+        ("Foo: 1", "foo 1"),
+        ("Foo: 2", "foo 2"),
+        ("Foo: 3", None),
+        ("", None),
+        ("Foo: 1 | Bar: x", "foo 1"),
+        ("Bar: b | Baz: z", "bar b"),
+        ("Bar: b", None),
+    ],
+)
+def test_the_variant_with_equal_request_fields_is_selected(
+    request_fields: str, name: str | None
+) -> None:
+    entries = [
+        cached("foo 1", "Foo: 1", "Foo"),
+        cached("foo 2", "Foo: 2 | Bar: x", "Foo"),
+        cached("bar b", "Baz: z | Bar: b", "bar, Baz, BAR, foo"),
+    ]
+    chosen = select(entries, fields(request_fields))
+    assert (chosen and chosen.cached.body.decode()) == name
+
+
+def test_the_request_fields_of_a_variant_are_stored_sorted_and_normalised() -> None:
+    stored = cached("", "B:  1 ,2 | Accept-Encoding: gzip, br", "b, Accept-Encoding, c").stored
+    assert stored.vary == (("accept-encoding", "br,gzip"), ("b", "1,2"), ("c", "\n"))
+
+
+@pytest.mark.parametrize("vary", ["*", "Foo, *", "* | Vary: Foo"])
+@pytest.mark.parametrize("request_fields", ["", "*: *", "Foo: 1"])
+def test_a_response_that_varies_by_everything_matches_no_later_request(
+    vary: str, request_fields: str
+) -> None:
+    asked = fields(request_fields)
+    assert variant(asked, fields(f"Vary: {vary}")) == OF_ONE_REQUEST
+    entry = cached("", request_fields, "")
+    varied = msgspec.structs.replace(entry.stored, vary=OF_ONE_REQUEST)
+    assert select([in_store(varied)], asked) is None
+
+
+# Validation
+
+
+@pytest.mark.parametrize(
+    ("response", "conditions"),
+    [
+        ("", []),
+        ('ETag: W/"a"', [("If-None-Match", 'W/"a"')]),
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}", [("If-Modified-Since", HOUR_AGO)], id="last-modified"
+        ),
+        pytest.param(
+            f'Last-Modified: {HOUR_AGO} | ETag: "a"',
+            [("If-None-Match", '"a"'), ("If-Modified-Since", HOUR_AGO)],
+            id="last-modified-and-an-etag",
+        ),
+        ("Last-Modified: yesterday", []),
+    ],
+)
+def test_the_validators_of_a_response_become_conditions_for_the_origin(
+    response: str, conditions: list[tuple[str, str]]
+) -> None:
+    assert validators(fields(response)) == conditions
+
+
+@pytest.mark.parametrize(
+    ("conditions", "answer", "confirmed"),
+    [
+        ('ETag: "a"', "", True),
+        ('ETag: "a"', 'ETag: "a"', True),
+        ('ETag: "a"', 'ETag: "b"', False),
+        ('ETag: W/"a"', 'ETag: "a"', True),
+        ('ETag: "a"', 'ETag: W/"a"', True),
+        ("ETag: a", "ETag: a", True),
+        ('ETag: "a"', f"Last-Modified: {HOUR_AGO}", True),
+        pytest.param(
+            f'ETag: "a" | Last-Modified: {HOUR_AGO}',
+            f'ETag: "a" | Last-Modified: {DATE}',
+            True,
+            id="the-same-etag-with-another-date",
+        ),
+        (f"Last-Modified: {HOUR_AGO}", "Last-Modified: Sun Nov  6 07:49:37 1994", True),
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {DATE}", False, id="another-date"
+        ),
+        (f"Last-Modified: {HOUR_AGO}", 'ETag: "a"', False),
+        (f"Last-Modified: {HOUR_AGO}", "", True),
+    ],
+)
+def test_a_304_confirms_a_response_unless_its_validator_differs(
+    conditions: str, answer: str, confirmed: bool
+) -> None:
+    assert confirms(validators(fields(conditions)), fields(answer)) is confirmed
+
+
+def test_a_304_updates_stored_fields_except_those_that_describe_the_body() -> None:
+    stored = fields(
+        f"Date: {HOUR_AGO} | Age: 5 | A: 1 | A: 2 | B: 3 | Cache-Control: max-age=1 |"
+        "Set-Cookie: a=b |"
+        'Content-Length: 5 | Content-Encoding: gzip | Content-Type: text/plain | ETag: "a"'
+    )
+    answer = fields(
+        f"date: {DATE} | a: 4 | a: 5 | cache-control: max-age=60 | Content-Length: 0 | C: 6 |"
+        'Content-Encoding: br | Content-Range: bytes 0-1/2 | ETag: "b" | Content-Type: text/html'
+    )
+    assert sorted(updated(stored, answer).items()) == sorted(
+        fields(
+            "B: 3 | Content-Length: 5 | Content-Encoding: gzip | Content-Type: text/html |"
+            f'ETag: "a" | date: {DATE} | a: 4 | a: 5 | cache-control: max-age=60 | C: 6'
+        ).items()
+    )
+    assert updated(stored, fields("")).getall("A") == ["1", "2"]
+    assert {"Age", "Date", "Set-Cookie"}.isdisjoint(updated(stored, fields("")))
+    assert stored["Age"] == "5"
+
+
+# Invalidation
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH"])
+@pytest.mark.parametrize(
+    ("status", "does"),
+    [(199, False), (200, True), (204, True), (303, True), (399, True), (400, False), (500, False)],
+)
+def test_only_a_write_answered_2xx_or_3xx_invalidates_its_target(
+    method: str, status: int, does: bool
+) -> None:
+    assert invalidates(method, status) == does
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+def test_a_safe_method_invalidates_nothing(method: str) -> None:
+    assert not invalidates(method, 200)
+
+
+@pytest.mark.parametrize(
+    ("target", "response", "paths"),
+    [
+        ("/a/b?c", "", []),
+        ("/a/b?c", "Location: d", ["/a/d"]),
+        ("/a/b?c", "Location: /d?e#f", ["/d?e"]),
+        ("/a/b", "Location: d | Content-Location: /e", ["/a/d", "/e"]),
+        ("/a/b", "Location: http://x/d", []),
+        ("/a/b", "Location: //x/d", []),
+        ("/a/b", "Location: http://[x/d", []),
+        ("http://x/a/b", "Location: d", ["/a/d"]),
+        ("http://x/a/b", "Location: http://x/d?e", ["/d?e"]),
+        ("http://x/a/b", "Location: https://x/d", []),
+        ("http://x/a/b", "Location: http://x:81/d", []),
+        ("http://x/a/b", "Location: //x/d", ["/d"]),
+    ],
+)
+def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
+    target: str, response: str, paths: list[str]
+) -> None:
+    assert invalidated_also(target, fields(response)) == paths
+
+
+# The client's own copy
+
+
+def marks(response: str) -> Marks:
+    """The marks of a response with these fields."""
+    named = fields(response)
+    modified, date = date_of(named, "Last-Modified"), date_of(named, "Date")
+    return Marks(named.get("ETag"), modified, date, "Stream-Next-Offset" in named)
+
+
+@pytest.mark.parametrize(
+    ("response", "request_fields", "has_it"),
+    [
+        ('ETag: "a"', "", False),
+        ('ETag: "a"', 'If-None-Match: "a"', True),
+        ('ETag: "a"', 'If-None-Match: W/"a"', True),
+        ('ETag: W/"a"', 'If-None-Match: "a"', True),
+        ('ETag: "a"', 'If-None-Match: "b", "a"', True),
+        ('ETag: "a"', 'If-None-Match: "b" | If-None-Match: "a"', True),
+        ('ETag: "a"', 'If-None-Match: "b", "c"', False),
+        ('ETag: "a"', "If-None-Match: a", False),
+        ('ETag: "a"', "If-None-Match: *", True),
+        ('ETag: "a"', "If-None-Match:", False),
+        ("ETag: a", "If-None-Match: a", True),
+        ('ETag: w/"a"', 'If-None-Match: w/"a"', True),
+        ("ETag: a", 'If-None-Match: "a"', False),
+        ("", "If-None-Match: *", True),
+        ("", 'If-None-Match: "a"', False),
+        pytest.param(
+            f'ETag: "a" | Last-Modified: {HOUR_AGO}',
+            f'If-None-Match: "b" | If-Modified-Since: {DATE}',
+            False,
+            id="another-etag-although-not-modified-since",
+        ),
+        pytest.param(
+            f"Last-Modified: {HOUR_AGO}",
+            f"If-Modified-Since: {HOUR_AGO}",
+            True,
+            id="not-modified-since-the-same-date",
+        ),
+        pytest.param(
+            f"Last-Modified: {DATE}",
+            f"If-Modified-Since: {HOUR_AGO}",
+            False,
+            id="modified-since-an-earlier-date",
+        ),
+        (f"Last-Modified: {HOUR_AGO}", "If-Modified-Since: tomorrow", False),
+        # A stream may grow twice in a second.
+        pytest.param(
+            f"Date: {HOUR_AGO} | Stream-Next-Offset: 1",
+            f"If-Modified-Since: {DATE}",
+            False,
+            id="no-last-modified-of-a-stream",
+        ),
+        (f"Date: {HOUR_AGO}", f"If-Modified-Since: {HOUR_AGO}", True),
+        (f"Date: {DATE}", f"If-Modified-Since: {HOUR_AGO}", False),
+        ("", f"If-Modified-Since: {DATE}", False),
+    ],
+)
+def test_only_a_matching_condition_is_answered_with_not_modified(
+    response: str, request_fields: str, has_it: bool
+) -> None:
+    assert is_not_modified(fields(request_fields), marks(response)) == has_it
+
+
+# Ranges
+
+
+@pytest.mark.parametrize("text", ["", "bytes=0-", "bytes=-1"])
+def test_a_range_of_an_empty_response_is_ignored(text: str) -> None:
+    assert byte_range(fields(f"Range: {text}"), marks(""), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "condition", "holds"),
+    [
+        ('ETag: "a"', '"a"', True),
+        ('ETag: "a"', '"b"', False),
+        ('ETag: W/"a"', '"a"', False),
+        ('ETag: W/"a"', 'W/"a"', False),
+        ("", '"a"', False),
+        pytest.param(
+            f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", MINUTE_AGO, True, id="the-same-date"
+        ),
+        pytest.param(f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", DATE, False, id="a-later-date"),
+        pytest.param(
+            f"Date: {DATE} | Last-Modified: {DATE}",
+            DATE,
+            False,
+            id="a-date-within-the-second-of-the-response",
+        ),
+        (f"Last-Modified: {MINUTE_AGO}", MINUTE_AGO, False),
+        (f"Date: {DATE}", DATE, False),
+        pytest.param(
+            f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", "yesterday", False, id="a-malformed-date"
+        ),
+    ],
+)
+def test_a_range_with_an_if_range_of_another_representation_is_ignored(
+    response: str, condition: str, holds: bool
+) -> None:
+    asked = fields(f"Range: bytes=0-1 | If-Range: {condition}")
+    assert byte_range(asked, marks(response), 10) == ((0, 2) if holds else None)
+    beyond = fields(f"Range: bytes=10- | If-Range: {condition}")
+    with pytest.raises(RangeNotSatisfiable) if holds else contextlib.nullcontext():
+        assert byte_range(beyond, marks(response), 10) is None

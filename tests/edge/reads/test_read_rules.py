@@ -1,0 +1,550 @@
+"""What the answers of origins lack, and how readers get them: one kind of origin after the other.
+
+The origins are those that exist: each speaks the protocol, and each leaves something out.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.edge.rules.cached_response import CacheRequest
+from gateway.edge.rules.policy import Defaults
+from gateway.edge.rules.reads.lifetimes import IGNORED_NO_STORE, OWN_LIFETIME
+from gateway.edge.rules.reads.marks import OUR_CURSOR, TAG
+from gateway.edge.rules.reads.places import PLACE
+from gateway.edge.rules.reads.rule import ReadResponse
+from gateway.edge.rules.response_rules import ResponseRules
+from gateway.errors import OriginBehind
+from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.cursors import current_cursor
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.origins.repair import (
+    StreamRead,
+    cors,
+    directive_lines,
+    forbid_caching_tail,
+    is_nothing,
+    new_tag,
+    stream_read,
+)
+from gateway.protocol.streams.state import Lifetime
+
+NOW = 1_800_000_000.0
+CURSOR = str(current_cursor(NOW))
+FRESHNESS = Freshness(60, 300, 10)
+FOREVER = Lifetime()
+REPAIRS = (PLACE, IGNORED_NO_STORE, OWN_LIFETIME, TAG, OUR_CURSOR)
+PUBLIC = "public, max-age=60, stale-while-revalidate=300"
+AT_TAIL = "no-cache, s-maxage=10, stale-while-revalidate=0"
+WELL_FORMED = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
+
+
+def read(offset: str | None = "5") -> EdgeCatchUp:
+    target = f"/v1/stream/s?offset={offset or -1}"
+    return EdgeCatchUp("/v1/stream/s", target, offset, (), is_clear=True)
+
+
+def mended(
+    *fields: tuple[str, str],
+    body: bytes = b"data",
+    of: EdgeCatchUp | None = None,
+    lifetime: Lifetime = FOREVER,
+    identified: bool = False,
+    ignore_no_store: bool = False,
+) -> tuple[CIMultiDict[str], list[str]]:
+    own = {"Content-Type": "text/plain", "Stream-Next-Offset": "9"}
+    headers = CIMultiDict({**own, **dict(fields)})
+    facts = stream_read(200, headers, body)
+    assert facts is not None
+    asked = CIMultiDict({"Host": "headgate.test"})
+    identity = "somebody" if identified else ""
+    request = CacheRequest("headgate.test", of or read(), asked, asked, identity, "", lifetime)
+    route = ResponseRules(
+        FRESHNESS,
+        Defaults(0),
+        "1.1 test",
+        IdentityHeaders(),
+        lambda _: None,
+        ignore_no_store=ignore_no_store,
+    )
+    response = ReadResponse(route, request, facts, headers, NOW)
+    applied = [rule.repair for rule in REPAIRS if rule.apply(response)]
+    return response.fields, [name for name in applied if name != OUR_CURSOR.repair]
+
+
+# ---------------------------------------------------------------- what is a read at all
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "is_read"),
+    [
+        (200, {"Stream-Next-Offset": "9"}, True),
+        (200, {}, False),
+        (204, {"Stream-Next-Offset": "9"}, False),
+        (206, {"Stream-Next-Offset": "9"}, False),
+        (404, {"Stream-Next-Offset": "9"}, False),
+    ],
+)
+def test_only_a_200_with_an_offset_is_a_stream_read(
+    status: int, fields: dict[str, str], is_read: bool
+) -> None:
+    assert (stream_read(status, CIMultiDict(fields), b"x") is not None) is is_read
+
+
+def test_stream_facts_are_read_from_the_response_headers() -> None:
+    headers = CIMultiDict(
+        {
+            "Content-Type": "application/json; charset=utf-8",
+            "Stream-Next-Offset": "0001_9",
+            "Stream-Up-To-Date": "True",
+            "Stream-Closed": "TRUE",
+            "Content-Encoding": "gzip",
+        }
+    )
+    assert stream_read(200, headers, b"\x1f\x8b\x08") == StreamRead(
+        "application/json; charset=utf-8",
+        "0001_9",
+        up_to_date=True,
+        closed=True,
+        is_empty=False,
+        is_coded=True,
+    )
+
+
+@pytest.mark.parametrize("value", ["", "false", "1", "yes", "true, true"])
+def test_a_flag_header_other_than_true_counts_as_false(value: str) -> None:
+    headers = CIMultiDict(
+        {"Stream-Next-Offset": "9", "Stream-Up-To-Date": value, "Stream-Closed": value}
+    )
+    facts = stream_read(200, headers, b"x")
+    assert facts is not None
+    assert (facts.up_to_date, facts.closed, facts.is_coded) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "begin", "nothing"),
+    [
+        ("text/plain", b"", True),
+        ("text/plain", b"[]", False),
+        ("application/json", b"", True),
+        ("application/json", b"[]", True),
+        ("Application/JSON; x=y", b"[]", True),
+        ("application/json", b"[1]", False),
+        ("application/jsonl", b"[]", False),
+    ],
+)
+def test_an_empty_array_counts_as_an_empty_body_for_json_only(
+    content_type: str, begin: bytes, nothing: bool
+) -> None:
+    assert is_nothing(content_type, begin) is nothing
+
+
+# ---------------------------------------------------------------- no Cache-Control
+
+
+def lines(fields: CIMultiDict[str], *names: str) -> list[tuple[str, str]]:
+    wanted = names or ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Expires")
+    return [(name, value) for name in wanted for value in fields.getall(name, ())]
+
+
+def test_data_before_the_tail_get_the_lifetime_of_the_route() -> None:
+    fields, repairs = mended()
+    assert lines(fields) == [("Cache-Control", PUBLIC)]
+    assert repairs == ["cache_control", "etag"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "cache_control"),
+    [
+        ({"Stream-Up-To-Date": "true"}, b"data", AT_TAIL),
+        pytest.param(
+            {"Stream-Up-To-Date": "true", "Stream-Closed": "true"},
+            b"data",
+            PUBLIC,
+            id="the-end-of-a-closed-stream",
+        ),
+        pytest.param(
+            {"Stream-Up-To-Date": "true", "Stream-Closed": "true"},
+            b"",
+            PUBLIC,
+            id="nothing-behind-the-end-of-a-closed-stream",
+        ),
+        ({}, b"data", PUBLIC),
+    ],
+)
+def test_a_read_up_to_the_open_tail_gets_the_tail_lifetime(
+    fields: dict[str, str], body: bytes, cache_control: str
+) -> None:
+    told = mended(*fields.items(), body=body)[0]
+    assert lines(told, "Cache-Control") == [("Cache-Control", cache_control)]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"), [("text/plain", b""), ("application/json", b"[]")]
+)
+def test_an_empty_read_at_the_tail_is_cacheable_only_by_shared_caches(
+    content_type: str, body: bytes
+) -> None:
+    fields, _ = mended(("Content-Type", content_type), ("Stream-Up-To-Date", "true"), body=body)
+    assert lines(fields) == [
+        ("Cache-Control", AT_TAIL),
+        ("CDN-Cache-Control", "public, max-age=10"),
+        ("Surrogate-Control", "public, max-age=10"),
+    ]
+
+
+def test_a_read_of_now_is_no_store_and_has_no_tag() -> None:
+    fields, repairs = mended(("Stream-Up-To-Date", "true"), body=b"", of=read("now"))
+    assert lines(fields) == [("Cache-Control", "no-store")]
+    assert "ETag" not in fields
+    assert repairs == ["cache_control"]
+
+
+LIFETIMES: dict[str, tuple[object, ...]] = {
+    "no-lifetime": (Lifetime(), PUBLIC),
+    "a-long-ttl": (Lifetime(ttl_s=1000), PUBLIC),
+    "a-ttl-within-the-stale-time": (
+        Lifetime(ttl_s=100),
+        "public, max-age=60, stale-while-revalidate=40",
+    ),
+    "a-ttl-that-equals-max-age": (
+        Lifetime(ttl_s=60),
+        "public, max-age=60, stale-while-revalidate=0",
+    ),
+    "a-ttl-below-max-age": (Lifetime(ttl_s=30), "public, max-age=30, stale-while-revalidate=0"),
+    "an-expiry-within-the-stale-time": (
+        Lifetime(expires_at=NOW + 100),
+        "public, max-age=60, stale-while-revalidate=40",
+    ),
+    "an-expiry-below-max-age": (
+        Lifetime(expires_at=NOW + 30),
+        "public, max-age=30, stale-while-revalidate=0",
+    ),
+    "an-expiry-now": (Lifetime(expires_at=NOW), "public, max-age=0, stale-while-revalidate=0"),
+    "an-expiry-in-the-past": (
+        Lifetime(expires_at=NOW - 1),
+        "public, max-age=0, stale-while-revalidate=0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lifetime", "cache_control"), LIFETIMES.values(), ids=LIFETIMES)
+def test_a_repaired_lifetime_does_not_outlast_its_stream(
+    lifetime: Lifetime, cache_control: str
+) -> None:
+    assert lines(mended(lifetime=lifetime)[0]) == [("Cache-Control", cache_control)]
+
+
+@pytest.mark.parametrize(
+    "given_field",
+    [
+        ("Cache-Control", "max-age=5"),
+        ("Cache-Control", "private"),
+        ("Cache-Control", "no-store"),
+        ("Expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("CDN-Cache-Control", "no-store"),
+    ],
+)
+def test_cache_headers_of_the_origin_are_not_replaced(given_field: tuple[str, str]) -> None:
+    fields, repairs = mended(given_field)
+    assert lines(fields) == [given_field]
+    assert "cache_control" not in repairs
+
+
+def test_a_response_to_an_identified_reader_is_made_private() -> None:
+    fields, _ = mended(identified=True)
+    assert lines(fields) == [("Cache-Control", "private, no-cache")]
+
+
+def test_a_response_with_a_cookie_is_not_made_public() -> None:
+    fields, _ = mended(("Set-Cookie", "session=1"))
+    assert not any("public" in value for _, value in lines(fields))
+
+
+# ---------------------------------------------------------------- no_store
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [("Cache-Control", "no-store")],
+        [("Cache-Control", "No-Store")],
+        pytest.param(
+            [("Cache-Control", "no-store, no-cache, must-revalidate")],
+            id="beside-no-cache-and-must-revalidate",
+        ),
+        [("Cache-Control", "no-store"), ("Expires", "0")],
+        pytest.param([("Cache-Control", "no-store"), ("Pragma", "no-cache")], id="beside-pragma"),
+    ],
+)
+def test_no_store_is_replaced_if_the_route_ignores_it(said: list[tuple[str, str]]) -> None:
+    fields, repairs = mended(*said, ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", PUBLIC)]
+    assert repairs[:2] == ["no_store", "cache_control"]
+
+
+@pytest.mark.parametrize("said", ["no-store", "private, no-store", "no-store, max-age=0"])
+def test_no_store_stays_if_the_route_does_not_ignore_it(said: str) -> None:
+    assert lines(mended(("Cache-Control", said))[0]) == [("Cache-Control", said)]
+
+
+def test_no_store_stays_for_an_identified_reader() -> None:
+    fields, repairs = mended(("Cache-Control", "no-store"), identified=True, ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", "no-store")]
+    assert "no_store" not in repairs
+
+
+def test_no_store_stays_for_a_read_of_now() -> None:
+    fields, _ = mended(("Cache-Control", "no-store"), of=read("now"), ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", "no-store")]
+
+
+@pytest.mark.parametrize("said", ["private, no-store", "no-store, private", "private"])
+def test_ignoring_no_store_does_not_make_a_private_response_public(said: str) -> None:
+    fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
+    assert not any("public" in value for _, value in lines(fields))
+
+
+@pytest.mark.parametrize("said", ["max-age=5", "no-cache", "private"])
+def test_directives_other_than_no_store_stay_on_a_route_that_ignores_no_store(said: str) -> None:
+    fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
+    assert lines(fields) == [("Cache-Control", said)]
+
+
+# ---------------------------------------------------------------- tags
+
+
+@pytest.mark.parametrize(
+    ("tag", "made"),
+    [
+        ('"a"', '"a"'),
+        ('W/"a"', 'W/"a"'),
+        ('""', '""'),
+        ("a", '"a"'),
+        ('"a', '"a"'),
+        ('a"', '"a"'),
+        ("0000_1", '"0000_1"'),
+    ],
+)
+def test_an_unquoted_etag_gets_quotes(tag: str, made: str) -> None:
+    fields, repairs = mended(("ETag", tag))
+    assert fields.getall("ETag") == [made]
+    assert ("etag" in repairs) is (made != tag)
+
+
+def tag_of(*fields: tuple[str, str], of: EdgeCatchUp | None = None) -> str:
+    found: str = mended(*fields, of=of)[0]["ETag"]
+    return found
+
+
+def test_a_missing_etag_is_not_made_before_the_body_is_complete() -> None:
+    fields, repairs = mended()
+    assert "ETag" not in fields
+    assert "etag" in repairs
+
+
+def test_a_made_etag_differs_by_path_range_bytes_and_mark() -> None:
+    """A stream that was made anew at the path may have the same length, and then other bytes."""
+    one = new_tag("/s", "5", "9", b"data", "")
+    assert WELL_FORMED.fullmatch(one)
+    assert new_tag("/s", "5", "9", b"data", "") == one
+    others = {
+        new_tag("/t", "5", "9", b"data", ""),
+        new_tag("/s", "6", "9", b"data", ""),
+        new_tag("/s", "5", "8", b"data", ""),
+        new_tag("/s", "5", "9", b"atad", ""),
+        new_tag("/s", "5", "9", b"data", ":closed"),
+        new_tag("/s", "5", "9", b"data", ":tail"),
+    }
+    assert len(others | {one}) == 7
+    assert new_tag("/s", "5", "9", b"data", "", coded=True) == f"W/{one}"
+
+
+@pytest.mark.parametrize(
+    ("tag", "made"),
+    [
+        ('"9"', '"9:closed"'),
+        ('W/"9"', 'W/"9:closed"'),
+        ("9", '"9:closed"'),
+        ('"9:closed"', '"9:closed"'),
+        ('"9:c"', '"9:c"'),
+        ('"disclosed"', '"disclosed:closed"'),
+    ],
+)
+def test_an_etag_of_a_closed_stream_gets_a_closed_mark(tag: str, made: str) -> None:
+    assert tag_of(("ETag", tag), ("Stream-Closed", "true")) == made
+    assert mended(("ETag", made), ("Stream-Closed", "true"))[1] == ["cache_control"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "up_to_date", "made"),
+    [
+        ('"9"', True, '"9:tail"'),
+        ('W/"9"', True, 'W/"9:tail"'),
+        ('"9:tail"', True, '"9:tail"'),
+        ('"9:tail"', False, '"9"'),
+        ('"9"', False, '"9"'),
+    ],
+)
+def test_only_an_etag_at_the_tail_gets_a_tail_mark(tag: str, up_to_date: bool, made: str) -> None:
+    """Else a 304 would confirm that there is no more, when there is."""
+    told = [("Stream-Up-To-Date", "true")] if up_to_date else []
+    assert tag_of(("ETag", tag), *told) == made
+    closed = ("Stream-Closed", "true")
+    assert tag_of(("ETag", made), *told, closed) == f'{tag.replace(":tail", "")[:-1]}:closed"'
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+@pytest.mark.parametrize(("tag", "made"), [('"a"', 'W/"a"'), ('W/"a"', 'W/"a"'), ("a", 'W/"a"')])
+def test_an_etag_of_an_encoded_response_becomes_weak(coding: str, tag: str, made: str) -> None:
+    assert tag_of(("ETag", tag), ("Content-Encoding", coding)) == made
+    assert tag_of(("ETag", made), ("Content-Encoding", coding)) == made
+
+
+@given(
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20),
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_etag_text_becomes_a_valid_etag(tag: str, closed: bool, coded: bool) -> None:
+    fields = [("ETag", tag)]
+    if closed:
+        fields.append(("Stream-Closed", "true"))
+    if coded:
+        fields.append(("Content-Encoding", "gzip"))
+    made = tag_of(*fields)
+    assert WELL_FORMED.fullmatch(made), made
+    assert tag_of(("ETag", made), *fields[1:]) == made
+
+
+# ---------------------------------------------------------------- cursors
+
+
+@pytest.mark.parametrize("given_cursor", [None, "1", "99999999999", "abc"])
+def test_the_cursor_of_the_origin_is_replaced_by_the_gateways(given_cursor: str | None) -> None:
+    fields = [] if given_cursor is None else [("Stream-Cursor", given_cursor)]
+    assert mended(*fields)[0].getall("Stream-Cursor") == [CURSOR]
+
+
+def test_a_closed_stream_response_has_no_cursor() -> None:
+    fields, _ = mended(("Stream-Cursor", "7"), ("Stream-Closed", "true"))
+    assert "Stream-Cursor" not in fields
+
+
+# ---------------------------------------------------------------- the rest stands
+
+
+def test_a_complete_response_is_not_changed() -> None:
+    whole = [
+        ("Cache-Control", "public, max-age=60"),
+        ("ETag", '"s:5:9"'),
+        ("X-Own", "1"),
+        ("Stream-Cursor", CURSOR),
+    ]
+    fields, repairs = mended(*whole)
+    assert list(fields.items()) == [
+        ("Content-Type", "text/plain"),
+        ("Stream-Next-Offset", "9"),
+        *whole,
+    ]
+    assert repairs == []
+
+
+# ---------------------------------------------------------------- what lies past the end
+
+
+@pytest.mark.parametrize("end", ["4", "39", "0"])
+def test_a_read_that_ends_before_its_offset_is_an_error(end: str) -> None:
+    with pytest.raises(OriginBehind):
+        mended(("Stream-Next-Offset", end))
+
+
+@pytest.mark.parametrize("offset", [None, "now", "5", "9"])
+def test_a_read_that_ends_at_or_past_its_offset_is_accepted(offset: str | None) -> None:
+    assert mended(of=read(offset))[0]["Stream-Next-Offset"] == "9"
+
+
+# ---------------------------------------------------------------- answers to everything else
+
+
+@pytest.mark.parametrize("next_offset", [True, False])
+@pytest.mark.parametrize("given_field", [None, ("Cache-Control", "max-age=1"), ("Expires", "0")])
+def test_a_non_read_response_with_an_offset_is_made_no_store(
+    next_offset: bool, given_field: tuple[str, str] | None
+) -> None:
+    fields = CIMultiDict([("Last-Modified", "x"), *([given_field] if given_field else [])])
+    if next_offset:
+        fields["Stream-Next-Offset"] = "9"
+    forbid_caching_tail(fields)
+    ours = "no-store" if next_offset and given_field is None else None
+    assert fields.get("Cache-Control") == (dict([given_field]) if given_field else {}).get(
+        "Cache-Control", ours
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "ignore", "lines"),
+    [
+        ([], False, ""),
+        ([("Vary", "Cookie")], False, ""),
+        pytest.param(
+            [("Cache-Control", "no-store")], False, "Cache-Control: no-store\r\n", id="no-store"
+        ),
+        ([("Cache-Control", "no-store")], True, ""),
+        pytest.param(
+            [("Cache-Control", "private, no-store")],
+            True,
+            "Cache-Control: private, no-store\r\n",
+            id="ignored-no-store-that-is-private",
+        ),
+        pytest.param(
+            [("Expires", "0"), ("Cache-Control", "a"), ("Cache-Control", "b"), ("Vary", "c")],
+            False,
+            "Cache-Control: a\r\nCache-Control: b\r\nExpires: 0\r\nVary: c\r\n",
+            id="all-directives",
+        ),
+    ],
+)
+def test_cache_directives_of_the_origin_become_lines_for_recent_data(
+    fields: list[tuple[str, str]], ignore: bool, lines: str
+) -> None:
+    assert directive_lines(CIMultiDict(fields), ignore_no_store=ignore) == lines
+
+
+PAGE = ("Access-Control-Allow-Origin", "https://a.example")
+EXPOSED = ("Access-Control-Expose-Headers", "ETag")
+
+
+@pytest.mark.parametrize(
+    ("fields", "lines"),
+    [
+        ([], ""),
+        ([EXPOSED], ""),
+        pytest.param(
+            [PAGE], "Access-Control-Allow-Origin: https://a.example\r\n", id="one-page-for-all"
+        ),
+        pytest.param(
+            [EXPOSED, ("access-control-allow-credentials", "true"), PAGE, ("Vary", "Accept")],
+            "Access-Control-Allow-Origin: https://a.example\r\n"
+            "Access-Control-Allow-Credentials: true\r\n"
+            "Access-Control-Expose-Headers: ETag\r\n",
+            id="one-page-with-credentials",
+        ),
+        pytest.param(
+            [PAGE, ("Vary", "Accept"), ("Vary", "X-Other , ORIGIN")],
+            "",
+            id="a-page-that-varies-by-origin",
+        ),
+        pytest.param([PAGE, ("Vary", "*")], "", id="a-page-that-varies-by-anything"),
+    ],
+)
+def test_cors_headers_of_the_origin_become_lines_if_they_apply_to_all_pages(
+    fields: list[tuple[str, str]], lines: str
+) -> None:
+    assert cors(CIMultiDict(fields)) == lines

@@ -1,0 +1,28 @@
+"""A rule for responses to reads that is all in this module: what it takes to add one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.edge.rules.reads.rule import ReadRule
+from gateway.errors import OriginBroken
+from gateway.protocol.origins.repair import LIFETIMES
+
+if TYPE_CHECKING:
+    from gateway.edge.rules.reads.rule import ReadResponse
+
+
+def _keep_drafts_out(response: ReadResponse) -> bool:
+    """Keep drafts out of caches, and refuse those that are locked."""
+    draft = response.fields.get("X-Draft")
+    if draft == "locked":
+        raise OriginBroken("the origin has sent a locked draft")
+    if draft is None:
+        return False
+    for name in LIFETIMES:
+        response.fields.popall(name, None)
+    response.fields["Cache-Control"] = "no-store"
+    return True
+
+
+RULE = ReadRule("draft", _keep_drafts_out)
