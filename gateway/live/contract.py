@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gateway.live.admitted_readers import AdmittedReaders, PrincipalLike
     from gateway.live.feed_loop import DueTimer, FeedLoop
     from gateway.protocol.responses import Response
-    from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Polls, Traffic
     from gateway.turns import Turns
@@ -111,24 +110,6 @@ class ParkableConnection(Waiter, Protocol):
         """
 
 
-class PartsWriter(Protocol):
-    """A client's connection, for responses that are written in parts."""
-
-    @property
-    def transport(self) -> Transport | None:
-        """The transport that events are written to; None when the client is gone."""
-
-    def write(self, wire: bytes) -> None:
-        """Write a part of the response."""
-
-    @property
-    def writing_paused(self) -> bool:
-        """True while the client reads more slowly than it is sent data."""
-
-    async def drained(self) -> None:
-        """Wait until the client has read most of what was written. Raises ConnectionResetError."""
-
-
 class ReaderServer(Protocol):
     """The server that lent a reader its connection."""
 
@@ -146,22 +127,6 @@ class Parked(msgspec.Struct, frozen=True, gc=False):
     read: LongPoll
     deadline: float
     since: float = 0.0
-
-
-class ReaderState(NamedTuple):
-    """A live reader as the console shows it: the offset that it has reached, and its status.
-
-    `since` is loop time. A long-poll has no `sent_bytes` before its end. `end` ends the response,
-    for the reason that it is called with.
-    """
-
-    reader: FeedReader
-    mode: ReaderMode
-    status: ReaderStatus
-    offset: str
-    since: float
-    sent_bytes: int | None
-    end: Callable[[Ended], None]
 
 
 LONGEST_ROUND = 512 * 1024  # bytes rendered as events in one turn: 12 ms if all are line ends

@@ -11,10 +11,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from gateway.live.contract import N, NewsAge, V
-from gateway.live.event_rounds import Round
-from gateway.live.feed_loop import DueTimer, FeedLoop
+from gateway.live.feed_loop import LONGEST_PAUSE_S, DueTimer, FeedLoop, RoundSchedule
+from gateway.live.live_turns import Round
 from gateway.live.long_polls import LongPolls
-from gateway.live.rounds import LONGEST_PAUSE_S, PendingNews, RoundSchedule
 from gateway.live.sse.readers import SseReaders
 
 if TYPE_CHECKING:
@@ -41,6 +40,32 @@ class FeedOwner(Protocol[V, N]):
 
     def feed_empty(self, feed: Feed[V, N]) -> None:
         """Note that the feed has no reader any more."""
+
+
+class PendingNews(Generic[N]):
+    """The news since the last round, and its age."""
+
+    __slots__ = ("_arrived_at", "_trace_id", "has_unsent", "news")
+
+    def __init__(self) -> None:
+        self.news: list[N] = []
+        self.has_unsent = False  # news, or a change that is sent without any
+        self._arrived_at = 0.0  # the oldest news, by perf_counter
+        self._trace_id: str | None = None  # of the newest append that has one
+
+    def add(self, news: Sequence[N], age: NewsAge) -> None:
+        """Add news that has arrived now."""
+        if news:
+            if not self.news:
+                self._arrived_at = age.at
+            self._trace_id = age.trace_id or self._trace_id
+            self.news.extend(news)
+
+    def drain(self) -> tuple[list[N], NewsAge]:
+        """Return all news with its age, and start anew."""
+        news, age = self.news, NewsAge(self._arrived_at, self._trace_id)
+        self.news, self._trace_id, self.has_unsent = [], None, False
+        return news, age
 
 
 class Feed(Generic[V, N]):

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Generic
 from msgspec.structs import replace
 
 from gateway.live.contract import N, Parked, V
-from gateway.live.poll_answers import answer_of, refusal_of
 from gateway.live.recent_news import RecentNews
-from gateway.live.shared_answers import SharedAnswers
 from gateway.live.waiting_polls import WaitingPolls
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.protocol.streams.offsets import BEGINNING, NOW
@@ -21,16 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.contract import (
-        FeedContext,
-        FeedSource,
-        FeedState,
-        NewsAge,
-        PollAnswer,
-        Waiter,
-    )
+    from gateway.live.contract import FeedSource, FeedState, NewsAge, PollAnswer, Waiter
+    from gateway.live.waiting_polls import Answers
     from gateway.protocol.requests import LongPoll
-    from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
 
     Spares = Callable[[str], bool]
@@ -56,9 +47,9 @@ class LongPolls(Generic[V, N]):
     """
 
     __slots__ = (
+        "_ended",
         "_feed",
         "_herd_until",
-        "_hurries",
         "_is_scheduled",
         "_recent",
         "_source",
@@ -75,9 +66,9 @@ class LongPolls(Generic[V, N]):
         self._turns: dict[Waiter, None] = {}
         self._is_scheduled = False  # the next of these turns
         self._recent: RecentNews[N] = RecentNews()
-        self._with_data: SharedAnswers[V, N] | None = None  # with news up to the feed's tail
+        self._with_data: Answers = {}  # with news up to the feed's tail
         self._herd_until = 0.0  # loop time
-        self._hurries = False  # the server stops
+        self._ended: Ended = "timeout"  # what ends a wait; "drain" once the server stops
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter wait for the next data, or for the end of its time or credential."""
@@ -103,7 +94,7 @@ class LongPolls(Generic[V, N]):
 
     def hurry(self, now: float) -> None:
         """End the time of all waiters soon, because the server stops."""
-        self._hurries = True
+        self._ended = "drain"
         self.waiting.hurry(now)
 
     def refuse(self, reason: HeadgateError, ended: Ended, spares: Spares | None = None) -> None:
@@ -111,33 +102,32 @@ class LongPolls(Generic[V, N]):
         self._forget_turns()
         waiting = self.waiting
         if waiting.parked:
-            refusals = _refusals(self._source.shared, reason, ended)
+            refusals = self._refusals(reason, ended)
             for waiter, parked in list(waiting.parked.items()):
                 at = NOW if parked.read.offset == NOW else parked.position
                 if spares is not None and (at == NOW or spares(at)):
                     waiting.read_for(waiter, replace(parked, position=at, deadline=0.0))
                 else:
                     waiting.answer(waiter, next(refusals))
-            waiting.uncounted.count()
+            waiting.count()
 
     def break_off(self, reason: HeadgateError) -> None:
         """Answer all polls, because another stream has taken the place of this one.
 
         `now` and the beginning mean other offsets in it, so those polls are read for.
         """
-        feed, shared, waiting = self._feed, self._source.shared, self.waiting
+        waiting = self.waiting
         self._forget_turns()
         for waiter, parked in list(waiting.parked.items()):
             if parked.read.offset in {None, NOW}:
                 start = parked.read.offset or BEGINNING
                 waiting.read_for(waiter, replace(parked, position=start))
                 continue
-            ended = self._source.poll_ended(feed.stream, parked)
-            if parked.position == feed.tail or ended is None:
-                waiting.answer(waiter, refusal_of(shared, reason, "closed"))
-            else:
-                waiting.answer(waiter, answer_of(shared, ended, "closed"))
-        waiting.uncounted.count()
+            answer = None
+            if parked.position != self._feed.tail:
+                answer = waiting.at_end("closed", parked)
+            waiting.answer(waiter, answer or waiting.refusal(reason, "closed"))
+        waiting.count()
 
     # Turns
 
@@ -170,13 +160,15 @@ class LongPolls(Generic[V, N]):
 
         Return the number of these waiters.
         """
-        feed = self._feed
+        feed, parked = self._feed, self.waiting.parked
+        if not parked and not self._recent:
+            return 0
         if news and not self._recent:
             self._recent.restart(start)
             self._recent.add(feed.tail, news, self._source.news_bytes(news), age)
         # Waiters past the feed's position have data that the feed will get later; those at it came
         # after the news of this round.
-        turns, position, parked = self._turns, feed.position, self.waiting.parked
+        turns, position = self._turns, feed.position
         turns.update(dict.fromkeys([who for who, it in parked.items() if it.position < position]))
         behind = len(turns)
         if behind >= HERD:
@@ -188,31 +180,24 @@ class LongPolls(Generic[V, N]):
 
     def serve(self, most: int = AT_ONCE) -> None:
         """Answer `most` waiters that news has come for, the longest waiting first."""
-        feed = self._feed
-        with_data = self._with_data
-        if with_data is None:
-            with_data = self._with_data = SharedAnswers(
-                self.waiting, feed, self._source, self._data, "answered", self._recent.age
-            )
-        at_end = SharedAnswers(self.waiting, feed, self._source, self._source.poll_ended, "closed")
+        feed, waiting = self._feed, self.waiting
+        closed: Answers = {}
         for waiter in list(islice(self._turns, most)):
             del self._turns[waiter]
-            parked = self.waiting.parked.get(waiter)
+            parked = waiting.parked.get(waiter)
             if parked is None:
                 continue
             if parked.position < feed.tail:
-                with_data.answer(waiter, parked)
+                waiting.share(self._with_data, self._data, waiter, parked)
             elif feed.closed and parked.position == feed.tail:
-                at_end.answer(waiter, parked)
-        at_end.observe()
+                waiting.share(closed, partial(waiting.at_end, "closed"), waiter, parked)
+        waiting.observe(closed)
         if self._turns:
             self._schedule()
         else:
             self.renew()
             self._recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
-            if not self._recent.bytes:
-                self._recent.clear()
-        self.waiting.uncounted.count()
+        waiting.count()
 
     def _schedule(self) -> None:
         """Answer the next waiters that news has come for in another pass of the loop."""
@@ -224,47 +209,51 @@ class LongPolls(Generic[V, N]):
         self._is_scheduled = False
         self.serve()
 
-    def _data(self, stream: V, parked: Parked) -> Response | None:
-        return self._source.poll_data(stream, parked, self._recent.since(parked.position))
+    def _data(self, parked: Parked) -> PollAnswer | None:
+        news, age = self._recent.since(parked.position)
+        response = self._source.poll_data(self._feed.stream, parked, news)
+        if response is None:
+            return None
+        if response.status >= 400:
+            return self.waiting.rendered(response, "error")
+        return self.waiting.rendered(response, "answered", age)
 
     def renew(self) -> None:
         """Drop the rendered responses, which lack the latest news."""
-        if self._with_data is not None:
-            self._with_data.observe()
-            self._with_data = None
+        if self._with_data:
+            self.waiting.observe(self._with_data)
+            self._with_data = {}
 
     def _forget_turns(self) -> None:
         """Drop the stored news and all turns."""
         self.renew()
         self._turns.clear()
-        self._recent.clear()
+        self._recent.restart("")
 
     # Other ends
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer the waiters whose time is over."""
-        feed = self._feed
-        why: Ended = "drain" if self._hurries else "timeout"
-        at_end = SharedAnswers(self.waiting, feed, self._source, self._source.poll_ended, why)
-        refusals = None if feed.lost is None else _refusals(self._source.shared, feed.lost, "error")
-        for waiter, parked in list(self.waiting.parked.items()):
+        feed, waiting = self._feed, self.waiting
+        at_end: Answers = {}
+        refusals = None if feed.lost is None else self._refusals(feed.lost, "error")
+        for waiter, parked in list(waiting.parked.items()):
             if parked.deadline > now:
                 break
             if (news_wait or self._turns) and parked.position < feed.tail:
                 break  # it gets data in its turn, or in the next round
             if refusals is not None:
-                self.waiting.answer(waiter, next(refusals))
+                waiting.answer(waiter, next(refusals))
             else:
-                at_end.answer(waiter, parked)
-        at_end.observe()
-        self.waiting.uncounted.count()
+                waiting.share(at_end, partial(waiting.at_end, self._ended), waiter, parked)
+        waiting.observe(at_end)
+        waiting.count()
 
     def abandon(self) -> None:
         """End all waits without a response, after a failure that is in the log."""
         self._forget_turns()
         self.waiting.abandon()
 
-
-def _refusals(shared: FeedContext, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
-    """Cycle through refusals with different Retry-After."""
-    return cycle([refusal_of(shared, reason, ended) for _ in RETRY_AFTER_S])
+    def _refusals(self, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
+        """Cycle through refusals with different Retry-After."""
+        return cycle([self.waiting.refusal(reason, ended) for _ in RETRY_AFTER_S])

@@ -1,25 +1,33 @@
-"""The waits of long-polls: how each one ends, with a response or without."""
+"""The waits of long-polls: how each one ends, with a response or without.
+
+Equal polls share a response: it is rendered and counted once for all that get it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Generic
 
 from msgspec.structs import replace
 
 from gateway.errors import HeadgateError, LimitReached, OriginBroken, Unauthenticated
-from gateway.live.contract import N, V
-from gateway.live.drain_times import drain_times
-from gateway.live.poll_answers import UncountedAnswers, answer_of, refusal_of
+from gateway.live.contract import N, PollAnswer, V
+from gateway.live.feed_loop import drain_times
+from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.live.contract import FeedSource, FeedState, Parked, PollAnswer, Waiter
+    from collections.abc import Callable
+
+    from gateway.live.contract import FeedSource, FeedState, NewsAge, Parked, Waiter
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
+    # By what the requests of equal polls have in common; None where the response has to be read.
+    Answers = dict[tuple[str, str | None, int | None, bool | None, str], PollAnswer | None]
 
 NO_MORE = "the token counts no more"
 DISCONNECTED = "an operator has ended this request: connect again"
@@ -32,7 +40,7 @@ class WaitingPolls(Generic[V, N]):
     `late` has the reads under way, by the waiter that each is for.
     """
 
-    __slots__ = ("_counted", "_feed", "_source", "late", "parked", "uncounted")
+    __slots__ = ("_counted", "_feed", "_source", "_uncounted", "late", "parked")
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self._feed = feed
@@ -40,7 +48,7 @@ class WaitingPolls(Generic[V, N]):
         self._counted = source.traffic.live.long_poll
         self.late: dict[Waiter, _Late] = {}
         self.parked: dict[Waiter, Parked] = {}
-        self.uncounted = UncountedAnswers(source.traffic)
+        self._uncounted: list[PollAnswer] = []  # with readers that the metrics do not include yet
 
     @property
     def due(self) -> float:
@@ -77,8 +85,8 @@ class WaitingPolls(Generic[V, N]):
                 if is_disconnected
                 else Unauthenticated(NO_MORE, is_refused=True)
             )
-        self.answer(waiter, answer_of(shared, response, ended))
-        self.uncounted.count()
+        self.answer(waiter, self.rendered(response, ended))
+        self.count()
 
     def hurry(self, now: float) -> None:
         """End the time of all waiters soon, in lots, because the server stops."""
@@ -86,10 +94,61 @@ class WaitingPolls(Generic[V, N]):
         for (waiter, parked), at in zip(list(self.parked.items()), times, strict=True):
             self.parked[waiter] = replace(parked, deadline=min(parked.deadline, at))
 
+    def abandon(self) -> None:
+        """End all waits without a response, after a failure that is in the log."""
+        for waiter in list(self.parked):
+            self._unpark(waiter, "error")
+            waiter.abandon()
+            self._feed.release_reader()
+
+    # Answers
+
+    def rendered(self, response: Response, ended: Ended, age: NewsAge | None = None) -> PollAnswer:
+        """Render a response as the answer to equal long-polls."""
+        return PollAnswer(*self._source.shared.collapsed(response), ended, age)
+
+    def refusal(self, reason: HeadgateError, ended: Ended) -> PollAnswer:
+        """Render an error as the answer to long-polls."""
+        return self.rendered(self._source.shared.problem(reason), ended)
+
+    def at_end(self, ended: Ended, parked: Parked) -> PollAnswer | None:
+        """Render the answer without data; None if there may be data after the position."""
+        response = self._source.poll_ended(self._feed.stream, parked)
+        if response is None:
+            return None
+        return self.rendered(response, "error" if response.status >= 400 else ended)
+
+    def share(
+        self,
+        answers: Answers,
+        render: Callable[[Parked], PollAnswer | None],
+        waiter: Waiter,
+        parked: Parked,
+    ) -> None:
+        """Answer a waiter as those with equal requests; read for it if `render` returns None."""
+        read = parked.read
+        # `now` and a URL without an offset mean another place soon, each in its own way.
+        unfixed = read.offset if read.offset in {None, NOW} else ""
+        key = (parked.position, unfixed, read.cursor, read.by_key, read.reader_key)
+        try:
+            answer = answers[key]
+        except KeyError:
+            answer = answers[key] = render(parked)
+        if answer is None:
+            self.read_for(waiter, parked)
+        else:
+            self.answer(waiter, answer)
+
+    def observe(self, answers: Answers) -> None:
+        """Observe how many readers shared each answer, when these are used no more."""
+        for answer in answers.values():
+            if answer is not None:
+                self._source.traffic.collapsed.observe(answer.readers)
+
     def answer(self, waiter: Waiter, answer: PollAnswer) -> None:
-        """End a wait with a response; the caller has `uncounted` count it afterwards."""
+        """End a wait with a response, which the caller has counted afterwards by `count`."""
         if answer.readers == answer.counted:
-            self.uncounted.answers.append(answer)
+            self._uncounted.append(answer)
         answer.readers += 1
         del self.parked[waiter]
         if waiter.principal is not None:
@@ -103,12 +162,19 @@ class WaitingPolls(Generic[V, N]):
             waiter.abandon()
         self._feed.release_reader()
 
-    def abandon(self) -> None:
-        """End all waits without a response, after a failure that is in the log."""
-        for waiter in list(self.parked):
-            self._unpark(waiter, "error")
-            waiter.abandon()
-            self._feed.release_reader()
+    def count(self) -> None:
+        """Add the readers of the answers that were given to the metrics."""
+        traffic, live = self._source.traffic, self._source.traffic.live
+        for answer in self._uncounted:
+            readers, resumes = answer.count()
+            live.long_poll.departures[answer.ended] += readers
+            if answer.ended == "answered":
+                live.long_poll.delivered(readers, len(answer.response.body))
+            if answer.age is not None:
+                at, trace_id = answer.age
+                live.delays.observe(perf_counter() - at, readers, trace_id)
+            traffic.polls_answered(answer.response, resumes)
+        self._uncounted.clear()
 
     # Reads
 
@@ -132,23 +198,23 @@ class WaitingPolls(Generic[V, N]):
             answer = self._late_answer(done)
         except Exception:  # noqa: BLE001 - the waiter must not wait for ever
             log.exception("poll.unreadable")
-            answer = refusal_of(self._source.shared, OriginBroken(UNTOLD), "error")
+            answer = self.refusal(OriginBroken(UNTOLD), "error")
         if answer is not None:
             self.answer(waiter, answer)
-            self.uncounted.count()
+            self.count()
 
     def _late_answer(self, done: _Late) -> PollAnswer | None:
         """Return the answer of a read that has ended, or None if the waiter has to wait on."""
-        shared, error = self._source.shared, done.exception()
+        error = done.exception()
         if isinstance(error, HeadgateError):
-            return refusal_of(shared, error, "error")
+            return self.refusal(error, "error")
         response = done.result()
         if response is None:
             return None
         ended: Ended = "answered"
         if response.status == 204:
             ended = "closed" if self._feed.closed else "timeout"
-        return answer_of(shared, response, ended)
+        return self.rendered(response, ended)
 
     def _cancel_read(self, waiter: Waiter) -> None:
         """Cancel the waiter's read, which may hold a place at the origin."""

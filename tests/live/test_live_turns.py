@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.hosted.chunk_reader import ChunkReader
-from gateway.live import live_turns, rounds
+from gateway.live import feed_loop, live_turns
 from tests.live.test_feed import follow, text, up_to
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
@@ -25,7 +25,7 @@ LONG = b"x" * 20_000
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_turns, "AT_ONCE", 1)
     # Else a round waits for longer than a turn where the machine has held up the one before.
-    monkeypatch.setattr(rounds, "LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(feed_loop, "LONGEST_PAUSE_S", 0.0)
 
 
 async def living(gateway: Serving) -> list[Client]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.live.reader_states import reader_states
+from gateway.features.console.reader_states import reader_states
 from gateway.live.sse import overdue_readers
 from gateway.live.sse.overdue_readers import CHECK_S, LEAST_RATE, OverdueReaders
 from tests.live.test_feed_edges import ended_properly

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.event_rounds import Delivery, DeliveryPart, Round
+from gateway.live.live_turns import Delivery, DeliveryPart, Round
 from gateway.protocol import http1
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram

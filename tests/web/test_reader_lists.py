@@ -10,7 +10,7 @@ import pytest
 
 from gateway.features.console import reader_lists
 from gateway.features.console.inspected_streams import streams_of
-from gateway.live.reader_states import reader_states
+from gateway.features.console.reader_states import reader_states
 from gateway.protocol.http1 import LAST_CHUNK
 from gateway.telemetry.inspected.readers import (
     ApplyBans,
@@ -36,7 +36,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.live.contract import ReaderState
+    from gateway.features.console.reader_states import ReaderState
     from tests.support.http1 import Client
     from tests.support.serving import Serving
 

@@ -13,7 +13,7 @@ import msgspec
 from gateway.access.uses.bans import subjects_of
 from gateway.errors import BadRequest
 from gateway.features.console.inspected_streams import streams_of
-from gateway.live.reader_states import reader_states
+from gateway.features.console.reader_states import reader_states
 from gateway.protocol.bodies.utf8 import NOT_JSON
 from gateway.telemetry.inspected.readers import (
     MOST_GROUPS,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from gateway.access.uses.credential_uses import CredentialUse
     from gateway.features.console.inspected_streams import RoutedFeed
+    from gateway.features.console.reader_states import ReaderState
     from gateway.live.admitted_readers import HeldRequest
-    from gateway.live.contract import ReaderState
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspected.readers import (

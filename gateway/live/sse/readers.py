@@ -17,7 +17,7 @@ from math import inf
 from typing import TYPE_CHECKING, Generic
 
 from gateway.live.contract import N, V
-from gateway.live.drain_times import drain_times
+from gateway.live.feed_loop import drain_times
 from gateway.live.live_turns import LiveTurns
 from gateway.live.sse.overdue_readers import OverdueReaders
 from gateway.protocol.cursors import current_cursor
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.live.contract import FeedSource, FeedState
-    from gateway.live.event_rounds import Round
+    from gateway.live.live_turns import Round
     from gateway.live.sse.reader import SseReader
     from gateway.telemetry.live_traffic import Ended
 
@@ -58,7 +58,7 @@ class SseReaders(Generic[V, N]):
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
         self.overdue: OverdueReaders[SseReader] = OverdueReaders()
         self.ahead: dict[SseReader, None] = {}
-        self.turns = LiveTurns(feed, source, self)
+        self.turns = LiveTurns(feed, source, self.control_event)
         self._last_write = asyncio.get_running_loop().time()
 
     def __len__(self) -> int:

@@ -19,9 +19,9 @@ from gateway.runtime.answer import PushingSource
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
+    from asyncio import Transport
     from collections.abc import Sequence
 
-    from gateway.live.contract import PartsWriter
     from gateway.runtime.answer import BodySource, RouteAnswer
     from gateway.telemetry.live_traffic import Ended
     from gateway.web.requests.request import Request
@@ -60,6 +60,24 @@ def render(
     else:
         head = line, common, cache, answered.lines, framing
     return head, body if has_body else b""
+
+
+class PartsWriter(Protocol):
+    """A client's connection, for responses that are written in parts."""
+
+    @property
+    def transport(self) -> Transport | None:
+        """The transport that events are written to; None when the client is gone."""
+
+    def write(self, wire: bytes) -> None:
+        """Write a part of the response."""
+
+    @property
+    def writing_paused(self) -> bool:
+        """True while the client reads more slowly than it is sent data."""
+
+    async def drained(self) -> None:
+        """Wait until the client has read most of what was written. Raises ConnectionResetError."""
 
 
 class WritableReply(Protocol):

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from gateway.live.contract import ReaderState
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.live.contract import Parked, Waiter
+    from gateway.live.contract import FeedReader, Parked, Waiter
     from gateway.live.feed import Feed
     from gateway.live.sse.reader import SseReader
     from gateway.live.sse.readers import SseReaders
     from gateway.live.waiting_polls import WaitingPolls
     from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
+
+
+class ReaderState(NamedTuple):
+    """A live reader as the console shows it: the offset that it has reached, and its status.
+
+    `since` is loop time. A long-poll has no `sent_bytes` before its end. `end` ends the response,
+    for the reason that it is called with.
+    """
+
+    reader: FeedReader
+    mode: ReaderMode
+    status: ReaderStatus
+    offset: str
+    since: float
+    sent_bytes: int | None
+    end: Callable[[Ended], None]
 
 
 def reader_states(feed: Feed[Any, Any]) -> Iterator[ReaderState]:
