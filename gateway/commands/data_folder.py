@@ -19,8 +19,8 @@ from gateway.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.backends.sqlite.backups.copying import OnProgress
-    from gateway.backends.sqlite.backups.verification import FileVerification
+    from gateway.commands.backups.copying import OnProgress
+    from gateway.commands.backups.verification import FileVerification
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -42,8 +42,8 @@ def verify(place: Path, as_json: bool) -> None:
     the stream and the offset. The exit status is 1 if something is damaged, and 2 if there is
     nothing to verify.
     """
-    from gateway.backends.sqlite.backups.source import SourceFile
-    from gateway.backends.sqlite.backups.verification import FileVerification
+    from gateway.commands.backups.source import SourceFile
+    from gateway.commands.backups.verification import FileVerification
 
     with _refusals(), _progress() as progress, SourceFile.open(place) as source:
         check = FileVerification(source, lambda: progress("streams verified", check.streams, 0))
@@ -80,7 +80,7 @@ def backup(source: Path, to: Path, *, as_json: bool) -> None:
     verified before it gets its name. An existing file is never overwritten. The exit status is 2 if
     there is no copy.
     """
-    from gateway.backends.sqlite.backups.copying import back_up
+    from gateway.commands.backups.copying import back_up
 
     with _refusals(), _progress() as progress:
         copied = back_up(source, to, progress)
@@ -99,7 +99,7 @@ def restore(backup: Path, folder: Path, *, as_json: bool) -> None:
     The folder must be empty, or not exist. Appends after the backup are lost, and the server
     refuses their offsets. The exit status is 2 if the folder could not be created.
     """
-    from gateway.backends.sqlite.backups.copying import restore as restore_backup
+    from gateway.commands.backups.copying import restore as restore_backup
 
     with _refusals(), _progress() as progress:
         copied = restore_backup(backup, folder, progress)

@@ -10,9 +10,9 @@ import contextlib
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.sqlite.backups.source import SourceFile
-from gateway.backends.sqlite.backups.verification import DamageReport, FileVerification
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.commands.backups.source import SourceFile
+from gateway.commands.backups.verification import DamageReport, FileVerification
 from gateway.errors import StartError
 from gateway.protocol.streams.state import Lifetime, ProducerState, Segment
 from tests.backends.contract import appended, created, opened, replace, with_producers

@@ -9,10 +9,10 @@ import apsw
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite.backups.copying import back_up, restore
-from gateway.backends.sqlite.backups.source import SourceFile
-from gateway.backends.sqlite.backups.verification import FileVerification
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.commands.backups.copying import back_up, restore
+from gateway.commands.backups.source import SourceFile
+from gateway.commands.backups.verification import FileVerification
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.shared.divided_work import NOBODY
 from gateway.features.subscriptions.storage.documents import documents_in

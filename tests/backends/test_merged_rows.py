@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import pytest
 
-from gateway.backends.sqlite.backups import verification
-from gateway.backends.sqlite.backups.source import SourceFile
-from gateway.backends.sqlite.backups.verification import FileVerification
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.recent import COMPACTED_BYTES, LONGEST
 from gateway.backends.sqlite.writing import merging
+from gateway.commands.backups import verification
+from gateway.commands.backups.source import SourceFile
+from gateway.commands.backups.verification import FileVerification
 from gateway.errors import RecordDamaged
 from tests.backends.contract import appended, created, loaded, opened, reclaimed, removed, replace
 

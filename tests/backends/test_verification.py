@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.sqlite.backups.source import SourceFile
-from gateway.backends.sqlite.backups.verification import SNAPSHOT_BYTES, FileVerification
+from gateway.commands.backups.source import SourceFile
+from gateway.commands.backups.verification import SNAPSHOT_BYTES, FileVerification
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 

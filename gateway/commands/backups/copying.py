@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
-from gateway.backends.sqlite.backups.source import SourceFile
-from gateway.backends.sqlite.backups.verification import FileVerification, wal_damages
 from gateway.backends.sqlite.data_folder import DataFolder, create_file, sync_folder
 from gateway.backends.sqlite.recovery import begin_history
+from gateway.commands.backups.source import SourceFile
+from gateway.commands.backups.verification import FileVerification, wal_damages
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gateway.backends.sqlite.backups.verification import DamageReport
+    from gateway.commands.backups.verification import DamageReport
 
     # Called with the name of the step, the number of units done, and of all units or 0.
     OnProgress = Callable[[str, int, int], object]
