@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.edge.comparison import ANOTHER, SAME, SHORTER
+from gateway.edge.followed.comparison import ANOTHER, SAME, SHORTER
 from gateway.origin.metrics import SECONDS
 from gateway.telemetry.metrics import (
     Metric,

@@ -212,7 +212,7 @@ class EdgeRoute(StreamRoute):
         if write.deleted or write.hidden:
             self.feeds.writes.on_delete(write.path, for_all=write.deleted)
         if write.is_new:
-            self.feeds.evidence.on_replaced(write.path, None)
+            self.feeds.writes.on_replaced(write.path, None)
         if write.tail is not None:
             self.feeds.writes.on_write(write.path, reach)
 
@@ -240,7 +240,7 @@ class EdgeRoute(StreamRoute):
             yield from feature.samples()
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
-        yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.table.count)
+        yield Sample(traffic_metrics.FEEDS, (self.prefix,), len(self.feeds.table.by_key))
         yield Sample(
             traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.requests.refused
         )

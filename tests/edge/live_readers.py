@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.polls import poll_loop
+from gateway.edge.followed import poll_loop
 from gateway.protocol.cursors import current_cursor
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import EDGE, Serving, edge_serving, get

@@ -9,14 +9,13 @@ from unittest.mock import Mock
 import pytest
 from multidict import CIMultiDict
 
-from gateway.edge.comparison import evidence_of
-from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.followed.stream_evidence import StreamEvidence
-from gateway.edge.polls.follower import CannotFollow, PollQuestion
-from gateway.edge.polls.poller import PolledOrigin, Poller
-from gateway.edge.polls.reader_requests import ReaderRequests
-from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
-from gateway.edge.polls.verification import Verification
+from gateway.edge.followed.comparison import evidence_of
+from gateway.edge.followed.evidence import StreamEvidence
+from gateway.edge.followed.follower import CannotFollow, PollQuestion
+from gateway.edge.followed.origin_reads import ReaderRequests
+from gateway.edge.followed.poller import PolledOrigin, Poller
+from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from gateway.edge.followed.verification import Verification
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.errors import OriginBusy
@@ -50,14 +49,14 @@ def reading() -> CacheRequest:
 
 
 def evidence_with(lost: LostOffsets) -> StreamEvidence:
-    return StreamEvidence(FollowedTable(), lost, Mock(), lambda: 0.0)
+    return StreamEvidence(lost, lambda: 0.0)
 
 
 def noted(evidence: StreamEvidence, request: CacheRequest, span: Span, server: str) -> None:
     """Let somebody have read this."""
     read = evidence_of(KIND, span, server)
     assert read is not None
-    evidence.reads.add(request.stream_key, read)
+    evidence.add(request.stream_key, read)
 
 
 def poller_of(evidence: StreamEvidence, request: CacheRequest, window: RecentWindow) -> Poller:
@@ -67,7 +66,7 @@ def poller_of(evidence: StreamEvidence, request: CacheRequest, window: RecentWin
         ReaderRequests(request),
         KIND,
         Verification(window),
-        evidence.others(request),
+        evidence,
         Mock(),
     )
 
@@ -138,7 +137,7 @@ def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_con
     with pytest.raises(StopIteration):
         steps.send(answered("a", b"", "")._replace(status=410))
     assert not poller.verification.is_in_doubt
-    assert evidence.reads.of(request.stream_key) == []
+    assert evidence.of(request.stream_key) == []
 
 
 def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() -> None:
@@ -172,7 +171,7 @@ def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None
         steps.send(answered("a", b"old", "5"))
     refused = [one for one in "2345" if lost.refuses(request.stream_key, one, 0.0)]
     assert refused == ["4"]
-    assert [one.end for one in evidence.reads.of(request.stream_key)] == ["3"]
+    assert [one.end for one in evidence.of(request.stream_key)] == ["3"]
 
 
 def test_a_doubt_during_the_completion_of_a_cut_character_repeats_no_data() -> None:

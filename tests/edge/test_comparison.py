@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.edge.body_units import LONGEST_COUNTED
-from gateway.edge.comparison import (
+from gateway.edge.followed.comparison import (
     ANOTHER,
     COMPARED_BYTES,
     SAME,
@@ -23,7 +23,7 @@ from gateway.edge.comparison import (
 from gateway.protocol.origins.followed import Span
 
 if TYPE_CHECKING:
-    from gateway.edge.comparison import Known
+    from gateway.edge.followed.comparison import Known
 
 TEXT, JSON = "text/plain", "application/json"
 PIECES = st.lists(st.sampled_from([b"1", b"2", b"11", b'"a"']), max_size=8)

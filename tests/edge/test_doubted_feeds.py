@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import comparisons, followed_streams
-from gateway.edge.polls import verification
+from gateway.edge.followed import checks, followed_streams, verification
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
@@ -46,7 +45,7 @@ async def test_a_read_waits_until_a_second_doubt_is_settled() -> None:
         assert await up_to(viewer, "0003") == "abc"
         await origin.polled(1)
         (stream,) = gateway.edge.feeds.table.of_path(S)
-        settled, times = stream.verification.on_settled, 0
+        settled, times = stream.verification._on_settled, 0
 
         def settle() -> None:
             nonlocal times
@@ -55,7 +54,7 @@ async def test_a_read_waits_until_a_second_doubt_is_settled() -> None:
             if times == 1:
                 stream.doubt()
 
-        stream.verification.on_settled = settle
+        stream.verification._on_settled = settle
         stream.doubt()
         got = await gateway.ask(get(f"{S}?offset=0002", "X-Own-Way: 1"))
         assert (news(got)[:3], times) == ((200, b"c", "0003"), 2)
@@ -165,7 +164,7 @@ async def test_a_read_of_an_unfollowed_stream_ends_in_410_once_its_lag_has_laste
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else each reader began a comparison that ended without a finding, and got 503 for ever."""
-    monkeypatch.setattr(comparisons, "LONGEST_COMPARISON_S", 0.02)
+    monkeypatch.setattr(checks, "LONGEST_COMPARISON_S", 0.02)
     monkeypatch.setattr(verification, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)

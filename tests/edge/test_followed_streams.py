@@ -10,8 +10,8 @@ from unittest.mock import ANY
 
 import pytest
 
-from gateway.edge.followed import comparisons, followed_streams
-from gateway.edge.polls.follower import HOLDS_S
+from gateway.edge.followed import checks, followed_streams
+from gateway.edge.followed.follower import HOLDS_S
 from gateway.protocol.cursors import INTERVAL_S
 from gateway.protocol.streams.reach import TailBound
 from tests.edge.live_readers import (
@@ -172,7 +172,7 @@ async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop(
 ) -> None:
     """Catch-ups may go to a replica that has not heard yet of what the poll has brought."""
     # The empty answer is a doubt, too; a viewer that waits longer for its end is cut off.
-    monkeypatch.setattr(comparisons, "LONGEST_COMPARISON_S", 60.0)
+    monkeypatch.setattr(checks, "LONGEST_COMPARISON_S", 60.0)
     async with live(b"a") as (origin, gateway):
         first = await following(gateway, "0001")
         await origin.polled(1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.polls.follower import (
+from gateway.edge.followed.follower import (
     FIRST_BACKOFF_S,
     HOLDS_S,
     LONGEST_BACKOFF_S,
@@ -21,8 +21,8 @@ from gateway.edge.polls.follower import (
     PollResult,
     backoff_s,
 )
-from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
-from gateway.edge.polls.poller import PollerRequest
+from gateway.edge.followed.poll_loop import OriginPollLoop, PollTimer
+from gateway.edge.followed.poller import PollerRequest
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.origin.answer import OriginAnswer
@@ -33,7 +33,7 @@ from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
-    from gateway.edge.polls.poller import Steps
+    from gateway.edge.followed.poller import Steps
     from gateway.origin.answer import AnswerReceiver
     from gateway.origin.requests import OriginRequest
 

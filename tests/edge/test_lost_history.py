@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.polls import verification
+from gateway.edge.followed import verification
 from gateway.edge.rules.lost_offsets import PERSISTS_S
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin

@@ -141,7 +141,7 @@ async def test_a_404_for_a_stream_without_readers_is_not_logged_as_a_loss() -> N
         with capture_logs() as lines:
             origin.instead = answer(status="404 Not Found")
             origin.tell()
-            await until(lambda: gateway.edge.feeds.table.count == 0)
+            await until(lambda: len(gateway.edge.feeds.table.by_key) == 0)
         assert losses(lines) == []
 
 

@@ -32,7 +32,7 @@ DOWN = answer(b"", status="503 Service Unavailable")
 
 
 def anonymous(gateway: Serving) -> FollowedStream:
-    (stream,) = [one for one in gateway.edge.feeds.table if not one.lenders.request.identified]
+    (stream,) = [one for one in gateway.edge.feeds.table if not one.requests.current.identified]
     return stream
 
 

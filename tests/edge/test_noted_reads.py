@@ -9,16 +9,16 @@ from unittest.mock import Mock
 
 import pytest
 
-from gateway.edge.comparison import UNKNOWN, Evidence
-from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.followed.noted_reads import (
+from gateway.edge.followed.checks import LONGEST_EVIDENCE, StreamChecks
+from gateway.edge.followed.comparison import UNKNOWN, Evidence
+from gateway.edge.followed.evidence import (
     MAX_ENDS,
     MAX_READS,
     MAX_STREAMS,
     WHOLE_BYTES,
-    NotedReads,
+    StreamEvidence,
 )
-from gateway.edge.followed.stream_evidence import LONGEST_EVIDENCE, StreamEvidence
+from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.reads.fetch_result import FETCHED
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.protocol.origins.repair import StreamRead
@@ -35,8 +35,8 @@ def read(end: str, server: str = "a", body: bytes | None = None) -> Evidence:
     return Evidence("-1", end, server, TEXT, body=body, length=len(body or b""))
 
 
-def noted() -> NotedReads:
-    return NotedReads(lambda: 0.0)
+def noted() -> StreamEvidence:
+    return StreamEvidence(LostOffsets(), lambda: 0.0)
 
 
 class Reads:
@@ -44,7 +44,8 @@ class Reads:
 
     def __init__(self) -> None:
         self.reader = Mock()
-        self.evidence = StreamEvidence(FollowedTable(), LostOffsets(), self.reader, lambda: 0.0)
+        self.evidence = noted()
+        self.checks = StreamChecks(self.evidence, FollowedTable(), self.reader, Mock())
 
     def note(
         self,
@@ -64,7 +65,7 @@ class Reads:
             whole=None, request=request, is_of_the_past=False, server=server, number=number
         )
         fetched = SimpleNamespace(cached=cached, how=FETCHED)
-        return self.evidence.note(cast("SharedFetch", fetch), cast("FetchResult", fetched))
+        return self.checks.note(cast("SharedFetch", fetch), cast("FetchResult", fetched))
 
 
 @pytest.mark.parametrize(("server", "ends"), [("a", ["05"]), ("b", ["05", "02"])])
@@ -72,16 +73,16 @@ def test_a_read_that_ends_earlier_is_noted_if_another_server_has_shown_more(
     server: str, ends: list[str]
 ) -> None:
     reads = Reads()
-    reads.evidence.reads.add(KEY, read("05"))
+    reads.evidence.add(KEY, read("05"))
     reads.note("02", server)
-    assert [one.end for one in reads.evidence.reads.of(KEY)] == ends
+    assert [one.end for one in reads.evidence.of(KEY)] == ends
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_read_is_noted_up_to_a_length_limit(more: int) -> None:
     reads = Reads()
     reads.note(body=bytes(LONGEST_EVIDENCE + more))
-    assert len(reads.evidence.reads) == 1 - more
+    assert len(reads.evidence) == 1 - more
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_the_ends_read_from_other_servers_are_dropped_last() -> None:
         reads.add(KEY, read(f"{number:02}"))
     assert reads.up_to(KEY, "00") is not None
     assert reads.up_to(KEY, "01") is None
-    assert not reads.are_of(KEY, "a")
+    assert reads.streams[KEY].server is None
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -125,7 +126,7 @@ def test_the_noted_ends_of_one_stream_are_bounded(more: int) -> None:
     for number in range(MAX_ENDS + more):
         reads.add(KEY, read(f"{number:02}"))
     assert (reads.up_to(KEY, "00") is None) is bool(more)
-    assert reads.are_of(KEY, "a")
+    assert reads.streams[KEY].server == "a"
     assert reads.forgotten == Counter(ends=more)
 
 
@@ -135,7 +136,7 @@ def test_the_streams_with_noted_reads_are_bounded(more: int) -> None:
     for number in range(MAX_STREAMS + more):
         reads.add(("h", f"/{number}", (), ""), read("01"))
     assert len(reads) == MAX_STREAMS
-    assert len(reads.keys_of("/0")) == 1 - more
+    assert (("h", "/0", (), "") in reads.streams) is not bool(more)
     assert reads.forgotten == Counter(reads=more)
 
 
@@ -165,10 +166,10 @@ def test_of_the_oldest_reads_only_checksums_are_kept_beyond_a_number_of_bytes(mo
 def test_reads_before_a_new_stream_was_created_count_for_no_server() -> None:
     reads = noted()
     reads.add(KEY, read("02"))
-    assert reads.are_of(KEY, "a")
+    assert reads.streams[KEY].server == "a"
     reads.doubt("/s")
     (one,) = reads.of(KEY)
     assert one.server == UNKNOWN
-    assert not reads.are_of(KEY, "a")
+    assert reads.streams[KEY].server == UNKNOWN
     assert reads.drop_beyond(KEY, "") == {"02"}
     assert len(reads) == 0

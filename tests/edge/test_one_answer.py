@@ -26,7 +26,7 @@ async def test_all_reads_of_a_followed_stream_with_a_fresh_copy_get_the_same_res
         tail = (await gateway.ask(get(target))).get("Stream-Next-Offset")
         poll = await gateway.connect()
         poll.send(get(f"/edge/a?offset={tail}&live=long-poll"))
-        await until(lambda: gateway.edge.feeds.table.count == 1)
+        await until(lambda: len(gateway.edge.feeds.table.by_key) == 1)
         await log.ask(post("a", b"two"))
         await poll.answer()
         plain = await gateway.ask(get(target))  # from the origin, and a copy from now on

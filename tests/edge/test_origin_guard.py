@@ -239,7 +239,7 @@ async def test_a_feed_continues_with_another_readers_credentials_after_a_refusal
         events = await clients[other].events_until(lambda told: len(told) >= 2)
         assert events[0].data == "data"
         club.held.clear()
-        assert gateway.edges[0].feeds.table.count == 1
+        assert len(gateway.edges[0].feeds.table.by_key) == 1
 
 
 async def test_private_responses_make_a_separate_feed_for_each_reader() -> None:
@@ -251,7 +251,7 @@ async def test_private_responses_make_a_separate_feed_for_each_reader() -> None:
             assert (await client.head()).status == 200
             events = await client.events_until(lambda told: len(told) >= 2)
             assert events[0].data == name
-        assert gateway.edges[0].feeds.table.count == 2
+        assert len(gateway.edges[0].feeds.table.by_key) == 2
 
 
 def _has_said_yes(guard: OriginGuard, times: int) -> bool:
@@ -275,7 +275,7 @@ async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_r
         club.members.discard("ann")
         gateway.clock.now += 0.9
         await clients["ann"].events_to_the_end()
-        assert gateway.edges[0].feeds.table.count == 1
+        assert len(gateway.edges[0].feeds.table.by_key) == 1
         await until(lambda: guard.results == {"yes": 9, "no": 1, "failed": 0})
 
 

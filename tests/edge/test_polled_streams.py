@@ -6,21 +6,19 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
-from unittest.mock import Mock
 
 import pytest
 from multidict import CIMultiDict
 
+from gateway.edge.followed import follower
+from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_streams import NEWS_BYTES
-from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.followed.stream_evidence import StreamEvidence
-from gateway.edge.polls import follower
-from gateway.edge.polls.follower import Follower
-from gateway.edge.polls.poll_loop import OriginPollLoop, PollTimer
-from gateway.edge.polls.poller import PolledOrigin, Poller
-from gateway.edge.polls.reader_requests import ReaderRequests
-from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
-from gateway.edge.polls.verification import Verification
+from gateway.edge.followed.follower import Follower
+from gateway.edge.followed.origin_reads import ReaderRequests
+from gateway.edge.followed.poll_loop import OriginPollLoop, PollTimer
+from gateway.edge.followed.poller import PolledOrigin, Poller
+from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from gateway.edge.followed.verification import Verification
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.origin.reader import GATHERED_BYTES
@@ -36,7 +34,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.edge.polls.follower import PollResult
+    from gateway.edge.followed.follower import PollResult
     from gateway.errors import HeadgateError
     from gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire
@@ -124,14 +122,13 @@ async def stage(*scripts: bytes | Play) -> AsyncIterator[Stage]:
     window.append(Span("2", "5", b"old"))
     async with RawOrigin(*scripts) as server, opened(server, poll_timeout=2) as origin:
         polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
-        evidence = StreamEvidence(FollowedTable(), LostOffsets(), Mock(), lambda: 0.0)
-        others = evidence.others(request)
+        evidence = StreamEvidence(LostOffsets(), lambda: 0.0)
         poller = Poller(
             polled,
             ReaderRequests(request),
             "text/plain",
             Verification(window),
-            others,
+            evidence,
             watcher.on_directives,
         )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.edge.body_units import LONGEST_COUNTED, MOST_COUNTED
-from gateway.edge.polls.recent_window import (
+from gateway.edge.followed.recent_window import (
     MAX_KNOWN,
     MAX_PIECES,
     WINDOW_BYTES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.polls import verification
+from gateway.edge.followed import verification
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
@@ -384,7 +384,9 @@ async def test_reads_during_a_comparison_wait_for_it_and_do_not_restart_it() -> 
                 return
             if query == "-1" and len(readers) < 3:
                 await one_more()
-                await until(lambda: len(stream.trust._comparison._waiters or ()) == len(readers))
+                await until(
+                    lambda: len(stream.verification._comparison._waiters or ()) == len(readers)
+                )
             await wire.send(origin._read(origin._position(query), is_poll=False))
 
         await restored(origin, *OLD)

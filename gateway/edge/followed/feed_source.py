@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.access.reader_keys import ReaderKeys
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.followed.stream_reader import StreamReader
+    from gateway.edge.followed.origin_reads import OriginReads
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeLongPoll
@@ -45,7 +45,7 @@ class EdgeFeedSource:
 
     def __init__(
         self,
-        reader: StreamReader,
+        reader: OriginReads,
         freshness: Freshness,
         settings: FeedSettings,
         shared: Context,
@@ -165,13 +165,13 @@ class EdgeFeedSource:
         """
         for _ in range(MOST_READS):
             result, facts = await self._reader.read_on(
-                stream.lenders, stream.state.snapshot.content_type, parked.position
+                stream.requests, stream.state.snapshot.content_type, parked.position
             )
-            known = snapshot_of(stream.lenders.request, result, facts)
+            known = snapshot_of(stream.requests.current, result, facts)
             known = as_read(known, result, facts)
             if not facts.is_empty:
                 span = Span(parked.position, facts.next_offset, result.cached.body)
-                stream.reads.note(span, result)
+                stream.note_read(span, result)
                 return self.data(known, parked.read, span)
             if known.caught_up:
                 return self.no_content(known, parked.read, facts.next_offset)
@@ -204,22 +204,22 @@ class EdgeFeedSource:
 
     async def _event(self, stream: FollowedStream, start: str) -> DataEvent:
         content_type = stream.state.snapshot.content_type
-        news = stream.since(start) or stream.latest(start)
+        news = stream.since(start, even_long=True)
         if news is not None:
             return await self._rendered_event(content_type, news)
-        reader, lenders, forgotten = self._reader, stream.lenders, self._reader.forgotten
-        result, facts = await reader.read_on(lenders, content_type, start)
+        reader, requests, forgotten = self._reader, stream.requests, self._reader.forgotten
+        result, facts = await reader.read_on(requests, content_type, start)
         if facts.is_empty:
-            stream.verify(snapshot_of(stream.lenders.request, result, facts), ends=True)
+            stream.verify(snapshot_of(stream.requests.current, result, facts), ends=True)
             return DataEvent(b"", start)
         body, until = result.cached.body, result.cached.stored.fresh_until
         for _ in range(followed.MOST_JOINED):
             if facts.up_to_date or not followed.is_cut(facts.content_type, body):
                 break
-            result, facts = await reader.read_on(lenders, content_type, facts.next_offset)
+            result, facts = await reader.read_on(requests, content_type, facts.next_offset)
             body, until = body + result.cached.body, min(until, result.cached.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
-        stream.reads.note(span, result)
+        stream.note_read(span, result)
         event = await self._rendered_event(facts.content_type, span)
         if result.cached.is_storable and not facts.up_to_date and forgotten == reader.forgotten:
             groups = (stream.path,)

@@ -1,166 +1,130 @@
-"""A stream that is followed at its origin, with its feed, its follower and its latest news."""
+"""A stream that is followed at its origin, with its feed, its polls and its latest news."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gateway.edge.comparison import unknown_server
-from gateway.edge.followed.client_reads import ClientReads
-from gateway.edge.followed.known_state import KnownState
-from gateway.edge.followed.stand_ins import RecentData
-from gateway.edge.polls.follower import Follower
-from gateway.edge.polls.poll_loop import OriginPollLoop
-from gateway.edge.polls.poller import Poller
-from gateway.edge.polls.reader_requests import ReaderRequests
-from gateway.edge.polls.recent_window import RecentWindow
-from gateway.edge.polls.verification import UNSURE, Verification
+from gateway.edge.followed.follower import Follower
+from gateway.edge.followed.known_state import KnownState, recent_response
+from gateway.edge.followed.origin_reads import ReaderRequests
+from gateway.edge.followed.poll_loop import OriginPollLoop
+from gateway.edge.followed.poller import Poller
+from gateway.edge.followed.recent_window import RecentWindow
+from gateway.edge.followed.snapshots import is_coded, is_of_followed
+from gateway.edge.followed.verification import Verification
 from gateway.edge.reads.order import BEFORE_ALL
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
-from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
-from gateway.later import Later, is_set_within
-from gateway.live.feed import Feed
+from gateway.errors import HeadgateError, OriginBroken, StreamGone
+from gateway.live.feed import Feed, FeedOwner
+from gateway.protocol.origins import followed
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.offsets import NOW
+from gateway.protocol.streams.reach import TailBound
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from gateway.edge.comparison import Evidence
-    from gateway.edge.followed.registry import Registry
-    from gateway.edge.polls.follower import PollResult
+    import asyncio
+    from collections.abc import Callable
+
+    from gateway.edge.followed.evidence import StreamEvidence
+    from gateway.edge.followed.follower import PollResult
+    from gateway.edge.followed.poll_loop import PollTimer
+    from gateway.edge.followed.poller import PolledOrigin
+    from gateway.edge.followed.recent_window import WindowBudget
+    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.fetch import SharedFetch
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.protocol.streams.reach import TailBound
+    from gateway.edge.rules.response_rules import ResponseRules
+    from gateway.live.contract import FeedSource
+    from gateway.protocol.origins.repair import StreamRead
 
 
-class StreamRevalidation:
-    """The comparisons of one stream's known data with its origin, which readers can wait for.
+class FollowedOwner(FeedOwner["FollowedStream", Span], Protocol):
+    """The followed streams of one route, and what they share."""
 
-    `poll_loop` is None for a stream that had ended before it was followed: it is not compared.
-    """
-
-    def __init__(self, verification: Verification, poll_loop: OriginPollLoop | None) -> None:
-        self._verification = verification
-        self._poll_loop = poll_loop
-        self._comparison: Later[None] = Later()  # set at the end of the next one
-        self._restart: asyncio.Handle | None = None
-
-    @property
-    def can_be_compared(self) -> bool:
-        """True if the stream's data can be compared: it was open when following began."""
-        return self._poll_loop is not None
+    origin: PolledOrigin
+    budget: WindowBudget
+    poll_timer: PollTimer
+    evidence: StreamEvidence
+    recent_rules: ResponseRules
+    clock: Callable[[], float]
 
     @property
-    def evidence(self) -> Evidence | None:
-        """The evidence of the newest data, with the server that has them, if one is known."""
-        verified = self._verification
-        server = unknown_server() if verified.is_in_doubt else verified.server
-        return verified.window.evidence_by(server)
+    def source(self) -> FeedSource[FollowedStream, Span]:
+        """The source that renders answers for the streams' feeds."""
 
-    def doubt(self, *, is_shorter: bool = False) -> None:
-        """Compare the known data before new data are appended, and repeat the poll under way.
+    def on_growth(self, stream: FollowedStream) -> None:
+        """Drop what is cached of the old tail: the stream has grown, or was closed."""
 
-        `is_shorter` is True if a response has shown a stream that ends before the known end.
-        """
-        if self._poll_loop is None:
-            return
-        is_comparing = self._verification.is_in_doubt
-        self._verification.doubt(is_shorter=is_shorter)
-        if not is_comparing and self._restart is None:
-            # Not at once: the caller may be the connection that the poll is on.
-            self._restart = asyncio.get_running_loop().call_soon(self._restart_poll)
+    def on_compared(self, stream: FollowedStream) -> None:
+        """Release a stream that was followed only for the comparison that is over now."""
 
-    def _restart_poll(self) -> None:
-        self._restart = None
-        if self._poll_loop is not None:
-            self._poll_loop.start_over(OriginBusy(UNSURE))
-
-    def hurry(self) -> None:
-        """Compare now, without the pause after a failure.
-
-        It is called when a response on another connection shows that the origin can be reached.
-        """
-        if self._restart is not None:
-            self._restart.cancel()
-            self._restart_poll()
-        if self._poll_loop is not None:
-            self._poll_loop.hurry()
-
-    async def until_compared(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` seconds until a comparison, or the stream's feed, has ended."""
-        await is_set_within(self._comparison, timeout_s)
-
-    def on_settled(self) -> None:
-        """Wake the readers that wait, because the comparison is over or will not take place."""
-        comparison, self._comparison = self._comparison, Later[None]()
-        comparison.set_result(None)
+    def on_end(self, stream: FollowedStream, reason: HeadgateError, *, is_expected: bool) -> None:
+        """Remove a stream that is gone, and drop what is cached of it."""
 
 
 class FollowedStream:
     """A stream that is followed at its origin for its live readers.
 
-    `evidence` is of the data before its tail, if a client has read them. Without `has_tail` the
-    origin has only echoed the tail to a client that asked from there.
+    Without `has_tail` the origin has only echoed the tail to a client that asked from there. `vary`
+    is True once the origin has had several variants of a read. `polls` is None for a stream that
+    had ended before it was followed: it is not compared.
     """
 
     def __init__(
         self,
         request: CacheRequest,
         snapshot: Snapshot,
-        registry: Registry[FollowedStream],
-        evidence: Evidence | None = None,
+        owner: FollowedOwner,
         *,
         has_tail: bool = True,
     ) -> None:
-        self.lenders = lenders = ReaderRequests(request)
-        self.key, self.path = request.stream_key, request.path
+        self.requests = requests = ReaderRequests(request)
+        self.key = key = request.stream_key
+        self.path = request.path
         self.is_only_compared = False  # no client has asked for its news
         self.rests_until = 0.0  # as in Variant, once its recent data have stood in
         self.closing: asyncio.TimerHandle | None = None
         self.resources = ExitStack()  # released with the stream
-        self._registry = registry
+        self.vary = False
+        self._owner = owner
         self.feed: Feed[FollowedStream, Span] = Feed(
-            self, snapshot.tail, registry.source, registry, closed=snapshot.closed
+            self, snapshot.tail, owner.source, owner, closed=snapshot.closed
         )
         self.feed.caught_up = snapshot.caught_up
-        content_type, origin = snapshot.content_type, registry.origin
-        self._window = window = RecentWindow(content_type, snapshot.tail, registry.budget)
-        window.evidence = evidence
-        self.verification = verification = Verification(window, self._on_settled)
-        is_newest = partial(registry.evidence.is_newest, self.key)
-        self.state = state = KnownState(
-            snapshot,
-            self.feed,
-            verification,
-            lenders,
-            origin.freshness,
-            is_newest,
-            has_tail=has_tail,
+        content_type, origin = snapshot.content_type, owner.origin
+        self._window = RecentWindow(content_type, snapshot.tail, owner.budget)
+        self._window.evidence = owner.evidence.up_to(key, snapshot.tail)  # if a client has read it
+        self.verification = verification = Verification(
+            self._window, partial(owner.on_compared, self)
         )
-        self.reads = ClientReads(state, verification, lenders, self.note_write, registry.clock)
-        others, on_directives = registry.evidence.others(request), state.note_directives
-        poller = Poller(origin, lenders, content_type, verification, others, on_directives)
-        self._following: OriginPollLoop | None = None
+        is_newest = partial(owner.evidence.newest.is_newest, key)
+        freshness = origin.freshness
+        self.state = KnownState(
+            snapshot, self.feed, verification, requests, freshness, is_newest, has_tail=has_tail
+        )
+        self.polls: OriginPollLoop | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
-            follower = Follower(snapshot.tail, self, random.random)
-            self._following = OriginPollLoop(
-                origin.client, follower, poller, registry.poll_timer, self._on_error, self.doubt
+            on_directives = self.state.note_directives
+            poller = Poller(
+                origin, requests, content_type, verification, owner.evidence, on_directives
             )
-        self.trust = StreamRevalidation(verification, self._following)
+            follower = Follower(snapshot.tail, self, random.random)
+            self.polls = OriginPollLoop(
+                origin.client, follower, poller, owner.poll_timer, self._on_error, self.doubt
+            )
 
     @override
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
         return f"<FollowedStream {self.path} at {self.state.snapshot.tail}, {health}>"
 
-    @property
-    def has_tail(self) -> bool:
-        """True unless the tail is only an offset that the origin has echoed."""
-        return self.state.has_tail or self._window.newest is not None
+    # Data for readers
 
     def reaches(self, offset: str) -> bool:
         """Return whether a reader at an offset can be served without asking the origin first."""
@@ -182,39 +146,109 @@ class FollowedStream:
             return False
         return feed.long_polls.has_turns and feed.long_polls.reaches(offset)
 
-    def since(self, offset: str) -> Span | None:
-        """Return the news after an offset as one span, or None if they are not in memory."""
-        # Known news may be of a stream that is gone.
-        return None if self.verification.is_behind else self._window.since(offset)
+    def since(self, offset: str, *, even_long: bool = False) -> Span | None:
+        """Return the news after an offset as one span, or None if they are not in memory.
 
-    def latest(self, start: str) -> Span | None:
-        """Return the latest news if they begin at `start`, however long they are, or None."""
-        last = None if self.verification.is_behind else self._window.last
-        return last if last is not None and last.start == start else None
+        With `even_long` the latest news is also returned if it is too long for the window.
+        """
+        if self.verification.is_behind:
+            return None  # known news may be of a stream that is gone
+        last = self._window.last
+        is_last = even_long and last is not None and last.start == offset
+        return self._window.since(offset) or (last if is_last else None)
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
         """Return a response made of recent news that may stand in for the origin's, or None."""
         span = self.since(request.start)
         # In responses to polls the origin may leave out Vary.
-        if span is None or (self.reads.vary and self.state.snapshot.read_directives is None):
+        if span is None or (self.vary and self.state.snapshot.read_directives is None):
             return None
-        state = self.state
-        recent = RecentData(state.snapshot, span, self.lenders.request, state.confirmed_at)
-        return self._registry.stand_ins.of(recent, request)
+        owner = self._owner
+        return recent_response(owner.recent_rules, self.state, span, request, owner.clock())
 
-    # Reads and writes of clients
+    # Reads by clients
+
+    def contradicts(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> bool:
+        """Return whether a read, with its `body` if that is whole, is of another stream."""
+        snapshot = self.state.snapshot._replace(
+            content_type=facts.content_type,
+            tail=facts.next_offset,
+            closed=facts.closed and facts.up_to_date,
+            number=fetch.number,
+        )
+        if self.state.contradicts(snapshot, ends=facts.ends):
+            return True
+        if body is None or facts.is_coded or fetch.request.start == NOW:
+            return False
+        return self._window.contradicts(fetch.request.start, facts.next_offset, body)
+
+    def note_read(self, span: Span, result: CacheResult) -> None:
+        """Note the data of a client's read, and the origin's cache directives for them."""
+        cached, facts, known = result.cached, result.cached.facts, self.state.snapshot
+        if facts is None:
+            return
+        if not is_of_followed(cached, self.requests.current):
+            self.vary = True
+            return
+        if facts.up_to_date and span.end < known.tail:
+            return  # the end of a shorter stream: an older state, or another stream
+        if not followed.is_of_type(facts.content_type, known.content_type):
+            return
+        is_sure = not self.verification.is_in_doubt  # else it may be of another stream
+        if is_sure and result.current and result.source is None:
+            self._learn(span, cached, facts, result.number)
+        if span.end == self.state.snapshot.tail and not facts.is_empty and result.tail_is_known:
+            self.state.note_directives(cached.data_directives)  # those of older parts may differ
+
+    def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead, number: int) -> None:
+        """Note the data that the origin has just sent a reader, and the tail that they show.
+
+        The poll may hang, or be at a server that lags. Until it reports as much, no reader is told
+        that it is up to date.
+        """
+        if not (facts.is_empty or is_coded(cached)):
+            self._window.learn(*span)
+        is_tail = span.end == self.state.snapshot.tail
+        if facts.up_to_date and is_tail:
+            self.state.confirmed_at = self._owner.clock()
+            self.state.restore(number)
+        if self.feed.closed:
+            return  # the answer was compared with the end when it came
+        # A server may echo any offset past the tail, as if its reader were up to date.
+        is_echoed = facts.is_empty and span.start != NOW
+        if not is_echoed or is_tail:
+            self.note_write(TailBound(span.end, facts.closed and facts.up_to_date))
+
+    def verify(self, snapshot: Snapshot, *, ends: bool) -> bool:
+        """Return whether a read, which perhaps `ends`, can be of this stream; if not, end it."""
+        if not self.state.contradicts(snapshot, ends=ends):
+            return True
+        self.end(StreamGone(ANOTHER_STREAM))
+        return False
+
+    # Doubts and writes
 
     def doubt(self, *, is_shorter: bool = False) -> None:
         """Let known data be compared before more are joined, and repeat the request under way.
 
         `is_shorter` is True if an answer has shown a stream that ends before the known end.
         """
-        self.trust.doubt(is_shorter=is_shorter)
         self.state.mark_changed()
+        if self.polls is not None:
+            is_comparing = self.verification.is_in_doubt
+            self.verification.doubt(is_shorter=is_shorter)
+            if not is_comparing:
+                self.polls.start_over()
 
-    def _on_settled(self) -> None:
-        self.trust.on_settled()
-        self._registry.on_compared(self)
+    def compare(self) -> None:
+        """Compare the known data now, without the pause after a failure.
+
+        It is called when a response on another connection shows that the origin can be reached.
+        """
+        if not self.verification.is_in_doubt:  # else each read would start it over
+            self.doubt()
+        if self.polls is not None:
+            self.polls.hurry()
 
     def note_write(self, written: TailBound) -> None:
         """Note a write: the tail is unknown until the origin's poll reports it."""
@@ -228,44 +262,37 @@ class FollowedStream:
 
         A poll that is under way is cut, since its answer may be older than these writes.
         """
-        if self.feed.closed or self._following is None:
-            self.let_go(StreamGone(ANOTHER_STREAM))  # another stream may be there
+        if self.feed.closed or self.polls is None:
+            self.end(StreamGone(ANOTHER_STREAM), is_expected=True)  # another stream may be there
             return
         self.state.mark_behind()
         self.doubt()
 
-    def verify(self, snapshot: Snapshot, *, ends: bool) -> bool:
-        """Return whether a read, which perhaps `ends`, can be of this stream; if not, end it."""
-        if not self.state.contradicts(snapshot, ends=ends):
-            return True
-        self.end(StreamGone(ANOTHER_STREAM))
-        return False
-
     # Results from the follower
 
     def on_answer(self, start: str, polled: PollResult) -> None:
-        """Publish what the origin has after `start` to the registry and the feed."""
+        """Publish what the origin has after `start` to the owner and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
-        asked = self._following
-        sent_at, number = (0.0, BEFORE_ALL) if asked is None else (asked.sent_at, asked.number)
-        snapshot = self.state.note_answer(polled, self._registry.clock(), sent_at, number)
+        polls = self.polls
+        sent_at, number = (0.0, BEFORE_ALL) if polls is None else (polls.sent_at, polls.number)
+        snapshot = self.state.note_answer(polled, self._owner.clock(), sent_at, number)
         for span in news:
             self._window.append(span)
         if news:
             self.state.has_tail = True
-            self._registry.evidence.note_offset(self, snapshot.tail)
+            self._owner.evidence.lost.note(self.key, snapshot.tail)
         if news or snapshot.closed:
-            self._registry.on_growth(self)
+            self._owner.on_growth(self)
         self.feed.publish(
             self, snapshot.tail, news, closed=snapshot.closed, caught_up=snapshot.caught_up
         )
 
     def on_hold(self) -> None:
         """Note that the origin holds the poll, and so can be reached."""
-        self.state.confirm(self._registry.clock())
+        self.state.confirm(self._owner.clock())
         self.feed.lost = None
-        if self._following is not None:
-            self.state.restore(self._following.number)
+        if self.polls is not None:
+            self.state.restore(self.polls.number)
 
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""
@@ -274,16 +301,12 @@ class FollowedStream:
         if not quietly:
             self.feed.suspend(reason)
 
-    def end(self, reason: HeadgateError) -> None:
-        """Disconnect all readers of a stream that is gone, and tell the operator."""
-        self._registry.log_loss(self, reason)
-        self.let_go(reason)
+    def end(self, reason: HeadgateError, *, is_expected: bool = False) -> None:
+        """Disconnect all readers of a stream that is gone.
 
-    def let_go(self, reason: HeadgateError) -> None:
-        """Disconnect all readers without telling the operator, as after a DELETE by a client."""
-        if isinstance(reason, StreamGone | StreamNotFound):
-            self._registry.evidence.lose(self, *self.verification.lost)
-        self._registry.on_end(self)
+        The operator is told, unless it `is_expected` as after a DELETE by a client.
+        """
+        self._owner.on_end(self, reason, is_expected=is_expected)
         self.feed.end(reason, self.verification.spares)
 
     def _on_error(self, error: Exception) -> None:
@@ -294,7 +317,7 @@ class FollowedStream:
         """Stop following the stream."""
         if self.closing is not None:
             self.closing.cancel()
-        if self._following is not None:
-            self._following.stop()
+        if self.polls is not None:
+            self.polls.stop()
         self._window.close()
-        self.trust.on_settled()
+        self.verification.wake()

@@ -8,31 +8,31 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.edge.followed.apart import ApartStreams
-from gateway.edge.followed.comparisons import Comparisons
+from msgspec.structs import replace
+
+from gateway.edge.followed.checks import StreamChecks
+from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
 from gateway.edge.followed.followed_table import FollowedTable
+from gateway.edge.followed.origin_reads import OriginReads
+from gateway.edge.followed.poll_loop import PollTimer
+from gateway.edge.followed.poller import PolledOrigin
+from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.followed.snapshots import as_read
-from gateway.edge.followed.stand_ins import StandIns
-from gateway.edge.followed.stream_evidence import StreamEvidence
-from gateway.edge.followed.stream_reader import StreamReader
+from gateway.edge.followed.verification import UNSURE
 from gateway.edge.followed.writes import FollowedWrites
-from gateway.edge.polls.poll_loop import PollTimer
-from gateway.edge.polls.poller import PolledOrigin
-from gateway.edge.polls.recent_window import WindowBudget
-from gateway.edge.polls.verification import UNSURE
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.stream_knowledge import StreamKnowledge
 from gateway.edge.rules.cached_response import stream_key
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S, LostOffsets, ReplicaLag
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.reach import TailBound
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
-    from gateway.edge.comparison import Evidence
+    from gateway.edge.followed.comparison import Evidence
     from gateway.edge.reads.cache_result import CacheResult
     from gateway.edge.reads.http_cache import HttpCache
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
@@ -71,14 +71,14 @@ class FollowedStreams:
         )
         self.budget = WindowBudget(NEWS_BYTES)
         self.poll_timer = PollTimer()
-        self.reader = StreamReader(cache)
+        self.reader = OriginReads(cache, shared.clock)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
-        self.stand_ins = StandIns(rules, shared.clock)
+        # The origin has not sent what is made of its news, so the rules do not count that.
+        self.recent_rules = replace(rules, repairs=Counter(), lag=ReplicaLag(), lost=LostOffsets())
         self.table = FollowedTable()
-        self.evidence = StreamEvidence(self.table, rules.lost, self.reader, shared.clock)
-        self._comparisons = Comparisons(self.evidence, self.table, self._compare)
+        self.evidence = StreamEvidence(rules.lost, shared.clock)
+        self._checks = StreamChecks(self.evidence, self.table, self.reader, self._compare)
         self.writes = FollowedWrites(self.table, self.evidence)
-        self.apart = ApartStreams(shared.clock)
         self.clock = shared.clock
         self._limits = shared.limits
         self.release_reader = shared.limits.release_reader
@@ -89,12 +89,12 @@ class FollowedStreams:
         """Return what the route's cache may ask and report."""
         return StreamKnowledge(
             forget=self.reader.forget,
-            distrust=self.evidence.distrust,
+            distrust=self._checks.distrust,
             is_tail=lambda host, read, end: self.table.is_tail(stream_key(host, read, ""), end),
-            is_newest=self.table.newest.is_newest,
-            note=self.evidence.note,
-            note_end=self.evidence.note_end,
-            comparison_before=self._comparisons.before,
+            is_newest=self.evidence.newest.is_newest,
+            note=self._checks.note,
+            note_end=self._checks.note_end,
+            comparison_before=self._checks.comparison_before,
             stand_in=partial(_stand_in, self),
             is_down=self.origin.client.servers.are_down,
         )
@@ -102,7 +102,7 @@ class FollowedStreams:
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
         """Return the followed stream, unless the offset may be of an earlier stream."""
         stream = self.table.by_key.get(key)
-        return None if stream is None or not self.evidence.is_of(stream, offset) else stream
+        return None if stream is None or not self._checks.is_of(stream, offset) else stream
 
     def read_by(self, request: CacheRequest) -> FollowedStream | None:
         """Return the followed stream that a request reads, or None."""
@@ -122,7 +122,7 @@ class FollowedStreams:
         stream = self.table.verified(key, snapshot, ends=True)
         if stream is None or self._set_aside(stream, snapshot):
             return self._begin(request, snapshot, client, has_tail=has_tail)
-        stream.lenders.add(request)
+        stream.requests.add(request)
         stream.is_only_compared = False
         if has_tail:
             stream.state.note_tail(snapshot.tail)
@@ -147,27 +147,26 @@ class FollowedStreams:
     ) -> FollowedStream:
         with ExitStack() as resources:
             resources.enter_context(self._limits.feed(client))
-            evidence = self.evidence.reads.up_to(request.stream_key, snapshot.tail)
-            stream = FollowedStream(request, snapshot, self, evidence, has_tail=has_tail)
+            stream = FollowedStream(request, snapshot, self, has_tail=has_tail)
             resources.callback(stream.close)
             self._linger(stream)
             self.table.add(stream)
             stream.resources = resources.pop_all()
         if has_tail:
-            self.evidence.note_offset(stream, snapshot.tail)
-        if not self.table.newest.is_newest(stream.key, snapshot.tail, snapshot.number):
+            self.evidence.lost.note(stream.key, snapshot.tail)
+        if not self.evidence.newest.is_newest(stream.key, snapshot.tail, snapshot.number):
             stream.state.overtake()  # by data that came since the read
         written = self.writes.since(stream.path)
         if written is not None and not snapshot.closed:
             stream.note_write(written)
-        self._comparisons.compare_new(stream, self.origin.client.servers.incarnation)
+        self._checks.compare_new(stream, self.origin.client.servers.incarnation)
         return stream
 
     def _compare(self, request: CacheRequest, read: Evidence) -> FollowedStream:
         """Follow a stream from where a read ended, until it has been compared with the origin's."""
-        plain = self.apart.keyed(request.plain(self.origin.identity))
+        plain = self.reader.keyed(request.plain(self.origin.identity))
         tail = Snapshot(plain.path, read.content_type, read.end, closed=False, caught_up=False)
-        self.evidence.reads.add(plain.stream_key, read)
+        self.evidence.add(plain.stream_key, read)
         stream = self.follow(plain, tail, COMPARED, has_tail=False)
         stream.is_only_compared = True
         stream.doubt()
@@ -196,7 +195,7 @@ class FollowedStreams:
             # for the tail: so the stream is followed from now on.
             stream = self.follow(request, snapshot, client)
         if stream is not None:
-            stream.reads.note(span, result)
+            stream.note_read(span, result)
         return self.source.data(as_read(snapshot, result, facts), read, span)
 
     def join(
@@ -211,7 +210,7 @@ class FollowedStreams:
         A reader that `has_place` among the live readers gives it to the feed.
         """
         if request is not None:
-            stream.lenders.add(request)
+            stream.requests.add(request)
         if not has_place:
             self._limits.reader_joins()
         if stream.closing is not None:
@@ -224,8 +223,9 @@ class FollowedStreams:
         known = stream.state.snapshot
         tail = TailBound(known.tail, known.closed)
         self.reader.drop_tail(stream.path, tail)
-        self.table.note_newest(stream.key, known.tail)
-        self.table.note_tail(stream.lenders.request, tail)
+        if self.evidence.newest.note(stream.key, known.tail):
+            self.table.overtake(stream.key, known.tail)
+        self.table.note_tail(stream.requests.current, tail)
 
     def on_compared(self, stream: FollowedStream) -> None:
         """Release a stream that was followed only to be compared, or beside another feed."""
@@ -235,18 +235,19 @@ class FollowedStreams:
         elif stream.is_only_compared and not stream.feed.has_readers:
             self._rest(stream)
 
-    def log_loss(self, stream: FollowedStream, reason: HeadgateError) -> None:
-        """Log the loss of a stream that has readers: a restarted origin may have lost it."""
-        is_lost = isinstance(reason, StreamGone | StreamNotFound)
-        is_read = stream.feed.has_readers and self.table.by_key.get(stream.key) is stream
-        if is_lost and is_read and not self.writes.is_deleting(stream.path):
-            self._losses.note(reason=reason.detail, path=stream.path)
+    def on_end(self, stream: FollowedStream, reason: HeadgateError, *, is_expected: bool) -> None:
+        """Remove a stream that is gone, and drop what is cached of it.
 
-    def on_end(self, stream: FollowedStream) -> None:
-        """Remove a stream that is gone, and drop what is cached of it."""
-        if stream.lenders.are_apart:
-            self.apart.add(stream.key)
-        self.table.newest.drop(stream.key)
+        If it has readers, the operator is told: a restarted origin may have lost it.
+        """
+        if isinstance(reason, StreamGone | StreamNotFound):
+            is_read = stream.feed.has_readers and self.table.by_key.get(stream.key) is stream
+            if is_read and not (is_expected or self.writes.is_deleting(stream.path)):
+                self._losses.note(reason=reason.detail, path=stream.path)
+            self._checks.lose(stream)
+        if stream.requests.differ:
+            self.reader.unshare(stream.key)
+        self.evidence.newest.drop(stream.key)
         self._unfollow(stream)
         self.reader.forget(stream.path)
 
@@ -268,13 +269,13 @@ class FollowedStreams:
     def _rest(self, stream: FollowedStream) -> None:
         """Stop following a stream, and keep evidence of its data: it may still exist."""
         if stream in self.table:
-            self.evidence.rest(stream)
+            self._checks.rest(stream)
             self._unfollow(stream)
 
     def _unfollow(self, stream: FollowedStream) -> None:
         if self.table.remove(stream):
             stream.resources.close()
-            if not self.table:
+            if not self.table.by_path:
                 self.source.clear()
 
     async def drain(self) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.edge.newest_data import NewestData
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
@@ -26,27 +24,31 @@ class FollowedTable:
 
     def __init__(self) -> None:
         self.by_key: dict[Hashable, FollowedStream] = {}
-        self._of_path: dict[str, set[FollowedStream]] = {}
+        self.by_path: dict[str, set[FollowedStream]] = {}
         # Called with a path and how far its stream was seen to reach; None without an observer.
         self.on_tail: Callable[[str, TailBound], None] | None = None
-        self.newest = NewestData()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
-    def __bool__(self) -> bool:
-        return bool(self._of_path)
-
     def __contains__(self, stream: FollowedStream) -> bool:
-        return stream in self._of_path.get(stream.path, ())
+        return stream in self.by_path.get(stream.path, ())
 
     def __iter__(self) -> Iterator[FollowedStream]:
         """Iterate over a copy, so that streams may come and go meanwhile."""
-        return iter([stream for streams in self._of_path.values() for stream in streams])
+        return iter([stream for streams in self.by_path.values() for stream in streams])
 
-    @property
-    def count(self) -> int:
-        """The number of streams that are found by their keys."""
-        return len(self.by_key)
+    def of_path(self, path: str) -> list[FollowedStream]:
+        """Return the followed streams at a path: some readers may have one of their own."""
+        return list(self.by_path.get(path, ()))
+
+    def is_tail(self, key: Hashable, offset: str) -> bool:
+        """Return whether a stream is followed and known to end at an offset."""
+        return (stream := self.by_key.get(key)) is not None and stream.state.knows_tail(offset)
+
+    def verified(self, key: Hashable, snapshot: Snapshot, *, ends: bool) -> FollowedStream | None:
+        """Return the followed stream; None if a read, which perhaps `ends`, shows it to be gone."""
+        stream = self.by_key.get(key)
+        return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
 
     def note_tail(self, request: CacheRequest, tail: TailBound) -> None:
         """Notify the observer of a tail that the origin has shown to anybody."""
@@ -54,44 +56,24 @@ class FollowedTable:
         if self.on_tail is not None and is_for_all:
             self.on_tail(request.path, tail)
 
-    def note_newest(self, key: StreamKey, end: str) -> bool:
-        """Note that data of a stream up to `end` have arrived; return whether they are the newest.
+    def overtake(self, key: StreamKey, end: str) -> None:
+        """Note that the newest data of a stream, up to `end`, have arrived.
 
         Feeds of other identities do not say that they are up to date until they are asked anew.
         """
-        if not self.newest.note(key, end):
-            return False
-        for stream in tuple(self._of_path.get(key[1], ())):
+        for stream in self.of_path(key[1]):
             if stream.key[:3] == key[:3] and stream.key != key:
                 stream.state.overtake(end)
-        return True
-
-    def paths(self) -> list[str]:
-        """Return the paths of all followed streams."""
-        return list(self._of_path)
-
-    def of_path(self, path: str) -> list[FollowedStream]:
-        """Return the followed streams at a path: some readers may have one of their own."""
-        return list(self._of_path.get(path, ()))
-
-    def verified(self, key: Hashable, snapshot: Snapshot, *, ends: bool) -> FollowedStream | None:
-        """Return the followed stream; None if a read, which perhaps `ends`, shows it to be gone."""
-        stream = self.by_key.get(key)
-        return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
-
-    def is_tail(self, key: Hashable, offset: str) -> bool:
-        """Return whether a stream is followed and known to end at an offset."""
-        return (stream := self.by_key.get(key)) is not None and stream.state.knows_tail(offset)
 
     def add(self, stream: FollowedStream) -> None:
         """Add a stream to both tables: nothing in between may raise."""
         self.by_key[stream.key] = stream
-        self._of_path.setdefault(stream.path, set()).add(stream)
+        self.by_path.setdefault(stream.path, set()).add(stream)
         self._is_empty.clear()
 
     def set_aside(self, stream: FollowedStream) -> bool:
         """Make room for another stream with the same key; return False if there is one already."""
-        others = self._of_path[stream.path]
+        others = self.by_path[stream.path]
         if any(one.key == stream.key and one is not stream for one in others):
             return False
         del self.by_key[stream.key]
@@ -101,13 +83,13 @@ class FollowedTable:
         """Remove a stream, which may have been set aside; return False if it was removed before."""
         if self.by_key.get(stream.key) is stream:
             del self.by_key[stream.key]
-        others = self._of_path.get(stream.path, set())
+        others = self.by_path.get(stream.path, set())
         if stream not in others:
             return False
         others.discard(stream)
         if not others:
-            del self._of_path[stream.path]
-        if not self._of_path:
+            del self.by_path[stream.path]
+        if not self.by_path:
             self._is_empty.set()
         return True
 

@@ -6,10 +6,15 @@ import asyncio
 from itertools import count
 from typing import TYPE_CHECKING
 
-from gateway.edge.followed.snapshots import contradicts, with_directives
+from multidict import CIMultiDict
+
+from gateway.edge.followed.snapshots import contradicts, is_of_followed, with_directives
 from gateway.edge.reads.order import next_number
+from gateway.edge.rules import policy
 from gateway.edge.rules.lost_offsets import PERSISTS_S
 from gateway.edge.rules.tails import shortened_lines
+from gateway.protocol import cache_headers
+from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.reach import TailBound
 
@@ -17,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from gateway.edge.polls.follower import PollResult
-    from gateway.edge.polls.reader_requests import ReaderRequests
-    from gateway.edge.polls.verification import Verification
+    from gateway.edge.followed.follower import PollResult
+    from gateway.edge.followed.origin_reads import ReaderRequests
+    from gateway.edge.followed.verification import Verification
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.live.feed import Feed
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.followed import Snapshot, Span
@@ -42,7 +49,7 @@ class KnownState:
         snapshot: Snapshot,
         feed: Feed[Any, Span],
         verification: Verification,
-        lenders: ReaderRequests,
+        requests: ReaderRequests,
         freshness: Freshness,
         is_newest: Callable[[str, int], bool] = lambda *_: True,
         *,
@@ -56,7 +63,7 @@ class KnownState:
         self.confirmed_at = 0.0  # when the origin last confirmed the snapshot (epoch seconds)
         self.feed = feed
         self._verification = verification
-        self._lenders = lenders
+        self.requests = requests
         self._freshness = freshness
         self._is_confirmed = False  # by a poll, or by a read of the tail since then
         self._is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
@@ -158,7 +165,7 @@ class KnownState:
         is_known = known and directives == shortened_lines(known, self._freshness)
         if directives != known and not is_known:
             self.snapshot = with_directives(
-                self.snapshot, self._lenders.request, directives, self.snapshot.poll_directives
+                self.snapshot, self.requests.current, directives, self.snapshot.poll_directives
             )
             self.mark_changed()
 
@@ -176,7 +183,7 @@ class KnownState:
 
         The poll was sent at `sent_at` (loop time), and has the `number`.
         """
-        known, request = self.snapshot, self._lenders.request
+        known, request = self.snapshot, self.requests.current
         poll_directives = known.poll_directives if polled.directives is None else polled.directives
         closed, awaited = polled.closed and polled.caught_up, self._awaited(sent_at)
         caught_up = polled.caught_up and awaited.is_reached_by(polled.end, closed=closed)
@@ -202,3 +209,31 @@ class KnownState:
     def mark_unconfirmed(self) -> None:
         """Note a failure of the origin: the snapshot may be outdated."""
         self._is_confirmed = self._is_tail_known = False
+
+
+def recent_response(
+    rules: ResponseRules, state: KnownState, span: Span, request: CacheRequest, now: float
+) -> CachedResponse | None:
+    """Return recent data as a response to a read from their start, while the origin fails.
+
+    The rules judge them as if the origin had responded with them when it last confirmed the stream.
+    So they are served to no more clients, and for no longer, than a cached response would be: None
+    if they may not be served now.
+    """
+    snapshot, directives = state.snapshot, state.snapshot.read_directives
+    headers = CIMultiDict(
+        [
+            ("Content-Type", snapshot.content_type),
+            (NEXT_OFFSET, span.end),
+            (UP_TO_DATE, "true"),  # it was then: a response that stands in leaves it out
+            *([(CLOSED, "true")] if snapshot.closed else []),
+            *cache_headers.fields(snapshot.poll_directives if directives is None else directives),
+            *cache_headers.fields(snapshot.cors),
+        ]
+    )
+    times = policy.Times(state.confirmed_at, state.confirmed_at)
+    cached = rules.apply(request, 200, headers, times, span.body)
+    is_for_it = cached.is_storable and is_of_followed(cached, state.requests.current)
+    if not (is_for_it and policy.serves_error(cached.stored, now)):
+        return None
+    return cached.with_body(span.body)

@@ -116,7 +116,7 @@ class KnownStreams(InspectedStreams):
     ) -> Generator[None, None, list[StreamRow]]:
         after = self._above + question.after
         found: list[str] = []
-        paths = iter([*self._followed.paths(), *self._cache.responses.paths()])
+        paths = iter([*self._followed.by_path, *self._cache.responses.paths()])
         while some := list(islice(paths, PATHS_A_STEP)):
             fitting = {path for path in some if path > after and fits(path)}
             found = nsmallest(most, fitting.union(found))
@@ -127,7 +127,7 @@ class KnownStreams(InspectedStreams):
         self, fits: Callable[[str], bool], most: int
     ) -> Generator[None, None, list[StreamRow]]:
         found: list[StreamRow] = []
-        paths = iter([path for path in self._followed.paths() if fits(path)])
+        paths = iter([path for path in self._followed.by_path if fits(path)])
         while some := list(islice(paths, ROWS_A_STEP)):
             rows = [*found, *map(self._row, some)]
             found = nsmallest(most, rows, key=lambda row: (-row.readers, row.name))
@@ -140,7 +140,7 @@ class KnownStreams(InspectedStreams):
         if not streams:
             return _row_of_copies(name, self._cache.responses.of_path(path))
         # The stream that anonymous readers share, rather than one of an identified reader.
-        known = min(streams, key=lambda stream: stream.lenders.request.identified).state.snapshot
+        known = min(streams, key=lambda stream: stream.requests.current.identified).state.snapshot
         return StreamRow(
             name=name,
             content_type=known.content_type,

@@ -36,7 +36,7 @@ from gateway.web.requests.request_body import at_hand
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.edge.followed.stream_evidence import Tails
+    from gateway.edge.followed.writes import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.later import LaterWaiter
     from gateway.origin.answer import OriginAnswer, PendingRequest
@@ -174,7 +174,7 @@ class AlikeAppends:
             block += f"{name}: {value}\r\n".encode()
         append, read = ForwardedAppend(), route.parse(target)
         append.appends, append.request, append.read, append.completion = self, request, read, None
-        append.tails = route.feeds.evidence.tails(read.path)
+        append.tails = route.feeds.writes.tails(read.path)
         append.question = route.origin.start(
             OriginRequest("POST", read.target, block, body), append
         )
@@ -213,7 +213,7 @@ class AlikeAppends:
         if pattern.offers_multi is not None:
             route.multi_append.is_known = pattern.offers_multi
         if tail is not None:
-            route.feeds.evidence.note_answer(path, append.tails, tail)
+            route.feeds.writes.note_answer(path, append.tails, tail)
         write = Write(
             prefix=route.prefix,
             path=path,

@@ -163,7 +163,7 @@ class EdgeHandlers(RouteOperations):
             # An answer for one reader alone is no news for others, but an identified reader may
             # have a followed stream of its own.
             is_news = result.cached.joinable or cache_request.identified
-            stream.reads.note(span, result if is_news else replace(result, current=False))
+            stream.note_read(span, result if is_news else replace(result, current=False))
         return present(request, route.recipients.of(read), result, self._shared)
 
     # Live reads
@@ -178,7 +178,7 @@ class EdgeHandlers(RouteOperations):
         cache_request = route.requests.cache_request(
             _headers(request, route), sender_of(request, route.requests.scheme), beginning
         )
-        plain = route.feeds.apart.keyed(cache_request.plain(route.identity))
+        plain = route.feeds.reader.keyed(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route, plain, read)
         return await self._events(request, route, plain, read)
@@ -203,7 +203,7 @@ class EdgeHandlers(RouteOperations):
                     if news is not None:
                         return RouteAnswer.of(news, cache_status.COLLAPSED)
                 result = await feeds.reader.catch_up(plain, position)
-                plain = feeds.apart.keyed_after(plain, result)
+                plain = feeds.reader.keyed_after(plain, result)
                 if result.cached.facts is None:
                     return present(request, route.recipients.of(read), result, self._shared)
                 snapshot = snapshot_of(plain, result, result.cached.facts)
@@ -246,7 +246,7 @@ class EdgeHandlers(RouteOperations):
         join = partial(feeds.join, stream, plain)
         snapshot, is_private = (
             stream.state.snapshot,
-            stream.lenders.request.identified or route.access.is_private,
+            stream.requests.current.identified or route.access.is_private,
         )
         head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
         live_responses.stream_events(request, self._shared, join, head, read, start)
@@ -264,7 +264,7 @@ class EdgeHandlers(RouteOperations):
         feeds, client = route.feeds, self._client(request)
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
-            plain = feeds.apart.keyed_after(plain, result)
+            plain = feeds.reader.keyed_after(plain, result)
             facts = result.cached.facts
             if facts is None:
                 return present(request, route.recipients.of(plain.read), result, self._shared)
@@ -288,7 +288,7 @@ class EdgeHandlers(RouteOperations):
                 stream.state.note_tail(snapshot.tail)
             if start == NOW or facts.is_empty:
                 return stream, facts.next_offset
-            stream.reads.note(Span(start, facts.next_offset, result.cached.body), result)
+            stream.note_read(Span(start, facts.next_offset, result.cached.body), result)
             return stream, start
         raise OriginBehind("the stream was made anew again and again while it was read")
 
@@ -300,7 +300,7 @@ class EdgeHandlers(RouteOperations):
     # Everything else
 
     async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> RouteAnswer:
-        tails = route.feeds.evidence.tails(read.path)
+        tails = route.feeds.writes.tails(read.path)
         body = self._body(request)
         fields = self._passed_on(request, route, body)
         await route.multi_append.check(request.method, read.target, fields)

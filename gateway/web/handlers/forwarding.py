@@ -35,7 +35,7 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.edge.followed.stream_evidence import Tails
+    from gateway.edge.followed.writes import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer
     from gateway.protocol.origins.edge_target import EdgeRead
@@ -143,9 +143,9 @@ class ForwardingEffects:
     ) -> None:
         """Doubt followed streams that an answer shows to be shorter than known, or replaced."""
         if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
-            route.feeds.evidence.on_replaced(passed.read.path, passed.tails)
+            route.feeds.writes.on_replaced(passed.read.path, passed.tails)
         if answer.status < 300 and end is not None and passed.method in _WITH_TAIL:
-            route.feeds.evidence.note_answer(passed.read.path, passed.tails, end)
+            route.feeds.writes.note_answer(passed.read.path, passed.tails, end)
 
     def _purge(self, passed: ForwardedRequest, route: EdgeRoute, status: int) -> None:
         """Purge a stream from caches in front if it was deleted or created, or may have been.

@@ -87,7 +87,7 @@ class Edge:
         feeds, limits = self.route.feeds, self.shared.limits
         held = {
             "streams": len(feeds.table.by_key),
-            "paths": len(feeds.table.paths()),
+            "paths": len(feeds.table.by_path),
             "reads": len(feeds.source._reads.under_way) + len(feeds.reader._tails.under_way),
             "rendered": len(feeds.source._rendered),
             "budget": feeds.budget.bytes,
@@ -108,9 +108,9 @@ class Edge:
 def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
     """Bounds so small that short streams come to them, by module and name."""
     return {
-        ("gateway.edge.polls.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
-        ("gateway.edge.polls.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
-        ("gateway.edge.polls.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
+        ("gateway.edge.followed.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
+        ("gateway.edge.followed.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
+        ("gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
         ("gateway.edge.body_units", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
         ("gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
         ("gateway.edge.reads.origin_exchange", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import xxhash
@@ -62,22 +62,6 @@ class Evidence(msgspec.Struct, eq=False, gc=False):
 
 
 Known = Span | Evidence
-
-
-class OtherReadsLike(Protocol):
-    """The reads of a stream by clients that its feed did not serve."""
-
-    def reads(self) -> list[Evidence]:
-        """Return the evidence of each read, the latest last."""
-
-    def may_be_late(self, read: Evidence) -> bool:
-        """Return whether a replica that lags may not have the data of a read yet."""
-
-    def lose_read(self, common: str | None, read: Evidence) -> None:
-        """Refuse the end of a read, and what lies beyond `common` if that is known."""
-
-    def confirm(self, end: str, before: str, server: str) -> None:
-        """Note that `server` has the data that `before` has sent, up to `end`."""
 
 
 class Verdict(Enum):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.edge.polls.follower import CannotFollow
+from gateway.edge.followed.follower import CannotFollow
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.errors import OriginBehind, StreamGone
+from gateway.later import Later, is_set_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.edge.polls.recent_window import RecentWindow
+    from gateway.edge.followed.recent_window import RecentWindow
 UNSURE = "it is not sure that the stream is the same"
 
 
@@ -24,7 +25,8 @@ class Verification:
 
     def __init__(self, window: RecentWindow, on_settled: Callable[[], None] = lambda: None) -> None:
         self.window = window
-        self.on_settled = on_settled
+        self._on_settled = on_settled
+        self._comparison: Later[None] = Later()  # set at the end of the next one
         self._common: tuple[str, frozenset[str]] | None = None  # value of `lost`, once compared
         self.doubts = 0  # number of doubts so far
         self._settled = 0  # number of doubts that comparisons have ended
@@ -49,6 +51,20 @@ class Verification:
     @lost.setter
     def lost(self, found: tuple[str, frozenset[str]]) -> None:
         self._common = found
+
+    def on_settled(self) -> None:
+        """Wake the readers that wait, because the data were compared."""
+        self.wake()
+        self._on_settled()
+
+    def wake(self) -> None:
+        """Wake the readers that wait: the comparison is over, or will not take place."""
+        comparison, self._comparison = self._comparison, Later[None]()
+        comparison.set_result(None)
+
+    async def until_compared(self, timeout_s: float) -> None:
+        """Wait at most `timeout_s` seconds until a comparison, or the stream's feed, has ended."""
+        await is_set_within(self._comparison, timeout_s)
 
     def is_trusted(self, server: str) -> bool:
         """Return whether a server was the last one compared; also True while none was compared."""

@@ -1,7 +1,9 @@
-"""The latest reads of each stream of a route, as evidence of the data that readers have.
+"""The evidence of one route: the data that readers have of its streams, and which of them is lost.
 
-Readers catch up, and then wait for news. Whatever serves them next could not find out without the
-evidence whether the origin still has what they were sent.
+An origin may come back with an older copy of a stream, or a server may answer that never had its
+end, and offsets do not show it. So every read is noted: where it ended, by which server's
+incarnation, and its data. Whatever serves its reader next can then find out whether the origin
+still has what the reader was sent.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ from collections import Counter, OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.edge.comparison import UNKNOWN, Evidence
+from gateway.edge.followed.comparison import UNKNOWN, Evidence
+from gateway.edge.newest_data import NewestData
 from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.rules.lost_offsets import PERSISTS_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.lost_offsets import LostOffsets, StreamKey
 
 # Of what is forgotten, copies of another type may be given out until their lifetime is over.
 MAX_STREAMS = 10_000  # some 500 B each without their reads; the one read longest ago goes first
@@ -30,10 +34,10 @@ class ReadStream:
 
     __slots__ = ("content_type", "key", "last", "number", "reads", "server")
 
-    def __init__(self, key: StreamKey, content_type: str, number: int) -> None:
+    def __init__(self, key: StreamKey, content_type: str) -> None:
         self.key = key
         self.content_type = content_type
-        self.number = number  # of the latest request that has found this content type
+        self.number = BEFORE_ALL  # of the latest request that has found this content type
         self.reads: dict[str, Evidence] = {}
         self.server: str | None = None  # the one that has sent them all, or None
         self.last = ""  # the end of the one that reaches furthest
@@ -49,45 +53,50 @@ class ReadStream:
         self.last = max(self.reads, default="")
 
 
-class NotedReads:
-    """The reads of a route's streams, each with the offset at which it ended."""
+class StreamEvidence:
+    """The latest reads of a route's streams, by the offset where each ended, and lost offsets."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._streams: OrderedDict[StreamKey, ReadStream] = OrderedDict()
+    def __init__(self, lost: LostOffsets, clock: Callable[[], float]) -> None:
+        self.lost = lost
+        self.clock = clock
+        self.newest = NewestData()
+        self.streams: OrderedDict[StreamKey, ReadStream] = OrderedDict()  # the one read last, last
         self._of_path: dict[str, set[StreamKey]] = {}
         # All reads in the order in which they were noted: the oldest without their data.
         self._condensed: dict[Evidence, ReadStream] = {}
         self._whole: dict[Evidence, ReadStream] = {}
         self._whole_bytes = 0
-        self.forgotten: Counter[str] = Counter()  # drops, by the bound that was reached
+        self._dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return the number of reads."""
         return len(self._condensed) + len(self._whole)
 
-    def stream(self, key: StreamKey, content_type: str) -> ReadStream:
-        """Return what is known of a stream, as the one read last."""
-        stream = self._streams.get(key)
-        if stream is not None:
-            self._streams.move_to_end(key)
-            return stream
-        stream = self._streams[key] = ReadStream(key, content_type, BEFORE_ALL)
+    @property
+    def forgotten(self) -> Counter[str]:
+        """The numbers of offsets dropped that would have been compared or refused, by the bound."""
+        return self._dropped + self.lost.forgotten
+
+    # Reads
+
+    def begin(self, key: StreamKey, content_type: str) -> ReadStream:
+        """Return a new record of a stream that is read for the first time."""
+        stream = self.streams[key] = ReadStream(key, content_type)
         self._of_path.setdefault(key[1], set()).add(key)
-        if len(self._streams) > MAX_STREAMS:
-            oldest = next(iter(self._streams.values()))
-            self.forgotten["reads"] += bool(self.drop_beyond(oldest.key, ""))
-            del self._streams[oldest.key]
-            keys = self._of_path[oldest.key[1]]
-            keys.discard(oldest.key)
+        if len(self.streams) > MAX_STREAMS:
+            oldest = next(iter(self.streams))
+            self._dropped["reads"] += bool(self.drop_beyond(oldest, ""))
+            del self.streams[oldest]
+            keys = self._of_path[oldest[1]]
+            keys.discard(oldest)
             if not keys:
-                del self._of_path[oldest.key[1]]
+                del self._of_path[oldest[1]]
         return stream
 
     def add(self, key: StreamKey, read: Evidence) -> None:
         """Note data that readers have been sent otherwise."""
-        read.read_at = read.read_at or self._clock()
-        self.note(self.stream(key, read.content_type), read)
+        read.read_at = read.read_at or self.clock()
+        self.note(self.streams.get(key) or self.begin(key, read.content_type), read)
 
     def note(self, stream: ReadStream, read: Evidence) -> None:
         """Note a read of a stream, in place of any with the same end."""
@@ -110,7 +119,7 @@ class NotedReads:
             )
             oldest = next(iter(alike))
             self._remove(stream, oldest if oldest != end else next(iter(reads)))
-            self.forgotten["ends"] += 1
+            self._dropped["ends"] += 1
             if not is_alike:
                 stream.look_again()
         count = len(self._condensed) + len(self._whole)
@@ -129,7 +138,7 @@ class NotedReads:
             read, stream = next(iter((self._condensed or self._whole).items()))
             self._remove(stream, read.end)
             stream.look_again()
-            self.forgotten["reads"] += 1
+            self._dropped["reads"] += 1
 
     def _remove(self, stream: ReadStream, end: str) -> None:
         read = stream.reads.pop(end)
@@ -138,32 +147,15 @@ class NotedReads:
         else:
             self._whole_bytes -= read.length
 
-    def drop_beyond(self, key: StreamKey, common: str) -> frozenset[str]:
-        """Drop the reads that ended beyond an offset, and return where they ended."""
-        stream = self._streams.get(key)
-        if stream is None:
-            return frozenset()
-        beyond = frozenset([end for end in stream.reads if end > common])
-        for end in beyond:
-            self._remove(stream, end)
-        stream.look_again()
-        return beyond
+    def of(self, key: StreamKey) -> list[Evidence]:
+        """Return the evidence of a stream's latest reads, the latest last."""
+        stream = self.streams.get(key)
+        return [] if stream is None else list(stream.reads.values())
 
-    def drop(self, key: StreamKey, read: Evidence) -> None:
-        """Drop a read whose data are lost."""
-        stream = self._streams.get(key)
-        if stream is not None and stream.reads.get(read.end) is read:
-            self._remove(stream, read.end)
-            stream.look_again()
-
-    def keys_of(self, path: str) -> tuple[StreamKey, ...]:
-        """Return the keys of the streams at a path: readers of several kinds have one each."""
-        return tuple(self._of_path.get(path, ()))
-
-    def are_of(self, key: StreamKey, server: str) -> bool:
-        """Return whether no other server than this is known to have sent data of a stream."""
-        stream = self._streams.get(key)
-        return stream is None or stream.server == server or not stream.reads
+    def up_to(self, key: StreamKey, tail: str) -> Evidence | None:
+        """Return the evidence of the data just before an offset, if a read ended there."""
+        stream = self.streams.get(key)
+        return None if stream is None else stream.reads.get(tail)
 
     def unlike(
         self, key: StreamKey, start: str, server: str, *, is_known: bool = False
@@ -173,30 +165,22 @@ class NotedReads:
         `is_known` is True if the offset is one of the stream that `server` has: then only evidence
         that ends there counts.
         """
-        stream = self._streams.get(key)
-        if stream is None:
-            return None
-        found = stream.reads.get(start)
+        stream = self.streams.get(key)
+        found = None if stream is None else stream.reads.get(start)
         if found is not None:
             return None if found.server == server else found
-        if is_known:
+        if stream is None or is_known:
             return None
         others = (it for it in stream.reads.values() if it.end > start and it.server != server)
         return max(others, key=attrgetter("end"), default=None)
 
-    def of(self, key: StreamKey) -> list[Evidence]:
-        """Return the evidence of a stream's latest reads, the latest last."""
-        stream = self._streams.get(key)
-        return [] if stream is None else list(stream.reads.values())
-
-    def up_to(self, key: StreamKey, tail: str) -> Evidence | None:
-        """Return the evidence of the data just before a stream's tail, if a read ended there."""
-        stream = self._streams.get(key)
-        return None if stream is None else stream.reads.get(tail)
+    def may_be_late(self, read: Evidence) -> bool:
+        """Return whether a replica that lags may not have the data of a read yet."""
+        return self.clock() - read.read_at < PERSISTS_S
 
     def confirm(self, key: StreamKey, end: str, before: str, server: str) -> None:
         """Note that `server` has the data that `before` has sent, up to an offset."""
-        stream = self._streams.get(key)
+        stream = self.streams.get(key)
         if stream is not None:
             for read in stream.reads.values():
                 if read.end <= end and read.server == before:
@@ -206,7 +190,52 @@ class NotedReads:
     def doubt(self, path: str) -> None:
         """Let the reads of the streams at a path be compared before any client reads on."""
         for key in self._of_path.get(path, ()):
-            stream = self._streams[key]
-            for read in stream.reads.values():
+            for read in self.streams[key].reads.values():
                 read.server = UNKNOWN
+            self.streams[key].look_again()
+
+    # Losses
+
+    def drop(self, key: StreamKey, read: Evidence) -> None:
+        """Drop a read whose data are lost."""
+        stream = self.streams.get(key)
+        if stream is not None and stream.reads.get(read.end) is read:
+            self._remove(stream, read.end)
             stream.look_again()
+
+    def drop_beyond(self, key: StreamKey, common: str) -> frozenset[str]:
+        """Drop the reads that ended beyond an offset, and return where they ended."""
+        stream = self.streams.get(key)
+        if stream is None:
+            return frozenset()
+        beyond = frozenset([end for end in stream.reads if end > common])
+        for end in beyond:
+            self._remove(stream, end)
+        stream.look_again()
+        return beyond
+
+    def lose(self, key: StreamKey, common: str, end: str, held: frozenset[str]) -> None:
+        """Refuse the offsets `held`, and those beyond `common`, of a stream that reached `end`."""
+        past = self.drop_beyond(key, end)  # a read may have gone past the feed
+        self.lost.lose(key, common, max(past | {end}), held | past, self.clock())
+
+    def lose_read(self, key: StreamKey, common: str | None, read: Evidence) -> None:
+        """Refuse the end of a read whose data are lost, and what lies beyond `common`, if any."""
+        self.drop(key, read)
+        last = "" if common is None else read.end
+        self.lost.lose(key, common or "", last, frozenset({read.end}), self.clock())
+
+    def lose_all(self, path: str, *, for_all: bool) -> None:
+        """Refuse the offsets that were read of a deleted stream.
+
+        If the stream is not gone `for_all`, only clients without identity have lost it.
+        """
+        for key in tuple(self._of_path.get(path, ())):
+            if for_all or not key[3]:
+                ends = self.drop_beyond(key, "")
+                if ends:  # none is refused for good: the next stream may have the same offsets
+                    self.lost.lose(key, "", max(ends), frozenset(), self.clock())
+
+    def refuses(self, key: StreamKey, offset: str) -> bool:
+        """Return whether an offset may be of a lost stream."""
+        return bool(self.lost) and self.lost.refuses(key, offset, self.clock())

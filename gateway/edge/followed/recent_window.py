@@ -16,13 +16,13 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
-from gateway.edge.comparison import evidence_of, newest
+from gateway.edge.followed.comparison import evidence_of, newest
 from gateway.protocol.origins.followed import Span, is_whole, joined
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
     from gateway.edge.body_units import Units
-    from gateway.edge.comparison import Evidence, Known
+    from gateway.edge.followed.comparison import Evidence, Known
 
 WINDOW_BYTES = 1 << 20  # news kept for readers that are a little behind
 MAX_PIECES = 1024  # of news; to go through them all takes a millisecond

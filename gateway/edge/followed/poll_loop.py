@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from gateway.edge.polls.follower import HOLDS_S, LONGEST_READ, CannotFollow
-from gateway.edge.polls.poller import ANSWERS
+from gateway.edge.followed.follower import HOLDS_S, LONGEST_READ, CannotFollow
+from gateway.edge.followed.poller import ANSWERS
+from gateway.edge.followed.verification import UNSURE
 from gateway.edge.reads.order import BEFORE_ALL, next_number
-from gateway.errors import HeadgateError, OriginBroken
+from gateway.errors import HeadgateError, OriginBroken, OriginBusy
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.edge.polls.follower import Follower, NextQuestion, PollQuestion
-    from gateway.edge.polls.poller import PollerRequest, Steps, WholeAnswerLike
+    from gateway.edge.followed.follower import Follower, NextQuestion, PollQuestion
+    from gateway.edge.followed.poller import PollerRequest, Steps, WholeAnswerLike
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import AnswerReceiver, OriginAnswer, PendingRequest
     from gateway.origin.metrics import RequestsInFlight
@@ -109,6 +110,7 @@ class OriginPollLoop:
         self._pending: PendingRequest | None = None  # under way without a task
         self._task: asyncio.Task[WholeAnswerLike] | None = None
         self._is_over = False
+        self._restart: asyncio.Handle | None = None
         self._reader: CacheRequest | None = None  # whose credentials the last request had
         self._block = b""
         # Not at once: the caller does not have this object yet.
@@ -128,8 +130,14 @@ class OriginPollLoop:
             self._task.cancel()
         self._pause = self._pending = self._task = None
 
-    def start_over(self, reason: HeadgateError) -> None:
-        """Fail the request under way, so that the next one shows a later state."""
+    def start_over(self) -> None:
+        """Fail the request under way soon, so that the next one shows a later state."""
+        if self._restart is None:
+            # Not at once: the caller may be the connection that the poll is on.
+            self._restart = asyncio.get_running_loop().call_soon(self._start_over)
+
+    def _start_over(self) -> None:
+        self._restart = None
         if self._is_over or self._pause is not None:
             return  # no request is under way
         if self._pending is not None:
@@ -137,10 +145,13 @@ class OriginPollLoop:
         if self._task is not None:
             self._task.cancel()
         self._pending = self._task = None
-        self._guarded(self._go_on, reason)
+        self._guarded(self._go_on, OriginBusy(UNSURE))
 
     def hurry(self) -> None:
         """Send the next request now instead of after a pause: the origin answers again."""
+        if self._restart is not None:
+            self._restart.cancel()
+            self._start_over()
         if self._pause is not None and not self._is_over:
             self._pause.cancel()
             self._guarded(self._send_question)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multidict import CIMultiDict
 
-from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
-from gateway.edge.polls.follower import CannotFollow, PollQuestion, PollResult, refuse
-from gateway.edge.polls.reader_requests import DENIALS, ONES_OWN
+from gateway.edge.followed.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
+from gateway.edge.followed.follower import CannotFollow, PollQuestion, PollResult, refuse
+from gateway.edge.followed.origin_reads import DENIALS, ONES_OWN
 from gateway.edge.rules import sharing, tails
 from gateway.edge.rules.directives import again_s
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.edge.comparison import Comparison, Evidence, Known, OtherReadsLike
-    from gateway.edge.polls.reader_requests import ReaderRequests
-    from gateway.edge.polls.verification import Verification
+    from gateway.edge.followed.comparison import Comparison, Known
+    from gateway.edge.followed.evidence import StreamEvidence
+    from gateway.edge.followed.origin_reads import ReaderRequests
+    from gateway.edge.followed.verification import Verification
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
@@ -103,18 +104,19 @@ class Poller:
     def __init__(
         self,
         origin: PolledOrigin,
-        lenders: ReaderRequests,
+        requests: ReaderRequests,
         content_type: str,
         verification: Verification,
-        others: OtherReadsLike,
+        evidence: StreamEvidence,
         on_directives: Callable[[str], None],
     ) -> None:
         self._origin = origin
-        self._lenders = lenders
+        self._requests = requests
         self._content_type = content_type
         self._window = verification.window
         self._on_directives = on_directives
-        self._others = others
+        self._evidence = evidence
+        self._key = requests.current.stream_key
         self.verification = verification
 
     def steps_to_answer(self, question: PollQuestion) -> Steps:
@@ -175,7 +177,7 @@ class Poller:
         Return None if no data are known: nothing can be joined wrongly then.
         """
         doubts = self.verification.doubts
-        known = self._window.newest or self._read_up_to(question.start)
+        known = self._window.newest or self._evidence.up_to(self._key, question.start)
         if known is None:
             # A server may echo any offset past its tail, but to `now` it gives its real tail.
             end = question.start
@@ -202,10 +204,6 @@ class Poller:
         self.verification.lost = common, held
         raise CannotFollow(StreamGone(ANOTHER_STREAM))
 
-    def _read_up_to(self, tail: str) -> Evidence | None:
-        """Return the evidence of a client's read that ended at the feed's tail, or None."""
-        return next((read for read in self._others.reads() if read.end == tail), None)
-
     def _check_others(
         self, common: str, beyond: str
     ) -> Generator[PollerRequest, WholeAnswerLike, None]:
@@ -214,7 +212,7 @@ class Poller:
         Reads that another server has answered are compared, too: the latest one of each server.
         """
         alike = {self.verification.server, self.verification.answered_by}
-        for read in sorted(self._others.reads(), key=attrgetter("end"), reverse=True):
+        for read in sorted(self._evidence.of(self._key), key=attrgetter("end"), reverse=True):
             is_beyond = read.end > beyond or (read.end == beyond and not common)
             if not is_beyond and read.server in alike:
                 continue
@@ -222,23 +220,24 @@ class Poller:
             with contextlib.suppress(CannotFollow):  # its start may not be an offset of the stream
                 finding, polled = yield from self._read_again(read, self.verification.answered_by)
                 end, verdict = polled.end, finding.verdict
-            if verdict is SHORTER and is_beyond and self._others.may_be_late(read):
+            if verdict is SHORTER and is_beyond and self._evidence.may_be_late(read):
                 behind = self.verification.note_shorter(end)
                 if isinstance(behind, OriginBehind):
                     raise behind
             if verdict is not SAME:
-                self._others.lose_read(common if is_beyond else None, read)
+                self._evidence.lose_read(self._key, common if is_beyond else None, read)
                 if read.end == beyond and not common:  # its reader may wait in the feed by now
                     raise CannotFollow(StreamGone(ANOTHER_STREAM))
             else:
-                self._others.confirm(read.end, read.server, self.verification.answered_by)
-                alike.add(read.server)
+                server = self.verification.answered_by
+                self._evidence.confirm(self._key, read.end, read.server, server)
+                alike.add(server)
 
     def _settle(self, doubts: int) -> None:
         """End the first `doubts` doubts: the server that has just answered has the known data."""
         verified = self.verification
         before = verified.settle(doubts)
-        self._others.confirm(self._window.tail, before, verified.server)
+        self._evidence.confirm(self._key, self._window.tail, before, verified.server)
         if not verified.is_in_doubt:
             verified.on_settled()
 
@@ -272,7 +271,7 @@ class Poller:
         A request that `compares` cannot put the followed stream in doubt.
         """
         while True:
-            request = self._lenders.request
+            request = self._requests.current
             read, start = request.read, question.start
             target = (
                 edge_target.poll_target(read, start, question.cursor)
@@ -281,12 +280,12 @@ class Poller:
             )
             answer = yield PollerRequest(request, target, question.waits)
             verified = self.verification
-            if not verified.server and (evidence := self._read_up_to(start)) is not None:
-                verified.server = evidence.server  # clients have read up to there meanwhile
+            if not verified.server and (noted := self._evidence.up_to(self._key, start)):
+                verified.server = noted.server  # clients have read up to there meanwhile
             if not compares and (answer.is_repetition or not verified.is_trusted(answer.server)):
                 verified.doubt()
             verified.note_answer(answer.server)
-            if answer.status in DENIALS and self._lenders.replace(request):
+            if answer.status in DENIALS and self._requests.replace(request):
                 continue
             if answer.status in UNKNOWN_OFFSET and self._is_confirmed(start):
                 raise self.verification.note_shorter("")
@@ -317,7 +316,7 @@ class Poller:
             raise self.verification.note_shorter(end) from None
         is_nothing = repair.is_nothing(content_type, body)
         if not is_nothing and self._is_private(headers):
-            self._lenders.are_apart = True
+            self._requests.differ = True
             raise CannotFollow(OriginBusy(ONES_OWN))
         directives = None if is_nothing else self._directives(headers)
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
@@ -338,12 +337,12 @@ class Poller:
 
     def _is_private(self, headers: MultiMapping[str]) -> bool:
         """Return whether the news are only for the reader whose credentials were sent."""
-        return bool(self._lenders.request.admitted_as) and sharing.is_ones_own(
+        return bool(self._requests.current.admitted_as) and sharing.is_ones_own(
             200, headers, self._origin.identity, ignore_no_store=self._origin.ignores_no_store
         )
 
     def _directives(self, headers: MultiMapping[str]) -> str:
-        request = self._lenders.request
+        request = self._requests.current
         ignore = self._origin.ignores_no_store and not request.identified
         return repair.directive_lines(headers, ignore_no_store=ignore)
 

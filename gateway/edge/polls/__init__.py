@@ -1,1 +1,0 @@
-"""The polls of a followed stream: the questions to its origin, the answers, the latest news."""

@@ -1,0 +1,58 @@
+"""The requests that a followed stream is read with, one refusal after the other."""
+
+from __future__ import annotations
+
+from multidict import CIMultiDict
+
+from gateway.edge.followed.origin_reads import MOST, ReaderRequests
+from gateway.edge.rules.cached_response import CacheRequest
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.streams.state import Lifetime
+
+
+def _request(name: str) -> CacheRequest:
+    read = parse_edge_target("/s?offset=-1", ())
+    assert isinstance(read, EdgeCatchUp)
+    nothing: CIMultiDict[str] = CIMultiDict()
+    return CacheRequest("a", read, nothing, nothing, "", "", Lifetime(), name)
+
+
+def _refused(requests: ReaderRequests) -> list[str]:
+    """Return the names in turn, until no request is left."""
+    names = [requests.current.admitted_as]
+    while requests.replace(requests.current):
+        names.append(requests.current.admitted_as)
+    return names
+
+
+def test_the_newest_reader_request_is_used_next_after_a_refusal() -> None:
+    requests = ReaderRequests(_request("a"))
+    for name in "bcb":
+        requests.add(_request(name))
+    assert _refused(requests) == ["a", "b", "c"]
+
+
+def test_reader_requests_are_bounded_and_the_one_in_use_is_never_dropped() -> None:
+    requests = ReaderRequests(_request("0"))
+    for number in range(1, 3 * MOST):
+        requests.add(_request(str(number)))
+    last = 3 * MOST - 1
+    assert _refused(requests) == ["0", *(str(last - n) for n in range(MOST - 1))]
+
+
+def test_two_refusals_of_one_request_replace_it_once() -> None:
+    requests = ReaderRequests(_request("a"))
+    for name in "bc":
+        requests.add(_request(name))
+    first = requests.current
+    assert requests.replace(first)
+    assert requests.replace(first)
+    assert requests.current.admitted_as == "c"
+
+
+def test_a_private_stream_is_read_with_the_credentials_of_its_own_reader_only() -> None:
+    own = _request("a").apart()
+    requests = ReaderRequests(own)
+    requests.add(_request("b"))
+    assert not requests.replace(own)
+    assert requests.current is own
