@@ -59,8 +59,9 @@ class Quotas:
 
     def _note_bounds(self) -> None:
         """Note whether writes have a limit at all: mostly they have none."""
-        self.bounds_appends = bool(self._rates.appends or self._rates.append_bytes)
-        self.bounds_creations = bool(self._rates.creations or self._rates.append_bytes)
+        self._bounds_bytes = bool(self._rates.append_bytes)
+        self.bounds_appends = bool(self._rates.appends) or self._bounds_bytes
+        self.bounds_creations = bool(self._rates.creations) or self._bounds_bytes
 
     def connects_as(self, transport: BaseTransport) -> str | None:
         """Return the client that a connection counts for; None for a trusted proxy."""
@@ -112,15 +113,26 @@ class Quotas:
         self._rates.creations.count(who, 1)
         return who if self._rates.append_bytes else None
 
-    def admits_creation(
-        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str
+    def admits(
+        self,
+        transport: BaseTransport | None,
+        headers: MultiMapping[str],
+        account: str,
+        size: int,
+        *,
+        is_creation: bool = False,
     ) -> bool:
-        """Count a creation if it is within its client's quota of them; return whether it is."""
-        rate = self._rates.creations
+        """Count an append or creation of `size` bytes if it is within its client's quotas.
+
+        Return whether it is. Another one is refused by `append` or `create`.
+        """
+        rate = self._rates.creations if is_creation else self._rates.appends
         who = self.counts_as(transport, headers, account)
-        if rate.again_s(who):
+        if rate.again_s(who) or (self._bounds_bytes and self._rates.append_bytes.again_s(who)):
             return False
         rate.count(who, 1)
+        if self._bounds_bytes:
+            self._rates.append_bytes.count(who, size)
         return True
 
     def counts_as(

@@ -14,7 +14,6 @@ from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.serving import (
     EDGE,
     PREFIX,
-    alike_appends_of,
     edge_serving,
     get,
     noted,
@@ -92,7 +91,7 @@ async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
         of_reads = gateway.edge.requests.templates
         assert of_reads is not None
         templates = of_reads._templates
-        sent = alike_appends_of(gateway)._blocks.fresh
+        sent = [*gateway.fast.plans._appends.fresh.values()]
         assert templates
         assert sent
         assert CANARY not in f"{templates}{sent}{[dict(one.headers) for one in fields]}"

@@ -38,7 +38,7 @@ OF_EDGES = {
     "gateway.edge",
     "gateway.edge_parts",
     "gateway.origin.client",
-    "gateway.web.handlers.alike_appends",
+    "gateway.web.handlers.passed_appends",
     "gateway.web.handlers.edge_handlers",
 }
 OF_FILES = {"apsw", "gateway.backends.sqlite"}

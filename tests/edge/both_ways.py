@@ -21,7 +21,7 @@ from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, alike_appends_of, edge_serving, get
+from tests.support.serving import EDGE, edge_serving, get, passed_appends_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Side:
             heads, nothing = gateway.edge.cache.fetches.rules.heads, lambda *_: None
             heads.judge = heads._apply  # type: ignore[method-assign]
             gateway.edge.origin.patterns.note = nothing  # type: ignore[method-assign]
-            alike_appends_of(gateway).send = nothing  # type: ignore[method-assign]
+            appends = passed_appends_of(gateway)
+            appends.plan = appends.respond = nothing  # type: ignore[method-assign]
 
     async def keep_a_connection(self, *lines: str) -> None:
         """Have one in the pool. A guard admits who sends these lines."""

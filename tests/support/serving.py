@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from gateway.settings import RequestLevel
     from gateway.store import Store
     from gateway.telemetry.spans import Tracer
-    from gateway.web.handlers.alike_appends import AlikeAppends
     from gateway.web.handlers.edge_handlers import EdgeHandlers
+    from gateway.web.handlers.passed_appends import PassedAppends
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -271,6 +271,6 @@ def edge_handlers_of(gateway: Serving) -> EdgeHandlers:
     return handlers_of_edges
 
 
-def alike_appends_of(gateway: Serving) -> AlikeAppends:
-    """Return what is remembered of the appends of the route to the origin."""
-    return edge_handlers_of(gateway).alike_appends[gateway.edge]
+def passed_appends_of(gateway: Serving) -> PassedAppends:
+    """Return the appends of the route to the origin that go by plans."""
+    return edge_handlers_of(gateway).passed_appends[gateway.edge]

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import msgspec
 
 from gateway.access.principal import Principal
-from gateway.errors import HeadgateError
-from gateway.hosted.route import HostedRoute
 from gateway.protocol.http import cache_status
 from gateway.runtime.exchange import Exchange
 from gateway.runtime.request_fields import RequestFields
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from gateway.protocol.responses import Response
+    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
 
@@ -44,6 +42,9 @@ class AskingConnection(Protocol):
     def answer_by_handlers(self, ask: Ask, outcome: Any, /) -> None:  # noqa: ANN401 - of its queue
         """Give an ask the answer that the handlers have for an outcome, and count it."""
 
+    def go_on_in_handler(self, ask: Ask, handler: Callable[[Request], Any], /) -> None:
+        """Let a handler answer an ask that is alone on its connection."""
+
     def abandon(self) -> None:
         """End the connection."""
 
@@ -51,10 +52,18 @@ class AskingConnection(Protocol):
 class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
     """The way of a write with these fields. It holds nothing that can change."""
 
-    route: HostedRoute
+    key: tuple[object, ...]  # by which `Plans` finds it
+    route: Any  # a StreamRoute of the kind that has such plans
     fields: RequestFields
     principal: Principal | None
-    submit: Callable[[str, Any], None]  # queues an ask by the name of its stream
+    submit: Callable[[str, Any], None]  # begins an ask, by the name of its stream
+
+    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+        """Return the ask of a write; None if its own values or its body need the handler.
+
+        The handler refuses what is wrong with them, and waits for long work.
+        """
+        raise NotImplementedError
 
 
 class Ask(msgspec.Struct, gc=False, eq=False):
@@ -64,6 +73,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     """
 
     operation: ClassVar[int]
+    outlives_client: ClassVar[bool] = True  # it is carried out though its client has left
     plan: Plan
     name: str  # of the stream
     connection: AskingConnection
@@ -72,19 +82,22 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     wire: bytes | None  # its answer, until those before it are written
     is_last: bool  # True if the connection ends with its answer
 
-    def response(self, outcome: Any) -> Response:  # noqa: ANN401 - of its queue
+    def response(self, outcome: Any) -> RouteAnswer:  # noqa: ANN401 - of its queue
         """Return the response to a write that was carried out."""
         raise NotImplementedError
 
-    def answer(self, outcome: Any, common: bytes) -> int:  # noqa: ANN401 - of its queue
-        """Render the response with these `common` lines, and count it; return its status."""
+    def answer(self, outcome: Any, common: bytes) -> tuple[int, int]:  # noqa: ANN401 - of its queue
+        """Render the response with these `common` lines, and count it.
+
+        Return its status, and the size of its body.
+        """
         raise NotImplementedError
 
     def answered(self, outcome: Any) -> None:  # noqa: ANN401 - of its queue
         """Answer and count the write."""
         connection, plan = self.connection, self.plan
         shared, transport = connection.shared, connection.transport
-        if isinstance(outcome, HeadgateError) or shared.closing or transport is None:
+        if isinstance(outcome, BaseException) or shared.closing or transport is None:
             connection.answer_by_handlers(self, outcome)
             connection.answer_asks()
             return
@@ -93,21 +106,27 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             common = lines.shared_at(shared.clock()) + own.id_line
         else:
             common = lines.own(request_id=own.id, origin=origin, connection=None)
-        status = self.answer(outcome, common + cache_status.OTHER_METHOD.lines)
+        status, sent = self.answer(outcome, common)
         traffic, principal, size = plan.route.traffic, plan.principal, len(self.known.body)
         traffic.request_bytes += size
         if plan.route.access.guard is not None:
             traffic.decisions[counted.ADMITTED] += 1
         if principal is not None:
-            principal.use.count(0, is_append=self.operation == counted.APPEND)
+            principal.use.count(sent, is_append=self.operation == counted.APPEND)
             principal.use.received_bytes += size
         if shared.log.enabled:
-            _log(self, status, shared)
+            _log(self, status, sent, shared)
         connection.answer_asks()
 
     def abandon(self) -> None:
         """End the connection: its client would wait for ever."""
         self.connection.abandon()
+
+    def on_disconnect(self) -> None:
+        """Go on without the client."""
+
+    def cancel(self) -> None:
+        """Give up the write, because the server stops: a log answers in time by itself."""
 
 
 def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
@@ -122,14 +141,14 @@ def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
     return exchange
 
 
-def _log(ask: Ask, status: int, shared: Context) -> None:
+def _log(ask: Ask, status: int, sent: int, shared: Context) -> None:
     """Write the log line of a write that went by its plan, as `Exchange.write_line` does."""
     plan, known, transport = ask.plan, ask.known, ask.connection.transport
     principal = plan.principal
     outcome = LoggedOutcome(
         known.own.id or shared.lines.new_request_id(),
         status,
-        0,
+        sent,
         perf_counter() - ask.came,
         cache_status.OTHER_METHOD.result,
         plan.route.prefix,

@@ -11,8 +11,10 @@ from typing_extensions import override
 from gateway.protocol import http1
 from gateway.protocol.bodies.content import is_long
 from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.http.cache_status import OTHER_METHOD
 from gateway.protocol.requests import CreateRequest
 from gateway.protocol.responses import created
+from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web.asks.ask import Ask, Plan
 from gateway.web.requests.request_head import base_of, scheme_by
@@ -32,12 +34,21 @@ class CreationPlan(Plan, frozen=True, gc=False, eq=False):
 
     head: CreateRequest  # without a body
 
+    @override
+    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+        body, head = known.body, self.head
+        if len(body) > SLICE_BYTES and is_long(head.content_type, body):
+            return None
+        create = CreateRequest(body, head.content_type, head.lifetime, head.close, None)
+        return CreationAsk(self, name, connection, known, perf_counter(), None, False, create)
+
 
 def creation_plan(
     route: HostedRoute, fields: RequestFields, create: CreateRequest, principal: Principal | None
 ) -> CreationPlan:
     """Return the plan of creations like `create`, which was admitted."""
-    return CreationPlan(route, fields, principal, route.creations.submit, replace(create, body=b""))
+    key, head = (route, fields), replace(create, body=b"")
+    return CreationPlan(key, route, fields, principal, route.creations.submit, head)
 
 
 class CreationAsk(Ask, gc=False, eq=False):
@@ -47,26 +58,18 @@ class CreationAsk(Ask, gc=False, eq=False):
     request: CreateRequest
 
     @override
-    def response(self, outcome: CreationOutcome) -> Response:
+    def response(self, outcome: CreationOutcome) -> RouteAnswer:
+        return RouteAnswer.of(self._created(outcome), OTHER_METHOD)
+
+    @override
+    def answer(self, outcome: CreationOutcome, common: bytes) -> tuple[int, int]:
+        response = self._created(outcome)
+        self.wire = http1.serialize(response, common + OTHER_METHOD.lines)
+        seconds = perf_counter() - self.came
+        self.plan.route.traffic.answered(counted.CREATE, response.status, 0, seconds)
+        return response.status, len(response.body)
+
+    def _created(self, outcome: CreationOutcome) -> Response:
         plan, scheme = self.plan, scheme_by(self.connection.transport)
         base = base_of(plan.fields.headers, scheme)
         return created(outcome, f"{base}{plan.route.prefix}/{self.name}")
-
-    @override
-    def answer(self, outcome: CreationOutcome, common: bytes) -> int:
-        response = self.response(outcome)
-        self.wire = http1.serialize(response, common)
-        seconds = perf_counter() - self.came
-        self.plan.route.traffic.answered(counted.CREATE, response.status, 0, seconds)
-        return response.status
-
-
-def creation_ask(
-    plan: CreationPlan, name: str, connection: AskingConnection, known: KnownRequest
-) -> Ask | None:
-    """Return the ask of a creation; None if its body needs the handler."""
-    body, head = known.body, plan.head
-    if len(body) > SLICE_BYTES and is_long(head.content_type, body):
-        return None
-    create = CreateRequest(body, head.content_type, head.lifetime, head.close, None)
-    return CreationAsk(plan, name, connection, known, perf_counter(), None, False, create)

@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING
 from gateway.access.operations import needs
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
-from gateway.web.asks.appends import AppendPlan, append_ask
-from gateway.web.asks.creations import CreationPlan, creation_ask
+from gateway.runtime.quotas import peer_of
 from gateway.web.requests.aging_table import AgingTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.hosted.route import HostedRoute
-    from gateway.runtime.request_fields import RequestFields
     from gateway.web.admission import RoutedTarget
-    from gateway.web.asks.ask import Ask, AskingConnection
+    from gateway.web.asks.ask import Ask, AskingConnection, Plan
     from gateway.web.requests.blocks import KnownRequest
 
 MOST_PLANS = 16384  # of appends: 8 MB, as for MOST_BLOCKS
@@ -39,59 +36,66 @@ class Plans:
     def __init__(self, place: Callable[[str], RoutedTarget]) -> None:
         """`place` finds route and name of a path without a query. Raises HeadgateError."""
         self._place = place
-        self._appends: AgingTable[tuple[str, RequestFields], AppendPlan] = AgingTable(MOST_PLANS)
-        self._creations: AgingTable[tuple[object, RequestFields], CreationPlan] = AgingTable(
-            MOST_CREATION_PLANS
-        )
+        self._appends: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_PLANS)
+        self._creations: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_CREATION_PLANS)
 
     def __len__(self) -> int:
         return len(self._appends) + len(self._creations)
 
-    def add(self, path: str, plan: AppendPlan) -> None:
+    def add(self, path: str, plan: Plan) -> None:
         """Remember a plan for appends to a path without a query, which may have a token."""
-        if plan.fields.are_known and "?" not in path and len(path) <= LONGEST_PATH:
-            self._appends.add((path, plan.fields), plan)
+        if _is_decided(plan) and "?" not in path and len(path) <= LONGEST_PATH:
+            self._appends.add(plan.key, plan)
 
-    def add_creation(self, plan: CreationPlan) -> None:
+    def add_creation(self, plan: Plan) -> None:
         """Remember a plan for creations on its route."""
-        if plan.fields.are_known:
-            self._creations.add((plan.route, plan.fields), plan)
+        if _is_decided(plan):
+            self._creations.add(plan.key, plan)
 
     def ask(
         self,
         connection: AskingConnection,
         known: KnownRequest,
-        route: HostedRoute | None = None,
+        route: object | None = None,
     ) -> Ask | None:
         """Return the ask of a write that has a plan, and whose credential has not ended.
 
-        Return None while a ban, overload, a quota or the size of its body requires the handler, and
-        for a creation on another route than a given one. A creation that is returned has been
-        counted for its client, and is to be begun.
+        Return None while a ban, overload, a tracer or the size of its body requires the handler,
+        for a write beyond a quota, and for a creation on another route than a given one. A write
+        that is returned has been counted for its client, and is to be begun.
         """
         shared, limits, size = connection.shared, connection.shared.limits, len(known.body)
         most = min(limits.max_append, limits.max_pending_appends - limits.receiving_bytes)
-        if size > most or shared.bans.in_force or shared.shedding.level:
-            return None
-        if shared.quotas.bounds_appends:
+        needs_handler = shared.bans.in_force or shared.shedding.level or shared.tracer is not None
+        if needs_handler or size > most:
             return None
         if known.method == "PUT":
             return self._creation(connection, known, route)
-        key = known.path, known.fields
-        plan = self._appends.fresh.get(key) or self._appends.find(key)
+        key: tuple[object, ...] = known.path, known.fields
+        plan = self._appends.fresh.get(key)
         if plan is None:
-            return None
+            of_address = *key, peer_of(connection.transport)  # which an origin is sent
+            plan = self._appends.fresh.get(of_address) or self._find(key, of_address)
+            if plan is None:
+                return None
         principal = plan.principal
         if principal is not None:
             now = shared.clock()
             if principal.until <= now:
-                self._appends.drop(key)
+                self._appends.drop(plan.key)
                 return None
             principal.use.at = now
-        return append_ask(plan, connection, known)
+        ask = plan.ask("", connection, known)
+        if ask is not None and shared.quotas.bounds_appends:
+            client = connection.transport, known.headers, account_of(principal)
+            return ask if shared.quotas.admits(*client, size) else None
+        return ask
+
+    def _find(self, key: tuple[object, ...], of_address: tuple[object, ...]) -> Plan | None:
+        return self._appends.find(key) or self._appends.find(of_address)
 
     def _creation(
-        self, connection: AskingConnection, known: KnownRequest, route: HostedRoute | None
+        self, connection: AskingConnection, known: KnownRequest, route: object | None
     ) -> Ask | None:
         shared, path, fields = connection.shared, known.path, known.fields
         if "?" in path or len(path) > LONGEST_PATH:
@@ -110,8 +114,15 @@ class Plans:
             needed = needs("PUT", place.path, fields.headers)
             if not guard.still_admits(principal, needed, shared.clock()):
                 return None
-        ask = creation_ask(plan, place.name, connection, known)
+        ask = plan.ask(place.name, connection, known)
         if ask is not None and shared.quotas.bounds_creations:
             client = connection.transport, fields.headers, account_of(principal)
-            return ask if shared.quotas.admits_creation(*client) else None
+            is_admitted = shared.quotas.admits(*client, len(known.body), is_creation=True)
+            return ask if is_admitted else None
         return ask
+
+
+def _is_decided(plan: Plan) -> bool:
+    """Return whether requests with the fields of a plan need no guard to decide on them again."""
+    fields = plan.fields
+    return fields.are_known and (plan.route.access.guard is None or fields.client is not None)

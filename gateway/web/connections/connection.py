@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import hdrs
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from typing_extensions import override
 
-from gateway.errors import HeadgateError
 from gateway.live.contract import ReaderClient, ReaderServer
-from gateway.protocol.http import cache_status
-from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.request_fields import NOTHING
 from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.web.asks.ask import Ask, exchange_of_ask
@@ -21,6 +19,7 @@ from gateway.web.asks.plans import WRITES
 from gateway.web.connections.bounded_connection import BoundedConnection
 from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
 from gateway.web.connections.http_connection import Owner
+from gateway.web.connections.incoming import FIN_S
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import is_plain
 from gateway.web.requests.responses import WireResponse
@@ -86,21 +85,31 @@ class Connection(BoundedConnection):
     def traffic(self) -> Traffic | None:
         """The counts of the route whose request is under way."""
         if self.asks:
-            return self.asks[0].plan.route.traffic
+            traffic: Traffic = self.asks[0].plan.route.traffic
+            return traffic
         exchange = None if self.request is None else self.request.exchange
         return None if exchange is None else exchange.traffic
 
     @override
     def eof_received(self) -> bool:
-        """Return whether the connection stays open; a client that ends its long-poll is gone."""
+        """Return whether the connection stays open; a client that ends its long-poll is gone.
+
+        So is one that ends long after it sent a write that does not outlive it.
+        """
+        for ask in self.asks:
+            if not ask.outlives_client and perf_counter() - ask.came > FIN_S:
+                return False
         return self._counted is None and super().eof_received()
 
     @override
     def forget_waiting(self) -> None:
-        """Drop what waits for this connection; writes under way go on without it."""
+        """Drop what waits for this connection; writes under way go on without it, for a while."""
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
+        for ask in self.asks:
+            if not ask.outlives_client:
+                ask.on_disconnect()
         self.asks = NO_ASKS
         self.principal = self.poll_headers = None
         if self._counted is not None:
@@ -165,13 +174,13 @@ class Connection(BoundedConnection):
     def _start_asks(self, data: bytes, ask: Ask) -> None:
         """Start a write by its plan, and those behind it that cannot overtake it.
 
-        These are appends to the same stream, or creations on one route, which have one queue. Later
-        bytes wait until they are answered.
+        These are appends to the same stream of a log, or creations on one route, which have one
+        queue. Later bytes wait until they are answered.
         """
         fast, first = self.owner.fast, ask.known
         asks = [ask]
         at = first.end
-        while at < len(data) and len(asks) < MOST_ASKS:
+        while at < len(data) and len(asks) < MOST_ASKS and ask.outlives_client:
             known = fast.blocks.at(data, at)
             if known is None or known.method != first.method:
                 break
@@ -190,6 +199,13 @@ class Connection(BoundedConnection):
             one.plan.submit(one.name, one)
         if at < len(data):
             self._hold(data[at:])
+
+    @override
+    def cancel_request(self, request: Request | None = None) -> None:
+        """Cancel what is under way; a log goes on with a write."""
+        for ask in self.asks:
+            ask.cancel()
+        super().cancel_request(request)
 
     # Answering
 
@@ -212,18 +228,27 @@ class Connection(BoundedConnection):
             self.state = IDLE  # as in `go_on`, which is for what waits
             self._idle_until = self._loop.time() + self.owner.keepalive_s
 
-    def answer_by_handlers(self, ask: Ask, outcome: Any) -> None:  # noqa: ANN401 - of its queue
-        """Give a write the answer that the handlers have for its outcome, and count it."""
+    def _request_of(self, ask: Ask) -> Request:
         request = Request(ask.known, ask.known.body, self)
         request.is_followed = len(self.asks) > 1
         request.exchange = exchange_of_ask(ask, request, self.shared)
+        return request
+
+    def go_on_in_handler(self, ask: Ask, handler: Callable[[Request], Any]) -> None:
+        """Let a handler answer a write that is alone on its connection."""
+        request = self._request_of(ask)
+        self.asks = NO_ASKS
+        self.start_request(request, handler)
+
+    def answer_by_handlers(self, ask: Ask, outcome: Any) -> None:  # noqa: ANN401 - of its queue
+        """Give a write the answer that the handlers have for its outcome, and count it."""
+        request = self._request_of(ask)
         handlers, reply, wire = self.owner.handlers, None, b""
         try:
-            if isinstance(outcome, HeadgateError):
+            if isinstance(outcome, BaseException):
                 reply = handlers.refuse(request, outcome)
             else:
-                answered = RouteAnswer.of(ask.response(outcome), cache_status.OTHER_METHOD)
-                reply = handlers.answer(request, answered)
+                reply = handlers.answer(request, ask.response(outcome))
             if isinstance(reply, WireResponse) and self.transport is not None:
                 wire = reply.take()
         finally:

@@ -26,6 +26,8 @@ from gateway.web.connections.paced_connection import PacedConnection
 from gateway.web.requests.request_parser import request_parser
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.streams import StreamReader
 
     from gateway.later import Later
@@ -158,16 +160,20 @@ class HttpConnection(PacedConnection):
 
     # Requests
 
-    def start_request(self, request: Request) -> None:
-        """Start the handler of a request."""
+    def start_request(
+        self, request: Request, handler: Callable[[Request], Any] | None = None
+    ) -> None:
+        """Start the handler of a request, or this one of a request that has begun as an ask."""
         if self.state is IDLE:
             self.state = TAKEN  # which is permitted: `enter` would cost a call
         owner = self.owner
-        owner.connections.requests_count += 1
+        if handler is None:
+            owner.connections.requests_count += 1
+            handler = owner.handlers.handle
         self.request, self.ends_with_fin = request, False
         self.began = self._loop.time()
         context = None if self.shared.tracer is None else contextvars.copy_context()
-        self._step = step = Step(partial(owner.handlers.handle, request), self._on_handled, context)
+        self._step = step = Step(partial(handler, request), self._on_handled, context)
         step.run(self._loop)
 
     def _on_handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'

@@ -39,7 +39,6 @@ from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE, READS
 from gateway.stepped import in_task
 from gateway.web.handlers import live_responses
-from gateway.web.handlers.alike_appends import AlikeAppends
 from gateway.web.handlers.edge_presentation import present
 from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
@@ -49,6 +48,7 @@ from gateway.web.handlers.forwarding import (
     forwarded,
     sender_of,
 )
+from gateway.web.handlers.passed_appends import PassedAppends, is_alike
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -84,8 +84,8 @@ class EdgeHandlers(RouteOperations):
         self._routes = routes
         self._shared = shared
         self._passing = ForwardingEffects(shared)
-        self.alike_appends = {
-            route: AlikeAppends(route, self._passing)
+        self.passed_appends = {
+            route: PassedAppends(route, self._passing)
             for route in routes
             if isinstance(route, EdgeRoute)
         }
@@ -96,11 +96,6 @@ class EdgeHandlers(RouteOperations):
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return what yields the answer, or None after a hand-over."""
         try:
-            if request.method == "POST":
-                append = self.alike_appends[route].send(request, target)
-                if append is not None:
-                    request.grace_s = LEFT_WRITE_S
-                    return append
             is_write = request.method != "GET" and policy.invalidates(request.method, 200)
             request.limit_grace(LEFT_WRITE_S if is_write else 0.0)
             return self._operation(request, target, route)
@@ -130,6 +125,8 @@ class EdgeHandlers(RouteOperations):
             raise MethodNotAllowed(f"{request.method} is not passed on")
         forwarding.check_loop(request.headers, route.requests.via)
         read = route.parse(target)
+        if request.method == "POST" and (plan := self.passed_appends[route].plan(request, read)):
+            self._routes.plans.add(request.target, plan)
         is_get = request.method == "GET" and not request.has_body
         if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
             return self._logged(self._read, request, route, read)
@@ -315,6 +312,10 @@ class EdgeHandlers(RouteOperations):
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
+        if request.method == "POST" and is_alike(request.headers):
+            response = self.passed_appends[route].respond(read, request.fields, tails, answer)
+            if response is not None:
+                return response
         if answer.body is None:
             request.call_at_end(answer.release)
         passed = forwarded(request, read, tails)

@@ -144,15 +144,10 @@ class HostedHandlers(RouteOperations):
     def _plan(self, request: Request, route: HostedRoute, name: str) -> None:
         """Leave a plan for the next append like this one, if its own values alone may differ."""
         fields = request.fields
-        if fields.append_head is not None and self._may_plan(request, route):
-            principal = exchange_of(request).principal
-            plan = append_plan(route, name, fields, fields.append_head, principal)
-            self._routes.plans.add(request.target, plan)
-
-    def _may_plan(self, request: Request, route: HostedRoute) -> bool:
-        """Return whether a request like this one may be carried out without a handler."""
-        is_decided = route.access.guard is None or request.fields.client is not None
-        return is_decided and self._shared.tracer is None
+        if fields.append_head is not None:
+            principal, path = exchange_of(request).principal, request.target
+            plan = append_plan(path, route, name, fields, fields.append_head, principal)
+            self._routes.plans.add(path, plan)
 
     async def _append_when_come(
         self, request: Request, route: HostedRoute, name: str
@@ -187,7 +182,7 @@ class HostedHandlers(RouteOperations):
     ) -> CreationOutcome:
         create = parse_create(request.headers, body)
         if route.creations.is_simple(request.headers, body):
-            if route.access.reader_keys is None and self._may_plan(request, route):
+            if route.access.reader_keys is None:
                 principal = exchange_of(request).principal
                 plan = creation_plan(route, request.fields, create, principal)
                 self._routes.plans.add_creation(plan)

@@ -21,6 +21,7 @@ from hashlib import blake2b
 from secrets import token_bytes
 from typing import TYPE_CHECKING, ClassVar
 
+from aiohttp.http import HttpVersion, HttpVersion11
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
@@ -66,6 +67,7 @@ class KnownRequest(Struct, frozen=True):
     own: Own = NOTHING
     body: bytes = b""
     end: int = 0
+    version: ClassVar[HttpVersion] = HttpVersion11
     should_close: ClassVar[bool] = False  # a request with Connection: close is not remembered
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
-from aiohttp.http import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.runtime.request_fields import NOTHING, RequestFields
@@ -82,13 +81,13 @@ class Request:
             self.whole = body
         else:
             self.body = body
-        self.version: HttpVersion = HttpVersion11
+        self.version: HttpVersion = message.version
         self.own: Own = NOTHING
         self.is_last = self.is_followed = False
         if isinstance(message, KnownRequest):
             self.fields, self.own = message.fields, message.own
         else:
-            self.fields, self.version = RequestFields(message.headers), message.version
+            self.fields = RequestFields(message.headers)
             is_chunked = "Transfer-Encoding" in message.headers  # or has another coding
             self.is_last = message.should_close or message.upgrade or is_chunked
         self._headers: MultiMapping[str] | None = None

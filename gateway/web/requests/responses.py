@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.runtime.answer import BodySource, RouteAnswer
     from gateway.telemetry.live_traffic import Ended
+    from gateway.web.requests.blocks import KnownRequest
     from gateway.web.requests.request import Request
 
 
@@ -33,7 +34,7 @@ JOINED_BYTES = 32 * 1024
 
 
 def render(
-    request: Request, answered: RouteAnswer, common: bytes
+    request: Request | KnownRequest, answered: RouteAnswer, common: bytes
 ) -> tuple[tuple[bytes, ...], bytes | BodySource]:
     """Return the head of a response in parts, and its body.
 

@@ -1,0 +1,300 @@
+"""Appends that are passed on by plans: what equal ones from one address have in common.
+
+A client sends the same fields with each append, and an origin answers each with the same head
+except for an offset and a date. So the results of the rules in `web.handlers.forwarding` are kept:
+those for the fields in the plan, those for answers in patterns. Computing them again would be most
+of the cost of forwarding an append.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+from typing_extensions import override
+
+from gateway.edge.multi_append import offers
+from gateway.errors import OF_THE_ORIGIN, OriginBroken, OriginTimeout
+from gateway.origin.requests import OriginRequest, field_block
+from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
+from gateway.protocol.requests import is_closing
+from gateway.runtime.quotas import peer_of
+from gateway.runtime.writes import Write
+from gateway.telemetry import traffic as counted
+from gateway.telemetry.logs import log
+from gateway.web.asks.ask import Ask, Plan
+from gateway.web.handlers.forwarding import (
+    LEFT_WRITE_S,
+    ForwardedRequest,
+    fields_to_client,
+    fields_to_origin,
+    forwarded,
+    relayed,
+)
+from gateway.web.requests.aging_table import AgingTable
+from gateway.web.requests.request import exchange_of
+from gateway.web.requests.responses import render
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from multidict import MultiMapping
+
+    from gateway.edge.followed.writes import Tails
+    from gateway.edge.route import EdgeRoute
+    from gateway.origin.answer import OriginAnswer, PendingRequest
+    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.runtime.answer import RouteAnswer
+    from gateway.runtime.request_fields import RequestFields
+    from gateway.web.asks.ask import AskingConnection
+    from gateway.web.handlers.forwarding import ForwardingEffects
+    from gateway.web.requests.blocks import KnownRequest
+    from gateway.web.requests.request import Request
+
+REMEMBERED = 2048  # patterns of answers per route: 4 MB
+# Fields by which an answer names other URLs that a write has changed (RFC 9111 section 4.4).
+_NAMING = frozenset({"location", "content-location"})
+_TAIL = NEXT_OFFSET.lower()
+
+
+class Pattern(NamedTuple):
+    """The cached response and effects of answers to appends that differ only in values.
+
+    `lines` is a format for the values of the fields in `slots`.
+    """
+
+    lines: str
+    slots: tuple[str, ...]
+    like: RouteAnswer
+    closes: bool
+    offers_multi: bool | None
+    is_repeat: bool  # a duplicate append, whose answer may lack the tail
+
+    def fill(self, answer: OriginAnswer) -> RouteAnswer:
+        """Return the response for an answer of this pattern."""
+        values = tuple(map(answer.volatile.__getitem__, self.slots))
+        body = answer.body
+        assert body is not None, "answers in parts have no pattern"
+        lines = (self.lines % values).encode("utf-8", "surrogateescape")
+        return replace(self.like, lines=lines, body=body, length=len(body))
+
+
+class PassedPlan(Plan, frozen=True, gc=False, eq=False):
+    """The way of an append with these fields, from one address, to a path of an HTTP origin."""
+
+    read: EdgeRead
+    block: bytes  # its fields for the origin, without its own
+    appends: PassedAppends
+
+    @override
+    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> PassedAsk:
+        return PassedAsk(self, name, connection, known, perf_counter(), None, False)
+
+
+class PassedAsk(Ask, gc=False, eq=False):
+    """An append under way at the origin: an `AnswerReceiver`."""
+
+    operation = counted.APPEND
+    outlives_client = False
+    plan: PassedPlan
+    tails: Tails = ()
+    pending: PendingRequest | None = None  # None once it is answered
+
+    def on_answer(self, answer: OriginAnswer) -> None:
+        """Answer by a pattern, if the origin's answer has one, else by the full rules."""
+        self.pending, plan = None, self.plan
+        try:
+            response = plan.appends.respond(plan.read, plan.fields, self.tails, answer)
+        except Exception as error:  # noqa: BLE001 - its client gets it
+            answer.release()
+            self._end(error)
+            return
+        if response is None:
+            self.connection.go_on_in_handler(self, partial(self._complete, answer))
+        else:
+            self._end(response)
+
+    def on_failure(self, error: Exception) -> None:
+        """Answer with the error, and invalidate what the append may have changed."""
+        self.pending = None
+        if isinstance(error, OF_THE_ORIGIN):
+            self.plan.route.log_failure(error, self.plan.read.path)
+        try:
+            if isinstance(error, OriginBroken | OriginTimeout):
+                self._invalidate()
+        finally:  # nobody else would answer its client
+            self._end(error)
+
+    @override
+    def on_disconnect(self) -> None:
+        asyncio.get_running_loop().call_later(LEFT_WRITE_S, self.cancel)
+
+    @override
+    def cancel(self) -> None:
+        """Give up the append if it is not answered: it may have been carried out."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.abandon()
+            self._invalidate()
+            self._end(asyncio.CancelledError())
+
+    @override
+    def response(self, outcome: RouteAnswer) -> RouteAnswer:
+        return outcome
+
+    @override
+    def answer(self, outcome: RouteAnswer, common: bytes) -> tuple[int, int]:
+        own, lines, has_cors = self.known.own, self.connection.shared.lines, outcome.facts.has_cors
+        if outcome.has_date or has_cors:
+            origin, date = self.plan.fields.origin, not outcome.has_date
+            common = lines.own(
+                request_id=own.id, origin=origin, connection=None, date=date, cors=not has_cors
+            )
+        head, body = render(self.known, outcome, common)
+        assert isinstance(body, bytes), "answers in parts have no pattern"
+        self.wire = b"".join((*head, body))
+        seconds = perf_counter() - self.came
+        self.plan.route.traffic.answered(counted.APPEND, outcome.status, len(body), seconds)
+        return outcome.status, len(body)
+
+    async def _complete(self, answer: OriginAnswer, request: Request) -> RouteAnswer:
+        """Return the response by the rules for all forwarded requests."""
+        plan = self.plan
+        if answer.body is None:
+            request.call_at_end(answer.release)
+        request.limit_grace(LEFT_WRITE_S)
+        passed = forwarded(request, plan.read, self.tails)
+        sent = fields_to_origin(request, plan.route, request.headers)
+        try:
+            return await plan.appends.passing.complete(passed, plan.route, sent, answer)
+        except OF_THE_ORIGIN as error:
+            plan.route.log_failure(error, plan.read.path)
+            raise
+
+    def _end(self, outcome: RouteAnswer | BaseException) -> None:
+        """Answer the client; end its connection if that fails, as it would wait for ever."""
+        try:
+            self.answered(outcome)
+        except Exception:  # noqa: BLE001 - no error of the origin's connection
+            log.exception("append.unanswered")
+            self.abandon()
+
+    def _invalidate(self) -> None:
+        plan = self.plan
+        passed = ForwardedRequest("POST", plan.fields.headers, plan.read, "", None, self.tails)
+        plan.appends.passing.invalidate_unsure(passed, plan.route)
+
+
+class PassedAppends:
+    """The appends to one route of an HTTP origin that go by plans, and the patterns of answers."""
+
+    def __init__(self, route: EdgeRoute, passing: ForwardingEffects) -> None:
+        self.route = route
+        self.passing = passing
+        self._patterns: AgingTable[tuple[str | None, Hashable], Pattern] = AgingTable(REMEMBERED)
+
+    def plan(self, request: Request, read: EdgeRead) -> PassedPlan | None:
+        """Return the plan of appends like this one; None if they need the full rules.
+
+        Raises BadRequest for fields that cannot be sent.
+        """
+        route, fields = self.route, request.fields
+        # An observer stores something first, and may have to wait.
+        if not (fields.are_known and is_alike(fields.headers)) or route.observer is not None:
+            return None
+        block = field_block(fields_to_origin(request, route, fields.headers))
+        principal = exchange_of(request).principal
+        key = request.target, fields, peer_of(request.transport)
+        return PassedPlan(key, route, fields, principal, self.send, read, block, self)
+
+    def send(self, _name: str, ask: PassedAsk) -> None:
+        """Send an append to the origin."""
+        plan, known = ask.plan, ask.known
+        block = plan.block
+        for name, value in known.own.fields:
+            block += f"{name}: {value}\r\n".encode()
+        ask.tails = self.route.feeds.writes.tails(plan.read.path)
+        request = OriginRequest("POST", plan.read.target, block, known.body)
+        ask.pending = self.route.origin.start(request, ask)
+
+    def respond(
+        self, read: EdgeRead, fields: RequestFields, tails: Tails, answer: OriginAnswer
+    ) -> RouteAnswer | None:
+        """Apply an answer's effects and return its response; None if the full rules are needed.
+
+        The result is that of `ForwardingEffects.complete`. `tails` are those of the streams
+        followed there when the append was sent.
+        """
+        if answer.body is None or answer.stable is None:
+            return None
+        # Age goes into the Cache-Status line, which is part of the pattern. It is nearly always 0.
+        key = (answer.volatile.get("age"), answer.stable)
+        pattern = self._patterns.fresh.get(key) or self._patterns.find(key)
+        if pattern is None:
+            pattern = self._learn(key, fields, read, answer)
+        tail = answer.volatile.get(_TAIL)
+        if pattern is None or (pattern.is_repeat and not tail):
+            return None
+        route, path = self.route, read.path
+        if pattern.offers_multi is not None:
+            route.multi_append.is_known = pattern.offers_multi
+        if tail is not None:
+            route.feeds.writes.note_answer(path, tails, tail)
+        closed = pattern.closes or fields.closes
+        grown, prefix = tail is not None, route.prefix
+        write = Write(prefix=prefix, path=path, only_grown=grown, tail=tail, closed=closed)
+        self.passing.announce_write(route, write)
+        return pattern.fill(answer)
+
+    def _learn(
+        self,
+        key: tuple[str | None, Hashable],
+        fields: RequestFields,
+        read: EdgeRead,
+        answer: OriginAnswer,
+    ) -> Pattern | None:
+        passed = ForwardedRequest("POST", fields.headers, read, "")
+        pattern = _pattern(passed, self.route, answer)
+        if pattern is not None:
+            self._patterns.add(key, pattern)
+        return pattern
+
+
+def is_alike(headers: MultiMapping[str]) -> bool:
+    """Return whether an append with these fields is answered as all others are."""
+    return FORKED_FROM not in headers and MULTI not in headers
+
+
+def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -> Pattern | None:
+    """Return the pattern of an answer, by the rules for all forwarded requests.
+
+    Return None if the result depends on more than the key of the pattern.
+    """
+    status = answer.status
+    if not (200 <= status < 400 and _NAMING.isdisjoint(answer.volatile)) or status == 304:
+        return None
+    fields = fields_to_client(passed, route, answer, {})
+    like = relayed(passed, answer, fields)
+    lines, slots = [], []
+    for name, value in fields.items():
+        if name.lower() in answer.volatile:
+            slots.append(name.lower())
+            lines.append(f"{_escaped(name)}: %s\r\n")
+        else:
+            lines.append(_escaped(f"{name}: {value}\r\n"))
+    return Pattern(
+        lines="".join(lines),
+        slots=tuple(slots),
+        like=replace(like, lines=b"", body=b""),
+        closes=is_closing(answer.headers),
+        offers_multi=offers(answer.headers) if status < 300 else None,
+        is_repeat=status == 204 and "Producer-Seq" in answer.headers,
+    )
+
+
+def _escaped(text: str) -> str:
+    """Return a text escaped for use in a format."""
+    return text.replace("%", "%%")
