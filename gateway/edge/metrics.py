@@ -87,7 +87,7 @@ OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
 
 OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
     counter("headgate_origin_fetches_total", "Reads that the cache sent to the origin.", "route"): (
-        lambda cache: cache.fetched
+        lambda cache: cache.fetches.started
     ),
     counter(
         "headgate_origin_collapsed_total",

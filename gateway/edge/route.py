@@ -122,7 +122,7 @@ class EdgeRoute(StreamRoute):
         is_other |= (rules.defaults, rules.shares_s_maxage) != (defaults, shares_s_maxage)
         rules.defaults, rules.shares_s_maxage = defaults, shares_s_maxage
         if is_other:
-            self.cache.answers.heads.clear()
+            self.cache.fetches.heads.clear()
         return is_other
 
     def log_failure(self, error: HeadgateError, path: str) -> None:

@@ -1,7 +1,7 @@
 """Single flight: concurrent reads with an equal key share one result.
 
 Reads of logs, of followed streams and of the origin's permission use it. The fetches of the HTTP
-cache, whose bodies are shared while they arrive, are in `fetches.fetch_table`.
+cache, whose bodies are shared while they arrive, are in `edge.reads.fetches`.
 """
 
 from __future__ import annotations

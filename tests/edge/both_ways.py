@@ -55,7 +55,7 @@ class Side:
         self.gateway = gateway
         self.told_others = writes_told_by(gateway.shared)
         if not remembers:
-            heads, nothing = gateway.edge.cache.fetches.rules.heads, lambda *_: None
+            heads, nothing = gateway.edge.cache.fetches.heads, lambda *_: None
             heads.judge = heads._apply  # type: ignore[method-assign]
             gateway.edge.origin.patterns.note = nothing  # type: ignore[method-assign]
             appends = passed_appends_of(gateway)

@@ -14,7 +14,7 @@ from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.errors import StreamGone
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.fetch import SharedFetch
+    from gateway.edge.reads.fetches import Fetch
 
 KEY = ("h", "/s", (), "")
 
@@ -35,6 +35,6 @@ def test_a_read_whose_end_is_already_lost_starts_no_comparison() -> None:
     evidence = StreamEvidence(LostOffsets(), lambda: 100.0)
     evidence.add(KEY, Evidence("-1", "05", "a"))
     request = SimpleNamespace(path="/s", start="02", stream_key=KEY)
-    fetch = cast("SharedFetch", SimpleNamespace(request=request, server="b"))
+    fetch = cast("Fetch", SimpleNamespace(request=request, server="b"))
     assert StreamChecks(evidence, table, Mock(), gone).comparison_before(fetch) is None
     assert evidence.of(KEY) == []

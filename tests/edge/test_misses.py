@@ -43,12 +43,12 @@ async def warm(*scripts: bytes | Play, **route: object) -> AsyncIterator[tuple[R
 
 async def readers(gateway: Serving, count: int, target: str = READ, *lines: str) -> list[Client]:
     """Those who have asked the same, and wait."""
-    before = gateway.edge.cache.fetched + gateway.edge.cache.collapsed
+    before = gateway.edge.cache.fetches.started + gateway.edge.cache.collapsed
     clients = [await gateway.connect() for _ in range(count)]
     for client in clients:
         client.send(get(target, *lines))
     cache = gateway.edge.cache
-    await until(lambda: cache.fetched + cache.collapsed == before + count)
+    await until(lambda: cache.fetches.started + cache.collapsed == before + count)
     return clients
 
 
@@ -65,7 +65,7 @@ def has_sent_ahead(gateway: Serving) -> bool:
 def at_rest(gateway: Serving) -> bool:
     """Whether nothing is held for a fetch."""
     fetches = gateway.edge.cache.fetches
-    held = (fetches._joinable, fetches._of_path, fetches._under_way)
+    held = (fetches.joinable, fetches._of_path, fetches._under_way)
     return not any(held) and gateway.edge.origin.requests.count == 0
 
 

@@ -19,13 +19,12 @@ from gateway.edge.followed.evidence import (
     StreamEvidence,
 )
 from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.reads.fetch_result import FETCHED
+from gateway.edge.reads.shared_response import FETCHED
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.protocol.origins.repair import StreamRead
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.fetch import SharedFetch
-    from gateway.edge.reads.fetch_result import FetchResult
+    from gateway.edge.reads.fetches import Fetch
 
 KEY = ("h", "/s", (), "")
 TEXT, JSON = "text/plain", "application/json"
@@ -62,10 +61,15 @@ class Reads:
         )
         request = SimpleNamespace(stream_key=KEY, path="/s", start="01", identity="")
         fetch = SimpleNamespace(
-            whole=None, request=request, is_of_the_past=False, server=server, number=number
+            whole=cached,
+            how=FETCHED,
+            shared=True,
+            request=request,
+            is_of_the_past=False,
+            server=server,
+            number=number,
         )
-        fetched = SimpleNamespace(cached=cached, how=FETCHED)
-        return self.checks.note(cast("SharedFetch", fetch), cast("FetchResult", fetched))
+        return self.checks.note(cast("Fetch", fetch))
 
 
 @pytest.mark.parametrize(("server", "ends"), [("a", ["05"]), ("b", ["05", "02"])])

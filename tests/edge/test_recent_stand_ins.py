@@ -70,12 +70,12 @@ async def test_recent_data_of_a_followed_stream_stand_in_for_a_failing_origin(
         assert tag
         assert not tag.endswith(':tail"')
         assert got.get("Cache-Control") == "no-cache, s-maxage=1, stale-while-revalidate=0"
-        asked = gateway.edge.cache.fetched  # by reads: the feed compares in its own time
+        asked = gateway.edge.cache.fetches.started  # by reads: the feed compares in its own time
         for _ in range(3):  # it has just failed
             again = await gateway.ask(get(READ, way))
             assert stands_in(again)
             assert again.get("Cache-Status") == "Headgate; hit; ttl=-8; detail=stale-if-error"
-        assert gateway.edge.cache.fetched == asked
+        assert gateway.edge.cache.fetches.started == asked
 
 
 async def test_an_empty_tail_response_does_not_stand_in_for_a_failing_origin() -> None:

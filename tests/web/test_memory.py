@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.fetch import SharedFetch
+from gateway.edge.reads.fetches import Fetch
 from gateway.runtime.exchange import Exchange
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.request import Request
@@ -21,7 +21,7 @@ from tests.telemetry.collector import collecting, traced
 if TYPE_CHECKING:
     from tests.support.serving import Serving
 
-KINDS = (Connection, Exchange, Request, SharedFetch)
+KINDS = (Connection, Exchange, Request, Fetch)
 IMPATIENT = {"response_timeout": 0.3}
 JSON = "application/json"
 LONG = b"[" + b"1," * 100_000 + b"]"

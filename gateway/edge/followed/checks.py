@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.edge.followed.comparison import Evidence, unknown_server
 from gateway.edge.followed.snapshots import is_variant
 from gateway.edge.followed.verification import UNSURE
-from gateway.edge.reads.fetch_result import STOOD_IN, FetchResult
+from gateway.edge.reads.shared_response import STOOD_IN
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import is_of_type
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.followed.followed_table import FollowedTable
     from gateway.edge.followed.origin_reads import OriginReads
-    from gateway.edge.reads.fetch import SharedFetch
+    from gateway.edge.reads.shared_response import SharedResponse
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.edge.rules.lost_offsets import StreamKey
     from gateway.protocol.origins.repair import StreamRead
@@ -59,15 +59,15 @@ class StreamChecks:
 
     # What reads show
 
-    def note(self, fetch: SharedFetch, fetched: FetchResult | None) -> bool:
+    def note(self, fetch: SharedResponse) -> bool:
         """Note what a read shows; return False if it is of a stream that was there before.
 
         What it shows to be outdated is dropped: a followed stream, or responses.
         """
-        whole, request, is_past = fetched or fetch.whole, fetch.request, fetch.is_of_the_past
-        if whole is not None and whole.how is STOOD_IN:
+        whole, request, is_past = fetch.whole, fetch.request, fetch.is_of_the_past
+        if fetch.how is STOOD_IN:
             return True
-        cached = fetch.response.result() if whole is None else whole.cached
+        cached = fetch.response.result() if whole is None else whole
         facts, key = cached.facts, request.stream_key
         if facts is None or (cached.stored.vary and is_variant(cached)):
             if cached.status == 404 and not (is_past or request.admitted_as):
@@ -78,7 +78,7 @@ class StreamChecks:
             stream = self._evidence.begin(key, facts.content_type)
         else:
             self._evidence.streams.move_to_end(key)
-        is_of_now = not is_past and self._is_of_now(stream, fetch, facts, fetched)
+        is_of_now = not is_past and self._is_of_now(stream, fetch, facts)
         if whole is not None:
             server = fetch.server if is_of_now else unknown_server()
             self._note_data(stream, server, request.start, facts, cached.body)
@@ -101,14 +101,8 @@ class StreamChecks:
         if end > stream.last or self._is_evidence(stream, read, is_tail=facts.up_to_date):
             self._evidence.note(stream, read)
 
-    def _is_of_now(
-        self,
-        stream: ReadStream,
-        fetch: SharedFetch,
-        facts: StreamRead,
-        fetched: FetchResult | None,
-    ) -> bool:
-        """Judge a read, of which perhaps the whole body was `fetched`, by what is known."""
+    def _is_of_now(self, stream: ReadStream, fetch: SharedResponse, facts: StreamRead) -> bool:
+        """Judge a read by what is known."""
         request, newest, end = fetch.request, self._evidence.newest, facts.next_offset
         key, content_type = request.stream_key, facts.content_type
         is_another = stream.content_type != content_type and not is_of_type(
@@ -120,7 +114,8 @@ class StreamChecks:
         stream.number = max(stream.number, fetch.number)
         followed = self._table.by_key.get(key)
         if followed is not None:
-            self._compare(followed, fetch, facts, None if fetched is None else fetched.cached.body)
+            whole = fetch.whole if fetch.shared else None
+            self._compare(followed, fetch, facts, None if whole is None else whole.body)
         if is_another:
             self._reader.forget(request.path)
             newest.drop(key)
@@ -134,7 +129,7 @@ class StreamChecks:
         return True
 
     def _compare(
-        self, stream: FollowedStream, fetch: SharedFetch, facts: StreamRead, body: bytes | None
+        self, stream: FollowedStream, fetch: SharedResponse, facts: StreamRead, body: bytes | None
     ) -> None:
         """End or doubt a stream if a read, whose whole body is `body`, shows another one."""
         if stream.contradicts(fetch, facts, body):
@@ -144,7 +139,7 @@ class StreamChecks:
         if facts.ends:
             self.note_end(fetch, facts.next_offset)
 
-    def note_end(self, fetch: SharedFetch, end: str) -> None:
+    def note_end(self, fetch: SharedResponse, end: str) -> None:
         """Doubt a followed stream if a read of it ends before the stream's expected end."""
         stream = self._table.by_key.get(fetch.request.stream_key)
         if stream is not None and fetch.passed_by is None and end < stream.state.expected_end:
@@ -183,7 +178,7 @@ class StreamChecks:
         is_alike = read is None or stream.verification.is_trusted(read.server)
         return is_alike and not self._evidence.refuses(stream.key, offset)
 
-    def comparison_before(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
+    def comparison_before(self, fetch: SharedResponse) -> Callable[[], Awaitable[None]] | None:
         """Return the comparison that a read from a reader's offset has to wait for, or None.
 
         It has to wait if the server that has begun to answer is not known to have the data before

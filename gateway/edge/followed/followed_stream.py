@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.poller import PolledOrigin
     from gateway.edge.followed.recent_window import WindowBudget
     from gateway.edge.reads.cache_result import CacheResult
-    from gateway.edge.reads.fetch import SharedFetch
+    from gateway.edge.reads.shared_response import SharedResponse
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.live.contract import FeedSource
@@ -168,7 +168,7 @@ class FollowedStream:
 
     # Reads by clients
 
-    def contradicts(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> bool:
+    def contradicts(self, fetch: SharedResponse, facts: StreamRead, body: bytes | None) -> bool:
         """Return whether a read, with its `body` if that is whole, is of another stream."""
         snapshot = self.state.snapshot._replace(
             content_type=facts.content_type,

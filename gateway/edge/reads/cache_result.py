@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.edge.reads.order import BEFORE_ALL
-from gateway.edge.reads.shared_body import SharedBodyReader
+from gateway.edge.reads.shared_response import FetchReader
 from gateway.edge.rules.cached_response import CachedResponse
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.cache_status import CacheUse
@@ -23,7 +23,7 @@ class CacheResult(msgspec.Struct, frozen=True):
     cache: CacheUse
     current: bool
     tail_is_known: bool
-    source: SharedBodyReader | None = None
+    source: FetchReader | None = None
     number: int = BEFORE_ALL
 
 

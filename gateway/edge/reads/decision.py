@@ -104,7 +104,7 @@ class Validate(msgspec.Struct, frozen=True):
     variant: Variant
 
 
-class Fetch(msgspec.Struct, frozen=True):
+class Miss(msgspec.Struct, frozen=True):
     """Nothing stored answers the request: ask the origin."""
 
 
@@ -129,8 +129,8 @@ class Pass(msgspec.Struct, frozen=True):
     """Forward the request to the origin, without the cache."""
 
 
-_FETCH = Fetch()
-Reuse = ServeCached | ServeStale | StandIn | Validate | Fetch | UncachedRefusal
+_MISS = Miss()
+Reuse = ServeCached | ServeStale | StandIn | Validate | Miss | UncachedRefusal
 Use = Reuse | StandInRecent
 Decision = Use | ServeTail | ServeRecent | Pass
 
@@ -163,7 +163,7 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     known = _from_stream(stream, request)
     if known is not None:
         return known
-    if isinstance(use, Fetch | Validate | StandIn):
+    if isinstance(use, Miss | Validate | StandIn):
         return _unless_failing(use, request, stream, is_down or now < stream.rests_until + LATELY_S)
     return use
 
@@ -181,13 +181,13 @@ def _from_stream(stream: Followed, request: CacheRequest) -> ServeTail | ServeRe
 
 
 def _unless_failing(
-    use: Fetch | Validate | StandIn, request: CacheRequest, stream: Followed, is_failing: bool
+    use: Miss | Validate | StandIn, request: CacheRequest, stream: Followed, is_failing: bool
 ) -> Use:
     """Return the decision, or recent data instead if the origin fails."""
     answer = stream.in_place(request) if is_failing else None
     if answer is None:
         return use
-    old = None if isinstance(use, Fetch) else use.variant
+    old = None if isinstance(use, Miss) else use.variant
     return StandInRecent(answer, old, stream.rests_until)
 
 
@@ -207,7 +207,7 @@ def reuse(
             return StandIn(variant)
     if only_if_cached(headers):
         return UncachedRefusal()
-    return _FETCH if variant is None else Validate(variant)
+    return _MISS if variant is None else Validate(variant)
 
 
 def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant | None:

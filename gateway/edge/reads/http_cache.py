@@ -4,35 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.edge.reads import decision
 from gateway.edge.reads.cache_result import CacheResult, told_before
-from gateway.edge.reads.cached_variants import CachedVariants
 from gateway.edge.reads.decision import Decision
-from gateway.edge.reads.fetch import SharedFetch
-from gateway.edge.reads.fetch_result import CONFIRMED, FETCHED, STOOD_IN, FetchResult
-from gateway.edge.reads.fetch_table import FetchTable
-from gateway.edge.reads.origin_exchange import AnswerRules
-from gateway.edge.reads.variants import Variant, key_of, varies_of
+from gateway.edge.reads.fetches import Fetch, Fetches
+from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN
+from gateway.edge.reads.variants import CachedVariants, Variant, key_of, varies_of
 from gateway.edge.rules import policy
 from gateway.edge.rules.hit_for_pass import HitForPass
-from gateway.edge.rules.judged_heads import JudgedHeads
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.http import cache_status
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
     from gateway.edge.reads.decision import Followed
-    from gateway.edge.reads.fetch_result import FetchPart
-    from gateway.edge.reads.origin_exchange import Send
+    from gateway.edge.reads.fetches import Send
+    from gateway.edge.reads.shared_response import FetchReader
     from gateway.edge.reads.stream_knowledge import StreamKnowledge
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.lost_offsets import StreamKey
     from gateway.edge.rules.private_fields import Recipient
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.protocol.streams.reach import TailBound
@@ -42,7 +38,7 @@ if TYPE_CHECKING:
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
 REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
-ASKS = decision.Fetch, decision.Validate
+ASKS = decision.Miss, decision.Validate
 
 
 class CacheDecision(msgspec.Struct, frozen=True):
@@ -54,7 +50,7 @@ class CacheDecision(msgspec.Struct, frozen=True):
 
 
 class HttpCache:
-    """The cache of a route: `collapsed` and `fetched` count its requests."""
+    """The cache of a route: `collapsed` counts the requests that joined a fetch."""
 
     def __init__(  # noqa: PLR0913 - what a cache is made of
         self,
@@ -66,16 +62,12 @@ class HttpCache:
         traffic: Traffic,
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
-        self.responses = CachedVariants(store, clock, self, traffic)
         known = self._known = knowledge_of(self)
-        self.is_tail = known.is_tail  # of an HttpCacheLike
-        self.recipient_of = recipient_of
+        self.responses = CachedVariants(store, clock, traffic, known.is_tail, recipient_of)
         self._clock = clock
-        self.answers = AnswerRules(JudgedHeads(rules), clock, known)
-        self.fetches = FetchTable(self.answers, send, self._settled, traffic.collapsed)
+        self.fetches = Fetches(rules, send, clock, known, self._settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
         self.collapsed = 0
-        self.fetched = 0
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
         """Return whether the response is known not to be cacheable."""
@@ -85,7 +77,7 @@ class HttpCache:
     def is_being_fetched(self, request: CacheRequest) -> bool:
         """Return whether an equal request is under way that others may join."""
         key = key_of(request, varies_of(self.responses.peek(request)))
-        return not self.is_hit_for_pass(request) and self.fetches.joinable(key) is not None
+        return not self.is_hit_for_pass(request) and key in self.fetches.joinable
 
     def decide(
         self,
@@ -109,7 +101,8 @@ class HttpCache:
             stream,
             now,
             is_hit_for_pass=is_hit_for_pass,
-            is_down=self._known.is_down(),
+            # Without a copy or a followed stream there is nothing to serve instead.
+            is_down=bool(variants or stream) and self._known.is_down(),
         )
         return CacheDecision(use, variants, is_hit_for_pass)
 
@@ -145,11 +138,11 @@ class HttpCache:
         varies, joins = varies_of(decided.variants), True
         while True:
             key = key_of(request, varies) if varies else request.fetch_key
-            fetch = self.fetches.joinable(key) if joins else None
+            fetch = self.fetches.joinable.get(key) if joins else None
             is_collapsed = fetch is not None
             if fetch is None:
-                fetch = self._new_fetch(key, request, old)
-            part = fetch.join()
+                fetch = Fetch(key, request, old, self.fetches)
+            reader = fetch.join()
             try:
                 if is_collapsed:
                     self.collapsed += 1
@@ -160,10 +153,10 @@ class HttpCache:
                 if not is_collapsed or self._is_for(fetch, request, cached):
                     if fetch.whole is None:
                         await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
-                    return self._brought(fetch, part, old, resources, is_collapsed=is_collapsed)
+                    return self._brought(fetch, reader, old, resources, is_collapsed=is_collapsed)
             finally:
-                if not part.is_held:
-                    self.fetches.remove(fetch, part)
+                if not reader.is_held:
+                    fetch.leave(reader)
             # It may have been forgotten meanwhile.
             old = decision.select(self.responses.variants(request), request.headers)
             more = varies | {name for name, _ in cached.stored.vary}
@@ -205,23 +198,25 @@ class HttpCache:
         """Start a fetch, unless one is in flight, or has failed a moment ago."""
         key = key_of(request, varies_of(self.responses.variants(request)))
         is_validating = old is not None and old.is_validating
-        if is_validating or key in self.fetches or now < rests_until:
+        if is_validating or key in self.fetches.joinable or now < rests_until:
             return
-        fetch = self._new_fetch(key, request, old)
-        self.fetches.start(fetch, shared=True, needs_no_waiter=True)
+        fetch = Fetch(key, request, old, self.fetches)
+        fetch.needs_no_reader = True
+        self.fetches.start(fetch, shared=True)
 
     @staticmethod
-    def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
+    def _is_for(fetch: Fetch, request: CacheRequest, cached: CachedResponse) -> bool:
         """Return whether a joined request may get the response, whose head has come."""
         if not (fetch.shared and policy.selects(request.headers, cached.stored)):
             return False
-        tracing.shares(fetch.leader)
+        if fetch.context is not None:
+            tracing.shares(fetch.context.get(tracing.current))
         return True
 
     def _brought(
         self,
-        fetch: SharedFetch,
-        part: FetchPart,
+        fetch: Fetch,
+        reader: FetchReader,
         old: Variant | None,
         resources: Callable[[], ExitStack],
         *,
@@ -229,14 +224,13 @@ class HttpCache:
     ) -> CacheResult:
         """Return the response of a fetch: whole, or its head with the body to read."""
         fetch.served_count += 1
-        fetched, source = fetch.whole, None
-        if fetched is None:
-            resources().callback(self.fetches.remove, fetch, part)
-            part.is_held = True
-            fetched, source = FetchResult(fetch.response.result(), FETCHED), part.reader
-        cached, how = fetched.cached, fetched.how
+        source, cached = None, fetch.whole
+        if cached is None:
+            resources().callback(fetch.leave, reader)
+            reader.is_held = True
+            source, cached = reader, fetch.response.result()
         age = cached.stored.age(self._clock())
-        if how is STOOD_IN:
+        if fetch.how is STOOD_IN:
             validated, hits = fetch.old, 0
             if validated is not None and validated.cached is cached:
                 validated.entry.hits += 1
@@ -249,51 +243,64 @@ class HttpCache:
             use = cache_status.cache_use("STALE", status, age=age, hits=hits)
             knows_tail = validated is not None and validated.knows_tail
             return CacheResult(cached, use, current=False, tail_is_known=knows_tail)
-        told_status = 304 if how is CONFIRMED else cached.status
+        told_status = 304 if fetch.how is CONFIRMED else cached.status
         use = cache_status.forwarded(
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
         is_current = fetch.passed_by is None or fetch.is_current
         if cached.is_tail:
-            is_current = is_current and _is_newest(fetch, cached, self._known.is_newest)
+            is_current = is_current and self._is_newest(fetch, cached)
         return CacheResult(cached, use, is_current, is_current, source, fetch.number)
 
-    def _new_fetch(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
-        self.fetched += 1
-        return SharedFetch(key, request, old)
-
-    def _settled(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
+    def _settled(self, fetch: Fetch) -> None:
         """Store the answer, or take note of why it is none to store."""
-        error = fetch.error
+        error, request = fetch.error, fetch.request
         if error is None:
-            if not self._known.note(fetch, fetched):
+            if not self._known.note(fetch):
                 fetch.outdate(None)
-            self._settle(fetch, fetched)
+            self._settle(fetch, fetch.response.result() if fetch.whole is None else fetch.whole)
         elif isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
                 self._known.note_end(fetch, error.end)
             # The stream ends before the offset: cached responses that go as far are of another one.
             # An offset that a client made up proves nothing.
-            if self.responses.reaches(fetch.request.path, fetch.request.start):
-                self._known.forget(fetch.request.path)
+            if self.responses.reaches(request.path, request.start):
+                self._known.forget(request.path)
         elif not fetch.is_abandoned:
             _let_rest(fetch.old, self._clock())
 
-    def _settle(self, fetch: SharedFetch, fetched: FetchResult | None) -> None:
-        cached = fetch.response.result() if fetched is None else fetched.cached
-        stood_in = fetched is not None and fetched.how is STOOD_IN
-        if stood_in or policy.is_error(cached.status):
+    def _settle(self, fetch: Fetch, cached: CachedResponse) -> None:
+        request, is_error = fetch.request, policy.is_error(cached.status)
+        if is_error or fetch.how is STOOD_IN:
             _let_rest(fetch.old, self._clock())
-        if fetched is None and cached.status < 400:
-            self._hit_for_pass.add(fetch.request.fetch_key)
-        if fetched is None or not cached.is_storable:
-            if fetch.old is not None and not policy.is_error(cached.status):
-                self.responses.remove(fetch.request.key, fetch.old)
-        elif not stood_in:
-            keeps = fetch.passed_by is None and fetch.trusts_connection(self._distrust)
-            if cached.is_tail:
-                keeps = keeps and _is_newest(fetch, cached, self._known.is_newest)
-            fetch.is_stored = keeps and self._store(fetch.request, cached)
+        if not fetch.shared and cached.status < 400:
+            self._hit_for_pass.add(request.fetch_key)
+        if not (fetch.shared and cached.is_storable):
+            if fetch.old is not None and not is_error:
+                self.responses.remove(request.key, fetch.old)
+        elif fetch.how is not STOOD_IN and fetch.passed_by is None and self._is_trusted(fetch):
+            if cached.is_tail and not self._is_newest(fetch, cached):
+                return
+            if self._hit_for_pass.until:
+                self._hit_for_pass.discard(request.fetch_key)
+            fetch.is_stored = self.responses.put(request, cached)
+
+    def _is_trusted(self, fetch: Fetch) -> bool:
+        """Return whether the answer belongs to its request, as far as its connection shows.
+
+        If the connection turns out to be out of step later, the cached response is dropped.
+        """
+        if fetch.answer is None:
+            return True
+        key, path = fetch.request.key, fetch.request.path
+        return fetch.answer.history.note(key, partial(self._distrust, key, path))
+
+    def _is_newest(self, fetch: Fetch, cached: CachedResponse) -> bool:
+        """Return whether a response that may reach the open tail may say so."""
+        facts, request = cached.facts, fetch.request
+        if facts is None:
+            return True
+        return self._known.is_newest(request.stream_key, facts.next_offset, fetch.number)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """Return a whole, fresh response, for a caller that needs a stream's bytes."""
@@ -313,12 +320,6 @@ class HttpCache:
         """Drop cached responses made of an answer that may be another request's."""
         self.responses.discard(key)
         self._known.distrust(path)
-
-    def _store(self, request: CacheRequest, cached: CachedResponse) -> bool:
-        """Store a response; return whether there was room."""
-        if self._hit_for_pass.until:
-            self._hit_for_pass.discard(request.fetch_key)
-        return self.responses.put(request, cached)
 
     def forget(self, path: str) -> None:
         """Drop every cached response of `path`, and outdate fetches under way."""
@@ -344,11 +345,3 @@ def _let_rest(old: Variant | None, now: float) -> None:
     """Send no validation for REST_S, because the origin has failed to validate `old`."""
     if old is not None:
         old.rests_until = now + REST_S
-
-
-def _is_newest(
-    fetch: SharedFetch, cached: CachedResponse, is_newest: Callable[[StreamKey, str, int], bool]
-) -> bool:
-    """Return whether a response that may reach the open tail may say so."""
-    facts = cached.facts
-    return facts is None or is_newest(fetch.request.stream_key, facts.next_offset, fetch.number)

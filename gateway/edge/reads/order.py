@@ -6,9 +6,5 @@ from itertools import count
 
 BEFORE_ALL = -1  # the number of what no request has brought just now, as of a copy
 
-_numbers = count()
-
-
-def next_number() -> int:
-    """Return a number that is higher than all that were given out before."""
-    return next(_numbers)
+# Return a number that is higher than all that were returned before.
+next_number = count().__next__

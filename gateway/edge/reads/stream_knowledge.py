@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
-    from gateway.edge.reads.fetch import SharedFetch
-    from gateway.edge.reads.fetch_result import FetchResult
+    from gateway.edge.reads.shared_response import SharedResponse
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.lost_offsets import StreamKey
     from gateway.protocol.origins.edge_target import EdgeCatchUp
@@ -29,12 +28,12 @@ class StreamKnowledge(NamedTuple):
     # Return whether nobody has newer data of a stream than a fetch, by its end and its number.
     is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
     # Note a fetch; return whether what it has brought is of the stream that is there now.
-    note: Callable[[SharedFetch, FetchResult | None], bool] = lambda *_: True
+    note: Callable[[SharedResponse], bool] = lambda *_: True
     # Note that a stream ends before the offset that a fetch began at.
-    note_end: Callable[[SharedFetch, str], None] = lambda *_: None
+    note_end: Callable[[SharedResponse, str], None] = lambda *_: None
     # A server has begun to answer with data: return what is to be waited for before anybody may
     # have them, or None. Awaited, that raises where nobody may.
-    comparison_before: Callable[[SharedFetch], Doubt | None] = lambda _: None
+    comparison_before: Callable[[SharedResponse], Doubt | None] = lambda _: None
     # Return what may stand in for an answer besides a cached response, or None.
     stand_in: Callable[[CacheRequest], CachedResponse | None] = lambda _: None
     # Return whether the origin is known not to respond.

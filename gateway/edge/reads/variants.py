@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -16,30 +16,22 @@ from gateway.edge.rules.private_fields import EVERYBODY, Recipient
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.store import CacheEntry
+from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from multidict import MultiMapping
 
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.protocol.origins.edge_target import EdgeCatchUp
-    from gateway.telemetry.traffic import CacheShare, Hits
+    from gateway.store import Store
+    from gateway.telemetry.traffic import CacheShare, Hits, Traffic
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
 MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with one of before
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
 _NOTHING: frozenset[str] = frozenset()
-
-
-class HttpCacheLike(Protocol):
-    """The cache of a route, as its variants use it."""
-
-    def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
-        """Return whether the public stream of `read` at `host` is known to end at an offset."""
-
-    def recipient_of(self, path: str, reader_key: str | None, /) -> Recipient:
-        """Return the recipient of a response, by path and the URL's reader key, if any."""
 
 
 def _none() -> None:
@@ -182,7 +174,7 @@ class Variants(CacheEntry):
         key: tuple[str, str],
         read: EdgeCatchUp,
         variants: Sequence[Variant],
-        home: HttpCacheLike,
+        home: CachedVariants,
         owner: CacheShare,
     ) -> None:
         size, reaches_tail = 0, False
@@ -229,6 +221,86 @@ class Variants(CacheEntry):
         entry = Variants(self.key, self.read, variants, self.home, self.owner)
         entry.hits = self.hits
         return entry
+
+
+class CachedVariants:
+    """The cached responses of a route, in the store that all routes share.
+
+    `is_tail` returns whether the public stream of a read at a host is known to end at an offset,
+    and `recipient_of` the recipient of a response, by path and the URL's reader key, if any.
+    """
+
+    def __init__(
+        self,
+        store: Store[CacheEntry],
+        clock: Callable[[], float],
+        traffic: Traffic,
+        is_tail: Callable[[str, EdgeCatchUp, str], bool],
+        recipient_of: Callable[[str, str | None], Recipient],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._traffic = traffic
+        self.is_tail = is_tail
+        self.recipient_of = recipient_of
+
+    def variants(self, request: CacheRequest) -> Sequence[Variant]:
+        """Return the cached responses of a URL, the newest first."""
+        entry = self._store.get(request.key, self._clock())
+        return entry.variants if isinstance(entry, Variants) else ()
+
+    def peek(self, request: CacheRequest) -> Sequence[Variant]:
+        """Return the cached responses of a URL without marking the entry as used."""
+        entry = self._store.peek(request.key, self._clock())
+        return entry.variants if isinstance(entry, Variants) else ()
+
+    def paths(self) -> Iterator[str]:
+        """Yield the paths with cached responses; all routes share the store."""
+        for group in self._store.groups():
+            if isinstance(group, tuple) and group[0] == "path":
+                yield group[1]
+
+    def of_path(self, path: str) -> list[CachedResponse]:
+        """Return the cached responses of a path."""
+        entries = self._store.of_group(("path", path))
+        return [
+            one.cached for entry in entries if isinstance(entry, Variants) for one in entry.variants
+        ]
+
+    def reaches(self, path: str, offset: str) -> bool:
+        """Return whether a cached response of a path ends at or behind an offset."""
+        facts = (cached.facts for cached in self.of_path(path))
+        return any(it and it.next_offset >= offset for it in facts)
+
+    def put(self, request: CacheRequest, cached: CachedResponse) -> bool:
+        """Store a response; return whether there was room."""
+        key, read, resume_kind, facts = request.key, request.read, counted.NOWHERE, cached.facts
+        if facts is not None:
+            is_end = facts.closed and facts.is_empty
+            resume_kind = counted.TERMINAL if is_end else counted.resume_kind(read.offset)
+        hit_counter = self._traffic.hits(counted.READ, resume_kind, cached.status)
+        entry = self._store.get(key, self._clock())
+        if isinstance(entry, Variants):
+            return self._store.put(entry.with_variant(cached, hit_counter))
+        variants = (Variant(cached, hit_counter),)
+        return self._store.put(Variants(key, read, variants, self, self._traffic.cache_share))
+
+    def remove(self, key: Hashable, variant: Variant) -> None:
+        """Remove a variant, unless its entry was replaced meanwhile."""
+        if self._store.get(key, self._clock()) is variant.entry:
+            self._store.put(variant.entry.without(variant))
+
+    def discard(self, key: Hashable) -> None:
+        """Drop the cached responses of a URL."""
+        self._store.discard(key)
+
+    def drop_path(self, path: str) -> None:
+        """Drop every cached response of a path."""
+        self._store.drop(("path", path))
+
+    def drop_tail(self, path: str) -> None:
+        """Drop the cached responses of a path that reached the stream's tail."""
+        self._store.drop(("tail", path))
 
 
 def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:

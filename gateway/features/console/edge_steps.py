@@ -42,7 +42,7 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
         "REVALIDATED",
         "the origin is asked whether the kept answer stands; if it does not, MISS",
     ),
-    decision.Fetch: ("MISS", "nothing that is kept answers it: the origin is asked"),
+    decision.Miss: ("MISS", "nothing that is kept answers it: the origin is asked"),
 }
 
 
@@ -163,6 +163,6 @@ def _of_live(read: EdgeRead, stream: FollowedStream | None, request: CacheReques
 
 
 def _of_decision(decided: Decision, *, is_being_fetched: bool) -> ExplainStep:
-    if is_being_fetched and isinstance(decided, decision.Validate | decision.Fetch):
+    if is_being_fetched and isinstance(decided, decision.Validate | decision.Miss):
         return ExplainStep(NEXT, "COLLAPSED", "the origin is being asked for the same right now")
     return ExplainStep(NEXT, *_OUTCOMES[type(decided)])

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from gateway.access.principal import account_of
 from gateway.edge.followed.snapshots import snapshot_of
-from gateway.edge.reads.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
+from gateway.edge.reads.decision import Miss, Pass, ServeRecent, ServeTail, Validate
 from gateway.edge.route import EdgeRoute
 from gateway.edge.rules import policy
 from gateway.errors import (
@@ -72,7 +72,7 @@ T = TypeVar("T")
 # the origin first is timed out alone, counted from its request; with this margin the feed is first
 # if there was no wait.
 ALONE_S = 0.25
-_COSTLY = Pass, Fetch, Validate  # decisions that need a request to the origin
+_COSTLY = Pass, Miss, Validate  # decisions that need a request to the origin
 MOST_LOOKS = 3  # at a stream that grows between reads; then the poll waits for more
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo that could reveal credentials
 

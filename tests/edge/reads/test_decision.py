@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from gateway.edge.reads.decision import (
     Decision,
-    Fetch,
+    Miss,
     Pass,
     ServeCached,
     ServeTail,
@@ -87,12 +87,12 @@ def test_a_fresh_response_is_used_before_the_known_tail_of_a_followed_stream() -
 
 def test_recent_data_stand_in_at_once_if_the_origin_is_known_to_be_down() -> None:
     assert decided(is_down=True) == StandInRecent(OLD.cached, None, 0)
-    assert decided() == Fetch()
+    assert decided() == Miss()
 
 
 def test_a_range_of_an_uncacheable_response_is_passed_to_the_origin() -> None:
     assert decided("Range: bytes=0-1", is_hit_for_pass=True) == Pass()
-    assert decided("Range: bytes=0-1") == decided(is_hit_for_pass=True) == Fetch()
+    assert decided("Range: bytes=0-1") == decided(is_hit_for_pass=True) == Miss()
 
 
 @pytest.mark.parametrize("wishes", ["", "Cache-Control: only-if-cached"])

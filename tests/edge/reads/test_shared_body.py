@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from gateway.edge.reads.shared_body import AHEAD_BYTES, SLOW_S, SharedBody, SharedBodyReader
+from gateway.edge.reads.shared_response import AHEAD_BYTES, SLOW_S, FetchReader, SharedBody
 from gateway.errors import OriginBroken
 from tests.support import virtual_time
 from tests.support.waiting import until
 
 
-async def all_of(reader: SharedBodyReader) -> list[bytes]:
+async def all_of(reader: FetchReader) -> list[bytes]:
     return [part async for part in reader.parts()]
 
 
@@ -21,8 +21,8 @@ async def all_of(reader: SharedBodyReader) -> list[bytes]:
     [(AHEAD_BYTES - 1, False), (AHEAD_BYTES, False), (AHEAD_BYTES + 1, True)],
 )
 async def test_a_body_passed_on_waits_for_its_slowest_reader(ahead: int, waits: bool) -> None:
-    body = SharedBody()
-    fast, slow = body.reader(), body.reader()
+    fast, slow = FetchReader(), FetchReader()
+    body = SharedBody({fast, slow})
     body.pass_on()
     body.add(b"x" * ahead)
     await anext(fast.parts())
@@ -34,8 +34,8 @@ async def test_a_body_passed_on_waits_for_its_slowest_reader(ahead: int, waits: 
 
 
 async def test_a_body_does_not_wait_for_a_reader_that_left() -> None:
-    body = SharedBody()
-    stays, leaves = body.reader(), body.reader()
+    stays, leaves = FetchReader(), FetchReader()
+    body = SharedBody({stays, leaves})
     body.pass_on()
     body.add(b"x" * (AHEAD_BYTES + 1))
     await anext(stays.parts())
@@ -54,8 +54,8 @@ def test_a_reader_that_falls_behind_is_dropped_and_the_others_continue() -> None
 
 
 async def one_does_not_keep_up() -> None:
-    body = SharedBody()
-    quick, stalled, late = body.reader(), body.reader(), body.reader()
+    quick, stalled, late = FetchReader(), FetchReader(), FetchReader()
+    body = SharedBody({quick, stalled, late})
     body.pass_on()
     reading = asyncio.create_task(all_of(quick))
     parts_of_late = late.parts()
@@ -67,14 +67,14 @@ async def one_does_not_keep_up() -> None:
         await keeping_up
     body.end()
     assert len(b"".join(await reading)) == 10 * (AHEAD_BYTES + 1)
-    assert (stalled.is_let_go, late.is_let_go) == (True, False)
+    assert (stalled.is_dropped, late.is_dropped) == (True, False)
     with pytest.raises(OriginBroken, match="could not wait"):
         await all_of(stalled)
 
 
 async def test_a_body_waits_for_its_only_reader_without_a_limit() -> None:
-    body = SharedBody()
-    alone = body.reader()
+    alone = FetchReader()
+    body = SharedBody({alone})
     body.pass_on()
     body.add(b"x" * (AHEAD_BYTES + 1))
     waiting = asyncio.create_task(body.wait_for_slowest())
@@ -82,4 +82,4 @@ async def test_a_body_waits_for_its_only_reader_without_a_limit() -> None:
     assert not waiting.done()
     await anext(alone.parts())
     await waiting
-    assert not alone.is_let_go
+    assert not alone.is_dropped

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.origin_exchange import LONGEST_KEPT
+from gateway.edge.reads.shared_response import LONGEST_KEPT
 from gateway.edge.rules import hit_for_pass
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.edge.reads.stage import staged, told
@@ -124,7 +124,7 @@ async def test_a_cacheable_response_without_readers_is_fetched_for_finish_s_only
     comes_back: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.edge.reads.origin_exchange.FINISH_S", 0.2)
+    monkeypatch.setattr("gateway.edge.reads.fetches.FINISH_S", 0.2)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
@@ -142,7 +142,7 @@ async def test_a_reader_that_arrives_as_an_unread_fetch_times_out_gets_the_respo
     passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far the end of the request has come: it takes some passes of the loop."""
-    monkeypatch.setattr("gateway.edge.reads.origin_exchange.FINISH_S", 0.0)
+    monkeypatch.setattr("gateway.edge.reads.fetches.FINISH_S", 0.0)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)

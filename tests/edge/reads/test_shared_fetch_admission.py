@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.origin_exchange import LONGEST_KEPT
+from gateway.edge.reads.shared_response import LONGEST_KEPT
 from gateway.errors import OriginBroken
 from tests.edge.reads.stage import PATH, staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close

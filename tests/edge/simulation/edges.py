@@ -95,7 +95,7 @@ class Edge:
             "feeds": limits.feeds,
             "readers": limits.live_readers,
             "connections": limits.connections,
-            "fetches": len(fetches._joinable) + len(fetches._of_path) + len(fetches._under_way),
+            "fetches": len(fetches.joinable) + len(fetches._of_path) + len(fetches._under_way),
             "in flight": self.route.origin.requests.count,
         }
         store = self.shared.store
@@ -113,8 +113,8 @@ def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
         ("gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
         ("gateway.edge.body_units", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
         ("gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
-        ("gateway.edge.reads.origin_exchange", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
-        ("gateway.edge.reads.shared_body", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
+        ("gateway.edge.reads.shared_response", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
+        ("gateway.edge.reads.shared_response", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
         ("gateway.live.sse.reader", "HIGH_WATER"): chance.choice([64 << 10, 100]),
         ("gateway.edge.followed.followed_streams", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
         ("gateway.edge.followed.followed_streams", "LINGER_S"): chance.choice([5.0, 0.1]),

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.edge.reads import origin_exchange
+from gateway.edge.reads import shared_response
 from gateway.telemetry.logs import NAME
 from tests.edge.simulation.answers import NEVER_SHARED, Habits
 from tests.edge.simulation.client import Client
@@ -251,7 +251,7 @@ class World:
         assert stream.current is not None, "it was made for the calm"
         shared = stream.current.nature.lifetime not in NEVER_SHARED
         kept = shared and not self.origin.habits.ends_by_closing
-        if not kept or origin_exchange.LONGEST_KEPT <= 1000:
+        if not kept or shared_response.LONGEST_KEPT <= 1000:
             return
         latest: dict[str, float] = {}
         for one in asked:

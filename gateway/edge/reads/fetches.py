@@ -1,0 +1,399 @@
+"""The GETs in flight at an origin: each has the readers of its response, and equal ones join it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.edge.reads import shared_response
+from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN, SharedResponse
+from gateway.edge.rules import conditional, policy
+from gateway.edge.rules.judged_heads import JudgedHeads
+from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
+from gateway.later import Later, turn
+from gateway.origin.answer import AnswerReceiver
+from gateway.protocol.http.header_names import NEXT_OFFSET
+from gateway.protocol.origins.repair import EMPTY_BYTES
+from gateway.stepped import Step, in_task
+from gateway.telemetry import tracing
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+
+    from gateway.edge.reads.shared_response import FetchReader, SharedBody
+    from gateway.edge.reads.stream_knowledge import StreamKnowledge
+    from gateway.edge.reads.variants import Variant
+    from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.edge.rules.response_rules import ResponseRules
+    from gateway.origin.answer import OriginAnswer, PendingRequest
+    from gateway.protocol.streams.reach import TailBound
+    from gateway.telemetry.metrics import Histogram
+
+    # Asks the origin, under these conditions if there are any.
+    Send = Callable[[CacheRequest, Sequence[tuple[str, str]], AnswerReceiver], PendingRequest]
+    Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
+
+NO_CONDITIONS: Sequence[tuple[str, str]] = ()  # what will be kept is whole
+# For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
+# come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
+FINISH_S = 10.0
+UNUSABLE = "the origin's answer could not be used"
+NOBODY = "nobody waited for the origin's answer any more"
+
+
+class Fetch(SharedResponse, AnswerReceiver):
+    """A GET at the origin, with the readers that wait for its response.
+
+    It receives the origin's `answer`. What takes time then is done by a step, in the `context` of
+    the request for which it is made, if that is traced.
+    """
+
+    # Class attributes, so that a fetch is cheap to create: few fetches set them.
+    needs_no_reader = False  # True if it goes on without readers until its head has come
+    is_abandoned = False  # True once it was cancelled without readers
+    answer: OriginAnswer | None = None  # the last one; it may be read until the fetch is over
+    _conditions: Sequence[tuple[str, str]] = ()
+    _sent_at = 0.0  # epoch seconds
+    _work: PendingRequest | Step[None] | None = None  # the request, or the rest of its answer
+
+    def __init__(
+        self, key: Hashable, request: CacheRequest, old: Variant | None, fetches: Fetches
+    ) -> None:
+        super().__init__(key, request, old)
+        self.context = None if tracing.current.get() is None else tracing.own_context()
+        self._fetches = fetches
+
+    # Its readers
+
+    def leave(self, reader: FetchReader) -> None:
+        """Remove a reader. Without readers, end the fetch, unless its response is to be cached."""
+        self.readers.discard(reader)
+        if reader.body is not None:
+            reader.release()
+        if not self.readers:
+            self._end_without_readers()
+
+    def _end_without_readers(self) -> None:
+        """Cancel the request; a response to be cached gets FINISH_S to complete.
+
+        Before its head has come it is not known whether it may be cached, so the fetch ends at
+        once: a slow origin would stay busy for clients that ask and disconnect.
+        """
+        if self._work is None:
+            self._fetches.count_readers(self)
+        elif self.is_abandoned:
+            return
+        elif not self.response.done():
+            if not self.needs_no_reader:
+                self._abandon()
+        elif (
+            not self.shared or self.passed_by is not None or not self.response.result().is_storable
+        ):
+            self._abandon()
+        elif self.ending is None:
+            self.ending = asyncio.get_running_loop().call_later(FINISH_S, self._abandon)
+
+    # Its life
+
+    def ask(self, conditions: Sequence[tuple[str, str]]) -> None:
+        """Send the request. Whatever raises here is raised by who starts the fetch."""
+        self._conditions, self._sent_at = conditions, self._fetches.clock()
+        self._work = self._fetches.send(self.request, conditions, self)
+
+    def _abandon(self) -> None:
+        self.is_abandoned = True
+        self._fetches.close_to_others(self)
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Give up the request, and fail its readers."""
+        work = self._work
+        if isinstance(work, Step):
+            work.cancel()
+        elif work is not None:
+            self._work = None
+            work.abandon()
+            self.fail(OriginBroken(NOBODY))
+            self._end()
+
+    def _end(self) -> None:
+        """End the fetch: everything is done."""
+        self._work = None
+        if self.ending is not None:
+            self.ending.cancel()
+        if self.answer is not None:
+            self.answer.release()
+            self.answer = None
+        self._fetches.ended(self)
+
+    @override
+    def _on_settled(self) -> None:
+        self._fetches.settled(self)
+
+    # The answer
+
+    @override
+    def on_answer(self, answer: OriginAnswer) -> None:
+        # It is known what others may have of the answer before those who wait go on.
+        turn.depth += 1
+        try:
+            self._take(answer)
+        finally:
+            turn.depth -= 1
+        if turn.ready:
+            turn.settle()
+
+    def _take(self, answer: OriginAnswer) -> None:
+        self._work, self.answer, self.server = None, answer, answer.server
+        rest: Rest | None = None
+        try:
+            if answer.status == 304 and self._conditions:
+                self._confirm(answer)
+            else:
+                rest = self._rest_of(answer)
+        except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
+            self._fail_by(failure)
+        if rest is not None:
+            self._work = step = Step(rest, self._on_done, self.context)
+            step.run()
+        elif self._work is None:
+            self._end()
+
+    def _confirm(self, answer: OriginAnswer) -> None:
+        """Take a 304; if the answer that is cached has changed, ask again without conditions."""
+        rules = self._fetches.heads.rules
+        assert self.old is not None, "it had validators"
+        answer.release()
+        cached = self.old.cached
+        if rules.confirms(cached, answer.headers):
+            times = policy.Times(self._sent_at, self._fetches.clock())
+            new = rules.confirmed(self.request, cached, answer.headers, times)
+            self.shared &= new.joinable  # what the 304 says may be for one reader alone
+            self.finish(new, CONFIRMED)
+        else:
+            self.ask(NO_CONDITIONS)
+
+    def _rest_of(self, answer: OriginAnswer) -> Rest | None:
+        """Process an answer as far as that takes no time; return what is still to be done."""
+        status, body = answer.status, answer.body
+        conditional.check_asked_for(status, ())
+        if status >= 500 and policy.is_error(status) and self._stands_in():
+            return None
+        if body is None:
+            return partial(self._gather, answer)
+        fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
+        cached = fetches.heads.judge(self.request, answer, times, body[: EMPTY_BYTES + 1])
+        doubt = None if cached.facts is None else fetches.known.comparison_before(self)
+        if doubt is not None:
+
+            async def settle() -> None:
+                await doubt()
+                self.settle_whole(cached, body)
+
+            return settle
+        self.settle_whole(cached, body)
+        return None
+
+    async def _gather(self, answer: OriginAnswer) -> None:
+        """Take an answer as it comes."""
+        await in_task()
+        fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
+        body, parts = self.begin_body(), answer.parts()
+        if NEXT_OFFSET in answer.headers:
+            await _begin(body, parts)
+        cached = fetches.heads.judge(self.request, answer, times, body.whole())
+        doubt = None if cached.facts is None else fetches.known.comparison_before(self)
+        if doubt is not None:
+            await doubt()
+        too_long = cached.length is not None and cached.length > shared_response.LONGEST_KEPT
+        self.response.set_result(cached)
+        if too_long or not (cached.joinable and answer.complete_by_length):
+            self.pass_on()
+        if not self.readers:
+            self._end_without_readers()
+        async for data in parts:
+            body.add(data)
+            if body.size > shared_response.LONGEST_KEPT:
+                self.pass_on()
+            await body.wait_for_slowest()
+        if not self.is_settled:
+            self.finish(cached.with_body(body.whole()))
+            await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
+        body.end()
+
+    def _on_done(self, _: None, error: BaseException | None) -> None:
+        """End the fetch, and fail its readers if the rest of its answer has raised."""
+        self._work = None
+        try:
+            if error is not None:
+                self._fail_by(error)
+        except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
+            log.error("origin.answer_lost", target=self.request.path, exc_info=failure)
+            self.fail(OriginBroken(UNUSABLE))
+        finally:
+            self._end()
+
+    # Its failure
+
+    @override
+    def on_failure(self, error: Exception) -> None:
+        self._work = None
+        try:
+            self._fail_by(error)
+        finally:
+            self._end()
+
+    def _fail_by(self, error: BaseException) -> None:
+        """Let the stored response stand in for a failed one, or fail the readers."""
+        if isinstance(error, asyncio.CancelledError):
+            self.fail(OriginBroken(NOBODY))
+            return
+        if not isinstance(error, HeadgateError):
+            log.error("origin.answer_unusable", target=self.request.path, exc_info=error)
+            self.fail(OriginBroken(UNUSABLE))
+            return
+        is_of_the_past = isinstance(error, StreamGone | OriginBehind)  # and so may be what is kept
+        if self.is_settled or is_of_the_past or not self._stands_in():
+            self.fail(error)
+        else:
+            self.cut(error)
+
+    def _stands_in(self) -> bool:
+        """Let what is kept do instead of the origin's answer, if it may."""
+        fetches, old = self._fetches, self.old
+        cached = fetches.known.stand_in(self.request)
+        if cached is None and old is not None and policy.serves_error(old.stored, fetches.clock()):
+            cached = old.cached
+        if cached is None:
+            return False
+        self.finish(cached, STOOD_IN)
+        return True
+
+
+async def _begin(body: SharedBody, parts: AsyncIterator[bytes]) -> None:
+    """Read enough of a body to know whether it is empty."""
+    while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
+        body.add(part)
+
+
+class Fetches:
+    """The fetches of a route that are under way; equal requests find the `joinable` ones.
+
+    `on_settled` is called as soon as it is known what becomes of an answer, before anybody has it.
+    `started` counts all fetches.
+    """
+
+    def __init__(
+        self,
+        rules: ResponseRules,
+        send: Send,
+        clock: Callable[[], float],
+        known: StreamKnowledge,
+        on_settled: Callable[[Fetch], None],
+        collapsed: Histogram,
+    ) -> None:
+        self.heads = JudgedHeads(rules)
+        self.send = send
+        self.clock = clock
+        self.known = known
+        self.started = 0
+        self.joinable: dict[Hashable, Fetch] = {}
+        self._on_settled = on_settled
+        self._collapsed = collapsed
+        self._of_path: dict[str, set[Fetch]] = {}
+        self._under_way: set[Fetch] = set()
+        self._idle: Later[None] | None = None  # set while `close` waits until none is under way
+
+    def start(self, fetch: Fetch, *, shared: bool) -> None:
+        """Send the request of a fetch; if it is `shared`, equal requests can join it."""
+        self.started += 1
+        old, context = fetch.old, fetch.context
+        try:
+            if old is not None:
+                old.is_validating = True
+            if shared:
+                self.joinable[fetch.key] = fetch
+            path = fetch.request.path
+            self._of_path.setdefault(path, set()).add(fetch)
+            self._under_way.add(fetch)
+            conditions = NO_CONDITIONS if old is None else old.cached.validators
+            try:
+                if context is None:
+                    fetch.ask(conditions)
+                else:
+                    context.run(fetch.ask, conditions)
+            except HeadgateError as error:  # it cannot be sent: who waits for it gets the error
+                fetch.on_failure(error)
+        except BaseException:
+            self._under_way.discard(fetch)
+            self._take_out(fetch)  # a reader that joined it would wait for ever
+            raise
+
+    def outdate(self, path: str, reach: TailBound | None) -> None:
+        """Let no request join the fetches of a path that began before a write.
+
+        Without a `reach`, another stream may be at the path.
+        """
+        for fetch in self._of_path.get(path, ()):
+            fetch.outdate(reach)
+            self.close_to_others(fetch)
+
+    def outdate_all(self) -> None:
+        """Let nobody join a fetch under way, because any path may have another stream now."""
+        for path in tuple(self._of_path):
+            self.outdate(path, None)
+
+    def close_to_others(self, fetch: Fetch) -> None:
+        """Let no further request join a fetch."""
+        if self.joinable.get(fetch.key) is fetch:
+            del self.joinable[fetch.key]
+
+    def settled(self, fetch: Fetch) -> None:
+        """Store or drop the answer of a fetch, before its readers get it."""
+        self._take_out(fetch)
+        self._on_settled(fetch)
+
+    def ended(self, fetch: Fetch) -> None:
+        """Forget a fetch that is over."""
+        self._under_way.discard(fetch)
+        try:
+            if not fetch.is_settled:
+                self._take_out(fetch)
+            if not fetch.readers:
+                self.count_readers(fetch)
+        finally:
+            idle = self._idle
+            if idle is not None and not self._under_way:
+                self._idle = None
+                idle.set_result(None)
+
+    def count_readers(self, fetch: Fetch) -> None:
+        """Count the readers of a fetch that is over, after the last one has left."""
+        if fetch.served_count:
+            self._collapsed.observe(fetch.served_count)
+            fetch.served_count = 0
+
+    def _take_out(self, fetch: Fetch) -> None:
+        """Let nobody join any more, nor outdate the fetch: it is over, or all but."""
+        if self.joinable.get(fetch.key) is fetch:
+            del self.joinable[fetch.key]
+        if fetch.old is not None:
+            fetch.old.is_validating = False
+        path = fetch.request.path
+        others = self._of_path.get(path)
+        if others is not None:
+            others.discard(fetch)
+            if not others:
+                del self._of_path[path]
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for fetch in tuple(self._under_way):
+            fetch.cancel()
+        if self._under_way:
+            self._idle = self._idle or Later()
+            await self._idle
