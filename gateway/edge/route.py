@@ -154,6 +154,11 @@ class EdgeRoute(StreamRoute):
         self._rules.repairs[END_OF_APPEND] += bool(missing)
         return missing
 
+    def observe(self, observer: WriteObserver) -> None:
+        """Have the observer follow the writes to the route, and the ends that its reads show."""
+        self.observer = observer
+        self.feeds.table.tail_observers.append(observer.on_tail)
+
     # Requests answered without a task
 
     cached_answer = staticmethod(kept_answer)

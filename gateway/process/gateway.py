@@ -87,7 +87,7 @@ class Gateway:
         self._shared = shared = app.shared_by_all(settings, time.time, running=running_s)
         shared.connect(tracer=tracing.start(os.environ), journal=journal)
         if journal is not None:
-            journal.on_write, journal.on_loss = self._invalidate, self._invalidate_all
+            journal.listen(self._invalidate, self._invalidate_all)
         authorities = self._authorities(settings)
         routes = [
             app.route_of(settings, it, shared, app.access_of(settings, it, authorities, shared))

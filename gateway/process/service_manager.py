@@ -22,25 +22,21 @@ if TYPE_CHECKING:
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 LONGEST_SEND_S = 1.0  # for room in the queue of systemd, which all services of a machine share
-RETRY_S = 1.0  # between two checks while `is_alive` returns False
-
-
-async def _always_alive() -> bool:
-    return True
+RETRY_S = 1.0  # between two checks while this process is not alive
 
 
 class ServiceManager(Background):
     """The service manager that has started this process; without one, nothing is sent.
 
     Its task notifies the watchdog twice in `watchdog_s`, as sd_watchdog_enabled(3) advises, while
-    `is_alive` returns True. It does so from the event loop, so that the manager notices a hang.
+    the process is alive. It does so from the event loop, so that the manager notices a hang.
     A thread sends the messages in their order, as the queue of the manager may be full.
     """
 
     def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
         self._address = address
         self.watchdog_s = watchdog_s
-        self.is_alive: Callable[[], Awaitable[bool]] = _always_alive
+        self._is_alive: Callable[[], Awaitable[bool]] | None = None
         # Few messages wait: two for each reload, and one for the watchdog, which waits for it.
         self._sender = ThreadPoolExecutor(1, "service-manager")
         self._last: Future[None] | None = None  # the last message
@@ -60,8 +56,14 @@ class ServiceManager(Background):
         is_watched = is_ours and usec.isdecimal() and int(usec) > 0
         return cls(address, int(usec) / 1e6 if is_watched else None)
 
-    def report_start(self, reloader: Reloader) -> None:
-        """Report that this process serves; report its reloads and notify the watchdog from now."""
+    def report_start(
+        self, reloader: Reloader, is_alive: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        """Report that this process serves; report its reloads and notify the watchdog from now.
+
+        The watchdog is notified while `is_alive`, if there is one, returns True.
+        """
+        self._is_alive = is_alive
         self._send("READY=1", "STATUS=Serving")
         reloader.on_begin.append(self._reload_begins)
         reloader.on_end.append(self._reload_ended)
@@ -93,7 +95,7 @@ class ServiceManager(Background):
         assert self.watchdog_s is not None, "only a watchdog has a task"
         interval_s = self.watchdog_s / 2
         while True:
-            is_alive = await self.is_alive()
+            is_alive = self._is_alive is None or await self._is_alive()
             if is_alive:
                 sent = self._send("WATCHDOG=1")
                 if sent is not None:

@@ -58,15 +58,21 @@ class WriteJournal:
     """The view that one worker has of the shared memory.
 
     The memory begins with a mark for each worker: the number of bytes that it has ever written. The
-    worker's ring has the last of them. `on_write` is called for each write of another worker, in
-    the order of their times, or `on_loss` instead if some are no longer in the rings.
-    `on_announced` is called after each write of this worker.
+    worker's ring has the last of them.
     """
 
     def __init__(
-        self, descriptor: int, workers: int, number: int, ring_bytes: int = RING_BYTES
+        self,
+        descriptor: int,
+        workers: int,
+        number: int,
+        on_announced: Callable[[], None] = lambda: None,
+        ring_bytes: int = RING_BYTES,
     ) -> None:
-        """Start at the present end of each ring, as worker `number`, counted from 1."""
+        """Start at the present end of each ring, as worker `number`, counted from 1.
+
+        `on_announced` is called after each write of this worker.
+        """
         self._memory = mmap.mmap(descriptor, workers * (_MARK + ring_bytes))
         self._marks = memoryview(self._memory)[: workers * _MARK].cast("Q")
         self._own = number - 1
@@ -74,9 +80,16 @@ class WriteJournal:
         self._marks_bytes = workers * _MARK
         self._seen_marks = self._memory[: self._marks_bytes]
         self.losses = 0
-        self.on_write: Callable[[Write], None] = lambda _: None
-        self.on_loss: Callable[[], None] = lambda: None
-        self.on_announced: Callable[[], None] = lambda: None
+        self._on_write: Callable[[Write], None] = lambda _: None
+        self._on_loss: Callable[[], None] = lambda: None
+        self._on_announced = on_announced
+
+    def listen(self, on_write: Callable[[Write], None], on_loss: Callable[[], None]) -> None:
+        """Call `on_write` for each write of another worker, in the order of their times.
+
+        `on_loss` is called instead if some are no longer in the rings.
+        """
+        self._on_write, self._on_loss = on_write, on_loss
 
     def announce(self, write: Write) -> None:
         """Let the other workers see a write before they handle any later request."""
@@ -94,7 +107,7 @@ class WriteJournal:
         at = self._own * _MARK
         seen = self._memory[at : at + _MARK]
         self._seen_marks = self._seen_marks[:at] + seen + self._seen_marks[at + _MARK :]
-        self.on_announced()
+        self._on_announced()
 
     def catch_up(self) -> None:
         """Process what the other workers have written since the last call."""
@@ -114,10 +127,10 @@ class WriteJournal:
             ]
         except RecordsLost:
             self.losses += 1
-            self.on_loss()
+            self._on_loss()
             return
         for _, write in sorted(found, key=itemgetter(0)):
-            self.on_write(write)
+            self._on_write(write)
 
     def _put(self, start: int, record: bytes) -> None:
         begin, at = self._begin_of(self._own), start % self._ring_bytes

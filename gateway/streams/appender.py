@@ -66,8 +66,8 @@ class Appender:
         self._submitted = 0
         self.outcomes = AppendOutcomes(on_turn)
         self.refused_for_room = 0
-        # Called with what was stored, before its writers get their outcomes.
-        self.on_stored: Callable[[Change, Outcomes], None] | None = None
+        # Each is called with what was stored, before its writers get their outcomes.
+        self.observers: list[Callable[[Change, Outcomes], None]] = []
 
     def submit(self, path: str, one: Waiting) -> None:
         """Queue an append, which gets its outcome in a later pass of the loop."""
@@ -193,8 +193,8 @@ class Appender:
                 if active.rate is None:
                     active.rate = AppendRate()
                 active.rate.count(change.appends, now)
-                if self.on_stored is not None:
-                    self.on_stored(change, decisions)
+                for notify in self.observers:
+                    notify(change, decisions)
                 active.committing = False
                 active.conflicts = 0
                 first = active.waiting

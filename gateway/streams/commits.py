@@ -31,9 +31,9 @@ class Commits:
         self._streams = streams
         self._on_change = on_change
         self._is_shared = log.sharing is not None
-        # Called with each change that this process has committed to a shared log, or may have:
-        # then the second argument is False.
-        self.observer: Callable[[Change, bool], None] | None = None
+        # Each is called with each change that this process has committed to a shared log, or may
+        # have: then the second argument is False.
+        self.observers: list[Callable[[Change, bool], None]] = []
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit all changes or none; table, caches and followers know before the caller."""
@@ -70,7 +70,7 @@ class Commits:
         first: int,
         failures: Sequence[Exception | None],
     ) -> None:
-        is_seen = self._is_shared or self.observer is not None
+        is_seen = self._is_shared or self.observers
         for number, failure in enumerate(failures, first):
             change = changes[number]
             if failure is not None:
@@ -92,9 +92,9 @@ class Commits:
     ) -> None:
         failure = None if done.cancelled() else done.exception()
         if done.cancelled() or failure is not None:
-            if self.observer is not None and not isinstance(failure, Conflict):
+            if not isinstance(failure, Conflict):
                 for change in changes:
-                    self.observer(change, False)
+                    self._doubt(change)
             return
         for change, revision in zip(changes, revisions, strict=True):
             self._stands(change, revision)
@@ -102,14 +102,19 @@ class Commits:
     def _failed(self, change: Change, failure: Exception) -> None:
         if not isinstance(failure, Conflict | HeadgateError):
             self._streams.lose_sight(change)
-        if self.observer is not None and not isinstance(failure, Conflict):
-            self.observer(change, False)
+        if not isinstance(failure, Conflict):
+            self._doubt(change)
+
+    def _doubt(self, change: Change) -> None:
+        """Notify the observers of a change that may have been stored."""
+        for notify in self.observers:
+            notify(change, False)
 
     def _stands(self, change: Change, revision: Revision | None) -> None:
         """Apply a committed change; `revision` is from when it was sent to a shared log."""
         try:
-            if self.observer is not None:
-                self.observer(change, True)
+            for notify in self.observers:
+                notify(change, True)
             if not self._is_shared or revision is None or revision == self._revision(change):
                 self._streams.apply(change)
             else:  # a late reply: what was learnt meanwhile may be older or newer

@@ -49,8 +49,8 @@ class Lifecycle:
         self.retention = retention
         self.lifetimes = lifetimes
         self._ended = ended
-        # Called with each committed change; None without an observer.
-        self.on_stored: Callable[[Change], None] | None = None
+        # Each is called with each committed change.
+        self.observers: list[Callable[[Change], None]] = []
         # Each is called with path and id of each stream that is gone.
         self.removal_observers: list[Callable[[str, int], None]] = []
         # Streams that this process has created, and those it has taken from their paths, by why.
@@ -262,8 +262,9 @@ class Lifecycle:
         if isinstance(failure, Conflict):
             return
         for change in changes:
-            if self.on_stored is not None and failure is None:
-                self.on_stored(change)
+            if failure is None:
+                for observe in self.observers:
+                    observe(change)
             self.figures["created"] += failure is None and change.expected is None
             begins = anew and change.expected is None
             is_gone = change.removes or change.state.soft_deleted

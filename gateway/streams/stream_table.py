@@ -62,8 +62,8 @@ class StreamTable(ActiveStreams):
         self.turns = Turns()
         # Each is called with path and id of each stream that another process has removed.
         self.removal_observers: list[Callable[[str, int], None]] = []
-        # Called with each change before its client gets an answer; None without an observer.
-        self.observer: Callable[[Change], None] | None = None
+        # Each is called with each change, before its client gets an answer.
+        self.observers: list[Callable[[Change], None]] = []
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -147,8 +147,8 @@ class StreamTable(ActiveStreams):
 
     @override
     def apply(self, change: Change) -> None:
-        if self.observer is not None:
-            self.observer(change)
+        for notify in self.observers:
+            notify(change)
         state = change.state
         if change.grown and not self.is_shared:
             self._caches.changed(state.stream_id, whole=False)

@@ -73,17 +73,14 @@ async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) 
             opened.push_async_callback(front.stop)
             await front.start()  # requests wait at its upstream until a worker takes them
         console = ConsoleToken()
-        supervisor = Supervisor(settings, console.digest, front, shared)
+        supervisor = Supervisor(settings, console.digest, manager, front, shared)
         reloader = Reloader(settings, lambda: at_port(reread()), supervisor.reload)
         supervisor.count(reloader)
-        manager.is_alive = supervisor.any_answers
         opened.push_async_callback(manager.stop)
         at_admin = inherited.at(settings.admin)
         await open_admin(supervisor, reloader, console, opened, at_admin)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         serve.on_hangup(supervisor.ask_to_stop, reloader.start)
-        supervisor.on_started = lambda: manager.report_start(reloader)
-        supervisor.on_stopping = manager.report_drain
         return await supervisor.supervise()
 
 
@@ -134,12 +131,14 @@ class Supervisor:
         self,
         settings: Settings,
         console: bytes,
+        manager: ServiceManager,
         front: Front | None = None,
         shared: Sequence[socket.socket] = (),
     ) -> None:
         """Start no worker yet. All workers accept from the `shared` sockets of the manager."""
         self._shared = shared  # held open for the workers that are started later
         self._settings = settings
+        self._manager = manager
         self._front = front
         start_message = StartMessage(
             of_workers(settings),
@@ -154,8 +153,6 @@ class Supervisor:
         self._address_file = AddressFile(settings, os.environ)
         self._stop = asyncio.Event()
         self._status = 0
-        self.on_started: Callable[[], None] = _nothing  # once every worker serves
-        self.on_stopping: Callable[[], None] = _nothing
         self.before_drain: list[Callable[[], Awaitable[None]]] = []
 
     async def supervise(self) -> int:
@@ -179,13 +176,14 @@ class Supervisor:
             await slot.started.wait()
         with self._address_file:
             serve.announce_start(self._settings, is_found=self._address_file.is_found)
-            self.on_started()
+            assert self._reloader is not None, "it is counted before the workers start"
+            self._manager.report_start(self._reloader, self.any_answers)
             await self._stop.wait()
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         log.info("server.stopping")
         self._stop.set()
-        self.on_stopping()
+        self._manager.report_drain()
         if self._front is not None:
             self._front.terminate()
         for prepare in self.before_drain:
@@ -306,10 +304,6 @@ class Supervisor:
 
     async def _reports(self) -> list[WorkerReport | None]:
         return await asyncio.gather(*(slot.report() for slot in self._slots))
-
-
-def _nothing() -> None:
-    """Stand for a callback that nobody has set."""
 
 
 def _merged(results: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:

@@ -60,8 +60,8 @@ async def _work(number: int, end: socket.socket) -> int:
         return 0
     settings = Settings.of(json.loads(first.settings))
     serve.prepare(settings)
-    journal = WriteJournal(first.journal, settings.workers, number)
-    journal.on_announced = _once_a_turn(lambda: channel.send(JournalWrittenMessage()))
+    wake_others = _once_a_turn(lambda: channel.send(JournalWrittenMessage()))
+    journal = WriteJournal(first.journal, settings.workers, number, wake_others)
     try:
         inherited = _inherited(first)
         gateway = Gateway(settings, journal=journal, console=first.console, inherited=inherited)

@@ -49,9 +49,8 @@ def workers(memory: int) -> list[Worker]:
 
 
 def worker(memory: int, number: int) -> Worker:
-    made = Worker(WriteJournal(memory, 3, number, RING_BYTES), [], [])
-    made.journal.on_write = made.writes.append
-    made.journal.on_loss = lambda: made.losses.append(1)
+    made = Worker(WriteJournal(memory, 3, number, ring_bytes=RING_BYTES), [], [])
+    made.journal.listen(made.writes.append, lambda: made.losses.append(1))
     return made
 
 

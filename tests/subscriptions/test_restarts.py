@@ -128,7 +128,7 @@ async def test_streams_that_came_while_nobody_looked_wake_from_their_beginning(
     async with receiver(answer=DONE) as at:
         async with started(tmp_path) as gateway:
             await woken(gateway, at)
-            gateway.gateway.route.table.observer = None
+            gateway.engine.streams.observe(None)
             await gateway.append("a")
             await gateway.create("b", body=b'{"n":1}')
         async with started(tmp_path):
@@ -143,7 +143,7 @@ async def test_a_stream_that_was_created_again_while_nobody_looked_is_told_as_su
     async with receiver(answer=DONE) as at:
         async with started(tmp_path) as gateway:
             await woken(gateway, at)
-            gateway.gateway.route.table.observer = None
+            gateway.engine.streams.observe(None)
             await gateway.delete("a")
             await gateway.create("a", body=b'{"n":22}')
         async with started(tmp_path):

@@ -150,7 +150,7 @@ async def test_what_was_not_reported_is_found_by_a_comparison(redis_url: str) ->
         await owner.create("old", body=b'{"n":1}')
         await owner.create("gone", body=b'{"n":1}')
         await owner.quiet()
-        other.gateway.route.table.commits.observer = None  # as if it were killed behind a commit
+        other.gateway.route.table.commits.observers.clear()  # as if it were killed behind a commit
         await other.append("old", b'{"n":2}')
         await other.create("new", body=b'{"n":1}')
         await other.delete("gone")
@@ -161,7 +161,7 @@ async def test_what_was_not_reported_is_found_by_a_comparison(redis_url: str) ->
             return cursors.keys() == {"old", "new"} and not owner.engine.by_id["s"].pending
 
         await until(is_found)
-        other.gateway.route.table.commits.observer = shared(other).changed.on_commit
+        other.gateway.route.table.commits.observers[:] = [shared(other).changed.on_commit]
 
 
 @pytest.mark.parametrize("number", [2, 3, 4])
@@ -178,7 +178,7 @@ async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
         sharing = work_sharing_of(changing.gateway.log)
         assert sharing is not None
         changed = ReportedChanges(sharing, shared(changing), comparisons.schedule, most=3)
-        changing.gateway.route.table.commits.observer = changed.on_commit
+        changing.gateway.route.table.commits.observers[:] = [changed.on_commit]
         changed.is_active = True
         names = {f"e{it}" for it in range(number)}
         for name in names:
@@ -194,7 +194,7 @@ async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
         if changed.overflows:
             await until(lambda: comparisons.made > made)
         await changed.stop()
-        changing.gateway.route.table.commits.observer = shared(changing).changed.on_commit
+        changing.gateway.route.table.commits.observers[:] = [shared(changing).changed.on_commit]
 
 
 @pytest.mark.parametrize("by_owner", [False, True], ids=["another", "owner"])

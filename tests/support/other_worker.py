@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def writes_told_by(shared: Context) -> list[Write]:
     """Return a list to which each write that a gateway announces from now on is added."""
     memory = share_memory(2)
-    gateway, other = (WriteJournal(memory, 2, number) for number in (1, 2))
-    os.close(memory)
     told: list[Write] = []
-    other.on_write = told.append
-    gateway.on_announced = other.catch_up
+    other = WriteJournal(memory, 2, 2)
+    other.listen(told.append, lambda: None)
+    gateway = WriteJournal(memory, 2, 1, other.catch_up)
+    os.close(memory)
     shared.connect(journal=gateway)
     return told

@@ -25,8 +25,8 @@ class FollowedTable:
     def __init__(self) -> None:
         self.by_key: dict[Hashable, FollowedStream] = {}
         self.by_path: dict[str, set[FollowedStream]] = {}
-        # Called with a path and how far its stream was seen to reach; None without an observer.
-        self.on_tail: Callable[[str, TailBound], None] | None = None
+        # Each is called with a path and how far its stream was seen to reach.
+        self.tail_observers: list[Callable[[str, TailBound], None]] = []
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -51,10 +51,10 @@ class FollowedTable:
         return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
 
     def note_tail(self, request: CacheRequest, tail: TailBound) -> None:
-        """Notify the observer of a tail that the origin has shown to anybody."""
-        is_for_all = not (request.identified or request.read.others)
-        if self.on_tail is not None and is_for_all:
-            self.on_tail(request.path, tail)
+        """Notify the observers of a tail that the origin has shown to anybody."""
+        if not (request.identified or request.read.others):
+            for notify in self.tail_observers:
+                notify(request.path, tail)
 
     def overtake(self, key: StreamKey, end: str) -> None:
         """Note that the newest data of a stream, up to `end`, have arrived.

@@ -55,7 +55,7 @@ class RouteEvents:
         self._sender: WebhookEvents | None = None
         subscriptions = subscriptions_of(route)
         if isinstance(subscriptions, SharedSubscriptions):
-            subscriptions.on_opening = self._attach
+            subscriptions.opening_observers.append(self._attach)
             subscriptions = subscriptions.engine
         if isinstance(subscriptions, RouteSubscriptions):
             self._attach(subscriptions)
@@ -81,7 +81,7 @@ class RouteEvents:
         self.end_streams()
         subscriptions = subscriptions_of(self._route)
         if isinstance(subscriptions, SharedSubscriptions):
-            subscriptions.on_opening = None
+            subscriptions.opening_observers.remove(self._attach)
         if self.webhooks is not None:
             self.webhooks.engine.deliveries.events = None
 

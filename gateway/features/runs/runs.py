@@ -34,8 +34,13 @@ class RouteRuns(ListedRuns):
         streams = streams_of(route)
         assert isinstance(streams, StreamList), "that of a route to a log"
         self._list = RunList(route.table, streams, self._table)
-        route.appender.on_stored = self._table.on_stored
-        route.lifecycle.on_stored = self._table.on_settled
+        route.appender.observers.append(self._table.on_stored)
+        route.lifecycle.observers.append(self._table.on_settled)
+
+    def detach(self, route: HostedRoute) -> None:
+        """Take no more part in the writes of the route."""
+        route.appender.observers.remove(self._table.on_stored)
+        route.lifecycle.observers.remove(self._table.on_settled)
 
     @override
     async def page(self, question: ListRuns) -> RunPage:
@@ -52,8 +57,9 @@ class RouteRuns(ListedRuns):
 
 def set_runs(route: HostedRoute, made: RouteSetup) -> None:
     """Give a route its runs, if the settings say that there are some."""
-    if not made.route.runs:
+    runs = route.features.get(NAME)
+    if isinstance(runs, RouteRuns) and not made.route.runs:
         del route.features[NAME]  # the reads under way for the dashboard end by themselves
-        route.appender.on_stored = route.lifecycle.on_stored = None
-    elif NAME not in route.features:
+        runs.detach(route)
+    elif runs is None and made.route.runs:
         route.features[NAME] = RouteRuns(route, made.shared)

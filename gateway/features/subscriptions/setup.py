@@ -45,6 +45,4 @@ def _subscriptions(
     def make(owned: Documents) -> OwnedLogSubscriptions:
         return OwnedLogSubscriptions(prefix, shared, owned, rules, clock, rights)
 
-    subscriptions = SharedSubscriptions(prefix, shared, documents, sharing, make)
-    shared.on_observe = subscriptions.on_first_subscription
-    return subscriptions
+    return SharedSubscriptions(prefix, shared, documents, sharing, make)

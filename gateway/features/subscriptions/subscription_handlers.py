@@ -72,7 +72,7 @@ class SubscriptionsOfRoute(RouteFeature):
         self._route = route
         self._shared = shared
         if isinstance(subscriptions, SharedSubscriptions):
-            subscriptions.relay.carry_out = partial(self._carry_out, subscriptions)
+            subscriptions.relay.carry_out_by(partial(self._carry_out, subscriptions))
 
     @override
     def has_path(self, name: str) -> bool:

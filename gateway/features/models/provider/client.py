@@ -247,7 +247,7 @@ class ProviderClient:
         assert isinstance(response, ProviderResponse), "of this session"
         response.read_timeout_s = self._read_timeout_s
         if upload is not None:  # whose rest may still come
-            upload.on_error = response.close
+            upload.call_on_error(response.close)
         return response
 
 

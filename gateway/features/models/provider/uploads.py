@@ -20,7 +20,11 @@ class Upload:
         self._begun = False
         self._clock: asyncio.Timeout | None = None
         self.error: Exception | None = None  # why it ended too early
-        self.on_error: Callable[[], None] | None = None  # once there is a response
+        self._on_error: Callable[[], None] | None = None  # once there is a response
+
+    def call_on_error(self, on_error: Callable[[], None]) -> None:
+        """Call `on_error` if the body ends too early from now on."""
+        self._on_error = on_error
 
     @contextlib.contextmanager
     def timed_by(self, clock: asyncio.Timeout) -> Iterator[None]:
@@ -43,8 +47,8 @@ class Upload:
             self._expire_at(time() + wait_s)
         except Exception as error:
             self.error = error  # aiohttp would tell it as a fault of the connection
-            if self.on_error is not None:
-                self.on_error()
+            if self._on_error is not None:
+                self._on_error()
             raise
 
     def _once(self) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
@@ -38,19 +38,28 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
 
 
+class OtherGateways(NamedTuple):
+    """What has the other gateways ask again who waits for streams.
+
+    `on_new_links` returns once all of them will ask for each; `on_removed` takes one stream's name.
+    """
+
+    on_new_links: Callable[[], Awaitable[None]]
+    on_removed: Callable[[str], None]
+
+
 class OriginStreams(StreamSource):
     """The streams of one route, as far as subscriptions are linked to them."""
 
     is_listed = False
 
-    def __init__(self, requests: StreamRequests) -> None:
+    def __init__(self, requests: StreamRequests, others: OtherGateways | None = None) -> None:
         self._requests = requests
         self.linked: Mapping[str, LinkedStream] = {}  # by name; whoever links streams sets it
         self._on_change: Callable[[StreamChange], None] | None = None
         self.checks = TailChecks(lambda: self.linked, self._check_tail)
         self.creations = EmptyCreations()  # of linked streams
-        # Returns once all gateways ask again who waits for a stream; None where there is one only.
-        self.notify_others: Callable[[], Awaitable[None]] | None = None
+        self.others = others
         self._doubts: dict[str, float] = {}  # loop time of the first check that contradicted
         self._answers = 0  # how many checks have had an answer
         self._failures = OutageLine(
@@ -91,8 +100,8 @@ class OriginStreams(StreamSource):
 
     @override
     async def on_new_links(self, names: Iterable[str]) -> None:
-        if self.notify_others is not None:
-            await self.notify_others()
+        if self.others is not None:
+            await self.others.on_new_links()
             for name in names:
                 self.checks.soon(name)  # what others wrote meanwhile was not reported
 

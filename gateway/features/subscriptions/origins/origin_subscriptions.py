@@ -48,14 +48,14 @@ class OriginSubscriptions(RouteSubscriptions):
     def __init__(
         self,
         prefix: str,
-        requests: StreamRequests,
+        streams: OriginStreams,
         documents: Documents,
         rules: SubscriptionRules,
         clock: Callable[[], float],
         rights: OwnerAccess,
     ) -> None:
-        self.origin_streams = OriginStreams(requests)
-        super().__init__(prefix, self.origin_streams, documents, rules, clock, rights)
+        self.origin_streams = streams
+        super().__init__(prefix, streams, documents, rules, clock, rights)
         self.origin_streams.linked = self.membership.streams
         self._beginning = f"{prefix}/"
         self._unstored: set[str] = set()  # names whose links are being stored, or could not be
@@ -205,7 +205,7 @@ class OnlyGatewaySubscriptions(OriginSubscriptions):
         """`log` is only used for its documents."""
         documents = documents_in(log)
         assert documents is not None, "the setting names no other kind of log"
-        super().__init__(prefix, requests, documents, rules, clock, rights)
+        super().__init__(prefix, OriginStreams(requests), documents, rules, clock, rights)
         self._log = log
 
     @override

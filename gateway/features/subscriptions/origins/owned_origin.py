@@ -31,7 +31,6 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
     """The subscriptions of one route to an origin, with what other gateways have written."""
 
     compares_regularly = False  # each linked stream is checked every few seconds
-    on_removed: Callable[[str], None]  # called where gateways have to ask again for a stream
 
     async def link_first(self, names: Sequence[str]) -> AwaitedNames:
         """Store the links to streams that are about to be written to; return who is awaited."""
@@ -71,4 +70,6 @@ class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
     def on_change(self, change: StreamChange) -> None:
         super().on_change(change)
         if change.removes:
-            self.on_removed(change.state.path)
+            others = self.origin_streams.others
+            assert others is not None, "one gateway alone has other subscriptions"
+            others.on_removed(change.state.path)

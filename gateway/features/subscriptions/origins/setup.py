@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.registry import log_for
 from gateway.features.subscriptions.engine import SubscriptionRules
+from gateway.features.subscriptions.origins.origin_streams import OriginStreams, OtherGateways
 from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
 from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
 from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
@@ -29,8 +30,7 @@ def set_subscriptions(route: EdgeRoute, made: RouteSetup) -> None:
         return
     subscriptions = _subscriptions(route, rules, made)
     route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.shared)
-    route.observer = subscriptions
-    route.feeds.table.on_tail = subscriptions.on_tail
+    route.observe(subscriptions)
 
 
 def _subscriptions(
@@ -45,7 +45,8 @@ def _subscriptions(
     if log.sharing is None:
         return OnlyGatewaySubscriptions(route.prefix, requests, log, *rest)
 
-    def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
-        return OwnedOriginSubscriptions(route.prefix, requests, documents, *rest)
+    def make_owned(documents: Documents, others: OtherGateways) -> OwnedOriginSubscriptions:
+        streams = OriginStreams(requests, others)
+        return OwnedOriginSubscriptions(route.prefix, streams, documents, *rest)
 
     return SharedOriginSubscriptions(route.prefix, log, make_owned)

@@ -18,6 +18,7 @@ from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.origins import settled_names
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
+from gateway.features.subscriptions.origins.origin_streams import OtherGateways
 from gateway.features.subscriptions.origins.origin_view import new_stream_id
 from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
 from gateway.features.subscriptions.origins.settled_names import SettledNames
@@ -50,7 +51,10 @@ class SharedOriginSubscriptions(SharedSubscriptions):
     """The subscriptions of one route to an origin, as one of its gateways has them."""
 
     def __init__(
-        self, prefix: str, log: Log, make: Callable[[Documents], OwnedOriginSubscriptions]
+        self,
+        prefix: str,
+        log: Log,
+        make: Callable[[Documents, OtherGateways], OwnedOriginSubscriptions],
     ) -> None:
         """`log` has the documents, and nothing else; `make` is as that of the base class."""
         stored, sharing = documents_in(log), work_sharing_of(log)
@@ -58,10 +62,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         assert sharing is not None, "one gateway alone has other subscriptions"
 
         def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
-            engine = make(documents)
-            engine.origin_streams.notify_others = self._outdate_names
-            engine.on_removed = self._outdate_soon
-            return engine
+            return make(documents, OtherGateways(self._outdate_names, self._outdate_soon))
 
         super().__init__(prefix, HistorySource(log), stored, sharing, make_owned)
         self._log = log
@@ -251,7 +252,12 @@ class HistorySource(LogListener, ChangeSource):
         log.sharing.listen(self)
 
     @override
-    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
+    def watch(
+        self,
+        changed: ReportedChanges,
+        on_history_change: Callable[[], None],
+        on_observe: Callable[[], None],
+    ) -> None:
         self._on_history_change = on_history_change
 
     @override

@@ -56,8 +56,16 @@ class OwnerView(Protocol):
 class ChangeSource(Protocol):
     """The changes of a shared log that a gateway notices by itself."""
 
-    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
-        """Report committed changes, and call `on_history_change` where the log may lack some."""
+    def watch(
+        self,
+        changed: ReportedChanges,
+        on_history_change: Callable[[], None],
+        on_observe: Callable[[], None],
+    ) -> None:
+        """Report committed changes, and call `on_history_change` where the log may lack some.
+
+        `on_observe` is called when the streams are observed for subscriptions.
+        """
 
     def unwatch(self) -> None:
         """Stop that."""

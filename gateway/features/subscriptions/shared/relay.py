@@ -31,16 +31,25 @@ TOO_LONG = "the response is too long to be handed on: ask the gateway that deliv
 class RequestRelay:
     """The requests that one gateway hands on, and those that it carries out for others."""
 
-    def __init__(self, sharing: WorkSharing, lease: SubscriptionsLease) -> None:
+    def __init__(
+        self,
+        sharing: WorkSharing,
+        lease: SubscriptionsLease,
+        release: Callable[[mail.HandedOnRequest], Awaitable[None]],
+    ) -> None:
+        """Call `release` with the release of a claim whose worker has got no response."""
         self.carry_out: Answer | None = None
         self.counts: Counter[str] = Counter()
         self._mailboxes = sharing.mailboxes
         self._lease = lease
         self._waiting: dict[str, asyncio.Future[mail.HandedOnResponse]] = {}
         self._given_up: dict[str, mail.HandedOnRequest] = {}  # claims, at most MOST_AT_ONCE
-        # Called with the release of a claim whose worker has got no response.
-        self.release: Callable[[mail.HandedOnRequest], Awaitable[None]] | None = None
+        self._release = release
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def carry_out_by(self, answer: Answer) -> None:
+        """Carry out what others hand on by calling `answer`."""
+        self.carry_out = answer
 
     async def close(self) -> None:
         """Finish what is being carried out for others."""
@@ -153,8 +162,7 @@ class RequestRelay:
     ) -> None:
         """Release what a claim was granted whose worker does not get the response."""
         if (release := release_of(handed, back)) is not None:
-            assert self.release is not None, "whoever hands on has set it"
-            await self.release(release)
+            await self._release(release)
 
     async def _carry_out(self, sent: mail.RelayRequest) -> None:
         content = await self._mailboxes.claim_parcel(self._lease.name, sent.id)

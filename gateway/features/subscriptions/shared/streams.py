@@ -37,26 +37,34 @@ class SharedStreams(HostedStreams, ChangeSource):
         super().__init__(table, appender)
         self.table = table
         self.sharing = sharing
-        self.on_observe: Callable[[], None] | None = None
-        self._on_history_change: Callable[[], None] | None = None
+        self._changed: ReportedChanges | None = None
+        self._on_history_change: Callable[[], None]
+        self._on_observe: Callable[[], None]
 
     @override
-    def watch(self, changed: ReportedChanges, on_history_change: Callable[[], None]) -> None:
+    def watch(
+        self,
+        changed: ReportedChanges,
+        on_history_change: Callable[[], None],
+        on_observe: Callable[[], None],
+    ) -> None:
+        self._changed, self._on_observe = changed, on_observe
         self._on_history_change = on_history_change
-        self.table.commits.observer = changed.on_commit
+        self.table.commits.observers.append(changed.on_commit)
         self.table.elsewhere.history_observers.append(on_history_change)
 
     @override
     def unwatch(self) -> None:
-        assert self._on_history_change is not None, "it was watched"
-        self.table.commits.observer = None
+        assert self._changed is not None, "it was watched"
+        self.table.commits.observers.remove(self._changed.on_commit)
         self.table.elsewhere.history_observers.remove(self._on_history_change)
+        self._changed = None
 
     @override
     def observe(self, on_change: Callable[[Change], None] | None) -> None:
         """Have the gateways report what they change; the owner leaves out what concerns nobody."""
-        if on_change is not None and self.on_observe is not None:
-            self.on_observe()
+        if on_change is not None and self._changed is not None:
+            self._on_observe()
 
     @override
     async def read_together(self, names: Sequence[str]) -> Mapping[str, StreamView | None]:

@@ -55,18 +55,17 @@ class SharedSubscriptions(Background):
     ) -> None:
         """`make` makes the subscriptions of the owner, with the documents that it may write."""
         self.prefix = prefix
-        # Called with the subscriptions that this gateway is about to open.
-        self.on_opening: Callable[[OwnedSubscriptions], None] | None = None
+        # Each is called with the subscriptions that this gateway is about to open.
+        self.opening_observers: list[Callable[[OwnedSubscriptions], None]] = []
         self.lease = SubscriptionsLease(sharing)
-        self.relay = RequestRelay(sharing, self.lease)
-        self.relay.release = partial(_carry_out, self)
+        self.relay = RequestRelay(sharing, self.lease, partial(_carry_out, self))
         self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
         self.comparisons = TailComparisons(self, self.changed)
 
         def make_attached(owned: Documents) -> OwnedSubscriptions:
             engine = make(owned)
-            if self.on_opening is not None:
-                self.on_opening(engine)
+            for notify in self.opening_observers:
+                notify(engine)
             return engine
 
         self._loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
@@ -98,7 +97,7 @@ class SharedSubscriptions(Background):
     async def open(self) -> None:
         """Find the owner, and deliver if there is none; the log may be reached later."""
         self._mailboxes.open(self.lease.name, lambda message: self._on_mail(mail.decode(message)))
-        self._changes.watch(self.changed, self._on_history_change)
+        self._changes.watch(self.changed, self._on_history_change, self._on_first_subscription)
         for task in (self, self.changed, self.comparisons):
             task.start()
         with contextlib.suppress(TimeoutError):
@@ -234,7 +233,7 @@ class SharedSubscriptions(Background):
 
     # Reports of changes
 
-    def on_first_subscription(self) -> None:
+    def _on_first_subscription(self) -> None:
         """Have all gateways report what they change from now on."""
         if not self.changed.is_active:
             self._report_changes()

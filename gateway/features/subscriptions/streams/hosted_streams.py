@@ -35,10 +35,15 @@ class HostedStreams(StreamSource):
         self._table = table
         self._appender = appender
         self.turns = table.turns
+        self._on_change: Callable[[Change], None] | None = None
 
     @override
     def observe(self, on_change: Callable[[Change], None] | None) -> None:
-        self._table.observer = on_change
+        if self._on_change is not None:
+            self._table.observers.remove(self._on_change)
+        if on_change is not None:
+            self._table.observers.append(on_change)
+        self._on_change = on_change
 
     @override
     async def states(self, beginning: str) -> AsyncIterator[StreamState]:
