@@ -291,8 +291,7 @@ def access_of(
     guard: Guard | None = None
     kinds = settings.auth_of(route)
     if names := verified(kinds):
-        verifier = authorities.verifier(names)
-        verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
+        verifier = authorities.verifier(names, shared.admitted.end, shared.credential_uses)
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
     elif kinds and not route.is_http:  # else the route may make a guard of its own
         raise _unguarded(route.prefix, kinds)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.access.contract import Authority
+    from gateway.access.principal import Principal
     from gateway.access.signed.keys_file import Keys
+    from gateway.access.uses.credential_uses import CredentialUses
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
@@ -93,8 +95,16 @@ class Authorities:
             authorities.verifier(settings.auth_of(written))
         return authorities.report.sentences()
 
-    def verifier(self, kinds: Iterable[str]) -> Verifier:
+    def verifier(
+        self,
+        kinds: Iterable[str],
+        on_end: Callable[[Principal], None] = lambda _: None,
+        uses: CredentialUses | None = None,
+    ) -> Verifier:
         """Return a verifier of tokens of these kinds, in any order.
+
+        `on_end` is called with each principal whose credential has been revoked. `uses` counts the
+        requests with each holder's tokens.
 
         Raises StartError for a kind that has no settings.
         """
@@ -108,7 +118,7 @@ class Authorities:
             for kind in sorted(ranked(), key=lambda kind: kind.has_generic_format)
             if kind.name in names
         ]
-        return self._judging.include(Verifier([*self._always, *in_turn]))
+        return self._judging.include(Verifier([*self._always, *in_turn], on_end, uses))
 
     def reader_keys(self) -> ReaderKeys:
         """Return the reader keys of all streams. Raises StartError if keys_file has no secret."""

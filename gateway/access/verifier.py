@@ -36,15 +36,20 @@ class Verifier:
     requests with each holder's tokens.
     """
 
-    def __init__(self, authorities: Sequence[Authority]) -> None:
+    def __init__(
+        self,
+        authorities: Sequence[Authority],
+        on_end: Callable[[Principal], None] = lambda _: None,
+        uses: CredentialUses | None = None,
+    ) -> None:
         self._authorities = authorities
+        self._on_end = on_end
+        self.uses = CredentialUses() if uses is None else uses
         self._secret = secrets.token_bytes(32)
         self._recent: OrderedDict[bytes, _Recent] = OrderedDict()
         self._remembered_bytes = 0
         # Also those that live readers refer to after newer ones have displaced them from _recent.
         self._alive: WeakValueDictionary[bytes, Principal] = WeakValueDictionary()
-        self.on_end: Callable[[Principal], None] = lambda _: None
-        self.uses = CredentialUses()
 
     def adopt(self, earlier: Verifier) -> None:
         """Know the principals that an earlier verifier of the route knows; `judging` ends some."""
@@ -113,7 +118,7 @@ class Verifier:
                 if self._alive.get(digest) is principal:
                     del self._alive[digest]
                     self._forget(digest)
-                self.on_end(principal)
+                self._on_end(principal)
             yield
 
     def _is_upheld(self, principal: Principal, now: float) -> bool:

@@ -351,9 +351,8 @@ async def test_readers_are_ended_when_their_key_is_removed_or_their_token_revoke
     revoked.write_text("")
     settings = Settings(keys_file=path, tokens_file=str(revoked))
     authorities = Authorities(settings, lambda: NOW)
-    verifier = authorities.verifier(["read-tokens"])
     ended: list[Principal] = []
-    verifier.on_end = ended.append
+    verifier = authorities.verifier(["read-tokens"], ended.append)
     authorities.start()
     first, second = [await verifier.verify(read_token(jti=it), NOW) for it in ("t1", "t2")]
     revoked.write_text('[[revoked]]\njti = "t1"\n')

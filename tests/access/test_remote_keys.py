@@ -48,9 +48,8 @@ class Issuer:
             "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
         }
         self.authorities = Authorities(Settings(jwt_issuers=(table,)), lambda: NOW)
-        self.verifier = self.authorities.verifier(["jwt"])
         self.ended: list[Principal] = []
-        self.verifier.on_end = self.ended.append
+        self.verifier = self.authorities.verifier(["jwt"], self.ended.append)
 
     @property
     def keys(self) -> remote_keys.RemoteKeys:
@@ -330,9 +329,8 @@ async def test_an_issuer_key_file_is_read_again_when_it_changes(tmp_path: Path) 
         "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
     }
     authorities = Authorities(Settings(jwt_issuers=(table,)), lambda: NOW)
-    verifier = authorities.verifier(["jwt"])
     ended: list[Principal] = []
-    verifier.on_end = ended.append
+    verifier = authorities.verifier(["jwt"], ended.append)
     ann = await verifier.verify(good(), NOW)
     authorities.start()
     path.write_bytes(b"{}")

@@ -42,9 +42,8 @@ class Watched:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.authorities = Authorities(Settings(tokens_file=str(path)), lambda: NOW)
-        self.verifier: Verifier = self.authorities.verifier(["tokens"])
         self.ended: list[Principal] = []
-        self.verifier.on_end = self.ended.append
+        self.verifier: Verifier = self.authorities.verifier(["tokens"], self.ended.append)
 
     def replace(self, text: str) -> None:
         new = self.path.with_suffix(".new")

@@ -149,9 +149,7 @@ def _access(
 
 def _verifier(kinds: Sequence[str], authorities: Authorities, shared: Context) -> Verifier:
     """Return a verifier of tokens of these kinds, which counts their uses."""
-    verifier = authorities.verifier(kinds)
-    verifier.on_end, verifier.uses = shared.admitted.end, shared.credential_uses
-    return verifier
+    return authorities.verifier(kinds, shared.admitted.end, shared.credential_uses)
 
 
 def operations(hosted: HostedHandlers, shared: Context) -> dict[type[StreamRoute], RouteOperations]:
