@@ -35,7 +35,6 @@ from gateway.protocol.bodies.content import (
 )
 from gateway.protocol.bodies.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.http import forwarding
-from gateway.protocol.http.destinations import PORTS, destination_of
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_query, parse_query
 from gateway.protocol.http.target import canonical_target
@@ -44,6 +43,7 @@ from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import parse_append, parse_create, parse_target
 from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
+from gateway.settings.arrays.destinations import PORTS, destination_of
 from gateway.turns import at_once
 from tests.origin.feeding import fed
 from tests.support.event_stream import parse_events

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from gateway.features.judged_connector import JudgedConnector
 from gateway.features.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
-from gateway.origin.judged.connector import JudgedConnector
-from gateway.protocol.http.destinations import AllowedHosts, allowed_host
-from tests.origin.test_judged import serving
+from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
+from tests.features.test_judged import serving
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.certificates import Authority
 from tests.support.ports import free_port

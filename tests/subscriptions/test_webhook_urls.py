@@ -14,8 +14,8 @@ from gateway.features.subscriptions.sending.failures import DeliveryFailed
 from gateway.features.subscriptions.sending.key_stores import DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.sending.webhooks import WebhookClient, WebhookHosts
-from gateway.protocol.http.destinations import destination_of
 from gateway.settings import Settings
+from gateway.settings.arrays.destinations import destination_of
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.kinds import Address
 from tests.protocol.urls_inside import ADDRESSES, URLS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import AnswerTooLong, NotOffered
+from gateway.features.judged_connector import JudgedConnector
 from gateway.features.models.answer import StoredResponse
 from gateway.features.models.dialects.plain import PlainDialect
 from gateway.features.models.live_answer import WholeResponse
@@ -15,7 +16,6 @@ from gateway.features.models.provider.client import (
     unread,
 )
 from gateway.features.models.record import ResponseEntry
-from gateway.origin.judged.connector import JudgedConnector
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest
-from gateway.features.views import metrics
+from gateway.features.views import metrics, view_responses
 from gateway.features.views.rendering import STORE_BYTES, RenderingStore
 from gateway.features.views.replays import Replays, render_chunk
 from gateway.features.views.view_feed import ViewFeed, ViewSource
-from gateway.protocol import cache_headers, responses, view_responses
+from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
 from gateway.protocol.renewal import renew

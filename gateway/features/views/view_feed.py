@@ -12,10 +12,10 @@ from gateway.features.views.folded_groups import fold_groups
 from gateway.features.views.messages import Group
 from gateway.features.views.rendering import FOLDED, LONGEST_PIECE
 from gateway.features.views.replays import render_chunk
+from gateway.features.views.view_responses import text_trailers
 from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
 from gateway.protocol.streams.state import StreamState
-from gateway.protocol.view_responses import text_trailers
 from gateway.protocol.views import END_MARK, TEXT
 from gateway.streams.reload_queue import RELOAD_S
 from gateway.telemetry.logs import log

@@ -22,10 +22,10 @@ from aiohttp import (
 from yarl import URL
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
+from gateway.features.judged_connector import KEEP_ALIVE_S, refusal_in
 from gateway.features.models.provider.refusals import may_be_repeated, pause_s
 from gateway.features.models.provider.uploads import Upload
 from gateway.origin.heads import HEAD_BYTES
-from gateway.origin.judged.connector import KEEP_ALIVE_S, refusal_in
 from gateway.origin.reader import HEADER_LINES
 from gateway.origin.unreachable import why_unreachable
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class OtherGateways(NamedTuple):
-    """What has the other gateways ask again who waits for streams.
+    """The calls that have the other gateways ask again who waits for streams.
 
     `on_new_links` returns once all of them will ask for each; `on_removed` takes one stream's name.
     """

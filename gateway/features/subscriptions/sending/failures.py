@@ -6,7 +6,7 @@ import socket
 
 import aiohttp
 
-from gateway.origin.judged.connector import ResponseTooLong, refusal_in
+from gateway.features.judged_connector import ResponseTooLong, refusal_in
 from gateway.origin.unreachable import why_no_response
 
 UNREACHABLE = "connection_refused"  # the category of a failure that has no other one

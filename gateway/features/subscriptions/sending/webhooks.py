@@ -10,16 +10,16 @@ import msgspec
 from typing_extensions import override
 
 from gateway.errors import DestinationRefused
+from gateway.features.judged_connector import JudgedConnector, addresses_of
 from gateway.features.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
-from gateway.origin.judged.connector import JudgedConnector, addresses_of
 from gateway.protocol.bodies.utf8 import NOT_JSON
-from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
+from gateway.settings.arrays.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.features.judged_connector import LookUp
     from gateway.features.subscriptions.sending.signing import KeyRing
-    from gateway.origin.judged.connector import LookUp
 
 CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once, and calls back
 LONGEST_RESPONSE = 64 << 10  # bytes; `{"done": true}` has 14

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.origin.judged.connector import JudgedConnector, addresses_of, refusal_in
-from gateway.protocol.http.destinations import AllowedHosts, allowed_host
+from gateway.features.judged_connector import JudgedConnector, addresses_of, refusal_in
+from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.errors import DestinationRefused
-    from gateway.origin.judged.connector import LookUp
+    from gateway.features.judged_connector import LookUp
 
 OPEN = AllowedHosts([allowed_host("http://localhost:*")])
 INSIDE = AllowedHosts([], [allowed_host("http://localhost:*")])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-    from gateway.protocol.http.destinations import AllowedHosts
+    from gateway.settings.arrays.destinations import AllowedHosts
 
     # Returns the addresses of a name, for connections to a port.
     LookUp = Callable[[str, int, socket.AddressFamily], Awaitable[Sequence[str]]]

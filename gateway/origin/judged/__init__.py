@@ -1,1 +1,0 @@
-"""Connections to hosts that a client or a subscriber names."""
