@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
 
 
-class OtherGateways(NamedTuple):
-    """The calls that have the other gateways ask again who waits for streams.
+class AskingAgain(NamedTuple):
+    """The calls by which other gateways ask again who waits for streams.
 
     `on_new_links` returns once all of them will ask for each; `on_removed` takes one stream's name.
     """
@@ -53,7 +53,7 @@ class OriginStreams(StreamSource):
 
     is_listed = False
 
-    def __init__(self, requests: StreamRequests, others: OtherGateways | None = None) -> None:
+    def __init__(self, requests: StreamRequests, others: AskingAgain | None = None) -> None:
         self._requests = requests
         self.linked: Mapping[str, LinkedStream] = {}  # by name; whoever links streams sets it
         self._on_change: Callable[[StreamChange], None] | None = None

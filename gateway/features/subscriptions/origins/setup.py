@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.registry import log_for
 from gateway.features.subscriptions.engine import SubscriptionRules
-from gateway.features.subscriptions.origins.origin_streams import OriginStreams, OtherGateways
+from gateway.features.subscriptions.origins.origin_streams import AskingAgain, OriginStreams
 from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
 from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
 from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
@@ -45,7 +45,7 @@ def _subscriptions(
     if log.sharing is None:
         return OnlyGatewaySubscriptions(route.prefix, requests, log, *rest)
 
-    def make_owned(documents: Documents, others: OtherGateways) -> OwnedOriginSubscriptions:
+    def make_owned(documents: Documents, others: AskingAgain) -> OwnedOriginSubscriptions:
         streams = OriginStreams(requests, others)
         return OwnedOriginSubscriptions(route.prefix, streams, documents, *rest)
 

@@ -18,7 +18,7 @@ from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.origins import settled_names
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
-from gateway.features.subscriptions.origins.origin_streams import OtherGateways
+from gateway.features.subscriptions.origins.origin_streams import AskingAgain
 from gateway.features.subscriptions.origins.origin_view import new_stream_id
 from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
 from gateway.features.subscriptions.origins.settled_names import SettledNames
@@ -54,7 +54,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         self,
         prefix: str,
         log: Log,
-        make: Callable[[Documents, OtherGateways], OwnedOriginSubscriptions],
+        make: Callable[[Documents, AskingAgain], OwnedOriginSubscriptions],
     ) -> None:
         """`log` has the documents, and nothing else; `make` is as that of the base class."""
         stored, sharing = documents_in(log), work_sharing_of(log)
@@ -62,7 +62,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         assert sharing is not None, "one gateway alone has other subscriptions"
 
         def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
-            return make(documents, OtherGateways(self._outdate_names, self._outdate_soon))
+            return make(documents, AskingAgain(self._outdate_names, self._outdate_soon))
 
         super().__init__(prefix, HistorySource(log), stored, sharing, make_owned)
         self._log = log
