@@ -6,9 +6,6 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import pytest
-
-from gateway.edge.followed import poll_loop
 from gateway.protocol.cursors import current_cursor
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import EDGE, Serving, edge_serving, get
@@ -91,9 +88,9 @@ async def confirmed(gateway: Serving, tail: str = "0001", *lines: str) -> None:
 
     async def is_known() -> bool:
         gateway.clock.advance(2)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(poll_loop, "HOLDS_S", 0.0)
-            gateway.edge.feeds.poll_timer._look()
+        for stream in gateway.edge.feeds.table:
+            if stream.polls is not None and stream.polls._hold is not None:
+                stream.polls.on_hold()
         return (await gateway.ask(at_tail)).get("X-Cache") == "COLLAPSED"
 
     await until(is_known, f"the feed to know {tail}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ from gateway.edge.followed.follower import (
     PollResult,
     backoff_s,
 )
-from gateway.edge.followed.poll_loop import OriginPollLoop, PollTimer
+from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import PollerRequest
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
@@ -33,8 +33,9 @@ from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
-    from gateway.edge.followed.poller import Steps
+    from gateway.edge.followed.poller import Poller, Steps
     from gateway.origin.answer import AnswerReceiver
+    from gateway.origin.client import Origin
     from gateway.origin.requests import OriginRequest
 
 Step = PollResult | Exception | tuple[float, PollResult | Exception]
@@ -140,7 +141,7 @@ class Play:
 
     def begun(self) -> OriginPollLoop:
         follower = Follower("0", self, self.chance)
-        return OriginPollLoop(self, follower, self, PollTimer(), self.lost)
+        return OriginPollLoop(cast("Origin", self), follower, cast("Poller", self), self.lost)
 
     async def to_the_end(self) -> None:
         self.begun()

@@ -15,7 +15,7 @@ from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_streams import NEWS_BYTES
 from gateway.edge.followed.follower import Follower
 from gateway.edge.followed.origin_reads import ReaderRequests
-from gateway.edge.followed.poll_loop import OriginPollLoop, PollTimer
+from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.edge.followed.verification import Verification
@@ -134,7 +134,7 @@ async def stage(*scripts: bytes | Play) -> AsyncIterator[Stage]:
 
         def begin() -> OriginPollLoop:
             asks = Follower("5", watcher, lambda: 0.0)
-            return OriginPollLoop(origin, asks, poller, PollTimer(), watcher.lost)
+            return OriginPollLoop(origin, asks, poller, watcher.lost)
 
         yield Stage(server, origin, watcher, begin)
         assert origin.requests.count == 0

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.follower import PollResult
-    from gateway.edge.followed.poll_loop import PollTimer
     from gateway.edge.followed.poller import PolledOrigin
     from gateway.edge.followed.recent_window import WindowBudget
     from gateway.edge.reads.cache_result import CacheResult
@@ -49,7 +48,6 @@ class FollowedOwner(FeedOwner["FollowedStream", Span], Protocol):
 
     origin: PolledOrigin
     budget: WindowBudget
-    poll_timer: PollTimer
     evidence: StreamEvidence
     recent_rules: ResponseRules
     clock: Callable[[], float]
@@ -115,9 +113,7 @@ class FollowedStream:
                 origin, requests, content_type, verification, owner.evidence, on_directives
             )
             follower = Follower(snapshot.tail, self, random.random)
-            self.polls = OriginPollLoop(
-                origin.client, follower, poller, owner.poll_timer, self._on_error, self.doubt
-            )
+            self.polls = OriginPollLoop(origin.client, follower, poller, self._on_error, self.doubt)
 
     @override
     def __repr__(self) -> str:

@@ -16,7 +16,6 @@ from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.followed.origin_reads import OriginReads
-from gateway.edge.followed.poll_loop import PollTimer
 from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.followed.snapshots import as_read
@@ -70,7 +69,6 @@ class FollowedStreams:
             origin, rules.identity, rules.ignore_no_store, freshness, Counter()
         )
         self.budget = WindowBudget(NEWS_BYTES)
-        self.poll_timer = PollTimer()
         self.reader = OriginReads(cache, shared.clock)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         # The origin has not sent what is made of its news, so the rules do not count that.

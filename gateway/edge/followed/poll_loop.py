@@ -8,7 +8,7 @@ their heads are read in a task.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from gateway.edge.followed.follower import HOLDS_S, LONGEST_READ, CannotFollow
 from gateway.edge.followed.poller import ANSWERS
@@ -19,66 +19,15 @@ from gateway.origin.requests import OriginRequest, field_block
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
-    from gateway.edge.followed.follower import Follower, NextQuestion, PollQuestion
-    from gateway.edge.followed.poller import PollerRequest, Steps, WholeAnswerLike
+    from gateway.edge.followed.follower import Follower, NextQuestion
+    from gateway.edge.followed.poller import Poller, PollerRequest, Steps
     from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.origin.answer import AnswerReceiver, OriginAnswer, PendingRequest
-    from gateway.origin.metrics import RequestsInFlight
-
-
-T = TypeVar("T")
+    from gateway.origin.answer import OriginAnswer, PendingRequest
+    from gateway.origin.client import Origin
 
 OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
-
-
-class PollSender(Protocol):
-    """The sender of followers' requests, as `origin.client.Origin` is one."""
-
-    @property
-    def requests(self) -> RequestsInFlight:
-        """The requests in flight, and whether they are full; polls do not count."""
-
-    def start(self, request: OriginRequest, receiver: AnswerReceiver, /) -> PendingRequest:
-        """Send a request, and notify the receiver of its answer."""
-
-
-class PollerLike(Protocol):
-    """A `poller.Poller` as its user sees it: it decides which requests answer a question."""
-
-    def steps_to_answer(self, question: PollQuestion, /) -> Steps:
-        """Return the steps that lead to an answer."""
-
-
-class PollTimer:
-    """A timer for all polls of a route, which tells those that the origin has held for HOLDS_S."""
-
-    def __init__(self) -> None:
-        self._since: dict[OriginPollLoop, float] = {}  # loop time; the longest out first
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, following: OriginPollLoop) -> None:
-        """Note that a poll goes out."""
-        loop = asyncio.get_running_loop()
-        now = self._since[following] = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_at(now + HOLDS_S, self._look)
-
-    def remove(self, following: OriginPollLoop) -> None:
-        """Remove a poll that is no longer under way."""
-        self._since.pop(following, None)
-
-    def _look(self) -> None:
-        self._timer = None
-        loop = asyncio.get_running_loop()
-        while self._since:
-            following, since = next(iter(self._since.items()))
-            if since + HOLDS_S > loop.time():
-                self._timer = loop.call_at(since + HOLDS_S, self._look)
-                return
-            del self._since[following]
-            following.on_hold()
 
 
 class OriginPollLoop:
@@ -91,26 +40,25 @@ class OriginPollLoop:
 
     def __init__(
         self,
-        origin: PollSender,
+        origin: Origin,
         follower: Follower,
-        poller: PollerLike,
-        poll_timer: PollTimer,
+        poller: Poller,
         on_error: Callable[[Exception], None],
         on_distrust: Callable[[], None] | None = None,
     ) -> None:
         self._origin = origin
         self._follower = follower
         self._poller = poller
-        self._poll_timer = poll_timer
         self._on_error = on_error
         self._on_distrust = on_distrust or self.stop
         self.sent_at = 0.0  # loop time when the first request for the question was sent
         self.number = BEFORE_ALL  # of that request, in the order of what became known
         self._steps: Steps | None = None  # to the answer to the follower's question
         self._pending: PendingRequest | None = None  # under way without a task
-        self._task: asyncio.Task[WholeAnswerLike] | None = None
+        self._task: asyncio.Task[OriginAnswer] | None = None
         self._is_over = False
         self._restart: asyncio.Handle | None = None
+        self._hold: asyncio.Handle | None = None  # counts a poll as accepted after HOLDS_S
         self._reader: CacheRequest | None = None  # whose credentials the last request had
         self._block = b""
         # Not at once: the caller does not have this object yet.
@@ -121,14 +69,20 @@ class OriginPollLoop:
     def stop(self) -> None:
         """Stop, and cancel the request under way."""
         self._is_over = True
-        self._poll_timer.remove(self)
         if self._pause is not None:
             self._pause.cancel()
+        self._pause = None
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Cancel the request under way, if there is one."""
+        if self._hold is not None:
+            self._hold.cancel()
         if self._pending is not None:
             self._pending.abandon()
         if self._task is not None:
             self._task.cancel()
-        self._pause = self._pending = self._task = None
+        self._hold = self._pending = self._task = None
 
     def start_over(self) -> None:
         """Fail the request under way soon, so that the next one shows a later state."""
@@ -138,14 +92,9 @@ class OriginPollLoop:
 
     def _start_over(self) -> None:
         self._restart = None
-        if self._is_over or self._pause is not None:
-            return  # no request is under way
-        if self._pending is not None:
-            self._pending.abandon()
-        if self._task is not None:
-            self._task.cancel()
-        self._pending = self._task = None
-        self._guarded(self._go_on, OriginBusy(UNSURE))
+        if not self._is_over and self._pause is None:  # else no request is under way
+            self._abandon()
+            self._guarded(self._go_on, OriginBusy(UNSURE))
 
     def hurry(self) -> None:
         """Send the next request now instead of after a pause: the origin answers again."""
@@ -158,6 +107,7 @@ class OriginPollLoop:
 
     def on_hold(self) -> None:
         """Note that the origin holds the poll."""
+        self._hold = None
         self._guarded(self._follower.on_hold)
 
     # Results of its requests
@@ -165,12 +115,15 @@ class OriginPollLoop:
     def on_answer(self, answer: OriginAnswer) -> None:
         """Continue with a whole answer, or read the body in a task."""
         self._pending = None
-        if answer.body is None:
-            reading = self._begin(self._read(answer))
-            # A task that is cancelled before it begins comes to no `finally`.
-            reading.add_done_callback(lambda _: answer.release())
+        if answer.body is not None:
+            trusted = self._trusts(answer)
+            self._guarded(self._go_on, answer if trusted else OriginBroken(OUT_OF_STEP))
             return
-        self._guarded(self._go_on, answer if self._trusts(answer) else OriginBroken(OUT_OF_STEP))
+        with tracing.nobodys():
+            self._task = asyncio.get_running_loop().create_task(self._read(answer))
+        self._task.add_done_callback(self._done)
+        # A task that is cancelled before it begins comes to no `finally`.
+        self._task.add_done_callback(lambda _: answer.release())
 
     def on_failure(self, error: Exception) -> None:
         """Continue after a request without an answer."""
@@ -185,11 +138,13 @@ class OriginPollLoop:
         self._steps = self._poller.steps_to_answer(self._follower.question)
         self._go_on(None)
 
-    def _go_on(self, result: WholeAnswerLike | BaseException | None) -> None:
+    def _go_on(self, result: OriginAnswer | BaseException | None) -> None:
         """Make the next request, if any; `result` is the result of the one before it."""
         if self._is_over:
             return
-        self._poll_timer.remove(self)
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
         try:
             request = self._step(result)
         except StopIteration as end:
@@ -199,14 +154,14 @@ class OriginPollLoop:
         else:
             self._send(request)
 
-    def _step(self, result: WholeAnswerLike | BaseException | None) -> PollerRequest:
+    def _step(self, result: OriginAnswer | BaseException | None) -> PollerRequest:
         steps = self._steps
         assert steps is not None, "a question is asked"
         if result is None:
             return next(steps)
         return steps.throw(result) if isinstance(result, BaseException) else steps.send(result)
 
-    def _decide(self, judge: Callable[[T], NextQuestion | None], result: T) -> None:
+    def _decide(self, judge: Callable[[Any], NextQuestion | None], result: object) -> None:
         """Do what follows a result, unless its observer has stopped this."""
         following = None if self._is_over else judge(result)
         if self._is_over:
@@ -233,7 +188,7 @@ class OriginPollLoop:
         if self._is_over:
             return
         if request.waits:
-            self._poll_timer.add(self)
+            self._hold = asyncio.get_running_loop().call_later(HOLDS_S, self.on_hold)
         # Otherwise readers that wait for this very answer might use up the limit.
         is_uncounted = request.waits or self._origin.requests.is_full
         if self._reader is not request.reader:  # its fields are the same in all of them
@@ -242,19 +197,11 @@ class OriginPollLoop:
             OriginRequest("GET", request.target, self._block, is_poll=is_uncounted), self
         )
 
-    def _begin(
-        self, doing: Coroutine[None, None, WholeAnswerLike]
-    ) -> asyncio.Task[WholeAnswerLike]:
-        with tracing.nobodys():
-            self._task = asyncio.get_running_loop().create_task(doing)
-        self._task.add_done_callback(self._done)
-        return self._task
-
     def _trusts(self, answer: OriginAnswer) -> bool:
         """Return whether an answer belongs to its request, as far as its connection shows."""
         return answer.history.note(self, self._on_distrust)
 
-    async def _read(self, answer: OriginAnswer) -> WholeAnswerLike:
+    async def _read(self, answer: OriginAnswer) -> OriginAnswer:
         try:
             answer.body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
             if not self._trusts(answer):
@@ -263,7 +210,7 @@ class OriginPollLoop:
         finally:
             answer.release()
 
-    def _done(self, task: asyncio.Task[WholeAnswerLike]) -> None:
+    def _done(self, task: asyncio.Task[OriginAnswer]) -> None:
         if task is self._task and not task.cancelled():
             self._task = None
             self._guarded(self._go_on, task.exception() or task.result())

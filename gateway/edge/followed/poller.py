@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
 
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     from gateway.edge.followed.origin_reads import ReaderRequests
     from gateway.edge.followed.verification import Verification
     from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.identity import IdentityHeaders
 
-    Steps: TypeAlias = "Generator[PollerRequest, WholeAnswerLike, PollResult]"
+    Steps: TypeAlias = "Generator[PollerRequest, OriginAnswer, PollResult]"
+    PossibleSteps: TypeAlias = "Generator[PollerRequest, OriginAnswer, PollResult | None]"
 
 
 ANSWERS = frozenset({200, 204})  # statuses of answers whose bodies are read
@@ -69,30 +71,6 @@ class PollerRequest(NamedTuple):
     reader: CacheRequest
     target: str
     waits: bool
-
-
-class WholeAnswerLike(Protocol):
-    """An answer of the origin whose body was read; that of a refusal may be empty instead."""
-
-    @property
-    def status(self) -> int:
-        """The status of the answer."""
-
-    @property
-    def server(self) -> str:
-        """The incarnation of the server that sent the answer."""
-
-    @property
-    def is_repetition(self) -> bool:
-        """True if the request was sent again, because a connection was cut."""
-
-    @property
-    def headers(self) -> MultiMapping[str]:
-        """The header fields of the answer."""
-
-    @property
-    def body(self) -> bytes | None:
-        """The whole body."""
 
 
 class Poller:
@@ -126,14 +104,31 @@ class Poller:
         """
         for _ in range(MOST_DOUBTS):
             polled = yield from self._ask_once(question)
-            completed = yield from self._completed(polled)
+            completed = None if polled is None else (yield from self._completed(polled))
             if completed is not None:
                 return completed
         raise OriginBusy(CHANGING)
 
-    def _completed(
-        self, polled: PollResult
-    ) -> Generator[PollerRequest, WholeAnswerLike, PollResult | None]:
+    def _ask_once(self, question: PollQuestion) -> PossibleSteps:
+        """Return the answer to a question, or None if a doubt has come up."""
+        has_to_compare = self.verification.is_in_doubt
+        if has_to_compare:
+            found = yield from self._compare_known(question)
+            if found is not None and not (question.waits and _is_waiting(question, found)):
+                return found
+            if self.verification.is_in_doubt:
+                return None  # a poll may take long, and nobody could go on meanwhile
+        polled = yield from self._fetch(question)
+        if question.waits and polled.end != question.start and polled.brings_nothing:
+            # Data that came between the end of the origin's wait and its answer are counted in the
+            # answer's offset, but are not in its body.
+            polled = yield from self._fetch(question._replace(waits=False))
+        if self.verification.is_in_doubt:
+            return None
+        self.verification.mark_caught_up()
+        return polled
+
+    def _completed(self, polled: PollResult) -> PossibleSteps:
         """Return an answer with the rest of the character that its end cuts.
 
         None if a doubt came up: what is known is compared first, and the answer fetched again.
@@ -151,27 +146,7 @@ class Poller:
             )
         return polled
 
-    def _ask_once(self, question: PollQuestion) -> Steps:
-        for _ in range(MOST_DOUBTS):
-            if self.verification.is_in_doubt:
-                found = yield from self._compare_known(question)
-                if found is not None and not (question.waits and _is_waiting(question, found)):
-                    return found
-                if self.verification.is_in_doubt:
-                    continue  # a poll may take long, and nobody could go on meanwhile
-            polled = yield from self._fetch(question)
-            if question.waits and polled.end != question.start and polled.brings_nothing:
-                # Data that came between the end of the origin's wait and its answer are counted in
-                # the answer's offset, but are not in its body.
-                polled = yield from self._fetch(question._replace(waits=False))
-            if not self.verification.is_in_doubt:
-                self.verification.mark_caught_up()
-                return polled
-        raise OriginBusy(CHANGING)
-
-    def _compare_known(
-        self, question: PollQuestion
-    ) -> Generator[PollerRequest, WholeAnswerLike, PollResult | None]:
+    def _compare_known(self, question: PollQuestion) -> PossibleSteps:
         """Return what follows the question's start, once the data before it are found unchanged.
 
         Return None if no data are known: nothing can be joined wrongly then.
@@ -206,7 +181,7 @@ class Poller:
 
     def _check_others(
         self, common: str, beyond: str
-    ) -> Generator[PollerRequest, WholeAnswerLike, None]:
+    ) -> Generator[PollerRequest, OriginAnswer, None]:
         """Refuse the offsets of clients whose reads went beyond the feed, if the data are lost.
 
         Reads that another server has answered are compared, too: the latest one of each server.
@@ -243,7 +218,7 @@ class Poller:
 
     def _read_again(
         self, known: Known, server: str = ""
-    ) -> Generator[PollerRequest, WholeAnswerLike, tuple[Comparison, PollResult]]:
+    ) -> Generator[PollerRequest, OriginAnswer, tuple[Comparison, PollResult]]:
         """Compare known data with what the origin has there now, in as many answers as it takes.
 
         All of the answers have to come from one server: from `server` unless that is "".
