@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 from unittest.mock import Mock
 
 import pytest
@@ -12,13 +11,15 @@ from multidict import CIMultiDict
 from gateway.edge.followed.comparison import evidence_of
 from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.follower import CannotFollow, PollQuestion
+from gateway.edge.followed.known_state import Verification
 from gateway.edge.followed.origin_reads import ReaderRequests
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
-from gateway.edge.followed.verification import Verification
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.errors import OriginBusy
+from gateway.origin.answer import OriginAnswer
+from gateway.origin.history import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp
@@ -28,18 +29,14 @@ from gateway.protocol.streams.state import Lifetime
 KIND = "text/plain"
 
 
-class Answered(NamedTuple):
-    server: str
-    body: bytes
-    headers: CIMultiDict[str]
-    status: int = 200
-    is_repetition: bool = False
-
-
-def answered(server: str, body: bytes, end: str) -> Answered:
+def answered(
+    server: str, body: bytes, end: str, status: int = 200, *, is_tail: bool = True
+) -> OriginAnswer:
     fields = CIMultiDict({"Content-Type": KIND, "Stream-Next-Offset": end})
-    fields["Stream-Up-To-Date"] = "true"
-    return Answered(server, body, fields)
+    if is_tail:
+        fields["Stream-Up-To-Date"] = "true"
+    head = [(name.encode(), value.encode()) for name, value in fields.items()]
+    return OriginAnswer(status, body, head, None, {}, ConnectionHistory(), server=server)
 
 
 def reading() -> CacheRequest:
@@ -135,7 +132,7 @@ def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_con
     next(steps)
     assert "offset=1" in steps.send(answered("a", b"old", "5")).target
     with pytest.raises(StopIteration):
-        steps.send(answered("a", b"", "")._replace(status=410))
+        steps.send(answered("a", b"", "", 410))
     assert not poller.verification.is_in_doubt
     assert evidence.of(request.stream_key) == []
 
@@ -182,8 +179,7 @@ def test_a_doubt_during_the_completion_of_a_cut_character_repeats_no_data() -> N
     poller.verification.server = "a"
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     next(steps)
-    cut = answered("a", b"new\xc3", "9")
-    del cut.headers["Stream-Up-To-Date"]
+    cut = answered("a", b"new\xc3", "9", is_tail=False)
     assert "offset=9" in steps.send(cut).target
     assert "offset=2" in steps.send(answered("b", b"\xa9", "A")).target, "the known data first"
     with pytest.raises(StopIteration) as ended:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import checks, followed_streams, verification
+from gateway.edge.followed import checks, followed_streams, known_state
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
@@ -165,7 +165,7 @@ async def test_a_read_of_an_unfollowed_stream_ends_in_410_once_its_lag_has_laste
 ) -> None:
     """Else each reader began a comparison that ended without a finding, and got 503 for ever."""
     monkeypatch.setattr(checks, "LONGEST_COMPARISON_S", 0.02)
-    monkeypatch.setattr(verification, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(known_state, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
     async with live(b"a", b"b", b"c") as (origin, gateway):

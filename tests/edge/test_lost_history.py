@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.edge.followed import verification
+from gateway.edge.followed import known_state
 from gateway.edge.rules.lost_offsets import PERSISTS_S
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
@@ -18,7 +18,7 @@ OLD = (b"a", b"b", b"c")
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower gives the origin a moment only; the gateway's clock stands until it is moved."""
-    monkeypatch.setattr(verification, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(known_state, "PERSISTS_S", 0.3)
 
 
 async def is_gone_in_the_end(gateway: Serving, target: str, *fields: str) -> None:
@@ -103,7 +103,7 @@ async def test_a_lagging_replica_is_a_503_until_it_has_caught_up() -> None:
 async def test_a_feed_continues_after_a_shorter_answer_only_if_its_recent_data_are_unchanged(
     is_the_same: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "PERSISTS_S", 60.0)
+    monkeypatch.setattr(known_state, "PERSISTS_S", 60.0)
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         await origin.polled(1)

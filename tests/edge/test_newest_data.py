@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge import newest_data
-from gateway.edge.newest_data import NewestData
+from gateway.edge.followed import evidence
+from gateway.edge.followed.evidence import NewestData
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.raw_origin import answer
 from tests.support.serving import get
@@ -173,7 +173,7 @@ OTHER: StreamKey = ("h", "/s", (), "somebody")
 
 
 def test_the_moments_of_as_many_urls_as_the_bound_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newest_data, "MAX_URLS", 2)
+    monkeypatch.setattr(evidence, "MAX_URLS", 2)
     newest = NewestData()
     assert newest.note(OTHER, "0002")
     assert not newest.is_newest(KEY, "0001", 0)

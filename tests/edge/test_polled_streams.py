@@ -14,11 +14,11 @@ from gateway.edge.followed import follower
 from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_streams import NEWS_BYTES
 from gateway.edge.followed.follower import Follower
+from gateway.edge.followed.known_state import Verification
 from gateway.edge.followed.origin_reads import ReaderRequests
 from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
-from gateway.edge.followed.verification import Verification
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.origin.reader import GATHERED_BYTES

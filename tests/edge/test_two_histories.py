@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import verification
+from gateway.edge.followed import known_state
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
@@ -32,7 +32,7 @@ NEW = [b"a", b"X", b"Y", b"Z", b"W"]  # of an older copy, and longer than the ol
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time that a follower waits for a replica that lags."""
-    monkeypatch.setattr(verification, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(known_state, "PERSISTS_S", 0.3)
 
 
 async def restored(origin: LiveOrigin, *pieces: bytes) -> None:

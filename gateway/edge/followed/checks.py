@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.edge.followed.comparison import Evidence, unknown_server
+from gateway.edge.followed.known_state import UNSURE
 from gateway.edge.followed.snapshots import is_variant
-from gateway.edge.followed.verification import UNSURE
 from gateway.edge.reads.shared_response import STOOD_IN
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.edge.followed.comparison import UNKNOWN, Evidence
-from gateway.edge.newest_data import NewestData
-from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.reads.order import BEFORE_ALL, next_number
 from gateway.edge.rules.lost_offsets import PERSISTS_S
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ MAX_STREAMS = 10_000  # some 500 B each without their reads; the one read longes
 MAX_ENDS = 16  # of each stream: readers that read it while it grew are at different offsets
 MAX_READS = 1024 * MAX_ENDS  # of all streams, some 400 B each; the oldest goes first
 WHOLE_BYTES = 16 << 20  # of reads whose data are kept; of older ones, size and checksum
+# URLs that are remembered, some 300 B each; the one whose data came the longest ago goes first.
+MAX_URLS = 10_000
 
 
 class ReadStream:
@@ -51,6 +52,53 @@ class ReadStream:
         servers = {read.server for read in self.reads.values()}
         self.server = servers.pop() if len(servers) == 1 else None
         self.last = max(self.reads, default="")
+
+
+class _NewestEntry(NamedTuple):
+    """The newest data of one URL: where they end, their identity, and when they arrived."""
+
+    end: str
+    identity: str
+    number: int
+
+
+class NewestData:
+    """The newest data of each URL that readers of a route were given, of whatever identity.
+
+    Readers with different identities have feeds and fetches of their own, though most of them read
+    one stream. One poll may hang while another brings new data. These may belong to a different
+    stream, but from then on only an answer requested later can prove that a reader is up to date.
+    """
+
+    def __init__(self) -> None:
+        self._newest: OrderedDict[tuple[object, ...], _NewestEntry] = OrderedDict()
+
+    def note(self, key: StreamKey, end: str) -> bool:
+        """Note that data up to `end` have arrived; return whether they are the newest so far."""
+        url, identity = key[:3], key[3]
+        known = self._newest.get(url)
+        if known is not None and end <= known.end:
+            return False
+        self._newest[url] = _NewestEntry(end, identity, next_number())
+        self._newest.move_to_end(url)
+        if len(self._newest) > MAX_URLS:
+            self._newest.popitem(last=False)
+        return True
+
+    def drop(self, key: StreamKey) -> None:
+        """Forget the data of a stream that is gone: those of the next one may end before them."""
+        self._newest.pop(key[:3], None)
+
+    def is_newest(self, key: StreamKey, end: str, number: int) -> bool:
+        """Return whether an answer may show that its reader is up to date.
+
+        It ends at `end`, and its request has the `number`. It may not if others were given data
+        beyond that since the request.
+        """
+        known = self._newest.get(key[:3])
+        return (
+            known is None or known.number < number or end >= known.end or known.identity == key[3]
+        )
 
 
 class StreamEvidence:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 from typing_extensions import override
 
 from gateway.edge.followed.follower import Follower
-from gateway.edge.followed.known_state import KnownState, recent_response
+from gateway.edge.followed.known_state import KnownState, Verification, recent_response
 from gateway.edge.followed.origin_reads import ReaderRequests
 from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.followed.snapshots import is_coded, is_of_followed
-from gateway.edge.followed.verification import Verification
 from gateway.edge.reads.order import BEFORE_ALL
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBroken, StreamGone

@@ -14,13 +14,12 @@ from gateway.edge.followed.checks import StreamChecks
 from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
-from gateway.edge.followed.followed_table import FollowedTable
+from gateway.edge.followed.followed_table import FollowedTable, FollowedWrites
+from gateway.edge.followed.known_state import UNSURE
 from gateway.edge.followed.origin_reads import OriginReads
 from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.followed.snapshots import as_read
-from gateway.edge.followed.verification import UNSURE
-from gateway.edge.followed.writes import FollowedWrites
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.stream_knowledge import StreamKnowledge
 from gateway.edge.rules.cached_response import stream_key

@@ -11,8 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.followed.follower import HOLDS_S, LONGEST_READ, CannotFollow
+from gateway.edge.followed.known_state import UNSURE
 from gateway.edge.followed.poller import ANSWERS
-from gateway.edge.followed.verification import UNSURE
 from gateway.edge.reads.order import BEFORE_ALL, next_number
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy
 from gateway.origin.requests import OriginRequest, field_block

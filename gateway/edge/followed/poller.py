@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.comparison import Comparison, Known
     from gateway.edge.followed.evidence import StreamEvidence
+    from gateway.edge.followed.known_state import Verification
     from gateway.edge.followed.origin_reads import ReaderRequests
-    from gateway.edge.followed.verification import Verification
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin

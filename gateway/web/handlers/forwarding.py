@@ -35,7 +35,7 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.edge.followed.writes import Tails
+    from gateway.edge.followed.followed_table import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer
     from gateway.protocol.origins.edge_target import EdgeRead

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.edge.followed.writes import Tails
+    from gateway.edge.followed.followed_table import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer, PendingRequest
     from gateway.protocol.origins.edge_target import EdgeRead
