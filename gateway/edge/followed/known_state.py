@@ -1,4 +1,4 @@
-"""What polls, reads and writes have shown of a followed stream, and what doubts remain."""
+"""The state of a followed stream as polls, reads and writes have shown it, and its doubts."""
 
 from __future__ import annotations
 
