@@ -179,7 +179,7 @@ def samples(
     yield from read(OF_LOGS, log, prefix)
     yield from read(OF_STREAMS, lifecycle, prefix)
     yield from read(OF_APPENDS, appender, prefix)
-    figures = appender.outcomes.figures
+    figures = appender.figures
     for result in _RESULTS:
         yield Sample(APPENDS, (prefix, result), float(getattr(figures, result)))
     yield from read(OF_STORED, figures, prefix)

@@ -246,7 +246,7 @@ class HostedRoute(StreamRoute):
             feature.drain()
         await self.feeds.drain()
         await self.appender.outcomes.idle.wait()
-        await self.creations.idle.wait()
+        await self.creations.outcomes.idle.wait()
 
     @override
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Appends that wait for their commits, and their outcomes: counted, and delivered."""
+"""Writes that wait for their commits, and their outcomes: counted, and delivered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Outcome = AppendOutcome | HeadgateError
 
 UNTIMED = 16  # outcomes that are delivered without a look at the clock: 0.1 ms
+TOO_MANY_WRITERS = "too many writers met on this stream: nothing was stored"
+UNKNOWN = "something failed here: it is not known whether this request was stored"
 # Failures of the server, not of a client.
 OURS = (LogFull, LogUnavailable, LimitReached, RecordDamaged)
 
@@ -123,48 +125,39 @@ class AppendMetrics:
             self.refused += 1
 
 
-class AppendOutcomes:
-    """The appends of one log that are under way, and the delivery of their outcomes.
+class Outcomes:
+    """The writes of one log that are under way, and the delivery of their outcomes.
 
     `on_turn` is called after each turn of deliveries.
     """
 
-    def __init__(self, on_turn: Callable[[], None] = lambda: None) -> None:
-        self.figures = AppendMetrics()
+    def __init__(self, on_turn: Callable[[], None] | None = None) -> None:
         self.pending = 0
         self.pending_bytes = 0
-        self.idle = asyncio.Event()  # set while no append is under way
+        self.idle = asyncio.Event()  # set while no write is under way
         self.idle.set()
-        # Appends that wait no longer, with their outcomes: filled before `deliver` is called, so
+        # Writes that wait no longer, with their outcomes: filled before `deliver` is called, so
         # that whatever raises there, the next delivery has them.
-        self.undelivered: deque[tuple[Waiting, Outcome]] = deque()
+        self.undelivered: deque[tuple[Any, Any]] = deque()
         self._is_delivering = False
         self._on_turn = on_turn
 
     @staticmethod
-    def give(one: Waiting, outcome: Outcome) -> None:
-        """Deliver the outcome of an append that did not wait."""
+    def give(one: Any, outcome: Any) -> None:  # noqa: ANN401 - a Waiting or a WaitingCreation
+        """Deliver the outcome of a write that did not wait."""
         try:
             one.answered(outcome)
         except Exception:  # noqa: BLE001 - no error of the loop: the client would wait for ever
-            log.exception("append.unanswered")
+            log.exception("write.unanswered")
             one.abandon()
 
-    def deliver(
-        self,
-        waiting: Sequence[Waiting],
-        outcomes: Sequence[Outcome],
-        now: float,
-    ) -> None:
-        """Count outcomes that are known since `now`, and deliver what is undelivered, in turns.
+    def deliver(self) -> None:
+        """Deliver what is undelivered, in turns.
 
         A client that gets its outcome sends its next request: a thousand requests take 50 ms.
         """
-        self.figures.count(waiting, outcomes, now)
-        if not self._is_delivering:
-            self._deliver_on()
-
-    def _deliver_on(self) -> None:
+        if self._is_delivering:
+            return
         turn_ends = perf_counter() + LONGEST_TURN_S
         self._is_delivering = True
         delivered = 0
@@ -177,14 +170,15 @@ class AppendOutcomes:
                     try:
                         one.answered(outcome)
                     except Exception:  # noqa: BLE001 - the others of the group must be answered
-                        log.exception("append.unanswered")
+                        log.exception("write.unanswered")
                         one.abandon()
                     delivered += 1
                     if not delivered % UNTIMED and self.undelivered and perf_counter() >= turn_ends:
-                        asyncio.get_running_loop().call_soon(self._deliver_on)
+                        asyncio.get_running_loop().call_soon(self.deliver)
                         return
         finally:
             self._is_delivering = False
-            self._on_turn()
+            if self._on_turn is not None:
+                self._on_turn()
             if not self.pending:
                 self.idle.set()

@@ -14,7 +14,12 @@ from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.streams.active_stream import NOBODY
-from gateway.streams.append_outcomes import AppendOutcomes
+from gateway.streams.append_outcomes import (
+    TOO_MANY_WRITERS,
+    UNKNOWN,
+    AppendMetrics,
+    Outcomes,
+)
 from gateway.streams.append_rate import AppendRate
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
@@ -28,16 +33,14 @@ if TYPE_CHECKING:
     from gateway.streams.append_outcomes import Outcome, Waiting
     from gateway.streams.stream_table import StreamTable
 
-    Outcomes = Sequence[Outcome]  # of the first waiting appends
-    Decided = tuple[ActiveStream, Outcomes, Change]
+    Decisions = Sequence[Outcome]  # on the first waiting appends
+    Decided = tuple[ActiveStream, Decisions, Change]
 
 MAX_BATCH = 1024  # appends of one stream in one commit
 LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to join their commit
 # Lost races in a row on one stream before its writers are told to come back: of ten gateways that
 # meet there all the time, one loses so often once in 10^9 commits.
 MAX_CONFLICTS = 200
-TOO_MANY_WRITERS = "too many writers met on this stream: nothing was stored"
-UNKNOWN = "something failed here: it is not known whether this request was stored"
 
 
 class AppendBounds(Protocol):
@@ -54,7 +57,7 @@ class Appender:
         table: StreamTable,
         bounds: AppendBounds,
         retention: Retention = EVERYTHING,
-        on_turn: Callable[[], None] = lambda: None,
+        on_turn: Callable[[], None] | None = None,
     ) -> None:
         """Call `on_turn` after each turn of outcomes, for what is counted together."""
         self._table = table
@@ -64,10 +67,11 @@ class Appender:
         self._dirty: list[ActiveStream] = []
         self._decided: list[Decided] = []  # to be committed in this pass of the loop
         self._submitted = 0
-        self.outcomes = AppendOutcomes(on_turn)
+        self.figures = AppendMetrics()
+        self.outcomes = Outcomes(on_turn)
         self.refused_for_room = 0
         # Each is called with what was stored, before its writers get their outcomes.
-        self.observers: list[Callable[[Change, Outcomes], None]] = []
+        self.observers: list[Callable[[Change, Decisions], None]] = []
 
     def submit(self, path: str, one: Waiting) -> None:
         """Queue an append, which gets its outcome in a later pass of the loop."""
@@ -77,7 +81,7 @@ class Appender:
         if outcomes.pending_bytes + len(one.body) > self._bounds.max_pending_appends:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
-            outcomes.figures.count([one], [refusal], one.came)
+            self.figures.count([one], [refusal], one.came)
             self._loop.call_soon(outcomes.give, one, refusal)
             return
         active = self._table.get(path)
@@ -209,7 +213,8 @@ class Appender:
                     self._later(active)
             except Exception:  # noqa: BLE001 - nobody may wait for ever
                 self._end_in_failure([active])
-        self.outcomes.deliver(settled, outcomes, now)
+        self.figures.count(settled, outcomes, now)
+        self.outcomes.deliver()
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Advance the waiting appends in another turn; no other call advances them before."""
@@ -221,7 +226,7 @@ class Appender:
         active.committing = False
         self._advance(active, confirmed)
 
-    def _decided_by(self, batch: AppendBatch, active: ActiveStream) -> Outcomes:
+    def _decided_by(self, batch: AppendBatch, active: ActiveStream) -> Decisions:
         """Have the first waiting appends decided, within a turn; return their outcomes."""
         most_bytes, waiting = self._table.log.batch_bytes, active.waiting
         stop = min(len(waiting), MAX_BATCH)
@@ -256,7 +261,7 @@ class Appender:
         else:
             self._advance(active, confirmed)
 
-    def _failed(self, active: ActiveStream, decided: Outcomes, failure: Exception) -> None:
+    def _failed(self, active: ActiveStream, decided: Decisions, failure: Exception) -> None:
         active.committing = False
         if isinstance(failure, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
@@ -279,11 +284,12 @@ class Appender:
         if others_wait:
             self._load(active)
 
-    def _answer(self, active: ActiveStream, outcomes: Outcomes) -> None:
+    def _answer(self, active: ActiveStream, outcomes: Decisions) -> None:
         """Deliver outcomes to the first waiting appends, which do not wait any more."""
         first = active.pop_waiting(len(outcomes))
         self.outcomes.undelivered.extend(zip(first, outcomes, strict=True))
-        self.outcomes.deliver(first, outcomes, perf_counter())
+        self.figures.count(first, outcomes, perf_counter())
+        self.outcomes.deliver()
 
     def _guarded(self, active: ActiveStream, step: Callable[..., None], *arguments: object) -> None:
         """Run a step on a stream's appends; if it raises, refuse them, so that the stream goes on.
@@ -313,7 +319,7 @@ class Appender:
             self._answer(active, [LogUnavailable(UNKNOWN)] * len(active.waiting))
 
 
-def _repeated(log: Log, state: StreamState, decided: Outcomes) -> Change | None:
+def _repeated(log: Log, state: StreamState, decided: Decisions) -> Change | None:
     """Return a change that a shared log needs before a repeated append is answered."""
     if log.sharing is None or not log.sharing.repeats_wait:
         return None

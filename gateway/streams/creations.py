@@ -1,36 +1,38 @@
-"""Creations of streams without a task: decided in the order of arrival, and committed together.
+"""Creations of an own log's streams, without a task: those of one pass of the loop in one commit.
 
-By `streams.lifecycle` each creation waits for a load and for a commit of its own, which takes two
-tasks and four futures. Here the load calls a callback, and one commit has all creations that were
-looked up at the same time. Only simple creations are handled, in a log without other writers. If an
-expired stream is at the path, or another request was first, `streams.lifecycle` takes over.
+Each waits until the state of its path is loaded. It is decided again where something else was
+first: an expired stream is still at its path, or another request's commit has changed it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable
-from gateway.protocol.bodies.content import is_long
-from gateway.protocol.http.header_names import FORKED_FROM
+from gateway.later import Later
+from gateway.protocol import lifecycle as rules
+from gateway.protocol.bodies.content import is_long, long_records
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
 from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CreateRequest
-from gateway.streams.appender import UNKNOWN
+from gateway.stepped import in_task
+from gateway.streams.active_stream import ActiveStream
+from gateway.streams.append_outcomes import TOO_MANY_WRITERS, UNKNOWN, Outcomes
+from gateway.streams.lifecycle import MAX_RACES
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from gateway.protocol.streams.state import Change
-    from gateway.streams.active_stream import ActiveStream
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 
@@ -41,6 +43,7 @@ class WaitingCreation(Protocol):
     """A creation in the queue of its log. Its request does not change while it waits."""
 
     request: CreateRequest
+    body: bytes
 
     def answered(self, outcome: Outcome, /) -> object:
         """Take the outcome, once it is known; called once, in a later pass of the loop."""
@@ -49,14 +52,21 @@ class WaitingCreation(Protocol):
         """End whoever waits for an answer that cannot be given."""
 
 
-class SubmittedCreation(msgspec.Struct, gc=False, eq=False):
-    """A creation of a part of this process, which `answered` gives the outcome to."""
+class _Submitted(msgspec.Struct, gc=False, eq=False):
+    """A creation that a handler or a part of this process waits for."""
 
     request: CreateRequest
-    answered: Callable[[Outcome], object]
+    body: bytes
+    created: Later[CreationOutcome]
+
+    def answered(self, outcome: Outcome) -> None:
+        if isinstance(outcome, HeadgateError):
+            self.created.set_exception(outcome)
+        else:
+            self.created.set_result(outcome)
 
     def abandon(self) -> None:
-        """Do nothing: `answered` has raised, and has to see to what it leaves behind."""
+        """Do nothing: whoever waits has the outcome, and has raised."""
 
 
 class BodyBounds(Protocol):
@@ -68,85 +78,100 @@ class BodyBounds(Protocol):
         """Count the bytes of a body; raises LimitReached if all bodies are too long."""
 
 
-class _Creation:
-    """A creation in the queue; `active` is the stream at its path, which `loading` loads."""
+class _Creation(msgspec.Struct, eq=False):
+    """A creation in the queue."""
 
-    __slots__ = ("active", "is_anew", "is_over", "loading", "one", "outcome", "path", "size")
-
-    def __init__(self, path: str, one: WaitingCreation) -> None:
-        self.path = path
-        self.one = one
-        self.size = 0  # of its body, as far as that is counted
-        self.active: ActiveStream
-        self.loading: asyncio.Future[Any] | None = None  # None if the stream was loaded
-        self.is_anew = False  # True if another stream was at the path before
-        self.is_over = False  # True once it has its outcome
-        self.outcome: Outcome  # the outcome if its commit succeeds
+    path: str
+    one: WaitingCreation
+    active: ActiveStream  # at the path
+    failure: BaseException | None = None  # to load the state of its path
+    is_anew: bool = False  # True if another stream was at the path before
+    races: int = 0  # how often something else was first
+    outcome: Any = None  # a CreationOutcome, if its commit succeeds
 
 
 class Creations:
-    """The waiting creations of one log, each with a whole body."""
+    """The waiting creations of one log."""
 
     def __init__(self, table: StreamTable, lifecycle: Lifecycle, bounds: BodyBounds) -> None:
         self._table = table
         self._lifecycle = lifecycle
         self._bounds = bounds
-        self._waiting: deque[_Creation] = deque()
+        self._ready: deque[_Creation] = deque()  # whose paths are loaded
         self._advances = False  # `_advance` is scheduled
-        self._unanswered: deque[_Creation] = deque()
-        self._answers = False
-        self._tasks: set[asyncio.Task[None]] = set()  # creations by `lifecycle`
-        self.pending = 0
-        self.idle = asyncio.Event()  # set while no creation is under way
-        self.idle.set()
+        self.outcomes = Outcomes()
 
-    def is_simple(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Return whether a creation needs only the state of its path and a commit."""
-        if self._table.is_shared or FORKED_FROM in headers:
-            return False
-        return not is_long(headers.get("Content-Type"), body)
+    def create(
+        self, path: str, request: CreateRequest, source_path: str | None = None
+    ) -> Awaitable[CreationOutcome]:
+        """Carry out a PUT; `source_path` is the fork's source when the request names one."""
+        if source_path is not None or is_long(request.content_type, request.body):
+            return self._create_in_turns(path, request, source_path)
+        created: Later[CreationOutcome] = Later()
+        self.submit(path, _Submitted(request, request.body, created))
+        return created
+
+    async def _create_in_turns(
+        self, path: str, request: CreateRequest, source_path: str | None
+    ) -> CreationOutcome:
+        """Create a fork, or parse a long body in turns with other work before."""
+        await in_task()
+        size, content_type = len(request.body), request.content_type
+        self._bounds.receive(size)
+        try:
+            if content_type is None and source_path is not None and size > SLICE_BYTES:
+                content_type = (await self._lifecycle.source(source_path)).content_type
+            if is_long(content_type, request.body):
+                records = await self._table.turns.run(long_records(request.body))
+                request = msgspec.structs.replace(request, records=records)
+            if source_path is not None:
+                return await self._lifecycle.fork(path, request, source_path)
+        finally:
+            self._bounds.receiving_bytes -= size
+        created: Later[CreationOutcome] = Later()
+        self.submit(path, _Submitted(request, request.body, created))
+        return await created
 
     def submit(self, path: str, one: WaitingCreation) -> None:
-        """Queue a creation, which gets its outcome in a later pass of the loop."""
-        creation, size = _Creation(path, one), len(one.request.body)
+        """Queue a creation without a fork, which gets its outcome in a later pass of the loop."""
+        creation, size = _Creation(path, one, self._table.get(path)), len(one.body)
         try:
             self._bounds.receive(size)
         except LimitReached as refusal:
-            self._end(creation, refusal)
-        else:
-            creation.size = size
-            try:
-                self._look_up(creation)
-            except BaseException:
-                self._bounds.receiving_bytes -= size
-                raise
-            self._waiting.append(creation)
-        self.pending += 1
-        self.idle.clear()
+            asyncio.get_running_loop().call_soon(self.outcomes.give, one, refusal)
+            return
+        try:
+            self._look_up(creation)
+        except BaseException:
+            self._bounds.receiving_bytes -= size
+            raise
+        self.outcomes.pending += 1
+        self.outcomes.pending_bytes += size
+        self.outcomes.idle.clear()
 
     def _look_up(self, creation: _Creation) -> None:
-        active = creation.active = self._table.get(creation.path)
-        if active.state is None:
-            creation.loading = self._table.loader.start(active)
-            creation.loading.add_done_callback(self._advance_soon)
+        if creation.active.state is None or self._table.is_shared:
+            loading = self._table.loader.start(creation.active)
+            loading.add_done_callback(partial(self._loaded, creation))
         else:
-            creation.loading = None
-            self._advance_soon()
+            self._loaded(creation)
 
-    def _advance_soon(self, _loaded: object = None) -> None:
+    def _loaded(self, creation: _Creation, loading: asyncio.Future[Any] | None = None) -> None:
+        if loading is not None and not loading.cancelled():
+            creation.failure = loading.exception()
+        self._ready.append(creation)
         if not self._advances:
             self._advances = True
             asyncio.get_running_loop().call_soon(self._advance)
 
     def _advance(self) -> None:
-        """Decide and commit the first creations, up to one whose path is still being loaded."""
-        loop = asyncio.get_running_loop()
-        turn_ends = loop.time() + LONGEST_TURN_S
+        """Decide and commit the creations that are ready, in the order in which they became so."""
+        turn_ends = perf_counter() + LONGEST_TURN_S
         self._advances = False
         decided: list[_Creation] = []
         changes: list[Change] = []
-        while self._waiting and ((loading := self._waiting[0].loading) is None or loading.done()):
-            creation = self._waiting.popleft()
+        for _ in range(len(self._ready)):
+            creation = self._ready.popleft()
             try:
                 change = self._decide(creation)
             except HeadgateError as refusal:
@@ -157,50 +182,67 @@ class Creations:
                 if change is not None:
                     decided.append(creation)
                     changes.append(change)
-            if loop.time() >= turn_ends:
-                self._advances = True
-                loop.call_soon(self._advance)
+            if perf_counter() >= turn_ends:
                 break
-        if decided:
-            self._commit(decided, changes)
+        if self._ready and not self._advances:
+            self._advances = True
+            asyncio.get_running_loop().call_soon(self._advance)
+        self._commit(decided, changes)
 
     def _decide(self, creation: _Creation) -> Change | None:
-        """Return the change to commit; None if the creation is over, or continues otherwise."""
-        active, loading = creation.active, creation.loading
-        failure = None if loading is None or loading.cancelled() else loading.exception()
-        if failure is not None:
-            raise failure
+        """Return the change to commit; None if the creation is over, or waits on."""
+        active, table = creation.active, self._table
+        if creation.failure is not None:
+            raise creation.failure
         is_known = active.state is not None or active.absent
-        if not is_known or self._table.peek(creation.path) is not active:  # evicted meanwhile
+        if not is_known or table.peek(creation.path) is not active:  # evicted meanwhile
+            creation.active = table.get(creation.path)
             self._look_up(creation)
-            self._waiting.appendleft(creation)
             return None
-        if active.state is not None and not self._is_present(active):
-            self._create_by_lifecycle(creation)
+        now = table.deadlines.now(active)
+        if active.state is not None and self._lifecycle.is_left_over(active, active.state):
+            removal = self._lifecycle.expire(creation.path, now)
+            self._try_again(creation, asyncio.get_running_loop().create_task(removal))
             return None
         creation.is_anew = active.retired is not None
-        created, changes = self._lifecycle.decide(active, creation.one.request)
-        creation.outcome = created
+        creation.outcome, changes = rules.decide_create(
+            active.place,
+            active.path,
+            creation.one.request,
+            table.log.new_stream_id(),
+            now,
+            self._lifecycle.lifetimes,
+        )
         if not changes:
-            self._end(creation, created)
+            self._end(creation, creation.outcome)
             return None
-        (change,) = changes
+        (change,) = self._lifecycle.begun(changes)
         return change
 
-    def _is_present(self, active: ActiveStream) -> bool:
-        try:
-            self._table.present(active)
-        except HeadgateError:
-            return False
-        return True
+    def _try_again(self, creation: _Creation, after: asyncio.Future[Any] | None = None) -> None:
+        """Load the path anew, `after` something; refuse where something else was first for ever."""
+        creation.races += 1
+        if creation.races >= MAX_RACES:
+            self._end(creation, LogUnavailable(TOO_MANY_WRITERS))
+        elif after is not None:
+            after.add_done_callback(partial(self._loaded, creation))
+        else:
+            self._table.forget(creation.path)
+            creation.active = self._table.get(creation.path)
+            self._look_up(creation)
 
     def _commit(self, decided: Sequence[_Creation], changes: Sequence[Change]) -> None:
-        """Commit the creations together, each with a result of its own."""
+        """Commit the creations together, each with a result of its own; the others are over."""
+        if self.outcomes.undelivered:
+            self.outcomes.deliver()
+        if not decided:
+            return
         try:
             settled = partial(self._on_committed, decided, changes)
             self._table.commits.commit_apart(changes, settled)
         except Exception:  # noqa: BLE001 - nobody may wait for ever
             self._end_in_failure(decided)
+            self.outcomes.deliver()
 
     def _on_committed(
         self,
@@ -210,38 +252,22 @@ class Creations:
         failures: Sequence[Exception | None],
     ) -> None:
         for number, failure in enumerate(failures, first):
+            creation = decided[number]
             try:
-                self._settle(decided[number], changes[number], failure)
+                if isinstance(failure, Conflict):
+                    self._try_again(creation)
+                    continue
+                self._lifecycle.on_settled((changes[number],), failure, anew=creation.is_anew)
+                outcome = creation.outcome if failure is None else _refusal(failure)
             except Exception:  # noqa: BLE001 - nobody may wait for ever
-                self._end_in_failure([decided[number]])
+                self._end_in_failure([creation])
+            else:
+                self._end(creation, outcome)
+        self.outcomes.deliver()
 
-    def _settle(self, creation: _Creation, change: Change, failure: Exception | None) -> None:
-        if isinstance(failure, Conflict):
-            self._table.forget(creation.path)
-            self._create_by_lifecycle(creation)
-            return
-        self._lifecycle.on_settled((change,), failure, anew=creation.is_anew)
-        if failure is None:
-            self._end(creation, creation.outcome)
-        elif isinstance(failure, HeadgateError):
-            self._end(creation, failure)
-        else:
-            raise failure
-
-    def _create_by_lifecycle(self, creation: _Creation) -> None:
-        task = asyncio.get_running_loop().create_task(self._create(creation))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _create(self, creation: _Creation) -> None:
-        try:
-            outcome = await self._lifecycle.create(creation.path, creation.one.request, None)
-        except HeadgateError as refusal:
-            self._end(creation, refusal)
-        except Exception:  # noqa: BLE001 - nobody may wait for ever
-            self._end_in_failure([creation])
-        else:
-            self._end(creation, outcome)
+    def _end(self, creation: _Creation, outcome: Outcome) -> None:
+        self._bounds.receiving_bytes -= len(creation.one.body)
+        self.outcomes.undelivered.append((creation.one, outcome))
 
     def _end_in_failure(self, creations: Sequence[_Creation]) -> None:
         """Log the exception being handled; end these creations with an unknown outcome."""
@@ -250,33 +276,9 @@ class Creations:
             self._table.forget(creation.path)
             self._end(creation, LogUnavailable(UNKNOWN))
 
-    def _end(self, creation: _Creation, outcome: Outcome) -> None:
-        """Queue the outcome for delivery in turns: each client then sends its next request."""
-        creation.outcome = outcome
-        self._unanswered.append(creation)
-        if not self._answers:
-            self._answers = True
-            asyncio.get_running_loop().call_soon(self._answer)
 
-    def _answer(self) -> None:
-        loop = asyncio.get_running_loop()
-        turn_ends = loop.time() + LONGEST_TURN_S
-        self._answers = False
-        while self._unanswered:
-            creation = self._unanswered.popleft()
-            if creation.is_over:
-                continue
-            creation.is_over = True
-            self.pending -= 1
-            self._bounds.receiving_bytes -= creation.size
-            try:
-                creation.one.answered(creation.outcome)
-            except Exception:  # noqa: BLE001 - the others must get their answers
-                log.exception("creation.unanswered")
-                creation.one.abandon()
-            if loop.time() >= turn_ends and self._unanswered:
-                self._answers = True
-                loop.call_soon(self._answer)
-                return
-        if not self.pending:
-            self.idle.set()
+def _refusal(failure: Exception) -> HeadgateError:
+    """Return an expected failure of a commit; raise any other."""
+    if isinstance(failure, HeadgateError):
+        return failure
+    raise failure

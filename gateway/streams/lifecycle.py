@@ -6,16 +6,13 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import msgspec
-
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
 from gateway.protocol import lifecycle as rules
-from gateway.protocol.bodies.content import is_long, long_records
-from gateway.protocol.bodies.json_slices import SLICE_BYTES
 from gateway.protocol.own_limits import decide_limits
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.retention import EVERYTHING, Retention, begun, trim
+from gateway.streams.append_outcomes import TOO_MANY_WRITERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -56,60 +53,26 @@ class Lifecycle:
         # Streams that this process has created, and those it has taken from their paths, by why.
         self.figures: dict[Fate, int] = {"created": 0, "expired": 0, "deleted": 0}
 
-    async def create(
-        self, path: str, request: CreateRequest, source_path: str | None
-    ) -> CreationOutcome:
-        """Carry out a PUT; `source_path` is the fork's source when the request names one."""
-        request = await self._taken_apart(request, source_path)
-        if request.fork is not None and source_path is not None:
-            fork = request.fork
-            return await self._racing(lambda: self._fork(path, request, fork, source_path))
-        return await self._racing(lambda: self._create(path, request))
-
-    async def _taken_apart(self, request: CreateRequest, source_path: str | None) -> CreateRequest:
-        """Parse a long body in turns with other work; return the request with its records."""
-        content_type = request.content_type
-        if content_type is None and source_path is not None and len(request.body) > SLICE_BYTES:
-            content_type = (await self._source(source_path)).content_type
-        if not is_long(content_type, request.body):
-            return request
-        records = await self._table.turns.run(long_records(request.body))
-        return msgspec.structs.replace(request, records=records)
-
-    async def _create(self, path: str, request: CreateRequest) -> CreationOutcome:
-        active = await self._place(path)
-        created, changes = self.decide(active, request)
-        await self._commit(changes, anew=active.retired is not None)
-        return created
-
-    def decide(
-        self, active: ActiveStream, request: CreateRequest
-    ) -> tuple[CreationOutcome, tuple[Change, ...]]:
-        """Decide a plain PUT; return its outcome, and the changes to commit.
-
-        The state of its path is loaded, and there is no expired stream.
-        """
-        created, changes = rules.decide_create(
-            active.place,
-            active.path,
-            request,
-            self._table.log.new_stream_id(),
-            self._table.deadlines.now(active),
-            self.lifetimes,
-        )
-        return created, self._begun(changes)
+    async def fork(self, path: str, request: CreateRequest, source_path: str) -> CreationOutcome:
+        """Carry out a PUT of a fork, from the source that its request names."""
+        assert request.fork is not None, "a creation that names no source needs no task"
+        fork = request.fork
+        return await self._racing(lambda: self._fork(path, request, fork, source_path))
 
     async def _fork(
         self, path: str, request: CreateRequest, fork: ForkRequest, source_path: str
     ) -> CreationOutcome:
-        source = await self._source(source_path)
+        source = await self.source(source_path)
         prefix = await self._prefix(source, fork)
         if fork.sub_offset:  # may have taken a while, in which a source in use has moved on
             stream_id = source.stream_id
-            source = await self._source(source_path)
+            source = await self.source(source_path)
             if source.stream_id != stream_id:
                 raise Conflict
-        active = await self._place(path)
+        active = await self._table.load(path)
+        if active.state is not None and self.is_left_over(active, active.state):
+            await self.expire(path, self._table.deadlines.now(active))
+            active = await self._table.load(path)
         created, changes = rules.decide_fork(
             active.place,
             path,
@@ -119,14 +82,16 @@ class Lifecycle:
             self._table.deadlines.now(active),
             self.lifetimes,
         )
-        await self._commit(self._begun(changes), anew=active.retired is not None)
+        await self._commit(self.begun(changes), anew=active.retired is not None)
         return created
 
-    async def _source(self, path: str) -> StreamState:
+    async def source(self, path: str) -> StreamState:
+        """Return the state of a stream to be forked. Raises HeadgateError."""
         active = await self._table.load(path)
         return rules.source_of(active.state, self._table.deadlines.now(active))
 
-    def _begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    def begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        """Return the changes of a creation, with the marks that its retention needs."""
         if not self.retention:
             return changes
         now = self._table.clock.wall()
@@ -191,17 +156,15 @@ class Lifecycle:
 
         return await self._racing(attempt)
 
-    async def _place(self, path: str) -> ActiveStream:
-        """Return the stream at a path, after removing an expired one there."""
-        active = await self._table.load(path)
-        if active.state is not None:
-            try:
-                self._table.present(active)
-            except HeadgateError:
-                if not active.state.soft_deleted and not active.state.references:
-                    await self._commit(rules.remove(active.state), ends="expired")
-                    active = await self._table.load(path)
-        return active
+    def is_left_over(self, active: ActiveStream, state: StreamState) -> bool:
+        """Return whether an expired stream is still at the path, which has to go before another."""
+        if state.soft_deleted or state.references:
+            return False
+        try:
+            self._table.present(active)
+        except HeadgateError:
+            return True
+        return False
 
     async def _commit(
         self, changes: tuple[Change, ...], *, anew: bool = False, ends: Fate | None = None
@@ -305,7 +268,7 @@ class Lifecycle:
                 return await attempt()
             except Conflict:
                 continue
-        raise LogUnavailable("too many writers met on this stream: nothing was stored")
+        raise LogUnavailable(TOO_MANY_WRITERS)
 
 
 def _never_was(fork: StreamState, place: PathState) -> bool:

@@ -63,7 +63,7 @@ class Stage:
             "bytes in flight": limits.receiving_bytes,
             "appends": self.gateway.route.appender.outcomes.pending,
             "bytes of appends": self.gateway.route.appender.outcomes.pending_bytes,
-            "creations": self.gateway.route.creations.pending,
+            "creations": self.gateway.route.creations.outcomes.pending,
             "at the origin": self.gateway.edge.origin.requests.count,
             "the origin is busy": self.origin.busy,
             "tasks": sum(_is_ours(task) for task in asyncio.all_tasks()),

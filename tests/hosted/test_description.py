@@ -29,9 +29,9 @@ async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | Non
 async def test_the_description_of_a_stream_has_its_metadata() -> None:
     async with serving() as gateway:
         asked = CreateRequest(b"four", "text/plain", Lifetime(ttl_s=60), False, None)
-        await gateway.route.lifecycle.create("s", asked, None)
+        await gateway.route.creations.create("s", asked, None)
         fork = ForkRequest(f"{PREFIX}/s", None, 0)
-        await gateway.route.lifecycle.create("f", CreateRequest(b"", None, NONE, True, fork), "s")
+        await gateway.route.creations.create("f", CreateRequest(b"", None, NONE, True, fork), "s")
         told = await streams_of(gateway.route).describe("s")
         state = (await gateway.log.load("s")).place.state
         assert state is not None

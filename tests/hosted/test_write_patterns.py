@@ -75,7 +75,7 @@ class Side:
     def counted(self) -> dict[str, object]:
         """What is counted, but for times, and what the log holds."""
         route, shared = self.gateway.route, self.gateway.shared
-        figures = route.appender.outcomes.figures
+        figures = route.appender.figures
         return {
             "requests": list(route.traffic.requests),
             "unrouted": list(shared.unrouted.requests),

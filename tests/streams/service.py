@@ -13,6 +13,7 @@ from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.append_outcomes import submitted
 from gateway.streams.appender import Appender
+from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
@@ -41,6 +42,15 @@ class Pending:
     max_pending_appends: int
 
 
+class Unbounded:
+    """No bound on the bodies of creations."""
+
+    receiving_bytes = 0
+
+    def receive(self, size: int) -> None:
+        self.receiving_bytes += size
+
+
 class Service:
     """One process' view of a log. Several may share one."""
 
@@ -65,6 +75,7 @@ class Service:
         self.table = StreamTable(self.log, self.steady, self, max_active)
         self.appender = Appender(self.table, Pending(max_pending_bytes), retention)
         self.lifecycle = Lifecycle(self.table, retention)
+        self.creations = Creations(self.table, self.lifecycle, Unbounded())
         self.sweeper = Sweeper(self.table, self.lifecycle)
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
@@ -82,8 +93,8 @@ class Service:
         content_type: str | None = TEXT,
         close: bool = False,
     ) -> CreationOutcome:
-        return await self.lifecycle.create(
-            path, CreateRequest(body, content_type, lifetime, close, None), None
+        return await self.creations.create(
+            path, CreateRequest(body, content_type, lifetime, close, None)
         )
 
     async def fork(
@@ -98,7 +109,7 @@ class Service:
     ) -> CreationOutcome:
         at = None if position is None else Offset(await self.generation(source), position)
         asked = ForkRequest(f"/{source}", at, sub_offset)
-        return await self.lifecycle.create(
+        return await self.creations.create(
             path, CreateRequest(body, None, lifetime, False, asked), source
         )
 

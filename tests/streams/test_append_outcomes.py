@@ -23,7 +23,7 @@ JSON = "application/json"
 
 
 def results(service: Service) -> dict[str, int]:
-    figures = service.appender.outcomes.figures
+    figures = service.appender.figures
     names = ("stored", "duplicate", "refused", "failed")
     return {name: getattr(figures, name) for name in names if getattr(figures, name)}
 
@@ -39,9 +39,9 @@ async def test_appends_are_counted_as_stored_duplicate_or_refused() -> None:
     assert isinstance(await service.submit("s", b"x", content_type=JSON), HeadgateError)
     assert isinstance(await service.submit("none", b"x"), HeadgateError)
     assert results(service) == {"stored": 2, "duplicate": 1, "refused": 4}
-    assert service.appender.outcomes.figures.bytes == 6
-    assert service.appender.outcomes.figures.messages == 2
-    assert sum(service.appender.outcomes.figures.duration.counts) == 7
+    assert service.appender.figures.bytes == 6
+    assert service.appender.figures.messages == 2
+    assert sum(service.appender.figures.duration.counts) == 7
 
 
 async def test_an_append_that_the_log_cannot_store_counts_as_failed() -> None:
@@ -52,7 +52,7 @@ async def test_an_append_that_the_log_cannot_store_counts_as_failed() -> None:
     assert isinstance(await service.submit("s", b"x"), LogUnavailable)
     assert isinstance(await service.submit("s", b"x" * 11), HeadgateError)
     assert results(service) == {"failed": 2}
-    assert service.appender.outcomes.figures.bytes == 0
+    assert service.appender.figures.bytes == 0
 
 
 async def test_a_close_without_data_counts_as_no_append() -> None:
@@ -74,8 +74,8 @@ async def test_each_item_of_an_appended_json_array_counts_as_a_message(
     service = Service()
     await service.create("s", content_type=JSON)
     await service.submit("s", body, content_type=JSON)
-    assert service.appender.outcomes.figures.messages == messages
-    assert service.appender.outcomes.figures.bytes == len(body)
+    assert service.appender.figures.messages == messages
+    assert service.appender.figures.bytes == len(body)
 
 
 async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> None:
@@ -90,7 +90,7 @@ async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> Non
     service.appender.submit("s", submitted(append, done.set_result))
     loop.call_later(0.03, log.commits.set)
     await done
-    took = service.appender.outcomes.figures.duration
+    took = service.appender.figures.duration
     assert 0.02 <= took.sum <= monotonic() - began
     ((_, traced),) = took.distribution().traced.items()
     assert (traced.trace_id, traced.value) == (TRACE, took.sum)

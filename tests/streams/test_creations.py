@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,8 @@ from gateway.protocol.requests import CreateRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.streams import creations
-from gateway.streams.creations import Creations, SubmittedCreation
+from gateway.streams.creations import Creations
+from gateway.streams.lifecycle import MAX_RACES
 from tests.streams.service import TEXT, Service
 from tests.support.gated_log import GatedLog, turns
 
@@ -45,6 +47,21 @@ class SlowForSome(GatedLog):
         return found
 
 
+@dataclass
+class Submitted:
+    """A creation that notes what it was told."""
+
+    request: CreateRequest
+    body: bytes
+    told: list[Outcome]
+
+    def answered(self, outcome: Outcome, /) -> None:
+        self.told.append(outcome)
+
+    def abandon(self) -> None:
+        raise AssertionError
+
+
 class Asked:
     """Creations on a service, and what was told of each."""
 
@@ -61,12 +78,16 @@ class Asked:
     ) -> None:
         told = self.told.setdefault(path, [])
         request = CreateRequest(body, TEXT, lifetime, close, None)
-        self.creations.submit(path, SubmittedCreation(request, told.append))
+        self.creations.submit(path, Submitted(request, body, told))
 
     async def outcome(self, path: str, **more: object) -> Outcome:
         self.ask(path, **more)  # type: ignore[arg-type] # as it has them
-        await self.creations.idle.wait()
+        await self.creations.outcomes.idle.wait()
         return self.told[path][-1]
+
+    async def answer(self, path: str) -> CreationOutcome:
+        """What whoever awaits a creation gets."""
+        return await self.creations.create(path, CreateRequest(b"", TEXT, MINUTE, False, None))
 
     def new(self, paths: Sequence[str]) -> list[bool]:
         """Whether each was created, of those that came to be."""
@@ -75,18 +96,25 @@ class Asked:
 
 
 async def test_creations_are_committed_in_the_order_of_their_requests() -> None:
+    log = GatedLog()
+    asked = Asked(log)
+    for path in ("a", "b", "c"):
+        asked.ask(path)
+    await asked.creations.outcomes.idle.wait()
+    assert [changes[0].state.path for changes in log.committed] == ["a", "b", "c"]
+    assert asked.new(["a", "b", "c"]) == [True] * 3
+    assert asked.creations.outcomes.pending == 0
+
+
+async def test_a_creation_whose_path_is_looked_up_late_does_not_delay_the_others() -> None:
     log = SlowForSome()
     asked = Asked(log)
     log.late["a"] = asyncio.Event()
-    for path in ("a", "b", "c"):
-        asked.ask(path)
-    await turns()
-    assert log.committed == []
+    asked.ask("a")
+    assert (await asked.answer("b")).new
     log.late["a"].set()
-    await asked.creations.idle.wait()
-    assert [changes[0].state.path for changes in log.committed] == ["a", "b", "c"]
-    assert asked.new(["a", "b", "c"]) == [True] * 3
-    assert asked.creations.pending == 0
+    await asked.creations.outcomes.idle.wait()
+    assert asked.new(["a"]) == [True]
 
 
 async def test_creations_are_committed_one_by_one_if_each_turn_is_over_at_once(
@@ -98,7 +126,7 @@ async def test_creations_are_committed_one_by_one_if_each_turn_is_over_at_once(
     paths = [f"s{number}" for number in range(5)]
     for path in paths:
         asked.ask(path)
-    await asked.creations.idle.wait()
+    await asked.creations.outcomes.idle.wait()
     assert [[change.state.path for change in changes] for changes in log.committed] == [
         [path] for path in paths
     ]
@@ -109,7 +137,7 @@ async def test_simultaneous_creations_of_one_path_create_once_and_confirm_or_con
     asked = Asked()
     for close in (False, False, True):
         asked.ask("s", close=close)
-    await asked.creations.idle.wait()
+    await asked.creations.outcomes.idle.wait()
     first, second, third = asked.told["s"]
     assert isinstance(first, CreationOutcome)
     assert first.new
@@ -138,43 +166,29 @@ async def test_a_creation_replaces_an_expired_stream() -> None:
     assert asked.ended == ["s", "s"]  # one has ended, one is not the first
 
 
-async def test_a_creation_after_a_removal_meanwhile_gets_the_next_generation() -> None:
+async def test_a_creation_whose_entry_was_dropped_from_the_table_loads_again() -> None:
     log = SlowForSome()
     asked = Asked(log)
-    log.late["first"] = asyncio.Event()
-    asked.ask("first")  # up to which nothing is decided
+    late = log.late["s"] = asyncio.Event()
     asked.ask("s")
     await turns()
+    del asked.service.table._streams["s"], log.late["s"]
     await asked.service.create("s")
     await asked.service.lifecycle.delete("s")
-    log.late["first"].set()
-    await asked.creations.idle.wait()
+    late.set()
+    await asked.creations.outcomes.idle.wait()
     (outcome,) = asked.told["s"]
     assert isinstance(outcome, CreationOutcome)
     assert (outcome.new, outcome.state.generation) == (True, 1)
 
 
-async def test_a_creation_whose_entry_was_dropped_from_the_table_loads_again() -> None:
-    log = SlowForSome()
-    asked = Asked(log)
-    log.late["first"] = asyncio.Event()
-    asked.ask("first")
-    asked.ask("s")
-    await turns()
-    del asked.service.table._streams["s"]
-    log.late["first"].set()
-    await asked.creations.idle.wait()
-    assert asked.new(["first", "s"]) == [True, True]
-    assert log.loaded == 3
-
-
-async def test_a_creation_that_lost_a_race_is_decided_again() -> None:
+@pytest.mark.parametrize("lost", [1, MAX_RACES - 1, MAX_RACES])
+async def test_a_creation_that_lost_a_race_is_decided_again_but_not_for_ever(lost: int) -> None:
     log = GatedLog()
     asked = Asked(log)
-    log.failures.append(Conflict())
+    log.failures.extend(Conflict() for _ in range(lost))
     outcome = await asked.outcome("s")
-    assert isinstance(outcome, CreationOutcome)
-    assert outcome.new
+    assert isinstance(outcome, LogUnavailable if lost == MAX_RACES else CreationOutcome)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +212,7 @@ async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> N
     log.unreadable.add("a")
     for path in ("a", "b"):
         asked.ask(path)
-    await asked.creations.idle.wait()
+    await asked.creations.outcomes.idle.wait()
     assert isinstance(asked.told["a"][0], LogUnavailable)
     assert asked.new(["b"]) == [True]
 
@@ -211,9 +225,9 @@ async def test_the_bodies_of_waiting_creations_are_bounded() -> None:
         asked.ask(path, body=b"12345")
     await turns()
     assert isinstance(asked.told["c"][0], LimitReached)
-    assert (asked.bounds.receiving_bytes, asked.creations.pending) == (10, 2)
+    assert (asked.bounds.receiving_bytes, asked.creations.outcomes.pending) == (10, 2)
     log.commits.set()
-    await asked.creations.idle.wait()
+    await asked.creations.outcomes.idle.wait()
     assert asked.new(["a", "b"]) == [True, True]
     assert asked.bounds.receiving_bytes == 0
     assert isinstance(await asked.outcome("c", body=b"12345"), CreationOutcome)
@@ -222,6 +236,7 @@ async def test_the_bodies_of_waiting_creations_are_bounded() -> None:
 async def test_whoever_cannot_be_answered_is_abandoned_and_the_others_are_answered() -> None:
     class Failing:
         request = CreateRequest(b"", TEXT, MINUTE, close=False, fork=None)
+        body = b""
         is_abandoned = False
 
         def answered(self, outcome: Outcome, /) -> None:
@@ -234,24 +249,3 @@ async def test_whoever_cannot_be_answered_is_abandoned_and_the_others_are_answer
     asked.creations.submit("s", failing)
     assert isinstance(await asked.outcome("t"), CreationOutcome)
     assert failing.is_abandoned
-
-
-@pytest.mark.parametrize(
-    ("headers", "body", "takes"),
-    [
-        ({}, b"", True),
-        ({"Content-Type": "application/json"}, b"[1]", True),
-        pytest.param(
-            {"Content-Type": "application/json"},
-            b"[" + b"1," * 200_000 + b"1]",
-            False,
-            id="a-long-json-body",
-        ),
-        pytest.param({"Content-Type": "text/plain"}, b"1" * 400_000, True, id="a-long-text-body"),
-        ({"Stream-Forked-From": "/v1/stream/s"}, b"", False),
-    ],
-)
-async def test_only_short_creations_without_a_fork_are_handled_without_a_task(
-    headers: dict[str, str], body: bytes, takes: bool
-) -> None:
-    assert Asked().creations.is_simple(headers, body) is takes

@@ -41,11 +41,11 @@ LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, and a log in memory.
 APPEND, CREATE, HEAD = 100, 152, 50
 PASSED_ON = 55  # by its plan, with the origin's answer
-CREATION, CREATION_TOGETHER = 85, 75  # by its plan: alone, and each of those that are pipelined
+CREATION, CREATION_TOGETHER = 85, 71  # by its plan: alone, and each of those that are pipelined
 OF_QUOTA = 11  # more where creations have one, as they have by default
 OWN_MISS, MISS = 124, 180  # a read that is not cached
 OWN_ID = 5  # more for an X-Request-Id
-PARK, POLL_ANSWER = 10, 9.5  # of equal long-polls; the answer with its part of an append
+PARK, POLL_ANSWER = 10, 9.2  # of equal long-polls; the answer with its part of an append
 RUNS, RUN = 2, 4  # where a route says `runs = true`: for any append, and for one to a run
 READ_ID = 7  # and in a read, whose fields the origin is told
 
@@ -129,11 +129,11 @@ BY_PLAN = {
     "of JSON": 17.1,
     "with X-Request-Id": 17.1,
     "with CF-Ray": 17.1,
-    "with traceparent": 38.6,
+    "with traceparent": 37.1,
     "of producers": 20.3,
-    "alone": 48,
-    "alone, with Stream-Seq": 78,
-    "alone, of a producer": 55,
+    "alone": 46,
+    "alone, with Stream-Seq": 72,
+    "alone, of a producer": 53,
 }
 
 

@@ -97,7 +97,7 @@ class AnswerStreams:
         self, name: str, content_type: str, body: bytes, ttl_s: int
     ) -> CreationOutcome:
         request = CreateRequest(body, content_type, Lifetime(ttl_s=ttl_s), False, None)
-        return await self.route.lifecycle.create(self.full_name(name), request, None)
+        return await self.route.creations.create(self.full_name(name), request)
 
     async def replace(self, name: str, content_type: str, body: bytes) -> CreationOutcome:
         """Create a stream beside an answer, in place of one that may be there.

@@ -40,7 +40,7 @@ class CreationPlan(Plan, frozen=True, gc=False, eq=False):
         if len(body) > SLICE_BYTES and is_long(head.content_type, body):
             return None
         create = CreateRequest(body, head.content_type, head.lifetime, head.close, None)
-        return CreationAsk(self, name, connection, known, perf_counter(), None, False, create)
+        return CreationAsk(self, name, connection, known, perf_counter(), None, False, create, body)
 
 
 def creation_plan(
@@ -56,6 +56,7 @@ class CreationAsk(Ask, gc=False, eq=False):
 
     operation = counted.CREATE
     request: CreateRequest
+    body: bytes
 
     @override
     def response(self, outcome: CreationOutcome) -> RouteAnswer:

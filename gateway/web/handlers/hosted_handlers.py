@@ -24,7 +24,6 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.append_outcomes import submitted
-from gateway.streams.creations import SubmittedCreation
 from gateway.telemetry import tracing
 from gateway.web.asks.appends import append_plan
 from gateway.web.asks.creations import creation_plan
@@ -181,28 +180,15 @@ class HostedHandlers(RouteOperations):
         self, request: Request, body: bytes, route: HostedRoute, name: str
     ) -> CreationOutcome:
         create = parse_create(request.headers, body)
-        if route.creations.is_simple(request.headers, body):
-            if route.access.reader_keys is None:
-                principal = exchange_of(request).principal
-                plan = creation_plan(route, request.fields, create, principal)
-                self._routes.plans.add_creation(plan)
-            done: Later[CreationOutcome | HeadgateError] = Later()
-            route.creations.submit(name, SubmittedCreation(create, done.set_result))
-            outcome = await done
-            if isinstance(outcome, HeadgateError):
-                raise outcome
-            return outcome
         source = None
         if create.fork is not None:
             source_route, source = self._routes.find(canonical_path(create.fork.source))
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
-        await in_task()
-        self._shared.limits.receive(len(body))  # until the creation is over
-        try:
-            return await route.lifecycle.create(name, create, source)
-        finally:
-            self._shared.limits.receiving_bytes -= len(body)
+        elif route.access.reader_keys is None:
+            principal = exchange_of(request).principal
+            self._routes.plans.add_creation(creation_plan(route, request.fields, create, principal))
+        return await route.creations.create(name, create, source)
 
     async def _body(self, request: Request) -> bytes:
         still_admitted = exchange_of(request).check_admission

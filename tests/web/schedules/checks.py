@@ -33,7 +33,7 @@ def nothing_is_held(world: World) -> None:
         "in flight": world.edge.origin.requests.count,
         "appends": world.own.appender.outcomes.pending,
         "append bytes": world.own.appender.outcomes.pending_bytes,
-        "creations": world.own.creations.pending,
+        "creations": world.own.creations.outcomes.pending,
         "steps": [step for step in world.steps if not step.done()],
         "streams": len(world.edge.feeds.table.by_key),
         "live": sum(live.sse.now + live.long_poll.now for live in lives),
