@@ -119,9 +119,6 @@ class Sharing(Protocol):
         Streams whose server does not answer are left out.
         """
 
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
-        """Store a gateway's figures in the log, and return the other gateways', by instance."""
-
 
 class Listing(Protocol):
     """The ability of a log to list its streams. Every method may raise LogUnavailable."""

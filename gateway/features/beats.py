@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections import Counter
 from math import inf
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
+
+from gateway.features.redis.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gateway.backends.contract import Log
+    from gateway.features.redis.heartbeats import RedisHeartbeats
 
 BEAT_S = 0.5
 # A gateway has stopped after so many rounds in which it has not beaten: three seconds, in which a
@@ -28,42 +31,13 @@ MOST_ROUND_S = BEAT_S + 1.0  # beyond it this gateway stood still, and perhaps o
 MOST_STOPPED = 1000
 
 
-class Heartbeats(Protocol):
-    """The beats of the writers that share a log, by which each sees which of the others run.
-
-    A writer belongs to a group, such as those of the answers in one folder. It notes the streams
-    that it writes, so that others can end them when it has stopped. Every method may raise
-    LogUnavailable.
-    """
-
-    async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
-        """Store a writer's number of beats, and return those of all writers of its group."""
-
-    async def note(self, writer: str, stream: str) -> None:
-        """Note that a writer writes a stream."""
-
-    async def drop(self, writer: str, stream: str) -> None:
-        """Drop the note that a writer writes a stream."""
-
-    async def noted(self, writer: str) -> Sequence[str]:
-        """Return the streams that a writer has noted."""
-
-    async def forget(self, group: str, writer: str) -> None:
-        """Forget a writer and its notes."""
-
-
-@runtime_checkable
-class SharesBeats(Protocol):
-    """The sharing of a log by which its writers beat."""
-
-    @property
-    def heartbeats(self) -> Heartbeats:
-        """The beats of the writers."""
-
-
-def heartbeats_of(log: Log) -> Heartbeats | None:
+def heartbeats_of(log: Log) -> RedisHeartbeats | None:
     """Return the heartbeats of a log; None for one that no other process writes."""
-    return log.sharing.heartbeats if isinstance(log.sharing, SharesBeats) else None
+    if (store := store_of(log)) is None:
+        return None
+    from gateway.features.redis.heartbeats import RedisHeartbeats
+
+    return RedisHeartbeats(store)
 
 
 class OwnHeartbeats:

@@ -14,7 +14,9 @@ from gateway.commands.backups.copying import back_up, restore
 from gateway.commands.backups.source import SourceFile
 from gateway.commands.backups.verification import FileVerification
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.shared.divided_work import NOBODY
+from gateway.features.redis.documents import RedisDocuments, RedisOwnership
+from gateway.features.redis.mailboxes import RedisMailboxes
+from gateway.features.redis.store import NOBODY
 from gateway.features.subscriptions.storage.documents import documents_in
 from tests.backends.abilities import needed
 from tests.backends.contract import created, kinds
@@ -80,26 +82,26 @@ async def test_only_the_owner_writes_documents_and_each_owner_has_a_later_number
 ) -> None:
     url = f"{server.url}?prefix={names.prefix}"
     async with connected(url) as log, connected(url) as other:
-        ownership = log.sharing.ownership
+        ownership = RedisOwnership(log.store)
         assert await ownership.read() == (NOBODY, False)
         first = await ownership.acquire(NOBODY, "one")
         assert first == (1, "one")
-        assert await other.sharing.ownership.acquire(NOBODY, "two") is None
+        assert await RedisOwnership(other.store).acquire(NOBODY, "two") is None
         await ownership.documents_of(first).write({"a": b"1"})
-        assert await other.sharing.ownership.read() == (first, True)
-        second = await other.sharing.ownership.acquire(first, "two")
+        assert await RedisOwnership(other.store).read() == (first, True)
+        second = await RedisOwnership(other.store).acquire(first, "two")
         assert second == (2, "two")
         for changes in ({"a": b"2"}, {"a": None}, {}):
             with pytest.raises(LogUnavailable, match="taken over"):
                 await ownership.documents_of(first).write(changes)
-        await other.sharing.ownership.documents_of(second).write({"b": b"2"})
-        assert await everything(log.documents) == {"a": b"1", "b": b"2"}
+        await RedisOwnership(other.store).documents_of(second).write({"b": b"2"})
+        assert await everything(RedisDocuments(log.store)) == {"a": b"1", "b": b"2"}
         await ownership.resign(first)
         assert (await ownership.read())[0] == second
-        await other.sharing.ownership.resign(second)
+        await RedisOwnership(other.store).resign(second)
         assert (await ownership.read())[0] == (2, "")
         with pytest.raises(LogUnavailable, match="taken over"):
-            await other.sharing.ownership.documents_of(second).write({"b": b"3"})
+            await RedisOwnership(other.store).documents_of(second).write({"b": b"3"})
 
 
 async def test_a_parcel_has_one_taker_and_a_message_tells_whether_it_was_heard(
@@ -108,15 +110,15 @@ async def test_a_parcel_has_one_taker_and_a_message_tells_whether_it_was_heard(
     url = f"{server.url}?prefix={names.prefix}"
     heard: list[bytes | None] = []
     async with connected(url) as log, connected(url) as other:
-        mailboxes = other.sharing.mailboxes
+        mailboxes = RedisMailboxes(other.store)
         assert not await mailboxes.send("a", b"nobody")
-        log.sharing.mailboxes.open("a", heard.append)
+        RedisMailboxes(log.store).open("a", heard.append)
         await until(lambda: heard == [None])
         assert await mailboxes.send_parcel("a", "key", b"content", b"come")
         await until(lambda: heard == [None, b"come"])
         taken = await asyncio.gather(*(mailboxes.claim_parcel("a", "key") for _ in range(2)))
         assert sorted(taken, key=str) == [None, b"content"]
-        log.sharing.mailboxes.close("a")
+        RedisMailboxes(log.store).close("a")
         assert server.command("KEYS", f"{names.prefix}:*mailbox*") == []
 
 

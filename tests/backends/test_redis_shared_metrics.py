@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.shared_metrics import KEPT_S, MOST
 from gateway.errors import BadRequest
+from gateway.features.redis.figures import KEPT_S, MOST, instances, key_of, share_figures
 from gateway.telemetry.inspection import LONGEST_FIGURES
 from tests.backends.redis_logs import connected
 from tests.backends.test_redis_rights import User
@@ -24,22 +24,22 @@ ODD = 'gw\n"<b>{x} \u202e'
 async def test_each_gateway_gets_the_latest_figures_of_the_others(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    assert await log.sharing.share_figures("a", '{"n": 1}') == {}
+    assert await share_figures(log.store, "a", '{"n": 1}') == {}
     async with connected(f"{server.url}?prefix={names.prefix}") as other:
-        assert await other.sharing.share_figures(ODD, "{}") == {"a": '{"n": 1}'}
-    assert await log.sharing.share_figures("a", '{"n": 2}') == {ODD: "{}"}
-    assert await log.sharing.share_figures("c", "{}") == {ODD: "{}", "a": '{"n": 2}'}
-    assert 0 < server.command("TTL", names.figures("a")) <= KEPT_S
+        assert await share_figures(other.store, ODD, "{}") == {"a": '{"n": 1}'}
+    assert await share_figures(log.store, "a", '{"n": 2}') == {ODD: "{}"}
+    assert await share_figures(log.store, "c", "{}") == {ODD: "{}", "a": '{"n": 2}'}
+    assert 0 < server.command("TTL", key_of(names.prefix, "a")) <= KEPT_S
 
 
 async def test_figures_of_a_gateway_that_stopped_are_dropped(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    await log.sharing.share_figures("gone", "{}")
-    server.command("PEXPIRE", names.figures("gone"), 1)
-    await until(lambda: server.command("EXISTS", names.figures("gone")) == 0)
-    assert await log.sharing.share_figures("a", "{}") == {}
-    assert server.command("ZRANGE", names.instances, 0, -1) == [b"a"]
+    await share_figures(log.store, "gone", "{}")
+    server.command("PEXPIRE", key_of(names.prefix, "gone"), 1)
+    await until(lambda: server.command("EXISTS", key_of(names.prefix, "gone")) == 0)
+    assert await share_figures(log.store, "a", "{}") == {}
+    assert server.command("ZRANGE", instances(names.prefix), 0, -1) == [b"a"]
 
 
 @pytest.mark.parametrize("others", [MOST, MOST + 1])
@@ -47,31 +47,31 @@ async def test_the_number_of_gateways_whose_figures_are_returned_is_bounded(
     log: RedisLog, others: int
 ) -> None:
     for number in range(others):
-        await log.sharing.share_figures(f"gateway-{number}", "{}")
-    assert len(await log.sharing.share_figures("a", "{}")) == MOST
+        await share_figures(log.store, f"gateway-{number}", "{}")
+    assert len(await share_figures(log.store, "a", "{}")) == MOST
 
 
 async def test_shared_metrics_over_the_longest_size_are_refused_and_not_read(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    await log.sharing.share_figures("a", "x" * LONGEST_FIGURES)
+    await share_figures(log.store, "a", "x" * LONGEST_FIGURES)
     with pytest.raises(BadRequest):
-        await log.sharing.share_figures("b", "x" * (LONGEST_FIGURES + 1))
-    assert await log.sharing.share_figures("b", "{}") == {"a": "x" * LONGEST_FIGURES}
-    server.command("SET", names.figures("a"), b"\xff" * LONGEST_FIGURES)
-    assert list(await log.sharing.share_figures("b", "{}")) == ["a"]
-    server.command("APPEND", names.figures("a"), "x")
-    assert await log.sharing.share_figures("b", "{}") == {}
+        await share_figures(log.store, "b", "x" * (LONGEST_FIGURES + 1))
+    assert await share_figures(log.store, "b", "{}") == {"a": "x" * LONGEST_FIGURES}
+    server.command("SET", key_of(names.prefix, "a"), b"\xff" * LONGEST_FIGURES)
+    assert list(await share_figures(log.store, "b", "{}")) == ["a"]
+    server.command("APPEND", key_of(names.prefix, "a"), "x")
+    assert await share_figures(log.store, "b", "{}") == {}
 
 
 async def test_the_documented_redis_rights_are_enough_to_share_figures(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     user = User(server, names.prefix)
-    await log.sharing.share_figures("a", "{}")
+    await share_figures(log.store, "a", "{}")
     async with connected(user.origin) as other:
-        assert await other.sharing.share_figures("b", "{}") == {"a": "{}"}
-    server.command("DEL", names.figures("a"))
+        assert await share_figures(other.store, "b", "{}") == {"a": "{}"}
+    server.command("DEL", key_of(names.prefix, "a"))
     async with connected(user.origin) as other:
-        assert await other.sharing.share_figures("b", "{}") == {}
+        assert await share_figures(other.store, "b", "{}") == {}
     server.command("ACL", "DELUSER", user.name)

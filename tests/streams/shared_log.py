@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict, LoadedStream, Sharing
 from gateway.backends.memory import MemoryLog
-from gateway.features.beats import Heartbeats
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.generations import raised
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.backends.contract import LogListener
-    from gateway.features.subscriptions.shared.divided_work import Mailboxes, Ownership
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
 
@@ -31,25 +29,6 @@ class Server:
         self.log = MemoryLog()
 
 
-class Silence(Heartbeats):
-    """No writer beats here."""
-
-    async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
-        return {}
-
-    async def note(self, writer: str, stream: str) -> None:
-        return
-
-    async def drop(self, writer: str, stream: str) -> None:
-        return
-
-    async def noted(self, writer: str) -> Sequence[str]:
-        return ()
-
-    async def forget(self, group: str, writer: str) -> None:
-        return
-
-
 class SharedLog(GatedLog, Sharing):
     """One process' view; the test notifies `listener` of what others do, or does not.
 
@@ -59,10 +38,6 @@ class SharedLog(GatedLog, Sharing):
     """
 
     repeats_wait = False
-    heartbeats: Heartbeats = Silence()
-    # Of subscriptions, which these logs have not.
-    ownership: Ownership = None  # type: ignore[assignment]
-    mailboxes: Mailboxes = None  # type: ignore[assignment]
 
     def __init__(self, beside: SharedLog | None = None) -> None:
         super().__init__()
@@ -168,9 +143,6 @@ class SharedLog(GatedLog, Sharing):
 
     async def removal_time(self, now: ClockReading) -> ClockReading:
         return now
-
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
-        return {}
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         if any(self._version(change) != change.expected for change in changes):

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
@@ -273,11 +274,11 @@ def deaf(gateway: Subscribed) -> Iterator[None]:
     """Have no message of other gateways reach a gateway until the block ends."""
     log, name = gateway.gateway.log, shared(gateway).lease.name
     assert isinstance(log, RedisLog)
-    log.sharing.mailboxes.close(name)
+    RedisMailboxes(log.store).close(name)
     try:
         yield
     finally:
-        log.sharing.mailboxes.open(name, lambda _: None)  # the end of the gateway closes it
+        RedisMailboxes(log.store).open(name, lambda _: None)  # the end of the gateway closes it
 
 
 def ends_of(wake: dict[str, Any]) -> list[tuple[str, str]]:

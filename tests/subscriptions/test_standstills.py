@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.features.beats import BEAT_S, MISSES
+from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.shared import lease
+from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.receipts import RECEIPT_S
 from gateway.features.subscriptions.shared.unwanted_claims import is_claim
+from tests.backends.abilities import needed
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, subscribed, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE
@@ -60,9 +63,9 @@ async def test_a_silent_owner_is_told_of_its_election_and_keeps_the_lease_if_it_
         for log in logs:
             await log.open()
             stack.push_async_callback(log.close)
-        owner, other = (lease.SubscriptionsLease(log.sharing) for log in logs)
+        owner, other = (lease.SubscriptionsLease(needed(work_sharing_of(log))) for log in logs)
         messages: list[bytes | None] = []
-        logs[0].sharing.mailboxes.open(owner.name, messages.append)
+        RedisMailboxes(logs[0].store).open(owner.name, messages.append)
         await until(lambda: None in messages)  # from now on, it hears
         await owner.beat()
         await other.beat()

@@ -16,14 +16,13 @@ from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.path_index import PathIndex
 from gateway.backends.redis.record_reader import RecordReader
-from gateway.backends.redis.servers.call import RedisRequests
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.redis.servers.losses import LossWatch
 from gateway.backends.redis.servers.primaries import Primaries
 from gateway.backends.redis.servers.server_status import ServerStatusWatch
 from gateway.backends.redis.servers.topology import Topology
-from gateway.backends.redis.shared.documents import RedisDocuments
 from gateway.backends.redis.sharing import PublishedChanges, RedisSharing
+from gateway.backends.redis.store import RedisStore
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
@@ -56,8 +55,14 @@ class RedisLog(Log):
             self._changes.notifications,
             self._on_history_change,
         )
-        requests = RedisRequests(self.primaries)
-        self._execute = requests.execute
+        self.store: RedisStore = RedisStore(
+            settings.origin.prefix,
+            self.primaries,
+            self._changes,
+            self._topology.connector,
+            settings.wait_replicas,
+        )
+        self._execute = self.store.execute
         self._deadlines = DeadlineIndex(self._commands, self._execute)
         self._records = RecordReader(self._commands, self._topology, self._execute)
         self._server_status = ServerStatusWatch(self._names, self.primaries.all)
@@ -74,15 +79,12 @@ class RedisLog(Log):
         )
         self.sharing: RedisSharing = RedisSharing(
             self._commands,
-            requests,
+            self._execute,
             self.primaries,
             self._changes,
             self._deadlines,
             self.listing,
             settings.wait_replicas,
-        )
-        self.documents: RedisDocuments = RedisDocuments(
-            self._names, requests, settings.wait_replicas
         )
         self.counts: RedisCounts = RedisCounts(
             self._commits,

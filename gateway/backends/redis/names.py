@@ -44,43 +44,9 @@ class RedisNames(NamedTuple):
         """The sorted set of the streams' paths, all with one score, so that they sort as text."""
         return f"{self.prefix}:paths"
 
-    @property
-    def instances(self) -> str:
-        """The sorted set of the gateways that leave figures, all with one score."""
-        return f"{self.prefix}:figures"
-
-    def figures(self, instance: str) -> str:
-        """Return the key of a gateway's figures; no prefix has brackets."""
-        return f"{self.prefix}:figures[{instance}]"
-
-    def writers(self, group: str) -> str:
-        """Return the hash of a group of writers, with the number of beats of each."""
-        return f"{self.prefix}:writers[{group}]"
-
-    def writing(self, writer: str) -> str:
-        """Return the hash of the streams that a writer has noted."""
-        return f"{self.prefix}:writing[{writer}]"
-
     def losses(self, history: int) -> str:
         """Return the hash of what each gateway has found lost at the beginning of a history."""
         return f"{self.prefix}:losses[{history}]"
-
-    @property
-    def documents(self) -> tuple[str, str, str]:
-        """The keys of the documents, in the order of the functions' arguments.
-
-        They share a slot. No stream's key begins like them.
-        """
-        bodies = f"{self.prefix}:documents{{{self.prefix}}}"
-        return bodies, f"{bodies}:names", f"{bodies}:owner"
-
-    def mailbox(self, name: str) -> str:
-        """Return the channel on which messages to a gateway are published."""
-        return f"{self.prefix}:mailbox{{{name}}}"
-
-    def parcel(self, name: str, key: str) -> str:
-        """Return the key of a parcel, in the slot of its mailbox."""
-        return f"{self.mailbox(name)}:{key}"
 
     @property
     def deadlines(self) -> str:

@@ -1,4 +1,4 @@
-"""Sharing of one Redis by several gateways: notifications, versions, the time, figures."""
+"""Sharing of one Redis by several gateways: notifications, versions, the time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,24 @@ from typing_extensions import override
 from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
 from gateway.backends.redis.connection import pack
-from gateway.backends.redis.heartbeats import RedisHeartbeats
 from gateway.backends.redis.servers.notifications import Notifications
-from gateway.backends.redis.shared.documents import RedisOwnership
-from gateway.backends.redis.shared.mailboxes import RedisMailboxes
-from gateway.backends.redis.shared_metrics import SharedMetrics
 from gateway.protocol.streams.moments import ClockReading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.backends.contract import LogListener
     from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.path_index import PathIndex
-    from gateway.backends.redis.servers.call import RedisRequests
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.topology import Topology
-    from gateway.backends.redis.shared.mailboxes import OnMail
     from gateway.protocol.streams.state import StreamState
+
+    # Called with each message, and with None where some may have been missed until now.
+    OnMessage = Callable[[bytes | None], None]
 
 
 class PublishedChanges:
@@ -38,7 +36,7 @@ class PublishedChanges:
         self._topology = topology
         self._names = names
         self.listener: LogListener | None = None
-        self.mailboxes: dict[bytes, OnMail] = {}  # by channel
+        self.others: dict[bytes, OnMessage] = {}  # of other channels than those of streams
         self.notifications = Notifications(topology, names.removals_channel, self._on_message)
 
     def on_history_change(self) -> None:
@@ -51,9 +49,8 @@ class PublishedChanges:
 
     def _on_message(self, channel: bytes, message: bytes | None) -> None:
         """Notify the listener of a message; None says that some may have been missed."""
-        on_mail = self.mailboxes.get(channel)
-        if on_mail is not None:
-            on_mail(message)
+        if (on_message := self.others.get(channel)) is not None:
+            on_message(message)
             return
         if self.listener is None:
             return
@@ -81,7 +78,7 @@ class RedisSharing(Sharing):
     def __init__(  # noqa: PLR0913 - the parts of a log that gateways share
         self,
         commands: Commands,
-        requests: RedisRequests,
+        execute: Callable[..., Awaitable[list[Reply]]],
         primaries: Primaries,
         changes: PublishedChanges,
         deadlines: DeadlineIndex,
@@ -89,17 +86,12 @@ class RedisSharing(Sharing):
         wait_replicas: int,
     ) -> None:
         self._commands = commands
-        self._execute = execute = requests.execute
+        self._execute = execute
         self._paths = paths
         self._primaries = primaries
         self._changes = changes
         self._deadlines = deadlines
-        self._metrics = SharedMetrics(commands.names, execute)
         self._repeats_wait = wait_replicas > 0
-        self.heartbeats: RedisHeartbeats = RedisHeartbeats(commands.names, execute)
-        self.ownership: RedisOwnership = RedisOwnership(commands.names, requests, wait_replicas)
-        self.mailboxes: RedisMailboxes = RedisMailboxes(commands, requests, changes.notifications)
-        changes.mailboxes = self.mailboxes.by_channel
 
     @property
     @override
@@ -146,8 +138,3 @@ class RedisSharing(Sharing):
     @override
     async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
         return await self._paths.states(paths)
-
-    @override
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
-        """Store a gateway's figures for 15 s, and return the others'. Raises BadRequest if long."""
-        return await self._metrics.share(instance, figures)

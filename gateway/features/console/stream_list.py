@@ -22,6 +22,7 @@ from gateway.features.console import hosted_steps
 from gateway.features.console.description import described
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
 from gateway.features.console.size_survey import SizeSurvey
+from gateway.features.redis.store import store_of
 from gateway.hosted.follower import bytes_behind, feeds_of
 from gateway.protocol.http.name_search import glob_beginning, name_test
 from gateway.protocol.lifecycle import present
@@ -111,8 +112,11 @@ class StreamList(InspectedStreams):
 
     @override
     async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
-        sharing = self._table.log.sharing
-        return {} if sharing is None else await sharing.share_figures(instance, figures)
+        if (store := store_of(self._table.log)) is None:
+            return {}
+        from gateway.features.redis import figures as shared
+
+        return await shared.share_figures(store, instance, figures)
 
     async def _by_name(self, prefix: str, after: str, limit: int) -> StreamPage:
         listing = listing_of(self._table.log)

@@ -66,7 +66,7 @@ class _Log(RedisLog):
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(SETTINGS, Topology(SETTINGS, _Connector(redis)))
-        self.documents = None  # type: ignore[assignment] # the simulated Redis has no subscriptions
+        self.documents = None  # the simulated Redis has no subscriptions
         self._chance = redis.chance
 
     def new_stream_id(self) -> int:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import MISSES, OtherGateways, OwnHeartbeats
+from gateway.features.redis.store import NOBODY
 from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.divided_work import NOBODY, DocumentsOwner
 from gateway.protocol.http.paths import RESERVED
 from gateway.telemetry.logs import log
 
@@ -96,8 +96,7 @@ class SubscriptionsLease:
             await self._read()
 
     async def _read(self) -> None:
-        owner, self.has_documents = await self._sharing.ownership.read()
-        self.owner = DocumentsOwner(*owner)
+        self.owner, self.has_documents = await self._sharing.ownership.read()
 
     async def beat(self) -> list[str]:
         """Beat, see who owns, and take over if nobody does, or if the owner has stopped.
@@ -150,7 +149,7 @@ class SubscriptionsLease:
         if taken is None:
             await self._read()
             return
-        self.owner = DocumentsOwner(*taken)
+        self.owner = taken
         self.take_overs += 1
         log.info(
             "subscription.taken_over", number=self.owner.number, former=former.name or "nobody"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from gateway.features.redis.store import store_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -45,4 +47,10 @@ class StoresDocuments(Protocol):
 
 def documents_in(log: Log) -> Documents | None:
     """Return the documents of a log; None if it stores none."""
-    return log.documents if isinstance(log, StoresDocuments) else None
+    if isinstance(log, StoresDocuments):
+        return log.documents
+    if (store := store_of(log)) is None:
+        return None
+    from gateway.features.redis.documents import RedisDocuments
+
+    return RedisDocuments(store)

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING
 from gateway.backends.redis.connection import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gateway.backends.redis.connection import Reply
-    from gateway.backends.redis.names import RedisNames
+    from gateway.backends.redis.store import RedisStore
 
 
 class RedisHeartbeats:
-    """The beats and notes of writers; who has stopped is judged by those that look."""
+    """The beats of the writers that share a log, by which each sees which of the others run.
 
-    def __init__(self, names: RedisNames, execute: Callable[..., Awaitable[list[Reply]]]) -> None:
-        """`execute` takes a key, and calls for its server."""
-        self._names = names
-        self._execute = execute
+    A writer belongs to a group, such as those of the answers in one folder. It notes the streams
+    that it writes, so that others can end them when it has stopped. Who has stopped is judged by
+    those that look. Every method may raise LogUnavailable.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self._prefix = store.prefix
+        self._execute = store.execute
 
     async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
         """Store a writer's number of beats, and return those of all writers of its group."""
-        key = self._names.writers(group)
+        key = self._beats(group)
         beat, all_beats = pack("HSET", key, writer, beats), pack("HGETALL", key)
         _, found = await self._execute(key, beat, all_beats)
         fields = [word.decode(errors="replace") for word in found]
@@ -32,22 +35,30 @@ class RedisHeartbeats:
 
     async def note(self, writer: str, stream: str) -> None:
         """Note that a writer writes a stream."""
-        key = self._names.writing(writer)
+        key = self._streams(writer)
         await self._execute(key, pack("HSET", key, stream, ""))
 
     async def drop(self, writer: str, stream: str) -> None:
         """Drop the note that a writer writes a stream."""
-        key = self._names.writing(writer)
+        key = self._streams(writer)
         await self._execute(key, pack("HDEL", key, stream))
 
     async def noted(self, writer: str) -> Sequence[str]:
         """Return the streams that a writer has noted."""
-        key = self._names.writing(writer)
+        key = self._streams(writer)
         (found,) = await self._execute(key, pack("HGETALL", key))
         return [name.decode(errors="replace") for name in found[::2]]
 
     async def forget(self, group: str, writer: str) -> None:
         """Forget a writer and its notes."""
-        notes, beats = self._names.writing(writer), self._names.writers(group)
+        notes, beats = self._streams(writer), self._beats(group)
         await self._execute(notes, pack("UNLINK", notes))
         await self._execute(beats, pack("HDEL", beats, writer))
+
+    def _beats(self, group: str) -> str:
+        """Return the hash of a group of writers, with the number of beats of each."""
+        return f"{self._prefix}:writers[{group}]"
+
+    def _streams(self, writer: str) -> str:
+        """Return the hash of the streams that a writer has noted."""
+        return f"{self._prefix}:writing[{writer}]"

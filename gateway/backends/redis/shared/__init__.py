@@ -1,1 +1,0 @@
-"""Documents and mailboxes of the gateways that share a log in Redis."""

@@ -1,0 +1,1 @@
+"""Keys and channels that features have beside the streams of a log in Redis."""
