@@ -295,7 +295,8 @@ class StreamChecks:
         ):  # a client may have made the offset up, and the origin echoed it
             self._evidence.lost.lose_echoed(key, end, self._evidence.clock())
             return
-        common, held = stream.verification.lost
+        verified = stream.verification
+        common, held = verified.lost or verified.window.places_beyond("", 0)
         self._evidence.lose(key, common, end, held)
         for other in self._table.of_path(key[1]):
             if other is not stream and other.key == key:  # its readers are not to be refused

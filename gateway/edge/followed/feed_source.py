@@ -132,7 +132,7 @@ class EdgeFeedSource:
         """Return the response to a waiting poll; None if its data are not at hand."""
         response = self.recent(stream, parked.read, parked.position)
         if response is None and news and news[0].start == parked.position:  # too long to be kept
-            if _are_long(news):
+            if self.news_bytes(news) > LONGEST_ROUND:
                 news = news[:1]  # the client comes back for the others
             span = followed.joined(stream.state.snapshot.content_type, news)
             response = self.data(stream.state.snapshot, parked.read, span)
@@ -184,7 +184,7 @@ class EdgeFeedSource:
         if not news:
             return []
         assert news[0].start == start, "a follower leaves nothing out"
-        if _are_long(news):
+        if self.news_bytes(news) > LONGEST_ROUND:
             return None
         content_type = stream.state.snapshot.content_type
         return [_data_event(content_type, followed.joined(content_type, news))]
@@ -192,7 +192,7 @@ class EdgeFeedSource:
     def cached_event(self, stream: FollowedStream, start: str) -> DataEvent | None:
         """Return the data after `start` as an event if that takes no waiting, else None."""
         span = stream.since(start)
-        if span is not None and not _are_long([span]):
+        if span is not None and len(span.body) <= LONGEST_ROUND:
             return _data_event(stream.state.snapshot.content_type, span)
         entry = self._reader.events.get(_key(stream, start), self.shared.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
@@ -230,11 +230,6 @@ class EdgeFeedSource:
         if repair.is_nothing(content_type, span.body):
             return DataEvent(b"", span.end)
         return DataEvent(await rendered(self.turns, content_type, span.body), span.end)
-
-
-def _are_long(news: Sequence[Span]) -> bool:
-    """Return whether news have too many bytes to be rendered in one turn."""
-    return sum(len(span.body) for span in news) > LONGEST_ROUND
 
 
 def _key(stream: FollowedStream, start: str) -> Hashable:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.backoff import wait_s
-from typing_extensions import override
 
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.repair import is_nothing
@@ -82,18 +81,11 @@ def backoff_s(failures: int, chance: float) -> float:
     return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
 
 
-class NextQuestion(NamedTuple):
-    """A follower's next question, and the pause before it in seconds."""
-
-    question: PollQuestion
-    after_s: float = 0.0
-
-
 class Follower:
-    """The state machine of one followed stream: each result decides on the next question.
+    """The state machine of one followed stream: each result decides on the next `question`.
 
-    Without a next question the stream is closed or gone. `chance` returns a number in [0, 1) for
-    the jitter of each pause.
+    Results return the pause before it in seconds, or None once the stream is closed or gone.
+    `chance` returns a number in [0, 1) for the jitter of each pause.
     """
 
     __slots__ = ("_chance", "_empty_answers", "_failures", "_is_held", "_observer", "question")
@@ -106,20 +98,14 @@ class Follower:
         self._empty_answers = 0  # in a row, to polls that the origin did not hold
         self._is_held = False
 
-    @override
-    def __repr__(self) -> str:
-        return (
-            f"Follower({self.question!r}, {self._failures} failures, {self._empty_answers} empty)"
-        )
-
     def on_hold(self) -> None:
         """Note that the origin has held the question for HOLDS_S."""
         if not self._is_held:
             self._is_held = True
             self._observer.on_hold()
 
-    def on_answer(self, polled: PollResult) -> NextQuestion | None:
-        """Publish an answer, and return the next question; None once the stream is closed."""
+    def on_answer(self, polled: PollResult) -> float | None:
+        """Publish an answer, and set the next question; return None once the stream is closed."""
         question = self.question
         self._observer.on_answer(question.start, polled)
         if polled.closed and polled.caught_up:
@@ -132,23 +118,21 @@ class Follower:
             self._empty_answers = self._empty_answers + 1 if is_empty else 0
             if is_empty:
                 pause_s = backoff_s(self._empty_answers, self._chance())
-        return self._next(PollQuestion(polled.end, polled.cursor, waits=True), pause_s)
+        self.question = PollQuestion(polled.end, polled.cursor, waits=True)
+        self._is_held = False
+        return pause_s
 
-    def on_failure(self, error: HeadgateError | CannotFollow) -> NextQuestion | None:
-        """Return the question after a failure; None if the stream cannot be followed any more."""
+    def on_failure(self, error: HeadgateError | CannotFollow) -> float | None:
+        """Set the question after a failure; return None if the stream cannot be followed on."""
         if isinstance(error, CannotFollow):
             self._observer.end(error.reason)
             return None
         self._failures += 1
         self._observer.on_failure(error, quietly=self._failures <= QUIET_FAILURES)
         # A restarted origin may have lost the last data, and would hold a poll from behind them.
-        read = self.question._replace(waits=False)
-        return self._next(read, backoff_s(self._failures, self._chance()))
-
-    def _next(self, question: PollQuestion, pause_s: float) -> NextQuestion:
-        self.question = question
+        self.question = self.question._replace(waits=False)
         self._is_held = False
-        return NextQuestion(question, pause_s)
+        return backoff_s(self._failures, self._chance())
 
 
 def refuse(status: int, again_s: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.edge.followed.follower import CannotFollow
-from gateway.edge.followed.snapshots import contradicts, is_of_followed, with_directives
+from gateway.edge.followed.snapshots import is_of_followed, with_directives
 from gateway.edge.reads.order import next_number
 from gateway.edge.rules import policy
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
@@ -18,6 +18,7 @@ from gateway.errors import OriginBehind, StreamGone
 from gateway.later import Later, is_set_within
 from gateway.protocol import cache_headers
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.origins.followed import is_of_type
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.reach import TailBound
 
@@ -50,7 +51,9 @@ class Verification:
         self.window = window
         self._on_settled = on_settled
         self._comparison: Later[None] = Later()  # set at the end of the next one
-        self._common: tuple[str, frozenset[str]] | None = None  # value of `lost`, once compared
+        # Once it was compared: the last offset that the old and a new stream have in common, or "",
+        # and those beyond it that readers of the old stream may hold.
+        self.lost: tuple[str, frozenset[str]] | None = None
         self.doubts = 0  # number of doubts so far
         self._settled = 0  # number of doubts that comparisons have ended
         self._is_shorter = False  # according to the response to another request
@@ -62,18 +65,6 @@ class Verification:
     def is_in_doubt(self) -> bool:
         """True while the origin may have another stream than the one that is followed."""
         return self.doubts != self._settled
-
-    @property
-    def lost(self) -> tuple[str, frozenset[str]]:
-        """The last offset that the old and a new stream have in common, or "", and those beyond it.
-
-        Those beyond it are the offsets that readers of the old stream may hold.
-        """
-        return self._common or self.window.places_beyond("", 0)
-
-    @lost.setter
-    def lost(self, found: tuple[str, frozenset[str]]) -> None:
-        self._common = found
 
     def on_settled(self) -> None:
         """Wake the readers that wait, because the data were compared."""
@@ -99,7 +90,7 @@ class Verification:
 
     def spares(self, offset: str) -> bool:
         """Return whether all data up to an offset are in the new stream as well."""
-        return self._common is not None and "" < offset <= self._common[0]
+        return self.lost is not None and "" < offset <= self.lost[0]
 
     @property
     def is_behind(self) -> bool:
@@ -140,7 +131,7 @@ class Verification:
 
         Doubts that arose during the comparison remain.
         """
-        self._settled, self._behind_since, self._common = doubts, None, None
+        self._settled, self._behind_since, self.lost = doubts, None, None
         before, self.server = self.server, self.answered_by
         self._is_shorter &= self.is_in_doubt
         return before
@@ -231,9 +222,18 @@ class KnownState:
         return self.snapshot.read_directives is not None and age_s < DIRECTIVES_S
 
     def contradicts(self, read: Snapshot, *, ends: bool) -> bool:
-        """Return whether a read, which perhaps `ends`, shows that another stream is at the path."""
-        known = self.snapshot._replace(tail=self.feed.tail, closed=self.feed.closed)
-        return contradicts(known, read, ends=ends)
+        """Return whether a read, which perhaps `ends`, shows that another stream is at the path.
+
+        Another stream has another content type, or the known one is closed and the read goes on or
+        ends elsewhere: readers that wait here would then wait for ever. A read that was sent before
+        the end was known may have ended before it.
+        """
+        known, tail = self.snapshot, self.feed.tail
+        if not is_of_type(read.content_type, known.content_type):
+            return True
+        if not self.feed.closed or (read.closed and read.tail == tail):
+            return False
+        return (ends and read.number > known.number) or read.closed or read.tail > tail
 
     def mark_changed(self) -> None:
         """Give another version to responses with the stream's news."""

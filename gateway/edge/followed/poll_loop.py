@@ -21,7 +21,7 @@ from gateway.telemetry import tracing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.edge.followed.follower import Follower, NextQuestion
+    from gateway.edge.followed.follower import Follower
     from gateway.edge.followed.poller import Poller, PollerRequest, Steps
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer, PendingRequest
@@ -161,16 +161,14 @@ class OriginPollLoop:
             return next(steps)
         return steps.throw(result) if isinstance(result, BaseException) else steps.send(result)
 
-    def _decide(self, judge: Callable[[Any], NextQuestion | None], result: object) -> None:
+    def _decide(self, judge: Callable[[Any], float | None], result: object) -> None:
         """Do what follows a result, unless its observer has stopped this."""
-        following = None if self._is_over else judge(result)
-        if self._is_over:
-            return
-        if following is None:
+        pause_s = None if self._is_over else judge(result)
+        if pause_s is None or self._is_over:
             self._is_over = True
-        elif following.after_s:
+        elif pause_s:
             loop = asyncio.get_running_loop()
-            self._pause = loop.call_later(following.after_s, self._guarded, self._send_question)
+            self._pause = loop.call_later(pause_s, self._guarded, self._send_question)
         else:
             self._send_question()
 

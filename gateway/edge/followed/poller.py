@@ -212,7 +212,7 @@ class Poller:
         """End the first `doubts` doubts: the server that has just answered has the known data."""
         verified = self.verification
         before = verified.settle(doubts)
-        self._evidence.confirm(self._key, self._window.tail, before, verified.server)
+        self._evidence.confirm(self._key, self._window.places.tail, before, verified.server)
         if not verified.is_in_doubt:
             verified.on_settled()
 

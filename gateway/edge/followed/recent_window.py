@@ -13,7 +13,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
-from typing_extensions import override
 
 from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
 from gateway.edge.followed.comparison import evidence_of, newest
@@ -111,11 +110,6 @@ class RecentWindow:
         del self._pieces[:dropped]
         places.tail = span.end
         places.note(span.end, piece.end)
-
-    @property
-    def tail(self) -> str:
-        """The offset at which the news end."""
-        return self.places.tail
 
     @property
     def last(self) -> Span | None:
@@ -266,10 +260,6 @@ class WindowBudget:
         self._max_bytes = max_bytes
         self._sizes: OrderedDict[RecentWindow, int] = OrderedDict()
         self.bytes = 0
-
-    @override
-    def __repr__(self) -> str:
-        return f"<Budget {self.bytes} of {self._max_bytes} bytes, {len(self._sizes)} streams>"
 
     def set_size(self, window: RecentWindow, size: int) -> None:
         """Note how many bytes a window holds now, and clear others beyond the limit."""

@@ -11,7 +11,7 @@ from gateway.edge.rules.directives import normalised
 from gateway.edge.rules.private_fields import private_lines
 from gateway.protocol import cache_headers
 from gateway.protocol.origins import repair
-from gateway.protocol.origins.followed import Snapshot, is_of_type
+from gateway.protocol.origins.followed import Snapshot
 
 if TYPE_CHECKING:
     from gateway.edge.reads.cache_result import CacheResult
@@ -108,17 +108,3 @@ def is_variant(cached: CachedResponse) -> bool:
 def is_coded(cached: CachedResponse) -> bool:
     """Return whether the body is compressed."""
     return cached.facts is not None and cached.facts.is_coded
-
-
-def contradicts(known: Snapshot, read: Snapshot, *, ends: bool) -> bool:
-    """Return whether a read, which perhaps `ends`, shows that another stream is at the path.
-
-    Another stream has another content type, or the known one is closed and the read goes on or ends
-    elsewhere: readers that wait here would then wait for ever. A read that was sent before the end
-    was known may have ended before it.
-    """
-    if not is_of_type(read.content_type, known.content_type):
-        return True
-    if not known.closed or (read.closed and read.tail == known.tail):
-        return False
-    return (ends and read.number > known.number) or read.closed or read.tail > known.tail
