@@ -14,6 +14,7 @@ from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import CONDITIONS
 from gateway.protocol.http.paths import canonical_host
+from gateway.protocol.origins.followed import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -129,7 +130,7 @@ class OriginRequests:
             fields,
             reader.identity,
             coding,
-            self.lifetimes.of(read.path),
+            self.lifetimes.by_path.get(read.path, FOREVER),
             reader.admitted_as,
         )
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
+from gateway.protocol.origins.followed import FOREVER
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -79,7 +80,7 @@ class RequestTemplates:
             headers = request.headers
         elif tells_more or request.headers is not shared:
             return self._build(headers, address, read)
-        lifetime = self._builder.lifetimes.of(read.path)
+        lifetime = self._builder.lifetimes.by_path.get(read.path, FOREVER)
         return replace(request, read=read, headers=headers, lifetime=lifetime)
 
     def _build(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:

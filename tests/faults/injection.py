@@ -135,7 +135,7 @@ GIVES_BACK = frozenset(
         "OriginConnection.connection_lost",
         "Descriptors.forget",
         "Fetch.leave",
-        "Fetches._take_out",
+        "Fetches.take_out",
         "FollowedTable.remove",
         "FollowedStreams._unfollow",
         "FollowedStreams.feed_empty",

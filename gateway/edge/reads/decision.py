@@ -205,7 +205,7 @@ def reuse(
         is_failing = is_down or now < variant.rests_until + LATELY_S
         if is_failing and serves_error(stored, now):
             return StandIn(variant)
-    if only_if_cached(headers):
+    if "Cache-Control" in headers and only_if_cached(headers):
         return UncachedRefusal()
     return _MISS if variant is None else Validate(variant)
 
@@ -246,6 +246,4 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
 
 def only_if_cached(request_headers: MultiMapping[str]) -> bool:
     """Return whether the request wants a 504 rather than the origin's response (5.2.1.7)."""
-    if "Cache-Control" not in request_headers:
-        return False
-    return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control"))
+    return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control", ()))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.edge.reads import shared_response
+from gateway.edge.reads.order import next_number
 from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN, SharedResponse
 from gateway.edge.rules import conditional, policy
 from gateway.edge.rules.judged_heads import JudgedHeads
@@ -22,9 +23,9 @@ from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Sequence
 
-    from gateway.edge.reads.shared_response import FetchReader, SharedBody
+    from gateway.edge.reads.shared_response import FetchReader
     from gateway.edge.reads.stream_knowledge import StreamKnowledge
     from gateway.edge.reads.variants import Variant
     from gateway.edge.rules.cached_response import CacheRequest
@@ -63,7 +64,12 @@ class Fetch(SharedResponse, AnswerReceiver):
     def __init__(
         self, key: Hashable, request: CacheRequest, old: Variant | None, fetches: Fetches
     ) -> None:
-        super().__init__(key, request, old)
+        self.key = key
+        self.number = next_number()
+        self.request = request
+        self.old = old
+        self.response = Later()
+        self.readers = set()
         self.context = None if tracing.current.get() is None else tracing.own_context()
         self._fetches = fetches
 
@@ -74,20 +80,21 @@ class Fetch(SharedResponse, AnswerReceiver):
         self.readers.discard(reader)
         if reader.body is not None:
             reader.release()
-        if not self.readers:
+        if self._work is None:
+            if self.served_count and not self.readers:
+                self._fetches.count_readers(self)
+        else:
             self._end_without_readers()
 
     def _end_without_readers(self) -> None:
-        """Cancel the request; a response to be cached gets FINISH_S to complete.
+        """Cancel the request if nobody waits; a response to be cached gets FINISH_S to complete.
 
         Before its head has come it is not known whether it may be cached, so the fetch ends at
         once: a slow origin would stay busy for clients that ask and disconnect.
         """
-        if self._work is None:
-            self._fetches.count_readers(self)
-        elif self.is_abandoned:
+        if self.readers or self.is_abandoned:
             return
-        elif not self.response.done():
+        if not self.response.done():
             if not self.needs_no_reader:
                 self._abandon()
         elif (
@@ -125,14 +132,16 @@ class Fetch(SharedResponse, AnswerReceiver):
         self._work = None
         if self.ending is not None:
             self.ending.cancel()
-        if self.answer is not None:
+        if self.answer is not None and self.answer.unread is not None:
             self.answer.release()
-            self.answer = None
+        self.answer = None
         self._fetches.ended(self)
 
     @override
-    def _on_settled(self) -> None:
-        self._fetches.settled(self)
+    def _settle(self) -> None:
+        self._fetches.take_out(self)
+        self._fetches.on_settled(self)
+        self._wake()
 
     # The answer
 
@@ -141,27 +150,34 @@ class Fetch(SharedResponse, AnswerReceiver):
         # It is known what others may have of the answer before those who wait go on.
         turn.depth += 1
         try:
-            self._take(answer)
+            self._work, self.answer, self.server = None, answer, answer.server
+            rest = self._take(answer)
+            if rest is not None:
+                self._work = step = Step(rest, self._on_done, self.context)
+                step.run()
+            elif self._work is None:
+                self._end()
         finally:
             turn.depth -= 1
         if turn.ready:
             turn.settle()
 
-    def _take(self, answer: OriginAnswer) -> None:
-        self._work, self.answer, self.server = None, answer, answer.server
-        rest: Rest | None = None
+    def _take(self, answer: OriginAnswer) -> Rest | None:
+        """Process an answer as far as that takes no time; return what is still to be done."""
         try:
             if answer.status == 304 and self._conditions:
                 self._confirm(answer)
-            else:
-                rest = self._rest_of(answer)
+                return None
+            if answer.status in conditional.ASKED_FOR:
+                conditional.check_asked_for(answer.status, ())
+            if answer.status >= 500 and policy.is_error(answer.status) and self._stands_in():
+                return None
+            if answer.body is None:
+                return partial(self._gather, answer)
+            return self._take_whole(answer, answer.body)
         except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
             self._fail_by(failure)
-        if rest is not None:
-            self._work = step = Step(rest, self._on_done, self.context)
-            step.run()
-        elif self._work is None:
-            self._end()
+            return None
 
     def _confirm(self, answer: OriginAnswer) -> None:
         """Take a 304; if the answer that is cached has changed, ask again without conditions."""
@@ -177,14 +193,8 @@ class Fetch(SharedResponse, AnswerReceiver):
         else:
             self.ask(NO_CONDITIONS)
 
-    def _rest_of(self, answer: OriginAnswer) -> Rest | None:
-        """Process an answer as far as that takes no time; return what is still to be done."""
-        status, body = answer.status, answer.body
-        conditional.check_asked_for(status, ())
-        if status >= 500 and policy.is_error(status) and self._stands_in():
-            return None
-        if body is None:
-            return partial(self._gather, answer)
+    def _take_whole(self, answer: OriginAnswer, body: bytes) -> Rest | None:
+        """Settle an answer that came in one piece, or return what is to be waited for first."""
         fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
         cached = fetches.heads.judge(self.request, answer, times, body[: EMPTY_BYTES + 1])
         doubt = None if cached.facts is None else fetches.known.comparison_before(self)
@@ -204,7 +214,8 @@ class Fetch(SharedResponse, AnswerReceiver):
         fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
         body, parts = self.begin_body(), answer.parts()
         if NEXT_OFFSET in answer.headers:
-            await _begin(body, parts)
+            while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
+                body.add(part)  # enough to know whether it is empty
         cached = fetches.heads.judge(self.request, answer, times, body.whole())
         doubt = None if cached.facts is None else fetches.known.comparison_before(self)
         if doubt is not None:
@@ -213,8 +224,7 @@ class Fetch(SharedResponse, AnswerReceiver):
         self.response.set_result(cached)
         if too_long or not (cached.joinable and answer.complete_by_length):
             self.pass_on()
-        if not self.readers:
-            self._end_without_readers()
+        self._end_without_readers()
         async for data in parts:
             body.add(data)
             if body.size > shared_response.LONGEST_KEPT:
@@ -274,12 +284,6 @@ class Fetch(SharedResponse, AnswerReceiver):
         return True
 
 
-async def _begin(body: SharedBody, parts: AsyncIterator[bytes]) -> None:
-    """Read enough of a body to know whether it is empty."""
-    while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
-        body.add(part)
-
-
 class Fetches:
     """The fetches of a route that are under way; equal requests find the `joinable` ones.
 
@@ -302,7 +306,7 @@ class Fetches:
         self.known = known
         self.started = 0
         self.joinable: dict[Hashable, Fetch] = {}
-        self._on_settled = on_settled
+        self.on_settled = on_settled
         self._collapsed = collapsed
         self._of_path: dict[str, set[Fetch]] = {}
         self._under_way: set[Fetch] = set()
@@ -330,7 +334,7 @@ class Fetches:
                 fetch.on_failure(error)
         except BaseException:
             self._under_way.discard(fetch)
-            self._take_out(fetch)  # a reader that joined it would wait for ever
+            self.take_out(fetch)  # a reader that joined it would wait for ever
             raise
 
     def outdate(self, path: str, reach: TailBound | None) -> None:
@@ -352,17 +356,10 @@ class Fetches:
         if self.joinable.get(fetch.key) is fetch:
             del self.joinable[fetch.key]
 
-    def settled(self, fetch: Fetch) -> None:
-        """Store or drop the answer of a fetch, before its readers get it."""
-        self._take_out(fetch)
-        self._on_settled(fetch)
-
     def ended(self, fetch: Fetch) -> None:
         """Forget a fetch that is over."""
         self._under_way.discard(fetch)
         try:
-            if not fetch.is_settled:
-                self._take_out(fetch)
             if not fetch.readers:
                 self.count_readers(fetch)
         finally:
@@ -377,10 +374,10 @@ class Fetches:
             self._collapsed.observe(fetch.served_count)
             fetch.served_count = 0
 
-    def _take_out(self, fetch: Fetch) -> None:
-        """Let nobody join any more, nor outdate the fetch: it is over, or all but."""
-        if self.joinable.get(fetch.key) is fetch:
-            del self.joinable[fetch.key]
+    def take_out(self, fetch: Fetch) -> None:
+        """Let nobody join any more, nor outdate the fetch: what becomes of it is known."""
+        fetch.is_settled = True
+        self.close_to_others(fetch)
         if fetch.old is not None:
             fetch.old.is_validating = False
         path = fetch.request.path

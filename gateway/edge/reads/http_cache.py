@@ -14,7 +14,7 @@ from gateway.edge.reads.cache_result import CacheResult, told_before
 from gateway.edge.reads.decision import Decision
 from gateway.edge.reads.fetches import Fetch, Fetches
 from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN
-from gateway.edge.reads.variants import CachedVariants, Variant, key_of, varies_of
+from gateway.edge.reads.variants import NO_NAMES, CachedVariants, Variant, key_of, varies_of
 from gateway.edge.rules import policy
 from gateway.edge.rules.hit_for_pass import HitForPass
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.private_fields import Recipient
     from gateway.edge.rules.response_rules import ResponseRules
+    from gateway.errors import HeadgateError
     from gateway.protocol.streams.reach import TailBound
     from gateway.store import CacheEntry, Store
     from gateway.telemetry.traffic import Traffic
@@ -71,8 +72,7 @@ class HttpCache:
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
         """Return whether the response is known not to be cacheable."""
-        known = self._hit_for_pass
-        return bool(known.until) and request.fetch_key in known
+        return request.fetch_key in self._hit_for_pass
 
     def is_being_fetched(self, request: CacheRequest) -> bool:
         """Return whether an equal request is under way that others may join."""
@@ -93,7 +93,7 @@ class HttpCache:
         For who `only_looks`, nothing counts as used.
         """
         variants = self.responses.peek(request) if only_looks else self.responses.variants(request)
-        is_hit_for_pass = self.is_hit_for_pass(request)
+        is_hit_for_pass = bool(self._hit_for_pass.until) and self.is_hit_for_pass(request)
         use = decision.decide(
             method,
             request,
@@ -135,7 +135,7 @@ class HttpCache:
         if not isinstance(use, ASKS):
             return self._at_hand(use, request, now)
         old = use.variant if isinstance(use, decision.Validate) else None
-        varies, joins = varies_of(decided.variants), True
+        varies, joins = varies_of(decided.variants) if decided.variants else NO_NAMES, True
         while True:
             key = key_of(request, varies) if varies else request.fetch_key
             fetch = self.fetches.joinable.get(key) if joins else None
@@ -248,59 +248,57 @@ class HttpCache:
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
         is_current = fetch.passed_by is None or fetch.is_current
-        if cached.is_tail:
-            is_current = is_current and self._is_newest(fetch, cached)
+        if cached.is_tail and cached.facts is not None:
+            key, end = fetch.request.stream_key, cached.facts.next_offset
+            is_current = is_current and self._known.is_newest(key, end, fetch.number)
         return CacheResult(cached, use, is_current, is_current, source, fetch.number)
 
     def _settled(self, fetch: Fetch) -> None:
         """Store the answer, or take note of why it is none to store."""
-        error, request = fetch.error, fetch.request
-        if error is None:
-            if not self._known.note(fetch):
-                fetch.outdate(None)
-            self._settle(fetch, fetch.response.result() if fetch.whole is None else fetch.whole)
-        elif isinstance(error, StreamGone | OriginBehind):
+        if fetch.error is not None:
+            self._note_failure(fetch, fetch.error)
+            return
+        if not self._known.note(fetch):
+            fetch.outdate(None)
+        cached = fetch.response.result() if fetch.whole is None else fetch.whole
+        request, old, is_stand_in = fetch.request, fetch.old, fetch.how is STOOD_IN
+        is_error = cached.status >= 500 and policy.is_error(cached.status)
+        if is_error or is_stand_in:
+            _let_rest(old, self._clock())
+        if not (fetch.shared and cached.is_storable):
+            if not fetch.shared and cached.status < 400:
+                self._hit_for_pass.add(request.fetch_key)
+            if not is_error:
+                self.responses.remove(request.key, old)
+        elif not is_stand_in and fetch.passed_by is None and self._may_store(fetch, cached):
+            self._hit_for_pass.until.pop(request.fetch_key, None)
+            fetch.is_stored = self.responses.put(request, cached)
+
+    def _may_store(self, fetch: Fetch, cached: CachedResponse) -> bool:
+        """Return whether an answer belongs to its request, and shows no tail that is old.
+
+        If its connection turns out to be out of step later, the cached response is dropped.
+        """
+        request, answer, facts = fetch.request, fetch.answer, cached.facts
+        if answer is not None:
+            drop = partial(self._distrust, request.key, request.path)
+            if not answer.history.note(request.key, drop):
+                return False
+        if not cached.is_tail or facts is None:
+            return True
+        return self._known.is_newest(request.stream_key, facts.next_offset, fetch.number)
+
+    def _note_failure(self, fetch: Fetch, error: HeadgateError) -> None:
+        """Drop what a failure shows to be of another stream, or let a validation rest."""
+        if isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
                 self._known.note_end(fetch, error.end)
             # The stream ends before the offset: cached responses that go as far are of another one.
             # An offset that a client made up proves nothing.
-            if self.responses.reaches(request.path, request.start):
-                self._known.forget(request.path)
+            if self.responses.reaches(fetch.request.path, fetch.request.start):
+                self._known.forget(fetch.request.path)
         elif not fetch.is_abandoned:
             _let_rest(fetch.old, self._clock())
-
-    def _settle(self, fetch: Fetch, cached: CachedResponse) -> None:
-        request, is_error = fetch.request, policy.is_error(cached.status)
-        if is_error or fetch.how is STOOD_IN:
-            _let_rest(fetch.old, self._clock())
-        if not fetch.shared and cached.status < 400:
-            self._hit_for_pass.add(request.fetch_key)
-        if not (fetch.shared and cached.is_storable):
-            if fetch.old is not None and not is_error:
-                self.responses.remove(request.key, fetch.old)
-        elif fetch.how is not STOOD_IN and fetch.passed_by is None and self._is_trusted(fetch):
-            if cached.is_tail and not self._is_newest(fetch, cached):
-                return
-            if self._hit_for_pass.until:
-                self._hit_for_pass.discard(request.fetch_key)
-            fetch.is_stored = self.responses.put(request, cached)
-
-    def _is_trusted(self, fetch: Fetch) -> bool:
-        """Return whether the answer belongs to its request, as far as its connection shows.
-
-        If the connection turns out to be out of step later, the cached response is dropped.
-        """
-        if fetch.answer is None:
-            return True
-        key, path = fetch.request.key, fetch.request.path
-        return fetch.answer.history.note(key, partial(self._distrust, key, path))
-
-    def _is_newest(self, fetch: Fetch, cached: CachedResponse) -> bool:
-        """Return whether a response that may reach the open tail may say so."""
-        facts, request = cached.facts, fetch.request
-        if facts is None:
-            return True
-        return self._known.is_newest(request.stream_key, facts.next_offset, fetch.number)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """Return a whole, fresh response, for a caller that needs a stream's bytes."""

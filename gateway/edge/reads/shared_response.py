@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.edge.reads.order import next_number
 from gateway.errors import OriginBroken
 from gateway.later import Later, is_set_within
 from gateway.protocol.streams.reach import TailBound
@@ -200,6 +199,12 @@ class SharedResponse(ABC):
     may join; else its body goes to its present readers only.
     """
 
+    key: Hashable
+    number: int
+    request: CacheRequest
+    old: Variant | None
+    response: Later[CachedResponse]
+    readers: set[FetchReader]
     # Class attributes, so that one is cheap to create: few responses set them.
     shared = True
     how = FETCHED
@@ -214,14 +219,6 @@ class SharedResponse(ABC):
     body: SharedBody | None = None  # of a response that arrives in parts
     ending: asyncio.TimerHandle | None = None  # ends it without readers, unless it completes before
     _settling: Later[None] | None = None  # set while a reader waits until it is settled
-
-    def __init__(self, key: Hashable, request: CacheRequest, old: Variant | None) -> None:
-        self.key = key
-        self.number = next_number()
-        self.request = request
-        self.old = old
-        self.response: Later[CachedResponse] = Later()
-        self.readers: set[FetchReader] = set()
 
     # Its readers
 
@@ -263,8 +260,8 @@ class SharedResponse(ABC):
         return self.body
 
     @abstractmethod
-    def _on_settled(self) -> None:
-        """Store or drop the response, before its readers get it."""
+    def _settle(self) -> None:
+        """Store or drop the response, before its readers get it, and wake them."""
 
     async def settled_within(self, timeout_s: float) -> None:
         """Wait for so long until it is known what becomes of the response. Raises what cut it."""
@@ -315,9 +312,7 @@ class SharedResponse(ABC):
         if self.body is not None:
             self.body.fail(error)
 
-    def _settle(self) -> None:
-        self.is_settled = True
-        self._on_settled()
+    def _wake(self) -> None:
         settling = self._settling
         if settling is not None:
             self._settling = None

@@ -17,16 +17,12 @@ class StreamLifetimes:
     """The lifetimes of streams by path; the least recently created are forgotten first."""
 
     def __init__(self) -> None:
-        self._lifetimes: OrderedDict[str, Lifetime] = OrderedDict()
-
-    def of(self, path: str) -> Lifetime:
-        """Return the known lifetime of a stream."""
-        return self._lifetimes.get(path, FOREVER)
+        self.by_path: OrderedDict[str, Lifetime] = OrderedDict()
 
     def created(self, path: str, lifetime: Lifetime) -> None:
         """Note the lifetime of a stream that was created or confirmed at `path`."""
-        self._lifetimes.pop(path, None)
+        self.by_path.pop(path, None)
         if lifetime != FOREVER:
-            self._lifetimes[path] = lifetime
-        if len(self._lifetimes) > MAX_LIFETIMES:
-            self._lifetimes.popitem(last=False)
+            self.by_path[path] = lifetime
+        if len(self.by_path) > MAX_LIFETIMES:
+            self.by_path.popitem(last=False)

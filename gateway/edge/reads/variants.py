@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
 MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with one of before
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
-_NOTHING: frozenset[str] = frozenset()
+NO_NAMES: frozenset[str] = frozenset()
 
 
 def _none() -> None:
@@ -177,7 +177,7 @@ class Variants(CacheEntry):
         home: CachedVariants,
         owner: CacheShare,
     ) -> None:
-        size, reaches_tail = 0, False
+        size, reaches_tail, varies = 0, False, NO_NAMES
         for variant in variants:
             cached = variant.cached
             size += (
@@ -186,13 +186,15 @@ class Variants(CacheEntry):
             # Also a closed stream's: if that grows, another stream was created at its path.
             if cached.is_tail or (cached.facts is not None and cached.facts.closed):
                 reaches_tail = True
+            if variant.stored.vary:
+                varies |= {name for name, _ in variant.stored.vary}
             variant.entry = self
         of_path = ("path", read.path)
         groups = (of_path, ("tail", read.path)) if reaches_tail else (of_path,)
         super().__init__(key, size, groups, owner=owner)
         self.read = read
         self.variants = variants
-        self.varies = varies_of(variants)
+        self.varies = varies
         self.home = home
 
     @override
@@ -285,9 +287,9 @@ class CachedVariants:
         variants = (Variant(cached, hit_counter),)
         return self._store.put(Variants(key, read, variants, self, self._traffic.cache_share))
 
-    def remove(self, key: Hashable, variant: Variant) -> None:
-        """Remove a variant, unless its entry was replaced meanwhile."""
-        if self._store.get(key, self._clock()) is variant.entry:
+    def remove(self, key: Hashable, variant: Variant | None) -> None:
+        """Remove a variant, if there is one, unless its entry was replaced meanwhile."""
+        if variant is not None and self._store.get(key, self._clock()) is variant.entry:
             self._store.put(variant.entry.without(variant))
 
     def discard(self, key: Hashable) -> None:
@@ -314,6 +316,4 @@ def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
 
 def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
     """Return the fields, in lower case, that are known to select among the variants of a URL."""
-    if not variants:
-        return _NOTHING
     return frozenset([name for variant in variants for name, _ in variant.stored.vary])

@@ -24,8 +24,6 @@ from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import Lifetime
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from gateway.edge.rules.private_fields import Recipient
     from gateway.protocol.origins.edge_target import EdgeRead
 
@@ -62,6 +60,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     start: str = ""  # the offset that it reads from
     key: tuple[str, str] = ("", "")  # of cached responses
     stream_key: StreamKey = ("", "", (), "")  # of the stream that it reads
+    fetch_key: tuple[str, str, str, str] = ("", "", "", "")  # that equal requests share
 
     def __post_init__(self) -> None:
         """Compute the rest; msgspec calls this for a changed copy, too."""
@@ -71,6 +70,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
         force_setattr(self, "start", offset if isinstance(offset, str) else BEGINNING)
         force_setattr(self, "key", (host, read.target))
         force_setattr(self, "stream_key", (host, read.path, read.others, self.identity))
+        force_setattr(self, "fetch_key", (host, read.target, self.identity, self.coding))
 
     @property
     def target(self) -> str:
@@ -81,11 +81,6 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     def identified(self) -> bool:
         """True if the request identifies its sender."""
         return bool(self.identity)
-
-    @property
-    def fetch_key(self) -> Hashable:
-        """The key that equal requests share."""
-        return self.host, self.read.target, self.identity, self.coding
 
     def plain(self, identity: IdentityHeaders) -> CacheRequest:
         """Return this reader's request with only its identity in it: live readers share it.

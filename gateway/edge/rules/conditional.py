@@ -19,12 +19,12 @@ CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
 
 
 # What an answer may be only to a request with one of these fields (RFC 9110 section 15).
-_ASKED_FOR_BY = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
+ASKED_FOR = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
 
 
 def check_asked_for(status: int, sent: Container[str]) -> None:
     """Raise OriginBroken for a part, or for "not modified", that the fields sent do not ask for."""
-    names = _ASKED_FOR_BY.get(status)
+    names = ASKED_FOR.get(status)
     if names is not None and not any(name in sent for name in names):
         raise OriginBroken(f"the origin answered with a {status} that was not asked for")
 

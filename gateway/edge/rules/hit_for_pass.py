@@ -31,7 +31,3 @@ class HitForPass:
         self.until.move_to_end(key)
         if len(self.until) > MOST:
             self.until.popitem(last=False)
-
-    def discard(self, key: Hashable) -> None:
-        """Forget a request: its answer was kept."""
-        self.until.pop(key, None)

@@ -22,7 +22,6 @@ from gateway.protocol import tags
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.http import cache_status
 from gateway.protocol.origins import repair
-from gateway.protocol.origins.edge_target import start_of
 from gateway.protocol.origins.followed import FOREVER
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_one_past, is_plain
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from gateway.edge.rules.private_fields import ServedFields
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.origin.answer import OriginAnswer
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.origins.repair import StreamRead
 
 MOST_PATTERNS = 512  # an origin has a handful; 2 MB, then all are forgotten
@@ -99,7 +97,7 @@ class JudgedHeads:
             or request.identity
             or request.admitted_as
             or request.lifetime is not FOREVER
-            or (rules.lost and request.stream_key in rules.lost)
+            or request.stream_key in rules.lost.by_stream
         ):
             return self._apply(request, answer, times, body_prefix)
         key: tuple[Hashable, ...] = (
@@ -219,7 +217,7 @@ class _AnswerPattern:
         next_offset = volatile.get("stream-next-offset")
         if next_offset is not None:
             # Whether it is a read depends on the offset.
-            if facts is None or not _is_only_place(read, facts, next_offset):
+            if facts is None or not _is_only_place(request, facts, next_offset):
                 return None
             facts = replace(facts, next_offset=next_offset)
         tag = received = volatile.get("etag")
@@ -270,7 +268,7 @@ class _AnswerPattern:
             repairs[name] += 1
         if is_tag_repaired:
             repairs["etag"] += 1
-        if len(lag) and self._cached.facts is not None:
+        if lag.since and self._cached.facts is not None:
             lag.reached(request.path, request.start)
 
     def _lines(self, volatile: Mapping[str, str], tag: str | None, times: Times) -> bytes:
@@ -285,13 +283,13 @@ class _AnswerPattern:
         return lines.encode("utf-8", "surrogateescape")
 
 
-def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bool:
+def _is_only_place(request: CacheRequest, facts: StreamRead, next_offset: str) -> bool:
     """Return whether the end of a read has only the next offset."""
     if not is_plain(next_offset):
         return False
+    start, read = request.start, request.read
     if read.offset is None or not read.is_clear:  # of the beginning nothing is reckoned
         return True
-    start = start_of(read)
     if start not in {BEGINNING, NOW} and next_offset < start:
         return False  # it is behind
     return not (facts.is_empty and facts.up_to_date and is_one_past(start, next_offset))

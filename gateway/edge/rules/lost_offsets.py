@@ -44,15 +44,15 @@ class LostOffsets:
     """The lost offsets of each stream, kept for as long as clients may come back with them."""
 
     def __init__(self) -> None:
-        self._streams: OrderedDict[StreamKey, _Lost] = OrderedDict()
+        self.by_stream: OrderedDict[StreamKey, _Lost] = OrderedDict()
         self.forgotten: Counter[str] = Counter()  # by which bound
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return len(self.by_stream)
 
     def __contains__(self, key: object) -> bool:
         """Return whether some offsets of a stream may be refused."""
-        return key in self._streams
+        return key in self.by_stream
 
     def lose(
         self, key: StreamKey, common: str, last: str, held: frozenset[str], now: float
@@ -69,7 +69,7 @@ class LostOffsets:
 
     def _lose(self, key: StreamKey, lost: _Lost) -> None:
         self._drop_old(lost.at)
-        before = self._streams.pop(key, None)
+        before = self.by_stream.pop(key, None)
         if before is not None:
             if len(before.held) + len(before.echoed) > MAX_HELD:
                 before = before._replace(held=frozenset(), echoed=frozenset())
@@ -80,31 +80,31 @@ class LostOffsets:
                 last = max(last, before.last)
             held, echoed = lost.held | before.held, lost.echoed | before.echoed
             lost = _Lost(common, last, held, echoed, lost.at, set())
-        self._streams[key] = lost
-        if len(self._streams) > MAX_STREAMS:
-            self._streams.popitem(last=False)
+        self.by_stream[key] = lost
+        if len(self.by_stream) > MAX_STREAMS:
+            self.by_stream.popitem(last=False)
             self.forgotten["losses"] += 1
 
     def note(self, key: StreamKey, offset: str) -> None:
         """Note an offset of the present stream."""
-        lost = self._streams.get(key)
+        lost = self.by_stream.get(key)
         if lost is None:
             return
         lost.present_offsets.add(offset)
         if len(lost.present_offsets) > MAX_TOLD:
-            del self._streams[key]
+            del self.by_stream[key]
             self.forgotten["told"] += 1
 
     def note_for_all(self, path: str, offset: str, now: float) -> None:
         """Note an offset of the present stream, for all readers of the path."""
         self._drop_old(now)
-        for key in [key for key in self._streams if key[1] == path]:
+        for key in [key for key in self.by_stream if key[1] == path]:
             self.note(key, offset)
 
     def refuses(self, key: StreamKey, offset: str, now: float) -> bool:
         """Return whether reading on from an offset would mix two streams."""
         self._drop_old(now)
-        lost = self._streams.get(key)
+        lost = self.by_stream.get(key)
         if lost is None:
             return False
         is_held = offset in lost.held
@@ -115,27 +115,27 @@ class LostOffsets:
 
     def _drop_old(self, now: float) -> None:
         """Forget the streams whose readers must have come back by now; the oldest is the first."""
-        while self._streams and now - next(iter(self._streams.values())).at >= REFUSED_S:
-            self._streams.popitem(last=False)
+        while self.by_stream and now - next(iter(self.by_stream.values())).at >= REFUSED_S:
+            self.by_stream.popitem(last=False)
 
 
 class ReplicaLag:
     """The time (epoch) since when replicas lag, by path and offset."""
 
     def __init__(self) -> None:
-        self._since: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.since: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self.since)
 
     def saw(self, path: str, offset: str, now: float) -> bool:
         """Note one more such answer; whether it has been so for too long to be a lag."""
-        since = self._since.pop((path, offset), now)
-        self._since[path, offset] = since
-        if len(self._since) > MAX_SETBACKS:
-            self._since.popitem(last=False)
+        since = self.since.pop((path, offset), now)
+        self.since[path, offset] = since
+        if len(self.since) > MAX_SETBACKS:
+            self.since.popitem(last=False)
         return now - since >= PERSISTS_S
 
     def reached(self, path: str, offset: str) -> None:
         """Note a response that reaches an offset."""
-        self._since.pop((path, offset), None)
+        self.since.pop((path, offset), None)

@@ -95,13 +95,25 @@ class EdgeHandlers(RouteOperations):
         self, request: Request, target: str, route: EdgeRoute, _name: str
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return what yields the answer, or None after a hand-over."""
+        method = request.method
+        is_write = method != "GET" and policy.invalidates(method, 200)
+        request.limit_grace(LEFT_WRITE_S if is_write else 0.0)
+        if method in UNFORWARDED:
+            raise MethodNotAllowed(f"{method} is not passed on")
         try:
-            is_write = request.method != "GET" and policy.invalidates(request.method, 200)
-            request.limit_grace(LEFT_WRITE_S if is_write else 0.0)
-            return self._operation(request, target, route)
+            forwarding.check_loop(request.headers, route.requests.via)
         except LoopDetected as error:
             route.log_failure(error, split(target)[0])
             raise
+        read = route.parse(target)
+        if method == "POST" and (plan := self.passed_appends[route].plan(request, read)):
+            self._routes.plans.add(request.target, plan)
+        is_get = method == "GET" and not request.has_body
+        if isinstance(read, EdgeCatchUp) and (is_get or method == "HEAD"):
+            return self._logged(self._read, request, route, read)
+        if isinstance(read, EdgeLive) and is_get:
+            return self._logged(self._live, request, route, read)
+        return self._logged(self._pass_on, request, route, read)
 
     @staticmethod
     async def _logged(
@@ -116,23 +128,6 @@ class EdgeHandlers(RouteOperations):
         except OF_THE_ORIGIN as error:
             route.log_failure(error, read.path)
             raise
-
-    def _operation(
-        self, request: Request, target: str, route: EdgeRoute
-    ) -> Coroutine[Any, Any, RouteAnswer | None]:
-        """Return the coroutine that carries a request out. Raises HeadgateError."""
-        if request.method in UNFORWARDED:
-            raise MethodNotAllowed(f"{request.method} is not passed on")
-        forwarding.check_loop(request.headers, route.requests.via)
-        read = route.parse(target)
-        if request.method == "POST" and (plan := self.passed_appends[route].plan(request, read)):
-            self._routes.plans.add(request.target, plan)
-        is_get = request.method == "GET" and not request.has_body
-        if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
-            return self._logged(self._read, request, route, read)
-        if isinstance(read, EdgeLive) and is_get:
-            return self._logged(self._live, request, route, read)
-        return self._logged(self._pass_on, request, route, read)
 
     # Reads
 

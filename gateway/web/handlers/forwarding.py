@@ -287,4 +287,5 @@ def _lifetime(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) 
     except BadRequest:
         return Lifetime(ttl_s=0)  # an unknown form of lifetime: cache nothing
     source = fork_source(passed.headers)
-    return followed.FOREVER if source is None else route.requests.lifetimes.of(source)
+    known = route.requests.lifetimes.by_path
+    return followed.FOREVER if source is None else known.get(source, followed.FOREVER)
