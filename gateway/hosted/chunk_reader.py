@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import StreamState
+    from gateway.protocol.views import View
     from gateway.streams.stream_table import StreamTable
 
 
@@ -75,3 +76,15 @@ class ChunkReader:
         if known is None or not known.is_along(chunk.state):
             return chunk
         return chunks.no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
+
+
+class ChunkReaders:
+    """The readers of one log's chunks: as they are, and folded where a feature does that."""
+
+    def __init__(self, plain: ChunkReader) -> None:
+        self.plain = plain
+        self.folded = plain
+
+    def of(self, view: View) -> ChunkReader:
+        """Return the reader for a view."""
+        return self.folded if view.is_folded else self.plain

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.hosted.folded_reader import ChunkReaders
+    from gateway.hosted.chunk_reader import ChunkReader
     from gateway.hosted.follower import HostedFeed
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
@@ -85,21 +85,20 @@ class HostedFeeds:
     def __init__(
         self,
         table: StreamTable,
-        readers: ChunkReaders,
+        reader: ChunkReader,
         freshness: Freshness,
         settings: FeedSettings,
         shared: Context,
         traffic: Traffic,
     ) -> None:
         events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        rest = freshness, settings, shared, traffic, events
+        self._source_parts = freshness, settings, shared, traffic, events
         # All that is cached of the route's streams.
-        self.stores = shared.store, readers.folded.parts, events
-        self.source = HostedFeedSource(readers.plain, *rest)
-        self._folded_source = HostedFeedSource(readers.folded, *rest)
+        self.stores: list[Store[Any]] = [shared.store, events]
+        self.source = self._folded_source = HostedFeedSource(reader, *self._source_parts)
         self.views: RenderedViews | None = None  # set where the route is made
         self._table = table
-        self.reader = readers.plain
+        self.reader = reader
         self._limits = shared.limits
         self.release_reader = shared.limits.release_reader
         self._tracer = shared.tracer
@@ -114,6 +113,12 @@ class HostedFeeds:
     def count(self) -> int:
         """Number of feeds."""
         return len(self._feeds)
+
+    def fold_by(self, reader: ChunkReader, parts: Store[Any]) -> None:
+        """Have a reader fold what views ask for folded; `parts` are in its memory."""
+        self._folded_source = HostedFeedSource(reader, *self._source_parts)
+        self._folded_source.reader_keys = self.source.reader_keys
+        self.stores.append(parts)
 
     def set_reader_keys(self, keys: ReaderKeys | None) -> None:
         """Use these keys in responses from now on."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gateway.backends.contract import Counts, Log
-    from gateway.hosted.folded_reader import FoldedReader
     from gateway.streams.append_outcomes import AppendMetrics
     from gateway.streams.appender import Appender
     from gateway.streams.lifecycle import Fate
@@ -146,23 +145,12 @@ COMMITS = {
         )
     },
 }
-OF_FOLDS: dict[Metric, Callable[[FoldedReader], float]] = {
-    counter(
-        "headgate_folded_parts_total",
-        "Parts of streams in which neighbouring deltas were joined.",
-        "route",
-    ): (lambda folded: folded.started_folds),
-    gauge("headgate_folded_bytes", "Bytes of folded parts in memory.", "route"): (
-        lambda folded: folded.parts.bytes
-    ),
-}
 DECLARED = (
     *OF_LOGS,
     *OF_STREAMS,
     *OF_APPENDS,
     APPENDS,
     *OF_STORED,
-    *OF_FOLDS,
     DURATION,
     *COMMITS.values(),
     *OF_SOME_LOGS.values(),

@@ -27,7 +27,7 @@ from gateway.telemetry import traffic as counted
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.hosted.folded_reader import ChunkReaders
+    from gateway.hosted.chunk_reader import ChunkReaders
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.requests import Read

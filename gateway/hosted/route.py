@@ -5,7 +5,7 @@ Handlers and the fast path find it by its prefix; the process opens, drains and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 from typing_extensions import override
@@ -17,9 +17,8 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.hosted import metrics
-from gateway.hosted.chunk_reader import ChunkReader
+from gateway.hosted.chunk_reader import ChunkReader, ChunkReaders
 from gateway.hosted.feeds import HostedFeeds, PollPlace
-from gateway.hosted.folded_reader import ChunkReaders, FoldedReader
 from gateway.hosted.kept_answers import kept_answer
 from gateway.hosted.reads import HostedReads
 from gateway.live.feed import park
@@ -38,7 +37,7 @@ from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import traffic_metrics
-from gateway.telemetry.metrics import Sample, read
+from gateway.telemetry.metrics import Sample
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
         ParsedPoll,
         RouteAccess,
     )
+    from gateway.store import Store
 
 
 class StreamRules(NamedTuple):
@@ -95,12 +95,11 @@ class HostedRoute(StreamRoute):
         self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
         self.creations = Creations(self.table, self.lifecycle, shared.limits)
         reader = ChunkReader(self.table)
-        folded = FoldedReader(self.table, reader, shared.clock)
-        readers = ChunkReaders(reader, folded)
+        readers = ChunkReaders(reader)
         self.reads = HostedReads(
             self.table, readers, freshness, shared, access, self.traffic, rules.retention
         )
-        self.feeds = HostedFeeds(self.table, readers, freshness, settings, shared, self.traffic)
+        self.feeds = HostedFeeds(self.table, reader, freshness, settings, shared, self.traffic)
         self.feeds.set_reader_keys(access.reader_keys)
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.features: dict[str, RouteFeature] = {}
@@ -127,6 +126,11 @@ class HostedRoute(StreamRoute):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
         return read if keys is None else keys.with_cache_target(read, target)
+
+    def fold_by(self, reader: ChunkReader, parts: Store[Any]) -> None:
+        """Have a reader fold what views ask for folded; `parts` are in its memory."""
+        self.reads.readers.folded = reader
+        self.feeds.fold_by(reader, parts)
 
     def with_key(self, response: Response, name: str) -> Response:
         """Add the stream's reader key, if there is one, to a response to a permitted reader."""
@@ -220,7 +224,6 @@ class HostedRoute(StreamRoute):
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         for feature in self.features.values():
             yield from feature.samples()
-        yield from read(metrics.OF_FOLDS, self.reads.readers.folded, self.prefix)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
     from gateway.hosted.route import HostedRoute
 
-OF_EACH = {"console", "views"}
+OF_EACH = {"console", "compact", "views"}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.features.compact.folded_reader import folded_reader_of
 from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.streams.chunks import FOLDED_BYTES
 from gateway.store import ENTRY_OVERHEAD
@@ -117,7 +118,7 @@ async def test_equal_compact_reads_are_folded_once_and_cached_apart_from_plain_o
     async with serving() as gateway:
         await create(gateway, "abc")
         await asyncio.gather(*(read(gateway) for _ in range(20)))
-        assert gateway.route.reads.readers.folded.started_folds == 1
+        assert folded_reader_of(gateway.route).started_folds == 1
         assert (await read(gateway)).get("Cache-Status") == "Headgate; hit"
         assert "hit" not in ((await read(gateway, "offset=-1")).get("Cache-Status") or "")
 
@@ -130,12 +131,12 @@ async def test_a_complete_part_of_the_log_is_folded_once_while_the_stream_grows(
         for count in range(1, 4):
             await append(gateway, "y")
             assert "".join(texts((await read(gateway)).body)).count("y") == count
-        assert gateway.route.reads.readers.folded.started_folds == 1 + 3
+        assert folded_reader_of(gateway.route).started_folds == 1 + 3
 
 
 async def test_parts_that_no_longer_fit_into_memory_are_folded_again() -> None:
     async with serving() as gateway:
-        folded = gateway.route.reads.readers.folded
+        folded = folded_reader_of(gateway.route)
         folded.parts.resize(ENTRY_OVERHEAD)
         await create(gateway, "abc")
         for query in ("offset=-1", f"offset={offset(0)}"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.bodies.folding import fold
+from gateway.features.compact.folding import fold
 from gateway.turns import at_once
 from tests.models import answers
 from tests.models.accumulators import MESSAGE, data_of

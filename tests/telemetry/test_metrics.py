@@ -14,6 +14,7 @@ from gateway import admin_listener
 from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
+from gateway.features.compact import folded_reader
 from gateway.features.models.counts import metrics as model_metrics
 from gateway.features.origin_auth import requests as origin_auth
 from gateway.features.runs import run_metrics
@@ -90,6 +91,7 @@ DECLARED = (
     *OF_SHARED,
     *traffic_metrics.DECLARED,
     *hosted_metrics.DECLARED,
+    *folded_reader.METRICS,
     *run_metrics.DECLARED,
     *subscription_metrics.DECLARED,
     *model_metrics.DECLARED,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.protocol.bodies.folding import fold
+from gateway.features.compact.folding import fold
 from gateway.turns import at_once
 from tests.models import answers
 from tests.support.processes import NODE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from gateway.features.kinds import answers, console, mcp, runs, subscriptions, views
+from gateway.features.kinds import answers, compact, console, mcp, runs, subscriptions, views
 
 if TYPE_CHECKING:
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # and MCP sends by the subscriptions.
 KINDS: tuple[FeatureKind, ...] = (
     console.KIND,
+    compact.KIND,
     views.KIND,
     subscriptions.KIND,
     runs.KIND,

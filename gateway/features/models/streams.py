@@ -14,6 +14,7 @@ from gateway.errors import (
     StreamClosed,
     StreamNotFound,
 )
+from gateway.features.compact.folded_reader import folded_reader_of
 from gateway.later import Later
 from gateway.protocol.bodies.content import JSON_TYPE
 from gateway.protocol.http.header_names import NEXT_OFFSET
@@ -27,7 +28,7 @@ from gateway.streams.deadlines import MOST_SLACK_S
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.hosted.folded_reader import FoldedPart
+    from gateway.features.compact.folded_reader import FoldedPart
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import CreationOutcome
@@ -202,7 +203,7 @@ class AnswerStreams:
 
         Raises HeadgateError.
         """
-        return await self.route.reads.readers.folded.part(await self._state(name), position)
+        return await folded_reader_of(self.route).part(await self._state(name), position)
 
     async def chunks(
         self, name: str, position: int, end: StreamEnd | None

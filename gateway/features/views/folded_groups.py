@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.features.compact.folding import fold
 from gateway.features.models.sse_events import events_of
 from gateway.protocol.bodies.content import EVENTS_TYPE
-from gateway.protocol.bodies.folding import fold
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

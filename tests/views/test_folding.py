@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.protocol.bodies.folding import FoldedEvent, fold
+from gateway.features.compact.folding import FoldedEvent, fold
 from gateway.turns import at_once
 
 SSE = "text/event-stream"

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from typing_extensions import override
 
+from gateway.features.compact.folding import VERSION, fold
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.rendered import groups
-from gateway.protocol.bodies.folding import VERSION, fold
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
+from gateway.runtime.features import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry, Store
+from gateway.telemetry.metrics import counter, gauge, read
 from gateway.telemetry.traffic import CacheShare
 from gateway.turns import at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable, Sequence
+    from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 
-    from gateway.protocol.bodies.folding import FoldedEvent
+    from gateway.features.compact.folding import FoldedEvent
+    from gateway.features.kinds.declaration import RouteSetup
+    from gateway.hosted.route import HostedRoute
     from gateway.protocol.streams.state import StreamState
-    from gateway.protocol.views import View
-    from gateway.streams.stream_table import StreamTable
+    from gateway.telemetry.metrics import Metric, Sample
 
+NAME = "compact"  # of the feature
 # Folded chunks in memory: those of 400 answers of 38,000 deltas. Others are folded again.
 MEMO_BYTES = 64 << 20
 EVENT_BYTES = 120  # of an event besides its data
@@ -51,28 +55,28 @@ class FoldedPart(CacheEntry):
         self.state = chunk.state
 
 
-class FoldedReader(ChunkReader):
-    """The folded chunks of one log; each chunk of the log is folded once, until it changes."""
+class FoldedReader(ChunkReader, RouteFeature):
+    """The folded chunks of a route; each chunk of the log is folded once, until it changes."""
 
     fold_version = VERSION
     longest_round = LONGEST_FOLDED_ROUND
 
-    def __init__(
-        self,
-        table: StreamTable,
-        reader: ChunkReader,
-        clock: Callable[[], float],
-    ) -> None:
-        super().__init__(table)
+    def __init__(self, route: HostedRoute) -> None:
+        super().__init__(route.table)
         self.parts: Store[FoldedPart] = Store(MEMO_BYTES)
-        self.reader = reader
-        self._clock = clock
+        self.reader = route.feeds.reader
+        self._prefix = route.prefix
+        self._clock = route.clock
         self._folds: SingleFlight[FoldedPart] = SingleFlight()
 
     @property
     def started_folds(self) -> int:
         """Number of chunks of the log that were read to be folded."""
         return self._folds.started
+
+    @override
+    def samples(self) -> Iterator[Sample]:
+        return read(METRICS, self, self._prefix)
 
     @override
     def shaped(self, chunk: Chunk) -> Chunk:
@@ -115,15 +119,31 @@ class FoldedReader(ChunkReader):
         return fold(chunk.state.content_type, chunk.start, chunk.records)
 
 
-class ChunkReaders(NamedTuple):
-    """The readers of one log's chunks: as they are, and folded."""
+# By what each is of a reader.
+METRICS: dict[Metric, Callable[[FoldedReader], float]] = {
+    counter(
+        "headgate_folded_parts_total",
+        "Parts of streams in which neighbouring deltas were joined.",
+        "route",
+    ): (lambda folded: folded.started_folds),
+    gauge("headgate_folded_bytes", "Bytes of folded parts in memory.", "route"): (
+        lambda folded: folded.parts.bytes
+    ),
+}
 
-    plain: ChunkReader
-    folded: FoldedReader
 
-    def of(self, view: View) -> ChunkReader:
-        """Return the reader for a view."""
-        return self.folded if view.is_folded else self.plain
+def set_folded(route: HostedRoute, _made: RouteSetup) -> None:
+    """Have the chunks of a route folded for the views that ask for that."""
+    if NAME not in route.features:
+        reader = route.features[NAME] = FoldedReader(route)
+        route.fold_by(reader, reader.parts)
+
+
+def folded_reader_of(route: HostedRoute) -> FoldedReader:
+    """Return the reader of a route's folded chunks."""
+    reader = route.features[NAME]
+    assert isinstance(reader, FoldedReader), "each route to a log has it"
+    return reader
 
 
 def _folded(chunk: Chunk, events: Sequence[FoldedEvent]) -> Chunk:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from gateway.features.compact.deltas import find_delta
 from gateway.protocol.bodies.content import (
     EVENTS_TYPE,
     event_ends,
@@ -20,14 +21,13 @@ from gateway.protocol.bodies.content import (
     media_type,
     messages_of,
 )
-from gateway.protocol.bodies.deltas import find_delta
 from gateway.protocol.bodies.json_limits import LONGEST_DECODED, has_more_values
 from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from gateway.protocol.bodies.deltas import Delta, Path
+    from gateway.features.compact.deltas import Delta, Path
 
 VERSION = 1  # stands in ETags: the same range folded by another version is another response
 _EVENTS_PER_STEP = 64
