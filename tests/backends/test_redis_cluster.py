@@ -18,7 +18,7 @@ from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.settings.log_kinds.redis import parse_redis
-from tests.backends.contract import loaded
+from tests.backends.contract import appended, loaded
 from tests.backends.redis_logs import Hearing, connected
 from tests.streams.service import Service
 from tests.support.manual_clock import at
@@ -91,6 +91,25 @@ async def test_no_stream_is_created_while_the_server_of_the_list_refuses_its_pat
     node.command("DEL", names.paths)
     await service.create(path)
     assert await log.listing.paths("", "", 9) == [path]
+
+
+async def test_a_deadline_that_its_server_refuses_is_set_later_and_ends_no_new_stream_unseen(
+    gateways: Gateways,
+) -> None:
+    """A stream is not created without it, as nothing else would end the stream."""
+    names, log = gateways.names, gateways.log
+    node = gateways.cluster.node_of(names.deadlines)
+    elsewhere = (f"s{number}" for number in range(200) if gateways.owner(f"s{number}") is not node)
+    path, new = next(elsewhere), next(elsewhere)
+    service = Service(log)
+    await service.create(path)
+    node.command("SET", names.deadlines, "hello")
+    with pytest.raises(LogUnavailable, match="holds something else"):
+        await service.create(new, lifetime=Lifetime(ttl_s=10))
+    await log.commit([appended(await service.present(path), b"x", deadline=5.0)])
+    node.command("DEL", names.deadlines)
+    assert await log.expired(at(9.0), 9) == [path]
+    assert await loaded(log, new) is None
 
 
 async def test_a_closed_log_opens_no_further_cluster_connections(cluster: ClusterServers) -> None:

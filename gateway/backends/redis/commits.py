@@ -67,27 +67,29 @@ class RedisCommits:
         notes = [*self._deadlines.notes(change), *self._paths.notes(change)]
         beside = [one for one in notes if self._together([key, one.key])]
         elsewhere = [one for one in notes if one not in beside]
-        self._write_after(elsewhere, key, [*(one.call for one in beside), commit], committed)
+        self._write_after(elsewhere, change, [*(one.call for one in beside), commit], committed)
         return done
 
     def _write_after(
-        self, notes: Sequence[IndexNote], key: str, calls: list[Packed], done: Done
+        self, notes: Sequence[IndexNote], change: Change, calls: list[Packed], done: Done
     ) -> None:
         """Write once the servers of other keys have replied to the notes.
 
-        A stream is not created while the list of paths does not take its path: nothing else would
-        list it.
+        A stream is not created while one of them is refused: nothing else would list the stream, or
+        end it. Other changes do not wait for the server of the deadlines.
         """
         if not notes:
-            self._write(key, calls, done)
+            self._write(self._commands.names.meta(change.state.path), calls, done)
             return
         note, *others = notes
 
         def noted(answer: CallReplies | LogUnavailable) -> None:
-            if isinstance(answer, LogUnavailable) and note.key == self._commands.names.paths:
-                done(answer)
-            else:
-                self._write_after(others, key, calls, done)
+            if isinstance(answer, LogUnavailable):
+                if change.expected is None:
+                    done(answer)
+                    return
+                self._deadlines.note_later(change.state.path, note)
+            self._write_after(others, change, calls, done)
 
         self._write(note.key, [note.call], noted)
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, StreamState
 
 
+MOST_LATE = (
+    10_000  # deadlines that wait for their server; the next change of a stream notes its own
+)
+
+
 class DeadlineIndex:
     """The deadlines of streams that expire, are trimmed by age, or were removed."""
 
@@ -27,6 +32,7 @@ class DeadlineIndex:
         """`execute` takes a key and a call for the server that has it."""
         self._commands = calls
         self._execute = execute
+        self._late: dict[str, IndexNote] = {}  # by path
 
     def notes(self, change: Change) -> Sequence[IndexNote]:
         """Return the note that sets a change's deadline, if any, to be sent before its commit.
@@ -40,6 +46,19 @@ class DeadlineIndex:
         call = self._commands.set_deadline(change.state.path, moment, new=is_new)
         return (IndexNote(self._key, call),)
 
+    def note_later(self, path: str, note: IndexNote) -> None:
+        """Set a deadline with the next search, because the server has not taken it now."""
+        self._late[path] = note
+        if len(self._late) > MOST_LATE:
+            del self._late[next(iter(self._late))]
+
+    async def _note_late(self) -> None:
+        late, self._late = self._late, {}
+        try:
+            await self._execute(self._key, *(note.call for note in late.values()))
+        except LogUnavailable:
+            self._late = {**late, **self._late}
+
     async def time(self) -> float:
         """Return the epoch seconds by the clock of the server that has the index."""
         (found,) = await self._execute(self._key, self._commands.time())
@@ -48,6 +67,8 @@ class DeadlineIndex:
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Return the paths of streams, at most `limit`, that have ended or have an ended part."""
+        if self._late:
+            await self._note_late()
         late: list[str] = []
         unknown = 0
         while len(late) < limit:
