@@ -5,6 +5,7 @@ that somebody else has been at.
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime, ProducerState
 from gateway.streams.appender import MAX_BATCH
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
-from tests.backends.redis_logs import connected, lossy
+from tests.backends.redis_logs import LossyProxy, connected, lossy
 from tests.streams.service import Service
 from tests.support.manual_clock import at
 from tests.support.redis_servers import RedisServer, redis_server
@@ -350,6 +351,32 @@ async def test_flushed_functions_are_loaded_again_without_a_refused_request(
     server.command(*flush)
     await services[1].lifecycle.delete("s")
     assert await loaded(log, "s") is None
+
+
+class FlushingProxy(LossyProxy):
+    """Has the server forget its functions before the next such command, instead of a loss."""
+
+    def _cut(self) -> None:
+        if not self.lost:
+            with socket.create_connection(("127.0.0.1", self._target_port)) as flushing:
+                flushing.sendall(b"FUNCTION FLUSH\r\n")
+                assert flushing.recv(99) == b"+OK\r\n"
+        self.lost += 1
+
+
+async def test_functions_flushed_in_the_midst_of_loading_them_refuse_no_request(
+    server: RedisServer, names: RedisNames
+) -> None:
+    async with (
+        FlushingProxy(server.port) as proxy,
+        connected(f"{proxy.url}?prefix={names.prefix}") as log,
+    ):
+        proxy.lose_next(b"headgate_history", after=False)
+        server.command("FUNCTION", "FLUSH")
+        await Service(log).create("s")
+        assert proxy.lost
+        assert await loaded(log, "s") is not None
+        assert log.why_unhealthy() is None
 
 
 async def test_a_server_that_forgot_its_history_gets_the_known_one_again(

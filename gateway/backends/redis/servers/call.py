@@ -7,9 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.connection import Refusal, pack
-from gateway.backends.redis.servers.failures import explained
+from gateway.backends.redis.servers.failures import explained, lacks_functions
 from gateway.backends.redis.servers.pipeline import Unreachable
-from gateway.backends.redis.servers.primary import lacks_functions
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ class RedisCall:
         elif refusal.code == "ASK":
             host, _, port = refusal.text.split(" ")[2].rpartition(":")
             self._send_asking(self._primaries.primary_at((host, int(port))))
-        elif lacks_functions(refusal):
+        elif lacks_functions(refusal.text):
             primary.reconnect()  # with the next connection the functions are loaded again
             self.go()
         else:

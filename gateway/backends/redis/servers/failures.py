@@ -42,6 +42,15 @@ def translated() -> Iterator[None]:
         raise Unreachable(explained(words(error))) from error
 
 
+# How Redis refuses our calls after FUNCTION FLUSH, and our functions before they have a history.
+_UNLOADED = ("Function not found", "NOHISTORY")
+
+
+def lacks_functions(refusal: str) -> bool:
+    """Return whether a refused call needs a new connection, with which our functions are loaded."""
+    return any(sign in refusal for sign in _UNLOADED)
+
+
 A_REPLICA = "this Redis is a replica, which takes no writes"
 # The beginnings of what Redis says, and what that means here.
 MEANINGS = {

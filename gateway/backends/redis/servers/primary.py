@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.servers.failover_watch import FailoverWatch
-from gateway.backends.redis.servers.failures import explained
+from gateway.backends.redis.servers.failures import explained, lacks_functions
 from gateway.backends.redis.servers.pipeline import Pipeline, Unreachable
 from gateway.telemetry.logs import log
 
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well
 PROBE_AGAIN_S = 0.2  # and at one that is not: it is missed for no longer than it was away
-# How Redis refuses our calls after FUNCTION FLUSH, and our functions before they have a history.
-_UNLOADED = ("Function not found", "NOHISTORY")
 REPLICAS_S = 1.0  # the longest wait for replicas
-
-
-def lacks_functions(refusal: Refusal) -> bool:
-    """Return whether a new connection, which loads our functions, is what the call needs."""
-    return any(sign in refusal.text for sign in _UNLOADED)
 
 
 class _Outage(NamedTuple):
@@ -165,7 +158,7 @@ class Primary:
 
     def _judge(self, answer: Answer) -> None:
         (reply,), replicas = answer
-        if isinstance(reply, Refusal) and lacks_functions(reply):
+        if isinstance(reply, Refusal) and lacks_functions(reply.text):
             self.reconnect()  # with the next connection the functions are loaded again
             self.look()
         elif isinstance(reply, Refusal):
