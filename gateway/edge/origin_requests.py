@@ -1,19 +1,24 @@
-"""The requests that a route sends to its origin for readers, and how they are keyed."""
+"""The reads that requests to a route ask for, and what is sent to its origin for them."""
 
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.edge.reads.stream_lifetimes import StreamLifetimes
-from gateway.edge.request_templates import RequestTemplates
+from msgspec.structs import replace
+
+from gateway.access.reader_keys import PARAMETER
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.directives import normalised
+from gateway.errors import HeadgateError
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http import forwarding
-from gateway.protocol.http.forwarding import CONDITIONS
-from gateway.protocol.http.paths import canonical_host
+from gateway.protocol.http.forwarding import CONDITIONS, RequestSender
+from gateway.protocol.http.paths import canonical_host, dropping
+from gateway.protocol.origins.edge_target import parse_edge_target, plain_catch_up
 from gateway.protocol.origins.followed import FOREVER
 
 if TYPE_CHECKING:
@@ -23,15 +28,61 @@ if TYPE_CHECKING:
 
     from gateway.origin.answer import AnswerReceiver, PendingRequest
     from gateway.origin.client import Origin
-    from gateway.protocol.http.forwarding import RequestSender
     from gateway.protocol.http.identity import IdentityHeaders
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
+    from gateway.protocol.streams.state import Lifetime
     from gateway.runtime.route import RouteAccess
     from gateway.telemetry.metrics import Sample
 
 # The usual members of a Connection header; any other names a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
 PAGE = frozenset({"origin"})  # the fields with the page that a reader is on
+MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
+MAX_TEMPLATES = 1024  # blocks of fields, each with the request built from it: 4 MB
+REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
+
+
+class EdgeTargets:
+    """The parser of one route's targets, without `drop_query` and without reader keys.
+
+    `parse` returns the read that a target asks for, or the error that it means; the latest results
+    are remembered.
+    """
+
+    def __init__(self, drop_query: tuple[str, ...], *, has_reader_keys: bool) -> None:
+        self.drop_query = drop_query
+        # A reader key is for the caches in front of this gateway.
+        self._dropped = (*drop_query, PARAMETER) if has_reader_keys else drop_query
+        self._drops = dropping(self._dropped)
+        self.parse = lru_cache(REMEMBERED_TARGETS)(self._parse)
+
+    def _parse(self, target: str) -> EdgeRead | HeadgateError:
+        try:
+            if self._drops is None or self._drops.search(target) is None:
+                read = plain_catch_up(target)
+                if read is not None:
+                    return read
+            return parse_edge_target(target, self._dropped)
+        except HeadgateError as error:
+            return error.with_traceback(None)
+
+
+class StreamLifetimes:
+    """The lifetimes of streams whose creation passed through: no copy may outlive its stream.
+
+    The least recently created are forgotten first.
+    """
+
+    def __init__(self) -> None:
+        self.by_path: OrderedDict[str, Lifetime] = OrderedDict()
+
+    def created(self, path: str, lifetime: Lifetime) -> None:
+        """Note the lifetime of a stream that was created or confirmed at `path`."""
+        self.by_path.pop(path, None)
+        if lifetime != FOREVER:
+            self.by_path[path] = lifetime
+        if len(self.by_path) > MAX_LIFETIMES:
+            self.by_path.popitem(last=False)
 
 
 class KeyedReader(NamedTuple):
@@ -162,3 +213,64 @@ class OriginRequests:
     def samples(self, _prefix: str) -> Iterator[Sample]:
         """Yield its metrics, of which there are none here."""
         yield from ()
+
+
+class _Template(NamedTuple):
+    """A request to the origin that was built from one block of fields and one address."""
+
+    headers: MultiMapping[str]  # referenced here, so that no other object gets its id
+    request: CacheRequest  # for the stream that was read first
+
+
+class RequestTemplates:
+    """The requests built for one route, by the reader's block of fields and its address.
+
+    Requests whose fields identify their reader are built each time. `request` returns the same as
+    `OriginRequests.cache_request`, with the fields also as bytes.
+    """
+
+    def __init__(self, builder: OriginRequests) -> None:
+        self._builder = builder
+        self._templates: dict[tuple[int, str], _Template] = {}
+
+    def __len__(self) -> int:
+        return len(self._templates)
+
+    def request(
+        self,
+        shared: MultiMapping[str],
+        headers: MultiMapping[str],
+        address: str,
+        read: EdgeCatchUp,
+        *,
+        tells_more: bool,
+    ) -> CacheRequest:
+        """Return the request to the origin for a read.
+
+        `shared` is one object for all requests with the same fields; `headers` may have fields of
+        this request alone. Its id and its validators are not sent to the origin; if it `tells_more`
+        there is another one, which is.
+        """
+        template = self._templates.get((id(shared), address))
+        request = self._add(shared, address, read) if template is None else template.request
+        if headers is shared:
+            headers = request.headers
+        elif tells_more or request.headers is not shared:
+            return self._build(headers, address, read)
+        lifetime = self._builder.lifetimes.by_path.get(read.path, FOREVER)
+        return replace(request, read=read, headers=headers, lifetime=lifetime)
+
+    def _build(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
+        builder = self._builder
+        named = canonical_host(headers.get("Host", ""))
+        sender = RequestSender(address, builder.scheme, named)
+        return builder.cache_request(builder.identity.without_cookie(headers), sender, read)
+
+    def _add(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
+        request = self._build(shared, address, read)
+        request = replace(request, block=field_block(request.fields))
+        if not request.identity:  # its fields identify no reader
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
+            self._templates[id(shared), address] = _Template(shared, request)
+        return request

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.edge import metrics
-from gateway.edge.append_end import end_of
 from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
 from gateway.edge.multi_append import MultiAppendSupport
+from gateway.edge.origin_requests import EdgeTargets
 from gateway.edge.reads.http_cache import HttpCache
 from gateway.edge.recipients import Recipients
-from gateway.edge.rules import reads
+from gateway.edge.rules import read_rules
 from gateway.edge.rules.cached_response import stream_key
-from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
 from gateway.protocol.bodies.content import has_no_message
+from gateway.protocol.http import forwarding
+from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.edge_target import EdgeLongPoll
 from gateway.protocol.renewal import renew
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from gateway.edge.reads.stream_knowledge import StreamKnowledge
     from gateway.edge.rules.policy import Defaults
     from gateway.edge.rules.response_rules import ResponseRules
-    from gateway.edge.write_observer import WriteObserver
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
@@ -53,6 +55,22 @@ if TYPE_CHECKING:
 
 # The repair of a response to a write: the end of the stream, where a repeated append lacks it.
 END_OF_APPEND = "end"
+
+
+class WriteObserver(Protocol):
+    """A part that follows the writes to a route, and the ends of streams that its reads show."""
+
+    async def before_write(self, path: str, *, creates_empty: bool) -> None:
+        """Store what must be stored before a write is passed on. Raises LogUnavailable."""
+
+    def on_write(self, write: Write) -> None:
+        """Take a write through this gateway; called before its client gets the answer."""
+
+    def on_refusal(self, path: str) -> None:
+        """Take a write that the origin has refused, perhaps to a stream that does not exist."""
+
+    def on_tail(self, path: str, tail: TailBound) -> None:
+        """Take the end of a stream that a read through this gateway has shown."""
 
 
 class EdgeRoute(StreamRoute):
@@ -147,12 +165,20 @@ class EdgeRoute(StreamRoute):
     async def missing_fields(
         self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: OriginAnswer
     ) -> dict[str, str]:
-        """Return the fields that the response to a request with the fields `sent` lacks."""
+        """Return the fields that the response to a request with the fields `sent` lacks.
+
+        The offset after an append is asked for by a HEAD with the append's credentials.
+        """
         if not repair.lacks_end(method, answer.status, answer.headers):
             return {}
-        missing = await end_of(self.origin, read.target, sent)
-        self._rules.repairs[END_OF_APPEND] += bool(missing)
-        return missing
+        with contextlib.suppress(HeadgateError):  # a failure is no error: the append was made
+            fields = forwarding.end_to_end(sent, forwarding.OF_APPENDS)
+            head = await self.origin.send("HEAD", read.target, fields)
+            head.release()
+            if head.status == HTTPStatus.OK and (end := head.headers.get(NEXT_OFFSET)):
+                self._rules.repairs[END_OF_APPEND] += 1
+                return {NEXT_OFFSET: end}
+        return {}
 
     def observe(self, observer: WriteObserver) -> None:
         """Have the observer follow the writes to the route, and the ends that its reads show."""
@@ -249,7 +275,7 @@ class EdgeRoute(StreamRoute):
         yield Sample(
             traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.requests.refused
         )
-        for name in (*reads.repairs(), END_OF_APPEND):
+        for name in (*read_rules.repairs(), END_OF_APPEND):
             yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])
 
     @override

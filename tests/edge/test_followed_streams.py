@@ -32,7 +32,7 @@ from tests.support.serving import EDGE, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.rules.cached_response import CacheRequest
     from tests.support.raw_origin import Play, Wire
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge import request_templates
-from gateway.edge.request_templates import RequestTemplates
+from gateway.edge import origin_requests
+from gateway.edge.origin_requests import RequestTemplates
 from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import SCHEME, RequestSender, hop_names
 from gateway.protocol.http.identity import IdentityHeaders
@@ -135,7 +135,7 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
 async def test_cached_reader_requests_are_dropped_at_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_templates, "MAX_TEMPLATES", 3)
+    monkeypatch.setattr(origin_requests, "MAX_TEMPLATES", 3)
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
         remembered = RequestTemplates(gateway.edge.requests)
         blocks = [CIMultiDict([("X-Number", str(number))]) for number in range(7)]

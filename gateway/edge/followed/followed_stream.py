@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.follower import PollResult
     from gateway.edge.followed.poller import PolledOrigin
     from gateway.edge.followed.recent_window import WindowBudget
-    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.shared_response import SharedResponse
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.response_rules import ResponseRules

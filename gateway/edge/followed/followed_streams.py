@@ -31,8 +31,7 @@ from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
     from gateway.edge.followed.comparison import Evidence
-    from gateway.edge.reads.cache_result import CacheResult
-    from gateway.edge.reads.http_cache import HttpCache
+    from gateway.edge.reads.http_cache import CacheResult, HttpCache
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.lost_offsets import StreamKey
     from gateway.edge.rules.response_rules import ResponseRules

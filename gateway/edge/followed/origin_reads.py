@@ -19,8 +19,7 @@ from gateway.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from gateway.edge.reads.cache_result import CacheResult
-    from gateway.edge.reads.http_cache import HttpCache
+    from gateway.edge.reads.http_cache import CacheResult, HttpCache
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.origins.repair import StreamRead

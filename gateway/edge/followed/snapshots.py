@@ -14,7 +14,7 @@ from gateway.protocol.origins import repair
 from gateway.protocol.origins.followed import Snapshot
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.repair import StreamRead

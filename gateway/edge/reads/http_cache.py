@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.edge.reads import decision
-from gateway.edge.reads.cache_result import CacheResult, told_before
 from gateway.edge.reads.decision import Decision
 from gateway.edge.reads.fetches import Fetch, Fetches
-from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN
+from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN, FetchReader
 from gateway.edge.reads.variants import NO_NAMES, CachedVariants, Variant, key_of, varies_of
 from gateway.edge.rules import policy
+from gateway.edge.rules.cached_response import CachedResponse
 from gateway.edge.rules.hit_for_pass import HitForPass
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.cache_status import CacheUse
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -26,9 +28,8 @@ if TYPE_CHECKING:
 
     from gateway.edge.reads.decision import Followed
     from gateway.edge.reads.fetches import Send
-    from gateway.edge.reads.shared_response import FetchReader
     from gateway.edge.reads.stream_knowledge import StreamKnowledge
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.edge.rules.private_fields import Recipient
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.errors import HeadgateError
@@ -40,6 +41,22 @@ TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its p
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
 REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 ASKS = decision.Miss, decision.Validate
+
+
+class CacheResult(msgspec.Struct, frozen=True):
+    """The response to a request, whether the origin just sent it, and what to say of it.
+
+    `source` has the body while it is not whole yet, for as long as the client reads it.
+    `tail_is_known` if it may say that it reached the stream's tail. `number` is the
+    number of the fetch that brought it.
+    """
+
+    cached: CachedResponse
+    cache: CacheUse
+    current: bool
+    tail_is_known: bool
+    source: FetchReader | None = None
+    number: int = BEFORE_ALL
 
 
 class CacheDecision(msgspec.Struct, frozen=True):
@@ -173,7 +190,7 @@ class HttpCache:
                 return self._hit(variant, "STALE", now)
             case decision.StandInRecent(cached, variant, rests_until):
                 self._refresh(request, variant, rests_until, now)
-                return told_before(cached, now)
+                return _told_before(cached, now)
             case decision.UncachedRefusal():
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
             case _:
@@ -343,3 +360,11 @@ def _let_rest(old: Variant | None, now: float) -> None:
     """Send no validation for REST_S, because the origin has failed to validate `old`."""
     if old is not None:
         old.rests_until = now + REST_S
+
+
+def _told_before(cached: CachedResponse, now: float) -> CacheResult:
+    """Return the data that live readers were sent, for a client while the origin fails."""
+    stored = cached.stored
+    status = f"hit; ttl={int(stored.fresh_until - now)}; detail=stale-if-error"
+    use = cache_status.cache_use("STALE", status, age=stored.age(now))
+    return CacheResult(cached, use, current=False, tail_is_known=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.edge.rules import policy, reads, sharing
+from gateway.edge.rules import policy, read_rules, sharing
 from gateway.edge.rules.cached_response import (
     CachedResponse,
     CacheRequest,
@@ -20,7 +20,7 @@ from gateway.edge.rules.directives import again_s, age_of, normalised
 from gateway.edge.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.edge.rules.policy import Defaults, ResponseMetadata, Times
 from gateway.edge.rules.private_fields import ServedFields, caching_lines, served
-from gateway.edge.rules.reads.rule import ReadResponse
+from gateway.edge.rules.read_rules import ReadResponse
 from gateway.protocol import http1, tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.facts import NO_FACTS, Facts
@@ -187,7 +187,7 @@ class ResponseRules(msgspec.Struct):
         if facts is None:
             return (no_store(fields) if status >= 400 else fields), [], False
         response = ReadResponse(self, request, facts, fields, times.answered)
-        self.repairs.update([it.repair for it in reads.RULES if it.apply(response)])
+        self.repairs.update([it.repair for it in read_rules.RULES if it.apply(response)])
         return response.fields, response.origin_directives, response.is_ours
 
     def _may_reach_tail(self, facts: StreamRead | None) -> bool:

@@ -12,7 +12,7 @@ from gateway.protocol.facts import Facts
 from gateway.runtime.answer import RouteAnswer
 
 if TYPE_CHECKING:
-    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.rules.private_fields import Recipient
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request

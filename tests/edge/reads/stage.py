@@ -31,7 +31,7 @@ from tests.support.manual_clock import ManualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.edge.reads.cache_result import CacheResult
+    from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.variants import Variant
     from gateway.origin.answer import AnswerReceiver, PendingRequest
     from tests.support.raw_origin import RawOrigin

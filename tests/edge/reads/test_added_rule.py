@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.rules import reads
+from gateway.edge.rules import read_rules
 from gateway.edge.rules.judged_heads import JudgedHeads
 from gateway.edge.rules.policy import Times
-from gateway.edge.rules.reads.rule import ReadRule
+from gateway.edge.rules.read_rules import ReadRule
 from tests.edge.reads.responses import NOW
 from tests.edge.reads.test_judged_heads import a_chunk, judged, request, rules
 from tests.edge.reads.toy_rule import RULE
@@ -18,7 +18,7 @@ from tests.support.serving import EDGE, edge_serving, get
 from tests.web.test_traffic import numbers
 
 if TYPE_CHECKING:
-    from gateway.edge.rules.reads.rule import ReadResponse
+    from gateway.edge.rules.read_rules import ReadResponse
 
 READ = ("Stream-Next-Offset: 0001", "Content-Type: text/plain", "Cache-Control: max-age=60")
 
@@ -26,7 +26,7 @@ READ = ("Stream-Next-Offset: 0001", "Content-Type: text/plain", "Cache-Control: 
 @pytest.fixture(autouse=True)
 def _added(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the rule applied, as if the list named it."""
-    monkeypatch.setattr(reads, "RULES", (*reads.RULES, RULE))
+    monkeypatch.setattr(read_rules, "RULES", (*read_rules.RULES, RULE))
 
 
 async def test_an_added_rule_keeps_a_response_out_of_the_cache_and_is_counted() -> None:
@@ -63,7 +63,7 @@ def test_an_added_rule_is_applied_to_two_of_many_responses_that_are_alike(
         applied.append(response.facts.next_offset)
         return RULE.apply(response)
 
-    monkeypatch.setattr(reads, "RULES", (*reads.RULES[:-1], ReadRule("draft", noting)))
+    monkeypatch.setattr(read_rules, "RULES", (*read_rules.RULES[:-1], ReadRule("draft", noting)))
     by_heart, anew = rules(), rules()
     remembered = JudgedHeads(by_heart)
     for number in range(5):

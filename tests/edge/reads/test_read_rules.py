@@ -14,10 +14,14 @@ from multidict import CIMultiDict
 
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.policy import Defaults
-from gateway.edge.rules.reads.lifetimes import IGNORED_NO_STORE, OWN_LIFETIME
-from gateway.edge.rules.reads.marks import OUR_CURSOR, TAG
-from gateway.edge.rules.reads.places import PLACE
-from gateway.edge.rules.reads.rule import ReadResponse
+from gateway.edge.rules.read_rules import (
+    IGNORED_NO_STORE,
+    OUR_CURSOR,
+    OWN_LIFETIME,
+    PLACE,
+    TAG,
+    ReadResponse,
+)
 from gateway.edge.rules.response_rules import ResponseRules
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
