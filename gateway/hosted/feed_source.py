@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.hosted.reads import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.responses import Response

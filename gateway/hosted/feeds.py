@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from gateway.errors import StreamGone
 from gateway.hosted.feed_source import HostedFeedSource
 from gateway.hosted.follower import HostedFollower
+from gateway.hosted.reads import ChunkReader, LiveRead
 from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk
 from gateway.live.long_polls import HERD_S
 from gateway.protocol.streams import chunks
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.hosted.chunk_reader import ChunkReader
     from gateway.hosted.follower import HostedFeed
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
@@ -52,24 +52,6 @@ class RenderedViews(Protocol):
     def feed_ended(self, feed: HostedFeed) -> None:
         """Take note that a feed is not used any more; it may be one of another view."""
 
-    def changed(self, stream_id: int) -> None:
-        """Drop what was rendered of a stream whose beginning has changed, or which is gone."""
-
-    def clear(self) -> None:
-        """Drop what was rendered of all streams."""
-
-
-class LiveRead(NamedTuple):
-    """A live read: its stream, the stream's present state, and the position where it begins.
-
-    With `from_first` it begins at the first record, wherever that is.
-    """
-
-    active: ActiveStream
-    state: StreamState
-    start: int
-    from_first: bool
-
 
 class PollPlace(NamedTuple):
     """The offset `position` of a stream in one of its states, after which long-polls wait."""
@@ -93,8 +75,7 @@ class HostedFeeds:
     ) -> None:
         events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
         self._source_parts = freshness, settings, shared, traffic, events
-        # All that is cached of the route's streams.
-        self.stores: list[Store[Any]] = [shared.store, events]
+        table.caches.stores.append(events)
         self.source = self._folded_source = HostedFeedSource(reader, *self._source_parts)
         self.views: RenderedViews | None = None  # set where the route is made
         self._table = table
@@ -118,7 +99,7 @@ class HostedFeeds:
         """Have a reader fold what views ask for folded; `parts` are in its memory."""
         self._folded_source = HostedFeedSource(reader, *self._source_parts)
         self._folded_source.reader_keys = self.source.reader_keys
-        self.stores.append(parts)
+        self._table.caches.stores.append(parts)
 
     def set_reader_keys(self, keys: ReaderKeys | None) -> None:
         """Use these keys in responses from now on."""

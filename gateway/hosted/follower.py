@@ -12,15 +12,15 @@ from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Record, StreamState, records_after
 from gateway.protocol.views import END_MARK
-from gateway.streams.reload_queue import RELOAD_S
+from gateway.streams.stream_loader import RELOAD_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
-    from gateway.hosted.chunk_reader import ChunkReader
     from gateway.hosted.feed_source import HostedFeedSource
+    from gateway.hosted.reads import ChunkReader
     from gateway.live.feed import FeedOwner
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.views import View

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
-from gateway.hosted.feeds import LiveRead
+from gateway.errors import StreamGone
 from gateway.hosted.rendered import RenderedChunk, groups
-from gateway.protocol import cache_headers, cursors, responses
+from gateway.live.contract import LONGEST_ROUND
+from gateway.protocol import cache_headers, cursors, http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status
@@ -22,21 +23,24 @@ from gateway.protocol.streams.retention import in_force
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
+from gateway.streams.versions import begins_alike
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from gateway.hosted.chunk_reader import ChunkReaders
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.retention import Retention
     from gateway.protocol.streams.state import StreamState
+    from gateway.protocol.views import View
     from gateway.runtime.context import Context
-    from gateway.runtime.route import RouteAccess
+    from gateway.runtime.request_fields import Own
+    from gateway.runtime.route import KeptAnswer, PlainGet, RouteAccess
     from gateway.store import Store
+    from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import Traffic
 
@@ -45,6 +49,79 @@ if TYPE_CHECKING:
 SURE_S = 10.0
 # Seconds for which the first chunk of an open stream is served from memory: then it may be closed.
 RENEWED_S = 60.0
+
+
+class ChunkReader:
+    """The reads of one log, none ahead of its table.
+
+    `longest_round` is the most bytes of news that are shaped and rendered in one turn.
+    """
+
+    fold_version = 0
+    longest_round = LONGEST_ROUND
+
+    def __init__(self, table: StreamTable) -> None:
+        self.table = table
+        self._reads: SingleFlight[Chunk] = SingleFlight()
+
+    def is_current(self, chunk: Chunk, *, until_change: bool) -> bool:
+        """Return whether a chunk may be cached: `until_change` where an append makes it stale."""
+        active = self.table.peek(chunk.state.path)
+        if active is None or active.state is None:
+            return False
+        known, read = active.state, chunk.state
+        if known.soft_deleted:
+            return False  # nobody reads it any more, but through its forks
+        if (known.stream_id, known.generation) != (read.stream_id, read.generation):
+            return False
+        if chunk.start < known.first:
+            return False  # trimmed meanwhile: it would lead readers to where nothing is kept
+        return not until_change or active.state.version == chunk.state.version
+
+    def shaped(self, chunk: Chunk) -> Chunk:
+        """Return a chunk of news as readers get it."""
+        return chunk
+
+    async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
+        """Return the chunk at `start`, or at the beginning if that moved on since the request."""
+        try:
+            return await self.chunk(state, start)
+        except StreamGone:
+            now = self.table.present(await self.table.load(state.path))
+            if read.offset is not None or begins_alike(now, state):
+                raise
+            return await self.chunk_for(read, now, now.first)
+
+    async def chunk(self, state: StreamState, start: int) -> Chunk:
+        """Return the chunk at `start`, shared by equal reads of one version of the stream."""
+        key = (state.stream_id, start, state.version, state.history)
+        read = partial(self.table.log.read, state, start, chunks.boundary(start))
+        chunk = await self._reads.read(key, read)
+        return chunk if chunk.state is state else self.table.known_part(chunk)
+
+
+class ChunkReaders:
+    """The readers of one log's chunks: as they are, and folded where a feature does that."""
+
+    def __init__(self, plain: ChunkReader) -> None:
+        self.plain = plain
+        self.folded = plain
+
+    def of(self, view: View) -> ChunkReader:
+        """Return the reader for a view."""
+        return self.folded if view.is_folded else self.plain
+
+
+class LiveRead(NamedTuple):
+    """A live read: its stream, the stream's present state, and the position where it begins.
+
+    With `from_first` it begins at the first record, wherever that is.
+    """
+
+    active: ActiveStream
+    state: StreamState
+    start: int
+    from_first: bool
 
 
 class HostedReads:
@@ -186,6 +263,25 @@ class HostedReads:
     def is_under_way(self, read: Read, state: StreamState) -> bool:
         """Return whether other requests wait for the same read of the log."""
         return read_key(read, state) in self.answers.under_way
+
+
+def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+    """Return the answer, when it is in the cache and need not be confirmed."""
+    entry = shared.store.get(get.target, now)
+    if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
+        return None
+    is_unchanged = own.tag is not None and cache_headers.matches(own.tag, entry.etag)
+    if is_unchanged and entry.facts.is_end:
+        return None  # a 304 does not count as the end of a stream
+    entry.hits += 1
+    common = shared.lines.shared_at(now)
+    of_one = own.id_line + get.connection
+    lines = common, of_one, cache_status.hit(entry.hits), entry.lines
+    if is_unchanged:
+        return 304, b"".join((http1.UNCHANGED, *lines, b"\r\n")), b"", entry.hit_counter
+    body = entry.body
+    framing = b"Content-Length: %d\r\n\r\n" % len(body)
+    return 200, b"".join((http1.OK, *lines, framing)), body, entry.hit_counter
 
 
 def read_key(read: Read, state: StreamState) -> Hashable:

@@ -17,10 +17,8 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.hosted import metrics
-from gateway.hosted.chunk_reader import ChunkReader, ChunkReaders
 from gateway.hosted.feeds import HostedFeeds, PollPlace
-from gateway.hosted.kept_answers import kept_answer
-from gateway.hosted.reads import HostedReads
+from gateway.hosted.reads import ChunkReader, ChunkReaders, HostedReads, kept_answer
 from gateway.live.feed import park
 from gateway.protocol import responses
 from gateway.protocol.http.identity import IdentityHeaders
@@ -30,6 +28,7 @@ from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.runtime.writes import Write
+from gateway.streams.active_stream import Caches
 from gateway.streams.appender import Appender
 from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
@@ -82,14 +81,14 @@ class HostedRoute(StreamRoute):
         self.access = access
         self.identity = IdentityHeaders()
         self.freshness = freshness
-        if access.reader_keys is not None:
-            access.reader_keys.routes.add(self)
         self.traffic = Traffic()
         self._shared = shared
         self.clock = shared.clock
         clocks = shared.clock, shared.running, shared.expiry_grace_s
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
-        self.table = StreamTable(log, clock, self)
+        self.table = StreamTable(log, clock, Caches(shared.store))
+        if access.reader_keys is not None:
+            access.reader_keys.routes.add(self.table.caches)
         count = self.traffic.count_stored
         self.appender = Appender(self.table, shared.limits, rules.retention, count)
         self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
@@ -174,26 +173,10 @@ class HostedRoute(StreamRoute):
         if write.removed_id is not None:
             self.table.drop(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
-    def changed(self, stream_id: int, *, whole: bool) -> None:
-        """Drop stale responses: those that reached the tail, or with `whole` everything."""
-        group = stream_id if whole else ("tail", stream_id)
-        for store in self.feeds.stores:
-            if group in store.by_group:  # most appends find none
-                store.drop(group)
-        if whole and self.feeds.views is not None:
-            self.feeds.views.changed(stream_id)
-
     def _ended(self, name: str, stream_id: int) -> None:
         path = f"{self.prefix}/{name}"
         self._shared.announce(Write(prefix=self.prefix, path=path, removed_id=stream_id))
         self._shared.purge(self.prefix, path)
-
-    def clear(self) -> None:
-        """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
-        for store in self.feeds.stores:
-            store.clear()
-        if self.feeds.views is not None:
-            self.feeds.views.clear()
 
     # As a part of the process
 

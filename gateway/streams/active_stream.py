@@ -1,22 +1,24 @@
-"""A stream in use, and the listener to its commits."""
+"""A stream in use, with the listener to its commits and the caches of what was read of it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState, StreamState
 from gateway.streams.append_outcomes import Waiting
-from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.streams.state import Change, Record
+    from gateway.store import Store
+
+MINUTE_S = 60.0
 
 
 class CommitListener(Protocol):
@@ -48,14 +50,43 @@ class CommittedDeadlines(Protocol):
         """Return a committed state with the deadline that counts."""
 
 
-class Caches(Protocol):
-    """The caches of what was read of streams."""
+class DerivedCache(Protocol):
+    """A cache of a feature, with what that has made of the streams of one log."""
+
+    def changed(self, stream_id: int, /) -> None:
+        """Drop what was made of a stream whose beginning has changed, or which is gone."""
+
+    def clear(self) -> None:
+        """Drop what was made of all streams."""
+
+
+class Caches:
+    """The caches of what was read of one log's streams.
+
+    Each entry is in one of the groups of its stream: its id, or ("tail", id) for what an append
+    makes stale.
+    """
+
+    def __init__(self, *stores: Store[Any]) -> None:
+        self.stores = [*stores]
+        self.derived: list[DerivedCache] = []
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Drop stale responses: those that reached the tail, or with `whole` everything."""
+        group = stream_id if whole else ("tail", stream_id)
+        for store in self.stores:
+            if group in store.by_group:  # most appends find none
+                store.drop(group)
+        if whole:
+            for cache in self.derived:
+                cache.changed(stream_id)
 
     def clear(self) -> None:
-        """Forget everything of every stream."""
+        """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
+        for store in self.stores:
+            store.clear()
+        for cache in self.derived:
+            cache.clear()
 
 
 class ActiveStreams(Protocol):
@@ -81,6 +112,37 @@ class ActiveStreams(Protocol):
 
     def lose_sight(self, change: Change) -> None:
         """Drop everything known of a change's stream, so that it is loaded anew."""
+
+
+class AppendRate(msgspec.Struct, gc=False, eq=False):
+    """The rate of a stream's appends in the last minute, by two counts and no timer.
+
+    The appends of the minute before are taken to be evenly spread.
+    """
+
+    _minute: int = 0
+    _before: int = 0
+    _now: int = 0
+
+    def count(self, appends: int, now: float) -> None:
+        """Count appends that were stored at `now` (perf_counter)."""
+        minute = int(now // MINUTE_S)
+        if minute != self._minute:
+            self._before = self._now if minute == self._minute + 1 else 0
+            self._now = 0
+            self._minute = minute
+        self._now += appends
+
+    def per_second(self, now: float) -> float:
+        """Return the appends per second in the minute up to `now` (perf_counter)."""
+        minute, passed = divmod(now, MINUTE_S)
+        if minute == self._minute:
+            recent = self._now + self._before * (1 - passed / MINUTE_S)
+        elif minute == self._minute + 1:
+            recent = self._now * (1 - passed / MINUTE_S)
+        else:
+            recent = 0.0
+        return recent / MINUTE_S
 
 
 # The empty queue, shared by all streams in which no append waits: it saves an object for each.

@@ -13,14 +13,13 @@ from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailabl
 from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.streams.retention import EVERYTHING, Retention
-from gateway.streams.active_stream import NOBODY
+from gateway.streams.active_stream import NOBODY, AppendRate
 from gateway.streams.append_outcomes import (
     TOO_MANY_WRITERS,
     UNKNOWN,
     AppendMetrics,
     Outcomes,
 )
-from gateway.streams.append_rate import AppendRate
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
 

@@ -1,12 +1,18 @@
-"""The one way to commit changes of a log's streams: the table knows them before the caller."""
+"""Changes of a log's streams: the table knows those of this process before who commits them.
+
+Those of other processes it learns from the log.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict
+from typing_extensions import override
+
+from gateway.backends.contract import Conflict, LogListener
 from gateway.errors import HeadgateError
+from gateway.streams.versions import follows_on, is_old
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log, Settled
     from gateway.protocol.streams.state import Change
-    from gateway.streams.active_stream import ActiveStream, ActiveStreams
+    from gateway.streams.active_stream import ActiveStream, ActiveStreams, Caches
 
     Revision = tuple[ActiveStream | None, int]
 
@@ -127,3 +133,46 @@ class Commits:
         """Log the exception being handled, and have the stream loaded anew."""
         log.exception("stream.lost_sight_of", path=change.state.path)
         self._streams.lose_sight(change)
+
+
+class RemoteChangeListener(LogListener):
+    """The listener of one table to its log."""
+
+    def __init__(self, streams: ActiveStreams, caches: Caches) -> None:
+        self._streams = streams
+        self._caches = caches
+        # Each is called when the log may have lost what it acknowledged.
+        self.history_observers: list[Callable[[], None]] = []
+
+    @override
+    def on_change(self, change: Change) -> None:
+        active = self._streams.peek(change.state.path)
+        if active is None or is_old(active.state, change):
+            return
+        if follows_on(active.state, change):
+            active.trace_id = None
+            self._streams.apply(change)
+        else:
+            self._streams.reload(active.path)
+
+    @override
+    def on_missed_changes(self, path: str) -> None:
+        self._streams.reload(path)
+
+    @override
+    def on_removal(self, path: str, stream_id: int) -> None:
+        self._streams.removed(path, stream_id)
+
+    @override
+    def on_missed_removals(self) -> None:
+        """Drop all cached responses: a request for one is answered from the log again."""
+        self._caches.clear()
+
+    @override
+    def on_history_change(self) -> None:
+        """Drop all states and cached responses: the log may have lost acknowledged data."""
+        self._caches.clear()
+        for active in list(self._streams):
+            self._streams.reload(active.path)
+        for notify in self.history_observers:
+            notify()

@@ -10,13 +10,12 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
+from gateway.protocol.streams.chunks import no_newer_than
 from gateway.streams.active_stream import NOBODY, ActiveStream, ActiveStreams
-from gateway.streams.commits import Commits
+from gateway.streams.commits import Commits, RemoteChangeListener
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.following import LogSubscriptions
-from gateway.streams.reload_queue import ReloadQueue
-from gateway.streams.remote_changes import RemoteChangeListener
-from gateway.streams.stream_loader import StreamLoader
+from gateway.streams.stream_loader import ReloadQueue, StreamLoader
 from gateway.streams.versions import is_behind, is_rewritten
 from gateway.turns import Turns
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from gateway.backends.contract import LoadedStream, Log
+    from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import Caches
@@ -46,7 +46,7 @@ class StreamTable(ActiveStreams):
     ) -> None:
         self.log = log
         self.clock = clock
-        self._caches = caches
+        self.caches = caches
         self._max_active = max_active
         self.is_shared = log.sharing is not None
         self.elsewhere = RemoteChangeListener(self, caches)
@@ -110,11 +110,9 @@ class StreamTable(ActiveStreams):
         place = loaded.place
         known, found = active.known, place.state
         if found is not None and is_rewritten(known, found):
-            self._caches.changed(found.stream_id, whole=True)
+            self.caches.changed(found.stream_id, whole=True)
         if known is not None and (found is None or found.stream_id != known.stream_id):
-            self._caches.changed(
-                known.stream_id, whole=True
-            )  # also when another program removed it
+            self.caches.changed(known.stream_id, whole=True)  # also when another program removed it
         active.revision += 1
         active.retired, active.history = place.retired, place.history
         active.producers = by_last_use(loaded.producers) if loaded.producers else {}
@@ -145,13 +143,24 @@ class StreamTable(ActiveStreams):
             self.deadlines.touch(active)  # a stream with live readers is in use (section 5.1)
         return present(active.state, self.deadlines.now(active, now))
 
+    def known_part(self, chunk: Chunk) -> Chunk:
+        """Return a chunk that was read without the commits that are about to be applied.
+
+        A reader who saw them could come back with an offset that the table does not know.
+        """
+        active = self._streams.get(chunk.state.path)
+        known = None if active is None else active.state
+        if known is None or not known.is_along(chunk.state):
+            return chunk
+        return no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
+
     @override
     def apply(self, change: Change) -> None:
         for notify in self.observers:
             notify(change)
         state = change.state
         if change.grown and not self.is_shared:
-            self._caches.changed(state.stream_id, whole=False)
+            self.caches.changed(state.stream_id, whole=False)
         else:
             self.outdate(change)
         active = self._streams.get(state.path)
@@ -173,11 +182,11 @@ class StreamTable(ActiveStreams):
         if self.is_shared and not whole:
             active = self._streams.get(change.state.path)
             whole = is_rewritten(None if active is None else active.known, change.state)
-        self._caches.changed(change.state.stream_id, whole=whole)
+        self.caches.changed(change.state.stream_id, whole=whole)
 
     @override
     def lose_sight(self, change: Change) -> None:
-        self._caches.changed(change.state.stream_id, whole=True)
+        self.caches.changed(change.state.stream_id, whole=True)
         self.reload(change.state.path)
 
     def forget(self, path: str) -> None:
@@ -188,7 +197,7 @@ class StreamTable(ActiveStreams):
 
     def _forget(self, active: ActiveStream) -> None:
         if active.state is not None:
-            self._caches.changed(active.state.stream_id, whole=False)
+            self.caches.changed(active.state.stream_id, whole=False)
         active.forget()
 
     def adopt(self, path: str, found: LoadedStream | None) -> None:
@@ -221,7 +230,7 @@ class StreamTable(ActiveStreams):
 
     def drop(self, path: str, stream_id: int) -> None:
         """Drop everything known of a stream that was removed, followed or not."""
-        self._caches.changed(stream_id, whole=True)
+        self.caches.changed(stream_id, whole=True)
         active = self._streams.get(path)
         if active is not None and active.state is not None and active.state.stream_id == stream_id:
             self.reload(path)

@@ -9,8 +9,8 @@ from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime, Stamp
+from gateway.streams.active_stream import MINUTE_S
 from gateway.streams.append_outcomes import submitted
-from gateway.streams.append_rate import MINUTE_S
 from gateway.telemetry.inspection import MOST_PRODUCERS, ProducerRow
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
 from tests.support.waiting import until

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.hosted.chunk_reader import ChunkReader
+from gateway.hosted.reads import ChunkReader
 from gateway.live import feed_loop, live_turns
 from tests.live.test_feed import follow, text, up_to
 from tests.support.serving import Serving, get, offset, post, put, request, serving

@@ -6,11 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.errors import HeadgateError
 from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime, Stamp
+from gateway.streams.active_stream import Caches
 from gateway.streams.append_outcomes import submitted
 from gateway.streams.appender import Appender
 from gateway.streams.creations import Creations
@@ -51,6 +54,23 @@ class Unbounded:
         self.receiving_bytes += size
 
 
+class NotedCaches(Caches):
+    """Caches that note what they were told: whose streams, and whether all of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped: list[tuple[int, bool]] = []
+        self.cleared = 0
+
+    @override
+    def changed(self, stream_id: int, *, whole: bool) -> None:
+        self.dropped.append((stream_id, whole))
+
+    @override
+    def clear(self) -> None:
+        self.cleared += 1
+
+
 class Service:
     """One process' view of a log. Several may share one."""
 
@@ -67,22 +87,15 @@ class Service:
         """Use a clock that nobody sets, unless another one measures the time of `running`."""
         self.log = log if log is not None else GatedLog()
         self.clock = clock or ManualClock(PAST)
-        self.dropped: list[tuple[int, bool]] = []  # what caches were told: whose, and whether all
-        self.cleared = 0
+        self.caches = NotedCaches()
         self.steady = StreamClock(
             self.clock, running or self.clock, follows_wall=self.log.sharing is not None
         )
-        self.table = StreamTable(self.log, self.steady, self, max_active)
+        self.table = StreamTable(self.log, self.steady, self.caches, max_active)
         self.appender = Appender(self.table, Pending(max_pending_bytes), retention)
         self.lifecycle = Lifecycle(self.table, retention)
         self.creations = Creations(self.table, self.lifecycle, Unbounded())
         self.sweeper = Sweeper(self.table, self.lifecycle)
-
-    def changed(self, stream_id: int, *, whole: bool) -> None:
-        self.dropped.append((stream_id, whole))
-
-    def clear(self) -> None:
-        self.cleared += 1
 
     async def create(
         self,

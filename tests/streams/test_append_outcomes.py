@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp
+from gateway.streams.active_stream import MINUTE_S, AppendRate
 from gateway.streams.append_outcomes import submitted
-from gateway.streams.append_rate import MINUTE_S, AppendRate
 from tests.streams.service import PENDING, Service
 from tests.support.gated_log import GatedLog
 

@@ -12,7 +12,7 @@ from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.streams.state import Change, Lifetime, StreamState
 from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
 from gateway.streams.following import LINGER_S
-from gateway.streams.reload_queue import RELOAD_S
+from gateway.streams.stream_loader import RELOAD_S
 from tests.backends.contract import appended, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service, two
@@ -66,9 +66,9 @@ async def test_a_load_that_finds_a_change_drops_cached_chunks() -> None:
     service, _, other = two()
     stream = (await service.create("s", b"a")).state.stream_id
     await other.append("s", b"b")
-    service.dropped.clear()
+    service.caches.dropped.clear()
     await stood(service, "s")
-    assert service.dropped == [(stream, False)]
+    assert service.caches.dropped == [(stream, False)]
 
 
 async def test_a_load_joins_no_query_begun_before_it() -> None:
@@ -208,7 +208,7 @@ async def followed(service: Service, path: str) -> tuple[ActiveStream, Readers]:
     readers = Readers()
     active.follower = readers
     service.table.following.follow(active)
-    service.dropped.clear()
+    service.caches.dropped.clear()
     return active, readers
 
 
@@ -227,7 +227,7 @@ async def test_a_notification_is_applied_like_an_own_commit() -> None:
     change = await change_of(other, "s", b"b")
     log.news.on_change(change)
     assert (active.state, readers.news) == (change.state, [(1, b"b")])
-    assert service.dropped == [(stream, False)]
+    assert service.caches.dropped == [(stream, False)]
     assert log.loaded == asked
 
 
@@ -421,7 +421,7 @@ async def test_a_notification_of_a_removal_closes_the_streams_readers() -> None:
     await other.lifecycle.delete("s")
     log.news.on_change(removed(state))
     assert (active.state, readers.over) == (None, 1)
-    assert service.dropped == [(state.stream_id, True)]
+    assert service.caches.dropped == [(state.stream_id, True)]
 
 
 async def test_a_notification_of_a_trim_drops_all_cached_chunks_of_the_stream() -> None:
@@ -431,7 +431,7 @@ async def test_a_notification_of_a_trim_drops_all_cached_chunks_of_the_stream() 
     trimmed = appended(state, first=1)
     await other.table.commits.commit([trimmed])
     log.news.on_change(trimmed)
-    assert service.dropped == [(state.stream_id, True)]
+    assert service.caches.dropped == [(state.stream_id, True)]
 
 
 # ---------------------------------------------------------------- what was missed
@@ -484,7 +484,7 @@ def test_a_load_for_followers_is_repeated_while_the_log_is_unreachable() -> None
 async def test_a_removal_drops_cached_chunks_of_an_unused_stream() -> None:
     service, log, _ = two()
     log.news.on_removal("s", 4711)
-    assert (service.dropped, len(service.table)) == ([(4711, True)], 0)
+    assert (service.caches.dropped, len(service.table)) == ([(4711, True)], 0)
 
 
 async def test_a_removal_ends_its_own_stream_and_not_the_next_one() -> None:
@@ -509,7 +509,7 @@ async def test_no_known_state_counts_after_a_change_of_history() -> None:
     active, readers = await followed(service, "s")
     log.server.history = RESTARTED
     log.news.on_history_change()
-    assert service.cleared == 1
+    assert service.caches.cleared == 1
     assert [service.table.get(path).state for path in ("s", "unused")] == [None, None]
     await turns()
     assert known(active) == replace(

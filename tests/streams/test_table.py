@@ -298,16 +298,16 @@ async def test_followers_are_notified_of_each_commit_in_order_and_of_the_end() -
         await service.append("s", b"%d" % number)
     await service.lifecycle.delete("s")
     assert (readers.news, readers.over) == ([(1, b"0"), (2, b"1"), (3, b"2")], 1)
-    assert service.dropped == [(stream, False)] * 4 + [(stream, True)]
+    assert service.caches.dropped == [(stream, False)] * 4 + [(stream, True)]
 
 
 async def test_caches_drop_all_chunks_of_a_soft_deleted_stream() -> None:
     service = Service()
     stream = (await service.create("s", b"a")).state.stream_id
     await service.fork("f", "s")
-    service.dropped.clear()
+    service.caches.dropped.clear()
     await service.lifecycle.delete("s")
-    assert service.dropped == [(stream, True)]
+    assert service.caches.dropped == [(stream, True)]
 
 
 async def test_the_table_and_followers_are_updated_before_the_writer_is_answered() -> None:
@@ -321,7 +321,7 @@ async def test_the_table_and_followers_are_updated_before_the_writer_is_answered
     def done(outcome: object) -> None:
         state = service.table.get("s").state
         version = 0 if state is None else state.version
-        heard.append((version, list(readers.heard), len(service.dropped)))
+        heard.append((version, list(readers.heard), len(service.caches.dropped)))
         told.set()
 
     service.appender.submit("s", submitted(append, done))
@@ -338,5 +338,5 @@ async def test_an_append_whose_commit_failed_reaches_no_reader_and_gets_the_offs
     with pytest.raises(LogUnavailable):
         await service.append("s", b"x")
     assert readers.heard == []
-    assert len(service.dropped) == 1
+    assert len(service.caches.dropped) == 1
     assert (await service.append("s", b"y")).next_offset == format_offset(0, 1)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.features.compact.folding import VERSION, fold
-from gateway.hosted.chunk_reader import ChunkReader
+from gateway.hosted.reads import ChunkReader
 from gateway.hosted.rendered import groups
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
 from gateway.runtime.features import RouteFeature

@@ -12,7 +12,7 @@ from gateway.runtime.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from gateway.features.views.messages import Group
-    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.hosted.reads import ChunkReader
     from gateway.protocol.streams.state import StreamState
 
 MOST_WAITING = 8  # renderings of slow readers, of which each can go on where it has ended

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.views.rendering import ViewRendering
-    from gateway.hosted.feeds import HostedFeeds, LiveRead
+    from gateway.hosted.feeds import HostedFeeds
     from gateway.hosted.follower import HostedFeed
+    from gateway.hosted.reads import LiveRead
     from gateway.hosted.route import HostedRoute
     from gateway.live.contract import FeedSettings
     from gateway.protocol.requests import Events
@@ -202,3 +203,4 @@ def set_views(route: HostedRoute, made: RouteSetup) -> None:
     else:
         views = RouteViews(route, made.shared, made.feeds, made.route.max_response)
         route.feeds.views = route.features["views"] = views
+        route.table.caches.derived.append(views)

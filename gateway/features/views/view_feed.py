@@ -17,7 +17,7 @@ from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
 from gateway.protocol.streams.state import StreamState
 from gateway.protocol.views import END_MARK, TEXT
-from gateway.streams.reload_queue import RELOAD_S
+from gateway.streams.stream_loader import RELOAD_S
 from gateway.telemetry.logs import log
 from gateway.turns import at_once
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.features.views.rendering import ViewRendering
     from gateway.features.views.replays import Replays
-    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.hosted.reads import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.live.feed import FeedOwner
     from gateway.live.sse.reader import SseReader

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
-from gateway.hosted.feeds import LiveRead
+from gateway.hosted.reads import LiveRead
 from gateway.later import Later
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import is_long, long_records
