@@ -14,7 +14,6 @@ from gateway.errors import StartError
 from gateway.features.console.inspector import Inspector
 from gateway.features.kinds import KINDS, set_features
 from gateway.features.kinds.declaration import RouteSetup
-from gateway.hosted.route import HostedRoute, StreamRules
 from gateway.live.contract import FeedSettings
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
@@ -33,6 +32,7 @@ from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.credential_kinds import verified
 from gateway.store import Store
+from gateway.streams.route import HostedRoute, StreamRules
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers

@@ -149,7 +149,7 @@ class Counts(Protocol):
         """Return the histograms of `CommitHistograms` that the log fills, by name."""
 
     def numbers(self) -> Mapping[str, float]:
-        """Return what this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
+        """Return what this kind of log counts, by the names of `streams.metrics.OF_SOME_LOGS`."""
 
     async def count_expired(self, now: ClockReading) -> int:
         """Return how many streams end at or before `now`; a log may stop counting early."""

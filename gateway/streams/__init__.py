@@ -1,1 +1,1 @@
-"""Operations on streams: decided by the rules of `protocol`, and carried out on a log."""
+"""Streams in a log of our own: decided by the rules of `protocol`, and stored in the log."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.access.principal import Principal
-from gateway.hosted.follower import HostedFollower
 from gateway.live import admitted_readers
 from gateway.live.admitted_readers import AdmittedReaders
+from gateway.streams.readers.follower import HostedFollower
 from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail, revoke, token
 from tests.support.manual_clock import ManualClock
 from tests.support.serving import EDGE, PREFIX, get, offset, post

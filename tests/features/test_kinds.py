@@ -20,7 +20,7 @@ from tests.support.serving import PREFIX, serving
 if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
-    from gateway.hosted.route import HostedRoute
+    from gateway.streams.route import HostedRoute
 
 OF_EACH = {"console", "compact", "views"}
 

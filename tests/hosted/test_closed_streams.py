@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.hosted.reads import RENEWED_S
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.streams.chunks import CHUNK_BYTES
+from gateway.streams.readers.reads import RENEWED_S
 from tests.support.serving import (
     EDGE,
     PREFIX,

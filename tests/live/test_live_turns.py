@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.hosted.reads import ChunkReader
 from gateway.live import feed_loop, live_turns
+from gateway.streams.readers.reads import ChunkReader
 from tests.live.test_feed import follow, text, up_to
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until

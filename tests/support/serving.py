@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.edge.followed.feed_source import EdgeFeedSource
-    from gateway.hosted.feed_source import HostedFeedSource
-    from gateway.hosted.rendered import RenderedChunk
     from gateway.runtime.route import RouteAccess
     from gateway.settings import RequestLevel
     from gateway.store import Store
+    from gateway.streams.readers.feed_source import HostedFeedSource
+    from gateway.streams.readers.rendered import RenderedChunk
     from gateway.telemetry.spans import Tracer
     from gateway.web.handlers.edge_handlers import EdgeHandlers
     from gateway.web.handlers.passed_appends import PassedAppends

@@ -20,12 +20,12 @@ from gateway.features.origin_auth import requests as origin_auth
 from gateway.features.runs import run_metrics
 from gateway.features.subscriptions import metrics as subscription_metrics
 from gateway.features.views import metrics as view_metrics
-from gateway.hosted import metrics as hosted_metrics
 from gateway.process.clock_watch import CLOCK_SETS
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS
 from gateway.process.written_settings import LAST_OK
 from gateway.purge import purges
+from gateway.streams import metrics as hosted_metrics
 from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import (

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.features.compact.folding import VERSION, fold
-from gateway.hosted.reads import ChunkReader
-from gateway.hosted.rendered import groups
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
 from gateway.runtime.features import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry, Store
+from gateway.streams.readers.reads import ChunkReader
+from gateway.streams.readers.rendered import groups
 from gateway.telemetry.metrics import counter, gauge, read
 from gateway.telemetry.traffic import CacheShare
 from gateway.turns import at_once
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.features.compact.folding import FoldedEvent
     from gateway.features.kinds.declaration import RouteSetup
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.streams.state import StreamState
+    from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Metric, Sample
 
 NAME = "compact"  # of the feature

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.features.console.reader_states import readers_by_mode
-from gateway.hosted.follower import feeds_of
 from gateway.protocol.own_limits import limits_of
+from gateway.streams.readers.follower import feeds_of
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
     KnownTime,

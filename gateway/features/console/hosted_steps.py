@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.features.console.explained_request import ExplainedRequest
-    from gateway.hosted.rendered import RenderedChunk
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.state import StreamState
+    from gateway.streams.readers.rendered import RenderedChunk
+    from gateway.streams.route import HostedRoute
 
 NEXT = "The next answer"
 

@@ -23,9 +23,9 @@ from gateway.features.console.description import described
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
 from gateway.features.console.size_survey import SizeSurvey
 from gateway.features.redis.store import store_of
-from gateway.hosted.follower import bytes_behind, feeds_of
 from gateway.protocol.http.name_search import glob_beginning, name_test
 from gateway.protocol.lifecycle import present
+from gateway.streams.readers.follower import bytes_behind, feeds_of
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.features.kinds.declaration import RouteSetup
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.route import HostedRoute
     from gateway.telemetry.inspection import ExplainStep, ListStreams, StreamDescription
 
     NameTest = Callable[[str], bool]

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
     from gateway.features.subscriptions.state.subscription import StreamLink
-    from gateway.hosted.route import HostedRoute
     from gateway.live.contract import FeedSettings
     from gateway.protocol.streams.state import Record, StreamState
+    from gateway.streams.route import HostedRoute
     from gateway.streams.stream_table import StreamTable
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.reading import EventReader
-    from gateway.hosted.route import HostedRoute
     from gateway.settings import Route as RouteSettings
+    from gateway.streams.route import HostedRoute
 
 
 def check_events(settings: RouteSettings) -> None:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from gateway.features.models.provider.contract import AnswerProviderLike
     from gateway.features.models.running import RunningAnswers
-    from gateway.hosted.route import HostedRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
     from gateway.runtime.writes import Write
     from gateway.settings import ModelSettings, ProxySettings
+    from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample
 
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.features.models.running import RunningAnswers
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
     from gateway.settings import ModelSettings
+    from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample
 
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.features.compact.folded_reader import FoldedPart
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.streams.state import Stamp, StreamState
     from gateway.streams.active_stream import Watcher
+    from gateway.streams.route import HostedRoute
 
 
 # A read restarts the countdown of an answer, which is stored within a minute; only then are those

@@ -14,10 +14,10 @@ from gateway.features.proxies.guard import ProxyGuard
 from gateway.features.proxies.proxy_handlers import ProxyHandlers
 from gateway.features.proxies.route import ProxyRoute
 from gateway.features.proxies.signatures import UrlSignatures
-from gateway.hosted.route import HostedRoute
 from gateway.runtime.route import RouteAccess
 from gateway.settings.arrays.model_route import provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
+from gateway.streams.route import HostedRoute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from gateway.features.models.running import RunningAnswers
     from gateway.features.models.stored import Answer
     from gateway.features.proxies.signatures import UrlSignatures
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
     from gateway.settings import ProxySettings
+    from gateway.streams.route import HostedRoute
 
 URL, METHOD, AUTHORIZATION = "Upstream-URL", "Upstream-Method", "Upstream-Authorization"
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.features.kinds.declaration import RouteSetup
-    from gateway.hosted.route import HostedRoute
     from gateway.runtime.context import Context
+    from gateway.streams.route import HostedRoute
     from gateway.telemetry.inspection import ListRuns, RunPage
     from gateway.telemetry.metrics import Sample
 

@@ -18,7 +18,7 @@ from gateway.features.subscriptions.subscription_handlers import NAME, Subscript
 if TYPE_CHECKING:
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.subscriptions.storage.documents import Documents
-    from gateway.hosted.route import HostedRoute
+    from gateway.streams.route import HostedRoute
 
 
 def set_subscriptions(route: HostedRoute, made: RouteSetup) -> None:

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.views.rendering import ViewRendering
-    from gateway.hosted.feeds import HostedFeeds
-    from gateway.hosted.follower import HostedFeed
-    from gateway.hosted.reads import LiveRead
-    from gateway.hosted.route import HostedRoute
     from gateway.live.contract import FeedSettings
     from gateway.protocol.requests import Events
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.runtime.context import Context
+    from gateway.streams.readers.feeds import HostedFeeds
+    from gateway.streams.readers.follower import HostedFeed
+    from gateway.streams.readers.reads import LiveRead
+    from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample
     from gateway.web.requests.request import Request
 

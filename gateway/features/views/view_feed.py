@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from gateway.features.views.rendering import ViewRendering
     from gateway.features.views.replays import Replays
-    from gateway.hosted.reads import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.live.feed import FeedOwner
     from gateway.live.sse.reader import SseReader
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import Record
     from gateway.runtime.context import Context
+    from gateway.streams.readers.reads import ChunkReader
     from gateway.telemetry.traffic import Traffic
 
 LONGEST_AT_ONCE = 16 * 1024  # bytes of news that are rendered in one turn: some milliseconds

@@ -21,9 +21,9 @@ from gateway.web.asks.ask import Ask, Plan
 
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
     from gateway.runtime.request_fields import RequestFields
+    from gateway.streams.route import HostedRoute
     from gateway.web.asks.ask import AskingConnection
     from gateway.web.requests.blocks import KnownRequest
 

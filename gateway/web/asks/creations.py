@@ -21,10 +21,10 @@ from gateway.web.requests.request_head import base_of, scheme_by
 
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.responses import Response
     from gateway.runtime.request_fields import RequestFields
+    from gateway.streams.route import HostedRoute
     from gateway.web.asks.ask import AskingConnection
     from gateway.web.requests.blocks import KnownRequest
 

@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
-from gateway.hosted.reads import LiveRead
 from gateway.later import Later
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import is_long, long_records
@@ -24,6 +23,7 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.append_outcomes import submitted
+from gateway.streams.readers.reads import LiveRead
 from gateway.telemetry import tracing
 from gateway.web.asks.appends import append_plan
 from gateway.web.asks.creations import creation_plan
@@ -36,12 +36,12 @@ from gateway.web.requests.request_head import base_url
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.requests import Append
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.streams.route import HostedRoute
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
 

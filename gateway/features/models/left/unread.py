@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gateway.errors import HeadgateError
 from gateway.features.models.dialects.contract import EarlyEnd
-from gateway.hosted.follower import feeds_of
+from gateway.streams.readers.follower import feeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gateway.features.models.answer import WrittenAnswer
     from gateway.features.models.answers import ModelAnswers
     from gateway.features.models.provider.contract import AnswerRequest
-    from gateway.hosted.follower import HostedFeed
     from gateway.protocol.streams.state import Record, StreamState
+    from gateway.streams.readers.follower import HostedFeed
 
 # Longer than a client takes to come back after its connection broke, or between two polls.
 UNREAD_S = 5.0

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import LogUnavailable
-from gateway.hosted.rendered import groups
 from gateway.live.contract import DataEvent, no_trailers, rendered
 from gateway.live.event_chunks import EventChunk
 from gateway.protocol import responses
@@ -18,12 +17,12 @@ from gateway.protocol.streams import chunks
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import NOW, parse_offset
 from gateway.runtime.single_flight import SingleFlight
+from gateway.streams.readers.rendered import groups
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.hosted.reads import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.responses import Response
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.runtime.context import Context
     from gateway.store import Store
+    from gateway.streams.readers.reads import ChunkReader
     from gateway.telemetry.traffic import Traffic
 
 

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import StreamGone
-from gateway.hosted.rendered import RenderedChunk, groups
 from gateway.live.contract import LONGEST_ROUND
 from gateway.protocol import cache_headers, cursors, http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
@@ -23,6 +22,7 @@ from gateway.protocol.streams.retention import in_force
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
+from gateway.streams.readers.rendered import RenderedChunk, groups
 from gateway.streams.versions import begins_alike
 from gateway.telemetry import traffic as counted
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
-    from gateway.hosted.feed_source import HostedFeedSource
-    from gateway.hosted.reads import ChunkReader
     from gateway.live.feed import FeedOwner
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.views import View
     from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.readers.feed_source import HostedFeedSource
+    from gateway.streams.readers.reads import ChunkReader
     from gateway.streams.stream_table import StreamTable
 
     HostedFeed: TypeAlias = Feed[StreamState, Any]

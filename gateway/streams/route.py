@@ -16,9 +16,6 @@ from gateway.errors import (
     NotOffered,
     StreamNotFound,
 )
-from gateway.hosted import metrics
-from gateway.hosted.feeds import HostedFeeds, PollPlace
-from gateway.hosted.reads import ChunkReader, ChunkReaders, HostedReads, kept_answer
 from gateway.live.feed import park
 from gateway.protocol import responses
 from gateway.protocol.http.identity import IdentityHeaders
@@ -28,10 +25,13 @@ from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.runtime.writes import Write
+from gateway.streams import metrics
 from gateway.streams.active_stream import Caches
 from gateway.streams.appender import Appender
 from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.readers.feeds import HostedFeeds, PollPlace
+from gateway.streams.readers.reads import ChunkReader, ChunkReaders, HostedReads, kept_answer
 from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper

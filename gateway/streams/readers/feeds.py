@@ -6,21 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gateway.errors import StreamGone
-from gateway.hosted.feed_source import HostedFeedSource
-from gateway.hosted.follower import HostedFollower
-from gateway.hosted.reads import ChunkReader, LiveRead
 from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk
 from gateway.live.long_polls import HERD_S
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import Offset
 from gateway.store import Store
+from gateway.streams.readers.feed_source import HostedFeedSource
+from gateway.streams.readers.follower import HostedFollower
+from gateway.streams.readers.reads import ChunkReader, LiveRead
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.hosted.follower import HostedFeed
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Events
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import ParsedPoll
     from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.readers.follower import HostedFeed
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import Traffic
 

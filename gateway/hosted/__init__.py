@@ -1,1 +1,0 @@
-"""Streams that are kept here, in a log of our own."""
