@@ -93,7 +93,7 @@ OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
         "headgate_origin_collapsed_total",
         "Reads that shared the response to a read under way.",
         "route",
-    ): (lambda cache: cache.collapsed),
+    ): (lambda cache: cache.fetches.collapsed),
 }
 
 

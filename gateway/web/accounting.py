@@ -93,18 +93,16 @@ def note_read(
     route.traffic.note_cursor(read.cursor, now)
 
 
-def note_answer(exchange: Exchange, answered: RouteAnswer) -> None:
-    """Correct where a read counts as begun, by its answer.
+def resumed(kind: int, answered: RouteAnswer) -> int | None:
+    """Return where a read of this resume kind counts as begun, by its answer.
 
-    An answer that shows no stream counts as NOWHERE.
+    It is NOWHERE if the answer shows no stream, and None if its body decides, which still comes.
     """
     status, facts = answered.status, answered.facts
     if status in {400, 410}:
-        is_gap = exchange.resume_kind == counted.OFFSET
-        exchange.resume_kind = counted.GAP if is_gap else counted.NOWHERE
-    elif (status >= 300 and status != 304) or not facts.next_offset:
-        exchange.resume_kind = counted.NOWHERE  # an origin has something else there than a stream
-    elif facts.is_end:
-        exchange.resume_kind = counted.TERMINAL
-    else:
-        exchange.ends_if_empty = facts.is_end is None
+        return counted.GAP if kind == counted.OFFSET else counted.NOWHERE
+    if (status >= 300 and status != 304) or not facts.next_offset:
+        return counted.NOWHERE  # an origin has something else there than a stream
+    if facts.is_end is None:
+        return None
+    return counted.TERMINAL if facts.is_end else kind

@@ -28,7 +28,7 @@ class Router:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
         self.prefixes = [route.prefix for route in self._routes if route.has_streams]
         self.place = lru_cache(REMEMBERED)(self.find_place)
-        self.plans = Plans(self.find_place)  # each creation has a new path
+        self.plans = Plans(self.place, self.find_place)
         self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
         features = (feature for route in self._routes for feature in route.features.values())
         self._control_marks = frozenset(it.control_mark for it in features) - {""}

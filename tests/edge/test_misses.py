@@ -43,12 +43,12 @@ async def warm(*scripts: bytes | Play, **route: object) -> AsyncIterator[tuple[R
 
 async def readers(gateway: Serving, count: int, target: str = READ, *lines: str) -> list[Client]:
     """Those who have asked the same, and wait."""
-    before = gateway.edge.cache.fetches.started + gateway.edge.cache.collapsed
+    before = gateway.edge.cache.fetches.started + gateway.edge.cache.fetches.collapsed
     clients = [await gateway.connect() for _ in range(count)]
     for client in clients:
         client.send(get(target, *lines))
     cache = gateway.edge.cache
-    await until(lambda: cache.fetches.started + cache.collapsed == before + count)
+    await until(lambda: cache.fetches.started + cache.fetches.collapsed == before + count)
     return clients
 
 

@@ -243,7 +243,7 @@ async def test_the_span_of_a_collapsed_request_links_to_the_span_of_the_first(
         leader.send(get(f"{EDGE}/s", PARENT))
         await until(lambda: len(origin.heard) == 1)
         joiner.send(get(f"{EDGE}/s"))
-        await until(lambda: gateway.edge.cache.collapsed == 1)
+        await until(lambda: gateway.edge.cache.fetches.collapsed == 1)
         script.go()
         assert (await leader.answer()).body == (await joiner.answer()).body == b"x"
         client = await collector.one("GET")

@@ -288,7 +288,7 @@ class Fetches:
     """The fetches of a route that are under way; equal requests find the `joinable` ones.
 
     `on_settled` is called as soon as it is known what becomes of an answer, before anybody has it.
-    `started` counts all fetches.
+    `started` counts all fetches, `collapsed` the requests that joined one.
     """
 
     def __init__(
@@ -304,7 +304,7 @@ class Fetches:
         self.send = send
         self.clock = clock
         self.known = known
-        self.started = 0
+        self.started = self.collapsed = 0
         self.joinable: dict[Hashable, Fetch] = {}
         self.on_settled = on_settled
         self._collapsed = collapsed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -24,7 +24,7 @@ from gateway.protocol.http.cache_status import CacheUse
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from gateway.edge.reads.decision import Followed
     from gateway.edge.reads.fetches import Send
@@ -67,8 +67,40 @@ class CacheDecision(msgspec.Struct, frozen=True):
     is_hit_for_pass: bool
 
 
+class Begun(NamedTuple):
+    """The part of a request in the fetch that it has joined or begun."""
+
+    fetch: Fetch
+    reader: FetchReader
+    is_collapsed: bool
+
+
+def begin(
+    fetches: Fetches,
+    key: Hashable,
+    request: CacheRequest,
+    old: Variant | None = None,
+    *,
+    joins: bool = True,
+    shared: bool = True,
+) -> Begun:
+    """Join the fetch of an equal request if it `joins` one, or begin one that may be shared."""
+    fetch = fetches.joinable.get(key) if joins else None
+    if fetch is not None:
+        fetches.collapsed += 1
+        return Begun(fetch, fetch.join(), is_collapsed=True)
+    fetch = Fetch(key, request, old, fetches)
+    reader = fetch.join()
+    try:
+        fetches.start(fetch, shared=shared)
+    except BaseException:
+        fetch.leave(reader)
+        raise
+    return Begun(fetch, reader, is_collapsed=False)
+
+
 class HttpCache:
-    """The cache of a route: `collapsed` counts the requests that joined a fetch."""
+    """The cache of a route."""
 
     def __init__(  # noqa: PLR0913 - what a cache is made of
         self,
@@ -85,7 +117,6 @@ class HttpCache:
         self._clock = clock
         self.fetches = Fetches(rules, send, clock, known, self._settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
-        self.collapsed = 0
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
         """Return whether the response is known not to be cacheable."""
@@ -139,11 +170,12 @@ class HttpCache:
         request: CacheRequest,
         now: float,
         resources: Callable[[], ExitStack],
+        begun: Begun | None = None,
     ) -> CacheResult:
         """Return the response that was decided on. Raises NotCached, and the origin's failures.
 
-        A request for the origin joins an equal fetch, or starts one. A body that is still arriving
-        is read until the client's `resources` are closed.
+        A request for the origin joins an equal fetch, or starts one, unless it has `begun` with
+        that. A body that is still arriving is read until the client's `resources` are closed.
 
         The fields of Vary are known only when the head of a response has come. Requests that it
         does not match join again, each with others for the same variant.
@@ -154,23 +186,17 @@ class HttpCache:
         old = use.variant if isinstance(use, decision.Validate) else None
         varies, joins = varies_of(decided.variants) if decided.variants else NO_NAMES, True
         while True:
-            key = key_of(request, varies) if varies else request.fetch_key
-            fetch = self.fetches.joinable.get(key) if joins else None
-            is_collapsed = fetch is not None
-            if fetch is None:
-                fetch = Fetch(key, request, old, self.fetches)
-            reader = fetch.join()
+            if begun is None:
+                key = key_of(request, varies) if varies else request.fetch_key
+                shared = joins and not decided.is_hit_for_pass
+                begun = begin(self.fetches, key, request, old, joins=joins, shared=shared)
+            (fetch, reader, is_collapsed), begun = begun, None
             try:
-                if is_collapsed:
-                    self.collapsed += 1
-                else:
-                    shared = joins and not decided.is_hit_for_pass
-                    self.fetches.start(fetch, shared=shared)
                 cached = await fetch.response
-                if not is_collapsed or self._is_for(fetch, request, cached):
+                if not is_collapsed or is_for(fetch, request, cached):
                     if fetch.whole is None:
                         await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
-                    return self._brought(fetch, reader, old, resources, is_collapsed=is_collapsed)
+                    return self.brought(fetch, reader, old, resources, is_collapsed=is_collapsed)
             finally:
                 if not reader.is_held:
                     fetch.leave(reader)
@@ -221,16 +247,7 @@ class HttpCache:
         fetch.needs_no_reader = True
         self.fetches.start(fetch, shared=True)
 
-    @staticmethod
-    def _is_for(fetch: Fetch, request: CacheRequest, cached: CachedResponse) -> bool:
-        """Return whether a joined request may get the response, whose head has come."""
-        if not (fetch.shared and policy.selects(request.headers, cached.stored)):
-            return False
-        if fetch.context is not None:
-            tracing.shares(fetch.context.get(tracing.current))
-        return True
-
-    def _brought(
+    def brought(
         self,
         fetch: Fetch,
         reader: FetchReader,
@@ -349,6 +366,15 @@ class HttpCache:
     async def close(self) -> None:
         """End what is under way."""
         await self.fetches.close()
+
+
+def is_for(fetch: Fetch, request: CacheRequest, cached: CachedResponse) -> bool:
+    """Return whether a joined request may get the response, whose head has come."""
+    if not (fetch.shared and policy.selects(request.headers, cached.stored)):
+        return False
+    if fetch.context is not None:
+        tracing.shares(fetch.context.get(tracing.current))
+    return True
 
 
 def _check_size(size: int, limit: int) -> None:

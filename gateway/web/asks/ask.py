@@ -1,4 +1,4 @@
-"""A write that goes by a plan, from its bytes to its answer."""
+"""A request that goes by a plan, from its bytes to its answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.access.principal import Principal
 from gateway.protocol.http import cache_status
+from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.exchange import Exchange
 from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry import traffic as counted
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
 
@@ -50,16 +50,16 @@ class AskingConnection(Protocol):
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """The way of a write with these fields. It holds nothing that can change."""
+    """The way of a request with these fields. It holds nothing that can change."""
 
     key: tuple[object, ...]  # by which `Plans` finds it
     route: Any  # a StreamRoute of the kind that has such plans
     fields: RequestFields
     principal: Principal | None
-    submit: Callable[[str, Any], None]  # begins an ask, by the name of its stream
+    submit: Callable[[str, Any], None]  # begins an ask, by the name of the stream
 
     def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> Ask | None:
-        """Return the ask of a write; None if its own values or its body need the handler.
+        """Return the ask of a request; None if its own values or its body need the handler.
 
         The handler refuses what is wrong with them, and waits for long work.
         """
@@ -67,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 class Ask(msgspec.Struct, gc=False, eq=False):
-    """A write under way, which its connection and the queue of its log hold until the answer.
+    """A request under way, which its connection, and who answers it, hold until the answer.
 
     Nothing refers to it after that, so that no cycle is left behind.
     """
@@ -83,7 +83,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     is_last: bool  # True if the connection ends with its answer
 
     def response(self, outcome: Any) -> RouteAnswer:  # noqa: ANN401 - of its queue
-        """Return the response to a write that was carried out."""
+        """Return the response to a request that was carried out."""
         raise NotImplementedError
 
     def answer(self, outcome: Any, common: bytes) -> tuple[int, int]:  # noqa: ANN401 - of its queue
@@ -94,7 +94,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         raise NotImplementedError
 
     def answered(self, outcome: Any) -> None:  # noqa: ANN401 - of its queue
-        """Answer and count the write."""
+        """Answer and count the request."""
         connection, plan = self.connection, self.plan
         shared, transport = connection.shared, connection.transport
         if isinstance(outcome, BaseException) or shared.closing or transport is None:
@@ -115,33 +115,35 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             principal.use.count(sent, is_append=self.operation == counted.APPEND)
             principal.use.received_bytes += size
         if shared.log.enabled:
-            _log(self, status, sent, shared)
+            is_relayed = isinstance(outcome, RouteAnswer)
+            cache = outcome.cache if is_relayed else cache_status.OTHER_METHOD
+            _log(self, status, sent, cache.result, shared)
         connection.answer_asks()
+
+    def exchange_for(self, request: Request, shared: Context) -> Exchange:
+        """Return the exchange of the request, which was admitted by its plan."""
+        route = self.plan.route
+        logged = accounting.logged_request(request, shared) if shared.log.enabled else None
+        own_id, new_id = self.known.own.id, shared.lines.new_request_id
+        exchange = Exchange(route.traffic, self.operation, own_id, new_id, logged, self.came)
+        exchange.assign_route(route.prefix, route.traffic, conceals=route.access.conceals)
+        if route.access.guard is not None:
+            exchange.admit(self.plan.principal, sends_reader_key=False)
+        return exchange
 
     def abandon(self) -> None:
         """End the connection: its client would wait for ever."""
         self.connection.abandon()
 
     def on_disconnect(self) -> None:
-        """Go on without the client."""
+        """End what does not outlive its client, at once or in time."""
+        self.cancel()
 
     def cancel(self) -> None:
-        """Give up the write, because the server stops: a log answers in time by itself."""
+        """Give up what is under way, because the server stops: a log answers in time by itself."""
 
 
-def exchange_of_ask(ask: Ask, request: Request, shared: Context) -> Exchange:
-    """Return the exchange of a write that was admitted by its plan."""
-    route = ask.plan.route
-    logged = accounting.logged_request(request, shared) if shared.log.enabled else None
-    own_id, new_id = ask.known.own.id, shared.lines.new_request_id
-    exchange = Exchange(route.traffic, ask.operation, own_id, new_id, logged, ask.came)
-    exchange.assign_route(route.prefix, route.traffic, conceals=route.access.conceals)
-    if route.access.guard is not None:
-        exchange.admit(ask.plan.principal, sends_reader_key=False)
-    return exchange
-
-
-def _log(ask: Ask, status: int, sent: int, shared: Context) -> None:
+def _log(ask: Ask, status: int, sent: int, result: str, shared: Context) -> None:
     """Write the log line of a write that went by its plan, as `Exchange.write_line` does."""
     plan, known, transport = ask.plan, ask.known, ask.connection.transport
     principal = plan.principal
@@ -150,7 +152,7 @@ def _log(ask: Ask, status: int, sent: int, shared: Context) -> None:
         status,
         sent,
         perf_counter() - ask.came,
-        cache_status.OTHER_METHOD.result,
+        result,
         plan.route.prefix,
         "answered",
         None if principal is None else principal.name,

@@ -1,8 +1,9 @@
 """The plans of writes: the next write like one that was admitted needs no handler.
 
-The handler of a write applies the rules, and leaves a plan where they admit it. The next append
+The handler of a request applies the rules, and leaves a plan where they admit it. The next append
 with the same fields to the same path goes by that plan: straight into the queue of its log. So does
-the next creation with the same fields on the same route. What a rule has looked at is in the key of
+the next creation with the same fields on the same route, and the next read there that an origin has
+to answer. What a rule has looked at is in the key of
 the plan; or it is looked at again for each write (`Plans.ask`); or it makes a new table, as a
 reload does. What the rules do not admit leaves no plan.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_PLANS = 16384  # of appends: 8 MB, as for MOST_BLOCKS
 MOST_CREATION_PLANS = 1024  # a client has one for each route
+MOST_READ_PLANS = 1024  # a client has one for each route: 4 MB
 LONGEST_PATH = 1024  # whose route and plans are remembered
 WRITES = ("POST", "PUT")  # methods of requests that may have a plan
 
@@ -33,9 +35,16 @@ WRITES = ("POST", "PUT")  # methods of requests that may have a plan
 class Plans:
     """The plans of one configuration; a reload makes a new table."""
 
-    def __init__(self, place: Callable[[str], RoutedTarget]) -> None:
-        """`place` finds route and name of a path without a query. Raises HeadgateError."""
-        self._place = place
+    def __init__(
+        self, place: Callable[[str], RoutedTarget], find_place: Callable[[str], RoutedTarget]
+    ) -> None:
+        """Both find route and name of a path without a query, and raise HeadgateError.
+
+        `place` remembers what it has found; each creation has a new path.
+        """
+        self._place, self._find_place = place, find_place
+        self._reads: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_READ_PLANS)
+        self.read_routes: set[object] = set()  # with plans for reads
         self._appends: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_PLANS)
         self._creations: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_CREATION_PLANS)
 
@@ -51,6 +60,29 @@ class Plans:
         """Remember a plan for creations on its route."""
         if _is_decided(plan):
             self._creations.add(plan.key, plan)
+
+    def add_read(self, plan: Plan) -> None:
+        """Remember a plan for reads below its route."""
+        if _is_decided(plan):
+            self._reads.add(plan.key, plan)
+            self.read_routes.add(plan.route)
+
+    def read(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+        """Return the ask of a GET that has a plan, unless it needs a handler, as in `ask`."""
+        shared = connection.shared
+        if shared.bans.in_force or shared.shedding.level or shared.tracer is not None:
+            return None
+        path, mark, query = known.path.partition("?")
+        try:
+            place = self._place(path)
+        except HeadgateError:
+            return None
+        is_planned = place.route in self.read_routes and place.control is None
+        if not is_planned or len(path) > LONGEST_PATH:
+            return None
+        key = place.route, known.fields, peer_of(connection.transport)
+        plan = self._reads.fresh.get(key) or self._reads.find(key)
+        return None if plan is None else plan.ask(f"{place.path}{mark}{query}", connection, known)
 
     def ask(
         self,
@@ -101,7 +133,7 @@ class Plans:
         if "?" in path or len(path) > LONGEST_PATH:
             return None
         try:
-            place = self._place(path)
+            place = self._find_place(path)
         except HeadgateError:
             return None
         key = place.route, fields

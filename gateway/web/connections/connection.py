@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from itertools import count
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import hdrs
@@ -14,12 +13,11 @@ from typing_extensions import override
 from gateway.live.contract import ReaderClient, ReaderServer
 from gateway.runtime.request_fields import NOTHING
 from gateway.telemetry.access_log import LONGEST_SHOWN
-from gateway.web.asks.ask import Ask, exchange_of_ask
 from gateway.web.asks.plans import WRITES
+from gateway.web.connections import incoming
 from gateway.web.connections.bounded_connection import BoundedConnection
 from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
 from gateway.web.connections.http_connection import Owner
-from gateway.web.connections.incoming import FIN_S
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import is_plain
 from gateway.web.requests.responses import WireResponse
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
     from gateway.telemetry.traffic import Polls, Traffic
+    from gateway.web.asks.ask import Ask
     from gateway.web.connections.bare_transport import Descriptors
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.requests.blocks import KnownRequest
@@ -63,7 +62,7 @@ class Connection(BoundedConnection):
         self.number = next(_NUMBERS)
         self.principal: Principal | None = None  # the reader of the parked long-poll
         self.poll_headers: MultiMapping[str] | None = None  # of the parked long-poll
-        self.asks: Sequence[Ask] = NO_ASKS  # writes by plans, in the order of their requests
+        self.asks: Sequence[Ask] = NO_ASKS  # requests by plans, in their order
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # the counters of the parked long-poll
 
@@ -94,11 +93,11 @@ class Connection(BoundedConnection):
     def eof_received(self) -> bool:
         """Return whether the connection stays open; a client that ends its long-poll is gone.
 
-        So is one that ends long after it sent a write that does not outlive it.
+        So is one that ends long after it sent a request that does not outlive it.
         """
-        for ask in self.asks:
-            if not ask.outlives_client and perf_counter() - ask.came > FIN_S:
-                return False
+        is_late = self._loop.time() - self.began > incoming.FIN_S
+        if self.asks and is_late and not self.asks[0].outlives_client:
+            return False
         return self._counted is None and super().eof_received()
 
     @override
@@ -107,10 +106,10 @@ class Connection(BoundedConnection):
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
-        for ask in self.asks:
+        asks, self.asks = self.asks, NO_ASKS
+        for ask in asks:
             if not ask.outlives_client:
                 ask.on_disconnect()
-        self.asks = NO_ASKS
         self.principal = self.poll_headers = None
         if self._counted is not None:
             self._counted.cut()
@@ -158,6 +157,10 @@ class Connection(BoundedConnection):
             if fast.answer_get(self, data, request):
                 self.note_answered(should_close=False)
                 return True
+            ask = fast.plans.read(self, request) if fast.plans.read_routes else None
+            if ask is not None:
+                self._start_asks(data, ask)
+                return True
         client = request.fields.client
         if client is not None and not fast.admits_known(request, client):
             return False
@@ -172,7 +175,7 @@ class Connection(BoundedConnection):
         return True
 
     def _start_asks(self, data: bytes, ask: Ask) -> None:
-        """Start a write by its plan, and those behind it that cannot overtake it.
+        """Start a request by its plan, and writes behind it that cannot overtake it.
 
         These are appends to the same stream of a log, or creations on one route, which have one
         queue. Later bytes wait until they are answered.
@@ -192,6 +195,7 @@ class Connection(BoundedConnection):
             asks.append(behind)
             at = known.end
         self._deadline = None
+        self.began = self._loop.time()
         self.state = TAKEN  # from IDLE, which is permitted: `enter` would cost a call
         self.asks = asks
         self.owner.connections.requests_count += len(asks)
@@ -231,7 +235,7 @@ class Connection(BoundedConnection):
     def _request_of(self, ask: Ask) -> Request:
         request = Request(ask.known, ask.known.body, self)
         request.is_followed = len(self.asks) > 1
-        request.exchange = exchange_of_ask(ask, request, self.shared)
+        request.exchange = ask.exchange_for(request, self.shared)
         return request
 
     def go_on_in_handler(self, ask: Ask, handler: Callable[[Request], Any]) -> None:

@@ -169,7 +169,10 @@ class Handlers:
             answered = conceal(answered, self._shared)
         status = answered.status
         if exchange.resume_kind != NOWHERE:
-            accounting.note_answer(exchange, answered)
+            kind = accounting.resumed(exchange.resume_kind, answered)
+            exchange.ends_if_empty = kind is None
+            if kind is not None:
+                exchange.resume_kind = kind
         request_id = exchange.client_request_id
         if status >= 400:
             request_id = exchange.request_id

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp.web import RequestPayloadError
-from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.access.principal import account_of
@@ -49,6 +48,7 @@ from gateway.web.handlers.forwarding import (
     sender_of,
 )
 from gateway.web.handlers.passed_appends import PassedAppends, is_alike
+from gateway.web.handlers.plain_reads import note_read, read_plan
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -133,7 +133,7 @@ class EdgeHandlers(RouteOperations):
 
     async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> RouteAnswer:
         """Answer a catch-up read from the cache, a followed stream or the origin."""
-        cache_request = _cache_request(request, route, read)
+        cache_request = self._cache_request(request, route, read)
         stream = route.feeds.read_by(cache_request)
         now, source = self._shared.clock(), route.feeds.source
         decided = route.cache.decide(request.method, cache_request, stream, now)
@@ -147,16 +147,34 @@ class EdgeHandlers(RouteOperations):
             case ServeRecent(snapshot, span):
                 return RouteAnswer.of(source.data(snapshot, read, span), cache_status.COLLAPSED)
             case _:
+                if isinstance(decided.use, Miss):
+                    self._plan_reads(request, route, read)
                 held = request.resources
                 result = await route.cache.carry_out(decided, cache_request, now, held)
-        facts = result.cached.facts
-        if stream is not None and facts is not None:
-            span = Span(cache_request.start, facts.next_offset, result.cached.body)
-            # An answer for one reader alone is no news for others, but an identified reader may
-            # have a followed stream of its own.
-            is_news = result.cached.joinable or cache_request.identified
-            stream.note_read(span, result if is_news else replace(result, current=False))
+        if stream is not None:
+            note_read(stream, cache_request, result)
         return present(request, route.recipients.of(read), result, self._shared)
+
+    def _cache_request(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
+        """Return the cache request of a read; it is remembered for equal header fields."""
+        shared = request.fields
+        templates = route.requests.templates
+        if not shared.are_known or templates is None:
+            sender = sender_of(request, route.requests.scheme)
+            return route.requests.cache_request(_headers(request, route), sender, read)
+        address = peer_of(request.transport) or ""
+        more = request.own.has_more
+        return templates.request(shared.headers, request.headers, address, read, tells_more=more)
+
+    def _plan_reads(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> None:
+        """Leave a plan for reads with the same fields as this one, but for its own."""
+        fields, templates = request.fields, route.requests.templates
+        if fields.are_known and templates is not None and request.method == "GET":
+            address, headers = peer_of(request.transport) or "", fields.headers
+            template = templates.request(headers, headers, address, read, tells_more=False)
+            plan = read_plan(route, fields, address, template)
+            if plan is not None:
+                self._routes.plans.add_read(plan)
 
     # Live reads
 
@@ -357,15 +375,3 @@ def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
     return route.requests.headers_for_origin(
         request.method, request_head.target(request), request.headers
     )
-
-
-def _cache_request(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
-    """Return the cache request of a read; it is remembered for equal header fields."""
-    shared = request.fields
-    templates = route.requests.templates
-    if not shared.are_known or templates is None:
-        sender = sender_of(request, route.requests.scheme)
-        return route.requests.cache_request(_headers(request, route), sender, read)
-    address = peer_of(request.transport) or ""
-    more = request.own.has_more
-    return templates.request(shared.headers, request.headers, address, read, tells_more=more)

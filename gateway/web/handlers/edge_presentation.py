@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.rules.private_fields import Recipient
     from gateway.runtime.context import Context
+    from gateway.web.requests.blocks import KnownRequest
     from gateway.web.requests.request import Request
 
 
 def present(
-    request: Request, recipient: Recipient, result: CacheResult, shared: Context
+    request: Request | KnownRequest, recipient: Recipient, result: CacheResult, shared: Context
 ) -> RouteAnswer:
     """Return the whole response, the byte range that the request names, or 304.
 

@@ -24,8 +24,8 @@ from gateway.protocol.requests import is_closing
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.logs import log
-from gateway.web.asks.ask import Ask, Plan
+from gateway.web.asks.ask import Plan
+from gateway.web.asks.origin_asks import OriginAsk
 from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
     ForwardedRequest,
@@ -36,7 +36,6 @@ from gateway.web.handlers.forwarding import (
 )
 from gateway.web.requests.aging_table import AgingTable
 from gateway.web.requests.request import exchange_of
-from gateway.web.requests.responses import render
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -94,11 +93,10 @@ class PassedPlan(Plan, frozen=True, gc=False, eq=False):
         return PassedAsk(self, name, connection, known, perf_counter(), None, False)
 
 
-class PassedAsk(Ask, gc=False, eq=False):
+class PassedAsk(OriginAsk, gc=False, eq=False):
     """An append under way at the origin: an `AnswerReceiver`."""
 
     operation = counted.APPEND
-    outlives_client = False
     plan: PassedPlan
     tails: Tails = ()
     pending: PendingRequest | None = None  # None once it is answered
@@ -110,23 +108,21 @@ class PassedAsk(Ask, gc=False, eq=False):
             response = plan.appends.respond(plan.read, plan.fields, self.tails, answer)
         except Exception as error:  # noqa: BLE001 - its client gets it
             answer.release()
-            self._end(error)
+            self.end(error)
             return
         if response is None:
             self.connection.go_on_in_handler(self, partial(self._complete, answer))
         else:
-            self._end(response)
+            self.end(response)
 
     def on_failure(self, error: Exception) -> None:
         """Answer with the error, and invalidate what the append may have changed."""
         self.pending = None
-        if isinstance(error, OF_THE_ORIGIN):
-            self.plan.route.log_failure(error, self.plan.read.path)
         try:
             if isinstance(error, OriginBroken | OriginTimeout):
                 self._invalidate()
         finally:  # nobody else would answer its client
-            self._end(error)
+            self.end(error)
 
     @override
     def on_disconnect(self) -> None:
@@ -139,26 +135,16 @@ class PassedAsk(Ask, gc=False, eq=False):
         if pending is not None:
             pending.abandon()
             self._invalidate()
-            self._end(asyncio.CancelledError())
+            self.end(asyncio.CancelledError())
 
     @override
-    def response(self, outcome: RouteAnswer) -> RouteAnswer:
-        return outcome
+    def count(self, outcome: RouteAnswer, size: int, seconds: float) -> None:
+        self.plan.route.traffic.answered(counted.APPEND, outcome.status, size, seconds)
 
+    @property
     @override
-    def answer(self, outcome: RouteAnswer, common: bytes) -> tuple[int, int]:
-        own, lines, has_cors = self.known.own, self.connection.shared.lines, outcome.facts.has_cors
-        if outcome.has_date or has_cors:
-            origin, date = self.plan.fields.origin, not outcome.has_date
-            common = lines.own(
-                request_id=own.id, origin=origin, connection=None, date=date, cors=not has_cors
-            )
-        head, body = render(self.known, outcome, common)
-        assert isinstance(body, bytes), "answers in parts have no pattern"
-        self.wire = b"".join((*head, body))
-        seconds = perf_counter() - self.came
-        self.plan.route.traffic.answered(counted.APPEND, outcome.status, len(body), seconds)
-        return outcome.status, len(body)
+    def path(self) -> str:
+        return self.plan.read.path
 
     async def _complete(self, answer: OriginAnswer, request: Request) -> RouteAnswer:
         """Return the response by the rules for all forwarded requests."""
@@ -173,14 +159,6 @@ class PassedAsk(Ask, gc=False, eq=False):
         except OF_THE_ORIGIN as error:
             plan.route.log_failure(error, plan.read.path)
             raise
-
-    def _end(self, outcome: RouteAnswer | BaseException) -> None:
-        """Answer the client; end its connection if that fails, as it would wait for ever."""
-        try:
-            self.answered(outcome)
-        except Exception:  # noqa: BLE001 - no error of the origin's connection
-            log.exception("append.unanswered")
-            self.abandon()
 
     def _invalidate(self) -> None:
         plan = self.plan

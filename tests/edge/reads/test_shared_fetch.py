@@ -31,7 +31,7 @@ def head(length: int, *fields: str) -> bytes:
 async def readers_of(stage: Stage, raw: RawOrigin, count: int) -> list[asyncio.Task[Told]]:
     """A leader and others who wait for the same request."""
     readers = [asyncio.create_task(stage.get()) for _ in range(count)]
-    await until(lambda: len(raw.heard) >= 1 and stage.cache.collapsed == count - 1)
+    await until(lambda: len(raw.heard) >= 1 and stage.cache.fetches.collapsed == count - 1)
     return readers
 
 
@@ -304,4 +304,4 @@ async def test_the_keys_passed_without_waiting_are_bounded(monkeypatch: pytest.M
                 assert (await second).body == b"own"
             steps.go()
             assert ((await first).body, (await second).body) == (b"held", b"own")
-            assert stage.cache.collapsed == waits
+            assert stage.cache.fetches.collapsed == waits

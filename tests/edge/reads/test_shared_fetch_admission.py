@@ -61,7 +61,7 @@ async def crowd(
 ) -> list[asyncio.Task[Told]]:
     """The first one leads, and all others wait for what it has asked."""
     tasks = [asyncio.create_task(stage.get("", *fields)) for fields in readers]
-    await until(lambda: len(raw.heard) == 1 and stage.cache.collapsed == len(readers) - 1)
+    await until(lambda: len(raw.heard) == 1 and stage.cache.fetches.collapsed == len(readers) - 1)
     return tasks
 
 
@@ -181,7 +181,7 @@ async def test_a_tail_response_with_a_cookie_is_not_shared() -> None:
     numbers = Numbers(OFFSET, "Set-Cookie: session=new", "Cache-Control: no-store", status="200 OK")
     async with RawOrigin(numbers) as raw, staged(raw) as stage:
         readers = [asyncio.create_task(stage.get("offset=now")) for _ in range(3)]
-        await until(lambda: len(raw.heard) == 1 and stage.cache.collapsed == 2)
+        await until(lambda: len(raw.heard) == 1 and stage.cache.fetches.collapsed == 2)
         for _ in range(3):
             numbers.go()
         bodies = [reader.body for reader in await asyncio.gather(*readers)]
@@ -239,7 +239,7 @@ async def test_a_reader_that_joins_a_quick_body_gets_it_in_one_piece() -> None:
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         leader = await stage.given()
         joined = asyncio.create_task(stage.given())
-        await until(lambda: stage.cache.collapsed == 1)
+        await until(lambda: stage.cache.fetches.collapsed == 1)
         steps.go()
         whole = await joined
         assert (whole.source, whole.cached.body) == (None, b"data")
@@ -270,7 +270,7 @@ async def test_a_stale_response_stands_in_for_readers_that_got_nothing_of_a_cut_
         stage.clock.advance(2)
         leader = await stage.given()
         joined = asyncio.create_task(stage.get())
-        await until(lambda: stage.cache.collapsed == 1)
+        await until(lambda: stage.cache.fetches.collapsed == 1)
         steps.go()
         assert ((await joined).body, (await joined).x_cache) == (b"old", "STALE")
         with pytest.raises(OriginBroken):
@@ -317,7 +317,7 @@ async def test_a_reader_that_may_not_join_sends_no_validator_of_a_dropped_respon
         await stage.get()
         stage.clock.advance(61)
         readers = [asyncio.create_task(stage.get()) for _ in range(2)]
-        await until(lambda: of_one.sent == 1 and stage.cache.collapsed == 1)
+        await until(lambda: of_one.sent == 1 and stage.cache.fetches.collapsed == 1)
         stage.cache.forget(PATH)
         of_one.go()
         assert [(await reader).body for reader in readers] == [b"mine", b"new"]
@@ -333,7 +333,7 @@ async def test_a_304_for_one_reader_is_not_shared_with_readers_that_joined(own: 
         await stage.get()
         stage.clock.advance(61)
         readers = [asyncio.create_task(stage.given()) for _ in range(2)]
-        await until(lambda: of_one.sent == 1 and stage.cache.collapsed == 1)
+        await until(lambda: of_one.sent == 1 and stage.cache.fetches.collapsed == 1)
         of_one.go()
         leader, joined = [(await reader).cached for reader in readers]
         name, value = own.split(": ")

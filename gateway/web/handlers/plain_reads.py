@@ -1,0 +1,186 @@
+"""Reads of an origin's streams that go by plans: what equal ones from one address have in common.
+
+A plan has the request that the origin is sent, but for the stream. Its reads are those that want
+the whole of a response that the cache has not; a read of another kind has a handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from typing_extensions import override
+
+from gateway.edge.reads.decision import Miss
+from gateway.edge.reads.http_cache import begin, is_for
+from gateway.edge.rules.conditional import wants_all
+from gateway.errors import OF_THE_ORIGIN, HeadgateError
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.origins.followed import FOREVER, Span
+from gateway.runtime.exchange import RESULTS
+from gateway.telemetry import traffic as counted
+from gateway.web import accounting
+from gateway.web.asks.ask import Plan
+from gateway.web.asks.origin_asks import OriginAsk
+from gateway.web.handlers.edge_presentation import present
+from gateway.web.requests.responses import JOINED_BYTES
+
+if TYPE_CHECKING:
+    from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.reads.http_cache import Begun, CacheDecision, CacheResult
+    from gateway.edge.route import EdgeRoute
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.later import Later
+    from gateway.runtime.answer import RouteAnswer
+    from gateway.runtime.context import Context
+    from gateway.runtime.exchange import Exchange
+    from gateway.runtime.request_fields import RequestFields
+    from gateway.web.asks.ask import AskingConnection
+    from gateway.web.requests.blocks import KnownRequest
+    from gateway.web.requests.request import Request
+
+
+class ReadPlan(Plan, frozen=True, gc=False, eq=False):
+    """The way of a read with these fields, from one address, below one route to an origin."""
+
+    template: CacheRequest  # for the stream that was read first
+
+    @override
+    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> ReadAsk | None:
+        """Return the ask of a read of the target `name` that the origin has to answer."""
+        own, route, shared = known.own, self.route, connection.shared
+        if own.tag is not None or own.has_more:
+            return None
+        try:
+            read = route.parse(name)
+        except HeadgateError:
+            return None
+        if not isinstance(read, EdgeCatchUp):
+            return None
+        headers = self.template.headers
+        if own.fields:  # an id, which the origin is not sent, but may name in Vary
+            headers = own.added_to(headers)
+        lifetime = route.requests.lifetimes.by_path.get(read.path, FOREVER)
+        request = replace(self.template, read=read, headers=headers, lifetime=lifetime)
+        stream = route.feeds.read_by(request)
+        decided = route.cache.decide("GET", request, stream, shared.clock())
+        is_shared = not (decided.variants or decided.is_hit_for_pass)
+        if not (is_shared and isinstance(decided.use, Miss)):
+            return None
+        came = perf_counter()
+        return ReadAsk(self, name, connection, known, came, None, False, request, stream, decided)
+
+
+class ReadAsk(OriginAsk, gc=False, eq=False):
+    """A read under way: a `LaterWaiter` of the fetch that brings its response."""
+
+    operation = counted.READ
+    plan: ReadPlan
+    request: CacheRequest
+    stream: FollowedStream | None
+    decided: CacheDecision
+    begun: Begun | None = None  # until the fetch has its response
+
+    def resume(self, later: Later[CachedResponse], /) -> None:
+        """Answer with the response, whose head has come, or with the error of the fetch."""
+        begun, self.begun = self.begun, None
+        if begun is None:  # the client has left
+            return
+        error = later.exception()
+        if error is not None:
+            begun.fetch.leave(begun.reader)
+            self.end(error)
+            return
+        fetch, reader, is_collapsed = begun
+        cached, cache = fetch.whole, self.plan.route.cache
+        if cached is None or (is_collapsed and not is_for(fetch, self.request, cached)):
+            self.connection.go_on_in_handler(self, partial(self._carry_out, begun))
+            return
+        result = cache.brought(fetch, reader, None, ExitStack, is_collapsed=is_collapsed)
+        fetch.leave(reader)
+        answered = self._present(result)
+        body, facts = answered.body, answered.facts
+        is_plain = answered.status == 200 and not (facts.next_offset and facts.is_end is None)
+        if is_plain and isinstance(body, bytes) and len(body) <= JOINED_BYTES:
+            self.end(answered)
+        else:
+            self.connection.go_on_in_handler(self, lambda _: answered)
+
+    @override
+    def count(self, outcome: RouteAnswer, size: int, seconds: float) -> None:
+        kind = accounting.resumed(counted.resume_kind(self.request.read.offset), outcome)
+        assert kind is not None, "others have a handler"
+        result = RESULTS.get(outcome.cache.result, counted.MISS)
+        traffic = self.plan.route.traffic
+        traffic.read(counted.READ, outcome.status, size, seconds, kind, result)
+
+    @override
+    def exchange_for(self, request: Request, shared: Context) -> Exchange:
+        exchange = super().exchange_for(request, shared)
+        exchange.resume_kind = counted.resume_kind(self.request.read.offset)
+        return exchange
+
+    @override
+    def cancel(self) -> None:
+        """Leave the fetch: the client is gone, or the server stops."""
+        begun, self.begun = self.begun, None
+        if begun is not None:
+            begun.fetch.response.unsubscribe(self)
+            begun.fetch.leave(begun.reader)
+            self.end(asyncio.CancelledError())
+
+    @property
+    @override
+    def path(self) -> str:
+        return self.request.path
+
+    async def _carry_out(self, begun: Begun, request: Request) -> RouteAnswer:
+        """Read on in the handler of a request."""
+        request.limit_grace(0.0)
+        route, now = self.plan.route, self.connection.shared.clock()
+        try:
+            return self._present(
+                await route.cache.carry_out(
+                    self.decided, self.request, now, request.resources, begun
+                )
+            )
+        except OF_THE_ORIGIN as error:
+            route.log_failure(error, self.path)
+            raise
+
+    def _present(self, result: CacheResult) -> RouteAnswer:
+        if self.stream is not None:
+            note_read(self.stream, self.request, result)
+        route, shared = self.plan.route, self.connection.shared
+        return present(self.known, route.recipients.of(self.request.read), result, shared)
+
+
+def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult) -> None:
+    """Give a followed stream the data that a read of it has brought."""
+    facts = result.cached.facts
+    if facts is not None:
+        span = Span(request.start, facts.next_offset, result.cached.body)
+        # An answer for one reader alone is no news for others, but an identified reader may
+        # have a followed stream of its own.
+        is_news = result.cached.joinable or request.identified
+        stream.note_read(span, result if is_news else replace(result, current=False))
+
+
+def read_plan(
+    route: EdgeRoute, fields: RequestFields, address: str, template: CacheRequest
+) -> ReadPlan | None:
+    """Return the plan of reads like one with this request; None if they need the handler."""
+    # The answer to a read by a client with a credential is checked once more when it has come.
+    if route.access.guard is not None or template.identity or not wants_all(fields.headers):
+        return None
+    return ReadPlan((route, fields, address), route, fields, None, _start, template)
+
+
+def _start(_name: str, ask: ReadAsk) -> None:
+    """Join a fetch, or begin one."""
+    ask.begun = begun = begin(ask.plan.route.cache.fetches, ask.request.fetch_key, ask.request)
+    begun.fetch.response.subscribe(ask)
