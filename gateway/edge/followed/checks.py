@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.edge.followed.comparison import Evidence, unknown_server
 from gateway.edge.followed.known_state import UNSURE
-from gateway.edge.followed.snapshots import is_variant
+from gateway.edge.followed.origin_reads import is_variant
 from gateway.edge.reads.shared_response import STOOD_IN
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
@@ -157,8 +157,9 @@ class StreamChecks:
         Earlier evidence of data up to the same offset is kept if it may be of another stream.
         """
         end, server = read.end, read.server
-        if end < stream.last and not is_tail and stream.reaches_beyond(end, server):
-            return False
+        reads = stream.reads.values()
+        if not is_tail and any(end < one.end and one.server == server for one in reads):
+            return False  # the server is known to have data beyond it
         known = stream.reads.get(end)
         if known is None:
             return True

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.edge.followed.comparison import UNKNOWN, Evidence
 from gateway.edge.reads.order import BEFORE_ALL, next_number
-from gateway.edge.rules.lost_offsets import PERSISTS_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +41,6 @@ class ReadStream:
         self.reads: dict[str, Evidence] = {}
         self.server: str | None = None  # the one that has sent them all, or None
         self.last = ""  # the end of the one that reaches furthest
-
-    def reaches_beyond(self, end: str, server: str) -> bool:
-        """Return whether a server is known to have data beyond an offset."""
-        return any(end < read.end and read.server == server for read in self.reads.values())
 
     def look_again(self) -> None:
         """Bring up to date what is known of all reads, after some were changed or dropped."""
@@ -221,10 +216,6 @@ class StreamEvidence:
             return None
         others = (it for it in stream.reads.values() if it.end > start and it.server != server)
         return max(others, key=attrgetter("end"), default=None)
-
-    def may_be_late(self, read: Evidence) -> bool:
-        """Return whether a replica that lags may not have the data of a read yet."""
-        return self.clock() - read.read_at < PERSISTS_S
 
     def confirm(self, key: StreamKey, end: str, before: str, server: str) -> None:
         """Note that `server` has the data that `before` has sent, up to an offset."""

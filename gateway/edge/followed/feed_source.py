@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
-from gateway.edge.followed.snapshots import as_read, as_sent, snapshot_of
+from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
 from gateway.edge.rules import tails
 from gateway.errors import OriginBusy
 from gateway.live.contract import LONGEST_ROUND, DataEvent, no_trailers, rendered

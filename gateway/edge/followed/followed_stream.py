@@ -11,11 +11,10 @@ from typing_extensions import override
 
 from gateway.edge.followed.follower import Follower
 from gateway.edge.followed.known_state import KnownState, Verification, recent_response
-from gateway.edge.followed.origin_reads import ReaderRequests
+from gateway.edge.followed.origin_reads import ReaderRequests, is_coded, is_of_followed
 from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
-from gateway.edge.followed.snapshots import is_coded, is_of_followed
 from gateway.edge.reads.order import BEFORE_ALL
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
@@ -292,7 +291,7 @@ class FollowedStream:
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""
         self.verification.doubt()
-        self.state.mark_unconfirmed()
+        self.state.is_confirmed = self.state.is_tail_known = False  # it may be outdated
         if not quietly:
             self.feed.suspend(reason)
 

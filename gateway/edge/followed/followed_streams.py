@@ -16,10 +16,9 @@ from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
 from gateway.edge.followed.followed_table import FollowedTable, FollowedWrites
 from gateway.edge.followed.known_state import UNSURE
-from gateway.edge.followed.origin_reads import OriginReads
+from gateway.edge.followed.origin_reads import OriginReads, as_read
 from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
-from gateway.edge.followed.snapshots import as_read
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.stream_knowledge import StreamKnowledge
 from gateway.edge.rules.cached_response import stream_key
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -86,7 +86,7 @@ class FollowedStreams:
         return StreamKnowledge(
             forget=self.reader.forget,
             distrust=self._checks.distrust,
-            is_tail=lambda host, read, end: self.table.is_tail(stream_key(host, read, ""), end),
+            is_tail=self._is_tail,
             is_newest=self.evidence.newest.is_newest,
             note=self._checks.note,
             note_end=self._checks.note_end,
@@ -94,6 +94,11 @@ class FollowedStreams:
             stand_in=partial(_stand_in, self),
             is_down=self.origin.client.servers.are_down,
         )
+
+    def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
+        """Return whether the stream that everybody reads is known to end at an offset."""
+        stream = self.table.by_key.get(stream_key(host, read, ""))
+        return stream is not None and stream.state.knows_tail(offset)
 
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
         """Return the followed stream, unless the offset may be of an earlier stream."""
@@ -238,7 +243,7 @@ class FollowedStreams:
         """
         if isinstance(reason, StreamGone | StreamNotFound):
             is_read = stream.feed.has_readers and self.table.by_key.get(stream.key) is stream
-            if is_read and not (is_expected or self.writes.is_deleting(stream.path)):
+            if is_read and not (is_expected or stream.path in self.writes.deletions):
                 self._losses.note(reason=reason.detail, path=stream.path)
             self._checks.lose(stream)
         if stream.requests.differ:
@@ -282,7 +287,7 @@ class FollowedStreams:
                 stream.feed.drain()
             else:
                 self._unfollow(stream)
-        await self.table.until_empty()
+        await self.table.is_empty.wait()
 
     def close(self) -> None:
         """Stop following all streams at once, whether or not they have readers."""

@@ -38,8 +38,8 @@ class FollowedTable:
         self.by_path: dict[str, set[FollowedStream]] = {}
         # Each is called with a path and how far its stream was seen to reach.
         self.tail_observers: list[Callable[[str, TailBound], None]] = []
-        self._is_empty = asyncio.Event()
-        self._is_empty.set()
+        self.is_empty = asyncio.Event()
+        self.is_empty.set()
 
     def __contains__(self, stream: FollowedStream) -> bool:
         return stream in self.by_path.get(stream.path, ())
@@ -51,10 +51,6 @@ class FollowedTable:
     def of_path(self, path: str) -> list[FollowedStream]:
         """Return the followed streams at a path: some readers may have one of their own."""
         return list(self.by_path.get(path, ()))
-
-    def is_tail(self, key: Hashable, offset: str) -> bool:
-        """Return whether a stream is followed and known to end at an offset."""
-        return (stream := self.by_key.get(key)) is not None and stream.state.knows_tail(offset)
 
     def verified(self, key: Hashable, snapshot: Snapshot, *, ends: bool) -> FollowedStream | None:
         """Return the followed stream; None if a read, which perhaps `ends`, shows it to be gone."""
@@ -80,7 +76,7 @@ class FollowedTable:
         """Add a stream to both tables: nothing in between may raise."""
         self.by_key[stream.key] = stream
         self.by_path.setdefault(stream.path, set()).add(stream)
-        self._is_empty.clear()
+        self.is_empty.clear()
 
     def set_aside(self, stream: FollowedStream) -> bool:
         """Make room for another stream with the same key; return False if there is one already."""
@@ -101,12 +97,8 @@ class FollowedTable:
         if not others:
             del self.by_path[stream.path]
         if not self.by_path:
-            self._is_empty.set()
+            self.is_empty.set()
         return True
-
-    async def until_empty(self) -> None:
-        """Wait until no stream is followed."""
-        await self._is_empty.wait()
 
 
 @dataclass(slots=True)
@@ -128,7 +120,7 @@ class FollowedWrites:
         self._table = table
         self._evidence = evidence
         self._beginnings: dict[str, PendingReads] = {}  # by path; at most one for each live reader
-        self._deleting: Counter[str] = Counter()  # DELETEs under way, by path
+        self.deletions: Counter[str] = Counter()  # DELETEs under way, by path
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:
@@ -150,15 +142,11 @@ class FollowedWrites:
     @contextmanager
     def deleting(self, path: str) -> Iterator[None]:
         """Note that a DELETE is at the origin, which may refuse a poll before it answers."""
-        self._deleting[path] += 1
+        self.deletions[path] += 1
         try:
             yield
         finally:
-            self._deleting -= Counter([path])
-
-    def is_deleting(self, path: str) -> bool:
-        """Return whether a DELETE of a path is at the origin."""
-        return path in self._deleting
+            self.deletions -= Counter([path])
 
     # What the answers to writes show
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.edge.followed.follower import CannotFollow
-from gateway.edge.followed.snapshots import is_of_followed, with_directives
+from gateway.edge.followed.origin_reads import is_of_followed, with_directives
 from gateway.edge.reads.order import next_number
 from gateway.edge.rules import policy
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
@@ -166,8 +166,8 @@ class KnownState:
         self._verification = verification
         self.requests = requests
         self._freshness = freshness
-        self._is_confirmed = False  # by a poll, or by a read of the tail since then
-        self._is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
+        self.is_confirmed = False  # by a poll, or by a read of the tail since then
+        self.is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
         self._written = TailBound()  # by writes through this gateway
         self._written_at = 0.0  # loop time when that last grew
         self._directives_at = asyncio.get_running_loop().time()  # of `snapshot.read_directives`
@@ -176,7 +176,7 @@ class KnownState:
     def is_current(self) -> bool:
         """True if the stream's known state is the origin's present one, as far as can be told."""
         feed = self.feed
-        is_known = self._is_confirmed and not self._verification.is_in_doubt
+        is_known = self.is_confirmed and not self._verification.is_in_doubt
         return is_known and feed.caught_up and feed.lost is None and not feed.closed
 
     @property
@@ -187,7 +187,7 @@ class KnownState:
         their way. A read of the tail needs more certainty, as `is_current` has it.
         """
         feed = self.feed
-        is_known = self._is_tail_known and self.has_tail and not self._verification.is_in_doubt
+        is_known = self.is_tail_known and self.has_tail and not self._verification.is_in_doubt
         return is_known and feed.caught_up and feed.lost is None and not feed.closed
 
     def start_of(self, offset: str) -> str:
@@ -314,11 +314,7 @@ class KnownState:
     def confirm(self, now: float) -> None:
         """Note that the origin has confirmed the snapshot, at `now` (epoch seconds)."""
         self.confirmed_at = now
-        self._is_confirmed = self._is_tail_known = True
-
-    def mark_unconfirmed(self) -> None:
-        """Note a failure of the origin: the snapshot may be outdated."""
-        self._is_confirmed = self._is_tail_known = False
+        self.is_confirmed = self.is_tail_known = True
 
 
 def recent_response(

@@ -17,7 +17,7 @@ from gateway.edge.followed.follower import CannotFollow, PollQuestion, PollResul
 from gateway.edge.followed.origin_reads import DENIALS, ONES_OWN
 from gateway.edge.rules import sharing, tails
 from gateway.edge.rules.directives import again_s
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
@@ -195,7 +195,8 @@ class Poller:
             with contextlib.suppress(CannotFollow):  # its start may not be an offset of the stream
                 finding, polled = yield from self._read_again(read, self.verification.answered_by)
                 end, verdict = polled.end, finding.verdict
-            if verdict is SHORTER and is_beyond and self._evidence.may_be_late(read):
+            is_late = self._evidence.clock() - read.read_at < PERSISTS_S
+            if verdict is SHORTER and is_beyond and is_late:  # as a replica that lags
                 behind = self.verification.note_shorter(end)
                 if isinstance(behind, OriginBehind):
                     raise behind

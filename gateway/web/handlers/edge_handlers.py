@@ -11,7 +11,7 @@ from aiohttp.web import RequestPayloadError
 from typing_extensions import override
 
 from gateway.access.principal import account_of
-from gateway.edge.followed.snapshots import snapshot_of
+from gateway.edge.followed.origin_reads import snapshot_of
 from gateway.edge.reads.decision import Miss, Pass, ServeRecent, ServeTail, Validate
 from gateway.edge.route import EdgeRoute
 from gateway.edge.rules import policy
