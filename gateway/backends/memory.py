@@ -85,26 +85,6 @@ class MemoryListing(Listing):
         return await asyncio.to_thread(_largest, states, prefix, most)
 
 
-class MemoryCounts(Counts):
-    """The counts of a log in memory: its streams, and the sizes of commits, which never wait."""
-
-    def __init__(self, states: Mapping[str, StreamState], histograms: CommitHistograms) -> None:
-        self._states = states
-        self._histograms = histograms
-
-    @override
-    def histograms(self) -> Mapping[str, Histogram]:
-        return self._histograms.by_name("appends")
-
-    @override
-    def numbers(self) -> Mapping[str, float]:
-        return {"streams": len(self._states)}
-
-    @override
-    async def count_expired(self, now: ClockReading) -> int:
-        return sum(state.expired(now) for state in self._states.values())
-
-
 class MemoryDocuments:
     """The documents of a log in memory."""
 
@@ -131,7 +111,7 @@ class MemoryDocuments:
                 self._documents[name] = body
 
 
-class MemoryLog(Log):
+class MemoryLog(Log, Counts):
     """A log of streams in dicts."""
 
     def __init__(self, max_retired: int = MAX_RETIRED, max_bytes: int = 0) -> None:
@@ -143,7 +123,7 @@ class MemoryLog(Log):
         self._histograms = CommitHistograms()
         self.quota: Quota = Quota(max_bytes, self._used_bytes)
         self.listing: MemoryListing = MemoryListing(self._states)
-        self.counts: MemoryCounts = MemoryCounts(self._states, self._histograms)
+        self.counts: Counts = self
         self.documents: MemoryDocuments = MemoryDocuments()
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
@@ -302,6 +282,18 @@ class MemoryLog(Log):
     @override
     def why_unhealthy(self) -> str | None:
         return None  # memory is always there
+
+    @override
+    def histograms(self) -> Mapping[str, Histogram]:
+        return self._histograms.by_name("appends")
+
+    @override
+    def numbers(self) -> Mapping[str, float]:
+        return {"streams": len(self._states)}
+
+    @override
+    async def count_expired(self, now: ClockReading) -> int:
+        return sum(state.expired(now) for state in self._states.values())
 
 
 def _first_paths(paths: list[str], prefix: str, after: str, limit: int) -> list[str]:

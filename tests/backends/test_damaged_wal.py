@@ -131,7 +131,7 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
             records = (await log.read(state, 0, 10**9)).records
             assert b"".join(records) == kept + b"x" * 20_000
         alarm = log.upkeep.loss() is not None
-        assert alarm == bool(log.counts.damaged)
+        assert alarm == bool(log.upkeep.damaged)
     return lost, alarm
 
 
@@ -236,7 +236,7 @@ async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
 ) -> None:
     folder = with_wal(crash, tmp_path / "data", flipped(crash.wal, HEADER + 100))
     async with sqlite(folder) as log:
-        (kept,) = log.counts.damaged
+        (kept,) = log.upkeep.damaged
         assert re.fullmatch(r"headgate\.db-wal\.damaged-\d{8}T\d{6}Z\.\d", kept.name)
         loss = log.upkeep.loss()
         assert loss is not None
@@ -244,7 +244,7 @@ async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
         assert log.why_unhealthy() is None
         history = (await log.load("a")).place.history
     async with sqlite(folder) as log:
-        assert (log.counts.damaged, log.upkeep.loss()) == ([kept], loss)
+        assert (log.upkeep.damaged, log.upkeep.loss()) == ([kept], loss)
     kept.unlink()
     async with sqlite(folder) as log:
         assert log.upkeep.loss() is None
@@ -258,8 +258,8 @@ async def test_the_number_of_saved_damaged_wals_is_bounded(crash: Crash, tmp_pat
         shutil.copy(crash.folder / "headgate.db", folder)
         (folder / "headgate.db-wal").write_bytes(flipped(crash.wal, HEADER + 100))
         async with sqlite(folder) as log:
-            assert len(log.counts.damaged) == min(number, MAX_KEPT)
-            seen.append(log.counts.damaged[-1])
+            assert len(log.upkeep.damaged) == min(number, MAX_KEPT)
+            seen.append(log.upkeep.damaged[-1])
     assert sorted(folder.glob("headgate.db-wal.damaged-*")) == seen[1:]
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from gateway.backends.contract import Conflict, LoadedStream
 from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
-from gateway.backends.sqlite.load_queue import MAX_LOADS
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.backends.sqlite.row_readers import MAX_LOADS
 from gateway.backends.sqlite.writing import writer
 from gateway.backends.sqlite.writing.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError

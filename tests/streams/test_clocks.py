@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite.expiry import ROWS_FOR_EACH
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.backends.sqlite.row_readers import ROWS_FOR_EACH
 from gateway.backends.sqlite.writing.clock_rows import NOTE_EVERY_S
 from gateway.errors import HeadgateError
 from gateway.process.clock_watch import ClockWatch

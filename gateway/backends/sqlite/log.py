@@ -16,13 +16,11 @@ from gateway.backends.contract import Log
 from gateway.backends.quota import Quota
 from gateway.backends.sqlite.data_folder import DataFolder, merge_on_close
 from gateway.backends.sqlite.documents import FileDocuments
-from gateway.backends.sqlite.expiry import ExpirySearch
-from gateway.backends.sqlite.load_queue import LoadQueue
 from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
-from gateway.backends.sqlite.row_readers import RowListing, RowReaders
-from gateway.backends.sqlite.upkeep import FileCounts, FileUpkeep
+from gateway.backends.sqlite.row_readers import RowReaders
+from gateway.backends.sqlite.upkeep import FileUpkeep
 from gateway.backends.sqlite.writing.writer import Writer
 from gateway.backends.sqlite.writing.writer_thread import WriterThread
 from gateway.errors import StartError
@@ -31,7 +29,7 @@ from gateway.settings.log_kinds.file import folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import LoadedStream, Settled
+    from gateway.backends.contract import Counts, Listing, LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
@@ -56,20 +54,16 @@ class SqliteLog(Log):
         self._ids = itertools.count()
         self._reserve = Reserve(folder / "headgate.reserve")
         self._recent = Recent()
-        self._expiry = ExpirySearch()
         self._make_writer = partial(
             Writer, max_retired=max_retired, recent=self._recent, quota=self.quota
         )
         self._thread = WriterThread(self._folder, self._reserve, self._make_writer)
         self._readers = RowReaders(self._folder, self._recent)
-        self._load_queue = LoadQueue(
-            lambda paths: self._readers.run(lambda reader: reader.load(paths))
-        )
-        self.listing: RowListing = RowListing(self._readers)
-        self.counts: FileCounts = FileCounts(
+        self.listing: Listing = self._readers
+        self.upkeep: FileUpkeep = FileUpkeep(
             self._folder, self._thread, self._readers, self._recent
         )
-        self.upkeep: FileUpkeep = FileUpkeep(self._folder, self._thread, self.counts)
+        self.counts: Counts = self.upkeep
         self.documents: FileDocuments = FileDocuments(folder, self._thread)
 
     @override
@@ -137,7 +131,7 @@ class SqliteLog(Log):
 
     @override
     def load(self, path: str) -> asyncio.Future[LoadedStream]:
-        return self._load_queue.load(path)
+        return self._readers.load(path)
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
@@ -156,7 +150,7 @@ class SqliteLog(Log):
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
-        return await self._readers.run(lambda reader: self._expiry.find(reader, now, limit))
+        return await self._readers.expired(now, limit)
 
 
 def log_of(route: Route) -> SqliteLog:
