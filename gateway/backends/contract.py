@@ -6,8 +6,6 @@ holds the object for it, or None. Features declare further ones next to their us
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -238,13 +236,6 @@ class Log(Protocol):
         known then. An exception raised here is passed to it, too: then nobody can say whether the
         change was written.
         """
-        for number, change in enumerate(changes):
-            try:
-                commit = self.commit((change,))
-            except Exception as error:  # noqa: BLE001 - the others go on
-                get_running_loop().call_soon(settled, number, (error,))
-            else:
-                commit.add_done_callback(partial(_settle_one, settled, number))
 
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Return the paths, at most `limit`, of streams that are due (`StreamState.is_due`)."""
@@ -255,9 +246,3 @@ def listing_of(log: Log) -> Listing:
     if log.listing is None:
         raise NotOffered("the log of this route cannot list its streams")
     return log.listing
-
-
-def _settle_one(settled: Settled, number: int, commit: Future[None]) -> None:
-    error = commit.exception()
-    assert error is None or isinstance(error, Exception), "a log raises no BaseException"
-    settled(number, (error,))

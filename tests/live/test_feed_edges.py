@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
 from gateway.live import live_turns
 from gateway.live.contract import LONGEST_ROUND
@@ -21,6 +20,7 @@ from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.support.event_stream import parse_events
 from tests.support.gated_log import GatedLog, turns
+from tests.support.separate_commits import commit_apart
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import PATIENCE_S, until
 
@@ -42,7 +42,7 @@ class PublishingLog(MemoryLog):
         super().__init__()
         self.published: Callable[[], None] | None = None
 
-    commit_apart = Log.commit_apart  # by `commit`
+    commit_apart = commit_apart
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         done = super().commit(changes)

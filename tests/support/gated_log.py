@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
+from tests.support.separate_commits import commit_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ class GatedLog(MemoryLog):
         await self.reads.wait()
         return found
 
-    commit_apart = Log.commit_apart  # by `commit`
+    commit_apart = commit_apart
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         self.committed.append(tuple(changes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from functools import partial
 from time import monotonic
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change
 
     Done: TypeAlias = Callable[[CallReplies | LogUnavailable], None]
+    Settle: TypeAlias = Callable[[Exception | None], object]
 
 
 class RedisCommits:
@@ -57,18 +57,19 @@ class RedisCommits:
         self.stored = 0
         self.conflicts = 0
 
-    def commit(self, change: Change) -> asyncio.Future[None]:
-        """Commit one change, and note before it where its stream is to be looked for."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def commit(self, change: Change, settle: Settle) -> None:
+        """Commit one change, and note before it where its stream is to be looked for.
+
+        `settle` gets the error with which it failed, or None, in a later pass of the loop.
+        """
         key = self._commands.names.meta(change.state.path)
         token = next(self._tokens)
         commit = self._commands.commit(change, token)
-        committed = partial(self._committed, change, token, done, monotonic())
+        committed = partial(self._committed, change, token, settle, monotonic())
         notes = [*self._deadlines.notes(change), *self._paths.notes(change)]
         beside = [one for one in notes if self._together([key, one.key])]
         elsewhere = [one for one in notes if one not in beside]
         self._write_after(elsewhere, change, [*(one.call for one in beside), commit], committed)
-        return done
 
     def _write_after(
         self, notes: Sequence[IndexNote], change: Change, calls: list[Packed], done: Done
@@ -100,30 +101,27 @@ class RedisCommits:
         self,
         change: Change,
         token: int,
-        done: asyncio.Future[None],
+        settle: Settle,
         requested_at: float,
         answer: CallReplies | LogUnavailable,
     ) -> None:
-        if not isinstance(answer, LogUnavailable):
-            self._follow_up(change, answer.replies[-1])
-            self._observe(answer.primary, requested_at)
-        if done.done():  # the caller was cancelled; the commit stands or falls all the same
-            return
         if isinstance(answer, LogUnavailable):
-            done.set_exception(answer)
+            settle(answer)
             return
         replies, replicas, primary = answer
+        self._follow_up(change, replies[-1])
+        self._observe(primary, requested_at)
         wanted = self._wait_replicas
         if replies[-1][0] == 0:
             self.conflicts += 1
-            done.set_exception(_conflict(replies[-1]))
+            settle(_conflict(replies[-1]))
         elif wanted and not (isinstance(replicas, int) and replicas >= wanted):
             primary.look()
-            done.set_exception(LogUnavailable(AT_RISK))
+            settle(LogUnavailable(AT_RISK))
         else:
             self.stored += 1
             self._losses.acknowledged(primary, change, token)
-            done.set_result(None)
+            settle(None)
 
     def _follow_up(self, change: Change, reply: Reply) -> None:
         """Delete what a commit left over, count it, and correct the list of paths.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import Log
+from gateway.backends.contract import Counts, Log
 from gateway.backends.redis.commands import Commands, decode_stream
 from gateway.backends.redis.commits import RedisCommits
-from gateway.backends.redis.counts import RedisCounts
 from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.path_index import PathIndex
@@ -26,19 +26,21 @@ from gateway.backends.redis.store import RedisStore
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gateway.backends.contract import LoadedStream
+    from gateway.backends.contract import LoadedStream, Settled
     from gateway.backends.redis.servers.primary import Primary
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.settings import Route
+    from gateway.telemetry.metrics import Histogram
 
 ID_BITS = 62  # random, so gateways need not agree on ids
+MOST_COUNTED = 1000  # expired streams; each takes a call to Redis
 
 
-class RedisLog(Log):
+class RedisLog(Log, Counts):
     """A log in a Redis, its replicas or its cluster (`redis:`, `rediss:`, `redis+sentinel:` …)."""
 
     batch_bytes = 256 * 1024  # one entry is read whole, even for its last record
@@ -86,13 +88,7 @@ class RedisLog(Log):
             self.listing,
             settings.wait_replicas,
         )
-        self.counts: RedisCounts = RedisCounts(
-            self._commits,
-            self._deadlines,
-            self._server_status,
-            self._losses,
-            self._changes.notifications,
-        )
+        self.counts: Counts = self
 
     @override
     def __repr__(self) -> str:
@@ -159,12 +155,56 @@ class RedisLog(Log):
     @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         (change,) = changes
-        return self._commits.commit(change)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._commits.commit(change, partial(_resolve, done))
+        return done
+
+    @override
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        later = asyncio.get_running_loop().call_soon  # as a future's callbacks: in commit order
+        for number, change in enumerate(changes):
+
+            def settle(error: Exception | None, number: int = number) -> None:
+                later(settled, number, (error,))
+
+            try:
+                self._commits.commit(change, settle)
+            except Exception as error:  # noqa: BLE001 - the others go on
+                settle(error)
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Return the paths of streams that have ended, or whose oldest part has."""
         return await self._deadlines.expired(now.wall, limit)
+
+    @override
+    def histograms(self) -> Mapping[str, Histogram]:
+        """Return the sizes of commits, how long they wait, and how long Redis takes."""
+        return self._commits.histograms.by_name("appends", "queue", "write")
+
+    @override
+    def numbers(self) -> Mapping[str, float]:
+        """Return the counts; the state of the servers is that of the last check."""
+        return {
+            **self._server_status.numbers,
+            "commits": self._commits.stored,
+            "conflicts": self._commits.conflicts,
+            "followed": len(self._changes.notifications),
+            **{f"histories_{lost}": count for lost, count in self._losses.counts.items()},
+        }
+
+    @override
+    async def count_expired(self, now: ClockReading) -> int:
+        return len(await self._deadlines.expired(now.wall, MOST_COUNTED))
+
+
+def _resolve(done: asyncio.Future[None], error: Exception | None) -> None:
+    if done.done():  # the caller was cancelled; the commit stands or falls all the same
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 def log_of(route: Route) -> RedisLog:
