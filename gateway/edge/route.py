@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 from typing_extensions import override
 
+from gateway.access import reader_keys
 from gateway.edge import metrics
 from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
 from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.origin_requests import EdgeTargets
 from gateway.edge.reads.http_cache import HttpCache
-from gateway.edge.recipients import Recipients
 from gateway.edge.rules import read_rules
 from gateway.edge.rules.cached_response import stream_key
+from gateway.edge.rules.private_fields import Recipient
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
 from gateway.protocol.bodies.content import has_no_message
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import Checks, ParsedPoll, RouteAccess
@@ -55,6 +57,28 @@ if TYPE_CHECKING:
 
 # The repair of a response to a write: the end of the stream, where a repeated append lacks it.
 END_OF_APPEND = "end"
+
+
+class Recipients:
+    """The recipients of one route's responses, which the reader keys in URLs tell apart."""
+
+    def __init__(self, access: RouteAccess) -> None:
+        self._is_private, self._keys = access.is_private, access.reader_keys
+        self._anybody = Recipient(access.is_private)  # without reader keys
+
+    def of(self, read: Read) -> Recipient:
+        """Return the recipient of the response to a read."""
+        if self._keys is None:
+            return self._anybody
+        read = reader_keys.renewed(self._keys, read)
+        return Recipient(self._is_private, read.reader_key, read.by_key)
+
+    def at(self, path: str, reader_key: str | None) -> Recipient:
+        """Return the recipient of a response, from a read's path and the reader key in its URL."""
+        if self._keys is None:
+            return self._anybody
+        keys = self._keys
+        return Recipient(self._is_private, keys.of(path), keys.is_current(path, reader_key))
 
 
 class WriteObserver(Protocol):

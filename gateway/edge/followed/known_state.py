@@ -338,7 +338,7 @@ def recent_response(
         ]
     )
     times = policy.Times(state.confirmed_at, state.confirmed_at)
-    cached = rules.apply(request, 200, headers, times, span.body)
+    cached, _ = rules.apply(request, 200, headers, times, span.body)
     is_for_it = cached.is_storable and is_of_followed(cached, state.requests.current)
     if not (is_for_it and policy.serves_error(cached.stored, now)):
         return None

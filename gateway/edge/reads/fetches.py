@@ -141,7 +141,8 @@ class Fetch(SharedResponse, AnswerReceiver):
     def _settle(self) -> None:
         self._fetches.take_out(self)
         self._fetches.on_settled(self)
-        self._wake()
+        if self._settling is not None:
+            self._wake()
 
     # The answer
 

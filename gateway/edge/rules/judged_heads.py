@@ -133,7 +133,7 @@ class JudgedHeads:
     ) -> CachedResponse:
         rules = self.rules
         before, was_told = rules.repairs.copy(), rules.reports_tails
-        cached, fields = rules.judged(request, answer.status, answer.headers, times, body_prefix)
+        cached, fields = rules.apply(request, answer.status, answer.headers, times, body_prefix)
         if rules.reports_tails is not was_told:
             return cached  # the next one is judged otherwise
         if not self._is_pattern(request, cached, fields, answer):
@@ -175,7 +175,7 @@ class JudgedHeads:
     def _apply(
         self, request: CacheRequest, answer: OriginAnswer, times: Times, body_prefix: bytes
     ) -> CachedResponse:
-        return self.rules.apply(request, answer.status, answer.headers, times, body_prefix)
+        return self.rules.apply(request, answer.status, answer.headers, times, body_prefix)[0]
 
 
 class _AnswerPattern:

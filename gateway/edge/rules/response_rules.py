@@ -61,19 +61,11 @@ class ResponseRules(msgspec.Struct):
         headers: MultiMapping[str],
         times: Times,
         body_prefix: bytes,
-    ) -> CachedResponse:
-        """Judge a response without its body; `body_prefix` is the body's beginning."""
-        return self.judged(request, status, headers, times, body_prefix)[0]
-
-    def judged(
-        self,
-        request: CacheRequest,
-        status: int,
-        headers: MultiMapping[str],
-        times: Times,
-        body_prefix: bytes,
     ) -> tuple[CachedResponse, ServedFields]:
-        """Return what `apply` does, and the fields that its lines are made of."""
+        """Judge a response without its body; `body_prefix` is the body's beginning.
+
+        Return the response as it is cached, and the fields that its lines are made of.
+        """
         facts = repair.stream_read(status, headers, body_prefix)
         if facts is not None and facts.up_to_date:
             self.reports_tails = True
@@ -134,7 +126,6 @@ class ResponseRules(msgspec.Struct):
         if stored is not None:
             stored = self._with_stale_if_error(stored, facts, origin_directives)
         age = age_of(fields)
-        fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         is_public = is_public and not is_ours
@@ -162,7 +153,8 @@ class ResponseRules(msgspec.Struct):
             is_ones_own=personal,
             is_public=is_public,
             is_ours=is_ours,
-            is_tail=self._may_reach_tail(facts),
+            is_tail=facts is not None
+            and (facts.reaches_open_tail or not (facts.closed or self.reports_tails)),
             origin_directives=origin_directives,
             own_date="Date" not in fields,
             own_cors="Access-Control-Allow-Origin" not in fields,
@@ -189,11 +181,6 @@ class ResponseRules(msgspec.Struct):
         response = ReadResponse(self, request, facts, fields, times.answered)
         self.repairs.update([it.repair for it in read_rules.RULES if it.apply(response)])
         return response.fields, response.origin_directives, response.is_ours
-
-    def _may_reach_tail(self, facts: StreamRead | None) -> bool:
-        return facts is not None and (
-            facts.reaches_open_tail or not (facts.closed or self.reports_tails)
-        )
 
     def _with_stale_if_error(
         self,

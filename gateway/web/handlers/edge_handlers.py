@@ -110,7 +110,7 @@ class EdgeHandlers(RouteOperations):
             self._routes.plans.add(request.target, plan)
         is_get = method == "GET" and not request.has_body
         if isinstance(read, EdgeCatchUp) and (is_get or method == "HEAD"):
-            return self._logged(self._read, request, route, read)
+            return self._read(request, route, read)
         if isinstance(read, EdgeLive) and is_get:
             return self._logged(self._live, request, route, read)
         return self._logged(self._pass_on, request, route, read)
@@ -141,7 +141,7 @@ class EdgeHandlers(RouteOperations):
             self._shared.shedding.check(READS)
         match decided.use:
             case Pass():
-                return await self._pass_on(request, route, read)
+                return await self._logged(self._pass_on, request, route, read)
             case ServeTail(snapshot):
                 return RouteAnswer.of(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
@@ -150,7 +150,11 @@ class EdgeHandlers(RouteOperations):
                 if isinstance(decided.use, Miss):
                     self._plan_reads(request, route, read)
                 held = request.resources
-                result = await route.cache.carry_out(decided, cache_request, now, held)
+                try:
+                    result = await route.cache.carry_out(decided, cache_request, now, held)
+                except OF_THE_ORIGIN as error:
+                    route.log_failure(error, read.path)
+                    raise
         if stream is not None:
             note_read(stream, cache_request, result)
         return present(request, route.recipients.of(read), result, self._shared)

@@ -95,7 +95,7 @@ def judged(
         if isinstance(by, JudgedHeads):
             cached = by.judge(ask, answer, times, begin_of(answer))
         else:
-            cached = by.apply(ask, answer.status, answer.headers, times, answer.body or b"")
+            cached, _ = by.apply(ask, answer.status, answer.headers, times, answer.body or b"")
     except HeadgateError as error:
         return type(error), error.detail
     return msgspec.structs.asdict(cached.with_body(answer.body or b""))
