@@ -277,4 +277,5 @@ class StreamEvidence:
 
     def refuses(self, key: StreamKey, offset: str) -> bool:
         """Return whether an offset may be of a lost stream."""
-        return bool(self.lost) and self.lost.refuses(key, offset, self.clock())
+        lost = self.lost
+        return bool(lost.by_stream) and lost.refuses(key, offset, self.clock())

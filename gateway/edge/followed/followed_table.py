@@ -160,7 +160,7 @@ class FollowedWrites:
         for stream, tail in tails:
             if end < tail and stream in self._table.of_path(path):
                 stream.doubt(is_shorter=True)
-        if self._evidence.lost:  # seldom
+        if self._evidence.lost.by_stream:  # seldom
             self._evidence.lost.note_for_all(path, end, self._evidence.clock())
 
     def on_write(self, path: str, reach: TailBound) -> None:
