@@ -18,6 +18,7 @@ from gateway.features.redis.documents import RedisDocuments, RedisOwnership
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.redis.store import NOBODY
 from gateway.features.subscriptions.storage.documents import documents_in
+from gateway.features.subscriptions.storage.file_documents import FileDocuments
 from tests.backends.abilities import needed
 from tests.backends.contract import created, kinds
 from tests.backends.redis_logs import connected
@@ -126,14 +127,14 @@ async def test_documents_of_a_file_survive_a_restart_and_are_in_backups(tmp_path
     for text in (b"1", b"2"):
         log = SqliteLog(tmp_path / "log")
         await log.open()
-        await log.documents.write({"a": text, text.decode(): text})
+        await FileDocuments(log).write({"a": text, text.decode(): text})
         await log.close()
     backup = tmp_path / "backup"
     back_up(tmp_path / "log", backup, lambda *_: None)
     restore(backup, tmp_path / "restored", lambda *_: None)
     log = SqliteLog(tmp_path / "restored")
     await log.open()
-    assert await everything(log.documents) == {"1": b"1", "2": b"2", "a": b"2"}
+    assert await everything(FileDocuments(log)) == {"1": b"1", "2": b"2", "a": b"2"}
     await log.close()
 
 
@@ -142,7 +143,7 @@ async def test_a_damaged_document_is_left_out_and_logged(
 ) -> None:
     log = SqliteLog(tmp_path / "log")
     await log.open()
-    await log.documents.write({"a": b"1", "b": b"2", "c": b"3"})
+    await FileDocuments(log).write({"a": b"1", "b": b"2", "c": b"3"})
     await log.close()
     connection = apsw.Connection(str(tmp_path / "log" / "headgate.db"))
     connection.execute("update documents set body=x'00' where name in ('a', 'b')")
@@ -154,6 +155,6 @@ async def test_a_damaged_document_is_left_out_and_logged(
     ]
     log = SqliteLog(tmp_path / "log")
     await log.open()
-    assert await everything(log.documents, 1) == {"c": b"3"}
+    assert await everything(FileDocuments(log), 1) == {"c": b"3"}
     await log.close()
     assert capsys.readouterr().out.count("log.document_damaged") == 2

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate.errors import Unavailable
 
-from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.commands.copying import queue
 from gateway.errors import LogUnavailable
@@ -16,6 +15,7 @@ from gateway.features.subscriptions.copies import copying, stored_rows
 from gateway.features.subscriptions.copies.copying import SubscriptionCopy
 from gateway.features.subscriptions.sending.key_stores import FILE
 from gateway.features.subscriptions.storage.documents import documents_in
+from gateway.features.subscriptions.storage.file_documents import FileDocuments
 from tests.subscriptions.copied import copied
 from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import (
@@ -313,7 +313,7 @@ async def test_a_subscription_whose_rows_cannot_be_read_is_named_and_the_others_
         for name in ("s", "t"):
             await gateway.pull(name, pattern="e/*", wake_stream=f"wakes-{name}")
         await gateway.subscriptions.close()
-        await log.documents.write({"subscription/s": b"{"})
+        await FileDocuments(log).write({"subscription/s": b"{"})
     assert await copied(f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}") == 1
     assert "subscription s: its rows cannot be read" in capfd.readouterr().err
     async with subscribed(SqliteLog(tmp_path / "b")) as gateway:

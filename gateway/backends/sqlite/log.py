@@ -15,7 +15,6 @@ from typing_extensions import override
 from gateway.backends.contract import Log
 from gateway.backends.quota import Quota
 from gateway.backends.sqlite.data_folder import DataFolder, merge_on_close
-from gateway.backends.sqlite.documents import FileDocuments
 from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
@@ -49,7 +48,8 @@ class SqliteLog(Log):
         max_retired: int = MAX_RETIRED,
         max_bytes: int = 0,
     ) -> None:
-        self._folder = DataFolder(folder, vfs)
+        self.folder: Path = folder
+        self._files = DataFolder(folder, vfs)
         self.quota: Quota = Quota(max_bytes)
         self._ids = itertools.count()
         self._reserve = Reserve(folder / "headgate.reserve")
@@ -57,14 +57,15 @@ class SqliteLog(Log):
         self._make_writer = partial(
             Writer, max_retired=max_retired, recent=self._recent, quota=self.quota
         )
-        self._thread = WriterThread(self._folder, self._reserve, self._make_writer)
-        self._readers = RowReaders(self._folder, self._recent)
+        self.writer_thread: WriterThread = WriterThread(
+            self._files, self._reserve, self._make_writer
+        )
+        self._readers = RowReaders(self._files, self._recent)
         self.listing: Listing = self._readers
         self.upkeep: FileUpkeep = FileUpkeep(
-            self._folder, self._thread, self._readers, self._recent
+            self._files, self.writer_thread, self._readers, self._recent
         )
         self.counts: Counts = self.upkeep
-        self.documents: FileDocuments = FileDocuments(folder, self._thread)
 
     @override
     async def open(self) -> None:
@@ -72,12 +73,12 @@ class SqliteLog(Log):
         writer, last_id, history = await asyncio.to_thread(self._open_writer)
         self._ids = itertools.count(max(time.time_ns(), last_id + 1))
         self._readers.start(history)
-        self._thread.start(writer)
+        self.writer_thread.start(writer)
 
     def _open_writer(self) -> tuple[Writer, int, int]:
         """Return the writer, the highest stream id, and the number of the history."""
         self.upkeep.before_opening()
-        self._folder.prepare()
+        self._files.prepare()
         try:
             self._reserve.make()
             try:
@@ -87,28 +88,26 @@ class SqliteLog(Log):
                     raise
                 return self._opened()
         except apsw.Error as error:
-            self._folder.release()
-            raise StartError(
-                f"the data file {self._folder.file} cannot be used: {error}"
-            ) from error
+            self._files.release()
+            raise StartError(f"the data file {self._files.file} cannot be used: {error}") from error
         except (OSError, StartError) as error:
-            self._folder.release()
+            self._files.release()
             if isinstance(error, StartError):
                 raise
-            raise self._folder.unusable(error) from error
+            raise self._files.unusable(error) from error
 
     def _opened(self) -> tuple[Writer, int, int]:
-        connection = self._folder.connect()
+        connection = self._files.connect()
         try:
-            recover(self._folder, connection)
-            self._folder.open_files.hold()
+            recover(self._files, connection)
+            self._files.open_files.hold()
             writer = self._make_writer(connection)
             self.upkeep.after_opening(writer)
             found = writer, writer.last_stream_id(), writer.history()
             merge_on_close(connection, allowed=True)
         except BaseException:
             connection.close()
-            self._folder.open_files.clear()  # the WAL has gone with the connection
+            self._files.open_files.clear()  # the WAL has gone with the connection
             raise
         return found
 
@@ -117,13 +116,13 @@ class SqliteLog(Log):
         """Let what is under way finish, then close the file and release the folder."""
         await self._readers.stop()
         # The thread stops last: the last connection that closes copies the WAL into the file.
-        await self._thread.stop()
-        self._folder.release()
+        await self.writer_thread.stop()
+        self._files.release()
 
     @override
     def why_unhealthy(self) -> str | None:
         """Return the last failure, until a commit of the reopened file went through."""
-        return self._thread.why_unhealthy()
+        return self.writer_thread.why_unhealthy()
 
     @override
     def new_stream_id(self) -> int:
@@ -141,12 +140,12 @@ class SqliteLog(Log):
     @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Queue the changes for the next group; durable when the future is done."""
-        return self._thread.commit(changes)
+        return self.writer_thread.commit(changes)
 
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         """Queue the changes for the next group, each as a commit of its own."""
-        self._thread.commit_apart(changes, settled)
+        self.writer_thread.commit_apart(changes, settled)
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:

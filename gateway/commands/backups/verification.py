@@ -16,8 +16,8 @@ from gateway.backends.sqlite import wal
 from gateway.backends.sqlite.records import checksum
 from gateway.backends.sqlite.recovery import frames_taken
 from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
-from gateway.backends.sqlite.writing.document_rows import checksum as document_checksum
 from gateway.commands.backups.source import SourceFile, unused
+from gateway.features.subscriptions.storage.file_documents import checksum as document_checksum
 from gateway.protocol.streams.generations import raised
 
 if TYPE_CHECKING:

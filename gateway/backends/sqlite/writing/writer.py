@@ -14,7 +14,6 @@ from gateway.backends.contract import Conflict
 from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.recent import compact_all
 from gateway.backends.sqlite.writing.clock_rows import ClockRows
-from gateway.backends.sqlite.writing.document_rows import DocumentRows
 from gateway.backends.sqlite.writing.merging import SmallRows
 from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
 from gateway.backends.sqlite.writing.reclaiming import (
@@ -47,7 +46,7 @@ class Writer:
         self, connection: apsw.Connection, max_retired: int, recent: Recent, quota: Quota
     ) -> None:
         """Compact what an earlier connection left in the table `recent`."""
-        self._connection = connection
+        self.connection = connection  # for steps of the writer thread
         self._recent = recent
         self._quota = quota
         compact_all(connection)
@@ -55,7 +54,6 @@ class Writer:
         self._rows = PlaceRows(connection, max_retired)
         self._merger = SmallRows(connection)
         self.clocks = ClockRows(connection)
-        self.documents = DocumentRows(connection)
         self._known: dict[int, int] = {}  # cached versions by stream id
         self.streams = number(connection, "select count(*) from streams")
         self.stored: Sequence[Change] = ()  # by the last group
@@ -65,12 +63,12 @@ class Writer:
     def close(self) -> None:
         """Close the connection; frames that cannot be copied into the file now stay in the WAL."""
         with contextlib.suppress(apsw.Error):
-            self._connection.close()
+            self.connection.close()
 
     def finish(self, to_note: ClockRecord | None) -> None:
         """Compact `recent` as far as there is room, note the clocks, and close the connection."""
         with contextlib.suppress(apsw.Error):
-            compact_all(self._connection)
+            compact_all(self.connection)
             if to_note is not None:
                 self.clocks.write(to_note)
         self.close()
@@ -78,7 +76,7 @@ class Writer:
     def last_stream_id(self) -> int:
         """Return the highest stream id in the file."""
         return number(
-            self._connection,
+            self.connection,
             "select max(coalesce((select max(id) from streams), 0),"
             " coalesce((select max(stream) from doomed), 0))",
         )
@@ -86,12 +84,12 @@ class Writer:
     def history(self) -> int:
         """Return the number of the file's present history; 0 before any change was lost."""
         return number(
-            self._connection, "select coalesce((select value from meta where name='history'), 0)"
+            self.connection, "select coalesce((select value from meta where name='history'), 0)"
         )
 
     def prove(self) -> None:
         """Commit a row of Headgate's own, which shows that the file takes writes again."""
-        self._connection.execute(
+        self.connection.execute(
             "begin immediate; insert into meta values ('recoveries', 1)"
             " on conflict (name) do update set value=value+1; commit"
         )
@@ -99,11 +97,11 @@ class Writer:
     def count_used(self) -> None:
         """Measure the pages in use for the quota, if there is one."""
         if self._quota.max_bytes:
-            self._quota.used = used_bytes(self._connection)
+            self._quota.used = used_bytes(self.connection)
 
     def commit(self, commits: Sequence[Sequence[Change]]) -> list[Conflict | LogFull | None]:
         """Write a group in one transaction; return for each commit why it was refused, or None."""
-        connection = self._connection
+        connection = self.connection
         connection.execute("begin immediate")
         try:
             outcomes, changes = self._compare(commits)
@@ -177,7 +175,7 @@ class Writer:
             for part in parts(keys):
                 marks = ",".join("?" * len(part))
                 versions.update(
-                    self._connection.execute(
+                    self.connection.execute(
                         f"select {column}, version from streams where {column} in ({marks})", part
                     )
                 )
@@ -205,7 +203,7 @@ class Writer:
             self._rows.trim([change.state for change in others if change.trims])
         self._rows.insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
         if step.deleted_up_to is not None:
-            self._connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
+            self.connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
         return step
 
     def _is_short(self, change: Change) -> bool:
@@ -224,21 +222,21 @@ class Writer:
     def file_bytes(self) -> int:
         """Return the bytes of the data file with the WAL copied into it; sys.maxsize on errors."""
         try:
-            return file_bytes(self._connection)
+            return file_bytes(self.connection)
         except apsw.Error:
             return sys.maxsize
 
     def unused_bytes(self) -> int:
         """Return the bytes of the data file's free pages."""
-        return unused_bytes(self._connection)
+        return unused_bytes(self.connection)
 
     def reclaim(self, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
         """Free some removed records, or return some free pages to the disk."""
-        return reclaim(self._connection, spare_pages)
+        return reclaim(self.connection, spare_pages)
 
     def empty_wal(self) -> None:
         """Copy the WAL into the data file, as far as readers allow, and truncate it."""
-        self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+        self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def _key(change: Change) -> str | int:

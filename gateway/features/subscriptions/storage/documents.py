@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gateway.features.redis.store import store_of
+from gateway.features.subscriptions.storage.file_documents import FileDocuments, HasDataFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,8 @@ def documents_in(log: Log) -> Documents | None:
     """Return the documents of a log; None if it stores none."""
     if isinstance(log, StoresDocuments):
         return log.documents
+    if isinstance(log, HasDataFile):
+        return FileDocuments(log)
     if (store := store_of(log)) is None:
         return None
     from gateway.features.redis.documents import RedisDocuments
