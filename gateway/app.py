@@ -218,9 +218,9 @@ def edge_route(
     """Make a route to an HTTP origin."""
     from gateway import edge_parts  # 1 MB, for HTTP origins only
 
-    feeds = _feeds(settings)
-    edge = edge_parts.edge_route(route, _freshness(route), feeds, shared, access)
-    set_features(edge, RouteSetup(settings, route, feeds, shared))
+    made = RouteSetup(settings, route, _feeds(settings), shared)
+    edge = edge_parts.edge_route(made, _freshness(route), access)
+    set_features(edge, made)
     return edge
 
 

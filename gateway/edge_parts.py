@@ -11,30 +11,25 @@ from gateway.edge.origin_requests import OriginRequests
 from gateway.edge.route import EdgeRoute
 from gateway.edge.rules.policy import Defaults
 from gateway.edge.rules.response_rules import ResponseRules
+from gateway.features.kinds import requests_of
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
 from gateway.protocol.renewal import renew
-from gateway.settings.origin_auth import BY_ORIGIN
 from gateway.web.handlers.edge_handlers import EdgeHandlers
 
 if TYPE_CHECKING:
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
-    from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route as RouteSettings
 
 __all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "renew_route"]
 
 
-def edge_route(
-    route: RouteSettings,
-    freshness: Freshness,
-    feeds: FeedSettings,
-    shared: Context,
-    access: RouteAccess,
-) -> EdgeRoute:
+def edge_route(made: RouteSetup, freshness: Freshness, access: RouteAccess) -> EdgeRoute:
     """Make the route to an HTTP origin."""
+    route, shared = made.route, made.shared
     origin = Origin(OriginSettings.of(route), shared.tracer)
     rules = ResponseRules(
         freshness,
@@ -45,18 +40,12 @@ def edge_route(
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )
-    requests: OriginRequests
-    if route.auth == BY_ORIGIN:
-        from gateway.features.origin_auth.requests import AskingRequests  # for such routes only
-
-        ttl_s = route.auth_ttl
-        requests = AskingRequests(
-            origin, rules.identity, shared, lambda target: edge.parse(target), feeds, ttl_s
-        )
-    else:
-        requests = OriginRequests(origin, rules.identity, shared.via, shared.scheme)
-    edge = EdgeRoute(route.prefix, origin, requests, rules, route.drop_query, feeds, shared, access)
-    return edge
+    requests = requests_of(made, origin, rules.identity) or OriginRequests(
+        origin, rules.identity, shared.via, shared.scheme
+    )
+    return EdgeRoute(
+        route.prefix, origin, requests, rules, route.drop_query, made.feeds, shared, access
+    )
 
 
 def renew_route(

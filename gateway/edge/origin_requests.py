@@ -42,6 +42,12 @@ MAX_TEMPLATES = 1024  # blocks of fields, each with the request built from it: 4
 REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
 
 
+def dropped_query(drop_query: tuple[str, ...], *, has_reader_keys: bool) -> tuple[str, ...]:
+    """Return the query parameters of a route that its origin does not get."""
+    # A reader key is for the caches in front of this gateway.
+    return (*drop_query, PARAMETER) if has_reader_keys else drop_query
+
+
 class EdgeTargets:
     """The parser of one route's targets, without `drop_query` and without reader keys.
 
@@ -51,8 +57,7 @@ class EdgeTargets:
 
     def __init__(self, drop_query: tuple[str, ...], *, has_reader_keys: bool) -> None:
         self.drop_query = drop_query
-        # A reader key is for the caches in front of this gateway.
-        self._dropped = (*drop_query, PARAMETER) if has_reader_keys else drop_query
+        self._dropped = dropped_query(drop_query, has_reader_keys=has_reader_keys)
         self._drops = dropping(self._dropped)
         self.parse = lru_cache(REMEMBERED_TARGETS)(self._parse)
 

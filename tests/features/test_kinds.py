@@ -27,7 +27,10 @@ OF_EACH = {"console", "compact", "views"}
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_each_function_that_a_kind_of_feature_names_exists(kind: FeatureKind) -> None:
-    names = (kind.of_log, kind.of_origin, kind.check, kind.answer, kind.routes, kind.operations)
+    names = (
+        *(kind.of_log, kind.of_origin, kind.check, kind.requests),
+        *(kind.answer, kind.routes, kind.operations),
+    )
     assert any(names)
     assert all(callable(pkgutil.resolve_name(name)) for name in names if name)
     assert bool(kind.questions) == bool(kind.answer)

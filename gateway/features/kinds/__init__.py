@@ -5,10 +5,22 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from gateway.features.kinds import answers, compact, console, mcp, runs, subscriptions, views
+from gateway.features.kinds import (
+    answers,
+    compact,
+    console,
+    mcp,
+    origin_auth,
+    runs,
+    subscriptions,
+    views,
+)
 
 if TYPE_CHECKING:
+    from gateway.edge.origin_requests import OriginRequests
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
+    from gateway.origin.client import Origin
+    from gateway.protocol.http.identity import IdentityHeaders
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route
 
@@ -22,6 +34,7 @@ KINDS: tuple[FeatureKind, ...] = (
     runs.KIND,
     mcp.KIND,
     answers.KIND,
+    origin_auth.KIND,
 )
 
 
@@ -31,6 +44,14 @@ def set_features(route: StreamRoute, made: RouteSetup) -> None:
         make = kind.of_origin if made.route.is_http else kind.of_log
         if make and (kind.is_wanted(made.route) or kind.name in route.features):
             pkgutil.resolve_name(make)(route, made)
+
+
+def requests_of(
+    made: RouteSetup, origin: Origin, identity: IdentityHeaders
+) -> OriginRequests | None:
+    """Return a feature's requests of a route to its origin; None if no feature is wanted there."""
+    makes = [it.requests for it in KINDS if it.requests and it.is_wanted(made.route)]
+    return pkgutil.resolve_name(makes[0])(made, origin, identity) if makes else None
 
 
 def check_features(route: Route) -> None:

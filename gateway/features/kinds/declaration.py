@@ -66,10 +66,11 @@ class FeatureKind:
     Functions are named as `module:function`, and imported when they are needed. `of_log` and
     `of_origin` take a route to a log or to an HTTP origin, and a RouteSetup: they add the feature
     to the route, let it follow new settings, or remove it. `check` takes the settings of a route,
-    and raises StartError if the feature could not be made of them. `answer` takes the routes and
-    one of the `questions` of the console, which the feature has to answer. `routes` takes the
-    Context of a process and returns its RouteMaker; `operations` takes the operations on routes to
-    logs and the Context, and returns those on the routes that were made, by their type.
+    and raises StartError if the feature could not be made of them. `requests` takes a RouteSetup,
+    the Origin and its IdentityHeaders, and returns the OriginRequests of a route. `answer` takes
+    the routes and one of the `questions` of the console, which the feature has to answer. `routes`
+    takes the Context of a process and returns its RouteMaker; `operations` takes the operations on
+    routes to logs and the Context, and returns those on the routes that were made, by their type.
     """
 
     name: str
@@ -78,6 +79,7 @@ class FeatureKind:
     of_log: str = ""
     of_origin: str = ""
     check: str = ""
+    requests: str = ""
     questions: tuple[type, ...] = ()
     answer: str = ""
     # Returns whether the settings ask for routes of the feature's own.

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.access.credentials import request_credential, with_token
-from gateway.edge.origin_requests import PAGE, KeyedReader, OriginRequests
+from gateway.edge.origin_requests import PAGE, KeyedReader, OriginRequests, dropped_query
 from gateway.features.origin_auth.guard import GuardTimes, OriginGuard
 from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins.edge_target import catch_up
+from gateway.protocol.origins.edge_target import catch_up, parse_edge_target
 from gateway.protocol.streams.offsets import BEGINNING
 from gateway.telemetry.metrics import Sample, counter, gauge
 
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
     from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.live.contract import FeedSettings
+    from gateway.features.kinds.declaration import RouteSetup
     from gateway.origin.answer import OriginAnswer, PendingRequest
     from gateway.origin.client import Origin
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeRead
-    from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
 
 QUESTIONS = counter(
@@ -66,26 +65,17 @@ class _GuardedAnswer(AnswerReceiver):
 class AskingRequests(OriginRequests):
     """The reads of a route whose origin decides who may read.
 
-    The origin gets all credentials, and the `guard` is notified of its decisions. `parse` returns
-    the read that a target asks for.
+    The origin gets all credentials, and the `guard` is notified of its decisions.
     """
 
     page_of_identified = PAGE  # a response is for all whom the origin lets read
 
-    def __init__(
-        self,
-        origin: Origin,
-        identity: IdentityHeaders,
-        shared: Context,
-        parse: Callable[[str], EdgeRead],
-        feeds: FeedSettings,
-        ttl_s: float,
-    ) -> None:
-        """Let a permission count for `ttl_s` seconds."""
+    def __init__(self, made: RouteSetup, origin: Origin, identity: IdentityHeaders) -> None:
+        route, feeds, shared = made.route, made.feeds, made.shared
         super().__init__(origin, identity, shared.via, shared.scheme)
         self.templates = None  # each request is made for its reader
-        self._parse = parse
-        times = GuardTimes(ttl_s, max(feeds.sse_max_age, feeds.long_poll_timeout))
+        self._dropped = dropped_query(route.drop_query, has_reader_keys=route.reader_keys == "on")
+        times = GuardTimes(route.auth_ttl, max(feeds.sse_max_age, feeds.long_poll_timeout))
         on_end: Callable[[Principal], None] = shared.admitted.end
         self.guard = OriginGuard(
             self.head, self.permission_request, identity, times, shared.clock, on_end
@@ -130,7 +120,8 @@ class AskingRequests(OriginRequests):
         self, headers: MultiMapping[str], token: str | None, need: Need
     ) -> CacheRequest:
         """Return the request by which the origin is asked whether a client may read a stream."""
-        read = self._parse(f"{need.path}?{need.query}" if need.query else need.path)
+        target = f"{need.path}?{need.query}" if need.query else need.path
+        read = parse_edge_target(target, self._dropped)
         headers = with_token(headers, token)
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
