@@ -9,8 +9,8 @@ from admin.access.audit import audited
 if TYPE_CHECKING:
     from admin.credentials.credentials import ConsoleCredentials
     from admin.model.viewer import Viewer
-    from gateway.access.file_changes import RevocationEntry, RevokedTokensFile
     from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.features.tokens_file_changes import RevocationEntry, RevokedTokensFile
 
 
 async def issue(

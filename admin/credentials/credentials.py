@@ -10,12 +10,12 @@ from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, ListTokens, TokenPa
 
 if TYPE_CHECKING:
     from admin.source import ProcessSource, Setup
-    from gateway.access.file_changes import (
+    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.features.tokens_file_changes import (
         RevocationEntry,
         RevokedTokensFile,
         RotatedTokensFile,
     )
-    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
     from gateway.settings import Settings
 
 

@@ -13,12 +13,12 @@ from gateway.protocol.http.paths import MAX_PATH_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.access.file_changes import (
+    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.features.tokens_file_changes import (
         RevocationEntry,
         RevokedTokensFile,
         RotatedTokensFile,
     )
-    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
     from gateway.settings import Settings
 
 F = TypeVar("F")
@@ -59,8 +59,8 @@ _CHANGING = asyncio.Lock()  # each change reads the file, changes and replaces i
 
 async def rotate_keys(settings: Settings, streams: str) -> RotatedTokensFile:
     """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
-    from gateway.access.file_changes import rotate_file
     from gateway.access.report.findings import guarded_routes, meets
+    from gateway.features.tokens_file_changes import rotate_file
     from gateway.settings.grants import check_pattern
 
     try:
@@ -80,8 +80,8 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> RevokedTokensFil
 
     Every process with the file goes by it within a second.
     """
-    from gateway.access.file_changes import revoke_in_file
     from gateway.access.report.findings import guarded_routes
+    from gateway.features.tokens_file_changes import revoke_in_file
 
     try:
         entry.check()

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from admin.model.kinds import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
-from gateway.protocol.http.name_search import spoken
+from gateway.features.console.name_search import spoken
 from gateway.turns import Turns
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from gateway.commands.shell.typed_secrets import AskingCommand
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.access.file_changes import RevocationKind
     from gateway.access.operations import Operation
     from gateway.access.principal import Principal
     from gateway.access.signed.jws import Json
     from gateway.access.signed.keys_file import Keys
+    from gateway.features.tokens_file_changes import RevocationKind
     from gateway.settings import Settings
 
 # Those of `gateway.settings.grants`, whose import would slow down help and completion.
@@ -217,8 +217,8 @@ def rotate_key(config: Path | None, streams: str) -> None:
             "name their file by --config."
         )
         sys.exit(UNUSABLE)
-    from gateway.access.file_changes import rotate_file
     from gateway.access.report.findings import guarded_routes
+    from gateway.features.tokens_file_changes import rotate_file
 
     file = Path(settings.tokens_file)
     with _refusals(file):
@@ -246,8 +246,8 @@ def revoke_token(
     if not settings.tokens_file:
         complain("the settings have no tokens_file, in which revocations stand: use --config.")
         sys.exit(UNUSABLE)
-    from gateway.access.file_changes import RevocationEntry, revoke_in_file
     from gateway.access.report.findings import guarded_routes
+    from gateway.features.tokens_file_changes import RevocationEntry, revoke_in_file
 
     before = int(time.time()) + 1 if issued_until_now else None  # noqa: TID251 - as above
     entry = RevocationEntry(kind, value, before)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.file_changes import rotated
 from gateway.access.static.tokens_file import HIGHEST_VERSION, parse_tokens
+from gateway.features.tokens_file_changes import rotated
 
 STREAMS = "/v1/stream/rooms/*"
 

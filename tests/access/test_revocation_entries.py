@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.file_changes import (
+from gateway.access.report.findings import GuardedRoute
+from gateway.access.small_files import LARGEST_FILE
+from gateway.access.static.tokens_file import parse_tokens
+from gateway.features.tokens_file_changes import (
     LONGEST_VALUE,
     RevocationEntry,
     revoke_in_file,
     revoked,
 )
-from gateway.access.report.findings import GuardedRoute
-from gateway.access.small_files import LARGEST_FILE
-from gateway.access.static.tokens_file import parse_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli
 from gateway.access.authorities import Authorities
-from gateway.access.file_changes import rotated
 from gateway.access.report.findings import GuardedRoute, unrotated, unrotated_after
 from gateway.access.static.tokens_file import parse_tokens
+from gateway.features.tokens_file_changes import rotated
 from gateway.settings import load
 from tests.support.http1 import ask
 from tests.support.keys_files import new_keys_file

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admin.pages import show
-from gateway.protocol.http.name_search import IN_NAMES, spoken
+from gateway.features.console.name_search import IN_NAMES, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,8 +20,8 @@ from admin.streams.client import LATEST
 from admin.streams.filters import message_filter
 from admin.streams.scans import MOST_EXPORTED_BYTES
 from admin.streams.times import place_since
+from gateway.features.console.name_search import spoken
 from gateway.protocol.bodies.content import is_json
-from gateway.protocol.http.name_search import spoken
 from gateway.protocol.own_limits import LimitChanges
 from gateway.protocol.streams.offsets import BEGINNING
 

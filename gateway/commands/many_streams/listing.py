@@ -12,7 +12,7 @@ from gateway.commands.one_stream.admin_requests import admin_value
 from gateway.commands.shell.failure import Failed
 from gateway.commands.shell.output import note
 from gateway.errors import BadRequest
-from gateway.protocol.http.name_search import glob_beginning, name_test
+from gateway.features.console.name_search import glob_beginning, name_test
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from typing_extensions import override
 
-from gateway.protocol.http.url_secrets import TYPED, secret_in
+from gateway.settings.reading.url_secrets import TYPED, secret_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

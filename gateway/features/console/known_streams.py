@@ -15,8 +15,8 @@ from typing_extensions import override
 from gateway.errors import BadRequest, NotOffered, StreamNotFound
 from gateway.features.console import edge_steps
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
+from gateway.features.console.name_search import name_test
 from gateway.features.console.reader_states import readers_by_mode
-from gateway.protocol.http.name_search import name_test
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     StreamDescription,

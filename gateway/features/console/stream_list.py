@@ -21,9 +21,9 @@ from gateway.errors import BadRequest, HeadgateError
 from gateway.features.console import hosted_steps
 from gateway.features.console.description import described
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
+from gateway.features.console.name_search import glob_beginning, name_test
 from gateway.features.console.size_survey import SizeSurvey
 from gateway.features.redis.store import store_of
-from gateway.protocol.http.name_search import glob_beginning, name_test
 from gateway.protocol.lifecycle import present
 from gateway.streams.readers.follower import bytes_behind, feeds_of
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.protocol.http.url_secrets import TYPED, secret_in
 from gateway.settings.cross_checks.own_listener import perhaps_leading_back
 from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.log_kinds import kind_of
 from gateway.settings.reading.toml_file import spell
+from gateway.settings.reading.url_secrets import TYPED, secret_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

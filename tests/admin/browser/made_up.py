@@ -47,9 +47,9 @@ from admin.processes.usage_record import UsageRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
-from gateway.access.file_changes import RevokedTokensFile
 from gateway.access.signed.read_tokens import IssuedToken
-from gateway.protocol.http.name_search import name_test
+from gateway.features.console.name_search import name_test
+from gateway.features.tokens_file_changes import RevokedTokensFile
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.telemetry.inspected.readers import (
@@ -88,8 +88,8 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.viewer import Viewer
     from admin.streams.filters import MessageFilter
-    from gateway.access.file_changes import RevocationEntry
     from gateway.access.signed.read_tokens import TokenRequest
+    from gateway.features.tokens_file_changes import RevocationEntry
     from gateway.telemetry.inspected.readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
     from gateway.telemetry.inspection import RunStatus, StreamOrder
 

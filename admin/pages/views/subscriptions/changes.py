@@ -12,7 +12,7 @@ from admin.pages.rendering import link
 from admin.pages.views.subscriptions.described import described
 from admin.pages.views.subscriptions.paths import PATH
 from admin.pages.visit import choice, moment
-from gateway.protocol.http.name_search import spoken
+from gateway.features.console.name_search import spoken
 from gateway.telemetry.inspected.subscriptions import ReplaySubscription
 
 if TYPE_CHECKING:

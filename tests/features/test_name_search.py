@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gateway.errors import BadRequest
-from gateway.protocol.http.name_search import LONGEST_PATTERN, glob_beginning, name_test
+from gateway.features.console.name_search import LONGEST_PATTERN, glob_beginning, name_test
 
 
 @pytest.mark.parametrize(
