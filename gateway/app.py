@@ -193,7 +193,7 @@ def renew_route(
         route.reads.reader_keys = access.reader_keys
         route.feeds.set_reader_keys(access.reader_keys)
         if access.reader_keys is not None:
-            access.reader_keys.routes.add(route)
+            access.reader_keys.routes.add(route.table.caches)
     else:
         from gateway import edge_parts  # 1 MB, for HTTP origins only
 
