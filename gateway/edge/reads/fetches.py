@@ -378,7 +378,8 @@ class Fetches:
     def take_out(self, fetch: Fetch) -> None:
         """Let nobody join any more, nor outdate the fetch: what becomes of it is known."""
         fetch.is_settled = True
-        self.close_to_others(fetch)
+        if self.joinable.get(fetch.key) is fetch:
+            del self.joinable[fetch.key]
         if fetch.old is not None:
             fetch.old.is_validating = False
         path = fetch.request.path

@@ -229,12 +229,11 @@ class _AnswerPattern:
         if stored is None:
             return None
         self._count(request, is_tag_repaired=tag is not received and tag != received)
+        lines, shared_lines = self._head(request, volatile, tag, times)
         return replace(
             cached,
-            lines=self._lines(volatile, tag, times),
-            shared_lines=(
-                self._shared_lines(request, volatile) if self._has_own_tags else cached.shared_lines
-            ),
+            lines=lines,
+            shared_lines=shared_lines,
             tail_lines=None if cached.tail_lines is None else tail_lines(tag),
             body=b"" if cached.tagged_as is not None else body,
             stored=stored,
@@ -271,16 +270,18 @@ class _AnswerPattern:
         if lag.since and self._cached.facts is not None:
             lag.reached(request.path, request.start)
 
-    def _lines(self, volatile: Mapping[str, str], tag: str | None, times: Times) -> bytes:
+    def _head(
+        self, request: CacheRequest, volatile: Mapping[str, str], tag: str | None, times: Times
+    ) -> tuple[bytes, bytes]:
+        """Return the lines for all, and those for shared caches alone."""
         values: dict[str, object] = {**volatile, _ETAG: tag}
         if self._cached.facts is not None:  # it is ours
             values[_CURSOR] = current_cursor(times.answered)
-        return (self._lines_of % values).encode("utf-8", "surrogateescape")
-
-    def _shared_lines(self, request: CacheRequest, volatile: Mapping[str, str]) -> bytes:
-        of_path = tags.lines(request.read.path, self._rules.freshness.route_tag)
-        lines = self._shared_lines_of % {**volatile, _TAGS: of_path}
-        return lines.encode("utf-8", "surrogateescape")
+        shared_lines = self._cached.shared_lines
+        if self._has_own_tags:
+            values[_TAGS] = tags.lines(request.path, self._rules.freshness.route_tag)
+            shared_lines = (self._shared_lines_of % values).encode("utf-8", "surrogateescape")
+        return (self._lines_of % values).encode("utf-8", "surrogateescape"), shared_lines
 
 
 def _is_only_place(request: CacheRequest, facts: StreamRead, next_offset: str) -> bool:
