@@ -31,7 +31,7 @@ async def test_a_fault_while_a_feed_is_registered_leaves_it_in_no_table() -> Non
 async def test_a_fault_while_a_bodys_end_is_read_never_passes_a_part_off_as_the_whole() -> None:
     """An answer without a length ends with its connection, and faults end that, too."""
     kind = "a read that ends with its connection"
-    parsing = ("OriginConnection._read_body#", "FetchReader.is_at_end#")
+    parsing = ("OriginConnection._read_body#", "ResponseReader.is_at_end#")
     faults = [fault for fault in await faults_in(kind) if any(one in str(fault) for one in parsing)]
     assert len({fault.call.function for fault in faults}) == len(parsing)
     assert await wrong_after(kind, faults) == {}
