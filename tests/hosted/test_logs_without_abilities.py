@@ -1,4 +1,4 @@
-"""A log with the ten methods that every log has, and no ability beyond them, serves its streams."""
+"""A log with the methods that every log has, and no ability beyond them, serves its streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Sequence
 
-    from gateway.backends.contract import LoadedStream
+    from gateway.backends.contract import LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.moments import ClockReading
     from gateway.protocol.streams.state import Change, StreamState
@@ -48,6 +48,9 @@ class PlainLog(Log):
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         return self._log.commit(changes)
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        self._log.commit_apart(changes, settled)
 
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         return await self._log.expired(now, limit)
