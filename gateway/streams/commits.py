@@ -26,20 +26,19 @@ if TYPE_CHECKING:
     Revision = tuple[ActiveStream | None, int]
 
 
-class Commits:
-    """The commits of one table to its log."""
+class Commits(LogListener):
+    """The commits of one table to its log, and the listener to those of other processes."""
 
-    def __init__(
-        self, log: Log, streams: ActiveStreams, on_change: Callable[[Change], None]
-    ) -> None:
-        """`on_change` is called with a change that other news of its stream has overtaken."""
+    def __init__(self, log: Log, streams: ActiveStreams, caches: Caches) -> None:
         self._log = log
         self._streams = streams
-        self._on_change = on_change
+        self._caches = caches
         self._is_shared = log.sharing is not None
         # Each is called with each change that this process has committed to a shared log, or may
         # have: then the second argument is False.
         self.observers: list[Callable[[Change, bool], None]] = []
+        # Each is called when the log may have lost what it acknowledged.
+        self.history_observers: list[Callable[[], None]] = []
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit all changes or none; table, caches and followers know before the caller."""
@@ -125,7 +124,7 @@ class Commits:
                 self._streams.apply(change)
             else:  # a late reply: what was learnt meanwhile may be older or newer
                 self._streams.outdate(change)
-                self._on_change(change)
+                self.on_change(change)
         except Exception:  # noqa: BLE001 - the change stands in the log, and can be loaded
             self._lose_sight(change)
 
@@ -134,15 +133,7 @@ class Commits:
         log.exception("stream.lost_sight_of", path=change.state.path)
         self._streams.lose_sight(change)
 
-
-class RemoteChangeListener(LogListener):
-    """The listener of one table to its log."""
-
-    def __init__(self, streams: ActiveStreams, caches: Caches) -> None:
-        self._streams = streams
-        self._caches = caches
-        # Each is called when the log may have lost what it acknowledged.
-        self.history_observers: list[Callable[[], None]] = []
+    # Of other processes
 
     @override
     def on_change(self, change: Change) -> None:

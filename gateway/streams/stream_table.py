@@ -12,7 +12,7 @@ from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.chunks import no_newer_than
 from gateway.streams.active_stream import NOBODY, ActiveStream, ActiveStreams
-from gateway.streams.commits import Commits, RemoteChangeListener
+from gateway.streams.commits import Commits
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.following import LogSubscriptions
 from gateway.streams.stream_loader import ReloadQueue, StreamLoader
@@ -49,10 +49,9 @@ class StreamTable(ActiveStreams):
         self.caches = caches
         self._max_active = max_active
         self.is_shared = log.sharing is not None
-        self.elsewhere = RemoteChangeListener(self, caches)
+        self.commits = Commits(log, self, caches)
         if log.sharing is not None:
-            log.sharing.listen(self.elsewhere)
-        self.commits = Commits(log, self, self.elsewhere.on_change)
+            log.sharing.listen(self.commits)
         kind = SharedDeadlines if self.is_shared else SoleDeadlines
         self.deadlines = kind(self.commits.commit, self.adopt, clock)
         self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once

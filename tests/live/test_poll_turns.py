@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, KEPT_BYTES, MOST_BYTES
-from gateway.live.recent_news import PIECE_BYTES
+from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, KEPT_BYTES, MOST_BYTES, PIECE_BYTES
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
 

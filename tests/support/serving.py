@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.settings import RequestLevel
     from gateway.store import Store
     from gateway.streams.readers.feed_source import HostedFeedSource
-    from gateway.streams.readers.rendered import RenderedChunk
+    from gateway.streams.readers.reads import RenderedChunk
     from gateway.telemetry.spans import Tracer
     from gateway.web.handlers.edge_handlers import EdgeHandlers
     from gateway.web.handlers.passed_appends import PassedAppends

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.state import StreamState
-    from gateway.streams.readers.rendered import RenderedChunk
+    from gateway.streams.readers.reads import RenderedChunk
     from gateway.streams.route import HostedRoute
 
 NEXT = "The next answer"

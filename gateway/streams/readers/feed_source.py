@@ -17,7 +17,7 @@ from gateway.protocol.streams import chunks
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import NOW, parse_offset
 from gateway.runtime.single_flight import SingleFlight
-from gateway.streams.readers.rendered import groups
+from gateway.streams.readers.reads import groups
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

@@ -22,7 +22,7 @@ from gateway.protocol.streams.retention import in_force
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
-from gateway.streams.readers.rendered import RenderedChunk, groups
+from gateway.store import CacheEntry
 from gateway.streams.versions import begins_alike
 from gateway.telemetry import traffic as counted
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.retention import Retention
     from gateway.protocol.streams.state import StreamState
@@ -42,13 +43,57 @@ if TYPE_CHECKING:
     from gateway.store import Store
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
-    from gateway.telemetry.traffic import Traffic
+    from gateway.telemetry.traffic import CacheShare, Hits, Traffic
 
 # A whole chunk never changes and gateways notify of removals, but a program that deletes keys of
 # Redis notifies nobody.
 SURE_S = 10.0
 # Seconds for which the first chunk of an open stream is served from memory: then it may be closed.
 RENEWED_S = 60.0
+
+
+class RenderedChunk(CacheEntry):
+    """A response with status 200, without the status line and the lines of the moment.
+
+    After `confirm_after` (epoch seconds) another program may have changed the stream without a
+    notification; once confirmed, the response is served for `sure_s` more. `lines` are its own
+    header lines. The body is apart from them, since it may be megabytes, which the log has just
+    read: nothing copies it. `hit_counter` counts the hits.
+    """
+
+    __slots__ = (
+        "body",
+        "confirm_after",
+        "etag",
+        "facts",
+        "hit_counter",
+        "lines",
+        "sure_s",
+    )
+
+    def __init__(
+        self,
+        key: Hashable,
+        groups: tuple[Hashable, ...],
+        response: Response,
+        *,
+        owner: CacheShare,
+        hit_counter: Hits,
+        expires_at: float | None = None,
+    ) -> None:
+        lines, body = response.fields.encode("utf-8", "surrogateescape"), response.body
+        size = len(lines) + len(body)
+        super().__init__(key, size, groups, owner=owner, expires_at=expires_at)
+        self.lines = lines
+        self.body = body
+        self.facts = response.facts
+        self.hit_counter = hit_counter
+        self.etag = response.tag
+        self.sure_s = self.confirm_after = math.inf
+
+    def is_of(self, state: StreamState) -> bool:
+        """Return whether the response is of this stream, and not of another at the same path."""
+        return state.stream_id in self.groups
 
 
 class ChunkReader:
@@ -305,3 +350,9 @@ def _conditional(entry: RenderedChunk, if_none_match: str | None, use: CacheUse)
     if if_none_match is not None and cache_headers.matches(if_none_match, entry.etag):
         return RouteAnswer(304, entry.lines, b"", use, Facts(facts.next_offset, facts.closed))
     return RouteAnswer(200, entry.lines, entry.body, use, facts)
+
+
+def groups(state: StreamState, *, until_change: bool) -> tuple[Hashable, ...]:
+    """Return the groups that a response is dropped with: its stream, perhaps its next change."""
+    stream = state.stream_id
+    return (stream, ("tail", stream)) if until_change else (stream,)

@@ -51,13 +51,13 @@ class SharedStreams(HostedStreams, ChangeSource):
         self._changed, self._on_observe = changed, on_observe
         self._on_history_change = on_history_change
         self.table.commits.observers.append(changed.on_commit)
-        self.table.elsewhere.history_observers.append(on_history_change)
+        self.table.commits.history_observers.append(on_history_change)
 
     @override
     def unwatch(self) -> None:
         assert self._changed is not None, "it was watched"
         self.table.commits.observers.remove(self._changed.on_commit)
-        self.table.elsewhere.history_observers.remove(self._on_history_change)
+        self.table.commits.history_observers.remove(self._on_history_change)
         self._changed = None
 
     @override
