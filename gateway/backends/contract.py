@@ -105,17 +105,8 @@ class Sharing(Protocol):
     def unfollow(self, path: str) -> None:
         """Stop notifying the listener of the stream's changes."""
 
-    async def followers(self, path: str) -> int:
-        """Return how many processes follow a stream, this one included once that has begun."""
-
     async def removal_time(self, now: ClockReading) -> ClockReading:
         """Return the present for removals: `now`, or the time of the log's server if earlier."""
-
-    async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
-        """Return the states of streams by path, None where there is no stream.
-
-        Streams whose server does not answer are left out.
-        """
 
 
 class Listing(Protocol):

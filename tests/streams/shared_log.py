@@ -14,7 +14,7 @@ from gateway.protocol.streams.generations import raised
 from tests.support.gated_log import GatedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gateway.backends.contract import LogListener
     from gateway.protocol.streams.moments import ClockReading
@@ -104,9 +104,6 @@ class SharedLog(GatedLog, Sharing):
             PathState(state, self._retired.get(path), self.server.history), producers
         )
 
-    async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
-        return {path: self._states.get(path) for path in paths}
-
     async def is_current(self, state: StreamState) -> bool:
         self.confirmed += 1
         self._fail()
@@ -123,9 +120,6 @@ class SharedLog(GatedLog, Sharing):
 
     def unfollow(self, path: str) -> None:
         self.followed.append(f"-{path}")
-
-    async def followers(self, path: str) -> int:
-        return 1
 
     def can_commit_together(self, changes: Sequence[Change]) -> bool:
         return not self.apart or len({change.state.path for change in changes}) < 2

@@ -58,7 +58,7 @@ class RedisLog(Log, Counts):
             self._on_history_change,
         )
         self.store: RedisStore = RedisStore(
-            settings.origin.prefix,
+            self._names,
             self.primaries,
             self._changes,
             self._topology.connector,
@@ -85,7 +85,6 @@ class RedisLog(Log, Counts):
             self.primaries,
             self._changes,
             self._deadlines,
-            self.listing,
             settings.wait_replicas,
         )
         self.counts: Counts = self

@@ -8,19 +8,17 @@ from typing_extensions import override
 
 from gateway.backends.contract import Sharing
 from gateway.backends.redis.commands import change_in, is_current
-from gateway.backends.redis.connection import pack
 from gateway.backends.redis.servers.notifications import Notifications
 from gateway.protocol.streams.moments import ClockReading
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable
 
     from gateway.backends.contract import LogListener
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.deadline_index import DeadlineIndex
     from gateway.backends.redis.names import RedisNames
-    from gateway.backends.redis.path_index import PathIndex
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.topology import Topology
     from gateway.protocol.streams.state import StreamState
@@ -75,19 +73,17 @@ class PublishedChanges:
 class RedisSharing(Sharing):
     """The ability of a log in Redis to be written by other gateways too."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a log that gateways share
+    def __init__(
         self,
         commands: Commands,
         execute: Callable[..., Awaitable[list[Reply]]],
         primaries: Primaries,
         changes: PublishedChanges,
         deadlines: DeadlineIndex,
-        paths: PathIndex,
         wait_replicas: int,
     ) -> None:
         self._commands = commands
         self._execute = execute
-        self._paths = paths
         self._primaries = primaries
         self._changes = changes
         self._deadlines = deadlines
@@ -120,13 +116,6 @@ class RedisSharing(Sharing):
         self._changes.notifications.unfollow(self._commands.names.meta(path))
 
     @override
-    async def followers(self, path: str) -> int:
-        channel = self._commands.names.meta(path)
-        kind = "SHARDNUMSUB" if self._commands.channels.sharded else "NUMSUB"
-        (reply,) = await self._execute(channel, pack("PUBSUB", kind, channel))
-        return int(reply[1])
-
-    @override
     async def removal_time(self, now: ClockReading) -> ClockReading:
         """Return `now`, or the time of Redis if that is earlier.
 
@@ -134,7 +123,3 @@ class RedisSharing(Sharing):
         """
         time = await self._deadlines.time()
         return ClockReading(min(now.wall, time), min(now.steady, time))
-
-    @override
-    async def states(self, paths: Sequence[str]) -> Mapping[str, StreamState | None]:
-        return await self._paths.states(paths)

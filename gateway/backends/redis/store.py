@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Channels
     from gateway.backends.redis.connection import Packed, Reply
+    from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.sharing import OnMessage, PublishedChanges
 
@@ -28,13 +29,14 @@ class RedisStore:
 
     def __init__(
         self,
-        prefix: str,
+        names: RedisNames,
         primaries: Primaries,
         changes: PublishedChanges,
         channels: Channels,
         wait_replicas: int,
     ) -> None:
-        self.prefix = prefix
+        self.prefix = names.prefix
+        self._names = names
         self._primaries = primaries
         self._changes = changes
         self._channels = channels
@@ -68,6 +70,13 @@ class RedisStore:
     def publish(self, channel: str, message: bytes) -> Packed:
         """Return the call, for the server of `channel`, which replies how many hear it."""
         return pack("SPUBLISH" if self._channels.sharded else "PUBLISH", channel, message)
+
+    async def followers(self, path: str) -> int:
+        """Return how many gateways follow a stream, this one included once that has begun."""
+        channel = self._names.meta(path)
+        kind = "SHARDNUMSUB" if self._channels.sharded else "NUMSUB"
+        (reply,) = await self.execute(channel, pack("PUBSUB", kind, channel))
+        return int(reply[1])
 
     def subscribe(self, channel: str, on_message: OnMessage) -> None:
         """Call `on_message` with the messages on a channel, and None once that has begun."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.contract import Counts, Upkeep
+from gateway.backends.sqlite.writing.reclaiming import unused_bytes
 from gateway.protocol.streams.moments import ClockReading, ClockRecord
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class FileUpkeep(Upkeep, Counts):
 
     def _look(self, writer: Writer) -> None:
         """Count the streams, and what of the data file holds nothing."""
-        self._unused = writer.unused_bytes()
+        self._unused = unused_bytes(writer.connection)
         writer.count_used()
         self._streams = writer.streams
 

@@ -16,14 +16,7 @@ from gateway.backends.sqlite.recent import compact_all
 from gateway.backends.sqlite.writing.clock_rows import ClockRows
 from gateway.backends.sqlite.writing.merging import SmallRows
 from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
-from gateway.backends.sqlite.writing.reclaiming import (
-    SPARE_PAGES,
-    ReclaimStep,
-    file_bytes,
-    reclaim,
-    unused_bytes,
-    used_bytes,
-)
+from gateway.backends.sqlite.writing.reclaiming import file_bytes, used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,14 +218,6 @@ class Writer:
             return file_bytes(self.connection)
         except apsw.Error:
             return sys.maxsize
-
-    def unused_bytes(self) -> int:
-        """Return the bytes of the data file's free pages."""
-        return unused_bytes(self.connection)
-
-    def reclaim(self, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
-        """Free some removed records, or return some free pages to the disk."""
-        return reclaim(self.connection, spare_pages)
 
     def empty_wal(self) -> None:
         """Copy the WAL into the data file, as far as readers allow, and truncate it."""

@@ -18,6 +18,7 @@ from gateway.backends.sqlite.data_folder import merge_on_close
 from gateway.backends.sqlite.open_files import DataFileLost
 from gateway.backends.sqlite.recovery import truncate_wal
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes
+from gateway.backends.sqlite.writing.reclaiming import reclaim
 from gateway.backends.sqlite.writing.writer import Writer
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.telemetry.logs import log
@@ -130,9 +131,9 @@ class WriterThread:
         """Free some room of removed records, on the thread; on a full disk more of it."""
         if self._reserve.make():
             writer.clocks.note(self.to_note)
-            reclaimed = writer.reclaim()
+            reclaimed = reclaim(writer.connection)
         else:
-            reclaimed = writer.reclaim(spare_pages=0)
+            reclaimed = reclaim(writer.connection, spare_pages=0)
             writer.empty_wal()
             self._reserve.make()
         self._can_reclaim = reclaimed.more

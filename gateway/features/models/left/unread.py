@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gateway.errors import HeadgateError
 from gateway.features.models.dialects.contract import EarlyEnd
+from gateway.features.redis.store import store_of
 from gateway.streams.readers.follower import feeds_of
 
 if TYPE_CHECKING:
@@ -122,11 +123,10 @@ class AnswerReaders:
 
     async def _has_readers_elsewhere(self) -> bool:
         """Return whether another gateway follows the stream, or may: this one does."""
-        sharing = self._streams.route.table.log.sharing
-        if sharing is None:
+        if (store := store_of(self._streams.route.table.log)) is None:
             return False
         try:
-            return await sharing.followers(self._streams.full_name(self._name)) != 1
+            return await store.followers(self._streams.full_name(self._name)) != 1
         except HeadgateError:
             return True
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class WorkSharing(NamedTuple):
-    """The sharing of a log whose gateways divide work; `states` is as of `Sharing`."""
+    """The abilities of a log whose gateways divide work.
+
+    `states` returns the states of streams by path, None where there is no stream; streams whose
+    server does not reply are left out.
+    """
 
     heartbeats: RedisHeartbeats
     ownership: RedisOwnership
@@ -27,14 +31,14 @@ class WorkSharing(NamedTuple):
 
 def work_sharing_of(log: Log) -> WorkSharing | None:
     """Return the sharing of a log; None for one that no other process writes."""
-    sharing, store = log.sharing, store_of(log)
-    if sharing is None:
+    if (store := store_of(log)) is None:
         return None
-    assert store is not None, "each kind of log that is shared has it"
+    from gateway.backends.redis.path_index import PathIndex
     from gateway.features.redis.documents import RedisOwnership
     from gateway.features.redis.heartbeats import RedisHeartbeats
     from gateway.features.redis.mailboxes import RedisMailboxes
 
+    assert isinstance(log.listing, PathIndex), "a log in Redis has it"
     return WorkSharing(
-        RedisHeartbeats(store), RedisOwnership(store), RedisMailboxes(store), sharing.states
+        RedisHeartbeats(store), RedisOwnership(store), RedisMailboxes(store), log.listing.states
     )
