@@ -97,12 +97,17 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
             return
         fetch, reader, is_collapsed = begun
         cached, cache = fetch.whole, self.plan.route.cache
-        if cached is None or (is_collapsed and not is_for(fetch, self.request, cached)):
-            self.connection.go_on_in_handler(self, partial(self._carry_out, begun))
+        try:
+            if cached is None or (is_collapsed and not is_for(fetch, self.request, cached)):
+                self.connection.go_on_in_handler(self, partial(self._carry_out, begun))
+                return
+            result = cache.brought(fetch, reader, None, ExitStack, is_collapsed=is_collapsed)
+            fetch.leave(reader)
+            answered = self._present(result)
+        except Exception as failure:  # noqa: BLE001 - its client gets it
+            fetch.leave(reader)
+            self.end(failure)
             return
-        result = cache.brought(fetch, reader, None, ExitStack, is_collapsed=is_collapsed)
-        fetch.leave(reader)
-        answered = self._present(result)
         body, facts = answered.body, answered.facts
         is_plain = answered.status == 200 and not (facts.next_offset and facts.is_end is None)
         if is_plain and isinstance(body, bytes) and len(body) <= JOINED_BYTES:
