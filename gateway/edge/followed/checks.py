@@ -12,13 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.edge.followed.comparison import Evidence, unknown_server
+from gateway.edge.followed.evidence import ANYWHERE
 from gateway.edge.followed.known_state import UNSURE
 from gateway.edge.followed.origin_reads import is_variant
 from gateway.edge.reads.shared_response import STOOD_IN
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import is_of_type
-from gateway.protocol.streams.offsets import BEGINNING, NOW
+from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.reach import TailBound
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
 LONGEST_COMPARISON_S = 1.0  # that a read waits for a comparison, which takes one request, or a few
 RETRY_S = 1
-_ANYWHERE = frozenset({BEGINNING, NOW})  # offsets of every stream
 
 
 class StreamChecks:
@@ -189,7 +189,7 @@ class StreamChecks:
         if request.path not in self._table.by_path:
             noted = self._evidence.streams.get(request.stream_key)
             is_alike = noted is None or noted.server == server or not noted.reads
-            if is_alike or request.start in _ANYWHERE:
+            if is_alike or request.start in ANYWHERE:
                 return None
         try:
             unsure = self._unsure(self._followed(request, server), request, server)
@@ -197,18 +197,9 @@ class StreamChecks:
             return self._refuse
         for one in unsure:
             one.compare()
-        if not unsure or request.start in _ANYWHERE:
+        if not unsure or request.start in ANYWHERE:
             return None
         return partial(self._until_sure, unsure, request, server)
-
-    def _unlike(
-        self, request: CacheRequest, server: str, *, is_known: bool = False
-    ) -> Evidence | None:
-        """Return evidence of what a reader may have from another server than this, or None."""
-        start = request.start
-        if start in _ANYWHERE:
-            return None
-        return self._evidence.unlike(request.stream_key, start, server, is_known=is_known)
 
     def _followed(self, request: CacheRequest, server: str) -> list[FollowedStream]:
         """Return the followed streams that a read is of, after following one if need be.
@@ -221,7 +212,7 @@ class StreamChecks:
             for one in self._table.of_path(request.path)
             if one.key == key and one.polls is not None
         ]
-        while not streams and (read := self._unlike(request, server)) is not None:
+        while not streams and (read := self._evidence.unlike(key, request.start, server)):
             try:
                 streams = [self._follow(request, read)]
             except StreamGone:  # a reader with these data is refused already
@@ -236,7 +227,8 @@ class StreamChecks:
         unsure = [one for one in streams if not one.verification.is_sure_of(server, start)]
         having = [one for one in streams if start in one.verification.window.places]
         is_known = bool(having) and not any(one in having for one in unsure)
-        if self._unlike(request, server, is_known=is_known) is not None:
+        key = request.stream_key
+        if self._evidence.unlike(key, start, server, is_known=is_known) is not None:
             return streams
         return [] if is_known else unsure
 
@@ -251,7 +243,8 @@ class StreamChecks:
         Raises OriginBusy if that takes too long, and StreamGone if the reader's data are lost.
         """
         now, key, streams = asyncio.get_running_loop().time, request.stream_key, unsure
-        until, read = now() + LONGEST_COMPARISON_S, self._unlike(request, server)
+        until = now() + LONGEST_COMPARISON_S
+        read = self._evidence.unlike(key, request.start, server)
         while unsure:
             for stream in unsure:
                 await stream.verification.until_compared(until - now())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.edge.followed.comparison import UNKNOWN, Evidence
 from gateway.edge.reads.order import BEFORE_ALL, next_number
+from gateway.protocol.streams.offsets import BEGINNING, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ MAX_READS = 1024 * MAX_ENDS  # of all streams, some 400 B each; the oldest goes 
 WHOLE_BYTES = 16 << 20  # of reads whose data are kept; of older ones, size and checksum
 # URLs that are remembered, some 300 B each; the one whose data came the longest ago goes first.
 MAX_URLS = 10_000
+ANYWHERE = frozenset({BEGINNING, NOW})  # offsets of every stream
 
 
 class ReadStream:
@@ -208,7 +210,7 @@ class StreamEvidence:
         `is_known` is True if the offset is one of the stream that `server` has: then only evidence
         that ends there counts.
         """
-        stream = self.streams.get(key)
+        stream = None if start in ANYWHERE else self.streams.get(key)
         found = None if stream is None else stream.reads.get(start)
         if found is not None:
             return None if found.server == server else found

@@ -137,8 +137,9 @@ class FollowedStreams:
         is_shorter = snapshot.tail < stream.state.snapshot.tail
         if not (stream.verification.is_in_doubt and is_shorter and snapshot.caught_up):
             return False
-        if not self.table.set_aside(stream):
+        if any(it.key == stream.key and it is not stream for it in self.table.of_path(stream.path)):
             return False
+        del self.table.by_key[stream.key]
         if not stream.feed.has_readers:
             self._linger(stream)  # its data are compared, for readers that come back
         return True

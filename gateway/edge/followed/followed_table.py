@@ -78,14 +78,6 @@ class FollowedTable:
         self.by_path.setdefault(stream.path, set()).add(stream)
         self.is_empty.clear()
 
-    def set_aside(self, stream: FollowedStream) -> bool:
-        """Make room for another stream with the same key; return False if there is one already."""
-        others = self.by_path[stream.path]
-        if any(one.key == stream.key and one is not stream for one in others):
-            return False
-        del self.by_key[stream.key]
-        return True
-
     def remove(self, stream: FollowedStream) -> bool:
         """Remove a stream, which may have been set aside; return False if it was removed before."""
         if self.by_key.get(stream.key) is stream:

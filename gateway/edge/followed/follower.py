@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from headgate.backoff import wait_s
 
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
-from gateway.protocol.origins.repair import is_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,11 +52,6 @@ class PollResult(NamedTuple):
     caught_up: bool
     directives: str | None = None  # cache directives of a poll's data; None without data
     cors: str = ""  # the origin's CORS fields, if any
-
-    @property
-    def brings_nothing(self) -> bool:
-        """True if the answer has no data."""
-        return is_nothing(self.content_type, self.body)
 
 
 class Observer(Protocol):

@@ -119,7 +119,8 @@ class Poller:
             if self.verification.is_in_doubt:
                 return None  # a poll may take long, and nobody could go on meanwhile
         polled = yield from self._fetch(question)
-        if question.waits and polled.end != question.start and polled.brings_nothing:
+        is_nothing = repair.is_nothing(polled.content_type, polled.body)
+        if question.waits and polled.end != question.start and is_nothing:
             # Data that came between the end of the origin's wait and its answer are counted in the
             # answer's offset, but are not in its body.
             polled = yield from self._fetch(question._replace(waits=False))

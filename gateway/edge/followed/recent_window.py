@@ -86,15 +86,12 @@ class RecentWindow:
         if self._long is not None:
             self.clear()
         if len(span.body) > WINDOW_BYTES or not is_cheap(self._content_type, span.body):
-            self._restart(span)
+            self.clear()
+            self._long, self._bytes = span, len(span.body)
+            self.places = OffsetPlaces(span.end)
         else:
             self._append(span)
         self._budget.set_size(self, self._bytes)
-
-    def _restart(self, span: Span) -> None:
-        self.clear()
-        self._long, self._bytes = span, len(span.body)
-        self.places = OffsetPlaces(span.end)
 
     def _append(self, span: Span) -> None:
         places = self.places
