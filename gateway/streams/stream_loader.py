@@ -1,4 +1,7 @@
-"""Loads streams from a log; what is remembered of a shared log's stream is confirmed instead."""
+"""Loads streams from a log; what is remembered of a shared log's stream is confirmed instead.
+
+After a lost connection, the streams that somebody follows are loaded anew, some at a time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from gateway.streams.versions import is_same
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from gateway.backends.contract import LoadedStream, Log, Sharing
     from gateway.protocol.streams.state import StreamState
@@ -30,12 +33,20 @@ class StreamLoader:
         log: Log,
         on_loaded: Callable[[ActiveStream, LoadedStream], None],
         forget: Callable[[ActiveStream], None],
+        awaited: Callable[[str], ActiveStream | None],
     ) -> None:
-        """`on_loaded` gets what a load found; `forget` gets a stream whose state is stale."""
+        """`on_loaded` gets what a load found; `forget` gets a stream whose state is stale.
+
+        `awaited` returns the stream at a path if somebody still waits for its state.
+        """
         self._log = log
         self._sharing = log.sharing
         self._on_loaded = on_loaded
         self._forget = forget
+        self._awaited = awaited
+        self._behind: dict[str, None] = {}  # paths of streams to load for their followers
+        self._failed: dict[str, None] = {}  # those of them that could not be read
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, active: ActiveStream) -> ActiveStream:
         """Load the stream as it is in the log now, whoever changed it.
@@ -117,33 +128,26 @@ class StreamLoader:
         elif not loading.done():
             loading.set_result(None)
 
-
-class ReloadQueue:
-    """The streams to load for their followers after a lost connection, LOADS_AT_ONCE at a time."""
-
-    def __init__(self, look: Callable[[str], Awaitable[None]]) -> None:
-        self._look = look
-        self._behind: dict[str, None] = {}
-        self._failed: dict[str, None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def __len__(self) -> int:
+    @property
+    def behind(self) -> int:
+        """The number of streams that are to be loaded for their followers."""
         return len(self._behind) + len(self._failed)
 
-    def add(self, *paths: str) -> None:
-        """Look at these streams as soon as it is their turn."""
+    def reload(self, *paths: str) -> None:
+        """Load these streams for their followers, LOADS_AT_ONCE at a time of thousands."""
         self._behind.update(dict.fromkeys(paths))
         while len(self._tasks) < min(LOADS_AT_ONCE, len(self._behind)):
-            task = asyncio.get_running_loop().create_task(self._run())
+            task = asyncio.get_running_loop().create_task(self._reload())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self) -> None:
+    async def _reload(self) -> None:
         while self._behind:
             path = next(iter(self._behind))
             del self._behind[path]
             try:
-                await self._look(path)
+                if (active := self._awaited(path)) is not None:
+                    await self.load(active)
             except LogUnavailable:
                 if not self._failed:
                     asyncio.get_running_loop().call_later(RELOAD_S, self._try_again)
@@ -155,4 +159,4 @@ class ReloadQueue:
 
     def _try_again(self) -> None:
         failed, self._failed = self._failed, {}
-        self.add(*failed)
+        self.reload(*failed)

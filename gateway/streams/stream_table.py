@@ -15,7 +15,7 @@ from gateway.streams.active_stream import NOBODY, ActiveStream, ActiveStreams
 from gateway.streams.commits import Commits
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
 from gateway.streams.following import LogSubscriptions
-from gateway.streams.stream_loader import ReloadQueue, StreamLoader
+from gateway.streams.stream_loader import StreamLoader
 from gateway.streams.versions import is_behind, is_rewritten
 from gateway.turns import Turns
 
@@ -56,8 +56,7 @@ class StreamTable(ActiveStreams):
         self.deadlines = kind(self.commits.commit, self.adopt, clock)
         self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once
         self.following = LogSubscriptions(log, self.deadlines)
-        self.loader = StreamLoader(log, self._take, self._forget)
-        self._reload_queue = ReloadQueue(self._reload)
+        self.loader = StreamLoader(log, self._take, self._forget, self._awaited)
         self.turns = Turns()
         # Each is called with path and id of each stream that another process has removed.
         self.removal_observers: list[Callable[[str, int], None]] = []
@@ -241,12 +240,12 @@ class StreamTable(ActiveStreams):
             return
         self._forget(active)
         if active.needs_news:
-            self._reload_queue.add(path)
+            self.loader.reload(path)
 
-    async def _reload(self, path: str) -> None:
+    def _awaited(self, path: str) -> ActiveStream | None:
         active = self._streams.get(path)
-        if active is not None and active.needs_news and active.state is None:
-            await self.load(path)
+        is_awaited = active is not None and active.needs_news and active.state is None
+        return active if is_awaited else None
 
 
 async def find_stream(table: StreamTable, path: str) -> StreamState | None:

@@ -128,7 +128,7 @@ class Gateway:
             "reads": len(route.reads.readers.plain._reads.under_way)
             + len(route.reads.answers.under_way),
             "reads of events": len(route.feeds.source._reads.under_way),
-            "streams to look at": len(route.table._reload_queue),
+            "streams to look at": route.table.loader.behind,
             "followed streams": needed(self.log.counts).numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
