@@ -27,12 +27,21 @@ CUT_SHORT = "the origin's answer was cut short"
 class UnreadBody:
     """The body of an answer that is passed on while it comes."""
 
-    def __init__(self, content: StreamReader, close: Callable[[], None]) -> None:
-        """`close` ends the connection, unless the body has come whole."""
+    def __init__(
+        self,
+        content: StreamReader,
+        close: Callable[[], None],
+        on_release: Callable[[], None],
+        timeout_s: float,
+    ) -> None:
+        """`close` ends the connection, unless the body has come whole.
+
+        `on_release` is called once; `timeout_s` is the most between two parts.
+        """
         self._content = content
         self._close = close
-        self.timeout_s = 0.0  # between two parts
-        self.on_release: Callable[[], None] = lambda: None  # called once
+        self._on_release = on_release
+        self._timeout_s = timeout_s
         self._is_released = False
 
     async def part(self) -> bytes:
@@ -43,11 +52,11 @@ class UnreadBody:
         if not part and not content.at_eof():
             await in_task()
             try:
-                async with asyncio.timeout(self.timeout_s):
+                async with asyncio.timeout(self._timeout_s):
                     part = await content.readany()
             except TimeoutError as cause:
                 raise OriginTimeout(
-                    f"the origin sent no more of its answer for {self.timeout_s:g} s"
+                    f"the origin sent no more of its answer for {self._timeout_s:g} s"
                 ) from cause
         return part
 
@@ -57,7 +66,7 @@ class UnreadBody:
             self._is_released = True
             if not self._content.is_eof():
                 self._close()
-            self.on_release()
+            self._on_release()
 
 
 class OriginAnswer(Struct, eq=False):

@@ -20,7 +20,7 @@ class Loss(Enum):
 
 
 class Attempt(Protocol):
-    """A request on a connection, which calls one of these methods, once."""
+    """A request on a connection, which calls one of `on_answer`, `on_lost` and `on_raised`."""
 
     is_head: bool  # its method is HEAD
     patterns: HeadPatterns
@@ -30,6 +30,9 @@ class Attempt(Protocol):
 
     def on_lost(self, loss: Loss, error: OriginBroken) -> None:
         """Go on without an answer; the connection is closed."""
+
+    def on_released(self) -> None:
+        """Take note that the body of the answer was read or released, if it was unread."""
 
     def on_raised(self) -> None:
         """Fail the request, because one of these methods raised: its answer is lost."""

@@ -59,7 +59,7 @@ class Origin:
         self.figures = OriginMetrics()
         self.requests = RequestsInFlight(settings.max_requests)
         self._surpluses = Surpluses(self.figures)
-        self.pool = ConnectionPool(self._surpluses, settings.connect_timeout)
+        self.pool = ConnectionPool(self._surpluses, settings.connect_timeout, settings.read_timeout)
         self.patterns = HeadPatterns()
         self.lines = {server: RequestLines(server) for server in self.servers}
         self.under_way: dict[SentRequest, None] = {}
@@ -83,6 +83,7 @@ class Origin:
         """Bound requests by these settings from now on; the others need another Origin."""
         renew(self.settings, settings)
         self.requests.most = settings.max_requests
+        self.pool.read_timeout_s = settings.read_timeout
 
     async def close(self) -> None:
         """Abandon all requests, and close every connection."""
@@ -220,6 +221,9 @@ class _Probe:
     def on_lost(self, _loss: Loss, _error: Exception) -> None:
         """End without a status."""
         self._end(None)
+
+    def on_released(self) -> None:
+        """Do nothing: the connection is closed."""
 
     def on_raised(self) -> None:
         """End without a status."""

@@ -40,6 +40,8 @@ GATHERING_S = 0.02
 class ConnectionOwner(Protocol):
     """The pool of a connection."""
 
+    read_timeout_s: float  # between two parts of an answer's body
+
     def give_back(self, connection: OriginConnection) -> None:
         """Keep a connection for another request, if its server may be asked on it again."""
 
@@ -246,7 +248,9 @@ class OriginConnection(SocketProtocol):
         assert content is not None, "as above"
         self._stop_gathering()
         self.attempt = None
-        answer.unread = UnreadBody(content, self.close)
+        answer.unread = UnreadBody(
+            content, self.close, attempt.on_released, self._pool.read_timeout_s
+        )
         try:
             attempt.on_answer(answer)
         except Exception:  # noqa: BLE001 - as of data_received

@@ -63,10 +63,11 @@ class _Place:
 class ConnectionPool:
     """The connections to one origin; it gives out none whose next answer may be another's."""
 
-    def __init__(self, surpluses: Surpluses, connect_timeout: float) -> None:
+    def __init__(self, surpluses: Surpluses, connect_timeout: float, read_timeout_s: float) -> None:
         self.tls: ssl.SSLContext | None = None
         self._surpluses = surpluses
         self._connect_timeout = connect_timeout
+        self.read_timeout_s = read_timeout_s  # between two parts of an answer's body
         self._places: dict[str, _Place] = {}
         self._of_server: dict[OriginServer, _Place] = {}
         self._open: dict[OriginConnection, _Place] = {}

@@ -186,9 +186,6 @@ class SentRequest(Struct, eq=False):
         """Pass an answer to the receiver."""
         origin, request, server, unread = self.origin, self.request, self.server, answer.unread
         try:
-            if unread is not None:
-                unread.timeout_s = origin.settings.read_timeout
-                unread.on_release = self._free_slot
             if self.span is not None:
                 self.span.answered(answer.status)
                 self.span = None
@@ -320,7 +317,8 @@ class SentRequest(Struct, eq=False):
         if frees and not self.request.is_poll:
             self.origin.requests.count -= 1
 
-    def _free_slot(self) -> None:
+    def on_released(self) -> None:
+        """Free the slot of a request whose body was read, or is not needed."""
         if not self.request.is_poll:
             self.origin.requests.count -= 1
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.access.principal import Principal
+    from gateway.runtime.quotas import ChargedBody
     from gateway.telemetry.access_log import AccessLog, LoggedRequest
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
@@ -47,8 +48,8 @@ class Exchange:
     __slots__ = (
         *("_began", "_is_over", "_new_id", "_request_id", "client_request_id", "resume_kind"),
         "ends_if_empty",
-        *("cache", "conceals", "decide_again", "ended", "is_looked_up", "logged_request"),
-        *("on_received", "operation", "principal", "refused", "route"),
+        *("cache", "charged", "conceals", "decide_again", "ended", "is_looked_up"),
+        *("logged_request", "operation", "principal", "refused", "route"),
         *("sends_reader_key", "sent", "traffic"),
     )
 
@@ -84,7 +85,7 @@ class Exchange:
         # Raises where a guard would not admit it any more. It is told of the exchange, and does not
         # hold it: with it, the token would stay in memory until garbage is collected.
         self.decide_again: Callable[[Exchange], Awaitable[None]] | None = None
-        self.on_received: Callable[[int], None] | None = None  # is told the bytes of its body
+        self.charged: ChargedBody | None = None  # if the bytes of its body have a limit
         self._new_id = new_id
         self._request_id: str | None = None
         self._is_over = False
@@ -142,8 +143,8 @@ class Exchange:
         self.traffic.request_bytes += received
         if received and self.principal is not None:
             self.principal.use.received_bytes += received
-        if self.on_received is not None:
-            self.on_received(received)
+        if self.charged is not None:
+            self.charged.count_rest(received)
         if self._is_over:
             return
         self._is_over = True

@@ -35,6 +35,18 @@ def peer_of(transport: BaseTransport | None) -> str | None:
     return peer[0] if isinstance(peer, tuple) else None
 
 
+class ChargedBody(NamedTuple):
+    """A body of which `counted` bytes were counted for the client `who` in advance."""
+
+    rate: ClientRate
+    who: str
+    counted: int
+
+    def count_rest(self, size: int) -> None:
+        """Count the bytes beyond those, of `size` that have come."""
+        self.rate.count(self.who, max(0, size - self.counted))
+
+
 class Quotas:
     """The limits on each client's writes, and the client that a request counts for.
 
@@ -94,9 +106,11 @@ class Quotas:
         self._rates.appends.count(who, 1)
         return who
 
-    def received(self, who: str, size: int) -> None:
-        """Count bytes of a body for the client `who`."""
-        self._rates.append_bytes.count(who, size)
+    def announced(self, who: str, size: int) -> ChargedBody:
+        """Count the announced bytes of a body for the client `who`; more only as they come."""
+        counted = min(size, self.limits.max_append)
+        self._rates.append_bytes.count(who, counted)
+        return ChargedBody(self._rates.append_bytes, who, counted)
 
     def create(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""

@@ -1,4 +1,4 @@
-"""Admit requests by the guards of their routes, before anything is looked up for them."""
+"""Admit requests by the guards and quotas of their routes, before anything is looked up."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import READING, RequestCredential, request_credential
-from gateway.access.operations import READ, Need, needs
+from gateway.access.operations import READ, SAFE, Need, needs
 from gateway.access.principal import account_of
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.target import split
 from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
 from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.features import RouteFeature
+    from gateway.runtime.quotas import Quotas
     from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
 
@@ -108,6 +110,24 @@ def refuse_banned(request: Request, exchange: Exchange, bans: Bans) -> None:
     if refusal is not None:
         exchange.refuse(refusal.detail)
         raise refusal
+
+
+def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
+    """Count a write against its client's quotas: a creation, or an append for all other methods.
+
+    Raises ClientLimitReached over a quota, and LimitReached while the server sheds load.
+    """
+    if request.method in SAFE:
+        return
+    if quotas.shedding.level:
+        quotas.shedding.check(APPENDS)
+    if not (quotas.bounds_appends or quotas.bounds_creations):
+        return
+    count = quotas.create if request.method == "PUT" else quotas.append
+    account = account_of(exchange.principal)
+    who = count(request.connection.transport, request.fields.headers, account)
+    if who is not None:
+        exchange.charged = quotas.announced(who, request.content_length or 0)
 
 
 def _sends_reader_key(request: Request, route: StreamRoute) -> bool:

@@ -13,7 +13,7 @@ from gateway.live.waiting_polls import NO_MORE
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from gateway.errors import HeadgateError
@@ -40,7 +40,7 @@ async def held_answer(
 
     Raises the refusal, and cancels the handler, if the client loses its right before the head.
     """
-    held = _hold(request, shared)
+    held, ending = _hold(request, shared)
     try:
         answered = await answering
     except asyncio.CancelledError:
@@ -49,33 +49,43 @@ async def held_answer(
         if (task := asyncio.current_task()) is not None:
             task.uncancel()
         raise _refusal(request, shared, held) from None
-    return _with_last_event(held, answered)
+    return _with_last_event(ending, answered)
 
 
 def held_stream(request: Request, shared: Context, answered: RouteAnswer) -> RouteAnswer:
     """Return an answer whose body ends with the right of its client."""
-    return _with_last_event(_hold(request, shared), answered)
+    _, ending = _hold(request, shared)
+    return _with_last_event(ending, answered)
 
 
-def _hold(request: Request, shared: Context) -> HeldRequest:
+class _EarlyEnd:
+    """The early end of a held request: with a last event, once it has a body that can have one."""
+
+    def __init__(self, cancel: Callable[[], object]) -> None:
+        self.source: RefusableSource | None = None
+        self._cancel = cancel
+
+    def __call__(self) -> None:
+        if self.source is None:
+            self._cancel()
+        else:
+            self.source.refuse()
+            asyncio.get_running_loop().call_later(LAST_EVENT_S, self._cancel)
+
+
+def _hold(request: Request, shared: Context) -> tuple[HeldRequest, _EarlyEnd]:
     """Hold a request until it is over: its client has received the response, or is gone."""
     address = shared.quotas.client_address(request.transport, request.headers)
-    cancel = partial(request.connection.cancel_request, request)
-    held = shared.held.hold(HeldRequest(exchange_of(request).principal, address, cancel))
+    ending = _EarlyEnd(partial(request.connection.cancel_request, request))
+    held = shared.held.hold(HeldRequest(exchange_of(request).principal, address, ending))
     request.call_at_end(partial(shared.held.let_go, held))
-    return held
+    return held, ending
 
 
-def _with_last_event(held: HeldRequest, answered: RouteAnswer) -> RouteAnswer:
+def _with_last_event(ending: _EarlyEnd, answered: RouteAnswer) -> RouteAnswer:
     """Return an answer which ends with an event that says so, where its body can have one."""
     if answered.is_relayed and isinstance(answered.body, RefusableSource):
-        refuse, cancel = answered.body.refuse, held.on_end
-
-        def end() -> None:
-            refuse()
-            asyncio.get_running_loop().call_later(LAST_EVENT_S, cancel)
-
-        held.on_end = end
+        ending.source = answered.body
     return answered
 
 

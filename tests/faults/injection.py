@@ -28,7 +28,6 @@ ACCEPTS = frozenset(
         "ClosingConnection.__init__",
         "SocketProtocol.connection_made",
         "HttpConnection.__init__",
-        "PacedConnection.__init__",
         "IncomingConnection.__init__",
         "HttpConnection.connection_made",
         "BoundedConnection.__init__",

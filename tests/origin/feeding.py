@@ -55,6 +55,8 @@ class Wire(asyncio.Transport):
 class Feeding:
     """A pool and a request; it notes what the connection tells both."""
 
+    read_timeout_s = 1.0
+
     def __init__(self, patterns: HeadPatterns, *, is_head: bool = False) -> None:
         self.patterns = patterns
         self.is_head = is_head
@@ -81,6 +83,9 @@ class Feeding:
     def on_lost(self, loss: Loss, _: OriginBroken) -> None:
         """Of an attempt."""
         self.loss = loss
+
+    def on_released(self) -> None:
+        """Of an attempt."""
 
     def on_raised(self) -> None:
         """Of an attempt."""

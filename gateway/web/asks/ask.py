@@ -31,6 +31,7 @@ class AskingConnection(Protocol):
 
     shared: Context
     asks: Sequence[Ask]
+    peer: str | None  # the address at its other end
 
     @property
     def transport(self) -> asyncio.Transport | None:

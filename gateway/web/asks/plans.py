@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from gateway.access.operations import needs
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
-from gateway.runtime.quotas import peer_of
 from gateway.web.requests.aging_table import AgingTable
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Plans:
         is_planned = place.route in self.read_routes and place.control is None
         if not is_planned or len(path) > LONGEST_PATH:
             return None
-        key = place.route, known.fields, peer_of(connection.transport)
+        key = place.route, known.fields, connection.peer
         plan = self._reads.fresh.get(key) or self._reads.find(key)
         return None if plan is None else plan.ask(f"{place.path}{mark}{query}", connection, known)
 
@@ -106,7 +105,7 @@ class Plans:
         key: tuple[object, ...] = known.path, known.fields
         plan = self._appends.fresh.get(key)
         if plan is None:
-            of_address = *key, peer_of(connection.transport)  # which an origin is sent
+            of_address = *key, connection.peer  # which an origin is sent
             plan = self._appends.fresh.get(of_address) or self._find(key, of_address)
             if plan is None:
                 return None

@@ -8,25 +8,49 @@ from typing_extensions import override
 
 from gateway.errors import ClientLimitReached
 from gateway.later import turn
+from gateway.runtime.quotas import peer_of
 from gateway.web.connections.connection_state import IDLE, LOST
 from gateway.web.connections.incoming import IncomingConnection
-from gateway.web.connections.unsent_watch import UnsentWatch
 
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.runtime.context import Timeouts
     from gateway.web.connections.http_connection import Owner
+
+
+class UnsentWatch:
+    """The watch on a connection with unsent bytes, from `now` on (loop time)."""
+
+    def __init__(self, transport: asyncio.Transport, timeouts: Timeouts, now: float) -> None:
+        self._transport = transport
+        self._timeouts = timeouts
+        self._size = transport.get_write_buffer_size()
+        self._until = now + timeouts.body
+
+    def cut_if_stuck(self, now: float) -> bool:
+        """Abort the connection if its client is slower than body_rate; return whether it was."""
+        if now < self._until:
+            return False
+        size = self._transport.get_write_buffer_size()
+        least = max(1, int(self._timeouts.body_rate * self._timeouts.body))
+        if size and size > self._size - least:
+            self._transport.abort()
+            return True
+        self._size, self._until = size, now + self._timeouts.body
+        return False
 
 
 class BoundedConnection(IncomingConnection):
     """A connection that counts among its listener's, and is cut when its client stalls."""
 
-    __slots__ = ("_client", "_counts", "_early", "_late", "_unsent")
+    __slots__ = ("_client", "_counts", "_early", "_late", "_unsent", "peer")
 
     def __init__(self, owner: Owner, early: bytes = b"", late: bytes = b"") -> None:
         """Parse `early` bytes, received before; or send the `late` answer and end."""
         super().__init__(owner)
         self._early, self._late = early, late
+        self.peer: str | None = None  # the address of the client, as `peer_of` has it
         self._client: str | None = None  # the client that the connection counts for
         self._counts = False  # True while it has a place among the listener's connections
         self._unsent: UnsentWatch | None = None  # the watch on a client that does not keep up
@@ -36,7 +60,8 @@ class BoundedConnection(IncomingConnection):
         """Refuse a connection beyond the limit with an answer that says so."""
         super().open(transport)
         self.release_slot()
-        client = self.shared.quotas.connects_as(transport)
+        peer = self.peer = peer_of(transport)
+        client = None if peer is None else self.shared.quotas.address_connects_as(peer)
         refusal = self.shared.limits.connection_made(client)
         self._counts = True
         self._client = client if refusal is None else None

@@ -1,4 +1,4 @@
-"""The end of a client's connection: refusals, and what the client still sends after them."""
+"""The writing side of a client's connection: back-pressure, refusals, and its end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp.base_protocol import BaseProtocol
+from typing_extensions import override
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
+from gateway.later import Later
 from gateway.protocol.http import cache_status
 from gateway.runtime.exchange import Exchange
 from gateway.runtime.quotas import peer_of
@@ -32,14 +34,18 @@ LINGER_BYTES = 64 * 1024 * 1024  # dropped meanwhile; that takes a second of pro
 
 
 class ClosingConnection(BaseProtocol):
-    """A connection that ends without its client losing a response."""
+    """A connection that ends without its client losing a response.
 
-    __slots__ = ("_ends", "_lingering", "_may_drop", "shared", "state")
+    Its writers wait while its client receives more slowly than they write.
+    """
+
+    __slots__ = ("_drained", "_ends", "_lingering", "_may_drop", "shared", "state")
 
     def __init__(self, shared: Context) -> None:
         super().__init__(asyncio.get_running_loop())
         self.shared = shared
         self.state = IDLE
+        self._drained: Later[None] | None = None  # done when the client keeps up again
         self._ends = False  # True when no further request is begun
         self._lingering: asyncio.TimerHandle | None = None
         self._may_drop = LINGER_BYTES  # bytes, while it lingers
@@ -63,6 +69,27 @@ class ClosingConnection(BaseProtocol):
         """Write a response whose body is too long to be copied, with one system call."""
         if self.transport is not None:
             self.transport.writelines(parts)
+
+    async def drained(self) -> None:
+        """Wait until the client has received most of it. Raises ConnectionResetError."""
+        if self.transport is not None and self.writing_paused:
+            if self._drained is None:
+                self._drained = Later()
+            await self._drained
+        if self.transport is None:
+            raise ConnectionResetError("the client is gone")
+
+    @override
+    def resume_writing(self) -> None:
+        """Let `drained` return: the client has received most of what it was sent."""
+        super().resume_writing()
+        self.resume_drained()
+
+    def resume_drained(self) -> None:
+        """Let `drained` return: the client keeps up, or has disconnected."""
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set_result(None)
 
     def force_close(self) -> None:
         """End the connection as soon as the client has received what it was sent."""

@@ -20,9 +20,8 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.stepped import Step, in_task
 from gateway.telemetry.logs import log
-from gateway.web.connections.closing_connection import LINGER_BODY_S
+from gateway.web.connections.closing_connection import LINGER_BODY_S, ClosingConnection
 from gateway.web.connections.connection_state import DEAF, IDLE, TAKEN
-from gateway.web.connections.paced_connection import PacedConnection
 from gateway.web.requests.request_parser import request_parser
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Owner(Protocol):
         """The handlers of the requests; others after a reload."""
 
 
-class HttpConnection(PacedConnection):
+class HttpConnection(ClosingConnection):
     """A connection whose handlers answer one `request` at a time."""
 
     __slots__ = (

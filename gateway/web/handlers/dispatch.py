@@ -26,6 +26,7 @@ from gateway.web.admission import (
     RoutedTarget,
     admit,
     admit_at_once,
+    charge,
     check_again,
     conceal,
     refuse_banned,
@@ -34,7 +35,7 @@ from gateway.web.asks.plans import LONGEST_PATH
 from gateway.web.handlers import event_sources
 from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
 from gateway.web.operations import OF_STREAMS
-from gateway.web.requests import charges, request_head
+from gateway.web.requests import request_head
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.responses import (
     HandedOverReply,
@@ -122,7 +123,7 @@ class Handlers:
                 )
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
-            charges.charge(request, exchange, self._shared.quotas)
+            charge(request, exchange, self._shared.quotas)
         control = place.control
         operate = operations.operate if control is None else control.operate
         outcome = operate(request, credential.target, route, place.name)

@@ -174,8 +174,8 @@ class EdgeHandlers(RouteOperations):
         """Leave a plan for reads with the same fields as this one, but for its own."""
         fields, templates = request.fields, route.requests.templates
         if fields.are_known and templates is not None and request.method == "GET":
-            address, headers = peer_of(request.transport) or "", fields.headers
-            template = templates.request(headers, headers, address, read, tells_more=False)
+            address, headers = peer_of(request.transport), fields.headers
+            template = templates.request(headers, headers, address or "", read, tells_more=False)
             plan = read_plan(route, fields, address, template)
             if plan is not None:
                 self._routes.plans.add_read(plan)

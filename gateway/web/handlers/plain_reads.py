@@ -26,7 +26,7 @@ from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.asks.ask import Plan
 from gateway.web.asks.origin_asks import OriginAsk
-from gateway.web.handlers.edge_presentation import present
+from gateway.web.handlers.edge_presentation import whole
 from gateway.web.requests.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
@@ -160,8 +160,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
     def _present(self, result: CacheResult) -> RouteAnswer:
         if self.stream is not None:
             note_read(self.stream, self.request, result)
-        route, shared = self.plan.route, self.connection.shared
-        return present(self.known, route.recipients.of(self.request.read), result, shared)
+        return whole(self.plan.route.recipients.of(self.request.read), result)
 
 
 def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult) -> None:
@@ -176,7 +175,7 @@ def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult
 
 
 def read_plan(
-    route: EdgeRoute, fields: RequestFields, address: str, template: CacheRequest
+    route: EdgeRoute, fields: RequestFields, address: str | None, template: CacheRequest
 ) -> ReadPlan | None:
     """Return the plan of reads like one with this request; None if they need the handler."""
     # The answer to a read by a client with a credential is checked once more when it has come.
