@@ -45,6 +45,13 @@ async def test_a_fetch_that_could_not_begin_is_joined_by_no_reader() -> None:
     assert await wrong_after(kind, beginning) == {}
 
 
+async def test_a_read_whose_presentation_raises_is_answered() -> None:
+    kind, presenting = "a read", {"Recipients.of", "Fetches.count_readers"}
+    faults = [fault for fault in await faults_in(kind) if fault.call.function in presenting]
+    assert {fault.call.function for fault in faults} == presenting
+    assert await wrong_after(kind, faults) == {}
+
+
 async def test_a_connection_to_an_origin_that_cannot_be_made_leaves_no_socket() -> None:
     kind = "a read that ends with its connection"
     making = ("OriginConnection.__init__#", "ConnectionHistory.__init__#")
