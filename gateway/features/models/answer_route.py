@@ -36,6 +36,7 @@ class AnswerRoute(StreamRoute):
     """A prefix below which answers begin; it has no streams itself, but writes another route's."""
 
     has_streams = False
+    made_of: tuple[object, ...]  # besides its streams: other parts make another route
 
     def __init__(
         self,

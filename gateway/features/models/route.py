@@ -41,6 +41,7 @@ class ModelRoute(AnswerRoute):
         self.settings = settings
         self.dialect = DIALECTS[settings.dialect]
         self.key = key
+        self.made_of = settings, key
         self.upstream = ProviderClient(
             settings.upstreams,
             self.dialect.key_fields(key) if key else {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import StartError
 from gateway.features.models.dialects import DIALECTS
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from gateway.settings import ModelSettings, ProxySettings, Settings
     from gateway.web.handlers.hosted_handlers import HostedHandlers
     from gateway.web.operations import RouteOperations
+
+
+R = TypeVar("R", bound="AnswerRoute")
 
 
 class AnswerRoutes:
@@ -77,19 +80,9 @@ class AnswerRoutes:
         verifier = _verifier(kinds, authorities, self._shared)
         guard = ProxyGuard(proxy.prefix, verifier, signatures, is_open=not kinds)
         access = RouteAccess(guard, is_private=True)
-        for route in earlier:
-            if (
-                isinstance(route, ProxyRoute)
-                and route.settings == proxy
-                and route.signatures == signatures
-                and route.streams.route is streams
-            ):
-                route.prepare(access, settings.principal_metrics)
-                return route
-        made = ProxyRoute(proxy, signatures, streams, self._running, self._shared, access)
-        made.prepare(access, settings.principal_metrics)
-        made.renew()
-        return made
+        found = _found(earlier, ProxyRoute, streams, (proxy, signatures))
+        made = found or ProxyRoute(proxy, signatures, streams, self._running, self._shared, access)
+        return _prepared(made, access, settings, is_new=found is None)
 
     def _model(
         self,
@@ -104,19 +97,29 @@ class AnswerRoutes:
         except ValueError as error:
             raise StartError(f"key_file {model.key_file} {error}") from None
         access = _access(settings, model, authorities, self._shared, has_own_key=bool(key))
-        for route in earlier:
-            if (
-                isinstance(route, ModelRoute)
-                and route.settings == model
-                and route.key == key
-                and route.streams.route is streams
-            ):
-                route.prepare(access, settings.principal_metrics)
-                return route
-        made = ModelRoute(model, key, streams, self._running, self._shared, access)
-        made.prepare(access, settings.principal_metrics)
-        made.renew()
-        return made
+        found = _found(earlier, ModelRoute, streams, (model, key))
+        made = found or ModelRoute(model, key, streams, self._running, self._shared, access)
+        return _prepared(made, access, settings, is_new=found is None)
+
+
+def _found(
+    earlier: Sequence[FeatureRoute], kind: type[R], streams: HostedRoute, made_of: object
+) -> R | None:
+    """Return the route of before that writes the same streams and was made of the same parts."""
+    for route in earlier:
+        if isinstance(route, kind) and (route.streams.route, route.made_of) == (streams, made_of):
+            return route
+    return None
+
+
+def _prepared(
+    route: AnswerRoute, access: RouteAccess, settings: Settings, *, is_new: bool
+) -> AnswerRoute:
+    """Return a route that has its access: at once if it is new, else once the reload is made."""
+    route.prepare(access, settings.principal_metrics)
+    if is_new:
+        route.renew()
+    return route
 
 
 def _streams(

@@ -47,6 +47,7 @@ class ProxyRoute(AnswerRoute):
     ) -> None:
         self.settings = settings
         self.signatures = signatures
+        self.made_of = settings, signatures
         self.provider = ProxiedProvider(settings)
         super().__init__(settings, self.provider, streams, running, shared, access)
 
