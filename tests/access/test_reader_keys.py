@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway import app
 from gateway.access.reader_keys import ReaderKeys
 from gateway.errors import StartError
+from gateway.settings import Route
 from tests.support.guarded_gateway import bearer, guarded, look_at_files, reach_tail, tokens_file
 from tests.support.keys_files import new_keys_file
-from tests.support.serving import PREFIX, get, post, put, request
+from tests.support.serving import DEFAULTS, PREFIX, get, post, put, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -208,10 +210,14 @@ async def test_an_sse_response_is_private_although_the_reader_key_is_given(
     assert (head.status, head.get("Cache-Control")) == (200, "private, no-cache, no-transform")
 
 
+@pytest.mark.parametrize("is_reloaded", [False, True], ids=["as-started", "reloaded"])
 async def test_a_rotation_makes_responses_by_the_old_reader_key_uncacheable(
-    gateway: Serving, tmp_path: Path
+    gateway: Serving, tmp_path: Path, *, is_reloaded: bool
 ) -> None:
     """Of the stream, of all below a folder, and of no other; the gateway's own cache, too."""
+    if is_reloaded:
+        own = Route(prefix=PREFIX, origin="memory:", auth="tokens", reader_keys="on")
+        app.renew_route(gateway.route, DEFAULTS, own, gateway.route.access, gateway.shared)
     beside = f"{PREFIX}/b/s"
     old, others = await key_of(gateway), await key_of(gateway, beside)
     for _ in range(2):
