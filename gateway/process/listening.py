@@ -48,7 +48,7 @@ async def open_admin(
     The settings of the server that it shows are watched from now on.
     """
     from admin import app as application  # 1 MB, which workers do not need
-    from gateway.admin_listener import AdminBounds, AdminListener, with_admin_bounds
+    from gateway.process.admin_listener import AdminBounds, AdminListener, with_admin_bounds
 
     settings = reloader.settings
     shared = app.shared_by_all(with_admin_bounds(settings), time.time)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from admin.source import Health, Setup
 from gateway.access.console import ConsoleToken
-from gateway.admin_listener import AdminBounds, with_admin_bounds
 from gateway.app import shared_by_all
+from gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from gateway.process.reloader import Reloader
 from gateway.settings import Settings
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS

@@ -13,7 +13,7 @@ import pytest
 from admin.app import build
 from admin.pages import views
 from admin.pages.console_page import ConsolePage
-from gateway.admin_listener import AdminBounds, AdminListener
+from gateway.process.admin_listener import AdminBounds, AdminListener
 from gateway.settings import Address
 from tests.admin.consoles import Switchboard, setup
 from tests.support.ports import free_port

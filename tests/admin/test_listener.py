@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.admin_listener import (
+from gateway.process.admin_listener import (
     LEAST_CONNECTIONS,
     MOST_CONNECTIONS,
     most_connections,

@@ -10,7 +10,6 @@ import pytest
 from prometheus_client import generate_latest
 
 from admin.alerting.notifier import NOTIFICATIONS
-from gateway import admin_listener
 from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
@@ -20,6 +19,7 @@ from gateway.features.origin_auth import requests as origin_auth
 from gateway.features.runs import run_metrics
 from gateway.features.subscriptions import metrics as subscription_metrics
 from gateway.features.views import metrics as view_metrics
+from gateway.process import admin_listener
 from gateway.process.clock_watch import CLOCK_SETS
 from gateway.process.gateway import CONFIGURATIONS
 from gateway.process.reloader import RELOADS
