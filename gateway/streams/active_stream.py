@@ -43,13 +43,6 @@ class CommitListener(Protocol):
 Watcher: TypeAlias = "Callable[[StreamState | None, Sequence[Record]], None]"
 
 
-class CommittedDeadlines(Protocol):
-    """The deadlines of streams, as a committed change moves them."""
-
-    def committed(self, active: ActiveStream, state: StreamState, /) -> StreamState:
-        """Return a committed state with the deadline that counts."""
-
-
 class DerivedCache(Protocol):
     """A cache of a feature, with what that has made of the streams of one log."""
 
@@ -225,15 +218,20 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         self.state = None
         self.absent = False
 
-    def advance(self, change: Change, deadlines: CommittedDeadlines) -> None:
-        """Apply a committed change that does not remove the stream, and tell who follows it."""
+    def advance(
+        self, change: Change, settled: Callable[[ActiveStream, StreamState], StreamState]
+    ) -> None:
+        """Apply a committed change that does not remove the stream, and tell who follows it.
+
+        `settled` returns the committed state with the deadline that counts.
+        """
         state, known = change.state, self.state
         if known is not None and change.grown and known.deadline is None is state.deadline:
             self.state = state
             if change.producers:
                 self._note_use(change.producers)
         elif known is not None or change.expected is None:  # else it is not loaded: the log has it
-            self._move(change, deadlines.committed(self, state))
+            self._move(change, settled(self, state))
         if self.follower is not None:
             if change.traced:
                 self.follower.traced(change.traced)

@@ -172,7 +172,7 @@ class StreamTable(ActiveStreams):
                 active.follower.ended()
             active.notify_watchers(None)
         else:
-            active.advance(change, self.deadlines)
+            active.advance(change, self.deadlines.committed)
 
     @override
     def outdate(self, change: Change) -> None:
