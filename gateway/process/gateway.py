@@ -25,8 +25,7 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, gauge
 from gateway.web.connections.listener import ConnectionListener
 from gateway.web.connections.server import ConnectionServer
-from gateway.web.metrics import snapshot
-from gateway.web.principal_metrics import principal_samples
+from gateway.web.metrics import principal_samples, snapshot
 from gateway.web.requests.request_parser import check_parser
 
 if TYPE_CHECKING:

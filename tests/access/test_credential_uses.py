@@ -23,7 +23,7 @@ from gateway.access.verifier import Verifier
 from gateway.errors import Unauthenticated
 from gateway.settings import Settings
 from gateway.telemetry.inspection import ListTokens, RevocationRow
-from gateway.web.principal_metrics import principal_samples
+from gateway.web.metrics import principal_samples
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.keys_files import new_keys_file
 from tests.support.serving import EDGE, PREFIX, get, post

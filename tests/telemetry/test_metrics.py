@@ -40,8 +40,7 @@ from gateway.telemetry.metrics import (
 )
 from gateway.telemetry.traffic import OPERATIONS
 from gateway.tls import certificate_files, handshakes
-from gateway.web.metrics import LAG, OF_SHARED
-from gateway.web.principal_metrics import OF_ACCOUNT
+from gateway.web.metrics import LAG, OF_ACCOUNT, OF_SHARED
 from tests.support.certificates import Authority
 from tests.support.guarded_gateway import token, tokens_file
 from tests.support.http1 import ask
