@@ -6,6 +6,7 @@ holds the object for it, or None. Features declare further ones next to their us
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -169,7 +170,8 @@ class Upkeep(Protocol):
 class Log(Protocol):
     """A log of streams, used from one event loop.
 
-    `load`, `read` and `expired` may raise LogUnavailable; then nothing was changed.
+    `load`, `read` and `expired` may raise LogUnavailable; then nothing was changed. A kind that
+    lacks an abstract method cannot be made.
     """
 
     batch_bytes: int = (
@@ -190,12 +192,15 @@ class Log(Protocol):
     def why_unhealthy(self) -> str | None:
         """Return why the log takes no appends at this moment, None if it does."""
 
+    @abstractmethod
     def new_stream_id(self) -> int:
         """Return an id that no stream of this log ever had."""
 
+    @abstractmethod
     def load(self, path: str) -> Awaitable[LoadedStream]:
         """Load the stream at `path` and its producers."""
 
+    @abstractmethod
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """Return the records after `start` up to the first record end at or past `end`, or all.
 
@@ -209,6 +214,7 @@ class Log(Protocol):
         """Return whether one commit can take these changes."""
         return True
 
+    @abstractmethod
     def commit(self, changes: Sequence[Change]) -> Future[None]:
         """Compare and commit: all changes, durably, or none.
 
@@ -220,6 +226,7 @@ class Log(Protocol):
         stream are resolved in the order of their commits.
         """
 
+    @abstractmethod
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         """Commit changes of different streams, each by itself, as `commit` does with one.
 
@@ -228,6 +235,7 @@ class Log(Protocol):
         change was written.
         """
 
+    @abstractmethod
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Return the paths, at most `limit`, of streams that are due (`StreamState.is_due`)."""
 
