@@ -206,7 +206,7 @@ class OriginRequests:
         """Send a read to the origin, with the `validators` of cached responses, if any."""
         block = request.block or field_block(request.fields)
         for name, value in validators:
-            block += f"{name}: {value}\r\n".encode()
+            block += f"{name}: {value}\r\n".encode("utf-8", "surrogateescape")
         return self._origin.start(OriginRequest("GET", request.read.target, block), receiver)
 
     def open(self) -> None:

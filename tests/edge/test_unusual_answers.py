@@ -18,8 +18,8 @@ from tests.edge.live_readers import (
     up_to,
 )
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import answer, reset
-from tests.support.serving import edge_serving, get
+from tests.support.raw_origin import RawOrigin, answer, reset
+from tests.support.serving import EDGE, edge_serving, get
 from tests.support.waiting import until
 
 E_ACUTE = "é".encode()
@@ -290,3 +290,11 @@ async def test_a_read_of_another_vary_variant_is_not_answered_from_the_feed() ->
         assert (got.body, got.get("X-Cache")) == (b"b", "MISS")
         assert len(origin.catch_ups) == asked + 1
         assert text(await viewer.events_until(lambda events: bool(events))) == "b"
+
+
+async def test_a_tag_with_bytes_that_are_no_text_is_sent_back_as_the_origin_gave_it() -> None:
+    said = answer(b"data", "Cache-Control: max-age=0", "ETag: TAG").replace(b"TAG", b'"a\xff"')
+    async with RawOrigin(said) as origin, edge_serving(origin) as gateway:
+        for _ in range(2):
+            assert (await gateway.ask(get(f"{EDGE}/s?offset=1"))).status == 200
+        assert b'If-None-Match: "a\xff"' in origin.heard[-1].head
