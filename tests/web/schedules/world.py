@@ -198,7 +198,7 @@ class World:
             case "drains":
                 self._drain_begins()
             case "is purged":
-                self.own.clear()
+                self.own.table.caches.clear()
                 self.edge.invalidate_all()
             case _:
                 assert move.what == "passes", move
