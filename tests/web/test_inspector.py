@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway import app
 from gateway.errors import LogUnavailable
 from gateway.features.console.inspector import SHARE_S
+from gateway.features.redis.figures import instances
 from gateway.settings import Route
 from gateway.telemetry.inspection import PeerMetrics, ShareMetrics
 from gateway.web.router import Router
@@ -17,31 +20,37 @@ from tests.support.manual_clock import ManualClock
 from tests.support.serving import NO_TOKENS, Options, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.backends.contract import Log
 
 
-class Telling(SharedLog):
-    """A log where another gateway has left its figures."""
+class Figures(SharedLog):
+    """A log whose Redis has another gateway's figures."""
 
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
-        return {"there": f"what {instance} told: {figures}"}
+    prefix = "headgate"
+
+    @property
+    def store(self) -> Figures:
+        return self
+
+    async def execute(self, key: str, *_: object) -> list[object]:
+        return [[b"there"] if key == instances(self.prefix) else b"its figures"]
 
 
-class Away(SharedLog):
+class Away(Figures):
     """A log that says that it is away."""
 
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+    @override
+    async def execute(self, key: str, *_: object) -> list[object]:
         raise LogUnavailable("connection refused")
 
 
-class Silent(SharedLog):
+class Silent(Figures):
     """A log that says nothing."""
 
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+    @override
+    async def execute(self, key: str, *_: object) -> list[object]:
         await asyncio.Event().wait()
-        return {}
+        return []
 
 
 async def shared(*logs: Log) -> tuple[object, float]:
@@ -59,9 +68,9 @@ async def shared(*logs: Log) -> tuple[object, float]:
 
 
 def test_an_unreachable_log_does_not_hide_figures_of_gateways_on_other_logs() -> None:
-    found = {"there": "what here told: 1"}
+    found = {"there": "its figures"}
     part = PeerMetrics(found, is_whole=False)
-    assert virtual_time.run(shared(Telling())) == (PeerMetrics(found), 0.0)
-    assert virtual_time.run(shared(Away(), Telling())) == (part, 0.0)
-    silent = virtual_time.run(shared(Silent(), Telling(), Silent()))
+    assert virtual_time.run(shared(Figures())) == (PeerMetrics(found), 0.0)
+    assert virtual_time.run(shared(Away(), Figures())) == (part, 0.0)
+    silent = virtual_time.run(shared(Silent(), Figures(), Silent()))
     assert silent == (part, SHARE_S)  # waited for at once, not in turn
