@@ -248,10 +248,9 @@ class OriginConnection(SocketProtocol):
         assert content is not None, "as above"
         self._stop_gathering()
         self.attempt = None
-        answer.unread = UnreadBody(
-            content, self.close, attempt.on_released, self._pool.read_timeout_s
-        )
         try:
+            read_timeout_s = self._pool.read_timeout_s
+            answer.unread = UnreadBody(content, self.close, attempt.on_released, read_timeout_s)
             attempt.on_answer(answer)
         except Exception:  # noqa: BLE001 - as of data_received
             self._lose(attempt)

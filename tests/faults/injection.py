@@ -102,6 +102,7 @@ GUARDS = STEPS | frozenset(
         "Fetch._on_done",
         "OriginPollLoop._done",
         "OriginPollLoop._guarded",
+        "Feed.publish",
         "FeedLoop.run",
         "HttpConnection._go_on_behind",
         "HttpConnection._on_handled",
@@ -118,7 +119,10 @@ GUARDS = STEPS | frozenset(
         "Commits._committed",
         "Commits._settled",
         "Commits._stands",
+        "Outcomes.deliver",
+        "_Submitted.answered",
         "_set_outcome",
+        "park",
     }
 )
 # What gives something back has to run: it decides nothing, and asks nobody.
@@ -157,7 +161,7 @@ GIVES_BACK = frozenset(
         "ConnectionPool.on_closed",
         "AnswerDeadlines.stop",
         "SentRequest._end_attempt",
-        "SentRequest._free_slot",
+        "SentRequest.on_released",
         "SentRequest._leave",
         "OriginConnection.abandon",
         "SocketProtocol.close",

@@ -206,14 +206,17 @@ class Descriptors:
         is_plain = found is not None and transport.get_extra_info("sslcontext") is None
         if not is_plain or transport.is_closing() or transport.get_write_buffer_size():
             return transport
-        descriptor = -1
         try:
             descriptor = os.dup(found.fileno())
-            return BareTransport(self._loop, self._transports, transport, descriptor)
         except OSError:
-            if descriptor >= 0:
-                os.close(descriptor)
             return transport
+        try:
+            return BareTransport(self._loop, self._transports, transport, descriptor)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError):
+                return transport
+            raise
 
     def close(self) -> None:
         """Abort every open connection."""

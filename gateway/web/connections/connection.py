@@ -242,7 +242,11 @@ class Connection(BoundedConnection):
         """Let a handler answer a write that is alone on its connection."""
         request = self._request_of(ask)
         self.asks = NO_ASKS
-        self.start_request(request, handler)
+        try:
+            self.start_request(request, handler)
+        except BaseException:  # without its ask nothing else would answer the client
+            self.abandon()
+            raise
 
     def answer_by_handlers(self, ask: Ask, outcome: Any) -> None:  # noqa: ANN401 - of its queue
         """Give a write the answer that the handlers have for its outcome, and count it."""

@@ -91,8 +91,8 @@ class ConnectionServer:
             if client is None:
                 return False
         connection = self()
-        connection.rest()  # the request of the SSE response was its last
         try:
+            connection.rest()  # the request of the SSE response was its last
             connection.keep_slot(counts_as)
             if client is not None:
                 self._entrance.enter(connection, client)
