@@ -45,7 +45,7 @@ class Heard:
     @property
     def fields(self) -> list[str]:
         """The header lines as they were sent."""
-        return self.head.decode().split("\r\n")[1:-2]
+        return self.head.decode("utf-8", "surrogateescape").split("\r\n")[1:-2]
 
     @property
     def named(self) -> dict[str, str]:
