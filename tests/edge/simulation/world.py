@@ -109,6 +109,7 @@ class World:
     async def _trouble(self) -> None:
         self.origin.faults = Faults.by(self.chance)
         self.judge.origin_lags = self.origin.faults.lag_s > 0
+        self.judge.origin_ends_by_closing = self.origin.habits.ends_by_closing
         troubles = [self.loop.create_task(self._write()) for _ in range(self.chance.randint(1, 2))]
         if self.chance.random() < 0.5:
             troubles.append(self.loop.create_task(self._change_behind_their_backs()))
