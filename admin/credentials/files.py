@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from admin.errors import NotTold
-from gateway.access.signed import read_tokens
+from gateway.access import read_tokens
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.access.signed.read_tokens import IssuedToken, TokenRequest
+    from gateway.access.read_tokens import IssuedToken, TokenRequest
     from gateway.features.tokens_file_changes import (
         RevocationEntry,
         RevokedTokensFile,
@@ -33,7 +33,7 @@ async def make_token(settings: Settings, request: TokenRequest, now: float) -> I
         )
     # Where there is a keys_file, who verifies with it has loaded this at the start; where there is
     # none, it would be 10 MB for nothing.
-    from gateway.access.signed.keys_file import load_keys
+    from gateway.access.key_sets import load_keys
 
     try:
         keys = await asyncio.to_thread(load_keys, path)

@@ -10,7 +10,7 @@ from admin.answers import answers_of
 from admin.errors import NotTold
 from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S
-from gateway.access.uses.credential_uses import CONSOLE
+from gateway.access.principal import CONSOLE
 from gateway.protocol.http.client_address import counted_as, is_address
 from gateway.telemetry.inspected.readers import (
     MOST_ENDED,

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from gateway.access.console import ConsoleAuthority
 from gateway.access.credential_files import AuthorityParts, CredentialFiles
-from gateway.access.judging import Judging
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.report.findings import guarded_routes
 from gateway.access.report.token_report import ReportedFile, TokenReport, parse_reported
-from gateway.access.revocations import NOTHING
-from gateway.access.static.tokens_file import TokensFile
-from gateway.access.verifier import Verifier
+from gateway.access.token_guard import Judging, Verifier
+from gateway.access.tokens_file import NOTHING, TokensFile
 from gateway.errors import StartError
 from gateway.settings.credential_kinds import KINDS, ranked, verified
 
@@ -22,9 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.access.contract import Authority
-    from gateway.access.principal import Principal
-    from gateway.access.signed.keys_file import Keys
-    from gateway.access.uses.credential_uses import CredentialUses
+    from gateway.access.key_sets import Keys
+    from gateway.access.principal import CredentialUses, Principal
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
@@ -67,7 +64,7 @@ class Authorities:
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         if settings.keys_file:
             # Imported at the start: the library for signatures takes 10 MB.
-            from gateway.access.signed.keys_file import parse_keys_file
+            from gateway.access.key_sets import parse_keys_file
 
             self._keys = self._files.watch("keys_file", settings.keys_file, parse_keys_file)
         parts = AuthorityParts(settings, self._files, tokens, self._keys)

@@ -14,8 +14,7 @@ from typing_extensions import override
 
 from gateway.access.contract import Authority
 from gateway.access.operations import BELOW, OPERATIONS, Grant
-from gateway.access.principal import Principal
-from gateway.access.uses.credential_uses import CONSOLE
+from gateway.access.principal import CONSOLE, Principal
 from gateway.settings.reading.token_hashes import token_digest
 
 SECRET_BYTES = 32

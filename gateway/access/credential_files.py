@@ -6,23 +6,64 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gateway.access.watched_file import FILE_OK, WatchedFile
+from typing_extensions import override
+
+from gateway.access.tokens_file import StaticTokens
 from gateway.errors import StartError
-from gateway.telemetry.metrics import Sample
+from gateway.small_files import WatchedFiles, read_file
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample, least
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from gateway.access.revocations import Revocations
-    from gateway.access.signed.jwt_issuers import KeySource
-    from gateway.access.signed.key_sets import KeySet
-    from gateway.access.signed.keys_file import Keys
-    from gateway.access.signed.remote_keys import RemoteKeys
-    from gateway.access.static.tokens_file import TokensFile
+    from gateway.access.jwt_issuers import JwtIssuers, KeySource
+    from gateway.access.key_sets import Keys, KeySet
+    from gateway.access.read_tokens import ReadTokens
+    from gateway.access.remote_keys import RemoteKeys
+    from gateway.access.tokens_file import Revocations, TokensFile
     from gateway.background import Background
     from gateway.settings import JwtIssuer, Settings
 
+
+FILE_OK = least(
+    "headgate_access_file_ok",
+    "1 while the current file of tokens or keys is in force, by the setting that names it.",
+    "setting",
+)
+
 T = TypeVar("T")
+
+
+class WatchedFile(WatchedFiles[T]):
+    """A file's content as `parse` returns it.
+
+    `parse` takes the file's bytes. It raises ValueError with a line for each mistake, which names
+    the file and repeats nothing secret. `on_change` is called after each change of `value`.
+    """
+
+    def __init__(
+        self, setting: str, path: str, parse: Callable[[bytes], T], on_change: Callable[[], None]
+    ) -> None:
+        """Read the file for the first time. Raises StartError if it cannot be used."""
+        self.setting = setting  # the name of the setting that has its path
+        self.path = path
+        self._parse = parse
+        self._notify = on_change
+        super().__init__((path,))
+
+    @override
+    def _read(self) -> T:
+        return self._parse(read_file(self.path))
+
+    @override
+    def _on_change(self) -> None:
+        log.info("access.file_read", file=self.path)
+        self._notify()
+
+    @override
+    def _log_refusal(self, why: str) -> None:
+        log.error("access.file_refused", file=self.path, why=why, instead="its last good state")
 
 
 class CredentialFiles:
@@ -62,7 +103,7 @@ class CredentialFiles:
     def keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         """Return the keys of an issuer, from the URL or file that its setting names."""
         if issuer.is_remote:
-            from gateway.access.signed.remote_keys import RemoteKeys  # only where there is a URL
+            from gateway.access.remote_keys import RemoteKeys  # only where there is a URL
 
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self._on_change)
             self._urls.append(remote)
@@ -100,7 +141,7 @@ class CredentialFiles:
         for file in self._files:
             yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
         if self._urls:
-            from gateway.access.signed.remote_keys import FETCHES, RESULTS
+            from gateway.access.remote_keys import FETCHES, RESULTS
 
             for result in RESULTS:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
@@ -123,6 +164,30 @@ class AuthorityParts(NamedTuple):
         return self.tokens().revocations
 
 
+def static_tokens(parts: AuthorityParts) -> StaticTokens:
+    """Make the authority for the tokens of the tokens_file."""
+    return StaticTokens(parts.tokens)
+
+
+def read_tokens(parts: AuthorityParts) -> ReadTokens:
+    """Make the authority for the tokens that keys of the keys_file sign."""
+    from gateway.access.read_tokens import ReadTokens
+
+    assert parts.keys is not None, "the kind needs keys_file"
+    return ReadTokens(parts.keys, parts.revocations, parts.settings.read_token_max_age)
+
+
+def jwt_issuers(parts: AuthorityParts) -> JwtIssuers:
+    """Make the authority for the JWTs of all issuers, whose keys it watches."""
+    from gateway.access.jwt_issuers import JwtIssuers
+
+    issuers = {
+        one.issuer: (one, parts.files.keys_of(one, f"jwt_issuers[{index}].jwks"))
+        for index, one in enumerate(parts.settings.jwt_issuers)
+    }
+    return JwtIssuers(issuers, parts.revocations)
+
+
 class _KeysOfFile:
     """An issuer's keys in a file, which is watched all the time."""
 
@@ -139,7 +204,7 @@ class _KeysOfFile:
 
 
 def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeySet:
-    from gateway.access.signed.key_sets import parse_keys  # 10 MB, as for the keys_file
+    from gateway.access.key_sets import parse_keys  # 10 MB, as for the keys_file
 
     try:
         return parse_keys(data, algorithms)

@@ -1,16 +1,18 @@
-"""The operations on a stream, and those that a request needs."""
+"""The operations on a stream, those that a request needs, and grants of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
+from urllib.parse import quote
 
 from gateway.protocol.http.header_names import FORKED_FROM
 from gateway.protocol.http.paths import canonical_path
 from gateway.protocol.requests import is_closing
-from gateway.settings.grants import BELOW, OPERATIONS, Operation
+from gateway.settings.grants import BELOW, CLAIM, OPERATIONS, Operation, check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 __all__ = ["BELOW", "OPERATIONS", "READ", "Grant", "Need", "Operation", "needs"]
 
@@ -71,3 +73,36 @@ def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -
 def _has_no_body(headers: Mapping[str, str]) -> bool:
     """Return whether the head announces no body (RFC 9112 section 6.3); chunks may hold one."""
     return "Transfer-Encoding" not in headers and headers.get("Content-Length", "0") == "0"
+
+
+def fill(template: str, claims: Mapping[str, object]) -> str | None:
+    """Return the pattern filled with the claims, each percent-encoded as one segment.
+
+    Return None if a claim is missing. Raises ValueError if one cannot be a segment of a path.
+    """
+    names = CLAIM.findall(template)
+    if not all(name in claims for name in names):
+        return None
+    return check_pattern(CLAIM.sub(lambda match: _segment(match[1], claims), template))
+
+
+def _segment(name: str, claims: Mapping[str, object]) -> str:
+    value = claims[name]
+    if not isinstance(value, str) or value in {"", ".", ".."}:
+        raise ValueError(f"must have a claim {name} that can be a segment of a path")
+    try:
+        return quote(value, safe="")  # a * too, which would stand for everything below
+    except UnicodeEncodeError:
+        raise ValueError(f"must have a claim {name} of Unicode characters") from None
+
+
+def grant_of(streams: object, operations: object) -> Grant:
+    """Return a grant from a token's own claims. Raises ValueError."""
+    names = operations if isinstance(operations, list) else []
+    if not isinstance(streams, str) or not names or not all(map(_is_operation, names)):
+        raise ValueError("must have a pattern as streams and a list of operations")
+    return Grant(check_pattern(streams), frozenset(cast("list[Operation]", names)))
+
+
+def _is_operation(name: object) -> bool:
+    return isinstance(name, str) and name in OPERATIONS

@@ -1,18 +1,112 @@
-"""The principal of a request: a client whose credential was verified, or anybody."""
+"""The principal of a request: a client whose credential was verified, or anybody; and its uses."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from itertools import count
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typing_extensions import override
 
-from gateway.access.uses.credential_uses import UNCOUNTED
+from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.access.operations import Grant, Need
+
+
+# Of each sort, some 3 MB. A tokens_file has 5,000 at most; of signed tokens those verified last.
+MOST_HOLDERS = 10_000
+STATIC = "token"  # the first word of the accounts of static tokens
+CONSOLE: Final = "console"  # the account of the console itself
+LONGEST_SUBJECT = 256  # that is kept whole, to be revoked by a click
+
+
+class TokenHolder(NamedTuple):
+    """A holder of tokens: `account` is unique, `kind` its first word, `name` for display.
+
+    `subject` is the claim as it stands in the signed tokens.
+    """
+
+    account: str
+    name: str
+    issuer: str = ""
+    subject: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of credential."""
+        return self.account.partition(" ")[0]
+
+
+class CredentialUse:
+    """The use of one holder's tokens; requests set `at` while they are admitted.
+
+    `number` is less than that of every holder that was verified later for the first time. Only the
+    event loop touches it. Requests are counted when they have their response, and bytes
+    are those of bodies: an SSE response counts with its bytes when it has ended.
+    """
+
+    __slots__ = (
+        *("appends", "at", "failures", "forbidden", "holder", "number"),
+        *("received_bytes", "refused", "requests", "sent_bytes"),
+    )
+
+    def __init__(self, holder: TokenHolder, number: int = 0) -> None:
+        self.holder = holder
+        self.number = number
+        self.requests = 0
+        self.appends = 0
+        self.failures = 0  # responses with 4xx or 5xx
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self.at = 0.0  # epoch seconds of the last request; 0 if there was none
+        self.refused = 0  # requests whose token was revoked or had expired
+        self.forbidden = 0  # requests for which the grants did not suffice
+
+    def count(self, size: int, *, is_append: bool = False, is_failure: bool = False) -> None:
+        """Count a request whose response has a body of `size` bytes."""
+        self.requests += 1
+        self.sent_bytes += size
+        self.appends += is_append
+        self.failures += is_failure
+
+
+UNCOUNTED = CredentialUse(TokenHolder("", ""))
+"""The use of principals whose requests nobody counts: what they note in it is never read."""
+
+
+class TokenRefused(Unauthenticated):
+    """A token is refused whose holder is known: its signature or its hash is right."""
+
+    def __init__(self, detail: str, holder: TokenHolder) -> None:
+        super().__init__(detail, is_refused=True)
+        self.holder = holder
+
+
+class CredentialUses:
+    """The uses in this process since its start, by account."""
+
+    def __init__(self) -> None:
+        self.static: OrderedDict[str, CredentialUse] = OrderedDict()
+        self.signed: OrderedDict[str, CredentialUse] = OrderedDict()
+        self.unknown = 0  # refused tokens whose holder nobody knows
+        self._numbers = count()
+
+    def __iter__(self) -> Iterator[CredentialUse]:
+        """Iterate over a copy, those of static tokens first."""
+        return iter([*self.static.values(), *self.signed.values()])
+
+    def of(self, holder: TokenHolder) -> CredentialUse:
+        """Return the use of a holder; the one that was verified longest ago may be dropped."""
+        uses = self.static if holder.kind == STATIC else self.signed
+        use = uses.pop(holder.account, None) or CredentialUse(holder, next(self._numbers))
+        uses[holder.account] = use
+        if len(uses) > MOST_HOLDERS:
+            uses.popitem(last=False)
+        return use
 
 
 class Principal:

@@ -68,7 +68,7 @@ def contexts_file(environment: Mapping[str, str]) -> Path:
 
 def load_contexts(environment: Mapping[str, str]) -> Contexts:
     """Read the file; without one there are no contexts. Raises ValueError for a damaged one."""
-    from gateway.access.small_files import read_file
+    from gateway.small_files import read_file
 
     file = contexts_file(environment)
     try:
@@ -101,7 +101,7 @@ def complete_choice(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 def save_contexts(contexts: Contexts, environment: Mapping[str, str]) -> None:
     """Replace the file, which only the user can read. Raises ValueError if it cannot be written."""
-    from gateway.access.small_files import create, replace
+    from gateway.small_files import create, replace
 
     file = contexts_file(environment)
     data = _toml(contexts).encode()

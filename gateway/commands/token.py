@@ -22,10 +22,10 @@ from gateway.commands.shell.typed_secrets import AskingCommand
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.access.key_sets import Keys
     from gateway.access.operations import Operation
     from gateway.access.principal import Principal
-    from gateway.access.signed.jws import Json
-    from gateway.access.signed.keys_file import Keys
+    from gateway.access.signed_tokens import Json
     from gateway.features.tokens_file_changes import RevocationKind
     from gateway.settings import Settings
 
@@ -78,17 +78,17 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
     """
     if rotate and public:
         raise click.UsageError("--rotate and --public exclude each other.")
-    from gateway.access.signed import keys_file
-    from gateway.access.small_files import create, replace
+    from gateway.access import key_sets
+    from gateway.small_files import create, replace
 
     with _refusals(file):
         if public:
-            click.echo(keys_file.written(keys_file.public(_content(file))), nl=False)
+            click.echo(key_sets.written(key_sets.public(_content(file))), nl=False)
         elif rotate:
-            replace(file, keys_file.written(keys_file.rotated(_content(file))))
+            replace(file, key_sets.written(key_sets.rotated(_content(file))))
             complain(f"{file} signs with its next key now; its last one still verifies.")
         else:
-            create(file, keys_file.written(keys_file.new_keys()))
+            create(file, key_sets.written(key_sets.new_keys()))
             complain(f'{file} has new keys: name it in the settings as keys_file = "{file}".')
 
 
@@ -127,7 +127,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
 
     It is signed with the keys_file of the settings. Messages go to stderr.
     """
-    from gateway.access.signed import read_tokens
+    from gateway.access import read_tokens
     from gateway.settings.grants import check_pattern
 
     if as_cookie and query is not None:
@@ -171,7 +171,7 @@ def verify_token(config: Path | None, *, as_json: bool) -> None:
     status is 1 if the token is not valid.
     """
     settings, keys = _keys(config)
-    from gateway.access.signed import read_tokens
+    from gateway.access import read_tokens
     from gateway.errors import Unauthenticated
 
     now = time.time()  # noqa: TID251 - as above
@@ -291,7 +291,7 @@ def _keys(config: Path | None) -> tuple[Settings, Keys]:
     if not settings.keys_file:
         complain("the settings have no keys_file: make one by headgate token keys NEW_FILE.")
         sys.exit(UNUSABLE)
-    from gateway.access.signed.keys_file import load_keys
+    from gateway.access.key_sets import load_keys
 
     with _refusals(Path(settings.keys_file)):
         return settings, load_keys(settings.keys_file)
@@ -302,8 +302,8 @@ def _written_time(time_s: float) -> str:
 
 
 def _content(file: Path) -> Json:
-    from gateway.access.signed.jws import load_object
-    from gateway.access.signed.keys_file import load_keys
+    from gateway.access.key_sets import load_keys
+    from gateway.access.signed_tokens import load_object
 
     load_keys(str(file))  # with all that it checks
     return load_object(file.read_bytes())

@@ -12,15 +12,15 @@ from gateway.background import Background
 from gateway.errors import StartError
 from gateway.settings import SettingsError
 from gateway.settings.reading.named_files import named_files
+from gateway.small_files import file_state
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, gauge
-from gateway.watched_files import file_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.settings import Settings
-    from gateway.watched_files import FileState
+    from gateway.small_files import FileState
 
 # A change is checked once two looks in a row have seen it: an editor may still be writing.
 LOOK_S = 1.0

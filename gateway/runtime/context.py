@@ -6,8 +6,8 @@ import secrets
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.access.uses.bans import Bans
-from gateway.access.uses.credential_uses import CredentialUses
+from gateway.access.bans import Bans
+from gateway.access.principal import CredentialUses
 from gateway.live.admitted_readers import AdmittedReaders, HeldRequests
 from gateway.protocol import http1, responses
 from gateway.protocol.cache_headers import PurgeTrust

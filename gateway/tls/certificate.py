@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from gateway.access.small_files import read_file
+from gateway.small_files import read_file
 
 SHOWN_NAMES = 3
 

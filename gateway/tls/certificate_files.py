@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
+from gateway.small_files import WatchedFiles
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, least
 from gateway.tls.certificate import Certificate, read_certificate
 from gateway.trust import load_pair
-from gateway.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+    from gateway.access.bans import Bans
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
-    from gateway.access.uses.bans import Bans
     from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange

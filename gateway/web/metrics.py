@@ -25,7 +25,7 @@ from gateway.telemetry.traffic_metrics import REFUSALS, requests
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.access.uses.credential_uses import CredentialUse, CredentialUses
+    from gateway.access.principal import CredentialUse, CredentialUses
     from gateway.runtime.context import Context
     from gateway.telemetry.metrics import Snapshot
     from gateway.web.router import Router

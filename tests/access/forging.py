@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.access.signed import signatures
-from gateway.access.signed.key_sets import parse_keys
+from gateway.access import key_sets
+from gateway.access.key_sets import parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.access.signed.key_sets import KeySet
+    from gateway.access.key_sets import KeySet
 
 NOW = 1_800_000_000.0
 ISSUER, AUDIENCE = "https://id.example.com/", "streams"
@@ -58,7 +58,7 @@ def claims(**more: object) -> Json:
 
 def signature(signed: str, key: Key, algorithm: str) -> bytes:
     """What a key and an algorithm make of the first two parts."""
-    return signatures._Registry.algorithms[algorithm].sign(signed.encode(), key)
+    return key_sets.Registry.algorithms[algorithm].sign(signed.encode(), key)
 
 
 def make(header: object, payload: object, key: Key = ED, algorithm: str = "EdDSA") -> str:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from gateway.access import key_sets, read_tokens
 from gateway.access.authorities import EMPTY
+from gateway.access.principal import MOST_HOLDERS, CredentialUses, TokenHolder
+from gateway.access.read_tokens import ReadTokens, TokenRequest
 from gateway.access.report.token_report import (
     MOST_GRANTS,
     MOST_REVOCATIONS,
@@ -15,11 +18,8 @@ from gateway.access.report.token_report import (
     ReportedFile,
     TokenReport,
 )
-from gateway.access.signed import keys_file, read_tokens
-from gateway.access.signed.read_tokens import ReadTokens, TokenRequest
-from gateway.access.static.tokens_file import parse_tokens
-from gateway.access.uses.credential_uses import MOST_HOLDERS, CredentialUses, TokenHolder
-from gateway.access.verifier import Verifier
+from gateway.access.token_guard import Verifier
+from gateway.access.tokens_file import parse_tokens
 from gateway.errors import Unauthenticated
 from gateway.settings import Settings
 from gateway.telemetry.inspection import ListTokens, RevocationRow
@@ -109,7 +109,7 @@ def test_a_static_token_is_shown_with_its_use() -> None:
 async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right(
     tmp_path: Path,
 ) -> None:
-    keys = keys_file.load_keys(new_keys_file(tmp_path))
+    keys = key_sets.load_keys(new_keys_file(tmp_path))
     token = read_tokens.sign(TokenRequest("ann", "/s"), keys, 900, NOW).token
     verifier = Verifier([ReadTokens(lambda: keys, lambda: EMPTY.file.revocations, 900)])
     forged = f"{token[:-4]}{'AAAA' if token[-4:] != 'AAAA' else 'BBBB'}"

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from structlog.testing import capture_logs
 
-from gateway.access.revocations import NOTHING
-from gateway.access.signed.jwt_issuers import JwtIssuers
-from gateway.access.verifier import Verifier
+from gateway.access.jwt_issuers import JwtIssuers
+from gateway.access.token_guard import Verifier
+from gateway.access.tokens_file import NOTHING
 from gateway.errors import Unauthenticated
 from gateway.settings import JwtIssuer
 from tests.access.forging import (

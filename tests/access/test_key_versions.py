@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.static.tokens_file import HIGHEST_VERSION, parse_tokens
+from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
 from gateway.features.tokens_file_changes import rotated
 
 STREAMS = "/v1/stream/rooms/*"

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.operations import OPERATIONS, READ, Grant, Need
-from gateway.access.patterns import fill, grant_of
+from gateway.access.key_sets import parse_keys
+from gateway.access.operations import OPERATIONS, READ, Grant, Need, fill, grant_of
 from gateway.access.principal import Principal
-from gateway.access.signed.key_sets import parse_keys
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import canonical_path
 from gateway.settings.grants import check_pattern

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.access import key_sets, read_tokens
 from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
-from gateway.access.revocations import NOTHING
-from gateway.access.signed import keys_file, read_tokens
-from gateway.access.signed.read_tokens import ReadTokens, TokenRequest, cookie, sign
-from gateway.access.verifier import Verifier
+from gateway.access.read_tokens import ReadTokens, TokenRequest, cookie, sign
+from gateway.access.token_guard import Verifier
+from gateway.access.tokens_file import NOTHING
 from gateway.errors import StartError, Unauthenticated
 from gateway.settings import Settings
 from tests.access.forging import (
@@ -56,15 +56,15 @@ def written(folder: Path, data: bytes, mode: int = 0o600) -> str:
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> keys_file.Keys:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> key_sets.Keys:
     data = content(ED)
     # Another kind of key under the same id, as an attacker would like to have it.
     data = data[:-2] + b"," + jwks([EC, RSA])[len(b'{"keys": [') :]
     path = written(tmp_path_factory.mktemp("keys"), data)
-    return keys_file.parse_keys_file(path, data)
+    return key_sets.parse_keys_file(path, data)
 
 
-def verifier(keys: keys_file.Keys) -> Verifier:
+def verifier(keys: key_sets.Keys) -> Verifier:
     return Verifier([ReadTokens(lambda: keys, lambda: NOTHING, MAX_AGE)])
 
 
@@ -150,7 +150,7 @@ def test_the_bad_read_tokens_are_distinct() -> None:
 
 
 @pytest.mark.parametrize("name", NEGATIVES)
-async def test_each_bad_read_token_is_refused(name: str, keys: keys_file.Keys) -> None:
+async def test_each_bad_read_token_is_refused(name: str, keys: key_sets.Keys) -> None:
     judge = verifier(keys)
     with pytest.raises(Unauthenticated) as refusal:
         await judge.verify(NEGATIVES[name], NOW)
@@ -162,7 +162,7 @@ async def test_each_bad_read_token_is_refused(name: str, keys: keys_file.Keys) -
 
 
 async def test_a_read_token_signed_here_is_accepted_for_its_stream_only(
-    keys: keys_file.Keys,
+    keys: key_sets.Keys,
 ) -> None:
     made = sign(REQUEST, keys, MAX_AGE, NOW)
     ann = await verifier(keys).verify(made.token, NOW + 899)
@@ -172,7 +172,7 @@ async def test_a_read_token_signed_here_is_accepted_for_its_stream_only(
     assert made.token not in f"{made!r}{ann!r}{ann.proof!r}"
 
 
-async def test_a_read_token_expires_exactly_at_its_time(keys: keys_file.Keys) -> None:
+async def test_a_read_token_expires_exactly_at_its_time(keys: key_sets.Keys) -> None:
     made = sign(REQUEST, keys, MAX_AGE, NOW)
     judge = verifier(keys)
     ann = await judge.verify(made.token, NOW + 899.9)
@@ -192,9 +192,7 @@ async def test_a_read_token_expires_exactly_at_its_time(keys: keys_file.Keys) ->
     ],
     ids=["good", "read by default", "the newer name", "a clock ahead"],
 )
-async def test_read_tokens_of_other_libraries_are_accepted(
-    token: str, keys: keys_file.Keys
-) -> None:
+async def test_read_tokens_of_other_libraries_are_accepted(token: str, keys: key_sets.Keys) -> None:
     assert (await verifier(keys).verify(token, NOW)).may(Need("/s/chat", READ))
 
 
@@ -229,14 +227,14 @@ async def test_read_tokens_of_other_libraries_are_accepted(
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused_with_the_reason(
-    token_request: TokenRequest, said: str, keys: keys_file.Keys
+    token_request: TokenRequest, said: str, keys: key_sets.Keys
 ) -> None:
     with pytest.raises(ValueError, match="must") as refusal:
         sign(token_request, keys, MAX_AGE, NOW)
     assert said in str(refusal.value)
 
 
-def test_a_read_token_cookie_is_limited_to_the_path_of_its_streams(keys: keys_file.Keys) -> None:
+def test_a_read_token_cookie_is_limited_to_the_path_of_its_streams(keys: key_sets.Keys) -> None:
     made = sign(REQUEST._replace(streams="/s/rooms/*"), keys, MAX_AGE, NOW)
     assert cookie(made, "/s/rooms/*", NOW) == (
         f"__Secure-headgate={made.token}; Path=/s/rooms; Max-Age=900; "
@@ -249,7 +247,7 @@ def test_a_read_token_cookie_is_limited_to_the_path_of_its_streams(keys: keys_fi
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
 def test_a_read_token_permits_its_stream_and_no_other(name: str, other: str) -> None:
-    known = keys_file.Keys(key_set(ED), ED, None)
+    known = key_sets.Keys(key_set(ED), ED, None)
     path, elsewhere = (f"/s/{quote(it, safe='')}" for it in (name, other))
     try:
         made = sign(TokenRequest("ann", path), known, MAX_AGE, NOW)
@@ -264,8 +262,8 @@ def test_a_read_token_permits_its_stream_and_no_other(name: str, other: str) -> 
 
 
 def test_a_new_keys_file_signs_and_verifies_read_tokens(tmp_path: Path) -> None:
-    data = keys_file.written(keys_file.new_keys())
-    keys = keys_file.parse_keys_file(written(tmp_path, data), data)
+    data = key_sets.written(key_sets.new_keys())
+    keys = key_sets.parse_keys_file(written(tmp_path, data), data)
     assert len(keys.verifying) == 2
     assert keys.reader_secret is not None
     assert len(keys.reader_secret) == 32
@@ -274,26 +272,26 @@ def test_a_new_keys_file_signs_and_verifies_read_tokens(tmp_path: Path) -> None:
 
 
 def test_after_a_rotation_the_next_key_signs_and_the_last_one_verifies(tmp_path: Path) -> None:
-    first = keys_file.new_keys()
-    second = keys_file.rotated(first)
+    first = key_sets.new_keys()
+    second = key_sets.rotated(first)
     kids = [[entry["kid"] for entry in it["keys"]] for it in (first, second)]  # type: ignore[attr-defined]
     assert kids[1][0] == kids[0][1]
     assert kids[1][2:] == [kids[0][0], "reader-keys"]
     assert len(set(kids[0] + kids[1])) == 4
-    data = keys_file.written(second)
-    keys = keys_file.parse_keys_file(written(tmp_path, data), data)
-    before = keys_file.written(first)
-    old = keys_file.parse_keys_file(written(tmp_path, before), before)
+    data = key_sets.written(second)
+    keys = key_sets.parse_keys_file(written(tmp_path, data), data)
+    before = key_sets.written(first)
+    old = key_sets.parse_keys_file(written(tmp_path, before), before)
     assert read_tokens.verified(sign(REQUEST, old, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
     assert read_tokens.verified(sign(REQUEST, keys, MAX_AGE, NOW).token, old, MAX_AGE, NOW)
-    third = keys_file.rotated(second)
+    third = key_sets.rotated(second)
     assert len(third["keys"]) == 4  # type: ignore[arg-type]
 
 
 def test_the_public_keys_contain_nothing_private_and_cannot_sign(tmp_path: Path) -> None:
-    content = keys_file.new_keys()
-    data = keys_file.written(keys_file.public(content))
-    keys = keys_file.parse_keys_file(written(tmp_path, data), data)
+    content = key_sets.new_keys()
+    data = key_sets.written(key_sets.public(content))
+    keys = key_sets.parse_keys_file(written(tmp_path, data), data)
     assert (len(keys.verifying), keys.signer, keys.reader_secret) == (2, None, None)
     for entry in content["keys"]:  # type: ignore[attr-defined]
         assert str(entry.get("d", entry.get("k"))).encode() not in data
@@ -303,7 +301,7 @@ def test_the_public_keys_contain_nothing_private_and_cannot_sign(tmp_path: Path)
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o666])
 def test_a_keys_file_that_others_may_access_is_refused(tmp_path: Path, mode: int) -> None:
-    path = written(tmp_path, keys_file.written(keys_file.new_keys()), mode)
+    path = written(tmp_path, key_sets.written(key_sets.new_keys()), mode)
     with pytest.raises(StartError, match=f"chmod 600 {path}"):
         Authorities(Settings(keys_file=path), lambda: NOW)
 
@@ -316,10 +314,10 @@ def test_a_group_readable_keys_file_is_accepted_only_if_owned_by_root(
     monkeypatch.setattr(os, "stat", lambda _: held)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     if owner == 0:
-        keys_file.check_mode("keys.json")
+        key_sets.check_mode("keys.json")
         return
     with pytest.raises(ValueError, match="chmod 600"):
-        keys_file.check_mode("keys.json")
+        key_sets.check_mode("keys.json")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from gateway.access import remote_keys
 from gateway.access.authorities import Authorities
-from gateway.access.signed import remote_keys
 from gateway.errors import KeysUnavailable, Unauthenticated
 from gateway.settings import Settings
 from tests.access.forging import AUDIENCE, EC, ED, ISSUER, NOW, OTHER_ED, good, jwks

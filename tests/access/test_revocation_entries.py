@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.access.report.findings import GuardedRoute
-from gateway.access.small_files import LARGEST_FILE
-from gateway.access.static.tokens_file import parse_tokens
+from gateway.access.tokens_file import parse_tokens
 from gateway.features.tokens_file_changes import (
     LONGEST_VALUE,
     RevocationEntry,
     revoke_in_file,
     revoked,
 )
+from gateway.small_files import LARGEST_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

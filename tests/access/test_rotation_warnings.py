@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from gateway.__main__ import cli
 from gateway.access.authorities import Authorities
 from gateway.access.report.findings import GuardedRoute, unrotated, unrotated_after
-from gateway.access.static.tokens_file import parse_tokens
+from gateway.access.tokens_file import parse_tokens
 from gateway.features.tokens_file_changes import rotated
 from gateway.settings import load
 from tests.support.http1 import ask

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from gateway.access.authorities import Authorities
 from gateway.access.report.findings import GuardedRoute, findings
-from gateway.access.static.tokens_file import parse_tokens
+from gateway.access.tokens_file import parse_tokens
 from gateway.settings import load
 from tests.support.waiting import until
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.access import key_sets, read_tokens
 from gateway.access.authorities import Authorities
-from gateway.access.signed import keys_file, read_tokens
 from gateway.settings import Settings
 from tests.access.forging import AUDIENCE, ED, ISSUER, NOW, good, jwks
 
@@ -20,7 +20,7 @@ KINDS = ("tokens", "jwt", "read-tokens")
 STATIC = "canary-0123456789abcdef"
 DOTTED = "canary.0123456789.abcdef"  # as another maker's API keys are
 OTHER = "https://other.example.com/"
-KEYS = keys_file.new_keys()
+KEYS = key_sets.new_keys()
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     return Authorities(
         Settings(
             tokens_file=written(folder, "tokens.toml", tokens().encode()),
-            keys_file=written(folder, "keys.json", keys_file.written(KEYS)),
+            keys_file=written(folder, "keys.json", key_sets.written(KEYS)),
             jwt_issuers=tuple(
                 {
                     "issuer": issuer,
@@ -65,7 +65,7 @@ def written(folder: Path, name: str, data: bytes) -> str:
 
 
 def read_token(folder: Path, subject: str) -> str:
-    keys = keys_file.load_keys(written(folder, "keys.json", keys_file.written(KEYS)))
+    keys = key_sets.load_keys(written(folder, "keys.json", key_sets.written(KEYS)))
     return read_tokens.sign(read_tokens.TokenRequest(subject, "/s/news"), keys, 900, NOW).token
 
 

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access import watched_file
+from gateway.access import credential_files
 from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
 from gateway.access.principal import Principal
-from gateway.access.small_files import LARGEST_FILE
-from gateway.access.static.static_tokens import StaticTokens
-from gateway.access.static.tokens_file import parse_tokens
-from gateway.access.verifier import Verifier
+from gateway.access.token_guard import Verifier
+from gateway.access.tokens_file import StaticTokens, parse_tokens
 from gateway.errors import StartError, Unauthenticated
 from gateway.settings import Settings, load
-from gateway.watched_files import LOOK_AGAIN_S
+from gateway.small_files import LARGEST_FILE, LOOK_AGAIN_S
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -228,7 +226,7 @@ async def test_a_change_missed_by_a_failed_read_is_seen_by_the_next_read(
 
     ann = await watched.verifier.verify(TOKEN, NOW)
     with monkeypatch.context() as patch:
-        patch.setattr(watched_file, "read_file", fail)
+        patch.setattr(credential_files, "read_file", fail)
         watched.replace("")
         await until(lambda: watched.trouble() is not None)
         assert watched.ended == []

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.access.operations import Grant
-from gateway.access.revocations import RevocationClaims, Revocations
-from gateway.access.static.tokens_file import parse_tokens
+from gateway.access.tokens_file import RevocationClaims, Revocations, parse_tokens
 from tests.support.guarded_gateway import guarded, look_at_files
 
 if TYPE_CHECKING:

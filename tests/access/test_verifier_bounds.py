@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access import verifier
+from gateway.access import token_guard
 from gateway.access.principal import Principal
-from gateway.access.verifier import LEAST_BYTES, Verifier
+from gateway.access.token_guard import LEAST_BYTES, Verifier
 
 NOW = 1_000_000_000.0
 
@@ -26,7 +26,7 @@ class Anybody:
 
 @pytest.fixture
 def route(monkeypatch: pytest.MonkeyPatch) -> Verifier:
-    monkeypatch.setattr(verifier, "REMEMBERED_BYTES", 8 * LEAST_BYTES)
+    monkeypatch.setattr(token_guard, "REMEMBERED_BYTES", 8 * LEAST_BYTES)
     return Verifier([Anybody()])
 
 

@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from admin.app import build
+from gateway.access import key_sets
 from gateway.access.operations import READ, Need
-from gateway.access.signed import keys_file
-from gateway.access.signed.read_tokens import verified
+from gateway.access.read_tokens import verified
 from tests.admin.consoles import ADMITTED, NOW, OPERATOR, Switchboard, setup
 from tests.support.keys_files import new_keys_file
 
@@ -47,7 +47,7 @@ async def test_an_operator_gets_a_read_token_which_is_logged_without_its_value(k
         async with console(keys_file=keys) as client:
             status, made = await ask(client, WISH)
     assert status == 200
-    ann = verified(made["token"], keys_file.load_keys(keys), 900, NOW)
+    ann = verified(made["token"], key_sets.load_keys(keys), 900, NOW)
     assert (ann.name, ann.until, made["expires"]) == ("ann", NOW + 900, NOW + 900)
     assert ann.may(Need("/v1/stream/chat", READ))
     assert made["cookie"].startswith(f"__Secure-headgate={made['token']}; Path=/v1/stream/chat")

@@ -13,9 +13,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from admin.app import build
-from gateway.access.signed import keys_file
-from gateway.access.signed.read_tokens import verified
-from gateway.access.static.tokens_file import parse_tokens
+from gateway.access import key_sets
+from gateway.access.read_tokens import verified
+from gateway.access.tokens_file import parse_tokens
 from gateway.telemetry.inspection import (
     ListTokens,
     SignedTokenRow,
@@ -180,7 +180,7 @@ async def test_an_issued_token_is_shown_once_and_audited_without_its_value(keys:
             again = (await client.get())[1]
     assert status == 200
     token = next(it for it in re.findall(r"ey[\w.-]+", page) if it.count(".") == 2)
-    ann = verified(token, keys_file.load_keys(keys), 900, NOW)
+    ann = verified(token, key_sets.load_keys(keys), 900, NOW)
     assert (ann.name, ann.until) == ("ann", NOW + 60)
     assert ann.grants[0].operations == {"read", "append"}
     assert token not in again

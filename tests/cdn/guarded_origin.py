@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from joserfc.jwk import OKPKey
 
-from gateway.access.signed import signatures
-from gateway.access.signed.keys_file import new_keys, written
+from gateway.access import key_sets
+from gateway.access.key_sets import new_keys, written
 from tests.cdn.origin import LIFETIMES, TEXT, HeadgateOrigin, telling_who
 from tests.support.http1 import ask
 from tests.support.waiting import wait_until
@@ -65,7 +65,7 @@ class Signer:
         }
         head = {"alg": "EdDSA", "typ": "hg-read+jwt", "kid": self._key.kid, **(header or {})}
         signed = ".".join(_encoded(json.dumps(part).encode()) for part in (head, said))
-        signature = signatures._Registry.algorithms["EdDSA"].sign(signed.encode(), self._key)
+        signature = key_sets.Registry.algorithms["EdDSA"].sign(signed.encode(), self._key)
         return f"{signed}.{_encoded(signature)}"
 
 

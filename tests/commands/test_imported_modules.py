@@ -49,7 +49,7 @@ OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but 
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
 OF_REDIS = {"gateway.backends.redis", "redis"}
 OF_RUNS = {"gateway.features.runs.runs", "headgate.records", "headgate.runs"}
-OF_TOKENS = {"cryptography", "gateway.access.signed.jws", "joserfc"}
+OF_TOKENS = {"cryptography", "gateway.access.signed_tokens", "joserfc"}
 OF_TRACES = {"opentelemetry"}
 OF_WORKERS = {"gateway.workers"}
 UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
@@ -112,7 +112,7 @@ def test_a_server_of_an_http_origin_loads_only_the_edge_modules_besides() -> Non
         pytest.param("/metrics", OF_METRICS, id="metrics"),
         pytest.param(
             "/",
-            OF_CONSOLE | {"gateway.access.signed.jws", "importlib.metadata", "joserfc"},
+            OF_CONSOLE | {"gateway.access.signed_tokens", "importlib.metadata", "joserfc"},
             id="console",
         ),
     ],

@@ -18,8 +18,7 @@ from gateway.settings.grants import BELOW, CLAIM
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from gateway.access.revocations import Revocations
-    from gateway.access.static.tokens_file import StaticToken, TokensFile
+    from gateway.access.tokens_file import Revocations, StaticToken, TokensFile
     from gateway.settings import Settings
 
 MOST_TOLD = 20  # sentences of a kind, each a line of the log

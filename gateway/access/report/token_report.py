@@ -6,6 +6,7 @@ from heapq import nlargest
 from math import inf, isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.access.principal import LONGEST_SUBJECT, STATIC
 from gateway.access.report.findings import (
     MOST_TOLD,
     Findings,
@@ -15,8 +16,7 @@ from gateway.access.report.findings import (
     guarded_routes,
     unrotated_after,
 )
-from gateway.access.static.tokens_file import parse_tokens
-from gateway.access.uses.credential_uses import LONGEST_SUBJECT, STATIC
+from gateway.access.tokens_file import parse_tokens
 from gateway.settings.reading.files import whole
 from gateway.telemetry.inspection import (
     GrantRow,
@@ -34,11 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.access.contract import Authority
+    from gateway.access.key_sets import Keys
+    from gateway.access.principal import CredentialUse, CredentialUses
     from gateway.access.report.findings import GuardedRoute
-    from gateway.access.revocations import Revocations
-    from gateway.access.signed.keys_file import Keys
-    from gateway.access.static.tokens_file import StaticToken, TokensFile
-    from gateway.access.uses.credential_uses import CredentialUse, CredentialUses
+    from gateway.access.tokens_file import Revocations, StaticToken, TokensFile
     from gateway.settings import Settings
 
 # A page of each is half a megabyte at most, with the longest names and paths.
@@ -163,7 +162,7 @@ class TokenReport:
             )
         if not self._settings.jwt_issuers:
             return
-        from gateway.access.signed.jwt_issuers import JwtIssuers  # loaded where there are any
+        from gateway.access.jwt_issuers import JwtIssuers  # loaded where there are any
 
         jwt = self._authorities.get("jwt")
         assert isinstance(jwt, JwtIssuers), "the kind is there with its setting"

@@ -9,13 +9,13 @@ import re
 import tarfile
 from typing import TYPE_CHECKING
 
-from gateway.access.small_files import create
 from gateway.commands.debug_bundle import process_facts
 from gateway.commands.one_stream.admin_requests import admin_answer
 from gateway.commands.one_stream.client import connect
 from gateway.commands.shell.failure import FAILURES, Failed
 from gateway.commands.shell.output import note
 from gateway.commands.shell.progress import Progress
+from gateway.small_files import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable

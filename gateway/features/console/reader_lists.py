@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from gateway.access.uses.bans import subjects_of
+from gateway.access.bans import subjects_of
 from gateway.errors import BadRequest
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.reader_states import reader_states
@@ -41,7 +41,7 @@ from gateway.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from gateway.access.uses.credential_uses import CredentialUse
+    from gateway.access.principal import CredentialUse
     from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.features.console.reader_states import ReaderState
     from gateway.live.admitted_readers import HeldRequest

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
-    from gateway.access.verifier import Verifier
+    from gateway.access.token_guard import Verifier
     from gateway.features.models.dialects.contract import Dialect
 
 # What the SDKs and callers send besides; a browser asks for User-Agent where it lets pages set it.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.access.verifier import Verifier
+    from gateway.access.token_guard import Verifier
     from gateway.features.kinds.declaration import FeatureRoute
     from gateway.features.models.answer_route import AnswerRoute
     from gateway.runtime.context import Context

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.operations import Need
-    from gateway.access.verifier import Verifier
+    from gateway.access.token_guard import Verifier
     from gateway.features.proxies.signatures import UrlSignatures
 
 # The parameter of the query in which the protocol's own client sends its token.

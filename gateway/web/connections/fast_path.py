@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
+    from gateway.access.bans import Bans
     from gateway.access.contract import AuthenticatedClient
     from gateway.access.principal import Principal
-    from gateway.access.uses.bans import Bans
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import Own
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from gateway.access.static.tokens_file import parse_tokens
+from gateway.access.tokens_file import parse_tokens
 from gateway.telemetry.inspection import DescribeStream, ExplainRequest, ListStreams
 from gateway.telemetry.logs import NAME
 from gateway.web import metrics

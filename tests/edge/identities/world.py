@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.access.static.tokens_file import TokensFile
+    from gateway.access.tokens_file import TokensFile
     from gateway.runtime.route import StreamRoute
     from gateway.settings import RequestLevel, Settings
     from tests.edge.identities.people import Person

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gateway.access import small_files
+from gateway import small_files
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:

@@ -10,18 +10,17 @@ from weakref import WeakKeyDictionary
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.access.kinds.proofs import StoredProof, stored_proof
 from gateway.access.operations import READ, Grant, Need, Operation
-from gateway.access.principal import Principal, account_of
+from gateway.access.principal import CONSOLE, Principal, account_of
 from gateway.access.token_guard import TokenGuard
-from gateway.access.uses.credential_uses import CONSOLE
 from gateway.errors import Forbidden, Unauthenticated
+from gateway.features.subscriptions.state.proofs import StoredProof, stored_proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.access.bans import Bans
     from gateway.access.contract import Guard
-    from gateway.access.uses.bans import Bans
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
 
 ACCESS_ENDED = "the credential that subscribed may not do this any more: confirm with another one"

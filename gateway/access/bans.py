@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING
 
-from gateway.access.uses.credential_uses import CONSOLE
+from gateway.access.principal import CONSOLE
 from gateway.errors import ClientLimitReached, Forbidden, HeadgateError
 from gateway.protocol.http.client_address import counted_as
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.inspected.readers import Ban
 
-    # Returns the address of the client of a connection and of header fields.
     ClientAddress = Callable[[BaseTransport | None, MultiMapping[str]], str | None]
+
 
 LONGEST_WAIT_S = 3600  # of Retry-After: a ban may be lifted before its end
 

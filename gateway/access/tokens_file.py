@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
 from pathlib import Path
@@ -11,19 +12,64 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from typing_extensions import override
 
+from gateway.access.contract import Authority
 from gateway.access.operations import Grant
-from gateway.access.revocations import Revocations
+from gateway.access.principal import STATIC, Principal, TokenHolder, TokenRefused
+from gateway.errors import Unauthenticated
 from gateway.settings.arrays.access import check_name
 from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.reading.tables import Table, setting
-from gateway.settings.reading.token_hashes import DIGEST, read_digest
+from gateway.settings.reading.token_hashes import DIGEST, read_digest, token_digest
 from gateway.settings.reading.toml_file import TomlFile, spell
 from gateway.settings.reading.values import Converter, Mistaken, Secret, Validator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.settings.reading.values import Mistake
+
+
+class RevocationClaims(NamedTuple):
+    """The claims of a signed token by which it can be revoked; `at` is its iat."""
+
+    kid: str
+    token_id: str | None
+    subject: str | None
+    at: float | None
+
+
+@dataclass(frozen=True)
+class Revocations:
+    """The revoked tokens: names of static ones; ids, subjects and keys (`kids`) of signed ones.
+
+    All tokens of a subject that were issued before its moment (epoch seconds) are revoked.
+    """
+
+    names: frozenset[str] = frozenset()
+    token_ids: frozenset[str] = frozenset()
+    kids: frozenset[str] = frozenset()
+    subjects: Mapping[str, float] = field(default_factory=dict)
+
+    def hit(self, token: RevocationClaims) -> bool:
+        """Return whether a signed token is revoked. A token without iat counts as old."""
+        if token.kid in self.kids or token.token_id in self.token_ids:
+            return True
+        before = None if token.subject is None else self.subjects.get(token.subject)
+        return before is not None and (token.at is None or token.at < before)
+
+    def new_since(self, earlier: Revocations) -> list[str]:
+        """Return what is revoked here and was not in an earlier file, in words."""
+        subjects = self.subjects.items() - earlier.subjects.items()
+        return [
+            *(f"token {name}" for name in sorted(self.names - earlier.names)),
+            *(f"jti {token_id}" for token_id in sorted(self.token_ids - earlier.token_ids)),
+            *(f"sub {subject}" for subject, _ in sorted(subjects)),
+            *(f"kid {kid}" for kid in sorted(self.kids - earlier.kids)),
+        ]
+
+
+NOTHING = Revocations()
+
 
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
@@ -286,3 +332,38 @@ class _File(Table):
 
 def _grants(entries: Sequence[_Grant]) -> tuple[Grant, ...]:
     return tuple(Grant(one.streams, frozenset(one.operations)) for one in entries)
+
+
+class StaticTokens(Authority):
+    """The authority for static tokens; `file` returns the present content of the tokens_file."""
+
+    def __init__(self, file: Callable[[], TokensFile]) -> None:
+        self._file = file
+
+    @override
+    def owns(self, token: str) -> bool:
+        """Return whether a token is in the file, or lacks the two dots of a signed token."""
+        return token.count(".") != 2 or token_digest(token) in self._file().tokens
+
+    @override
+    async def verify(self, token: str, digest: bytes, now: float) -> Principal:
+        known = self._file().tokens.get(token_digest(token))
+        if known is None:
+            raise Unauthenticated("the token is unknown", is_refused=True)
+        account = f"{STATIC} {known.name}"
+        if known.name in self._file().revocations.names:
+            raise TokenRefused("the token is revoked", TokenHolder(account, known.name))
+        if known.until <= now:
+            raise TokenRefused("the token has expired", TokenHolder(account, known.name))
+        return Principal(
+            known.name, known.grants, known.until, proof=known, digest=digest, account=account
+        )
+
+    @override
+    def upholds(self, principal: Principal, now: float) -> bool:
+        """Return whether the principal's entry in the file is unchanged, and not revoked."""
+        proof = principal.proof
+        if not isinstance(proof, StaticToken) or proof.until <= now:
+            return False
+        file = self._file()
+        return file.tokens.get(proof.digest) == proof and proof.name not in file.revocations.names

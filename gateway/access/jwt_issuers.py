@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from typing_extensions import override
 
+from gateway.access import signed_tokens
 from gateway.access.contract import Authority
-from gateway.access.operations import Grant
-from gateway.access.patterns import fill, grant_of
-from gateway.access.principal import Principal
-from gateway.access.revocations import RevocationClaims  # noqa: TC001 - proofs are decoded by it
-from gateway.access.signed import claims, jws
-from gateway.access.uses.credential_uses import TokenRefused
+from gateway.access.operations import Grant, fill, grant_of
+from gateway.access.principal import Principal, TokenRefused
+from gateway.access.tokens_file import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.errors import KeysUnavailable, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.access.revocations import Revocations
-    from gateway.access.signed.jws import SignedToken
-    from gateway.access.signed.key_sets import KeySet, PinnedKey
+    from gateway.access.key_sets import KeySet, PinnedKey
+    from gateway.access.signed_tokens import SignedToken
+    from gateway.access.tokens_file import Revocations
     from gateway.settings import JwtIssuer
 
 # The typ of tokens that are accepted if the issuer has no `typ`: others have other purposes.
@@ -60,7 +58,7 @@ class JwtIssuers(Authority):
 
     @override
     def owns(self, token: str) -> bool:
-        return jws.has_form(token)
+        return signed_tokens.has_form(token)
 
     @override
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
@@ -68,16 +66,16 @@ class JwtIssuers(Authority):
 
         Raises KeysUnavailable as long as its issuer's keys have not come.
         """
-        parsed = jws.parse(token)
-        known = self.issuers.get(claims.text(parsed.claims, "iss") or "")
+        parsed = signed_tokens.parse(token)
+        known = self.issuers.get(signed_tokens.text(parsed.claims, "iss") or "")
         if known is None:
-            raise jws.refused("is of no issuer that is known here")
+            raise signed_tokens.refused("is of no issuer that is known here")
         issuer, source = known
         if parsed.algorithm not in issuer.algorithms:
-            raise jws.refused("is signed by no algorithm that its issuer has")
+            raise signed_tokens.refused("is signed by no algorithm that its issuer has")
         key = await _key_of(parsed, source)
         if not key.has_signed(parsed):
-            raise jws.refused("has a signature that is wrong")
+            raise signed_tokens.refused("has a signature that is wrong")
         return self._principal(parsed, issuer, key, digest, now)
 
     @override
@@ -97,8 +95,8 @@ class JwtIssuers(Authority):
     def _principal(
         self, token: SignedToken, issuer: JwtIssuer, key: PinnedKey, digest: bytes, now: float
     ) -> Principal:
-        issued = claims.revocation_claims(token)
-        holder = claims.holder_of("jwt", issuer.issuer, issued.subject)
+        issued = signed_tokens.revocation_claims(token)
+        holder = signed_tokens.holder_of("jwt", issuer.issuer, issued.subject)
         try:
             until = _check_claims(token, issuer, now)
         except Unauthenticated as refusal:
@@ -108,7 +106,7 @@ class JwtIssuers(Authority):
         try:
             grants = [*_grants(issuer, token.claims)]
         except ValueError as cause:
-            raise jws.refused(str(cause)) from None
+            raise signed_tokens.refused(str(cause)) from None
         proof = IssuerProof(issuer.issuer, key.thumbprint, issued)
         return Principal(
             holder.name, grants, until, proof=proof, digest=digest, account=holder.account
@@ -124,7 +122,7 @@ async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:
         raise KeysUnavailable("the keys of the token's issuer could not be fetched yet")
     key = source.keys.find(token.kid, token.algorithm)
     if key is None:
-        raise jws.refused("is signed by a key that is unknown, or not with its algorithm")
+        raise signed_tokens.refused("is signed by a key that is unknown, or not with its algorithm")
     return key
 
 
@@ -132,14 +130,14 @@ def _check_claims(token: SignedToken, issuer: JwtIssuer, now: float) -> float:
     """Return until when the token is valid (epoch seconds)."""
     typ = issuer.typ.lower()
     if token.typ not in ({typ, f"application/{typ}"} if typ else ORDINARY):
-        raise jws.refused("has another typ than tokens for this gateway have")
+        raise signed_tokens.refused("has another typ than tokens for this gateway have")
     audience = token.claims.get("aud")
     if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
-        raise jws.refused("is for another audience")
-    return claims.check_times(token.claims, issuer.leeway, now)
+        raise signed_tokens.refused("is for another audience")
+    return signed_tokens.check_times(token.claims, issuer.leeway, now)
 
 
-def _grants(issuer: JwtIssuer, claims: jws.Json) -> Iterator[Grant]:
+def _grants(issuer: JwtIssuer, claims: signed_tokens.Json) -> Iterator[Grant]:
     for template in issuer.grants:
         streams = fill(template.streams, claims)
         if streams is not None:

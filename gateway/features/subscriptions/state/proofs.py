@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 # The modules of signed tokens load a library of 10 MB, so they are imported where one is stored.
 _PLACES = {
-    "StaticToken": "gateway.access.static.tokens_file:StaticToken",
-    "Proof": "gateway.access.signed.read_tokens:Proof",
-    "IssuerProof": "gateway.access.signed.jwt_issuers:IssuerProof",
+    "StaticToken": "gateway.access.tokens_file:StaticToken",
+    "Proof": "gateway.access.read_tokens:Proof",
+    "IssuerProof": "gateway.access.jwt_issuers:IssuerProof",
 }
 # Issuers whose keys are fetched have none yet when a process starts.
 _JUDGED_LATER = frozenset({"IssuerProof"})

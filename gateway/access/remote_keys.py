@@ -12,7 +12,7 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway import trust
-from gateway.access.signed.key_sets import KeySet, NoKeys, parse_keys
+from gateway.access.key_sets import KeySet, NoKeys, parse_keys
 from gateway.background import Background
 from gateway.origin.unreachable import why_no_response
 from gateway.telemetry.logs import log

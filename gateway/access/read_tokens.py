@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typing_extensions import override
 
+from gateway.access import signed_tokens
 from gateway.access.contract import Authority
 from gateway.access.credentials import LONGEST_TOKEN
-from gateway.access.patterns import grant_of
-from gateway.access.principal import Principal
-from gateway.access.revocations import RevocationClaims  # noqa: TC001 - proofs are decoded by it
-from gateway.access.signed import claims, jws
-from gateway.access.uses.credential_uses import TokenRefused
+from gateway.access.operations import grant_of
+from gateway.access.principal import Principal, TokenRefused
+from gateway.access.tokens_file import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.errors import Unauthenticated
 from gateway.protocol.http.identity import READER_COOKIE
 from gateway.settings.grants import BELOW
@@ -24,11 +23,11 @@ from gateway.settings.grants import BELOW
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.access.key_sets import Keys
     from gateway.access.operations import Operation
-    from gateway.access.revocations import Revocations
-    from gateway.access.signed.jws import Json, SignedToken
-    from gateway.access.signed.keys_file import Keys
-    from gateway.access.uses.credential_uses import TokenHolder
+    from gateway.access.principal import TokenHolder
+    from gateway.access.signed_tokens import Json, SignedToken
+    from gateway.access.tokens_file import Revocations
 
 TYP: Final = "hg-read+jwt"
 ALGORITHM: Final = "EdDSA"  # the name by which every library knows it
@@ -80,7 +79,7 @@ class ReadTokens(Authority):
     def owns(self, token: str) -> bool:
         """Return whether a token says in its header that it is a read token."""
         try:
-            return jws.has_form(token) and jws.parse(token).typ == TYP
+            return signed_tokens.has_form(token) and signed_tokens.parse(token).typ == TYP
         except Unauthenticated:
             return False
 
@@ -135,15 +134,15 @@ def sign(request: TokenRequest, keys: Keys, max_age: int, now: float) -> IssuedT
 
 def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b"") -> Principal:
     """Return the principal by the token and the keys alone. Raises Unauthenticated."""
-    parsed = jws.parse(token)
+    parsed = signed_tokens.parse(token)
     if parsed.typ != TYP:
-        raise jws.refused("is no read token")
+        raise signed_tokens.refused("is no read token")
     key = keys.verifying.find(parsed.kid, parsed.algorithm)
     if key is None:
-        raise jws.refused("is signed by a key that is unknown, or not with its algorithm")
+        raise signed_tokens.refused("is signed by a key that is unknown, or not with its algorithm")
     if not key.has_signed(parsed):
-        raise jws.refused("has a signature that is wrong")
-    issued = claims.revocation_claims(parsed)
+        raise signed_tokens.refused("has a signature that is wrong")
+    issued = signed_tokens.revocation_claims(parsed)
     try:
         until = _check(parsed, max_age, now)
     except Unauthenticated as refusal:
@@ -151,31 +150,33 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
     try:
         grant = grant_of(parsed.claims.get("streams"), parsed.claims.get("ops", ["read"]))
     except ValueError as cause:
-        raise jws.refused(str(cause)) from None
-    name = claims.name_of(issued.subject or "")
+        raise signed_tokens.refused(str(cause)) from None
+    name = signed_tokens.name_of(issued.subject or "")
     proof = Proof(key.thumbprint, issued)
     account = _holder(issued).account
     return Principal(name, [grant], until, proof=proof, digest=digest, account=account)
 
 
 def _holder(issued: RevocationClaims) -> TokenHolder:
-    return claims.holder_of("read-token", "", issued.subject)
+    return signed_tokens.holder_of("read-token", "", issued.subject)
 
 
 def _check(token: SignedToken, max_age: int, now: float) -> float:
     """Return the token's `exp`, without the leeway: the edge goes by that second, too."""
     payload = token.claims
     if payload.get("ver") != VERSION or isinstance(payload.get("ver"), bool):
-        raise jws.refused("is of a version that is unknown")
-    issued = claims.revocation_claims(token)
+        raise signed_tokens.refused("is of a version that is unknown")
+    issued = signed_tokens.revocation_claims(token)
     if not issued.subject or not issued.token_id or issued.at is None:
-        raise jws.refused("does not say for whom, when and as what it was issued (sub, iat, jti)")
-    claims.check_times(payload, LEEWAY_S, now)
-    expires = claims.moment(payload, "exp") or 0.0
+        raise signed_tokens.refused(
+            "does not say for whom, when and as what it was issued (sub, iat, jti)"
+        )
+    signed_tokens.check_times(payload, LEEWAY_S, now)
+    expires = signed_tokens.moment(payload, "exp") or 0.0
     if expires <= now:
-        raise jws.refused("has expired")
+        raise signed_tokens.refused("has expired")
     if expires - issued.at > max_age:
-        raise jws.refused("lasts longer than read_token_max_age allows")
+        raise signed_tokens.refused("lasts longer than read_token_max_age allows")
     return expires
 
 
