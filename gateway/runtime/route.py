@@ -40,10 +40,8 @@ class PlainGet(msgspec.Struct, frozen=True):
     key: tuple[str, str]  # host and target, by which responses of HTTP origins are cached
     connection: bytes  # the header line Connection of its response
     is_last: bool  # the connection ends with the answer
-    principal: Principal | None = (
-        None  # as the route's guard has admitted it; None on an open route
-    )
-    conceals: bool = False  # a 404 of its route is always the same
+    route: StreamRoute
+    principal: Principal | None = None  # as the route's guard has admitted it; None on an open one
     reader_key: str | None = None  # that its URL has; `key` is without it
     is_poll: bool = False  # it was a long-poll that had to wait
 
@@ -111,10 +109,7 @@ class StreamRoute(Protocol):
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
-        """Return the fresh cached response to `get`, for any route of this kind.
-
-        All routes share one cache, so the target's route need not be looked up.
-        """
+        """Return the fresh cached response to `get`, for any route of this kind."""
 
     def park(
         self,
@@ -164,3 +159,16 @@ class StreamRoute(Protocol):
 
     async def close(self) -> None:
         """Release all resources, behind the last request."""
+
+
+class RoutedTarget(NamedTuple):
+    """A canonical target with its path, its route and the name of its stream.
+
+    With `control`, the name is that of a control path of this feature.
+    """
+
+    target: str
+    path: str
+    route: StreamRoute
+    name: str
+    control: RouteFeature | None = None

@@ -1,53 +1,160 @@
-"""Admit requests by the guards and quotas of their routes, before anything is looked up."""
+"""Admit requests by the guards and quotas of their routes, before anything is looked up.
+
+`ShortAdmission` admits those whose guard can decide at once, without a request object or a task.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.access.credentials import READING, RequestCredential, request_credential
+from gateway.access.contract import AuthenticatedClient
+from gateway.access.credentials import (
+    READING,
+    RequestCredential,
+    request_credential,
+    without_token,
+)
 from gateway.access.operations import READ, SAFE, Need, needs
 from gateway.access.principal import account_of
-from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
+from gateway.access.reader_keys import without_key
+from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.target import split
 from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.request_fields import RequestFields
+from gateway.runtime.route import PlainGet
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
 from gateway.web.requests import request_body
+from gateway.web.requests.blocks import KnownRequest
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
     from gateway.access.bans import Bans
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
-    from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
-    from gateway.runtime.features import RouteFeature
     from gateway.runtime.quotas import Quotas
-    from gateway.runtime.route import StreamRoute
+    from gateway.runtime.route import RoutedTarget, StreamRoute
     from gateway.web.requests.request import Request
+    from gateway.web.router import Router
 
+_CLOSE = b"Connection: close\r\n"
 KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader key
 
 
-class RoutedTarget(NamedTuple):
-    """A canonical target with its path, its route and the name of its stream.
+class ShortAdmission:
+    """The admission of requests whose credentials were verified before, or that have none."""
 
-    With `control`, the name is that of a control path of this feature.
-    """
+    def __init__(self, routes: Router, clock: Callable[[], float]) -> None:
+        self._routes = routes
+        self._clock = clock
+        self.is_guarded = any(route.access.guard is not None for route in routes)
 
-    target: str
-    path: str
-    route: StreamRoute
-    name: str
-    control: RouteFeature | None = None
+    def fields(self, message: RawRequestMessage) -> RequestFields | None:
+        """Return the fields of a request with its client in place of its bearer token.
+
+        They can be reused for any target and body with the same head. Return None if the guard
+        cannot verify the token at once.
+        """
+        if "Authorization" not in message.headers:
+            return None
+        found = self._at(message.path.partition("?")[0])
+        guard = None if found is None else found.route.access.guard
+        if guard is None or guard.needs_query:
+            return None
+        try:
+            token, _ = request_credential(message.method, message.path, message.headers)
+        except HeadgateError:
+            return None
+        principal = guard.known_principal(message.headers, token, (), self._clock())
+        if token is None or principal is None or principal.is_anybody:
+            return None
+        client = AuthenticatedClient(guard, principal)
+        return RequestFields(guard.stripped(message.headers), are_known=True, client=client)
+
+    def get(self, message: RawRequestMessage | KnownRequest) -> PlainGet | None:
+        """Return a GET without its credential, or None if it is not admitted at once.
+
+        Only a response that may be shared may be sent to it.
+        """
+        target, headers = message.path, message.headers
+        found = self._at(target.partition("?")[0])
+        if found is None:
+            return None
+        access, principal, reader_key = found.route.access, None, None
+        if access.guard is not None:
+            principal, target, headers = self._reader(message, access.guard, found)
+            if principal is None:
+                return None
+        # The route takes no tokens, but one in the request must not be cached.
+        elif self.is_guarded and (_client(message) or without_token(target) != target):
+            return None
+        cached_target = target
+        if access.reader_keys is not None:
+            reader_key, cached_target = without_key(target)
+        key, is_last = (headers.get("Host", ""), cached_target), message.should_close
+        end, reader = _CLOSE if is_last else b"", _somebody(principal)
+        return PlainGet(target, headers, key, end, is_last, found.route, reader, reader_key)
+
+    def _reader(
+        self, message: RawRequestMessage | KnownRequest, guard: Guard, found: RoutedTarget
+    ) -> tuple[Principal | None, str, MultiMapping[str]]:
+        """Return the admitted principal or None, and target and fields without the credential."""
+        target, headers, client = message.path, message.headers, _client(message)
+        if client is not None:
+            if without_token(target) != target:
+                return None, target, headers
+            return self._readmitted(client, guard, (Need(found.path, READ),)), target, headers
+        try:
+            token, target = request_credential("GET", target, headers)
+        except HeadgateError:
+            return None, target, headers
+        query = split(target)[1] if guard.needs_query else ""
+        needed = (Need(found.path, READ, query),)
+        principal = guard.known_principal(headers, token, needed, self._clock())
+        return principal, target, headers if principal is None else guard.stripped(headers)
+
+    def admits_write(self, request: KnownRequest, client: AuthenticatedClient) -> bool:
+        """Return whether a write to a target without a query is still admitted at once."""
+        found = self._at(request.path)
+        guard = None if found is None else found.route.access.guard
+        # Only a handler conceals why a response is a 404.
+        if found is None or guard is None or found.route.access.conceals:
+            return False
+        try:
+            needed = needs(request.method, found.path, request.headers)
+        except HeadgateError:
+            return False
+        return self._readmitted(client, guard, needed) is not None
+
+    def _readmitted(
+        self, client: AuthenticatedClient, guard: Guard, needed: Sequence[Need]
+    ) -> Principal | None:
+        """Return the principal of parsed fields if the guard still admits it to `needed`."""
+        admitted_by, principal = client
+        is_admitted = admitted_by is guard and guard.still_admits(principal, needed, self._clock())
+        return principal if is_admitted else None
+
+    def _at(self, path: str) -> RoutedTarget | None:
+        """Return the stream at a path; None for what its handler judges itself."""
+        try:
+            place = self._routes.place(path)
+        except HeadgateError:
+            return None
+        return place if place.control is None else None
+
+
+def _client(message: RawRequestMessage | KnownRequest) -> AuthenticatedClient | None:
+    return message.fields.client if isinstance(message, KnownRequest) else None
 
 
 class _GuardRequest(NamedTuple):

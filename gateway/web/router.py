@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
 from gateway.protocol.http.target import canonical_target
-from gateway.web.admission import RoutedTarget
+from gateway.runtime.route import RoutedTarget
 from gateway.web.asks.plans import Plans
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 READ = "s?offset=-1"
 # Calls of a kept read at most: byte for byte the same, and else; 4 more where a second begins.
-REPEAT, WITH_NEW_FIELDS = 13, 24
+REPEAT, WITH_NEW_FIELDS = 10, 21
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, and a log in memory.
 APPEND, CREATE, HEAD = 100, 152, 50

@@ -35,8 +35,9 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import MCP
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.features import Entrance, RouteFeature
+from gateway.runtime.route import RoutedTarget
 from gateway.stepped import in_task
-from gateway.web.admission import RoutedTarget, admit_control, refuse_banned
+from gateway.web.admission import admit_control, refuse_banned
 from gateway.web.held_answers import held_stream
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of

@@ -21,7 +21,7 @@ from gateway.features.subscriptions.state.configuration import (
 from gateway.features.subscriptions.state.owners import SubscriptionOwner, needs_of
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.http.paths import RESERVED
-from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.admission import admit_control
 from gateway.web.requests import request_body
 from gateway.web.requests.request import ClientConnection
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.runtime.route import RoutedTarget
     from gateway.web.requests.request import Request
 
 KEYS = f"{RESERVED}/jwks.json"

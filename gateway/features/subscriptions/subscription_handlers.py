@@ -29,9 +29,10 @@ from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.exchange import Exchange
 from gateway.runtime.features import RouteFeature
 from gateway.runtime.request_fields import RequestFields
+from gateway.runtime.route import RoutedTarget
 from gateway.stepped import in_task
 from gateway.telemetry import traffic as counted
-from gateway.web.admission import RoutedTarget, admit_control
+from gateway.web.admission import admit_control
 from gateway.web.requests import request_body
 from gateway.web.requests.blocks import KnownRequest
 from gateway.web.requests.request import Request

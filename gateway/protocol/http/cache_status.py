@@ -7,6 +7,8 @@ from functools import lru_cache
 import msgspec
 
 NAME = "Headgate"
+# The lines of a hit on an own log, for the number of hits: it is always current, without an end.
+HIT = b"Age: 0\r\nX-Cache: HIT\r\nX-Cache-Hits: %d\r\nCache-Status: Headgate; hit\r\n"
 # Ours on every answer that has them, whatever an origin said.
 OF_THE_ANSWER = ("Age", "X-Cache", "X-Cache-Hits", "X-Request-Id")
 
@@ -34,11 +36,6 @@ def forwarded(status: int, age: int, *, is_stale: bool, shared: bool, stored: bo
     reason = "stale" if is_stale else "uri-miss"
     ways = f"{'; collapsed' if shared else ''}{'; stored' if stored else ''}"
     return cache_use(name, f"fwd={reason}; fwd-status={status}{ways}", age=age)
-
-
-def hit(hits: int) -> bytes:
-    """Return the lines of a hit on an own log, which is always current: no age, no end."""
-    return b"Age: 0\r\nX-Cache: HIT\r\nX-Cache-Hits: %d\r\nCache-Status: Headgate; hit\r\n" % hits
 
 
 def fresh_hit(age: int, ttl: int) -> tuple[bytes, bytes]:

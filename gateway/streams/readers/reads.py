@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import CacheShare, Hits, Traffic
 
+# The head of a hit: of common lines, an id, the connection, the number of hits, and its own lines.
+_HIT = http1.OK + b"%b%b%b" + cache_status.HIT + b"%b%b"
+_UNCHANGED = http1.UNCHANGED + b"%b%b%b" + cache_status.HIT + b"%b\r\n"
 # A whole chunk never changes and gateways notify of removals, but a program that deletes keys of
 # Redis notifies nobody.
 SURE_S = 10.0
@@ -57,8 +60,8 @@ class RenderedChunk(CacheEntry):
 
     After `confirm_after` (epoch seconds) another program may have changed the stream without a
     notification; once confirmed, the response is served for `sure_s` more. `lines` are its own
-    header lines. The body is apart from them, since it may be megabytes, which the log has just
-    read: nothing copies it. `hit_counter` counts the hits.
+    header lines, without the `framing`. The body is apart from them, since it may be megabytes,
+    which the log has just read: nothing copies it. `hit_counter` counts the hits.
     """
 
     __slots__ = (
@@ -66,6 +69,7 @@ class RenderedChunk(CacheEntry):
         "confirm_after",
         "etag",
         "facts",
+        "framing",
         "hit_counter",
         "lines",
         "sure_s",
@@ -85,6 +89,7 @@ class RenderedChunk(CacheEntry):
         size = len(lines) + len(body)
         super().__init__(key, size, groups, owner=owner, expires_at=expires_at)
         self.lines = lines
+        self.framing = b"Content-Length: %d\r\n\r\n" % len(body)
         self.body = body
         self.facts = response.facts
         self.hit_counter = hit_counter
@@ -205,7 +210,7 @@ class HostedReads:
             entry = await self._confirmed(read, name)
         if entry is not None:
             entry.hits += 1
-            use = cache_status.CacheUse("HIT", cache_status.hit(entry.hits))
+            use = cache_status.CacheUse("HIT", cache_status.HIT % entry.hits)
             return _conditional(entry, if_none_match, use)
         self._shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self._table.load(name)
@@ -319,14 +324,10 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
     if is_unchanged and entry.facts.is_end:
         return None  # a 304 does not count as the end of a stream
     entry.hits += 1
-    common = shared.lines.shared_at(now)
-    of_one = own.id_line + get.connection
-    lines = common, of_one, cache_status.hit(entry.hits), entry.lines
+    lines = shared.lines.shared_at(now), own.id_line, get.connection, entry.hits, entry.lines
     if is_unchanged:
-        return 304, b"".join((http1.UNCHANGED, *lines, b"\r\n")), b"", entry.hit_counter
-    body = entry.body
-    framing = b"Content-Length: %d\r\n\r\n" % len(body)
-    return 200, b"".join((http1.OK, *lines, framing)), body, entry.hit_counter
+        return 304, _UNCHANGED % lines, b"", entry.hit_counter
+    return 200, _HIT % (*lines, entry.framing), entry.body, entry.hit_counter
 
 
 def read_key(read: Read, state: StreamState) -> Hashable:

@@ -20,7 +20,7 @@ from gateway.web.requests.aging_table import AgingTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.web.admission import RoutedTarget
+    from gateway.runtime.route import RoutedTarget
     from gateway.web.asks.ask import Ask, AskingConnection, Plan
     from gateway.web.requests.blocks import KnownRequest
 

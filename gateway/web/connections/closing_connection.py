@@ -24,8 +24,6 @@ from gateway.web.connections.connection_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.runtime.context import Context
 
 LINGER_S = 1.0  # for the client to read its last response; it may still send
@@ -64,11 +62,6 @@ class ClosingConnection(BaseProtocol):
         """Write a response, or nothing once the transport is gone."""
         if self.transport is not None:
             self.transport.write(wire)
-
-    def writelines(self, parts: Sequence[bytes]) -> None:
-        """Write a response whose body is too long to be copied, with one system call."""
-        if self.transport is not None:
-            self.transport.writelines(parts)
 
     async def drained(self) -> None:
         """Wait until the client has received most of it. Raises ConnectionResetError."""

@@ -128,14 +128,14 @@ class Connection(BoundedConnection):
         if self._unsent is not None or self.shared.closing:  # a client that does not keep up
             return False
         fast = self.owner.fast
-        known = None
         if data.startswith(b"GET "):
-            get = fast.heads.fresh.get(data)
-            known = fast.known(data) if get is None else (get, NOTHING)
-        if known is not None and fast.answer(self, *known):
-            if self.state is IDLE:
-                self.note_answered(should_close=known[0].is_last)
-            return True
+            get, own = fast.heads.fresh.get(data), NOTHING
+            if get is None:
+                get, own = fast.known(data) or (None, NOTHING)
+            if get is not None and fast.answer(self, get, own):
+                if self.state is IDLE:
+                    self.note_answered(should_close=get.is_last)
+                return True
         request = fast.blocks.at(data, 0)
         if request is None:
             return False
@@ -283,7 +283,7 @@ class Connection(BoundedConnection):
         """Note a request that is answered without a handler of this connection."""
         self._deadline = None
         if self.state is IDLE:  # otherwise it becomes idle with its response
-            self.rest()
+            self._idle_until = self._loop.time() + self.owner.keepalive_s
         if should_close:
             self.force_close()
 

@@ -25,16 +25,16 @@ from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
 from gateway.web import accounting
+from gateway.web.admission import ShortAdmission
 from gateway.web.connections.connection_state import TAKEN
 from gateway.web.requests.aging_table import AgingTable
 from gateway.web.requests.blocks import FOR_PROXIES, MOST_BLOCKS, Blocks, KnownRequest, own_of
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
-from gateway.web.short_admission import ShortAdmission, plain_get
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
@@ -65,9 +65,6 @@ class FastConnection(ParkableConnection, Protocol):
     state: State
     transport: asyncio.Transport | None
 
-    def writelines(self, parts: Sequence[bytes]) -> None:
-        """Write a response whose body is too long to be copied."""
-
 
 class FastPath:
     """The memory of parsed requests by which cached reads are answered and long-polls parked."""
@@ -77,15 +74,14 @@ class FastPath:
         self._shared = shared
         self._spans = None if shared.tracer is None else ServerSpans(shared.tracer, routes)
         self._unmeasured = 0 if shared.log.enabled else UNMEASURED
-        self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self.answered = 0
         # By their bytes without their own fields: reads, and long-polls, whose offset each message
         # changes. If they have a token, by a digest.
         self.heads: AgingTable[bytes, PlainGet] = AgingTable(REMEMBERED_HEADS)
-        is_guarded = any(route.access.guard is not None for route in routes)
-        self._admission = ShortAdmission(routes, shared.clock) if is_guarded else None
+        self._admission = ShortAdmission(routes, shared.clock)
+        is_guarded = self._admission.is_guarded
         self._find_head = self._find_admitted if is_guarded else self.heads.find
         self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
         self.plans = routes.plans
@@ -153,7 +149,7 @@ class FastPath:
 
         Fields with a token are remembered without it.
         """
-        fields = None if self._admission is None else self._admission.fields(message)
+        fields = self._admission.fields(message) if self._admission.is_guarded else None
         if fields is None:
             fields = RequestFields(message.headers, are_known=True)
         if not any(identity.identifies(fields.headers) for identity in self._identities):
@@ -170,7 +166,6 @@ class FastPath:
 
     def admits_known(self, request: KnownRequest, client: AuthenticatedClient) -> bool:
         """Return whether a request of this client may be taken without its token."""
-        assert self._admission is not None, "who admitted it"
         if request.method == "GET":
             return self._admission.get(request) is not None
         if "?" in request.path:  # it may have another token
@@ -192,7 +187,7 @@ class FastPath:
         if self._needs_its_own_answer(message.headers):
             return False
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
-        get = plain_get(message) if self._admission is None else self._admission.get(message)
+        get = self._admission.get(message)
         if get is None:
             return False
         if self.answer(client, get, own):
@@ -245,10 +240,12 @@ class FastPath:
         if answer is None:
             return False
         _, head, body, _ = answer
+        if client.transport is None:
+            return True
         if len(body) <= JOINED_BYTES:
-            client.write(head + body)
+            client.transport.write(head + body)
         else:
-            client.writelines((head, body))
+            client.transport.writelines((head, body))
         return True
 
     def cached_response(
@@ -260,27 +257,28 @@ class FastPath:
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
         now = self._shared.clock()
-        for lookup in self._lookups:
-            answer = lookup(self._shared, get, own, now)
-            if answer is not None and not (get.conceals and answer[0] == 404):
-                status, _, body, hits = answer
-                size = len(body)
-                self.answered += 1
-                hits.count += 1
-                hits.bytes += size
-                if status == 304:
-                    hits.unchanged += 1
-                if get.principal is not None:
-                    get.principal.use.count(size)
-                if self._spans is not None:
-                    transport = None if client is None else client.transport
-                    self._spans.cached(get, transport, status, now)
-                if began:
-                    hits.measured(perf_counter() - began)
-                    if self._shared.log.enabled:
-                        self._log(get, own, answer, client, began)
-                return answer
-        return None
+        answer = get.route.cached_answer(self._shared, get, own, now)
+        if answer is None:
+            return None
+        status, _, body, hits = answer
+        if status == 404 and get.route.access.conceals:
+            return None
+        size = len(body)
+        self.answered += 1
+        hits.count += 1
+        hits.bytes += size
+        if status == 304:
+            hits.unchanged += 1
+        if get.principal is not None:
+            get.principal.use.count(size)
+        if self._spans is not None:
+            transport = None if client is None else client.transport
+            self._spans.cached(get, transport, status, now)
+        if began:
+            hits.measured(perf_counter() - began)
+            if self._shared.log.enabled:
+                self._log(get, own, answer, client, began)
+        return answer
 
     def _log(
         self,
@@ -298,7 +296,7 @@ class FastPath:
             len(answer[2]),
             perf_counter() - began,
             "HIT",
-            self._routes.place(target.partition("?")[0]).route.prefix,
+            get.route.prefix,
             "answered",
             None if principal is None else principal.name,
         )

@@ -23,7 +23,6 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting, web_origins
 from gateway.web.admission import (
-    RoutedTarget,
     admit,
     admit_at_once,
     charge,
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
-    from gateway.runtime.route import StreamRoute
+    from gateway.runtime.route import RoutedTarget, StreamRoute
     from gateway.web.operations import RouteOperations
     from gateway.web.requests.request import Request
     from gateway.web.router import Router

@@ -11,7 +11,7 @@ their values are parsed here, each by the form of its field.
 
 If a route has a guard, a block may have a token in it. Then the keys are keyed digests of blocks,
 and the fields have the principal instead of the token. The caller checks whether that principal is
-still admitted (`web.short_admission`).
+still admitted (`web.admission`).
 """
 
 from __future__ import annotations
