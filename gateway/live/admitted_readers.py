@@ -10,13 +10,14 @@ import asyncio
 import heapq
 from itertools import count, islice
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.access.principal import Principal
     from gateway.telemetry.live_traffic import Ended
 
     End = Callable[[Ended], None]
@@ -24,38 +25,6 @@ if TYPE_CHECKING:
 AT_ONCE = 256  # readers ended in one pass of the loop: 5 ms
 # Principals without readers that may stay in the heap, in addition to one for each with readers.
 FORGOTTEN = 1024
-
-
-class UseLike(Protocol):
-    """The use of one holder's tokens."""
-
-    sent_bytes: int
-
-    def count(self, size: int) -> None:
-        """Count a request whose response has a body of `size` bytes."""
-
-
-class PrincipalLike(Protocol):
-    """A principal whose credential is valid until a moment (epoch seconds); 0 once revoked.
-
-    `name` is for display, `account` is unique, and `use` counts what its holder does.
-    """
-
-    account: str
-    name: str
-    until: float
-
-    @property
-    def use(self) -> UseLike:
-        """The use of the holder's tokens."""
-
-
-class Reader(Protocol):
-    """A live reader: `principal` is None on an open route."""
-
-    @property
-    def principal(self) -> PrincipalLike | None:
-        """The principal that was admitted when the reader came, if its route has a guard."""
 
 
 class AdmittedReaders:
@@ -66,23 +35,20 @@ class AdmittedReaders:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._of: dict[PrincipalLike, dict[Reader, End]] = {}
-        self._heap: list[tuple[float, int, PrincipalLike]] = []
-        self._waits: set[PrincipalLike] = set()  # the principals in the heap
+        self._of: dict[Principal, dict[object, End]] = {}
+        self._heap: list[tuple[float, int, Principal]] = []
+        self._waits: set[Principal] = set()  # the principals in the heap
         self._numbers = count()  # break ties in the heap, since principals cannot be compared
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
 
-    def add(self, reader: Reader, end: End) -> None:
-        """Call `end` once the credential of the reader's principal is no longer valid.
+    def add(self, reader: object, principal: Principal, end: End) -> None:
+        """Call `end` once the credential with which a reader came is no longer valid.
 
         A credential that has expired already ends the reader in the next pass of the loop.
         """
-        principal = reader.principal
-        if principal is None:
-            return
         self._of.setdefault(principal, {})[reader] = end
         if principal.until <= self._clock():
             asyncio.get_running_loop().call_soon(self.end, principal)
@@ -92,23 +58,22 @@ class AdmittedReaders:
             if self._heap[0][2] is principal:
                 self._arm()
 
-    def discard(self, reader: Reader) -> None:
+    def discard(self, reader: object, principal: Principal) -> None:
         """Forget a reader that has ended."""
-        principal = reader.principal
-        readers = None if principal is None else self._of.get(principal)
-        if principal is not None and readers is not None:
+        readers = self._of.get(principal)
+        if readers is not None:
             readers.pop(reader, None)
             if not readers:
                 del self._of[principal]
 
-    def end(self, principal: PrincipalLike) -> None:
+    def end(self, principal: Principal) -> None:
         """End the readers of a principal whose credential is no longer valid, AT_ONCE at a time."""
         readers = self._of.get(principal)
         if readers is None:
             return
         ended: Ended = "expired" if principal.until else "revoked"
         for reader, end in list(islice(readers.items(), AT_ONCE)):
-            self.discard(reader)
+            self.discard(reader, principal)
             try:
                 end(ended)
             except Exception:  # noqa: BLE001 - the other readers must still be ended
@@ -128,7 +93,7 @@ class AdmittedReaders:
                 self.end(principal)
         self._arm()
 
-    def _wait_for(self, principal: PrincipalLike) -> None:
+    def _wait_for(self, principal: Principal) -> None:
         self._waits.add(principal)
         heapq.heappush(self._heap, (principal.until, next(self._numbers), principal))
 
@@ -157,7 +122,7 @@ class HeldRequest:
     """
 
     def __init__(
-        self, principal: PrincipalLike | None, address: str | None, on_end: Callable[[], object]
+        self, principal: Principal | None, address: str | None, on_end: Callable[[], object]
     ) -> None:
         self.principal = principal
         self.address = address
@@ -184,13 +149,15 @@ class HeldRequests:
     def hold(self, held: HeldRequest) -> HeldRequest:
         """Return a request, which ends from now on with the credential of its principal."""
         self._held.add(held)
-        self._admitted.add(held, held.end)
+        if held.principal is not None:
+            self._admitted.add(held, held.principal, held.end)
         return held
 
     def let_go(self, held: HeldRequest) -> None:
         """Forget a request that is over."""
         self._held.discard(held)
-        self._admitted.discard(held)
+        if held.principal is not None:
+            self._admitted.discard(held, held.principal)
 
     def end_banned(self, is_banned: Callable[[HeldRequest], bool]) -> int:
         """End the requests of banned clients, and return how many."""

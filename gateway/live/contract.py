@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from gateway.protocol.bodies import sse
 from gateway.protocol.requests import LongPoll
-from gateway.telemetry.traffic import NOWHERE
+from gateway.store import CacheEntry
+from gateway.telemetry.traffic import NOWHERE, CacheShare
 
 if TYPE_CHECKING:
     from asyncio import Transport
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Sequence
 
+    from gateway.access.principal import Principal
     from gateway.errors import HeadgateError
-    from gateway.live.admitted_readers import AdmittedReaders, PrincipalLike
-    from gateway.live.feed_loop import DueTimer, FeedLoop
+    from gateway.live.admitted_readers import AdmittedReaders
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Polls, Traffic
@@ -75,20 +76,16 @@ class ReaderClient(NamedTuple):
     user_agent: str | None
 
 
-class FeedReader(Protocol):
-    """A live reader of a feed."""
+class Waiter(Protocol):
+    """A long-poll that waits at the tail."""
 
     @property
-    def principal(self) -> PrincipalLike | None:
+    def principal(self) -> Principal | None:
         """The principal that was admitted with the request, if its route has a guard."""
 
     @property
     def client(self) -> ReaderClient:
         """The client that reads."""
-
-
-class Waiter(FeedReader, Protocol):
-    """A long-poll that waits at the tail."""
 
     def answer(self, answer: PollAnswer) -> None:
         """Take the response, which all waiters with equal requests get."""
@@ -139,6 +136,39 @@ class DataEvent(NamedTuple):
     end: str
 
 
+class Round(NamedTuple, Generic[N]):
+    """The news that follows the offset `start`, and its age."""
+
+    start: str
+    news: Sequence[N]
+    age: NewsAge
+
+
+# Data events rendered for SSE readers who catch up: they come close behind each other, or all at
+# once.
+EVENT_CHUNK_BYTES = 32 << 20
+
+
+class EventChunk(CacheEntry):
+    """The data event of one chunk, and the offset at which the chunk ends."""
+
+    __slots__ = ("data_event", "end")
+
+    def __init__(
+        self,
+        key: Hashable,
+        groups: tuple[Hashable, ...],
+        data_event: bytes,
+        end: str,
+        *,
+        expires_at: float | None = None,
+    ) -> None:
+        # No metric includes it: its store is its route's own.
+        super().__init__(key, len(data_event), groups, owner=CacheShare(), expires_at=expires_at)
+        self.data_event = data_event
+        self.end = end
+
+
 class FeedSettings(msgspec.Struct):
     """The durations that a feed keeps to, in seconds."""
 
@@ -146,27 +176,6 @@ class FeedSettings(msgspec.Struct):
     heartbeat: float
     sse_max_age: float
     drain_time: float = 0.0  # over which the readers of a feed are ended before a stop
-
-
-class FeedState(Protocol[V]):
-    """The state of a feed's stream, and the `position` up to which rounds were sent.
-
-    `stream` is the stream as its route represents it, and `tail` is the offset at which it ends.
-    `caught_up` is True while nothing is known to follow the tail. `lost` is the reason why no news
-    can arrive at the moment, if there is one.
-    """
-
-    stream: V
-    tail: str
-    position: str
-    closed: bool
-    caught_up: bool
-    lost: HeadgateError | None
-    loop: FeedLoop
-    timer: DueTimer
-
-    def release_reader(self) -> None:
-        """Count one reader less, which waited or was about to wait."""
 
 
 class FeedContext(Protocol):

@@ -10,18 +10,19 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from gateway.live.contract import N, NewsAge, V
-from gateway.live.feed_loop import LONGEST_PAUSE_S, DueTimer, FeedLoop, RoundSchedule
-from gateway.live.live_turns import Round
+from typing_extensions import override
+
+from gateway.live.contract import N, NewsAge, Round, V
+from gateway.live.feed_state import LONGEST_PAUSE_S, FeedState
 from gateway.live.long_polls import LongPolls
-from gateway.live.sse.readers import SseReaders
+from gateway.live.sse_readers import SseReaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSource, ParkableConnection, Waiter
-    from gateway.live.sse.reader import SseReader
+    from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.spans import Trail
@@ -42,56 +43,12 @@ class FeedOwner(Protocol[V, N]):
         """Note that the feed has no reader any more."""
 
 
-class PendingNews(Generic[N]):
-    """The news since the last round, and its age."""
-
-    __slots__ = ("_arrived_at", "_trace_id", "has_unsent", "news")
-
-    def __init__(self) -> None:
-        self.news: list[N] = []
-        self.has_unsent = False  # news, or a change that is sent without any
-        self._arrived_at = 0.0  # the oldest news, by perf_counter
-        self._trace_id: str | None = None  # of the newest append that has one
-
-    def add(self, news: Sequence[N], age: NewsAge) -> None:
-        """Add news that has arrived now."""
-        if news:
-            if not self.news:
-                self._arrived_at = age.at
-            self._trace_id = age.trace_id or self._trace_id
-            self.news.extend(news)
-
-    def drain(self) -> tuple[list[N], NewsAge]:
-        """Return all news with its age, and start anew."""
-        news, age = self.news, NewsAge(self._arrived_at, self._trace_id)
-        self.news, self._trace_id, self.has_unsent = [], None, False
-        return news, age
-
-
-class Feed(Generic[V, N]):
-    """The live readers of one stream. Rounds were sent up to the offset `position`.
-
-    `stream` is the stream as its route represents it, and `tail` is the offset at which it ends.
-    `lost` is the reason why no news can arrive at the moment, if there is one.
-    """
+class Feed(FeedState[V], Generic[V, N]):
+    """The live readers of one stream."""
 
     __slots__ = (
-        "_owner",
-        "_pending",
-        "_rounds",
-        "caught_up",
-        "closed",
-        "long_polls",
-        "loop",
-        "lost",
-        "park",
-        "position",
-        "sse_readers",
-        "stream",
-        "tail",
-        "timer",
-        "traffic",
-        "trail",
+        *("_age", "_has_unsent", "_news", "_owner"),
+        *("long_polls", "park", "sse_readers", "traffic", "trail"),
     )
 
     def __init__(
@@ -105,20 +62,15 @@ class Feed(Generic[V, N]):
         pause_s: float = 0.0,
     ) -> None:
         """Let news gather for `pause_s` seconds before each round."""
+        super().__init__(stream, tail, source, closed=closed, pause_s=pause_s)
         self._owner = owner
-        self.stream = stream
-        self.tail = self.position = tail
-        self.closed = closed
-        self.caught_up = True  # True while nothing is known to follow the tail
-        self.lost: HeadgateError | None = None
         self.traffic = source.traffic
-        self.loop = FeedLoop(self.cut_off)
-        self.timer = DueTimer(self.loop, self._tick)
-        self._pending: PendingNews[N] = PendingNews()
-        self._rounds = RoundSchedule(self.loop, self._send_round, self._round_sent, pause_s)
-        self.long_polls = LongPolls(self, source)
+        self._news: list[N] = []  # since the last round
+        self._age = NewsAge(0.0, None)  # of this news
+        self._has_unsent = False  # news, or a change that is sent without any
+        self.long_polls: LongPolls[V, N] = LongPolls(self)
         self.park = self.long_polls.park
-        self.sse_readers = SseReaders(self, source)
+        self.sse_readers: SseReaders[V, N] = SseReaders(self)
         self.trail: Trail | None = None  # set where deliveries are traced
 
     # Readers
@@ -126,41 +78,37 @@ class Feed(Generic[V, N]):
     @property
     def has_readers(self) -> bool:
         """True while a reader waits for the stream."""
-        return bool(self.long_polls.waiting.parked or self.sse_readers)
-
-    @property
-    def expects_readers(self) -> bool:
-        """True if many polls were answered just now, whose clients are about to come back."""
-        return not self.closed and self.long_polls.are_coming_back
+        return bool(self.long_polls.parked or self.sse_readers)
 
     @property
     def reader_count(self) -> int:
         """The number of readers."""
-        return len(self.long_polls.waiting.parked) + len(self.sse_readers)
+        return len(self.long_polls.parked) + len(self.sse_readers)
 
     def remove(self, waiter: Waiter, ended: Ended = "client") -> bool:
         """Remove a waiter, for example one that disconnected; return whether it waited."""
-        return self.long_polls.waiting.remove(waiter, ended)
+        return self.long_polls.remove(waiter, ended)
 
     def join(self, reader: SseReader) -> None:
         """Send an SSE reader everything behind its position."""
-        self.timer.set(self.sse_readers.add(reader))
+        self.set_timer(self.sse_readers.add(reader))
         reader.advance()
 
+    @override
     def release_reader(self) -> None:
-        """Count one reader less, which waited or was about to wait."""
         self._owner.release_reader()
-        if not self.long_polls.waiting.parked and not self.has_readers:
-            self.timer.cancel()
+        if not self.long_polls.parked and not self.has_readers:
+            self.cancel_timer()
             self._owner.feed_empty(self)
 
+    @override
     def cut_off(self) -> None:
         """Close the connections of all readers, whose clients resume from their offsets.
 
         After an unexpected failure it is not known which reader has been sent what.
         """
-        self._rounds.reset()
-        self._pending.news.clear()
+        self._is_round_due = False
+        self._news.clear()
         self.position = self.tail
         self.long_polls.abandon()
         self.sse_readers.drop_all()
@@ -191,13 +139,19 @@ class Feed(Generic[V, N]):
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
-        self.loop.run(self._pending.add, news, age)
+        self.run(self._add_news, news, age)
         if self.long_polls.add_news(news, age):
-            self.loop.run(self.long_polls.serve, self.reader_count)
-        if self._pending.news or closed or reached:
+            self.run(self.long_polls.serve, self.reader_count)
+        if self._news or closed or reached:
             # Also read at a round's end, before which none is scheduled.
-            self._pending.has_unsent = True
-            self._rounds.request(at_once=closed)
+            self._has_unsent = True
+            self._request_round(at_once=closed)
+
+    def _add_news(self, news: Sequence[N], age: NewsAge) -> None:
+        if news:
+            at = self._age.at if self._news else age.at  # of the oldest
+            self._age = NewsAge(at, age.trace_id or self._age.trace_id)
+            self._news.extend(news)
 
     def mark_behind(self) -> None:
         """Note that more data follows the tail, so that no response says "up to date"."""
@@ -208,7 +162,7 @@ class Feed(Generic[V, N]):
         """Refuse the polls, because no news can arrive for a while; SSE readers wait."""
         self.lost = reason
         # Polls that lack earlier news get that first.
-        self.loop.run(self.long_polls.serve, self.reader_count)
+        self.run(self.long_polls.serve, self.reader_count)
         self.long_polls.refuse(reason, "error")
 
     def end(self, reason: HeadgateError, spares: Callable[[str], bool] = lambda _: False) -> None:
@@ -217,52 +171,56 @@ class Feed(Generic[V, N]):
         A poll for whose offset `spares` returns True gets the present state instead.
         """
         self.long_polls.refuse(reason, "closed", spares)
-        self._pending.news.clear()
+        self._news.clear()
         self.sse_readers.finish_all()
         self._report_if_empty()
 
     def break_off(self, reason: HeadgateError) -> None:
         """End all responses, because another stream has taken the place of this one."""
         self.long_polls.break_off(reason)
-        self._pending.news.clear()
+        self._news.clear()
         self.sse_readers.finish_all()
         self._report_if_empty()
 
     # Rounds
 
+    @override
     def _send_round(self, began: float) -> None:
-        news, age = self._pending.drain()
-        start, self.position = self.position, self.tail
-        polls = self.long_polls.serve_round(start, news, age)
-        events = self.sse_readers.write_round(Round(start, news, age.at, age.trace_id))
+        one = Round(self.position, self._news, self._age)
+        self.position = self.tail
+        self._news, self._age, self._has_unsent = [], NewsAge(0.0, None), False
+        polls = self.long_polls.serve_round(one)
+        events = self.sse_readers.write_round(one)
         if self.trail is not None:
             self.trail.delivered(polls + events, self.loop.time() - began)
 
+    @override
     def _round_sent(self) -> None:
         """Request another round if there is more to send, and let readers ahead join it."""
-        if self._pending.has_unsent or self.position != self.tail:
-            self._rounds.request()
+        if self._has_unsent or self.position != self.tail:
+            self._request_round()
         self.sse_readers.advance_ahead()
 
     # Time
 
+    @override
     def _tick(self) -> None:
         """Do what is due: end polls and old SSE responses, and send heartbeats."""
         now = self.loop.time()
-        self.long_polls.end(now, news_wait=bool(self._pending.news))
+        self.long_polls.end(now, news_wait=bool(self._news))
         self.sse_readers.tick(now)
-        if self.long_polls.waiting.parked:
-            due = self.long_polls.waiting.due
-            self.timer.set(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
+        if self.long_polls.parked:
+            due = self.long_polls.due
+            self.set_timer(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
         if self.sse_readers:
-            self.timer.set(self.sse_readers.due(now))
+            self.set_timer(self.sse_readers.due(now))
 
     def drain(self) -> None:
         """Answer all polls and end the SSE responses, in lots, new ones last: the server stops."""
         now = self.loop.time()
         self.long_polls.hurry(now)
         self.sse_readers.hurry(now)
-        self.timer.cancel()
+        self.cancel_timer()
         self._tick()
 
 

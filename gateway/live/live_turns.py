@@ -11,9 +11,10 @@ that lack the same rounds, and are counted together.
 
 from __future__ import annotations
 
+import abc
 from operator import attrgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from gateway.live.contract import DataEvent, N, V
 from gateway.protocol import http1
@@ -22,7 +23,8 @@ from gateway.protocol.bodies import sse
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.live.contract import FeedSource, FeedState
+    from gateway.live.contract import FeedSource, Round
+    from gateway.live.feed_state import FeedState
     from gateway.telemetry.live_traffic import LiveTraffic
 
 # Readers in a part: half a millisecond of writes. With 128, appends waited so long that each one
@@ -35,24 +37,30 @@ PASSES = 4
 HEARTBEATS_AT_ONCE = 64  # half a millisecond, of 80 for 10,000 readers
 
 
-class LiveReader(Protocol):
+class LiveReader(abc.ABC):
     """A reader that is sent rounds: `rounds_sent` of them so far, up to the offset `position`.
 
-    `cursor` is the least cursor that it may be sent. `is_up_to_date` says whether its last control
-    event said that it had reached the tail.
+    `cursor` is the least cursor that it may be sent, or 0. `is_up_to_date` says whether its last
+    control event said that it had reached the tail.
     """
 
-    cursor: int
-    position: str
-    rounds_sent: int
-    is_up_to_date: bool
+    __slots__ = ("cursor", "is_up_to_date", "position", "rounds_sent")
 
+    def __init__(self, position: str, cursor: int) -> None:
+        self.position = position
+        self.cursor = cursor
+        self.rounds_sent = 0
+        self.is_up_to_date = False
+
+    @abc.abstractmethod
     def write(self, framed: bytes, size: int) -> None:
         """Write a chunk of a chunked body, which has `size` bytes without its framing."""
 
+    @abc.abstractmethod
     def advance(self) -> None:
         """Read what follows its position from the log or origin, and send that."""
 
+    @abc.abstractmethod
     def finish(self) -> None:
         """End the response: the stream is closed, and all of it was sent."""
 
@@ -69,18 +77,6 @@ class DeliveryPart(NamedTuple):
     is_tail: bool
 
 
-class Round(NamedTuple, Generic[N]):
-    """The news that follows `start`, and the arrival of the oldest of it (perf_counter).
-
-    `trace_id` belongs to the newest append in it that has a trace.
-    """
-
-    start: str
-    news: Sequence[N]
-    since: float
-    trace_id: str | None
-
-
 class Delivery(Generic[N]):
     """The events for all readers that lack the same rounds: `pieces`, of `size` bytes together.
 
@@ -91,9 +87,9 @@ class Delivery(Generic[N]):
     __slots__ = ("counted", "events", "pieces", "readers", "since", "size", "trace_id")
 
     def __init__(self, lacks: Sequence[Round[N]], events: int) -> None:
-        with_news = [one for one in lacks if one.news]
-        self.since = with_news[0].since if with_news else 0.0
-        self.trace_id = next((one.trace_id for one in reversed(with_news) if one.trace_id), None)
+        ages = [one.age for one in lacks if one.news]
+        self.since = ages[0].at if ages else 0.0
+        self.trace_id = next((age.trace_id for age in reversed(ages) if age.trace_id), None)
         self.events = events
         self.pieces: list[DeliveryPart] = []
         self.size = 0
@@ -122,15 +118,10 @@ class EventRounds(Generic[V, N]):
 
     __slots__ = ("_control_event", "_deliveries", "_feed", "_rounds", "_source", "number")
 
-    def __init__(
-        self,
-        feed: FeedState[V],
-        source: FeedSource[V, N],
-        control_event: Callable[[str, int], bytes],
-    ) -> None:
+    def __init__(self, feed: FeedState[V], control_event: Callable[[str, int], bytes]) -> None:
         """`control_event` returns the event at a position; its cursors are at least the second."""
         self._feed = feed
-        self._source = source
+        self._source: FeedSource[V, N] = feed.source
         self._control_event = control_event
         self._rounds: list[Round[N]] = []
         self._deliveries: dict[tuple[int, int], Delivery[N] | None] = {}
@@ -160,11 +151,9 @@ class EventRounds(Generic[V, N]):
 
         None if these events are too long for one turn.
         """
-        try:
-            return self._deliveries[sent, floor]
-        except KeyError:
-            delivery = self._deliveries[sent, floor] = self._rendered(sent, floor)
-            return delivery
+        if (sent, floor) not in self._deliveries:
+            self._deliveries[sent, floor] = self._rendered(sent, floor)
+        return self._deliveries[sent, floor]
 
     def _rendered(self, sent: int, floor: int) -> Delivery[N] | None:
         feed = self._feed
@@ -200,16 +189,11 @@ class LiveTurns(Generic[V, N]):
 
     __slots__ = ("_began", "_feed", "_passes", "_rounds", "_traffic", "_turn", "live")
 
-    def __init__(
-        self,
-        feed: FeedState[V],
-        source: FeedSource[V, N],
-        control_event: Callable[[str, int], bytes],
-    ) -> None:
+    def __init__(self, feed: FeedState[V], control_event: Callable[[str, int], bytes]) -> None:
         self.live: dict[LiveReader, None] = {}
         self._feed = feed
-        self._traffic = source.traffic.live
-        self._rounds = EventRounds(feed, source, control_event)
+        self._traffic = feed.source.traffic.live
+        self._rounds: EventRounds[V, N] = EventRounds(feed, control_event)
         self._turn: list[LiveReader] = []  # readers left in this turn, the next one last
         self._passes = 0  # of the loop, left before the next part
         self._began = 0  # number of rounds when this turn began
@@ -241,11 +225,8 @@ class LiveTurns(Generic[V, N]):
         while self._turn:
             self._send_part()
 
-    def send_heartbeats(self) -> None:
-        """Send a heartbeat to all live readers, to a part of them in each pass of the loop."""
-        self._send_heartbeats(list(self.live))
-
-    def _send_heartbeats(self, readers: list[LiveReader]) -> None:
+    def send_heartbeats(self, readers: list[LiveReader]) -> None:
+        """Send a heartbeat to these readers, to a part of them in each pass of the loop."""
         heartbeat, sent = http1.chunk(sse.HEARTBEAT), 0
         for reader in readers[-HEARTBEATS_AT_ONCE:]:
             if reader in self.live:  # else it has ended meanwhile, or its connection is full
@@ -254,7 +235,7 @@ class LiveTurns(Generic[V, N]):
         self._traffic.wrote_events(sent, len(sse.HEARTBEAT), 0)
         del readers[-HEARTBEATS_AT_ONCE:]
         if readers:
-            self._feed.loop.call_soon(self._send_heartbeats, readers)
+            self._feed.call_soon(self.send_heartbeats, readers)
 
     def stop(self) -> None:
         """End the turn that is under way: after a failure all readers are cut off."""
@@ -273,7 +254,7 @@ class LiveTurns(Generic[V, N]):
             self._passes = PASSES if self._turn else 0
         if self._passes:
             self._passes -= 1
-            self._feed.loop.call_soon(self._go_on)
+            self._feed.call_soon(self._go_on)
 
     def _send_part(self) -> None:
         turn, live, rounds = self._turn, self.live, self._rounds
@@ -284,12 +265,10 @@ class LiveTurns(Generic[V, N]):
             reader = turn.pop()
             if reader.rounds_sent == number or reader not in live:
                 continue
-            if lacks != (
-                reader.rounds_sent,
-                reader.cursor,
-            ):  # nearly always the same as for the reader before
-                lacks = reader.rounds_sent, reader.cursor
-                delivery = rounds.delivery(*lacks)
+            sent, floor = reader.rounds_sent, reader.cursor
+            if lacks != (sent, floor):  # nearly always the same as for the reader before
+                lacks = sent, floor
+                delivery = rounds.delivery(sent, floor)
             # The events are too long: the reader catches up by reads, as if it had just come. So do
             # all readers that lack as much, at once, so that the stored rounds are never more than
             # fit into one turn, and those since the last part.

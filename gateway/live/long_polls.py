@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gateway.live.contract import N, NewsAge, Parked, V
 from gateway.live.waiting_polls import WaitingPolls
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.contract import FeedSource, FeedState, PollAnswer, Waiter
+    from gateway.live.contract import PollAnswer, Round, Waiter
+    from gateway.live.feed_state import FeedState
     from gateway.live.waiting_polls import Answers
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.live_traffic import Ended
@@ -116,94 +118,67 @@ class RecentNews(Generic[N]):
             self.restart("")
 
 
-class LongPolls(Generic[V, N]):
-    """The long-polls of one feed, and the turns in which they are answered.
+class LongPolls(WaitingPolls[V, N]):
+    """The long-polls of one feed, and the turns in which they are answered."""
 
-    `waiting` has those that wait, and ends their waits.
-    """
+    __slots__ = ("_herd_until", "_is_scheduled", "_recent", "_turns", "_with_data")
 
-    __slots__ = (
-        "_ended",
-        "_feed",
-        "_herd_until",
-        "_is_scheduled",
-        "_recent",
-        "_source",
-        "_turns",
-        "_with_data",
-        "waiting",
-    )
-
-    def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
-        self._feed = feed
-        self._source = source
-        self.waiting = WaitingPolls(feed, source)
+    def __init__(self, feed: FeedState[V]) -> None:
+        super().__init__(feed)
         # Waiters that news has come for; some may have left, or been answered otherwise.
         self._turns: dict[Waiter, None] = {}
         self._is_scheduled = False  # the next of these turns
         self._recent: RecentNews[N] = RecentNews()
         self._with_data: Answers = {}  # with news up to the feed's tail
         self._herd_until = 0.0  # loop time
-        self._ended: Ended = "timeout"  # what ends a wait; "drain" once the server stops
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter wait for the next data, or for the end of its time or credential."""
-        feed, source, waiting = self._feed, self._source, self.waiting
+        feed, source = self._feed, self._source
         now = feed.loop.time()
         deadline = now + source.settings.long_poll_timeout
-        waiting.parked[waiter] = parked = Parked(position, read, deadline, now)
+        self.parked[waiter] = parked = Parked(position, read, deadline, now)
         source.traffic.live.long_poll.joins += 1
         if waiter.principal is not None:
-            source.shared.admitted.add(waiter, partial(waiting.end_at_once, waiter))
-        if deadline < feed.timer.due:
-            feed.timer.set(deadline)
-        if position < feed.position or position < self._recent.end:
-            self._send_missed(waiter, parked)
-
-    def _send_missed(self, waiter: Waiter, parked: Parked) -> None:
-        """Answer a waiter that came after news with that news, as soon as possible."""
-        if self._recent.covers(parked.position):
+            source.shared.admitted.add(waiter, waiter.principal, partial(self.end_at_once, waiter))
+        if deadline < feed.due:
+            feed.set_timer(deadline)
+        # A waiter that came after news gets that news as soon as possible.
+        if position < self._recent.end and self._recent.covers(position):
             self._turns[waiter] = None
             self._schedule()
-        elif parked.position < self._feed.position:
-            self.waiting.read_for(waiter, parked)
-
-    def hurry(self, now: float) -> None:
-        """End the time of all waiters soon, because the server stops."""
-        self._ended = "drain"
-        self.waiting.hurry(now)
+        elif position < feed.position:
+            self._read_for(waiter, parked)
 
     def refuse(self, reason: HeadgateError, ended: Ended, spares: Spares | None = None) -> None:
         """Answer all polls with the error, except those from `now` and those spared."""
         self._forget_turns()
-        waiting = self.waiting
-        if waiting.parked:
+        if self.parked:
             refusals = self._refusals(reason, ended)
-            for waiter, parked in list(waiting.parked.items()):
+            for waiter, parked in list(self.parked.items()):
                 at = NOW if parked.read.offset == NOW else parked.position
                 if spares is not None and (at == NOW or spares(at)):
-                    waiting.read_for(waiter, replace(parked, position=at, deadline=0.0))
+                    self._read_for(waiter, replace(parked, position=at, deadline=0.0))
                 else:
-                    waiting.answer(waiter, next(refusals))
-            waiting.count()
+                    self._answer(waiter, next(refusals))
+            self._count()
 
     def break_off(self, reason: HeadgateError) -> None:
         """Answer all polls, because another stream has taken the place of this one.
 
         `now` and the beginning mean other offsets in it, so those polls are read for.
         """
-        waiting = self.waiting
         self._forget_turns()
-        for waiter, parked in list(waiting.parked.items()):
+        for waiter, parked in list(self.parked.items()):
             if parked.read.offset in {None, NOW}:
                 start = parked.read.offset or BEGINNING
-                waiting.read_for(waiter, replace(parked, position=start))
+                self._read_for(waiter, replace(parked, position=start))
                 continue
             answer = None
             if parked.position != self._feed.tail:
-                answer = waiting.at_end("closed", parked)
-            waiting.answer(waiter, answer or waiting.refusal(reason, "closed"))
-        waiting.count()
+                answer = self._at_end("closed", parked)
+            self._answer(waiter, answer or self._refusal(reason, "closed"))
+        self._count()
 
     # Turns
 
@@ -231,17 +206,14 @@ class LongPolls(Generic[V, N]):
             self._recent.add(self._feed.tail, news, self._source.news_bytes(news), age)
         return self._recent.bytes > MOST_BYTES
 
-    def serve_round(self, start: str, news: Sequence[N], age: NewsAge) -> int:
-        """Start to answer the waiters that a round has news for, which follows `start`.
-
-        Return the number of these waiters.
-        """
-        feed, parked = self._feed, self.waiting.parked
+    def serve_round(self, one: Round[N]) -> int:
+        """Start to answer the waiters that a round has news for; return their number."""
+        feed, parked = self._feed, self.parked
         if not parked and not self._recent:
             return 0
-        if news and not self._recent:
-            self._recent.restart(start)
-            self._recent.add(feed.tail, news, self._source.news_bytes(news), age)
+        if one.news and not self._recent:
+            self._recent.restart(one.start)
+            self._recent.add(feed.tail, one.news, self._source.news_bytes(one.news), one.age)
         # Waiters past the feed's position have data that the feed will get later; those at it came
         # after the news of this round.
         turns, position = self._turns, feed.position
@@ -256,30 +228,30 @@ class LongPolls(Generic[V, N]):
 
     def serve(self, most: int = AT_ONCE) -> None:
         """Answer `most` waiters that news has come for, the longest waiting first."""
-        feed, waiting = self._feed, self.waiting
+        feed = self._feed
         closed: Answers = {}
         for waiter in list(islice(self._turns, most)):
             del self._turns[waiter]
-            parked = waiting.parked.get(waiter)
+            parked = self.parked.get(waiter)
             if parked is None:
                 continue
             if parked.position < feed.tail:
-                waiting.share(self._with_data, self._data, waiter, parked)
+                self._share(self._with_data, self._data, waiter, parked)
             elif feed.closed and parked.position == feed.tail:
-                waiting.share(closed, partial(waiting.at_end, "closed"), waiter, parked)
-        waiting.observe(closed)
+                self._share(closed, partial(self._at_end, "closed"), waiter, parked)
+        self._observe(closed)
         if self._turns:
             self._schedule()
         else:
             self.renew()
             self._recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
-        waiting.count()
+        self._count()
 
     def _schedule(self) -> None:
         """Answer the next waiters that news has come for in another pass of the loop."""
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._feed.loop.call_soon(self._serve_next)
+            self._feed.call_soon(self._serve_next)
 
     def _serve_next(self) -> None:
         self._is_scheduled = False
@@ -291,13 +263,13 @@ class LongPolls(Generic[V, N]):
         if response is None:
             return None
         if response.status >= 400:
-            return self.waiting.rendered(response, "error")
-        return self.waiting.rendered(response, "answered", age)
+            return self._rendered(response, "error")
+        return self._rendered(response, "answered", age)
 
     def renew(self) -> None:
         """Drop the rendered responses, which lack the latest news."""
         if self._with_data:
-            self.waiting.observe(self._with_data)
+            self._observe(self._with_data)
             self._with_data = {}
 
     def _forget_turns(self) -> None:
@@ -310,26 +282,26 @@ class LongPolls(Generic[V, N]):
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer the waiters whose time is over."""
-        feed, waiting = self._feed, self.waiting
+        feed = self._feed
         at_end: Answers = {}
         refusals = None if feed.lost is None else self._refusals(feed.lost, "error")
-        for waiter, parked in list(waiting.parked.items()):
+        for waiter, parked in list(self.parked.items()):
             if parked.deadline > now:
                 break
             if (news_wait or self._turns) and parked.position < feed.tail:
                 break  # it gets data in its turn, or in the next round
             if refusals is not None:
-                waiting.answer(waiter, next(refusals))
+                self._answer(waiter, next(refusals))
             else:
-                waiting.share(at_end, partial(waiting.at_end, self._ended), waiter, parked)
-        waiting.observe(at_end)
-        waiting.count()
+                self._share(at_end, partial(self._at_end, self._ended), waiter, parked)
+        self._observe(at_end)
+        self._count()
 
+    @override
     def abandon(self) -> None:
-        """End all waits without a response, after a failure that is in the log."""
         self._forget_turns()
-        self.waiting.abandon()
+        super().abandon()
 
     def _refusals(self, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
         """Cycle through refusals with different Retry-After."""
-        return cycle([self.waiting.refusal(reason, ended) for _ in RETRY_AFTER_S])
+        return cycle([self._refusal(reason, ended) for _ in RETRY_AFTER_S])

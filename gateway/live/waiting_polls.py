@@ -14,14 +14,15 @@ from msgspec.structs import replace
 
 from gateway.errors import HeadgateError, LimitReached, OriginBroken, Unauthenticated
 from gateway.live.contract import N, PollAnswer, V
-from gateway.live.feed_loop import drain_times
+from gateway.live.feed_state import drain_times
 from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.live.contract import FeedSource, FeedState, NewsAge, Parked, Waiter
+    from gateway.live.contract import FeedSource, NewsAge, Parked, Waiter
+    from gateway.live.feed_state import FeedState
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
 
@@ -40,12 +41,12 @@ class WaitingPolls(Generic[V, N]):
     `late` has the reads under way, by the waiter that each is for.
     """
 
-    __slots__ = ("_counted", "_feed", "_source", "_uncounted", "late", "parked")
+    __slots__ = ("_ended", "_feed", "_source", "_uncounted", "late", "parked")
 
-    def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
+    def __init__(self, feed: FeedState[V]) -> None:
         self._feed = feed
-        self._source = source
-        self._counted = source.traffic.live.long_poll
+        self._source: FeedSource[V, N] = feed.source
+        self._ended: Ended = "timeout"  # what ends a wait; "drain" once the server stops
         self.late: dict[Waiter, _Late] = {}
         self.parked: dict[Waiter, Parked] = {}
         self._uncounted: list[PollAnswer] = []  # with readers that the metrics do not include yet
@@ -66,8 +67,8 @@ class WaitingPolls(Generic[V, N]):
     def _unpark(self, waiter: Waiter, ended: Ended) -> None:
         del self.parked[waiter]
         if waiter.principal is not None:
-            self._source.shared.admitted.discard(waiter)
-        self._counted.departures[ended] += 1
+            self._source.shared.admitted.discard(waiter, waiter.principal)
+        self._source.traffic.live.long_poll.departures[ended] += 1
         self._cancel_read(waiter)
 
     def end_at_once(self, waiter: Waiter, ended: Ended) -> None:
@@ -85,11 +86,12 @@ class WaitingPolls(Generic[V, N]):
                 if is_disconnected
                 else Unauthenticated(NO_MORE, is_refused=True)
             )
-        self.answer(waiter, self.rendered(response, ended))
-        self.count()
+        self._answer(waiter, self._rendered(response, ended))
+        self._count()
 
     def hurry(self, now: float) -> None:
         """End the time of all waiters soon, in lots, because the server stops."""
+        self._ended = "drain"
         times = drain_times(now, len(self.parked), self._source.settings.drain_time)
         for (waiter, parked), at in zip(list(self.parked.items()), times, strict=True):
             self.parked[waiter] = replace(parked, deadline=min(parked.deadline, at))
@@ -103,22 +105,22 @@ class WaitingPolls(Generic[V, N]):
 
     # Answers
 
-    def rendered(self, response: Response, ended: Ended, age: NewsAge | None = None) -> PollAnswer:
+    def _rendered(self, response: Response, ended: Ended, age: NewsAge | None = None) -> PollAnswer:
         """Render a response as the answer to equal long-polls."""
         return PollAnswer(*self._source.shared.collapsed(response), ended, age)
 
-    def refusal(self, reason: HeadgateError, ended: Ended) -> PollAnswer:
+    def _refusal(self, reason: HeadgateError, ended: Ended) -> PollAnswer:
         """Render an error as the answer to long-polls."""
-        return self.rendered(self._source.shared.problem(reason), ended)
+        return self._rendered(self._source.shared.problem(reason), ended)
 
-    def at_end(self, ended: Ended, parked: Parked) -> PollAnswer | None:
+    def _at_end(self, ended: Ended, parked: Parked) -> PollAnswer | None:
         """Render the answer without data; None if there may be data after the position."""
         response = self._source.poll_ended(self._feed.stream, parked)
         if response is None:
             return None
-        return self.rendered(response, "error" if response.status >= 400 else ended)
+        return self._rendered(response, "error" if response.status >= 400 else ended)
 
-    def share(
+    def _share(
         self,
         answers: Answers,
         render: Callable[[Parked], PollAnswer | None],
@@ -135,24 +137,24 @@ class WaitingPolls(Generic[V, N]):
         except KeyError:
             answer = answers[key] = render(parked)
         if answer is None:
-            self.read_for(waiter, parked)
+            self._read_for(waiter, parked)
         else:
-            self.answer(waiter, answer)
+            self._answer(waiter, answer)
 
-    def observe(self, answers: Answers) -> None:
+    def _observe(self, answers: Answers) -> None:
         """Observe how many readers shared each answer, when these are used no more."""
         for answer in answers.values():
             if answer is not None:
                 self._source.traffic.collapsed.observe(answer.readers)
 
-    def answer(self, waiter: Waiter, answer: PollAnswer) -> None:
+    def _answer(self, waiter: Waiter, answer: PollAnswer) -> None:
         """End a wait with a response, which the caller has counted afterwards by `count`."""
         if answer.readers == answer.counted:
             self._uncounted.append(answer)
         answer.readers += 1
         del self.parked[waiter]
         if waiter.principal is not None:
-            self._source.shared.admitted.discard(waiter)
+            self._source.shared.admitted.discard(waiter, waiter.principal)
         if self.late:
             self._cancel_read(waiter)
         try:
@@ -162,7 +164,7 @@ class WaitingPolls(Generic[V, N]):
             waiter.abandon()
         self._feed.release_reader()
 
-    def count(self) -> None:
+    def _count(self) -> None:
         """Add the readers of the answers that were given to the metrics."""
         traffic, live = self._source.traffic, self._source.traffic.live
         for answer in self._uncounted:
@@ -178,7 +180,7 @@ class WaitingPolls(Generic[V, N]):
 
     # Reads
 
-    def read_for(self, waiter: Waiter, parked: Parked) -> None:
+    def _read_for(self, waiter: Waiter, parked: Parked) -> None:
         """Read the response for a waiter from the log or origin, if no such read is under way."""
         under_way = self.late.get(waiter)
         if under_way is not None and not under_way.done():
@@ -198,23 +200,23 @@ class WaitingPolls(Generic[V, N]):
             answer = self._late_answer(done)
         except Exception:  # noqa: BLE001 - the waiter must not wait for ever
             log.exception("poll.unreadable")
-            answer = self.refusal(OriginBroken(UNTOLD), "error")
+            answer = self._refusal(OriginBroken(UNTOLD), "error")
         if answer is not None:
-            self.answer(waiter, answer)
-            self.count()
+            self._answer(waiter, answer)
+            self._count()
 
     def _late_answer(self, done: _Late) -> PollAnswer | None:
         """Return the answer of a read that has ended, or None if the waiter has to wait on."""
         error = done.exception()
         if isinstance(error, HeadgateError):
-            return self.refusal(error, "error")
+            return self._refusal(error, "error")
         response = done.result()
         if response is None:
             return None
         ended: Ended = "answered"
         if response.status == 204:
             ended = "closed" if self._feed.closed else "timeout"
-        return self.rendered(response, ended)
+        return self._rendered(response, ended)
 
     def _cancel_read(self, waiter: Waiter) -> None:
         """Cancel the waiter's read, which may hold a place at the origin."""

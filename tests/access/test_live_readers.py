@@ -155,7 +155,7 @@ async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Pat
         assert active is not None
         assert isinstance(active.follower, HostedFollower)
         [feed] = active.follower.feeds.values()
-        (waiter,) = feed.long_polls.waiting.parked
+        (waiter,) = feed.long_polls.parked
         feed.tail = offset(99)  # appended, and not told yet
         principal = waiter.principal
         assert principal is not None
@@ -179,18 +179,13 @@ def somebody(until_s: float) -> Principal:
     return Principal("somebody", (), until_s)
 
 
-class Reading:
-    def __init__(self, principal: Principal) -> None:
-        self.principal = principal
-
-
 async def test_many_readers_of_one_token_are_ended_in_batches() -> None:
     """A loop that is busy with a crowd of one token serves others in between."""
     readers, clock = AdmittedReaders(ManualClock(0.0)), 0
     ended: list[int] = []
     crowd = somebody(10.0)
     for _ in range(3 * admitted_readers.AT_ONCE):
-        readers.add(Reading(crowd), lambda _: ended.append(clock))
+        readers.add(object(), crowd, lambda _: ended.append(clock))
     crowd.until = 0.0
     readers.end(crowd)
     while len(readers):
@@ -203,9 +198,9 @@ async def test_principals_without_readers_are_dropped_before_they_expire() -> No
     clock = ManualClock(0.0)
     readers = AdmittedReaders(clock)
     for number in range(5 * admitted_readers.FORGOTTEN):
-        reader = Reading(somebody(1e6 + number))
-        readers.add(reader, lambda _: None)
-        readers.discard(reader)
+        reader, principal = object(), somebody(1e6 + number)
+        readers.add(reader, principal, lambda _: None)
+        readers.discard(reader, principal)
         assert len(readers._heap) <= admitted_readers.FORGOTTEN + 2
     assert len(readers) == 0
 
@@ -215,7 +210,7 @@ async def test_a_reader_whose_token_is_renewed_ends_at_the_later_time() -> None:
     clock, ended = ManualClock(0.0), list[str]()
     readers = AdmittedReaders(clock)
     anna = somebody(10.0)
-    readers.add(Reading(anna), ended.append)
+    readers.add(object(), anna, ended.append)
     anna.until = 20.0
     clock.advance(10.0)
     readers._due()
@@ -227,6 +222,6 @@ async def test_a_reader_whose_token_is_renewed_ends_at_the_later_time() -> None:
 
 async def test_a_reader_whose_token_has_ended_before_it_waits_ends_at_once() -> None:
     readers, ended = AdmittedReaders(ManualClock(10.0)), list[str]()
-    readers.add(Reading(somebody(10.0)), ended.append)
-    readers.add(Reading(somebody(0.0)), ended.append)
+    readers.add(object(), somebody(10.0), ended.append)
+    readers.add(object(), somebody(0.0), ended.append)
     await until(lambda: sorted(ended) == ["expired", "revoked"])

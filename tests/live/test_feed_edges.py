@@ -14,7 +14,7 @@ from gateway.backends.memory import MemoryLog
 from gateway.live import live_turns
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
-from gateway.live.sse.reader import SseReader
+from gateway.live.sse_readers import SseReader
 from gateway.protocol.bodies import sse
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to

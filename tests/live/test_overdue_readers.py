@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.features.console.reader_states import reader_states
-from gateway.live.sse import overdue_readers
-from gateway.live.sse.overdue_readers import CHECK_S, LEAST_RATE, OverdueReaders
+from gateway.live import overdue_readers
+from gateway.live.overdue_readers import CHECK_S, LEAST_RATE, OverdueReaders
 from tests.live.test_feed_edges import ended_properly
 from tests.support.serving import Serving, get, offset, post, put, serving
 from tests.support.waiting import until
@@ -132,7 +132,7 @@ class Taking:
 def test_an_overdue_reader_may_take_as_long_as_it_keeps_the_least_rate(
     step: int, each_s: int, *, is_cut: bool
 ) -> None:
-    readers, reader = OverdueReaders[Taking](), Taking()
+    readers, reader = OverdueReaders[Taking](Taking.unread_bytes), Taking()
     readers.add(reader, 100.0)
     cut = False
     for number in range(1, 16 * KIB // 80):

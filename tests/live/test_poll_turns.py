@@ -37,17 +37,17 @@ class Crowd(NamedTuple):
     async def tell(self, body: bytes) -> None:
         """Append something, and wait until the round is over."""
         await self.append(body)
-        await until(lambda: self.feed.position == self.feed.tail and not self.feed._rounds.is_due)
+        await until(lambda: self.feed.position == self.feed.tail and not self.feed._is_round_due)
 
     def hold_rounds(self) -> None:
         """Let no round come: it is as if one were due."""
-        self.feed._rounds.is_due = True
+        self.feed._is_round_due = True
 
     async def go_on(self) -> None:
         """Let all have their turns, and then the round."""
         self.feed.long_polls._serve_next()
         await until(lambda: not self.feed.long_polls.has_turns)
-        self.feed._rounds._start()
+        self.feed._start_round()
 
     async def poll(self, client: Client, position: int) -> None:
         """Wait from a position on."""
@@ -112,7 +112,7 @@ async def test_a_long_poll_that_returns_early_is_answered_last_without_a_log_rea
         await herd.append(b"three")
         ordinary = herd.gateway.ordinary
         await herd.poll(quick, 6)
-        assert list(herd.feed.long_polls._turns) == list(herd.feed.long_polls.waiting.parked)
+        assert list(herd.feed.long_polls._turns) == list(herd.feed.long_polls.parked)
         await herd.go_on()
         assert await told([slow]) == {(200, b"twothree", offset(11))}
         assert await told([quick]) == {(200, b"three", offset(11))}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.live_turns import Delivery, DeliveryPart, Round
+from gateway.live.contract import NewsAge, Round
+from gateway.live.live_turns import Delivery, DeliveryPart
 from gateway.protocol import http1
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
@@ -78,7 +79,7 @@ def test_the_sum_and_buckets_of_hit_durations_agree_and_only_grow(took: list[flo
 
 
 def test_a_delivery_counts_the_bytes_and_events_written_to_each_reader() -> None:
-    told, traffic = Delivery([Round("0", ["news"], 5.0, None)], events=2), LiveTraffic()
+    told, traffic = Delivery([Round("0", ["news"], NewsAge(5.0, None))], events=2), LiveTraffic()
     told.pieces = [
         DeliveryPart(http1.chunk(b"data1"), 5, "1", is_tail=False),
         DeliveryPart(http1.chunk(b"more data2"), 10, "2", is_tail=True),

@@ -9,8 +9,7 @@ from gateway.access.reader_keys import renewed
 from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
 from gateway.edge.rules import tails
 from gateway.errors import OriginBusy
-from gateway.live.contract import LONGEST_ROUND, DataEvent, no_trailers, rendered
-from gateway.live.event_chunks import EventChunk
+from gateway.live.contract import LONGEST_ROUND, DataEvent, EventChunk, no_trailers, rendered
 from gateway.protocol.bodies import sse
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Span

@@ -14,7 +14,7 @@ from gateway.edge.rules.hit_for_pass import HitForPass
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.edge.rules.private_fields import private_lines
 from gateway.errors import OriginBroken, OriginBusy, StreamGone
-from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk
+from gateway.live.contract import EVENT_CHUNK_BYTES, EventChunk
 from gateway.protocol import cache_headers
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Snapshot

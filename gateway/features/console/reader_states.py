@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.live.contract import FeedReader, Parked, Waiter
+    from gateway.live.contract import Parked, Waiter
     from gateway.live.feed import Feed
-    from gateway.live.sse.reader import SseReader
-    from gateway.live.sse.readers import SseReaders
-    from gateway.live.waiting_polls import WaitingPolls
+    from gateway.live.long_polls import LongPolls
+    from gateway.live.sse_readers import SseReader, SseReaders
     from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.live_traffic import Ended
 
@@ -24,7 +23,7 @@ class ReaderState(NamedTuple):
     for the reason that it is called with.
     """
 
-    reader: FeedReader
+    reader: Waiter | SseReader
     mode: ReaderMode
     status: ReaderStatus
     offset: str
@@ -36,7 +35,7 @@ class ReaderState(NamedTuple):
 def reader_states(feed: Feed[Any, Any]) -> Iterator[ReaderState]:
     """Yield the state of each reader; they may come and go between two of them."""
     yield from _of_events(feed.sse_readers)
-    yield from _of_polls(feed.long_polls.waiting)
+    yield from _of_polls(feed.long_polls)
 
 
 def _of_events(readers: SseReaders[Any, Any]) -> Iterator[ReaderState]:
@@ -53,7 +52,7 @@ def _status(readers: SseReaders[Any, Any], reader: SseReader) -> ReaderStatus:
     return "slow" if reader.paused else "catching up"
 
 
-def _of_polls(waiting: WaitingPolls[Any, Any]) -> Iterator[ReaderState]:
+def _of_polls(waiting: LongPolls[Any, Any]) -> Iterator[ReaderState]:
     for waiter, parked in list(waiting.parked.items()):
         if waiter in waiting.parked:
             status: ReaderStatus = "catching up" if waiter in waiting.late else "live"
@@ -61,9 +60,7 @@ def _of_polls(waiting: WaitingPolls[Any, Any]) -> Iterator[ReaderState]:
             yield ReaderState(waiter, "long-poll", status, parked.position, parked.since, None, end)
 
 
-def _end_poll(
-    waiting: WaitingPolls[Any, Any], waiter: Waiter, parked: Parked, ended: Ended
-) -> None:
+def _end_poll(waiting: LongPolls[Any, Any], waiter: Waiter, parked: Parked, ended: Ended) -> None:
     """End a long-poll, unless its connection waits with another one by now."""
     if waiting.parked.get(waiter) is parked:
         waiting.end_at_once(waiter, ended)
@@ -75,5 +72,5 @@ def readers_by_mode(feeds: Sequence[Feed[Any, Any]]) -> dict[ReaderMode, int]:
         return {}
     return {
         "sse": sum(len(feed.sse_readers) for feed in feeds),
-        "long-poll": sum(len(feed.long_polls.waiting.parked) for feed in feeds),
+        "long-poll": sum(len(feed.long_polls.parked) for feed in feeds),
     }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.features.views.replays import Replays
     from gateway.live.contract import FeedSettings, Parked
     from gateway.live.feed import FeedOwner
-    from gateway.live.sse.reader import SseReader
+    from gateway.live.sse_readers import SseReader
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import Record
     from gateway.runtime.context import Context
@@ -159,7 +159,7 @@ class ViewFeed(Feed[StreamState, Any]):
         """Render the news, and send what it makes to all readers."""
         self._latest = stream
         if self._reading is None:
-            self.loop.run(self._render, news, trace_id)
+            self.run(self._render, news, trace_id)
 
     def _render(self, news: Sequence[Record], trace_id: str | None) -> None:
         size = sum(len(record.data) for record in news)
@@ -206,14 +206,14 @@ class ViewFeed(Feed[StreamState, Any]):
 
     def _try_again(self) -> None:
         if self.has_readers:
-            self.loop.run(self._go_on)
+            self.run(self._go_on)
 
     def end_by(self, at: float) -> None:
         """End each response by a time of the loop at the latest."""
         ends = self.sse_readers.ends
         for reader, end in ends.items():
             ends[reader] = min(end, at)
-        self.timer.set(at)
+        self.set_timer(at)
 
     def stop(self) -> None:
         """Stop to render: no reader is left."""

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import LogUnavailable
-from gateway.live.contract import DataEvent, no_trailers, rendered
-from gateway.live.event_chunks import EventChunk
+from gateway.live.contract import DataEvent, EventChunk, no_trailers, rendered
 from gateway.protocol import responses
 from gateway.protocol.bodies import sse
 from gateway.protocol.bodies.content import read_body

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gateway.errors import StreamGone
-from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk
+from gateway.live.contract import EVENT_CHUNK_BYTES, EventChunk
 from gateway.live.long_polls import HERD_S
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import Offset
@@ -221,7 +221,7 @@ class HostedFeeds:
         """Drop a feed without readers, or keep it for a while if many are expected back."""
         if self.on_empty and (note := self.on_empty.get(feed.stream.path)) is not None:
             note(feed)
-        if not feed.expects_readers:
+        if feed.closed or not feed.long_polls.are_coming_back:
             self._end(feed)
         elif feed not in self._lingering:
             loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import OriginBroken, ServerStopping
-from gateway.live.sse.reader import SseReader
+from gateway.live.sse_readers import SseReader
 from gateway.live.waiting_polls import UNTOLD
 from gateway.protocol import http1
 from gateway.protocol.cursors import cursor_floor
@@ -20,7 +20,7 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer, ReaderClient
     from gateway.live.feed import Join
-    from gateway.live.sse.readers import SseReaders
+    from gateway.live.sse_readers import SseReaders
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context

@@ -10,11 +10,11 @@ import fcntl
 import struct
 import termios
 from math import inf
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from asyncio import Transport
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LEAST_RATE = 16 * 1024  # bytes a second; the largest append (16 MiB) takes 17 minutes
 CHECK_S = 5.0  # between two looks at how much the readers have taken
@@ -23,14 +23,7 @@ CHECK_S = 5.0  # between two looks at how much the readers have taken
 MOST_BEHIND = 30 * LEAST_RATE  # bytes
 
 
-class OverdueReader(Protocol):
-    """A reader that has not received all that was written to it."""
-
-    def unread_bytes(self) -> int:
-        """Return the number of written bytes that the client has not received yet."""
-
-
-R = TypeVar("R", bound=OverdueReader)
+R = TypeVar("R")
 
 
 class _Pace(NamedTuple):
@@ -43,9 +36,11 @@ class _Pace(NamedTuple):
 class OverdueReaders(Generic[R]):
     """The overdue readers of a feed; `due` is the time of their next check (loop time)."""
 
-    __slots__ = ("_checked_at", "_paces", "due")
+    __slots__ = ("_checked_at", "_paces", "_unread_bytes", "due")
 
-    def __init__(self) -> None:
+    def __init__(self, unread_bytes: Callable[[R], int]) -> None:
+        """Call `unread_bytes` for the number of written bytes that a reader has not received."""
+        self._unread_bytes = unread_bytes
         self._paces: dict[R, _Pace] = {}
         self._checked_at = 0.0
         self.due = inf
@@ -63,7 +58,7 @@ class OverdueReaders(Generic[R]):
         """Let a reader take the rest of its message."""
         if not self._paces:
             self._checked_at, self.due = now, now + CHECK_S
-        self._paces[reader] = _Pace(reader.unread_bytes(), 0.0)
+        self._paces[reader] = _Pace(self._unread_bytes(reader), 0.0)
 
     def discard(self, reader: R) -> bool:
         """Remove a reader; return whether it was overdue."""
@@ -79,7 +74,7 @@ class OverdueReaders(Generic[R]):
         allowed = LEAST_RATE * (now - self._checked_at)
         self._checked_at, self.due = now, now + CHECK_S
         for reader, (before, lag) in self._paces.items():
-            unread = reader.unread_bytes()
+            unread = self._unread_bytes(reader)
             self._paces[reader] = _Pace(unread, max(0.0, lag + allowed - (before - unread)))
         return [reader for reader, pace in self._paces.items() if pace.lag > MOST_BEHIND]
 

@@ -1,1 +1,0 @@
-"""The SSE readers of a feed, and the end of their responses."""
