@@ -12,6 +12,7 @@ from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
 from gateway.errors import StartError
 from gateway.features.console.inspector import Inspector
+from gateway.features.console.token_page import token_page
 from gateway.features.kinds import KINDS, set_features
 from gateway.features.kinds.declaration import RouteSetup
 from gateway.live.contract import FeedSettings
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
-    from gateway.access.report.token_report import TokenReport
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
     from gateway.features.kinds.declaration import FeatureRoute, RouteMaker
@@ -273,10 +273,13 @@ def handlers_of(
 
 
 def inspector(
-    routes: Router, shared: Context, tokens: TokenReport, models: Sequence[StreamRoute] = ()
+    routes: Router,
+    shared: Context,
+    authorities: Authorities,
+    models: Sequence[StreamRoute] = (),
 ) -> Inspector:
-    """Make the inspector that answers questions about these routes, `tokens` and `models`."""
-    list_tokens = partial(tokens.page, shared.credential_uses)
+    """Make the inspector that answers questions about these routes, their tokens, and `models`."""
+    list_tokens = partial(token_page, authorities, shared.credential_uses)
     return Inspector(routes, shared, list_tokens, models)
 
 

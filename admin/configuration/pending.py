@@ -86,11 +86,12 @@ def _access_settings(settings: Settings) -> tuple[object, ...]:
 
 
 def _unusable_files(written: Settings) -> tuple[str, ...]:
-    from gateway.access.authorities import Authorities  # a supervisor has not loaded it
+    # A supervisor has not loaded it.
     from gateway.errors import StartError
+    from gateway.features.reported_authorities import ReportedAuthorities
 
     try:
-        Authorities.check(written)
+        ReportedAuthorities.check(written)
     except StartError as refusal:
         return (refusal.detail,)
     return ()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.access.report.token_report import MOST_SIGNED
+from gateway.features.console.token_page import MOST_SIGNED
 from gateway.telemetry.inspection import SignedTokenRow, TokenPage, TokenUse
 
 if TYPE_CHECKING:

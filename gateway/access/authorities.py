@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import pkgutil
-from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.access.console import ConsoleAuthority
-from gateway.access.credential_files import AuthorityParts, CredentialFiles
+from gateway.access.credential_files import CredentialFiles
 from gateway.access.reader_keys import ReaderKeys
-from gateway.access.report.findings import guarded_routes
-from gateway.access.report.token_report import ReportedFile, TokenReport, parse_reported
-from gateway.access.token_guard import Judging, Verifier
-from gateway.access.tokens_file import NOTHING, TokensFile
+from gateway.access.token_guard import Verifier
+from gateway.access.tokens_file import NO_TOKENS, StaticTokens, parse_tokens
 from gateway.errors import StartError
-from gateway.settings.credential_kinds import KINDS, ranked, verified
+from gateway.settings.credential_kinds import KINDS, ranked
+from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.access.contract import Authority
+    from gateway.access.jwt_issuers import JwtIssuers
     from gateway.access.key_sets import Keys
     from gateway.access.principal import CredentialUses, Principal
+    from gateway.access.read_tokens import ReadTokens
+    from gateway.access.tokens_file import Revocations, TokensFile
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
-EMPTY = ReportedFile(TokensFile({}, NOTHING, {}))
-
 
 class Authorities:
-    """The authorities of a process, by the words of `auth`; started, they watch their files.
+    """The authorities of a process, by the words of `auth`; started, they watch their `files`.
 
-    `clock` returns epoch seconds. `console` is the hash of the console's token, if there is a
-    console: all verifiers accept that token in addition to their own kinds.
+    `tokens` and `keys` return the present content of the tokens_file, which may be empty, and of
+    the keys_file, if there is one.
     """
 
     def __init__(
@@ -44,53 +45,40 @@ class Authorities:
     ) -> None:
         """Read the files of the settings; raise StartError for one that cannot be used.
 
-        `earlier` are those before a reload: what they have fetched, and their reader keys, go on.
+        `clock` returns epoch seconds. `console` is the hash of the console's token, if there is a
+        console: all verifiers accept that token in addition to their own kinds. `earlier` are those
+        before a reload: what they have fetched, and their reader keys, go on.
         """
-        by_route = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
-        by_model = {f"models[{index}].auth": one.auth for index, one in enumerate(settings.models)}
-        by_proxy = {f"proxies[{index}].auth": it.auth for index, it in enumerate(settings.proxies)}
-        self._kinds_by_setting = {"auth": settings.auth, **by_route, **by_model, **by_proxy}
+        self.settings = settings
+        self.files = CredentialFiles(settings.named, self.judge_again)
+        self.tokens: Callable[[], TokensFile] = lambda: NO_TOKENS
+        self.keys: Callable[[], Keys] | None = None
+        self._clock = clock
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
-        self._named = settings.named
-        self._judging = Judging(clock)
-        self._files = CredentialFiles(settings.named, self.judge_again)
-        reported = self._watch_tokens(settings)
-
-        def tokens() -> TokensFile:
-            return reported().file
-
-        self._tokens = tokens
-        self._keys: Callable[[], Keys] | None = None
+        self._verifiers: list[Verifier] = []
+        self._unjudged: Iterator[None] = iter(())  # each step judges one principal
+        self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
+        if settings.tokens_file:
+            self.tokens = self.files.watch(
+                "tokens_file", settings.tokens_file, self._parse_tokens, self._on_new_tokens
+            )
         if settings.keys_file:
             # Imported at the start: the library for signatures takes 10 MB.
             from gateway.access.key_sets import parse_keys_file
 
-            self._keys = self._files.watch("keys_file", settings.keys_file, parse_keys_file)
-        parts = AuthorityParts(settings, self._files, tokens, self._keys)
-        self._by_kind: dict[str, Authority] = {
-            kind.name: pkgutil.resolve_name(kind.make)(parts)
+            self.keys = self.files.watch("keys_file", settings.keys_file, parse_keys_file)
+        self.by_kind: dict[str, Authority] = {
+            kind.name: pkgutil.resolve_name(kind.make)(self)
             for kind in ranked()
             if getattr(settings, kind.setting)
         }
-        self.report = TokenReport(settings, reported, self._keys, self._by_kind)
         if earlier is not None:
-            self._files.adopt(earlier._files)
+            self.files.adopt(earlier.files)
 
-    @classmethod
-    def check(cls, settings: Settings) -> tuple[str, ...]:
-        """Return a sentence for each setting or revocation with no effect, or too little.
-
-        Raises StartError for a file that cannot be used, or a kind that has no settings.
-        """
-        authorities = cls(settings, lambda: 0.0)
-        for route in settings.route_table:
-            authorities.verifier(verified(settings.auth_of(route)))
-            if route.reader_keys == "on":
-                authorities.reader_keys()
-        for written in settings.written:
-            authorities.verifier(settings.auth_of(written))
-        return authorities.report.sentences()
+    def revocations(self) -> Revocations:
+        """Return what is revoked at present."""
+        return self.tokens().revocations
 
     def verifier(
         self,
@@ -107,70 +95,113 @@ class Authorities:
         """
         names = [*kinds]
         for kind in names:
-            if kind not in self._by_kind:
+            if kind not in self.by_kind:
                 needed = KINDS[kind].setting
                 raise StartError(f"{self._asking_for(kind)} has {kind}, which needs {needed}")
         in_turn = [
-            self._by_kind[kind.name]
+            self.by_kind[kind.name]
             for kind in sorted(ranked(), key=lambda kind: kind.has_generic_format)
             if kind.name in names
         ]
-        return self._judging.include(Verifier([*self._always, *in_turn], on_end, uses))
+        verifier = Verifier([*self._always, *in_turn], on_end, uses)
+        self._verifiers.append(verifier)
+        return verifier
 
     def reader_keys(self) -> ReaderKeys:
         """Return the reader keys of all streams. Raises StartError if keys_file has no secret."""
-        secret = None if self._keys is None else self._keys().reader_secret
+        secret = None if self.keys is None else self.keys().reader_secret
         if secret is None:
             raise StartError(
                 "reader_keys needs keys_file with a secret, which headgate token keys NEW_FILE "
                 "makes"
             )
         if self._reader_keys is None:
-            self._reader_keys = ReaderKeys(secret, self._tokens().reader_keys)
+            self._reader_keys = ReaderKeys(secret, self.tokens().reader_keys)
         return self._reader_keys
 
     def start(self) -> None:
-        """Log the warnings, and start to watch the files and URLs on the running loop."""
-        self.report.warn()
-        self._files.start()
+        """Start to watch the files and URLs on the running loop."""
+        self.files.start()
 
     async def stop(self) -> None:
-        """Stop watching the files and URLs."""
-        self._judging.stop()
-        await self._files.stop()
+        """Stop watching the files and URLs, and judging principals."""
+        self._cancel_turn()
+        await self.files.stop()
 
     def notes(self) -> dict[str, str | None]:
-        """Return what is wrong with each file and URL, by name, or None where nothing is.
-
-        A route with reader keys is named if no rotation has followed a revocation on it.
-        """
-        return self._files.notes() | self.report.notes()
+        """Return what is wrong with each file and URL, by name, or None where nothing is."""
+        return self.files.notes()
 
     def samples(self) -> Iterator[Sample]:
         """Return the metrics of the files, and of the URLs with keys of issuers."""
-        return self._files.samples()
+        return self.files.samples()
 
     def judge_again(self) -> None:
-        """End the principals that no authority upholds any more, and update the reader keys."""
-        self._judging.restart()
-        self._update_reader_keys()
+        """End the principals that no authority upholds any more, and update the reader keys.
 
-    def _update_reader_keys(self) -> None:
-        """Set the current secret and versions of the reader keys; a removed secret stays in use."""
-        if self._reader_keys is not None and self._keys is not None:
-            self._reader_keys.update(self._keys().reader_secret, self._tokens().reader_keys)
+        A few are judged at once, and many in turns. A removed secret of reader keys stays in use.
+        """
+        now = self._clock()
+        self._unjudged = chain.from_iterable(it.judging(now) for it in self._verifiers)
+        self._judge_for_a_turn()
+        if self._reader_keys is not None and self.keys is not None:
+            self._reader_keys.update(self.keys().reader_secret, self.tokens().reader_keys)
 
-    def _watch_tokens(self, settings: Settings) -> Callable[[], ReportedFile]:
-        if not settings.tokens_file:
-            return lambda: EMPTY
-        parse = partial(parse_reported, guarded_routes(settings))
-        return self._files.watch("tokens_file", settings.tokens_file, parse, self._on_new_tokens)
+    def _judge_for_a_turn(self) -> None:
+        self._cancel_turn()
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + LONGEST_TURN_S
+        for _ in self._unjudged:
+            if loop.time() >= turn_ends:
+                self._next_turn = loop.call_soon(self._judge_for_a_turn)
+                return
+
+    def _cancel_turn(self) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+
+    def _parse_tokens(self, path: str, data: bytes) -> TokensFile:
+        """Parse the tokens_file; after the start this is called in a thread."""
+        return parse_tokens(path, data)
 
     def _on_new_tokens(self) -> None:
-        self.report.update()
         self.judge_again()
 
     def _asking_for(self, kind: str) -> str:
         """Return the first setting that asks for a kind of credential."""
-        naming = (path for path, kinds in self._kinds_by_setting.items() if kind in kinds)
-        return self._named(next(naming, "auth"))
+        settings = self.settings
+        asking = {"auth": settings.auth}
+        for name in ("routes", "models", "proxies"):
+            tables = enumerate(getattr(settings, name))
+            asking |= {f"{name}[{index}].auth": one.auth for index, one in tables}
+        return settings.named(
+            next((path for path, kinds in asking.items() if kind in kinds), "auth")
+        )
+
+
+# The functions that the kinds of credentials in the settings name
+
+
+def static_tokens(authorities: Authorities) -> StaticTokens:
+    """Make the authority for the tokens of the tokens_file."""
+    return StaticTokens(authorities.tokens)
+
+
+def read_tokens(authorities: Authorities) -> ReadTokens:
+    """Make the authority for the tokens that keys of the keys_file sign."""
+    from gateway.access.read_tokens import ReadTokens
+
+    assert authorities.keys is not None, "the kind needs keys_file"
+    max_age = authorities.settings.read_token_max_age
+    return ReadTokens(authorities.keys, authorities.revocations, max_age)
+
+
+def jwt_issuers(authorities: Authorities) -> JwtIssuers:
+    """Make the authority for the JWTs of all issuers, whose keys are watched."""
+    from gateway.access.jwt_issuers import JwtIssuers
+
+    issuers = {
+        one.issuer: (one, authorities.files.keys_of(one, f"jwt_issuers[{index}].jwks"))
+        for index, one in enumerate(authorities.settings.jwt_issuers)
+    }
+    return JwtIssuers(issuers, authorities.revocations)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
-from gateway.access.tokens_file import StaticTokens
 from gateway.errors import StartError
 from gateway.small_files import WatchedFiles, read_file
 from gateway.telemetry.logs import log
@@ -17,13 +16,11 @@ from gateway.telemetry.metrics import Sample, least
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from gateway.access.jwt_issuers import JwtIssuers, KeySource
-    from gateway.access.key_sets import Keys, KeySet
-    from gateway.access.read_tokens import ReadTokens
+    from gateway.access.jwt_issuers import KeySource
+    from gateway.access.key_sets import KeySet
     from gateway.access.remote_keys import RemoteKeys
-    from gateway.access.tokens_file import Revocations, TokensFile
     from gateway.background import Background
-    from gateway.settings import JwtIssuer, Settings
+    from gateway.settings import JwtIssuer
 
 
 FILE_OK = least(
@@ -145,47 +142,6 @@ class CredentialFiles:
 
             for result in RESULTS:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
-
-
-class AuthorityParts(NamedTuple):
-    """The parts of which an authority for a kind of credential is made.
-
-    `tokens` and `keys` return the present content of the tokens_file, which may be empty, and of
-    the keys_file, if there is one.
-    """
-
-    settings: Settings
-    files: CredentialFiles
-    tokens: Callable[[], TokensFile]
-    keys: Callable[[], Keys] | None
-
-    def revocations(self) -> Revocations:
-        """Return what is revoked at present."""
-        return self.tokens().revocations
-
-
-def static_tokens(parts: AuthorityParts) -> StaticTokens:
-    """Make the authority for the tokens of the tokens_file."""
-    return StaticTokens(parts.tokens)
-
-
-def read_tokens(parts: AuthorityParts) -> ReadTokens:
-    """Make the authority for the tokens that keys of the keys_file sign."""
-    from gateway.access.read_tokens import ReadTokens
-
-    assert parts.keys is not None, "the kind needs keys_file"
-    return ReadTokens(parts.keys, parts.revocations, parts.settings.read_token_max_age)
-
-
-def jwt_issuers(parts: AuthorityParts) -> JwtIssuers:
-    """Make the authority for the JWTs of all issuers, whose keys it watches."""
-    from gateway.access.jwt_issuers import JwtIssuers
-
-    issuers = {
-        one.issuer: (one, parts.files.keys_of(one, f"jwt_issuers[{index}].jwks"))
-        for index, one in enumerate(parts.settings.jwt_issuers)
-    }
-    return JwtIssuers(issuers, parts.revocations)
 
 
 class _KeysOfFile:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import OrderedDict
 from hashlib import blake2b
-from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
@@ -18,7 +16,6 @@ from gateway.access.credentials import without_credential
 from gateway.access.operations import BELOW, Grant
 from gateway.access.principal import CredentialUses, Principal, TokenHolder, TokenRefused
 from gateway.errors import Forbidden, Unauthenticated
-from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -241,42 +238,3 @@ def _holder(principal: Principal) -> TokenHolder:
         getattr(proof, "issuer", ""),
         None if claims is None else claims.subject,
     )
-
-
-class Judging:
-    """A pass over the principals of all verifiers, a few at once and many in turns.
-
-    `clock` returns epoch seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._verifiers: list[Verifier] = []
-        self._remaining: Iterator[None] = iter(())  # each step judges one principal
-        self._next_turn: asyncio.Handle | None = None
-
-    def include(self, verifier: Verifier) -> Verifier:
-        """Judge the principals of this verifier, too; return it."""
-        self._verifiers.append(verifier)
-        return verifier
-
-    def restart(self) -> None:
-        """Judge all principals from the first one on."""
-        now = self._clock()
-        self._remaining = chain.from_iterable(it.judging(now) for it in self._verifiers)
-        self._go_on()
-
-    def stop(self) -> None:
-        """Judge no more principals."""
-        if self._next_turn is not None:
-            self._next_turn.cancel()
-
-    def _go_on(self) -> None:
-        """Judge principals for one turn, and continue in the next pass of the loop."""
-        self.stop()
-        loop = asyncio.get_running_loop()
-        turn_ends = loop.time() + LONGEST_TURN_S
-        for _ in self._remaining:
-            if loop.time() >= turn_ends:
-                self._next_turn = loop.call_soon(self._go_on)
-                return

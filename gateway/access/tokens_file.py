@@ -102,6 +102,9 @@ class TokensFile(NamedTuple):
     rotated_for: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
+NO_TOKENS = TokensFile({}, NOTHING, {})
+
+
 def parse_tokens(path: str, data: bytes) -> TokensFile:
     """Parse the tokens_file at `path`. Raises ValueError with a line for each mistake."""
     try:

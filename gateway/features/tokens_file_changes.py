@@ -10,16 +10,16 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from gateway.access.report.findings import rotated_for, unrotated
 from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
+from gateway.features.token_findings import rotated_for, unrotated
 from gateway.settings.grants import check_pattern
 from gateway.small_files import LARGEST_FILE, read_file, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.access.report.findings import GuardedRoute
     from gateway.access.tokens_file import Revocations, TokensFile
+    from gateway.features.token_findings import GuardedRoute
 
 RevocationKind = Literal["name", "jti", "sub", "kid"]
 LONGEST_VALUE = 1024  # characters, as the file may have them

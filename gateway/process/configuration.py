@@ -44,4 +44,4 @@ class ActiveConfiguration:
         self.router = Router([*self.routes, *self.models])
         self.fast_path = FastPath(self.router, shared)
         self.handlers = app.handlers_of(self.router, shared, self.models)
-        self.inspector = app.inspector(Router(self.routes), shared, authorities.report, self.models)
+        self.inspector = app.inspector(Router(self.routes), shared, authorities, self.models)

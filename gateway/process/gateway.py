@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from admin.source import STARTING, STOPPING, Health, ProcessReport, Restarts
 from gateway import app
-from gateway.access.authorities import Authorities
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
+from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.process import reconfiguration
 from gateway.process.clock_watch import running_s
 from gateway.process.configuration import ActiveConfiguration
@@ -31,6 +31,7 @@ from gateway.web.requests.request_parser import check_parser
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.access.authorities import Authorities
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
     from gateway.purge.purges import Purges
@@ -114,7 +115,7 @@ class Gateway:
         self.before_drain: list[Callable[[], Awaitable[None]]] = []
 
     def _authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
-        return Authorities(settings, time.time, self._console, earlier)
+        return ReportedAuthorities(settings, time.time, self._console, earlier)
 
     @property
     def settings(self) -> Settings:

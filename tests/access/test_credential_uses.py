@@ -8,19 +8,18 @@ import msgspec
 import pytest
 
 from gateway.access import key_sets, read_tokens
-from gateway.access.authorities import EMPTY
+from gateway.access.authorities import Authorities
 from gateway.access.principal import MOST_HOLDERS, CredentialUses, TokenHolder
 from gateway.access.read_tokens import ReadTokens, TokenRequest
-from gateway.access.report.token_report import (
+from gateway.access.token_guard import Verifier
+from gateway.access.tokens_file import NO_TOKENS, parse_tokens
+from gateway.errors import Unauthenticated
+from gateway.features.console.token_page import (
     MOST_GRANTS,
     MOST_REVOCATIONS,
     MOST_SIGNED,
-    ReportedFile,
-    TokenReport,
+    token_page,
 )
-from gateway.access.token_guard import Verifier
-from gateway.access.tokens_file import parse_tokens
-from gateway.errors import Unauthenticated
 from gateway.settings import Settings
 from gateway.telemetry.inspection import ListTokens, RevocationRow
 from gateway.web.metrics import principal_samples
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from gateway.access.tokens_file import TokensFile
     from gateway.telemetry.inspection import TokenPage
     from tests.support.serving import Serving
 
@@ -98,12 +98,18 @@ async def test_refused_forbidden_and_unknown_tokens_are_counted_apart(gateway: S
     assert "console" not in {it.holder.name for it in uses.static.values()}
 
 
+def with_file(file: TokensFile) -> Authorities:
+    """Authorities with this content of a tokens_file."""
+    authorities = Authorities(Settings(), lambda: NOW)
+    authorities.tokens = lambda: file
+    return authorities
+
+
 def test_a_static_token_is_shown_with_its_use() -> None:
     uses = CredentialUses()
     file = parse_tokens("t.toml", _tokens("ann"))
-    report = TokenReport(Settings(), lambda: ReportedFile(file), None, {})
     uses.of(TokenHolder("token ann", "ann")).at = NOW
-    assert report.page(uses, ListTokens()).tokens[0].use.used_at == NOW
+    assert token_page(with_file(file), uses, ListTokens()).tokens[0].use.used_at == NOW
 
 
 async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right(
@@ -111,7 +117,7 @@ async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right
 ) -> None:
     keys = key_sets.load_keys(new_keys_file(tmp_path))
     token = read_tokens.sign(TokenRequest("ann", "/s"), keys, 900, NOW).token
-    verifier = Verifier([ReadTokens(lambda: keys, lambda: EMPTY.file.revocations, 900)])
+    verifier = Verifier([ReadTokens(lambda: keys, lambda: NO_TOKENS.revocations, 900)])
     forged = f"{token[:-4]}{'AAAA' if token[-4:] != 'AAAA' else 'BBBB'}"
     with pytest.raises(Unauthenticated):
         await verifier.verify(forged, NOW)
@@ -123,8 +129,7 @@ async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right
     (use,) = verifier.uses.signed.values()
     assert (use.holder.subject, use.holder.kind) == ("ann", "read-token")
     assert (use.at, use.refused) == (NOW, 1)
-    report = TokenReport(Settings(), lambda: EMPTY, None, {})
-    (row,) = report.page(verifier.uses, ListTokens()).signed
+    (row,) = token_page(with_file(NO_TOKENS), verifier.uses, ListTokens()).signed
     assert (row.name, row.subject, row.use.used_at, row.use.refused) == ("ann", "ann", NOW, 1)
 
 
@@ -175,9 +180,8 @@ def _tokens(*names: str, more: str = "", grants: int = 1) -> bytes:
 
 def page(data: bytes, **question: object) -> TokenPage:
     file = parse_tokens("t.toml", data)
-    report = TokenReport(Settings(), lambda: ReportedFile(file), None, {})
     asked = msgspec.convert({"type": "ListTokens", **question}, ListTokens)
-    return report.page(CredentialUses(), asked)
+    return token_page(with_file(file), CredentialUses(), asked)
 
 
 def test_static_tokens_are_listed_by_name_page_by_page_without_their_hashes() -> None:
@@ -229,6 +233,6 @@ def test_the_holders_of_signed_tokens_that_used_one_last_are_listed() -> None:
     uses = CredentialUses()
     for number in range(MOST_SIGNED + 1):
         uses.of(TokenHolder(f"jwt {number}", f"{number}", "i", "x" * 200 + "\n")).at = number
-    listed = TokenReport(Settings(), lambda: EMPTY, None, {}).page(uses, ListTokens())
+    listed = token_page(with_file(NO_TOKENS), uses, ListTokens())
     assert [it.name for it in listed.signed] == [f"{n}" for n in range(MOST_SIGNED, 0, -1)]
     assert listed.signed[0].subject is None  # unprintable: it cannot be revoked by a click

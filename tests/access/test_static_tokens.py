@@ -198,7 +198,7 @@ async def test_an_unusable_tokens_file_changes_nothing_and_is_logged_once(
         spoil(watched.path)
         await until(lambda: watched.trouble() is not None)
         for _ in range(4):
-            await watched.authorities._files._files[0].look()
+            await watched.authorities.files._files[0].look()
     trouble = watched.trouble()
     assert trouble is not None
     assert why.format(path=watched.path) in trouble
@@ -237,7 +237,7 @@ async def test_a_change_missed_by_a_failed_read_is_seen_by_the_next_read(
 async def test_a_tokens_file_caught_between_two_writes_ends_no_reader(watched: Watched) -> None:
     """Whoever writes in place may be between two writes when somebody looks."""
     ann = await watched.verifier.verify(TOKEN, NOW)
-    file = watched.authorities._files._files[0]
+    file = watched.authorities.files._files[0]
     await watched.authorities.stop()
     watched.path.write_text("")
     await file.look()

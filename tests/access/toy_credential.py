@@ -20,7 +20,7 @@ from gateway.settings.reading.tables import Table, setting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.access.credential_files import AuthorityParts
+    from gateway.access.authorities import Authorities
 
 MARK = "toy-"
 
@@ -60,10 +60,10 @@ class ToyTokens(Authority):
         return principal.proof == self._key()
 
 
-def authority(parts: AuthorityParts) -> ToyTokens:
+def authority(authorities: Authorities) -> ToyTokens:
     """Return the authority for toy tokens, whose key it watches."""
-    path: str = vars(parts.settings)["toy_file"]
-    return ToyTokens(parts.files.watch("toy_file", path, lambda _, data: data))
+    path: str = vars(authorities.settings)["toy_file"]
+    return ToyTokens(authorities.files.watch("toy_file", path, lambda _, data: data))
 
 
 KIND = CredentialKind(

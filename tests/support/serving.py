@@ -7,10 +7,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
-from gateway.access.authorities import EMPTY, Authorities
-from gateway.access.report.token_report import TokenReport
 from gateway.backends.memory import MemoryLog
 from gateway.edge.route import EdgeRoute
+from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
 from gateway.web.connections.connection import Connection
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 PREFIX = "/v1/stream"
 EDGE = "/edge"  # the prefix of the route to an HTTP origin
 VIA = "1.1 headgate-test"
-NO_TOKENS = TokenReport(Settings(), lambda: EMPTY, None, {})  # of routes without a tokens_file
 DEFAULTS = Settings()  # which are never changed: to make them takes a millisecond
 
 
@@ -112,13 +110,13 @@ class Serving:
             "tail_max_age": freshness.tail_max_age,
         }
         own = Route(**{**usual, **(options.own or {})})
-        self.authorities = Authorities(settings, self.clock)
+        self.authorities = ReportedAuthorities(settings, self.clock)
         self.route = app.hosted_route(settings, own, log, self.shared, self._access(own))
         self.edges: list[EdgeRoute] = []
         if edge is not None:
             self.edges = [app.edge_route(settings, edge, self.shared, self._access(edge))]
         self.routes = routes = Router([self.route, *self.edges])
-        self.inspector = app.inspector(routes, self.shared, NO_TOKENS)
+        self.inspector = app.inspector(routes, self.shared, self.authorities)
         self.fast = FastPath(routes, self.shared)
         self.server = ConnectionServer(
             app.handlers_of(routes, self.shared), self.fast, self.shared, settings.keepalive_timeout

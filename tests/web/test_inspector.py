@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway import app
+from gateway.access.authorities import Authorities
 from gateway.errors import LogUnavailable
 from gateway.features.console.inspector import SHARE_S
 from gateway.features.redis.figures import instances
@@ -17,7 +18,7 @@ from gateway.web.router import Router
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 from tests.support.manual_clock import ManualClock
-from tests.support.serving import NO_TOKENS, Options, settings_of
+from tests.support.serving import Options, settings_of
 
 if TYPE_CHECKING:
     from gateway.backends.contract import Log
@@ -61,9 +62,12 @@ async def shared(*logs: Log) -> tuple[object, float]:
         app.hosted_route(settings, Route(prefix=f"/{at}", origin="memory:"), log, parts)
         for at, log in enumerate(logs)
     ]
+    authorities = Authorities(settings, ManualClock())
     loop = asyncio.get_running_loop()
     began = loop.time()
-    answer = await app.inspector(Router(routes), parts, NO_TOKENS).answer(ShareMetrics("here", "1"))
+    answer = await app.inspector(Router(routes), parts, authorities).answer(
+        ShareMetrics("here", "1")
+    )
     return answer, loop.time() - began
 
 

@@ -22,8 +22,8 @@ class CredentialKind:
     setting without which no token of the kind can be verified.
 
     `make` names a function as `module:function`, which is imported when `setting` is given: the
-    library for signatures takes 10 MB. It takes `gateway.access.credential_files.AuthorityParts`
-    and returns the Authority for the kind.
+    library for signatures takes 10 MB. It takes the `gateway.access.authorities.Authorities`
+    of which it becomes one, and returns the Authority for the kind.
     """
 
     name: str

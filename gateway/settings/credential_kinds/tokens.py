@@ -8,7 +8,7 @@ KIND = CredentialKind(
     name="tokens",
     title="a token of the tokens file",
     setting="tokens_file",
-    make="gateway.access.credential_files:static_tokens",
+    make="gateway.access.authorities:static_tokens",
     rank=1,
     owns_setting=False,  # the file also has revocations and versions of reader keys
 )

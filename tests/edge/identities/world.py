@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.access.authorities import Authorities
-from gateway.access.report.token_report import ReportedFile
 from gateway.backends.memory import MemoryLog
 from gateway.settings import Route
 from gateway.web.connections.fast_path import FastPath
@@ -18,7 +17,7 @@ from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
-from tests.support.serving import NO_TOKENS, Options, settings_of
+from tests.support.serving import Options, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,7 +95,7 @@ class Gateway:
         self.routes = Router([self._route(settings, at, url) for at, url in origins.items()])
         fast = FastPath(self.routes, self.shared)
         self.fast = fast
-        self.inspector = app.inspector(self.routes, self.shared, NO_TOKENS)
+        self.inspector = app.inspector(self.routes, self.shared, self._authorities)
         self._server = ConnectionServer(
             app.handlers_of(self.routes, self.shared), fast, self.shared, settings.keepalive_timeout
         )
@@ -116,8 +115,8 @@ class Gateway:
 
     def tokens_are(self, file: TokensFile) -> None:
         """The file has changed, and was read."""
-        for watched in self._authorities._files._files:
-            watched.value = ReportedFile(file)
+        for watched in self._authorities.files._files:
+            watched.value = file
         self._authorities.judge_again()
 
     def line(self) -> Line:

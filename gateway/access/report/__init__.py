@@ -1,1 +1,0 @@
-"""The report on the tokens in force, for `headgate check`, the log and the console."""
