@@ -22,11 +22,10 @@ from gateway.protocol.http.client_address import TrustedProxies
 from gateway.protocol.renewal import renew
 from gateway.protocol.streams.lifetimes import LifetimeLimits
 from gateway.protocol.streams.retention import Retention
-from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Bounds, ServerLimits
-from gateway.runtime.quotas import ClientRates, Quotas
+from gateway.runtime.quotas import ClientRate, ClientRates, Quotas
 from gateway.runtime.route import OPEN, RouteAccess
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding

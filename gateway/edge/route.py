@@ -51,9 +51,8 @@ if TYPE_CHECKING:
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
-    from gateway.runtime.features import RouteFeature
-    from gateway.runtime.route import Checks, ParsedPoll, RouteAccess
-    from gateway.runtime.writes import Write
+    from gateway.runtime.route import Checks, ParsedPoll, RouteAccess, RouteFeature
+    from gateway.runtime.write_journal import Write
 
 # The repair of a response to a write: the end of the stream, where a repeated append lacks it.
 END_OF_APPEND = "end"

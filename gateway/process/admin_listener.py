@@ -23,14 +23,12 @@ from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
-from gateway.web.connections.bounded_connection import BoundedConnection
-from gateway.web.connections.connections import Connections
+from gateway.web.connections.bounded_connection import BoundedConnection, SocketAcceptor
 from gateway.web.connections.listener import ConnectionListener
-from gateway.web.connections.socket_acceptor import SocketAcceptor
+from gateway.web.connections.wire import Connections
 from gateway.web.requests import request_body
 from gateway.web.requests.request import Request
-from gateway.web.requests.request_head import bad_body, check
-from gateway.web.requests.request_parser import LONGEST_LINE, MOST_HEADER_LINES
+from gateway.web.requests.request_head import LONGEST_LINE, MOST_HEADER_LINES, bad_body, check
 
 if TYPE_CHECKING:
     import socket

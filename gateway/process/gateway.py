@@ -26,7 +26,7 @@ from gateway.telemetry.metrics import Sample, gauge
 from gateway.web.connections.listener import ConnectionListener
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.metrics import principal_samples, snapshot
-from gateway.web.requests.request_parser import check_parser
+from gateway.web.requests.request_head import check_parser
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from gateway.process.reloader import Reread
     from gateway.purge.purges import Purges
     from gateway.runtime.route import StreamRoute
-    from gateway.runtime.write_journal import WriteJournal
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import Write, WriteJournal
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
     from gateway.tls.handshakes import Handshakes

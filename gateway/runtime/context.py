@@ -12,8 +12,8 @@ from gateway.live.admitted_readers import AdmittedReaders, HeldRequests
 from gateway.protocol import http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status, forwarding
-from gateway.runtime.loop_lag import LoopLag
 from gateway.runtime.served_hosts import ServedHosts
+from gateway.runtime.shedding import LoopLag
 from gateway.telemetry.access_log import NewestRefusals
 from gateway.telemetry.traffic import Traffic
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.quotas import Quotas
-    from gateway.runtime.write_journal import WriteJournal
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import Write, WriteJournal
     from gateway.store import Store
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.spans import Tracer

@@ -23,10 +23,26 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.errors import StartError
-from gateway.runtime.writes import Write
+from gateway.protocol.streams.state import Lifetime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A write to a stream; with the defaults, anything in the stream may have changed."""
+
+    prefix: str  # of the route
+    path: str
+    only_grown: bool = False  # the data before the old tail is unchanged
+    deleted: bool = False
+    hidden: bool = False  # a request without identity headers does not find it; others may
+    created: Lifetime | None = None
+    is_new: bool = False  # a stream was created, and replaced any earlier one at the path
+    tail: str | None = None  # the stream's new end, if the origin has said it
+    closed: bool = False
+    removed_id: int | None = None  # of the removed stream, if it was hosted
+
 
 # For each worker: some 8,000 writes, more than it passes on in a second. The others are woken
 # within milliseconds; one that is further behind was stopped.

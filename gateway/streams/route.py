@@ -24,7 +24,7 @@ from gateway.protocol.requests import parse_target
 from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
 from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.runtime.route import OPEN, StreamRoute
-from gateway.runtime.writes import Write
+from gateway.runtime.write_journal import Write
 from gateway.streams import metrics
 from gateway.streams.active_stream import Caches
 from gateway.streams.appender import Appender
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.runtime.features import RouteFeature
     from gateway.runtime.route import (
         Checks,
         ParsedPoll,
         RouteAccess,
+        RouteFeature,
     )
     from gateway.store import Store
 

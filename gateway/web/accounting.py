@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import RouteAnswer
     from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
 

@@ -22,7 +22,7 @@ from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, 
 from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.target import split
-from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.route import PlainGet
 from gateway.runtime.shedding import APPENDS

@@ -9,7 +9,7 @@ from heapq import nsmallest
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.runtime.loop_lag import SECONDS
+from gateway.runtime.shedding import SECONDS
 from gateway.telemetry.metrics import (
     Metric,
     Sample,

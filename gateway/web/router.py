@@ -13,8 +13,7 @@ from gateway.web.asks.plans import Plans
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.runtime.features import Entrance
-    from gateway.runtime.route import StreamRoute
+    from gateway.runtime.route import Entrance, StreamRoute
 
 # Paths whose routes are remembered: clients request the same few again and again. 3 MB, with the
 # longest paths, which log lines may bring, 10.

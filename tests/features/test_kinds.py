@@ -13,7 +13,7 @@ from gateway.features import kinds
 from gateway.features.kinds import KINDS
 from gateway.features.runs.runs import set_runs
 from gateway.protocol.http.paths import MCP, RESERVED
-from gateway.runtime.features import RouteFeature
+from gateway.runtime.route import RouteFeature
 from tests.streams.shared_log import SharedLog
 from tests.support.serving import PREFIX, serving
 

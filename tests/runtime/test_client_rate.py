@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.runtime import client_rate
-from gateway.runtime.client_rate import ClientRate
+from gateway.runtime import quotas
+from gateway.runtime.quotas import ClientRate
 
 
 class Clock:
@@ -72,7 +72,7 @@ def test_without_a_limit_no_client_is_remembered() -> None:
 
 
 def test_the_number_of_remembered_clients_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_rate, "MOST_CLIENTS", 100)
+    monkeypatch.setattr(quotas, "MOST_CLIENTS", 100)
     rate = ClientRate(1, 1.0, Clock())
     for number in range(1000):
         rate.count(f"{number}", 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from gateway.runtime import loop_lag
-from gateway.runtime.loop_lag import LoopLag
+from gateway.runtime import shedding
+from gateway.runtime.shedding import LoopLag
 from tests.support.waiting import until
 
 STALL_S = 0.03
@@ -15,12 +15,12 @@ async def test_a_long_turn_of_the_loop_is_measured_as_lag() -> None:
     told: list[float] = []
     lag = LoopLag(told.append)
     lag.start()
-    time.sleep(loop_lag.EVERY_S + STALL_S)
+    time.sleep(shedding.EVERY_S + STALL_S)
     await until(lambda: sum(lag.late.counts) == 1)
     lag.stop()
     assert lag.late.sum >= STALL_S
     assert sum(told) == lag.late.sum
-    bound = loop_lag.SECONDS.index(0.025)
+    bound = shedding.SECONDS.index(0.025)
     assert sum(lag.late.counts[: bound + 1]) == 0
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import LimitReached
-from gateway.runtime.loop_lag import EVERY_S
 from gateway.runtime.shedding import (
     APPENDS,
     APPENDS_AT,
     CALM_IN_A_ROW,
     CALM_SHARE,
+    EVERY_S,
     LATE_IN_A_ROW,
     LIVE,
     LIVE_AT,

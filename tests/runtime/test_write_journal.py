@@ -9,8 +9,7 @@ import pytest
 
 from gateway.errors import StartError
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.write_journal import WriteJournal, share_memory
-from gateway.runtime.writes import Write
+from gateway.runtime.write_journal import Write, WriteJournal, share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from gateway.runtime.write_journal import WriteJournal, share_memory
 
 if TYPE_CHECKING:
     from gateway.runtime.context import Context
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import Write
 
 
 def writes_told_by(shared: Context) -> list[Write]:

@@ -17,7 +17,7 @@ from tests.support.serving import EDGE, edge_serving, get, passed_appends_of, po
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import Write
     from tests.support.raw_origin import Wire
     from tests.support.serving import Serving
 

@@ -12,8 +12,8 @@ from gateway import app
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
-from gateway.web.asks import appends, creations
 from gateway.web.asks import plans as of_plans
+from gateway.web.asks import writes
 from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.metrics import snapshot
@@ -206,8 +206,8 @@ async def test_a_write_whose_answer_fails_ends_its_connection_and_no_other(
             one = await gateway.connect()
             await one.ask(post("s", b"x"))
             with monkeypatch.context() as patch:
-                patch.setattr(appends, "APPENDED", None)
-                patch.setattr(creations, "created", None)
+                patch.setattr(writes, "APPENDED", None)
+                patch.setattr(writes, "created", None)
                 one.send(write)
                 assert await one.rest() == b""
             assert (await other.ask(post("s", b"z"))).status == 204

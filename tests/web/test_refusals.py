@@ -9,10 +9,9 @@ import pytest
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import logs
 from gateway.web import accounting
-from gateway.web.connections import closing_connection, connection
-from gateway.web.connections.closing_connection import LINGER_BYTES
-from gateway.web.connections.connection_state import LINGERING
+from gateway.web.connections import connection, wire
 from gateway.web.connections.incoming import FRAMING_BYTES, HEAD_BYTES
+from gateway.web.connections.wire import LINGER_BYTES, LINGERING
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import (
     EDGE,
@@ -44,7 +43,7 @@ async def test_a_refusal_is_readable_although_the_client_has_not_sent_its_whole_
 async def test_a_client_that_sends_on_after_a_refusal_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(closing_connection, "LINGER_S", 0.05)
+    monkeypatch.setattr(wire, "LINGER_S", 0.05)
     async with serving() as gateway:
         client = await gateway.connect()
         client.send(HEAD + b"v" * 500_000)
@@ -128,7 +127,7 @@ async def test_the_response_to_a_chunked_request_is_readable_while_the_client_se
 async def test_bytes_behind_the_last_response_are_dropped_up_to_a_limit(
     more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closing_connection, "LINGER_BYTES", 1000)
+    monkeypatch.setattr(wire, "LINGER_BYTES", 1000)
     async with serving() as gateway:
         await gateway.ask(put("s"))
         await until(lambda: not gateway.server.connections)
@@ -154,7 +153,7 @@ async def test_a_connection_lingers_longer_after_a_refused_body_than_after_a_com
     way: str, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LINGER_S", "LINGER_BODY_S"):
-        monkeypatch.setattr(closing_connection, name, 0.05 if name == limit else 600.0)
+        monkeypatch.setattr(wire, name, 0.05 if name == limit else 600.0)
     sent, status = LAST_OF_ITS_CONNECTION[way]
     async with serving() as gateway:
         await gateway.ask(put("s"))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import StartError
-from gateway.web.requests import request_parser
-from gateway.web.requests.request_parser import check_parser
+from gateway.web.requests import request_head
+from gateway.web.requests.request_head import check_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,6 @@ def takes_less(_protocol: object, _loop: object) -> None:
 async def test_an_incompatible_request_parser_is_refused_at_the_start(
     other: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_parser, "HttpRequestParser", other)
+    monkeypatch.setattr(request_head, "HttpRequestParser", other)
     with pytest.raises(StartError, match="install the aiohttp that"):
         check_parser(asyncio.get_running_loop())

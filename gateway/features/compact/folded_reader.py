@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gateway.features.compact.folding import VERSION, fold
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
-from gateway.runtime.features import RouteFeature
+from gateway.runtime.route import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry, Store
 from gateway.streams.readers.reads import ChunkReader, groups

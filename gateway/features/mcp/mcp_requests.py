@@ -20,6 +20,7 @@ from gateway.errors import (
     StreamNotFound,
     Unauthenticated,
 )
+from gateway.features.held_answers import held_stream
 from gateway.features.mcp import rpc
 from gateway.features.mcp.requests import STREAM, EventRequests, changes_subscriptions
 from gateway.features.mcp.rpc import RpcCallError, RpcError
@@ -33,12 +34,10 @@ from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import MCP
-from gateway.runtime.answer import RouteAnswer
-from gateway.runtime.features import Entrance, RouteFeature
-from gateway.runtime.route import RoutedTarget
+from gateway.runtime.exchange import RouteAnswer
+from gateway.runtime.route import Entrance, RoutedTarget, RouteFeature
 from gateway.stepped import in_task
 from gateway.web.admission import admit_control, refuse_banned
-from gateway.web.held_answers import held_stream
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 

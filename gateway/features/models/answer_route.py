@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.features.models.running import RunningAnswers
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import Write
     from gateway.settings import ModelSettings, ProxySettings
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample

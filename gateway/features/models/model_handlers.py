@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from gateway.access.principal import account_of
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNotOffered
+from gateway.features.held_answers import held_answer
 from gateway.features.models.answer import WrittenAnswer
 from gateway.features.models.dialects.contract import sent_keys
 from gateway.features.models.dialects.responses import CANCELLED, LONGEST_ID
@@ -19,6 +20,7 @@ from gateway.features.models.following import AnswerBody
 from gateway.features.models.guard import ModelGuard, page_fields
 from gateway.features.models.live_answer import WholeResponse
 from gateway.features.models.provider.body_choices import choices_in
+from gateway.features.models.provider.codings import passed_parts, without_coding
 from gateway.features.models.provider.contract import (
     OF_OTHER_ANSWER,
     AnswerOwner,
@@ -43,7 +45,6 @@ from gateway.protocol.http.header_names import STREAM_FIELD
 from gateway.protocol.http.target import split
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.stepped import in_task
-from gateway.web.held_answers import held_answer
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -60,8 +61,8 @@ if TYPE_CHECKING:
     from gateway.features.models.stored import Answer
     from gateway.features.models.streams import StreamEnd
     from gateway.protocol.responses import Response
-    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import RouteAnswer
     from gateway.web.operations import PageFields
     from gateway.web.requests.request import Request
 
@@ -194,7 +195,7 @@ class ModelHandlers(RouteOperations):
         still_admitted = exchange_of(request).check_admission
         shared, turns = self._shared, route.streams.route.table.turns
         sent = await request_body.whole(request, shared, still_admitted, may_be_coded=True)
-        uncoded = await request_body.without_coding(request, sent, shared.limits, turns)
+        uncoded = await without_coding(request, sent, shared.limits, turns)
         wanted = choices_in(uncoded)
         stream, target = named_stream(request.headers, target)
         check_depth(wanted, stream, request.headers)
@@ -317,7 +318,7 @@ class ModelHandlers(RouteOperations):
         if request.content_length is not None:
             self._shared.limits.check_passed(request.content_length)
             fields["Content-Length"] = str(request.content_length)
-        return Upload(request_body.passed_parts(request, self._shared))
+        return Upload(passed_parts(request, self._shared))
 
     async def _in_place(
         self,

@@ -25,11 +25,9 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.http.target import split
 from gateway.protocol.responses import Response
-from gateway.runtime.answer import RouteAnswer
-from gateway.runtime.exchange import Exchange
-from gateway.runtime.features import RouteFeature
+from gateway.runtime.exchange import Exchange, RouteAnswer
 from gateway.runtime.request_fields import RequestFields
-from gateway.runtime.route import RoutedTarget
+from gateway.runtime.route import RoutedTarget, RouteFeature
 from gateway.stepped import in_task
 from gateway.telemetry import traffic as counted
 from gateway.web.admission import admit_control

@@ -19,8 +19,8 @@ from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
 from gateway.protocol.renewal import renew
 from gateway.protocol.views import END_MARK, SSE, TEXT
-from gateway.runtime.answer import RouteAnswer
-from gateway.runtime.features import RouteFeature
+from gateway.runtime.exchange import RouteAnswer
+from gateway.runtime.route import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.settings.reading.units import YEAR_S
 from gateway.web.handlers import live_responses

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Events
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
-    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import RouteAnswer
     from gateway.runtime.route import ParsedPoll
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.readers.follower import HostedFeed

@@ -19,7 +19,7 @@ from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.retention import in_force
-from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry

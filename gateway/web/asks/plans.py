@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.access.operations import needs
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
-from gateway.web.requests.aging_table import AgingTable
+from gateway.web.requests.blocks import AgingTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

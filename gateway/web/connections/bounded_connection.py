@@ -1,7 +1,8 @@
-"""A client's connection within the bounds of its listener: places, deadlines, unsent answers."""
+"""A client's connection within the bounds of its listener, and how slow ones are closed."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -9,13 +10,15 @@ from typing_extensions import override
 from gateway.errors import ClientLimitReached
 from gateway.later import turn
 from gateway.runtime.quotas import peer_of
-from gateway.web.connections.connection_state import IDLE, LOST
 from gateway.web.connections.incoming import IncomingConnection
+from gateway.web.connections.wire import IDLE, LOST
 
 if TYPE_CHECKING:
-    import asyncio
+    import socket
+    from collections.abc import Iterable
 
-    from gateway.runtime.context import Timeouts
+    from gateway.runtime.context import Context, Timeouts
+    from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.http_connection import Owner
 
 
@@ -153,3 +156,87 @@ class BoundedConnection(IncomingConnection):
         if (self.shared.closing or self.has_fin) and self.is_idle:
             transport.close()
             self.owner.connections.notice_idle()
+
+
+SWEEP_S = 0.5  # a slow client is noticed this much late at most
+
+
+class SocketAcceptor:
+    """The accepted sockets of one listener, and the timer that checks its connections."""
+
+    def __init__(self, shared: Context, connections: Iterable[object]) -> None:
+        """Check by a timer the BoundedConnections among `connections`."""
+        self._shared = shared
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+
+    def enter(
+        self,
+        connection: BoundedConnection,
+        client: socket.socket,
+        handshakes: Handshakes | None = None,
+    ) -> None:
+        """Connect `connection` to the socket, after a TLS handshake if there are `handshakes`.
+
+        During its handshake it counts as a connection. Beyond the limit the socket is closed: an
+        answer would cost the handshake that the limit is there to save.
+        """
+        if handshakes is not None and not self._reserve_slot(connection, client):
+            client.close()
+            return
+        task = self._loop.create_task(self._connect(connection, client, handshakes))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def close(self) -> None:
+        """Cancel the timer."""
+        self._sweep.cancel()
+
+    def _reserve_slot(self, connection: BoundedConnection, client: socket.socket) -> bool:
+        """Count the connection before its handshake; return False if a limit forbids that."""
+        try:
+            peer = client.getpeername()[0]
+        except OSError:  # the client has disconnected
+            return False
+        counts_as = self._shared.quotas.address_connects_as(peer)
+        if self._shared.limits.connection_made(counts_as) is not None:
+            self._shared.limits.connection_lost(None)
+            return False
+        connection.keep_slot(counts_as)
+        return True
+
+    async def _connect(
+        self,
+        connection: BoundedConnection,
+        client: socket.socket,
+        handshakes: Handshakes | None,
+    ) -> None:
+        try:
+            if handshakes is None:
+                await self._loop.connect_accepted_socket(lambda: connection, client)
+            else:
+                timeout_s = self._shared.timeouts.header
+                await handshakes.connect(connection, client, timeout_s)
+        except BaseException as error:
+            connection.release_slot()
+            client.close()
+            if not isinstance(error, OSError):
+                raise
+
+    def _sweep_slow(self) -> None:
+        """Close the connections of slow clients, and schedule the next sweep first."""
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+        now = self._loop.time()
+        refused = self._shared.limits.refused
+        for connection in self._connections:
+            if not isinstance(connection, BoundedConnection):
+                continue
+            if connection.is_too_slow(now):
+                refused["header_timeout"] += 1
+                connection.force_close()
+            elif connection.cut_if_stuck(now):
+                refused["body_timeout"] += 1
+            elif connection.is_idle_for_long(now):
+                connection.force_close()

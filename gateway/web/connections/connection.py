@@ -16,8 +16,8 @@ from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.web.asks.plans import WRITES
 from gateway.web.connections import incoming
 from gateway.web.connections.bounded_connection import BoundedConnection
-from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
 from gateway.web.connections.http_connection import Owner
+from gateway.web.connections.wire import HANDED_OVER, IDLE, TAKEN
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import is_plain
 from gateway.web.requests.responses import WireResponse

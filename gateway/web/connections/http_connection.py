@@ -20,9 +20,8 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.stepped import Step, in_task
 from gateway.telemetry.logs import log
-from gateway.web.connections.closing_connection import LINGER_BODY_S, ClosingConnection
-from gateway.web.connections.connection_state import DEAF, IDLE, TAKEN
-from gateway.web.requests.request_parser import request_parser
+from gateway.web.connections.wire import DEAF, IDLE, LINGER_BODY_S, TAKEN, ClosingConnection
+from gateway.web.requests.request_head import request_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.later import Later
     from gateway.runtime.context import Context
-    from gateway.web.connections.connections import Connections
+    from gateway.web.connections.wire import Connections
     from gateway.web.requests.request import Request
     from gateway.web.requests.responses import WritableReply
 

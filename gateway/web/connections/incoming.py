@@ -15,8 +15,8 @@ from typing_extensions import override
 from gateway.errors import BadRequest, HeadTooLarge
 from gateway.later import turn
 from gateway.telemetry.logs import log
-from gateway.web.connections.connection_state import DEAF, IDLE, TAKEN
 from gateway.web.connections.http_connection import HttpConnection
+from gateway.web.connections.wire import DEAF, IDLE, TAKEN
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import (
     METHOD_BYTES,

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.web.connections.bare_transport import BareTransport, Descriptors
+from gateway.web.connections.bounded_connection import SocketAcceptor
 from gateway.web.connections.connection import Connection
-from gateway.web.connections.connections import Connections
-from gateway.web.connections.socket_acceptor import SocketAcceptor
+from gateway.web.connections.wire import Connections
 
 if TYPE_CHECKING:
     import socket

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import re
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
-from gateway.errors import (
-    OF_THE_ORIGIN,
-    HeadgateError,
-    RequestTimeout,
-)
+from gateway.errors import OF_THE_ORIGIN, HeadgateError, RequestTimeout
 from gateway.protocol import responses
+from gateway.protocol.bodies.content import EVENTS_TYPE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import check_whole
 from gateway.protocol.http.target import split
-from gateway.runtime.answer import RouteAnswer
-from gateway.runtime.exchange import CLIENT_GONE
+from gateway.protocol.responses import event_stream_later
+from gateway.protocol.views import AS_EVENTS
+from gateway.runtime.exchange import CLIENT_GONE, RouteAnswer
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
-from gateway.web import accounting, web_origins
-from gateway.web.admission import (
-    admit,
-    admit_at_once,
-    charge,
-    check_again,
-    conceal,
-    refuse_banned,
-)
+from gateway.web import accounting
+from gateway.web.admission import admit, admit_at_once, charge, check_again, conceal, refuse_banned
 from gateway.web.asks.plans import LONGEST_PATH
-from gateway.web.handlers import event_sources
 from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
-from gateway.web.operations import OF_STREAMS
+from gateway.web.operations import OF_STREAMS, check_web_origin, preflight
 from gateway.web.requests import request_head
 from gateway.web.requests.request import exchange_of
-from gateway.web.requests.responses import (
-    HandedOverReply,
-    StreamedResponse,
-    WireResponse,
-    render,
-)
+from gateway.web.requests.responses import HandedOverReply, StreamedResponse, WireResponse, render
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -121,7 +108,7 @@ class Handlers:
                     route, request.headers, credential.token
                 )
                 is_guarded = route.access.guard is not None
-                web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
+                check_web_origin(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charge(request, exchange, self._shared.quotas)
         control = place.control
         operate = operations.operate if control is None else control.operate
@@ -178,8 +165,8 @@ class Handlers:
             request_id = exchange.request_id
             self._note_refusal(request, exchange, answered)
         cache = answered.cache
-        if status in event_sources.PASSING and event_sources.is_event_source(request):
-            answered = event_sources.retry_stream(answered, status)
+        if status in PASSING and is_event_source(request):
+            answered = retry_stream(answered, status)
         response = self._response(request, answered, request_id, abandon=abandon)
         exchange.sent, exchange.cache = response, cache
         return response
@@ -255,7 +242,7 @@ class Handlers:
             fields = self._operations[type(route)].page_fields(route)
             has_guard = route.access.guard is not None
         is_guarded = self._lines.is_guarded and has_guard
-        return web_origins.preflight(request, self._lines, fields, is_guarded=is_guarded)
+        return preflight(request, self._lines, fields, is_guarded=is_guarded)
 
     def _front_page(self, request: Request) -> RouteAnswer:
         accept = ",".join(request.headers.getall("Accept", ()))
@@ -313,3 +300,35 @@ def _ends_with_connection(request: Request, answered: RouteAnswer) -> bool:
     """Return whether the connection's end marks the body's end, for an HTTP/1.0 client."""
     has_length = answered.length is not None or not answered.is_relayed
     return not has_length and request.method != "HEAD"
+
+
+# Statuses that may change soon: a limit, an origin that is down or slow, a server that stops.
+PASSING = frozenset({429, 502, 503, 504})
+MOST_WAIT_S = 10  # an EventSource uses the time for all later reconnects, too
+USUAL_WAIT_S = 2
+SPREAD_MS = 1000
+
+_FOLLOWS = re.compile(rf"[?&](?:live=sse|view=(?:{'|'.join(AS_EVENTS)}))(?:&|$)")
+
+
+def is_event_source(request: Request) -> bool:
+    """Return whether a request is an EventSource's for SSE.
+
+    By the HTML standard each EventSource sends both fields. A client that sets only Accept, and
+    looks at the status, gets the status.
+    """
+    if request.method != "GET" or _FOLLOWS.search(request.target) is None:
+        return False
+    accept, caching = (request.headers.get(name, "") for name in ("Accept", "Cache-Control"))
+    return EVENTS_TYPE in accept and "no-cache" in caching
+
+
+def retry_stream(refused: RouteAnswer, status: int) -> RouteAnswer:
+    """Return an event stream that only says when to reconnect, instead of a refusal."""
+    if not isinstance(refused.body, bytes):
+        refused.body.release()
+    again_s = refused.facts.again_s
+    wait_s = USUAL_WAIT_S if again_s is None else min(again_s, MOST_WAIT_S)
+    # No sooner than Retry-After says, and a herd of readers does not come back as one.
+    wait_ms = wait_s * 1000 + random.randrange(SPREAD_MS)  # noqa: S311 - not a secret
+    return RouteAnswer.of(event_stream_later(status, wait_ms), refused.cache)

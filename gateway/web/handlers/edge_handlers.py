@@ -33,12 +33,11 @@ from gateway.protocol.origins import edge_target, followed
 from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.streams.offsets import NOW
-from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE, READS
 from gateway.stepped import in_task
 from gateway.web.handlers import live_responses
-from gateway.web.handlers.edge_presentation import present
 from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
     ForwardingEffects,
@@ -48,7 +47,7 @@ from gateway.web.handlers.forwarding import (
     sender_of,
 )
 from gateway.web.handlers.passed_appends import PassedAppends, is_alike
-from gateway.web.handlers.plain_reads import note_read, read_plan
+from gateway.web.handlers.plain_reads import note_read, present, read_plan
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of

@@ -26,9 +26,9 @@ from gateway.protocol.http.target import canonical_target, split
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.quotas import peer_of
-from gateway.runtime.writes import Write
+from gateway.runtime.write_journal import Write
 from gateway.web.requests import request_head
 from gateway.web.requests.request import exchange_of
 

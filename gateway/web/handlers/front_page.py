@@ -18,7 +18,7 @@ from gateway.protocol.responses import SECURITY, Response
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gateway.runtime.features import Entrance
+    from gateway.runtime.route import Entrance
 
 METHODS = "GET, HEAD"
 # The path that load balancers probe by habit. No stream has it: a stream's name follows its prefix.

@@ -19,14 +19,13 @@ from gateway.protocol.http.header_names import STREAM_ID
 from gateway.protocol.http.paths import canonical_path, parse_query
 from gateway.protocol.http.target import split
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
-from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.append_outcomes import submitted
 from gateway.streams.readers.reads import LiveRead
 from gateway.telemetry import tracing
-from gateway.web.asks.appends import append_plan
-from gateway.web.asks.creations import creation_plan
+from gateway.web.asks.writes import append_plan, creation_plan
 from gateway.web.handlers import live_responses
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body

@@ -12,7 +12,7 @@ from gateway.live.waiting_polls import UNTOLD
 from gateway.protocol import http1
 from gateway.protocol.cursors import cursor_floor
 from gateway.protocol.http import cache_status
-from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.exchange import RouteAnswer
 from gateway.telemetry import tracing
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.request import exchange_of

@@ -22,10 +22,9 @@ from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.requests import is_closing
 from gateway.runtime.quotas import peer_of
-from gateway.runtime.writes import Write
+from gateway.runtime.write_journal import Write
 from gateway.telemetry import traffic as counted
-from gateway.web.asks.ask import Plan
-from gateway.web.asks.origin_asks import OriginAsk
+from gateway.web.asks.ask import OriginAsk, Plan
 from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
     ForwardedRequest,
@@ -34,7 +33,7 @@ from gateway.web.handlers.forwarding import (
     forwarded,
     relayed,
 )
-from gateway.web.requests.aging_table import AgingTable
+from gateway.web.requests.blocks import AgingTable
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer, PendingRequest
     from gateway.protocol.origins.edge_target import EdgeRead
-    from gateway.runtime.answer import RouteAnswer
+    from gateway.runtime.exchange import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.asks.ask import AskingConnection
     from gateway.web.handlers.forwarding import ForwardingEffects

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 from secrets import token_bytes
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from aiohttp.http import HttpVersion, HttpVersion11
 from msgspec import Struct
@@ -28,12 +28,12 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 from gateway.protocol.http.forwarding import hop_names
 from gateway.protocol.http.header_names import CLOSED
 from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, Own, RequestFields
-from gateway.web.requests.aging_table import AgingTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.http_parser import RawRequestMessage
+
 
 # Of each of two tables: 4,096 clients that are in use stay beside as many requests that never come
 # again. With plans and parsed fields 10 to 20 MB; 150 MB if each has as many fields as it may.
@@ -227,3 +227,47 @@ def own_of(values: dict[str, str]) -> Own:
         len(values) > (own_id is not None) + (tag is not None),
         tuple(values.items()),
     )
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class AgingTable(Generic[K, V]):
+    """At most `most` entries, in a `fresh` half and an old one.
+
+    A look-up moves an entry to the fresh half. When that is full it becomes the old half, and what
+    was in the old half is dropped: a flood of entries that never come again drops none that is used
+    again within half a table of them. A look-up costs one `fresh.get` mostly.
+    """
+
+    __slots__ = ("_half", "_old", "fresh")
+
+    def __init__(self, most: int) -> None:
+        self._half = most // 2
+        self.fresh: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self._old)
+
+    def find(self, key: K) -> V | None:
+        """Return the entry of a key, or None."""
+        found = self.fresh.get(key)
+        if found is None:
+            found = self._old.pop(key, None)
+            if found is not None:
+                self.add(key, found)
+        return found
+
+    def add(self, key: K, value: V) -> None:
+        """Add an entry, or replace it."""
+        self._old.pop(key, None)
+        if len(self.fresh) >= self._half and key not in self.fresh:
+            self.fresh, self._old = {}, self.fresh
+        self.fresh[key] = value
+
+    def drop(self, key: K) -> None:
+        """Drop the entry of a key, if there is one."""
+        self.fresh.pop(key, None)
+        self._old.pop(key, None)

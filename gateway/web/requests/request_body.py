@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
 from gateway.stepped import in_task
-from gateway.web.requests.codings import coding_of, codings_of, decoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from multidict import MultiMapping
+
     from gateway.runtime.context import Context, Timeouts
     from gateway.runtime.limits import ServerLimits
-    from gateway.turns import Turns
     from gateway.web.requests.request import Request
 
 # After this time a body has to keep up its rate. Otherwise thousands of trickling bodies could be
 # held for the far longer gap that an honest client may need.
 GRACE_S = 10.0
+_SAME = {"x-gzip": "gzip"}  # RFC 9110 section 8.4.1.3
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -137,22 +138,8 @@ async def whole(
     return received.getvalue()
 
 
-async def without_coding(
-    request: Request, body: bytes, limits: ServerLimits, turns: Turns
-) -> bytes:
-    """Return a body without its content coding, within the same bounds."""
-    coding = coding_of(request.headers)
-    if coding is None:
-        return body
-    await in_task()
-    with limits.receiving() as count:
-        return await turns.run(decoded(body, coding, count))
-
-
-async def passed_parts(request: Request, shared: Context) -> AsyncIterator[bytes]:
-    """Yield the parts of a body that is only passed on, up to LONGEST_PASSED bytes in all."""
-    size = 0
-    async for part in parts(request, shared.timeouts, shared.limits):
-        size += len(part)
-        shared.limits.check_passed(size)
-        yield part
+def codings_of(headers: MultiMapping[str]) -> list[str]:
+    """Return the codings of a body, of which "identity" is none."""
+    lines = headers.getall("Content-Encoding", ())
+    names = (name.strip().lower() for line in lines for name in line.split(","))
+    return [_SAME.get(name, name) for name in names if name not in {"", "identity"}]

@@ -1,4 +1,4 @@
-"""Checked values of a request's head: its id, target, host and scheme."""
+"""aiohttp's parser, and checked values of a request's head: its id, target, host and scheme."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from aiohttp.http import HttpVersion10, HttpVersion11
+import aiohttp
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
+from aiohttp.web import RequestPayloadError
 from multidict import istr
 
-from gateway.errors import BadRequest, HeadTooLarge, NotOffered, WebSocketNotOffered
+from gateway.errors import BadRequest, HeadTooLarge, NotOffered, StartError, WebSocketNotOffered
 from gateway.protocol.http.forwarding import SCHEME, is_utf8
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI, PROVIDER_KEYS
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.http.target import canonical_target
 
 if TYPE_CHECKING:
+    import asyncio
     from asyncio import BaseTransport
 
     from aiohttp.http_parser import RawRequestMessage
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.runtime.served_hosts import ServedHosts
     from gateway.web.requests.request import Request
+
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
@@ -257,3 +262,45 @@ def refuse_websocket(request: Request) -> None:
     offered = ",".join(request.headers.getall("Upgrade", ())).lower().split(",")
     if "Sec-WebSocket-Key" in request.headers or "websocket" in map(str.strip, offered):
         raise WebSocketNotOffered
+
+
+BODY_BUFFER_BYTES = 256 * 1024  # of a body; at twice as much, reading is paused
+MOST_HEADER_LINES = 128
+LONGEST_LINE = 8190  # bytes of the request line, and of a header line
+_SAMPLE = b"POST /s?a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
+
+
+def request_parser(protocol: BaseProtocol, loop: asyncio.AbstractEventLoop) -> HttpRequestParser:
+    """Return a parser for the requests of one connection."""
+    return HttpRequestParser(
+        protocol,
+        loop,
+        BODY_BUFFER_BYTES,
+        max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
+        max_headers=MOST_HEADER_LINES,
+        payload_exception=RequestPayloadError,
+        auto_decompress=False,
+        # A parser that returns several requests at a time loses them all if the next is malformed.
+        max_msg_queue_size=1,
+    )
+
+
+def check_parser(loop: asyncio.AbstractEventLoop) -> None:
+    """Parse a sample. Raises StartError if aiohttp's parser behaves differently."""
+    protocol = BaseProtocol(loop)
+    try:
+        protocol._parser = parser = request_parser(protocol, loop)
+        messages, is_upgraded, rest = parser.feed_data(_SAMPLE)
+        parser.message_consumed()
+        ((message, body),) = messages
+        parsed = (message.method, message.path, message.headers["Host"], body.read_nowait())
+        flags = (message.should_close, message.upgrade, message.chunked, is_upgraded, bool(rest))
+        is_known = parsed == ("POST", "/s?a", "a", b"ab") and body.is_eof() and not any(flags)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        is_known = False
+    if not is_known:
+        raise StartError(
+            f"aiohttp {aiohttp.__version__} parses requests in another way than this version of"
+            " Headgate knows: install the aiohttp that requirements/run.txt names"
+        )

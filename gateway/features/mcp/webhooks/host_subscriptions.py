@@ -24,7 +24,7 @@ from gateway.features.subscriptions.state.configuration import (
     SubscriptionConfiguration,
 )
 from gateway.features.subscriptions.state.delivery_state import RenewalState
-from gateway.runtime.client_rate import ClientRate
+from gateway.runtime.quotas import ClientRate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

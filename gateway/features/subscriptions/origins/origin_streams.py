@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.subscription import LinkedStream, StreamLink
     from gateway.features.subscriptions.streams.contract import StreamChange, StreamView
     from gateway.protocol.streams.reach import TailBound
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import Write
 
 
 class AskingAgain(NamedTuple):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.storage.documents import Documents
     from gateway.protocol.streams.reach import TailBound
     from gateway.protocol.streams.state import Change
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import Write
 
 # A new subscription waits so long for a gateway that does not answer. By then that one knows that
 # it may count as stopped, and reports each write.

@@ -12,7 +12,7 @@ from gateway.features.subscriptions.origins.origin_view import OriginEnd
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
 from gateway.protocol.origins.repair import is_true
 from gateway.protocol.streams.offsets import is_plain
-from gateway.runtime.writes import Write
+from gateway.runtime.write_journal import Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 import brotli
 
 from gateway.errors import BadRequest, CodingNotSupported
+from gateway.stepped import in_task
+from gateway.web.requests import request_body
+from gateway.web.requests.request_body import codings_of
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdDecompressor, ZstdError
@@ -18,9 +21,14 @@ else:
     from backports.zstd import ZstdDecompressor, ZstdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
 
     from multidict import MultiMapping
+
+    from gateway.runtime.context import Context
+    from gateway.runtime.limits import ServerLimits
+    from gateway.turns import Turns
+    from gateway.web.requests.request import Request
 
 # What a step takes, and about what it gives: a millisecond. Brotli's first step takes ten times as
 # long, for the memory of its window.
@@ -69,16 +77,8 @@ _DECODERS: dict[str, Callable[[], _Decoder]] = {
     "zstd": ZstdDecompressor,
 }
 _HAVE_MEMBERS = {"gzip", "zstd"}  # one after another (RFC 1952 section 2.2, RFC 8878 section 3)
-_SAME = {"x-gzip": "gzip"}  # RFC 9110 section 8.4.1.3
 _TAKEN = ", ".join(_DECODERS)
 _BROKEN = (zlib.error, brotli.error, ZstdError)
-
-
-def codings_of(headers: MultiMapping[str]) -> list[str]:
-    """Return the codings of a body, of which "identity" is none."""
-    lines = headers.getall("Content-Encoding", ())
-    names = (name.strip().lower() for line in lines for name in line.split(","))
-    return [_SAME.get(name, name) for name in names if name not in {"", "identity"}]
 
 
 def coding_of(headers: MultiMapping[str]) -> str | None:
@@ -131,3 +131,24 @@ def _not_taken(decoder: _Decoder) -> bytes:
     """Return the bytes that zlib has left for the next step; the others keep them."""
     rest: bytes = getattr(decoder, "unconsumed_tail", b"")
     return rest
+
+
+async def without_coding(
+    request: Request, body: bytes, limits: ServerLimits, turns: Turns
+) -> bytes:
+    """Return a body without its content coding, within the same bounds."""
+    coding = coding_of(request.headers)
+    if coding is None:
+        return body
+    await in_task()
+    with limits.receiving() as count:
+        return await turns.run(decoded(body, coding, count))
+
+
+async def passed_parts(request: Request, shared: Context) -> AsyncIterator[bytes]:
+    """Yield the parts of a body that is only passed on, up to LONGEST_PASSED bytes in all."""
+    size = 0
+    async for part in request_body.parts(request, shared.timeouts, shared.limits):
+        size += len(part)
+        shared.limits.check_passed(size)
+        yield part

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gateway.errors import HeadgateError
-    from gateway.runtime.answer import RouteAnswer
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import RouteAnswer
     from gateway.web.requests.request import Request
 
 # For a last event, which says why the body ends; a client that reads nothing is cut off then.
