@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.redis.commands import Commands
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends import contract
@@ -106,13 +106,10 @@ async def _knows_its_history(log: RedisLog, *, may_be_refused: bool) -> bool:
     return True
 
 
-class _Sharded:
-    sharded = True
-
-
 def commit_words(change: Change) -> list[bytes]:
     """The words of a commit by a gateway that is none."""
-    packed = Commands(RedisNames("headgate"), _Sharded(), "0" * 8).commit(change, 1)
+    connector = RedisConnector(RedisSettings(parse_redis("redis://127.0.0.1")))
+    packed = Commands(RedisNames("headgate"), connector, "0" * 8).commit(change, 1)
     found, rest = [], b"".join(packed).partition(b"\r\n")[2]
     while rest:
         length, _, rest = rest[1:].partition(b"\r\n")

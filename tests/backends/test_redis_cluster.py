@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import pytest
 
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.servers.notifications import Notifications
 from gateway.backends.redis.servers.topology import Topology
 from gateway.errors import LogUnavailable, StreamGone
@@ -124,7 +124,7 @@ async def test_a_closed_log_opens_no_further_cluster_connections(cluster: Cluste
     before = connections()
     asked_by_us = connections() - before
     before += asked_by_us
-    log.primaries.moved()
+    log.store.primaries.moved()
     with pytest.raises(LogUnavailable, match="the gateway is stopping"):
         await log.load("s")
     assert connections() - before == asked_by_us
@@ -342,9 +342,9 @@ async def test_a_followed_stream_is_notified_from_the_node_its_slot_moved_to(
 async def test_a_stream_is_followed_though_the_cluster_changes_while_its_node_is_looked_for(
     cluster: ClusterServers,
 ) -> None:
-    heard: list[bytes] = []
-    topology = Topology(RedisSettings(parse_redis(cluster.url)))
-    notifications = Notifications(topology, "removals", lambda channel, _: heard.append(channel))
+    heard: list[bytes | None] = []
+    topology = Topology(RedisConnector(RedisSettings(parse_redis(cluster.url))))
+    notifications = Notifications(topology, RedisNames("headgate"))
 
     async def surveyed() -> None:
         await topology.primaries()
@@ -352,9 +352,9 @@ async def test_a_stream_is_followed_though_the_cluster_changes_while_its_node_is
 
     surveying = asyncio.create_task(surveyed())
     await asyncio.sleep(0)
-    notifications.follow("s")
+    notifications.subscribe("s", heard.append)
     await surveying
-    await until(lambda: b"s" in heard)
+    await until(lambda: heard == [None])
     await notifications.close()
     await topology.close()
 

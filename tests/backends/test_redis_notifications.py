@@ -13,9 +13,8 @@ import pytest
 from redis.asyncio.connection import Connection
 
 from gateway.backends.redis.commands import MOST_PUBLISHED
-from gateway.backends.redis.servers.connector import ONLY, RedisSettings
-from gateway.backends.redis.servers.notifications import AT_ONCE, Subscription
-from gateway.backends.redis.servers.topology import Topology
+from gateway.backends.redis.servers.connector import ONLY, RedisConnector, RedisSettings
+from gateway.backends.redis.servers.subscription import AT_ONCE, Subscription
 from gateway.protocol.http.trace_context import TraceContext
 from gateway.protocol.streams.state import Change, ProducerState
 from gateway.settings.log_kinds.redis import parse_redis
@@ -263,7 +262,7 @@ async def test_a_subscription_cut_while_it_is_being_made_is_made_again(
     server: RedisServer, passes: int
 ) -> None:
     """So many passes of the loop after those who wait for it were told."""
-    servers = Topology(RedisSettings(parse_redis(server.url)))
+    connector = RedisConnector(RedisSettings(parse_redis(server.url)))
     channel = uuid.uuid4().hex.encode()
     heard: list[bytes] = []
     made = 0
@@ -276,7 +275,7 @@ async def test_a_subscription_cut_while_it_is_being_made_is_made_again(
 
     async def connect(redis_connection: RedisConnection) -> None:
         nonlocal made
-        await servers.connector.connect(redis_connection, ONLY)
+        await connector.connect(redis_connection, ONLY)
         made += 1
         if made <= 3:
             making = asyncio.current_task()
@@ -284,7 +283,7 @@ async def test_a_subscription_cut_while_it_is_being_made_is_made_again(
             making.add_done_callback(lambda _: cut_later(passes))
 
     subscription = Subscription(
-        servers, connect, channel, lambda name, _: heard.append(name), lambda _: None
+        connector, connect, channel, lambda name, _: heard.append(name), lambda _: None
     )
     subscription.open()
     try:
@@ -314,8 +313,8 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
             redis_connection.adopt(connection)
             loop.call_later(lives_s, theirs.close)
 
-        servers = Topology(RedisSettings(parse_redis("redis://127.0.0.1")))
-        subscription = Subscription(servers, connect, None, lambda *_: None, lambda _: None)
+        connector = RedisConnector(RedisSettings(parse_redis("redis://127.0.0.1")))
+        subscription = Subscription(connector, connect, None, lambda *_: None, lambda _: None)
         subscription.open()
         await asyncio.sleep(within_s)
         await subscription.close()
@@ -342,16 +341,16 @@ def test_a_subscription_lost_after_a_second_is_remade_at_once() -> None:
 async def test_a_channel_added_while_the_connection_is_made_is_reported_once(
     server: RedisServer,
 ) -> None:
-    servers = Topology(RedisSettings(parse_redis(server.url)))
+    connector = RedisConnector(RedisSettings(parse_redis(server.url)))
     added, last = (uuid.uuid4().hex.encode() for _ in range(2))
     heard: list[bytes] = []
 
     async def connect(redis_connection: RedisConnection) -> None:
-        await servers.connector.connect(redis_connection, ONLY)
+        await connector.connect(redis_connection, ONLY)
         asyncio.get_running_loop().call_soon(subscription.add, added)
 
     subscription = Subscription(
-        servers, connect, None, lambda channel, _: heard.append(channel), lambda _: None
+        connector, connect, None, lambda channel, _: heard.append(channel), lambda _: None
     )
     subscription.open()
     try:

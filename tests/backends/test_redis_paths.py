@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.contract import Conflict
-from gateway.backends.redis import path_index
+from gateway.backends.redis import indexes
 from gateway.errors import LogUnavailable
 from tests.backends.contract import created, loaded, removed
 from tests.backends.redis_logs import connected
@@ -87,7 +87,7 @@ async def test_a_key_without_a_valid_stream_state_hides_no_other_stream_in_the_l
     assert await log.listing.largest("", 5) == [(1, "c"), (1, "a")]
 
 
-@pytest.mark.parametrize("streams", [path_index.AT_ONCE - 1, path_index.AT_ONCE + 1])
+@pytest.mark.parametrize("streams", [indexes.AT_ONCE - 1, indexes.AT_ONCE + 1])
 async def test_a_survey_of_more_streams_than_one_batch_ranks_them_all(
     log: RedisLog, streams: int
 ) -> None:

@@ -11,9 +11,9 @@ import hiredis
 import pytest
 from redis.asyncio.connection import Connection
 
-from gateway.backends.redis.connection import pack
+from gateway.backends.redis.connection import Unreachable, pack
 from gateway.backends.redis.servers import pipeline
-from gateway.backends.redis.servers.pipeline import Pipeline, Unreachable
+from gateway.backends.redis.servers.pipeline import Pipeline
 from tests.support.gated_log import turns
 from tests.support.listener import Listener
 from tests.support.waiting import until

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import hiredis
 import pytest
 
-from gateway.backends.redis.servers import sentinels
-from gateway.backends.redis.servers.sentinels import AT_MOST_S, TOGETHER_S, NoPrimary, primary_of
+from gateway.backends.redis.servers import connector
+from gateway.backends.redis.servers.connector import AT_MOST_S, TOGETHER_S, NoPrimary, primary_of
 from gateway.errors import LogUnavailable
 from tests.backends.redis_logs import connected
 from tests.streams.service import Service
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.backends.redis.servers.sentinels import Address
+    from gateway.backends.redis.servers.connector import Address
 
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6380)
 OPTIONS = {"protocol": 2, "socket_connect_timeout": 5.0, "socket_timeout": 5.0}
@@ -76,7 +76,7 @@ async def watching(*sentinels: Sentinel) -> AsyncIterator[list[Address]]:
 @pytest.fixture
 def _all_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is not frozen is heard, on a busy machine, too."""
-    monkeypatch.setattr(sentinels, "TOGETHER_S", 10.0)
+    monkeypatch.setattr(connector, "TOGETHER_S", 10.0)
 
 
 async def ask(nodes: list[Address], service: str = SERVICE) -> Address:

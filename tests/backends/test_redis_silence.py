@@ -11,8 +11,7 @@ import pytest
 from gateway.backends.redis.connection import RedisConnection
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers import call, primary
-from gateway.backends.redis.servers.connector import ONLY, RedisSettings
-from gateway.backends.redis.servers.topology import Topology
+from gateway.backends.redis.servers.connector import ONLY, RedisConnector, RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
@@ -107,7 +106,7 @@ async def test_a_request_to_a_server_known_to_be_silent_is_refused_at_once(
     silent: tuple[RedisServer, RedisLog, StreamState],
 ) -> None:
     _, log, state = silent
-    primary = log.primaries.primary_of("any")
+    primary = log.store.primaries.primary_of("any")
     assert primary is not None
     await until(lambda: primary.is_down)
     for ask in ASKS.values():
@@ -130,19 +129,19 @@ async def test_a_waiting_commit_completes_when_a_silent_server_answers_again(
     await until(lambda: log.why_unhealthy() is None)
 
 
-CONNECTS: dict[str, tuple[str, Callable[[Topology, RedisConnection], Awaitable[None]]]] = {
+CONNECTS: dict[str, tuple[str, Callable[[RedisConnector, RedisConnection], Awaitable[None]]]] = {
     "to a server": (
         "redis://{}",
-        lambda servers, redis_connection: servers.connector.connect(redis_connection, ONLY),
+        lambda connector, redis_connection: connector.connect(redis_connection, ONLY),
     ),
     "to whom a sentinel names": (
         "redis+sentinel://{}/any",
-        lambda servers, redis_connection: servers.connector.connect(redis_connection, ONLY),
+        lambda connector, redis_connection: connector.connect(redis_connection, ONLY),
     ),
     "to a sentinel": (
         "redis+sentinel://{}/any",
-        lambda servers, redis_connection: servers.connector.connect_sentinel(
-            redis_connection, servers.sentinels[0]
+        lambda connector, redis_connection: connector.connect_sentinel(
+            redis_connection, connector.origin.nodes[0]
         ),
     ),
 }
@@ -155,7 +154,7 @@ async def test_a_connection_attempt_can_be_cancelled_at_each_step(kind: str) -> 
         settings = RedisSettings(parse_redis(origin.format(f"127.0.0.1:{server.port}")), FOR_EVER_S)
         for steps in range(STEPS):
             redis_connection = RedisConnection(lambda _: None, lambda _: None)
-            making = asyncio.ensure_future(connect(Topology(settings), redis_connection))
+            making = asyncio.ensure_future(connect(RedisConnector(settings), redis_connection))
             await turns(steps)
             making.cancel()
             await asyncio.wait({making}, timeout=SLACK_S)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.backends.redis.servers import call, failover_watch, notifications, primary
-from gateway.backends.redis.servers.connector import RedisSettings
-from gateway.backends.redis.servers.failover_watch import FailoverWatch
-from gateway.backends.redis.servers.topology import Topology
+from gateway.backends.redis.servers import call, primary, subscription
+from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
+from gateway.backends.redis.servers.primary import FailoverWatch
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import Hearing, connected
@@ -36,7 +35,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence makes nobody suspicious."""
     monkeypatch.setattr(primary, "ANSWER_S", FOR_EVER_S)
     monkeypatch.setattr(call, "TIMEOUT_S", FOR_EVER_S)
-    monkeypatch.setattr(notifications, "PING_S", FOR_EVER_S)
+    monkeypatch.setattr(subscription, "PING_S", FOR_EVER_S)
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ class Told:
         self.service = uuid.uuid4().hex
         origin = f"redis+sentinel://{server.address}/{self.service}{login}"
         self.failover_watch = FailoverWatch(
-            Topology(RedisSettings(parse_redis(origin))), self._switched
+            RedisConnector(RedisSettings(parse_redis(origin))), self._switched
         )
 
     def _switched(self) -> None:
@@ -155,7 +154,7 @@ async def test_one_failover_is_reported_once_although_several_sentinels_announce
 async def test_a_failover_announced_again_after_a_while_is_reported_again(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failover_watch, "TOGETHER_S", 0.0)
+    monkeypatch.setattr(primary, "TOGETHER_S", 0.0)
     async with Told(server) as told:
         told.tell(1, 2)
         told.tell(1, 2)
@@ -165,7 +164,7 @@ async def test_a_failover_announced_again_after_a_while_is_reported_again(
 async def test_a_sentinel_that_forbids_subscriptions_is_logged_once(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "LONGEST_AGAIN_S", 0.0)
+    monkeypatch.setattr(subscription, "LONGEST_AGAIN_S", 0.0)
     user = uuid.uuid4().hex
     server.command("ACL", "SETUSER", user, "on", ">pw", "-@all", "+client|setname")
     told = Told(server, f"?sentinel_username={user}&sentinel_password=pw")

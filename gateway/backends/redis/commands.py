@@ -6,14 +6,13 @@ The contract of each Redis function is in headgate.lua, beside the function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from gateway.backends.contract import LoadedStream
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import VERSION
-from gateway.backends.redis.records import entry
 from gateway.errors import RecordDamaged
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.generations import raised
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.connection import Packed, Reply, Word
     from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.records import Stretch
+    from gateway.backends.redis.servers.connector import RedisConnector
+    from gateway.protocol.streams.state import Record
 
 RETIRED_S = 30 * 24 * 3600  # the generation of a removed stream is stored; then the clock will do
 # Bytes of records in a notification. A gateway that follows the stream saves a read by them, but
@@ -40,24 +41,11 @@ _encode_change = msgspec.msgpack.Encoder().encode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
-class Channels(Protocol):
-    """The channels of the servers: `sharded` if each slot has its own, else common to all."""
-
-    sharded: bool
-
-
-class IndexNote(NamedTuple):
-    """A call that notes one stream in an index of all streams, which is the value of `key`."""
-
-    key: str
-    call: Packed
-
-
 class Commands(NamedTuple):
     """The calls of one gateway, encoded for Redis."""
 
     names: RedisNames
-    channels: Channels
+    connector: RedisConnector
     gateway: str
 
     def commit(self, change: Change, token: int) -> Packed:
@@ -76,7 +64,7 @@ class Commands(NamedTuple):
         grows = change.records or change.expected is None
         words: list[Word] = [
             state.history,
-            "SPUBLISH" if self.channels.sharded else "PUBLISH",
+            "SPUBLISH" if self.connector.sharded else "PUBLISH",
             self.names.removals_channel,
             self.gateway,
             expected,
@@ -88,7 +76,7 @@ class Commands(NamedTuple):
             state.generation,
             RETIRED_S,
             "1" if change.removes or state.soft_deleted else "",
-            *entry(change.records),
+            *_entry(change.records),
             2 * len(change.producers),
         ]
         for name, producer in change.producers:
@@ -131,45 +119,23 @@ class Commands(NamedTuple):
         """Return the call that deletes all keys of a stream if it was removed."""
         return pack("FCALL", f"headgate_purge_{VERSION}", 2, *self.names.keys(path)[:2])
 
-    def set_deadline(self, path: str, moment: float, *, new: bool) -> Packed:
-        """Return the call that sets a stream's deadline; a `new` one is never moved later."""
-        earlier = ("LT",) if new else ()
-        return pack("ZADD", self.names.deadlines, *earlier, moment, path)
-
-    def time(self) -> Packed:
-        """Return the call for the server's time."""
-        return pack("TIME")
-
-    def drop_deadline(self, path: str) -> Packed:
-        """Return the call that removes a stream's deadline."""
-        return pack("ZREM", self.names.deadlines, path)
-
-    def due(self, now: float, skip: int, limit: int) -> Packed:
-        """Return the call for `limit` streams due by `now`, after the first `skip`."""
-        return pack("ZRANGEBYSCORE", self.names.deadlines, "-inf", now, "LIMIT", skip, limit)
-
-    def add_paths(self, paths: Sequence[str]) -> Packed:
-        """Return the call that adds streams to the list of paths."""
-        words = [word for path in paths for word in (0, path)]
-        return pack("ZADD", self.names.paths, *words)
-
-    def drop_path(self, path: str) -> Packed:
-        """Return the call that drops a stream from the list of paths."""
-        return pack("ZREM", self.names.paths, path)
-
-    def some_paths(self, prefix: str, after: str, limit: int) -> Packed:
-        """Return the call for the first paths behind `after`, in the order of their ASCII bytes."""
-        lower = f"[{prefix}" if prefix > after else f"({after}"
-        upper = b"(" + prefix.encode() + b"\xff"
-        return pack("ZRANGEBYLEX", self.names.paths, lower, upper, "LIMIT", 0, limit)
-
-    def size(self, path: str) -> Packed:
-        """Return the call for the state from which a stream's size follows."""
-        return pack("HGET", self.names.meta(path), "s")
-
     def probe(self) -> Packed:
         """Return the call that shows whether the server takes writes from this gateway."""
         return pack("FCALL", f"headgate_probe_{VERSION}", 0, self.names.prefix)
+
+
+def _entry(records: Sequence[Record]) -> tuple[int | str, bytes, str]:
+    """Return START, bytes and lengths of the entry of a commit (see `redis.records`).
+
+    START is "" where there are no records, lengths where there is at most one.
+    """
+    if not records:
+        return "", b"", ""
+    start = records[0].end - len(records[0].data)
+    if len(records) == 1:
+        return start, records[0].data, ""
+    lengths = " ".join(str(len(record.data)) for record in records)
+    return start, b"".join(record.data for record in records), lengths
 
 
 def _version(state: StreamState, version: int) -> str:
@@ -240,31 +206,6 @@ def state_in(reply: Reply) -> StreamState | None:
         return raised(_decode_state(state), int(history)) if state else None
     except ValueError as error:
         raise RecordDamaged(UNREADABLE) from error
-
-
-class _Extent(msgspec.Struct, frozen=True):
-    """The two fields of a state from which its stream's size follows, decoded alone for speed."""
-
-    tail: int = 0
-    first: int = 0
-
-
-_decode_extent = msgspec.json.Decoder(_Extent).decode
-
-
-def size_in(reply: Reply) -> int | None:
-    """Return the bytes of the stream in a reply to `size`; None if there is no stream."""
-    try:
-        extent = _decode_extent(reply or b"")
-    except ValueError:
-        return None
-    return extent.tail - extent.first
-
-
-def found_instead(reply: Reply) -> LoadedStream | None:
-    """Return the stream that a refused commit found instead, or None if the reply lacks it."""
-    _, history, (fields, retired) = reply
-    return None if fields is None else decode_stream((history, fields, retired))
 
 
 def change_in(message: bytes) -> Change | None:

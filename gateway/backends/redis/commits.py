@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
-from gateway.backends.redis.commands import found_instead
+from gateway.backends.redis.commands import decode_stream
 from gateway.backends.redis.servers.call import AT_RISK, RedisCall
 from gateway.errors import LogUnavailable, RecordDamaged
 
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
-    from gateway.backends.redis.commands import Commands, IndexNote
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.backends.redis.deadline_index import DeadlineIndex
-    from gateway.backends.redis.path_index import PathIndex
+    from gateway.backends.redis.indexes import DeadlineIndex, IndexNote, PathIndex
     from gateway.backends.redis.servers.call import CallReplies
     from gateway.backends.redis.servers.losses import LossWatch
-    from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.store import RedisStore
     from gateway.protocol.streams.state import Change
 
     Done: TypeAlias = Callable[[CallReplies | LogUnavailable], None]
@@ -34,24 +32,14 @@ if TYPE_CHECKING:
 class RedisCommits:
     """The commits of one gateway, and their histograms."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a log that a commit changes
-        self,
-        commands: Commands,
-        primaries: Primaries,
-        together: Callable[[Sequence[str]], bool],
-        deadlines: DeadlineIndex,
-        paths: PathIndex,
-        losses: LossWatch,
-        wait_replicas: int,
+    def __init__(
+        self, store: RedisStore, deadlines: DeadlineIndex, paths: PathIndex, losses: LossWatch
     ) -> None:
-        """`together` returns whether one server has all these keys."""
-        self._commands = commands
-        self._primaries = primaries
-        self._together = together
+        self._store = store
+        self._meta = store.names.meta
         self._deadlines = deadlines
         self._paths = paths
         self._losses = losses
-        self._wait_replicas = wait_replicas
         self._tokens = itertools.count()
         self.histograms = CommitHistograms()
         self.stored = 0
@@ -62,12 +50,12 @@ class RedisCommits:
 
         `settle` gets the error with which it failed, or None, in a later pass of the loop.
         """
-        key = self._commands.names.meta(change.state.path)
+        key = self._meta(change.state.path)
         token = next(self._tokens)
-        commit = self._commands.commit(change, token)
+        commit = self._store.commands.commit(change, token)
         committed = partial(self._committed, change, token, settle, monotonic())
         notes = [*self._deadlines.notes(change), *self._paths.notes(change)]
-        beside = [one for one in notes if self._together([key, one.key])]
+        beside = [one for one in notes if self._store.topology.together([key, one.key])]
         elsewhere = [one for one in notes if one not in beside]
         self._write_after(elsewhere, change, [*(one.call for one in beside), commit], committed)
 
@@ -80,7 +68,7 @@ class RedisCommits:
         end it. Other changes do not wait for the server of the deadlines.
         """
         if not notes:
-            self._write(self._commands.names.meta(change.state.path), calls, done)
+            self._write(self._meta(change.state.path), calls, done)
             return
         note, *others = notes
 
@@ -95,7 +83,7 @@ class RedisCommits:
         self._write(note.key, [note.call], noted)
 
     def _write(self, key: str, calls: list[Packed], done: Done) -> None:
-        RedisCall(self._primaries, key, calls, done, commits=True).go()
+        RedisCall(self._store.primaries, key, calls, done, commits=True).go()
 
     def _committed(
         self,
@@ -108,14 +96,13 @@ class RedisCommits:
         if isinstance(answer, LogUnavailable):
             settle(answer)
             return
-        replies, replicas, primary = answer
-        self._follow_up(change, replies[-1])
+        reply, primary = answer.replies[-1], answer.primary
+        self._follow_up(change, reply)
         self._observe(primary, requested_at)
-        wanted = self._wait_replicas
-        if replies[-1][0] == 0:
+        if reply[0] == 0:
             self.conflicts += 1
-            settle(_conflict(replies[-1]))
-        elif wanted and not (isinstance(replicas, int) and replicas >= wanted):
+            settle(_conflict(reply))
+        elif answer.is_at_risk(self._store.wait_replicas):
             primary.look()
             settle(LogUnavailable(AT_RISK))
         else:
@@ -129,17 +116,17 @@ class RedisCommits:
         A new stream is listed once more: a removal of its predecessor, or a page, may have dropped
         its path just before it was there.
         """
+        path = change.state.path
         if reply == [1, 1]:
-            key = self._commands.names.meta(change.state.path)
-            self._write(key, [self._commands.tidy(change)], lambda _: None)
+            self._write(self._meta(path), [self._store.commands.tidy(change)], lambda _: None)
         if reply[0] != 1:
             return
         self.histograms.stored([change])
         if change.removes:
-            self._paths.drop(change.state.path)
+            self._paths.drop(path)
         elif change.expected is None:
-            note = self._commands.add_paths([change.state.path])
-            self._write(self._commands.names.paths, [note], lambda _: None)
+            note = self._paths.note([path])
+            self._write(note.key, [note.call], lambda _: None)
 
     def _observe(self, primary: Primary, requested_at: float) -> None:
         """Observe how long a commit waited, and how long the server and the network took."""
@@ -149,7 +136,9 @@ class RedisCommits:
 
 
 def _conflict(reply: Reply) -> Conflict | RecordDamaged:
+    """Return the refusal of a commit, with the stream that it found instead if the reply has it."""
+    _, history, (fields, retired) = reply
     try:
-        return Conflict(found_instead(reply))
+        return Conflict(None if fields is None else decode_stream((history, fields, retired)))
     except RecordDamaged as damage:
         return damage

@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.contract import Counts, Log
-from gateway.backends.redis.commands import Commands, decode_stream
+from gateway.backends.redis.commands import decode_stream
 from gateway.backends.redis.commits import RedisCommits
-from gateway.backends.redis.deadline_index import DeadlineIndex
-from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.path_index import PathIndex
-from gateway.backends.redis.record_reader import RecordReader
-from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.backends.redis.indexes import DeadlineIndex, PathIndex
+from gateway.backends.redis.records import RecordReader
+from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.servers.losses import LossWatch
-from gateway.backends.redis.servers.primaries import Primaries
 from gateway.backends.redis.servers.server_status import ServerStatusWatch
-from gateway.backends.redis.servers.topology import Topology
-from gateway.backends.redis.sharing import PublishedChanges, RedisSharing
 from gateway.backends.redis.store import RedisStore
 from gateway.stepped import in_task
 
@@ -45,89 +40,43 @@ class RedisLog(Log, Counts):
 
     batch_bytes = 256 * 1024  # one entry is read whole, even for its last record
 
-    def __init__(self, settings: RedisSettings, topology: Topology | None = None) -> None:
-        self._topology = topology or Topology(settings)
-        self._names = RedisNames(settings.origin.prefix)
-        self._commands = Commands(self._names, self._topology.connector, secrets.token_hex(4))
-        self._changes = PublishedChanges(self._topology, self._names)
-        self.primaries = Primaries(
-            self._topology,
-            self._commands,
-            settings.wait_replicas,
-            self._changes.notifications,
-            self._on_history_change,
-        )
-        self.store: RedisStore = RedisStore(
-            self._names,
-            self.primaries,
-            self._changes,
-            self._topology.connector,
-            settings.wait_replicas,
-        )
-        self._execute = self.store.execute
-        self._deadlines = DeadlineIndex(self._commands, self._execute)
-        self._records = RecordReader(self._commands, self._topology, self._execute)
-        self._server_status = ServerStatusWatch(self._names, self.primaries.all)
-        self._losses = LossWatch(self._commands, self._execute, self.primaries.primary_of)
-        self.listing: PathIndex = PathIndex(self._commands, self._execute, self._topology.together)
-        self._commits = RedisCommits(
-            self._commands,
-            self.primaries,
-            self._topology.together,
-            self._deadlines,
-            self.listing,
-            self._losses,
-            settings.wait_replicas,
-        )
-        self.sharing: RedisSharing = RedisSharing(
-            self._commands,
-            self._execute,
-            self.primaries,
-            self._changes,
-            self._deadlines,
-            settings.wait_replicas,
-        )
+    def __init__(self, settings: RedisSettings, connector: RedisConnector | None = None) -> None:
+        connector = connector or RedisConnector(settings)
+        self.store: RedisStore = RedisStore(connector, self._on_history_change)
+        self.sharing: RedisStore = self.store
+        self.listing: PathIndex = PathIndex(self.store)
         self.counts: Counts = self
+        self._deadlines = DeadlineIndex(self.store)
+        self._records = RecordReader(self.store)
+        self._server_status = ServerStatusWatch(self.store)
+        self._losses = LossWatch(self.store)
+        self._commits = RedisCommits(self.store, self._deadlines, self.listing, self._losses)
 
     @override
     def __repr__(self) -> str:
-        return f"RedisLog({self._topology})"
+        return f"RedisLog({self.store.topology.connector.origin})"
 
     @override
     async def open(self) -> None:
-        """Connect; a call waits for a Redis that cannot be reached yet.
-
-        Leaves no connection and no task if it is cancelled, as by SIGTERM during a start.
-        """
-        self._topology.connector.check()
-        try:
-            await self.primaries.open()
-        except asyncio.CancelledError:
-            await self.primaries.close()
-            await self._topology.close()
-            raise
-        self._changes.notifications.open()
+        await self.store.open()
         self._server_status.start()
 
     @override
     async def close(self) -> None:
-        """Close all connections."""
         await self._server_status.stop()
         await self.listing.close()
         await self._losses.close()
-        await self._changes.notifications.close()
-        await self.primaries.close()
-        await self._topology.close()
+        await self.store.close()
 
     def _on_history_change(self, primary: Primary) -> None:
         self._losses.history_changed(primary)
         self.listing.on_history_change()
-        self._changes.on_history_change()
+        self.store.notifications.on_history_change()
 
     @override
     def why_unhealthy(self) -> str | None:
         """Return what is wrong with the first server that takes no appends."""
-        return self.primaries.why_unhealthy() or self._changes.notifications.why_unhealthy
+        return self.store.primaries.why_unhealthy() or self.store.notifications.why_unhealthy
 
     @override
     def new_stream_id(self) -> int:
@@ -136,8 +85,9 @@ class RedisLog(Log, Counts):
     @override
     async def load(self, path: str) -> LoadedStream:
         """Load the stream at `path`, with its generation raised to the server's history."""
-        (reply,) = await self._execute(self._names.meta(path), self._commands.load(path))
-        self.primaries.compare(int(reply[0]))
+        store = self.store
+        (reply,) = await store.execute(store.names.meta(path), store.commands.load(path))
+        store.primaries.compare(int(reply[0]))
         return decode_stream(reply)
 
     @override
@@ -188,7 +138,7 @@ class RedisLog(Log, Counts):
             **self._server_status.numbers,
             "commits": self._commits.stored,
             "conflicts": self._commits.conflicts,
-            "followed": len(self._changes.notifications),
+            "followed": len(self.store.notifications),
             **{f"histories_{lost}": count for lost, count in self._losses.counts.items()},
         }
 

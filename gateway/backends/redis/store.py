@@ -1,46 +1,73 @@
-"""The Redis of a log for callers that await replies, and for what is built on the log."""
+"""The Redis of a log: its servers and channels, for the log and for what is built on it."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.backends.contract import Sharing
+from gateway.backends.redis.commands import Commands, is_current
 from gateway.backends.redis.connection import pack
+from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.servers.call import AT_RISK, CallReplies, RedisCall
+from gateway.backends.redis.servers.notifications import Notifications
+from gateway.backends.redis.servers.topology import Primaries, Topology
 from gateway.errors import LogUnavailable
+from gateway.protocol.streams.moments import ClockReading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from gateway.backends.redis.commands import Channels
+    from gateway.backends.contract import LogListener
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.backends.redis.names import RedisNames
-    from gateway.backends.redis.servers.primaries import Primaries
-    from gateway.backends.redis.sharing import OnMessage, PublishedChanges
+    from gateway.backends.redis.servers.connector import RedisConnector
+    from gateway.backends.redis.servers.primary import Primary
+    from gateway.protocol.streams.state import StreamState
 
 
-class RedisStore:
-    """Calls to the servers of one log, by the key that they concern, and its channels.
+class RedisStore(Sharing):
+    """The servers of one log, called by the key that a call concerns, and the channels of the log.
 
     Keys and channels of others than the log begin with `prefix`, ":" and a name of their own; what
     follows that in brackets or braces never makes it a key of a stream.
     """
 
     def __init__(
-        self,
-        names: RedisNames,
-        primaries: Primaries,
-        changes: PublishedChanges,
-        channels: Channels,
-        wait_replicas: int,
+        self, connector: RedisConnector, history_changed: Callable[[Primary], None]
     ) -> None:
-        self.prefix = names.prefix
-        self._names = names
-        self._primaries = primaries
-        self._changes = changes
-        self._channels = channels
-        self._wait_replicas = wait_replicas
+        """Call `history_changed` with a server that has another history than before."""
+        self.wait_replicas = connector.settings.wait_replicas
+        self.prefix = connector.origin.prefix
+        self.names = RedisNames(self.prefix)
+        self.commands = Commands(self.names, connector, secrets.token_hex(4))
+        self.topology = Topology(connector)
+        self.notifications = Notifications(self.topology, self.names)
+        self.primaries = Primaries(
+            self.topology, self.commands, self.wait_replicas, self.notifications, history_changed
+        )
+        self._connector = connector
+
+    async def open(self) -> None:
+        """Connect; a call waits for a Redis that cannot be reached yet.
+
+        Leaves no connection and no task if it is cancelled, as by SIGTERM during a start.
+        """
+        self._connector.check()
+        try:
+            await self.primaries.open()
+        except asyncio.CancelledError:
+            await self.primaries.close()
+            raise
+        self.notifications.find()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.notifications.close()
+        await self.primaries.close()
 
     async def execute(
         self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
@@ -53,46 +80,66 @@ class RedisStore:
 
     async def commit(self, key: str, call: Packed) -> Reply:
         """Return the reply to a write, once `wait_replicas` have it. Raises LogUnavailable."""
-        replies, replicas, _ = await self._reply(key, [call], commits=True, expected=0)
-        wanted = self._wait_replicas
-        if wanted and not (isinstance(replicas, int) and replicas >= wanted):
+        answer = await self._reply(key, [call], commits=True, expected=0)
+        if answer.is_at_risk(self.wait_replicas):
             raise LogUnavailable(AT_RISK)
-        return replies[-1]
+        return answer.replies[-1]
 
     async def _reply(
         self, key: str, calls: Sequence[Packed], *, commits: bool, expected: int
     ) -> CallReplies:
         replied: asyncio.Future[CallReplies] = asyncio.get_running_loop().create_future()
         done = partial(_settle, replied)
-        RedisCall(self._primaries, key, calls, done, commits=commits, expected=expected).go()
+        RedisCall(self.primaries, key, calls, done, commits=commits, expected=expected).go()
         return await replied
 
     def publish(self, channel: str, message: bytes) -> Packed:
         """Return the call, for the server of `channel`, which replies how many hear it."""
-        return pack("SPUBLISH" if self._channels.sharded else "PUBLISH", channel, message)
+        return pack("SPUBLISH" if self._connector.sharded else "PUBLISH", channel, message)
 
     async def followers(self, path: str) -> int:
         """Return how many gateways follow a stream, this one included once that has begun."""
-        channel = self._names.meta(path)
-        kind = "SHARDNUMSUB" if self._channels.sharded else "NUMSUB"
+        channel = self.names.meta(path)
+        kind = "SHARDNUMSUB" if self._connector.sharded else "NUMSUB"
         (reply,) = await self.execute(channel, pack("PUBSUB", kind, channel))
         return int(reply[1])
 
-    def subscribe(self, channel: str, on_message: OnMessage) -> None:
-        """Call `on_message` with the messages on a channel, and None once that has begun."""
-        self._changes.others[channel.encode()] = on_message
-        self._changes.notifications.follow(channel)
+    @property
+    @override
+    def repeats_wait(self) -> bool:
+        return self.wait_replicas > 0
 
-    def unsubscribe(self, channel: str) -> None:
-        """Hear a channel no more."""
-        self._changes.others.pop(channel.encode(), None)
-        self._changes.notifications.unfollow(channel)
+    @override
+    def listen(self, listener: LogListener) -> None:
+        self.notifications.listener = listener
+
+    @override
+    async def is_current(self, state: StreamState) -> bool:
+        path = state.path
+        (reply,) = await self.execute(self.names.meta(path), self.commands.confirm(path))
+        self.primaries.compare(int(reply[0]))
+        return is_current(reply, state)
+
+    @override
+    def follow(self, path: str) -> None:
+        self.notifications.follow(self.names.meta(path))
+
+    @override
+    def unfollow(self, path: str) -> None:
+        self.notifications.unfollow(self.names.meta(path))
+
+    @override
+    async def removal_time(self, now: ClockReading) -> ClockReading:
+        """Return `now`, or the time of the server of the deadlines if that is earlier.
+
+        A gateway whose clock is ahead then removes no stream that has not ended by Redis' clock.
+        """
+        ((seconds, micros),) = await self.execute(self.names.deadlines, pack("TIME"))
+        time = int(seconds) + int(micros) / 1e6
+        return ClockReading(min(now.wall, time), min(now.steady, time))
 
 
-T = TypeVar("T")
-
-
-def _settle(replied: asyncio.Future[T], answer: T | LogUnavailable) -> None:
+def _settle(replied: asyncio.Future[CallReplies], answer: CallReplies | LogUnavailable) -> None:
     if replied.done():
         return
     if isinstance(answer, LogUnavailable):

@@ -8,7 +8,7 @@ from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import VERSION
 
 if TYPE_CHECKING:
-    from gateway.backends.redis.sharing import OnMessage
+    from gateway.backends.redis.servers.notifications import OnMessage
     from gateway.backends.redis.store import RedisStore
 
 KEPT_MS = 30_000  # a parcel that nobody takes: whoever waits for it gives up long before
@@ -26,11 +26,11 @@ class RedisMailboxes:
 
     def open(self, name: str, on_mail: OnMessage) -> None:
         """Have messages to this name notified."""
-        self._store.subscribe(self._channel(name), on_mail)
+        self._store.notifications.subscribe(self._channel(name), on_mail)
 
     def close(self, name: str) -> None:
         """Have messages to this name notified no more."""
-        self._store.unsubscribe(self._channel(name))
+        self._store.notifications.unsubscribe(self._channel(name))
 
     async def send(self, name: str, message: bytes) -> bool:
         """Send a message; return whether somebody has heard it."""

@@ -6,10 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway import app
+from gateway.backends.redis.connection import Unreachable
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
-from gateway.backends.redis.servers.pipeline import Unreachable
-from gateway.backends.redis.servers.topology import Topology
 from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.connections.fast_path import FastPath
@@ -65,7 +64,7 @@ class _Log(RedisLog):
     """Its streams' ids are the same in each run."""
 
     def __init__(self, redis: Redis) -> None:
-        super().__init__(SETTINGS, Topology(SETTINGS, _Connector(redis)))
+        super().__init__(SETTINGS, _Connector(redis))
         self.documents = None  # the simulated Redis has no subscriptions
         self._chance = redis.chance
 

@@ -6,9 +6,13 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.redis.connection import Refusal, pack
-from gateway.backends.redis.servers.failures import explained, lacks_functions
-from gateway.backends.redis.servers.pipeline import Unreachable
+from gateway.backends.redis.connection import (
+    Refusal,
+    Unreachable,
+    explained,
+    lacks_functions,
+    pack,
+)
 from gateway.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -16,8 +20,8 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.servers.pipeline import Answer, Pipeline
-    from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.servers.topology import Primaries
 
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
 RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
@@ -33,6 +37,12 @@ class CallReplies(NamedTuple):
     replies: list[Reply]
     epilogue: Reply
     primary: Primary
+
+    def is_at_risk(self, wait_replicas: int) -> bool:
+        """Return whether fewer replicas than `wait_replicas` have a write, as WAIT replied."""
+        if not wait_replicas:
+            return False
+        return not isinstance(self.epilogue, int) or self.epilogue < wait_replicas
 
 
 class RedisCall:

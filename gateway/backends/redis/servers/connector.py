@@ -1,26 +1,31 @@
-"""Opens connections to Redis: as whom, how encrypted, and with our functions on the server."""
+"""Opens connections to Redis: as whom, how encrypted, and with our functions on the server.
+
+Sentinels are all asked at once for the primary, and the latest decision counts. A sentinel that is
+frozen or cut off must not hold up those that are well, and one that has missed a failover names the
+old primary in good faith.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import exceptions
-from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway import trust
+from gateway.backends.redis.connection import Unreachable, lacks_functions, translated, words
 from gateway.backends.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
-from gateway.backends.redis.servers.failures import lacks_functions, translated
-from gateway.backends.redis.servers.pipeline import Unreachable
-from gateway.backends.redis.servers.sentinels import connection_to, primary_of
 from gateway.settings.log_kinds.redis import WITHOUT_FILE, parse_redis
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from ssl import SSLContext
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -30,6 +35,11 @@ if TYPE_CHECKING:
 
 MOST_LOADS = 8  # of our functions by one connection: another program may flush them in between
 ONLY = ("", 0)  # the address of the primary of what is no cluster: it is looked for anew each time
+# Sentinels answer from memory: the others of those that are well come within this.
+TOGETHER_S = 0.3
+AT_MOST_S = 2.0
+
+Address = tuple[str, int]
 
 
 class RedisSettings(NamedTuple):
@@ -52,28 +62,25 @@ class RedisSettings(NamedTuple):
             route.wait_replicas,
         )
 
-    @property
-    def is_cluster(self) -> bool:
-        """True if keys are spread over several servers."""
-        return self.origin.kind == "cluster"
-
-
-Address = tuple[str, int]
-
 
 class RedisConnector:
-    """Opens connections to an origin's servers; `sharded` says whether they publish by slots."""
+    """Opens connections to an origin's servers.
+
+    `is_cluster` is True if keys are spread over several servers; `sharded` if each slot has
+    channels of its own, else channels are common to all servers.
+    """
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._settings = settings
-        self._origin = settings.origin
+        self.origin = settings.origin
+        self.is_cluster: bool = self.origin.kind == "cluster"
+        self.settings = settings
         self._warnings: set[str] = set()  # of what is logged
         self.sharded = True
 
     def check(self) -> None:
         """Raise StartError if the file of trusted authorities cannot be read."""
-        if self._settings.tls_ca:  # those of the system take 30 ms, and need no check
-            trust.context(self._settings.tls_ca)
+        if self.settings.tls_ca:  # those of the system take 30 ms, and need no check
+            trust.context(self.settings.tls_ca)
 
     async def connect(self, redis_connection: RedisConnection, address: Address) -> None:
         """Open a connection, with our functions on its server, which `redis_connection` takes over.
@@ -86,7 +93,7 @@ class RedisConnector:
                 await _load_functions(connection)
                 await connection.send_command("COMMAND", "INFO", "SPUBLISH")
                 self.sharded = None not in await connection.read_response()
-                if not self._settings.is_cluster:
+                if not self.is_cluster:
                     await _check_alone(connection)
                 await self._warn_of_losses(connection)
         redis_connection.adopt(connection)
@@ -101,9 +108,9 @@ class RedisConnector:
         policy = info.get(b"maxmemory_policy", b"noeviction").decode()
         evicts = policy != "noeviction" and info.get(b"maxmemory") != b"0"
         if evicts and self._is_new("eviction"):
-            log.warning("log.may_evict", server=str(self._origin), maxmemory_policy=policy)
+            log.warning("log.may_evict", server=str(self.origin), maxmemory_policy=policy)
         if info.get(b"aof_enabled") == b"0" and self._is_new("no file"):
-            log.warning("log.not_durable", server=str(self._origin), what=WITHOUT_FILE)
+            log.warning("log.not_durable", server=str(self.origin), what=WITHOUT_FILE)
 
     def _is_new(self, finding: str) -> bool:
         """Return whether no other connection, made at the same time, has found it before."""
@@ -112,11 +119,11 @@ class RedisConnector:
         return is_new
 
     async def _connection(self, address: Address) -> AbstractConnection:
-        origin, options = self._origin, self.options()
+        origin, options = self.origin, self.options()
         if origin.kind == "unix":
             return UnixDomainSocketConnection(path=origin.path, **options)
         if origin.kind == "sentinel":
-            address = await self._primary()
+            address = await primary_of(origin.service, origin.nodes, self._sentinel_options())
         elif address == ONLY:
             address = origin.nodes[0]
         return connection_to(address, options)
@@ -133,55 +140,58 @@ class RedisConnector:
     async def _making(self, connection: AbstractConnection) -> AsyncIterator[None]:
         """Connect, and yield within `connect_timeout`; close the connection on failure."""
         try:
-            async with asyncio.timeout(self._settings.connect_timeout):
+            async with asyncio.timeout(self.settings.connect_timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
                 yield
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
 
-    async def _primary(self) -> tuple[str, int]:
-        """Return the address of the server that the sentinels name as primary."""
-        origin = self._origin
-        return await primary_of(origin.service, origin.nodes, self._sentinel_options())
-
-    def _sentinel_options(self) -> dict[str, Any]:
-        origin = self._origin
-        own = {"username": origin.sentinel_username, "password": origin.sentinel_password}
-        return {**self._common(), **own}
-
     def options(self) -> dict[str, Any]:
         """Return the arguments of redis-py's connections, besides host and port."""
-        origin = self._origin
-        return {
-            **self._common(),
-            "username": origin.username,
-            "password": origin.password,
-            **({} if self._settings.is_cluster else {"db": origin.db}),
-        }
+        origin = self.origin
+        own = {} if self.is_cluster else {"db": origin.db}
+        return {**self._common(origin.username, origin.password), **own}
 
-    def _common(self) -> dict[str, Any]:
-        timeout = self._settings.connect_timeout
+    def _sentinel_options(self) -> dict[str, Any]:
+        return self._common(self.origin.sentinel_username, self.origin.sentinel_password)
+
+    def _common(self, username: str | None, password: str | None) -> dict[str, Any]:
+        timeout, verify = self.settings.connect_timeout, self.settings.tls_verify
+        tls = {
+            "ssl": True,
+            "ssl_ca_certs": self.settings.tls_ca or None,
+            "ssl_cert_reqs": "required" if verify else "none",
+            "ssl_check_hostname": verify,
+        }
         return {
             "protocol": 2,
             "client_name": "headgate",
+            "username": username,
+            "password": password,
             "socket_connect_timeout": timeout,
             # It would be given to `wait_for`, which passes over some cancellations in Python 3.11.
             "socket_timeout": None,
             "retry": Retry(NoBackoff(), 0),
-            **self._tls(),
+            **(tls if self.origin.tls else {}),
         }
 
-    def _tls(self) -> dict[str, Any]:
-        if not self._origin.tls:
-            return {}
-        verify = self._settings.tls_verify
-        return {
-            "ssl": True,
-            "ssl_ca_certs": self._settings.tls_ca or None,
-            "ssl_cert_reqs": "required" if verify else "none",
-            "ssl_check_hostname": verify,
-        }
+
+def connection_to(node: Address, options: Mapping[str, Any]) -> Connection:
+    """Return a connection that is not open yet, encrypted if the option `ssl` is true."""
+    others = dict(options)
+    if not others.pop("ssl", False):
+        return Connection(host=node[0], port=node[1], **others)
+    connection = SSLConnection(host=node[0], port=node[1], **others)
+    # The one that it makes trusts the system's authorities besides those that it is told of.
+    connection.ssl_context.context = _trusted(others["ssl_ca_certs"], others["ssl_check_hostname"])
+    return connection
+
+
+@lru_cache(maxsize=64)
+def _trusted(authorities: str | None, verify: bool) -> SSLContext:
+    """Return the TLS context, made once: to read the system's takes longer than to connect."""
+    return trust.context(authorities or "", verify=verify)
 
 
 async def _check_alone(connection: AbstractConnection) -> None:
@@ -222,3 +232,63 @@ async def _load(connection: AbstractConnection) -> None:
 async def _call(connection: AbstractConnection, function: str, *arguments: bytes) -> Any:  # noqa: ANN401 - as Redis has it
     await connection.send_command("FCALL", function, 0, *arguments)
     return await connection.read_response()
+
+
+class NoPrimary(exceptions.ConnectionError):
+    """No sentinel names a primary that is up."""
+
+
+class SentinelReply(NamedTuple):
+    """A sentinel's reply; `epoch` counts the failovers that the sentinel knows of."""
+
+    epoch: int
+    is_up: bool
+    address: Address
+
+
+async def primary_of(service: str, nodes: Sequence[Address], options: Mapping[str, Any]) -> Address:
+    """Return the primary of a service; `options` are a connection's. Raises redis-py's errors."""
+    asking = [asyncio.create_task(_ask(service, connection_to(node, options))) for node in nodes]
+    try:
+        replies = await _first_answers(asking)
+    finally:
+        for one in asking:
+            one.cancel()
+        failures = await asyncio.gather(*asking, return_exceptions=True)
+    if not replies:
+        why = next((words(one) for one in failures if isinstance(one, Exception)), "no answer")
+        raise NoPrimary(f"no sentinel names a primary {service}: {why}")
+    latest = max(replies)
+    if not latest.is_up:
+        raise NoPrimary(f"the sentinels take the primary of {service} for down")
+    return latest.address
+
+
+async def _first_answers(asking: Sequence[asyncio.Task[SentinelReply]]) -> list[SentinelReply]:
+    """Return the replies that arrive soon, or else the first."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + AT_MOST_S
+    done, waiting = await asyncio.wait(asking, timeout=TOGETHER_S)
+    while not (replies := [one.result() for one in done if one.exception() is None]):
+        if not waiting or loop.time() >= until:
+            break
+        done, waiting = await asyncio.wait(
+            waiting, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED
+        )
+    return replies
+
+
+async def _ask(service: str, connection: Connection) -> SentinelReply:
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+        await connection.send_command("SENTINEL", "MASTER", service)
+        reply = await connection.read_response()
+    finally:
+        await connection.disconnect(nowait=True)
+    told = dict(zip(reply[::2], reply[1::2], strict=True))
+    flags = told[b"flags"].decode().split(",")
+    return SentinelReply(
+        int(told[b"config-epoch"]),
+        not {"s_down", "o_down"}.intersection(flags),
+        (told[b"ip"].decode(), int(told[b"port"])),
+    )

@@ -19,11 +19,11 @@ from gateway.errors import LogUnavailable, RecordDamaged
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from gateway.backends.redis.commands import Commands, CommitState
-    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.commands import CommitState
     from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.store import RedisStore
     from gateway.protocol.streams.state import Change, StreamState
 
 Lost = Literal["no", "unknown", "yes"]
@@ -79,16 +79,8 @@ class LossWatch:
     `counts` has the number of new histories by whether something was lost, each once.
     """
 
-    def __init__(
-        self,
-        commands: Commands,
-        execute: Callable[..., Awaitable[list[Reply]]],
-        primary_of: Callable[[str], Primary | None],
-    ) -> None:
-        """Send commands by `execute`, to the server of a key, which `primary_of` returns."""
-        self._commands = commands
-        self._execute = execute
-        self._primary_of = primary_of
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
         self._last: dict[Primary, LastCommit] = {}
         # Of servers whose other history a commit told of before they were looked at.
         self._checks: dict[Primary, list[asyncio.Task[Lost]]] = {}
@@ -120,29 +112,27 @@ class LossWatch:
             self._begin(primary, self._last.pop(primary))
         elif primary not in self._checks:
             for other in [*self._last]:  # one of them may be the server that this one has replaced
-                if other is not primary and self._server_of(self._last[other]) is primary:
+                key = self._store.names.meta(self._last[other].state.path)
+                if other is not primary and self._store.primaries.primary_of(key) is primary:
                     self._begin(primary, self._last.pop(other))
         checks = self._checks.pop(primary, [])
         counting = asyncio.get_running_loop().create_task(self._count(primary, checks))
         self._counting.add(counting)
         counting.add_done_callback(self._counting.discard)
 
-    def _server_of(self, last: LastCommit) -> Primary | None:
-        return self._primary_of(self._commands.names.meta(last.state.path))
-
     def _begin(self, primary: Primary, last: LastCommit) -> None:
         check = asyncio.get_running_loop().create_task(self._check(last))
         self._checks.setdefault(primary, []).append(check)
 
     async def _check(self, last: LastCommit) -> Lost:
-        path = last.state.path
-        key, load = self._commands.names.meta(path), self._commands.load(path)
+        store, path = self._store, last.state.path
+        key, load = store.names.meta(path), store.commands.load(path)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while True:
                     try:
-                        (reply,) = await self._execute(key, load, commits=True)
-                        return last.is_lost(commit_state_in(reply, self._commands.gateway))
+                        (reply,) = await store.execute(key, load, commits=True)
+                        return last.is_lost(commit_state_in(reply, store.commands.gateway))
                     except LogUnavailable:
                         await asyncio.sleep(AGAIN_S)
         except (TimeoutError, RecordDamaged):
@@ -173,11 +163,11 @@ class LossWatch:
 
         Returns the gateway's own while Redis is away.
         """
-        key = self._commands.names.losses(history)
-        leave = pack("HSET", key, self._commands.gateway, own), pack("EXPIRE", key, KEPT_S)
+        key = self._store.names.losses(history)
+        leave = pack("HSET", key, self._store.commands.gateway, own), pack("EXPIRE", key, KEPT_S)
         calls = [pack("HGETALL", key)] if own == "unknown" else [*leave, pack("HGETALL", key)]
         try:
-            found = (await self._execute(key, *calls))[-1]
+            found = (await self._store.execute(key, *calls))[-1]
         except LogUnavailable:
             return own
         return "yes" if b"yes" in found else "no" if b"no" in found else "unknown"

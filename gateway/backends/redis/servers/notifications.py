@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
 
-from gateway.backends.redis.connection import RedisConnection, Refusal, pack
-from gateway.backends.redis.servers.failures import explained
-from gateway.backends.redis.servers.pipeline import Unreachable, connected
+from gateway.backends.redis.commands import change_in
+from gateway.backends.redis.connection import Unreachable
+from gateway.backends.redis.servers.subscription import LONGEST_AGAIN_S, RECONNECT_S, Subscription
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.redis.connection import Reply
+    from gateway.backends.contract import LogListener
+    from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.servers.connector import Address
-    from gateway.backends.redis.servers.pipeline import Connect
     from gateway.backends.redis.servers.topology import Topology
 
-    # A channel and its message; None says that some may have been missed until now.
-    Heard = Callable[[bytes, bytes | None], None]
-
-PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
-RECONNECT_S = 0.1  # until a lost connection is made anew; the wait doubles up to
-LONGEST_AGAIN_S = 1.0  # a server that is back is heard no later
-AT_ONCE = 1000  # channels in one command
+    # Called with each message, and with None where some may have been missed until now.
+    OnMessage = Callable[[bytes | None], None]
 
 
 class Notifications:
-    """The channels, each heard at the server that publishes it.
+    """The channels of one log, each heard at the server that publishes it.
 
-    On a cluster that is one connection for each server that has a followed stream.
+    On a cluster that is one connection for each server that has a followed stream. `listener` is
+    notified of the changes that other gateways publish.
     """
 
-    def __init__(self, topology: Topology, removals_channel: str, heard: Heard) -> None:
-        """`removals_channel` is a channel that is always heard."""
+    def __init__(self, topology: Topology, names: RedisNames) -> None:
         self._topology = topology
-        self._removals_channel = removals_channel.encode()
-        self._heard = heard
+        self._names = names
+        self._removals_channel = names.removals_channel.encode()  # always heard
+        self.listener: LogListener | None = None
+        self._others: dict[bytes, OnMessage] = {}  # of other channels than those of streams
         self._channels: dict[bytes, Subscription | None] = {}
         self._subscriptions: dict[Address, Subscription] = {}
         self._finding: asyncio.Task[None] | None = None
@@ -56,10 +52,6 @@ class Notifications:
     def __len__(self) -> int:
         return len(self._channels)
 
-    def open(self) -> None:
-        """Find the servers of the channels, and subscribe."""
-        self._find()
-
     async def close(self) -> None:
         """End all connections."""
         self._closed = True
@@ -70,12 +62,12 @@ class Notifications:
             await subscription.close()
 
     def follow(self, channel: str) -> None:
-        """Subscribe to a channel; once that is in force, `on_message` is called with None."""
+        """Subscribe to a channel; once that is in force, messages may have been missed."""
         name = channel.encode()
         self._channels[name] = None
         address = self._topology.known_address(channel)
         if address is None:
-            self._find()
+            self.find()
         else:
             self._assign(name, address)
 
@@ -85,14 +77,45 @@ class Notifications:
         if subscription is not None:
             subscription.drop(channel.encode())
 
-    def moved(self) -> None:
-        """Find the servers of all channels anew."""
-        self._find()
+    def subscribe(self, channel: str, on_message: OnMessage) -> None:
+        """Call `on_message` with the messages on a channel, and None once that has begun."""
+        self._others[channel.encode()] = on_message
+        self.follow(channel)
 
-    def renew(self) -> None:
-        """Cut all connections, and subscribe again to the servers that publish now."""
+    def unsubscribe(self, channel: str) -> None:
+        """Hear a channel no more."""
+        self._others.pop(channel.encode(), None)
+        self.unfollow(channel)
+
+    def on_history_change(self) -> None:
+        """Subscribe anew, since a server may have lost what it acknowledged, and say so."""
+        if self._topology.connector.is_cluster:
+            self.find()
         for subscription in self._subscriptions.values():
             subscription.cut()
+        if self.listener is not None:
+            self.listener.on_history_change()
+
+    def _on_message(self, channel: bytes, message: bytes | None) -> None:
+        """Notify the listener of a message; None says that some may have been missed."""
+        if (on_message := self._others.get(channel)) is not None:
+            on_message(message)
+            return
+        if self.listener is None:
+            return
+        if channel != self._removals_channel:
+            change = None if message is None else change_in(message)
+            if change is None:
+                self.listener.on_missed_changes(self._names.path(channel))
+            else:
+                self.listener.on_change(change)
+        elif message is None:
+            self.listener.on_missed_removals()
+        else:
+            version, _, meta = message.partition(b" ")
+            stream_id = version.partition(b".")[0]
+            if stream_id.isdigit():  # else another program published it
+                self.listener.on_removal(self._names.path(meta), int(stream_id))
 
     def _assign(self, channel: bytes, address: Address) -> None:
         subscription = self._subscription_at(address)
@@ -108,8 +131,9 @@ class Notifications:
         if subscription is None:
             # Plain messages reach every server of a cluster: one subscription hears them all.
             also = None if self._subscriptions else self._removals_channel
-            connect = partial(self._topology.connector.connect, address=address)
-            subscription = Subscription(self._topology, connect, also, self._heard, self._strayed)
+            connector = self._topology.connector
+            connect = partial(connector.connect, address=address)
+            subscription = Subscription(connector, connect, also, self._on_message, self._strayed)
             self._subscriptions[address] = subscription
             subscription.open()
         return subscription
@@ -119,20 +143,25 @@ class Notifications:
         if channel in self._channels:
             self._channels[channel] = None
             self._topology.moved()
-            self._find()
+            self.find()
 
-    def _find(self) -> None:
+    def find(self) -> None:
+        """Find the servers of all channels, and subscribe there."""
         if self._finding is None and not self._closed:
             self._finding = asyncio.get_running_loop().create_task(self._find_all())
 
     async def _find_all(self) -> None:
-        """Subscribe to the removals, and to each channel where it is."""
         backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)
         try:
             while True:
-                await self._settle(await self._primaries())
-                if self._assign_all():
-                    return
+                try:
+                    await self._settle(await self._topology.primaries())
+                    if self._assign_all():
+                        return
+                except Unreachable:
+                    pass
+                except Exception:  # noqa: BLE001 - it must outlive whatever it was
+                    log.exception("log.notifications_failed")
                 await asyncio.sleep(backoff.next_s())
         finally:
             self._finding = None
@@ -149,6 +178,7 @@ class Notifications:
         return None not in self._channels.values()
 
     async def _settle(self, addresses: list[Address]) -> None:
+        """Leave the servers that have gone, and hear the removals at one that is there."""
         for address in set(self._subscriptions) - set(addresses):
             subscription = self._subscriptions.pop(address)
             for channel in subscription.channels:
@@ -158,217 +188,3 @@ class Notifications:
             self._subscription_at(addresses[0])
         elif not any(one.also for one in self._subscriptions.values()):  # its server has gone
             next(iter(self._subscriptions.values())).hear_also(self._removals_channel)
-
-    async def _primaries(self) -> list[Address]:
-        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)
-        while True:
-            try:
-                return await self._topology.primaries()
-            except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
-                if not isinstance(failure, Unreachable):
-                    log.exception("log.notifications_failed")
-                await asyncio.sleep(backoff.next_s())
-
-
-class Subscription:
-    """The connection to one server, made anew whenever it is lost."""
-
-    def __init__(
-        self,
-        topology: Topology,
-        connect: Connect,
-        also: bytes | None,
-        heard: Heard,
-        strayed: Callable[[bytes], None],
-    ) -> None:
-        self._topology = topology
-        self._connect = connect
-        self.also = also
-        self._heard = heard
-        self._strayed = strayed
-        self.channels: dict[bytes, None] = {}
-        self._connection: RedisConnection | None = None
-        self._added: list[bytes] = []
-        self._dropped: list[bytes] = []
-        self._flushes = False
-        self._task: asyncio.Task[None] | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self.refused: str | None = None
-        self._cutting: asyncio.TimerHandle | None = None
-        self._last_message_at = 0.0
-
-    def open(self) -> None:
-        """Connect, and stay connected."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self.cut()
-
-    def hear_also(self, channel: bytes) -> None:
-        """Hear a channel of everybody's, too."""
-        self.also = channel
-        if self._connection is not None:
-            self._connection.send([pack("SUBSCRIBE", channel)])
-
-    def _cut_later(self) -> None:
-        """Try again on a new connection: the right may be given meanwhile."""
-        if self._cutting is None:
-            self._cutting = asyncio.get_running_loop().call_later(LONGEST_AGAIN_S, self.cut)
-
-    def cut(self) -> None:
-        """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
-        self._cutting = None
-        connection = self._connection
-        if connection is not None:
-            self._connection = None  # it is not lost: nobody need be told
-            connection.close()
-        elif self._connecting is not None:
-            self._connecting.cancel()
-
-    def add(self, channel: bytes) -> None:
-        """Hear a channel."""
-        self.channels[channel] = None
-        self._added.append(channel)
-        self._flush_soon()
-
-    def drop(self, channel: bytes) -> None:
-        """Hear it no more."""
-        self.channels.pop(channel, None)
-        self._dropped.append(channel)
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        if not self._flushes:
-            self._flushes = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Send the channels added and dropped in one pass of the loop, but none twice."""
-        self._flushes = False
-        added, self._added = dict.fromkeys(self._added), []
-        dropped, self._dropped = dict.fromkeys(self._dropped), []
-        if self._connection is None:
-            return  # a new connection begins with all channels
-        self._send("UNSUBSCRIBE", [it for it in dropped if it not in self.channels])
-        self._send("SUBSCRIBE", [it for it in added if it in self.channels])
-
-    def _send(self, verb: str, channels: list[bytes]) -> None:
-        if self._connection is None:
-            return
-        shard = "S" if self._topology.connector.sharded else ""
-        if self._topology.is_cluster:  # the channels of a command must be of one slot
-            self._connection.send([pack(shard + verb, channel) for channel in channels])
-            return
-        for at in range(0, len(channels), AT_ONCE):
-            self._connection.send([pack(shard + verb, *channels[at : at + AT_ONCE])])
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        # Not all gateways at the same moments.
-        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S, random.random)
-        while True:
-            ended = asyncio.Event()
-            connection = RedisConnection(self._replies, partial(self._lost, ended))
-            began = loop.time()
-            if await self._is_opened(connection):
-                await self._stay(connection, ended)
-            if loop.time() - began >= LONGEST_AGAIN_S:
-                backoff.reset()  # it has served: most likely another one is had for the asking
-            else:
-                await asyncio.sleep(backoff.next_s())
-
-    async def _open(self, connection: RedisConnection) -> None:
-        await connected(self._connect, connection)
-        self._connection = connection if connection.is_open else None
-        self._last_message_at = asyncio.get_running_loop().time()
-        # At once: a channel that is added from now on is subscribed to by itself.
-        if self.also is not None:
-            connection.send([pack("SUBSCRIBE", self.also)])
-        self._send("SUBSCRIBE", list(self.channels))
-
-    async def _is_opened(self, connection: RedisConnection) -> bool:
-        """Return whether the connection was opened, and not cut meanwhile."""
-        connecting = asyncio.get_running_loop().create_task(self._open(connection))
-        self._connecting = connecting
-        try:
-            await asyncio.wait({connecting})
-        except asyncio.CancelledError:
-            connecting.cancel()
-            await asyncio.wait({connecting})
-            connection.close()  # it may have been made
-            raise
-        finally:
-            self._connecting = None
-        if connecting.cancelled():
-            return False
-        failure = connecting.exception()
-        if failure is not None and not isinstance(failure, Unreachable):
-            log.error(
-                "log.notifications_failed", exc_info=failure
-            )  # of the others the pipelines tell
-        return failure is None
-
-    async def _stay(self, connection: RedisConnection, ended: asyncio.Event) -> None:
-        """Wait until the connection is lost, or does not respond any more."""
-        loop = asyncio.get_running_loop()
-        while not ended.is_set():
-            try:
-                async with asyncio.timeout_at(self._last_message_at + PING_S):
-                    await ended.wait()
-            except TimeoutError:
-                if loop.time() < self._last_message_at + PING_S:
-                    continue
-                asked = loop.time()
-                connection.send([pack("PING")])
-                try:
-                    async with asyncio.timeout(PING_S):
-                        await ended.wait()
-                except TimeoutError:
-                    if self._last_message_at < asked:
-                        connection.close()
-
-    def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
-        if self._connection is not None:
-            log.info(
-                "log.notifications_lost", server=str(self._topology), reason=str(error or "closed")
-            )
-        self._connection = None
-        ended.set()
-
-    def _replies(self, replies: list[Reply]) -> None:
-        self._last_message_at = asyncio.get_running_loop().time()
-        for reply in replies:
-            self._reply(reply)
-
-    def _reply(self, reply: Reply) -> None:
-        if isinstance(reply, Refusal):
-            if reply.code == "MOVED":  # one for each channel that is not here
-                strayed, self.channels = self.channels, {}
-                for channel in strayed:
-                    self._strayed(channel)
-            else:
-                if self.refused is None:
-                    log.error(
-                        "log.notifications_refused", server=str(self._topology), reason=reply.text
-                    )
-                self.refused = f"no channel may be listened to: {explained(reply.text)}"
-                self._cut_later()
-            return
-        match reply:
-            case [b"smessage" | b"message", channel, message]:
-                self._heard(channel, message)
-            case [b"ssubscribe" | b"subscribe", channel, _] if (
-                channel in self.channels or channel == self.also
-            ):
-                self.refused = None
-                self._heard(channel, None)
-            case [b"sunsubscribe", channel, _] if channel in self.channels:
-                del self.channels[channel]
-                self._strayed(channel)  # its slot was moved away
-            case _:
-                pass

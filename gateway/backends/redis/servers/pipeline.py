@@ -7,7 +7,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.redis.connection import RedisConnection, size_of
+from gateway.backends.redis.connection import RedisConnection, Unreachable, size_of
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -27,20 +27,6 @@ MAX_PIPELINE_BYTES = 16 << 20  # of them or their replies: what the server holds
 # meanwhile. On 1,000 streams 16 gave a fifth more appends than none, and 32 a tenth more than 16.
 ENOUGH = 32
 STOOD_STILL_S = 0.5  # by which a timer is late where the process was stopped, or far too busy
-
-
-class Unreachable(Exception):
-    """No answer from the server.
-
-    `was_sent` when the command may have been carried out, `is_passing` when it will soon be known
-    where to send it.
-    """
-
-    def __init__(self, why: str, *, was_sent: bool = False, is_passing: bool = False) -> None:
-        super().__init__(why)
-        self.why = why
-        self.was_sent = was_sent
-        self.is_passing = is_passing
 
 
 class PendingCall(NamedTuple):

@@ -1,14 +1,20 @@
-"""A Redis server that takes writes: its two pipelines and its health."""
+"""A Redis server that takes writes: its two pipelines, its health, and the news of a failover."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
-from gateway.backends.redis.connection import Refusal, pack
-from gateway.backends.redis.servers.failover_watch import FailoverWatch
-from gateway.backends.redis.servers.failures import explained, lacks_functions
-from gateway.backends.redis.servers.pipeline import Pipeline, Unreachable
+from gateway.backends.redis.connection import (
+    Refusal,
+    Unreachable,
+    explained,
+    lacks_functions,
+    pack,
+)
+from gateway.backends.redis.servers.pipeline import Pipeline
+from gateway.backends.redis.servers.subscription import Subscription
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -16,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, RedisConnection, Reply
-    from gateway.backends.redis.servers.connector import Address
+    from gateway.backends.redis.servers.connector import Address, RedisConnector
     from gateway.backends.redis.servers.pipeline import Answer
     from gateway.backends.redis.servers.topology import Topology
 
@@ -24,58 +30,59 @@ ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk o
 PROBE_S = 1.0  # between two looks at a server that is well
 PROBE_AGAIN_S = 0.2  # and at one that is not: it is missed for no longer than it was away
 REPLICAS_S = 1.0  # the longest wait for replicas
-
-
-class _Outage(NamedTuple):
-    """The reason why a server takes no appends, if any, and whether it was logged."""
-
-    why: str | None = "not connected yet"
-    is_logged: bool = False
+NOT_YET = "not connected yet"
+SWITCHES = b"+switch-master"  # SERVICE, then host and port of the old primary and of the new one
+TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds
 
 
 class Primary:
     """A server with a pipeline for appends and one for reads, so that neither waits for the other.
 
-    `history` is the server's history (see headgate.lua).
+    `history` is the server's history (see headgate.lua), `why_unhealthy` why the server takes no
+    appends, if it does not.
     """
 
     def __init__(
         self,
         topology: Topology,
         address: Address,
-        calls: Commands,
+        commands: Commands,
         wait_replicas: int,
         changed: Callable[[Primary], None],
+        *,
+        is_new: bool,
     ) -> None:
-        """Call `changed` with the server when its history is another one than before."""
+        """Call `changed` with the server when its history is another one than before.
+
+        The first history of a server that `is_new` counts as another one.
+        """
         self._topology = topology
         self._address = address
-        self._probe_call = calls.probe()
+        self._probe_call = commands.probe()
         self._wait_replicas = wait_replicas
         self._changed = changed
         epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
         timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
         self.commits = Pipeline(self._connect, self._lost, timeout_s, epilogue)
         self.reads = Pipeline(self._connect, self._lost, ANSWER_S)
-        self._outage = _Outage()
+        self.why_unhealthy: str | None = NOT_YET
         self.history = 0
-        self.is_new = False
+        self._is_new = is_new
         self._is_in_doubt = False
         self._ended_count = 0  # times that we ended the connections
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failover_watch = FailoverWatch(topology, self._switched)
+        self._failover_watch = FailoverWatch(topology.connector, self._switched)
 
     @property
-    def why_unhealthy(self) -> str | None:
-        """The reason why the server takes no appends, or None."""
-        return self._outage.why
+    def _is_outage_logged(self) -> bool:
+        return self.why_unhealthy not in {None, NOT_YET}
 
     @property
     def is_down(self) -> bool:
         """True if no pipeline to the server is open, and its failure was logged."""
-        return self._outage.is_logged and not (self.commits.is_open or self.reads.is_open)
+        return self._is_outage_logged and not (self.commits.is_open or self.reads.is_open)
 
     async def _connect(self, redis_connection: RedisConnection) -> None:
         await self._topology.connector.connect(redis_connection, self._address)
@@ -183,21 +190,18 @@ class Primary:
             self.look()
 
     def _unhealthy(self, why: str) -> None:
-        if not self._outage.is_logged:
+        if not self._is_outage_logged:
             log.error("log.failed", server=self.name, reason=why)
-        self._outage = _Outage(why, is_logged=True)
+        self.why_unhealthy = why
 
     def _healthy(self, history: int) -> None:
-        if self._outage.is_logged:
-            log.info("log.recovered", server=self.name)
-        self._outage = _Outage(None)
-        self._heard_history(history)
-
-    def _heard_history(self, history: int) -> None:
         """Take the history in a reply of the server, and report a change of it."""
+        if self._is_outage_logged:
+            log.info("log.recovered", server=self.name)
+        self.why_unhealthy = None
         if history == self.history:
             return
-        is_other = bool(self.history) or self.is_new
+        is_other = bool(self.history) or self._is_new
         self.history = history
         if is_other:
             log.warning("log.history_changed", server=self.name, history=history)
@@ -207,7 +211,50 @@ class Primary:
     def name(self) -> str:
         """The server, as operators know it."""
         host, port = self._address
-        return f"{host}:{port}" if host else str(self._topology)
+        return f"{host}:{port}" if host else str(self._topology.connector.origin)
+
+
+class FailoverWatch:
+    """Connections to all sentinels, each made again when it is lost.
+
+    They tell of failovers: the silence of a frozen primary tells later.
+    """
+
+    def __init__(self, connector: RedisConnector, switched: Callable[[], None]) -> None:
+        """`switched` is called once for each failover."""
+        origin = connector.origin
+        self._service = origin.service.encode()
+        self._switched = switched
+        self._last_message = b""
+        self._last_message_at = 0.0  # loop time
+        self._subscriptions = [
+            Subscription(
+                connector,
+                partial(connector.connect_sentinel, node=node),
+                SWITCHES,
+                self._on_message,
+                strayed=lambda _: None,  # which channels of a cluster do
+            )
+            for node in (origin.nodes if origin.kind == "sentinel" else ())
+        ]
+
+    def open(self) -> None:
+        """Connect to the sentinels, and stay connected."""
+        for subscription in self._subscriptions:
+            subscription.open()
+
+    async def close(self) -> None:
+        """End all connections."""
+        for subscription in self._subscriptions:
+            await subscription.close()
+
+    def _on_message(self, _: bytes, message: bytes | None) -> None:
+        if message is None or message.partition(b" ")[0] != self._service:
+            return
+        now = asyncio.get_running_loop().time()
+        if message != self._last_message or now >= self._last_message_at + TOGETHER_S:
+            self._last_message, self._last_message_at = message, now
+            self._switched()
 
 
 async def _answer(pipeline: Pipeline, calls: Sequence[Packed]) -> Answer | Unreachable:

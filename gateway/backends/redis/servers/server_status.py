@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from gateway.backends.redis.connection import Refusal, pack
-from gateway.backends.redis.servers.failures import A_REPLICA
-from gateway.backends.redis.servers.pipeline import Unreachable
+from gateway.backends.redis.connection import A_REPLICA, Refusal, Unreachable, pack
 from gateway.background import Background
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.store import RedisStore
 
 EVERY_S = 5.0
 INFO = pack("INFO", "replication", "persistence", "memory")
+REPLICA = re.compile(r"slave\d+")  # the name of a replica's line
 
 
 class ServerStatus(NamedTuple):
@@ -43,9 +43,9 @@ class ServerStatusWatch(Background):
     no numbers while one of the servers does not answer: old ones would look as if all were well.
     """
 
-    def __init__(self, names: RedisNames, primaries: Callable[[], Iterable[Primary]]) -> None:
-        self._paths = names.paths
-        self._primaries = primaries
+    def __init__(self, store: RedisStore) -> None:
+        self._paths = store.names.paths
+        self._primaries = store.primaries.by_address  # changes as servers come and go
         self.numbers: Mapping[str, float] = {}
 
     @override
@@ -54,14 +54,16 @@ class ServerStatusWatch(Background):
             try:
                 self.numbers = await self._look()
             except Unreachable:
-                self.numbers = self._of_demoted()  # the log's health tells why
+                # The log's health tells why; a server that is no primary any more says only that.
+                is_demoted = any(it.why_unhealthy == A_REPLICA for it in self._primaries.values())
+                self.numbers = {"redis_primary": 0} if is_demoted else {}
             except Exception:  # noqa: BLE001 - it must outlive whatever it was
                 self.numbers = {}
                 log.exception("log.vitals_unknown")
             await asyncio.sleep(EVERY_S)
 
     async def _look(self) -> Mapping[str, float]:
-        primaries = list(self._primaries())
+        primaries = list(self._primaries.values())
         statuses = await asyncio.gather(*map(_status_of, primaries))
         if not statuses or None in statuses:
             return {}
@@ -70,11 +72,6 @@ class ServerStatusWatch(Background):
         if any(count is not None for count in streams):
             numbers["streams"] = sum(count or 0 for count in streams)
         return numbers
-
-    def _of_demoted(self) -> Mapping[str, float]:
-        """Return that a server is no primary any more, which it says instead of its numbers."""
-        is_demoted = any(it.why_unhealthy == A_REPLICA for it in self._primaries())
-        return {"redis_primary": 0} if is_demoted else {}
 
     async def _streams(self, primary: Primary) -> int | None:
         """Return the number of paths on the list; None if the server refuses, or has not got it."""
@@ -94,7 +91,7 @@ def read_info(text: str, round_trip_s: float) -> ServerStatus:
     """Parse a reply to INFO; lines that this version of Redis lacks count as 0 or True."""
     lines = (line.partition(":") for line in text.splitlines())
     told = {name: value for name, colon, value in lines if colon}
-    replicas = [value for name, value in told.items() if _is_replica(name)]
+    replicas = [value for name, value in told.items() if REPLICA.fullmatch(name)]
     reached = int(told.get("master_repl_offset", 0))
     statuses = (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status"))
     return ServerStatus(
@@ -106,10 +103,6 @@ def read_info(text: str, round_trip_s: float) -> ServerStatus:
         round_trip_s,
         told.get("role") in {None, "master"},
     )
-
-
-def _is_replica(name: str) -> bool:
-    return name.startswith("slave") and name[len("slave") :].isdigit()
 
 
 def _offsets(replica: str) -> Iterator[int]:

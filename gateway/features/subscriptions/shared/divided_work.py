@@ -33,7 +33,7 @@ def work_sharing_of(log: Log) -> WorkSharing | None:
     """Return the sharing of a log; None for one that no other process writes."""
     if (store := store_of(log)) is None:
         return None
-    from gateway.backends.redis.path_index import PathIndex
+    from gateway.backends.redis.indexes import PathIndex
     from gateway.features.redis.documents import RedisOwnership
     from gateway.features.redis.heartbeats import RedisHeartbeats
     from gateway.features.redis.mailboxes import RedisMailboxes
