@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.origin.answer import AnswerReceiver, PendingRequest
+    from gateway.origin.answer import AnswerReceiver
     from gateway.origin.client import Origin
+    from gateway.origin.sent_request import SentRequest
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.streams.state import Lifetime
@@ -202,7 +203,7 @@ class OriginRequests:
 
     def send(
         self, request: CacheRequest, validators: Sequence[tuple[str, str]], receiver: AnswerReceiver
-    ) -> PendingRequest:
+    ) -> SentRequest:
         """Send a read to the origin, with the `validators` of cached responses, if any."""
         block = request.block or field_block(request.fields)
         for name, value in validators:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from enum import Enum
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,14 +13,15 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from typing_extensions import override
 
 from gateway.errors import OriginBroken, OriginTimeout
-from gateway.later import Later
-from gateway.origin.history import ConnectionHistory
+from gateway.origin.in_step import ConnectionHistory
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import StreamReader
+
+    from gateway.origin.heads import HeadPatterns
 
 CUT_SHORT = "the origin's answer was cut short"
 
@@ -168,33 +170,28 @@ class AnswerReceiver(Protocol):
         """Handle a HeadgateError of the origin, LimitReached, or what the request's body raised."""
 
 
-class PendingRequest(Protocol):
-    """A request under way, which can be abandoned."""
+class Loss(Enum):
+    """The reason why a request got no answer on its connection."""
 
-    def abandon(self) -> None:
-        """Abandon the request: its AnswerReceiver is not called any more."""
+    CUT = "the origin closed the connection without an answer"
+    GARBLED = "what the origin answered is no HTTP, or its head is too long"
+    REFUSED = "the origin's answer cannot be passed on"
 
 
-class PendingAnswer(Later[OriginAnswer]):
-    """The future answer to one request: an `AnswerReceiver` that a handler awaits.
+class Attempt(Protocol):
+    """A request on a connection, which calls one of `on_answer`, `on_lost` and `on_raised`."""
 
-    A handler that is cancelled meanwhile has to call `cancel`.
-    """
-
-    __slots__ = ("sent",)
-    sent: PendingRequest
+    is_head: bool  # its method is HEAD
+    patterns: HeadPatterns
 
     def on_answer(self, answer: OriginAnswer) -> None:
-        """Resume the handler with an answer."""
-        self.set_result(answer)
+        """Take the answer; if its body is not unread, the connection is free already."""
 
-    def on_failure(self, error: Exception) -> None:
-        """Raise the error in the handler."""
-        self.set_exception(error)
+    def on_lost(self, loss: Loss, error: OriginBroken) -> None:
+        """Go on without an answer; the connection is closed."""
 
-    def cancel(self) -> None:
-        """Abandon the request, or release an answer that has come meanwhile."""
-        if not self.done():
-            self.sent.abandon()
-        elif self.exception() is None:
-            self.result().release()
+    def on_released(self) -> None:
+        """Take note that the body of the answer was read or released, if it was unread."""
+
+    def on_raised(self) -> None:
+        """Fail the request, because one of these methods raised: its answer is lost."""

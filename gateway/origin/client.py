@@ -10,18 +10,17 @@ from typing_extensions import override
 
 from gateway import trust
 from gateway.errors import HeadgateError
-from gateway.origin.answer import PendingAnswer
 from gateway.origin.heads import HeadPatterns
-from gateway.origin.health import HealthChecks
 from gateway.origin.in_step import Surpluses
 from gateway.origin.metrics import OriginMetrics, RequestsInFlight
 from gateway.origin.pool import ConnectionPool
 from gateway.origin.requests import OriginRequest, RequestLines, field_block
-from gateway.origin.sent_request import AnswerDeadlines, SentRequest
+from gateway.origin.sent_request import AnswerDeadlines, PendingAnswer, SentRequest
 from gateway.origin.servers import (
     PROBE_PATH,
     PROBE_TIMEOUT_S,
     PROBED_EVERY_S,
+    HealthChecks,
     OriginServer,
     OriginServers,
     OriginSettings,
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.origin.answer import AnswerReceiver, OriginAnswer
-    from gateway.origin.attempt import Loss
+    from gateway.origin.answer import AnswerReceiver, Loss, OriginAnswer
     from gateway.origin.connection import OriginConnection
     from gateway.telemetry.spans import Tracer
 

@@ -15,11 +15,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from typing_extensions import override
 
 from gateway.errors import OriginBroken
-from gateway.origin.answer import CUT_SHORT, OriginAnswer, UnreadBody
-from gateway.origin.attempt import Loss
+from gateway.origin.answer import CUT_SHORT, Loss, OriginAnswer, UnreadBody
 from gateway.origin.heads import WHOLE, HeadKind, end_of, fault, is_last, stable_of
-from gateway.origin.history import ConnectionHistory
-from gateway.origin.in_step import REST_S
+from gateway.origin.in_step import REST_S, ConnectionHistory
 from gateway.origin.reader import GATHERED_BYTES, HEAD_END, ResponseReader, SocketProtocol
 from gateway.telemetry.logs import log
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiohttp import StreamReader
 
-    from gateway.origin.attempt import Attempt
+    from gateway.origin.answer import Attempt
     from gateway.origin.heads import AnswerKind
     from gateway.origin.in_step import ServerBehaviour
     from gateway.origin.reader import ParsedHead

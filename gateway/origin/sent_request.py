@@ -11,13 +11,12 @@ from msgspec import Struct
 from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, OriginBroken, OriginTimeout, OriginUnreachable
-from gateway.origin.answer import AnswerReceiver
-from gateway.origin.attempt import Loss
+from gateway.later import Later
+from gateway.origin.answer import AnswerReceiver, Loss, OriginAnswer
 from gateway.origin.connection import OriginConnection
 from gateway.origin.heads import HeadPatterns
-from gateway.origin.requests import OriginRequest
+from gateway.origin.requests import AttemptSpan, OriginRequest, trace_id_of
 from gateway.origin.servers import OriginServer
-from gateway.origin.traces import AttemptSpan, trace_id_of
 from gateway.origin.unreachable import why_unreachable
 from gateway.protocol import http1
 from gateway.telemetry.logs import log
@@ -25,7 +24,6 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
 
-    from gateway.origin.answer import OriginAnswer
     from gateway.origin.metrics import OriginMetrics, RequestsInFlight
     from gateway.origin.pool import ConnectionPool
     from gateway.origin.requests import RequestLines
@@ -339,6 +337,31 @@ class SentRequest(Struct, eq=False):
             if self.connection is not None:
                 self.connection.abandon()
             self.guarded(self.on_raised)
+
+
+class PendingAnswer(Later[OriginAnswer]):
+    """The future answer to one request: an `AnswerReceiver` that a handler awaits.
+
+    A handler that is cancelled meanwhile has to call `cancel`.
+    """
+
+    __slots__ = ("sent",)
+    sent: SentRequest
+
+    def on_answer(self, answer: OriginAnswer) -> None:
+        """Resume the handler with an answer."""
+        self.set_result(answer)
+
+    def on_failure(self, error: Exception) -> None:
+        """Raise the error in the handler."""
+        self.set_exception(error)
+
+    def cancel(self) -> None:
+        """Abandon the request, or release an answer that has come meanwhile."""
+        if not self.done():
+            self.sent.abandon()
+        elif self.exception() is None:
+            self.result().release()
 
 
 def _check_length(sent: int, length: int, *, is_whole: bool) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
+from headgate.backoff import Backoff
 from typing_extensions import override
 from yarl import URL
 
@@ -14,7 +16,7 @@ from gateway.errors import OriginUnreachable
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
     from typing import Self
 
     from gateway.settings import Route
@@ -339,3 +341,58 @@ def _split(url: str) -> tuple[tuple[str | None, int | None], str]:
     if parsed.scheme not in {"http", "https"} or parsed.raw_user or parsed.raw_fragment:
         return (None, None), ""
     return host, parsed.raw_path_qs
+
+
+# A server that restarts is missed for no longer than it was away: waits double from here.
+FIRST_WAIT_S = 0.1
+
+
+class HealthChecks:
+    """A task for each server, which waits as long as there is nothing to check.
+
+    `check` probes a server, and calls its `recovered` or `failed`.
+    """
+
+    def __init__(
+        self,
+        servers: Iterable[OriginServer],
+        check: Callable[[OriginServer], Awaitable[None]],
+        interval: float,
+        *,
+        always: bool,
+    ) -> None:
+        self._servers = tuple(servers)
+        self._check = check
+        self._interval = interval
+        self._always = always
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin; with `always` each server is checked now."""
+        self._tasks = [asyncio.create_task(self._watch(server)) for server in self._servers]
+
+    async def stop(self) -> None:
+        """End all checks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self, server: OriginServer) -> None:
+        while True:
+            if self._always:
+                await self._check(server)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval):
+                        await server.fell.wait()
+            else:
+                await server.fell.wait()
+            await self._until_up(server)
+
+    async def _until_up(self, server: OriginServer) -> None:
+        # To a server that takes connections and keeps silent no question is cheap.
+        first_s = self._interval if server.was_silent else FIRST_WAIT_S
+        backoff = Backoff(first_s, self._interval)
+        while not server.up:
+            await asyncio.sleep(backoff.next_s())
+            if not server.up:  # else the answer to somebody's request has told meanwhile
+                await self._check(server)

@@ -15,8 +15,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from gateway.origin.heads import AnswerKind
-from gateway.origin.history import ConnectionHistory
-from gateway.origin.in_step import PROOFS
+from gateway.origin.in_step import PROOFS, ConnectionHistory
 from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by

@@ -19,7 +19,7 @@ from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.errors import OriginBusy
 from gateway.origin.answer import OriginAnswer
-from gateway.origin.history import ConnectionHistory
+from gateway.origin.in_step import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp

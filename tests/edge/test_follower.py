@@ -26,7 +26,7 @@ from gateway.edge.followed.poller import PollerRequest
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.origin.answer import OriginAnswer
-from gateway.origin.history import ConnectionHistory
+from gateway.origin.in_step import ConnectionHistory
 from gateway.origin.metrics import RequestsInFlight
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.streams.state import Lifetime

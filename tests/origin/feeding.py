@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.errors import OriginBroken
-    from gateway.origin.answer import OriginAnswer
-    from gateway.origin.attempt import Loss
+    from gateway.origin.answer import Loss, OriginAnswer
     from gateway.origin.heads import HeadPatterns
 
 FRAMING = frozenset({"content-length", "transfer-encoding"})

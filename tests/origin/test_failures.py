@@ -10,9 +10,8 @@ import pytest
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.origin import client, servers
-from gateway.origin.health import FIRST_WAIT_S, HealthChecks
 from gateway.origin.pool import ConnectionPool
-from gateway.origin.servers import OriginServer
+from gateway.origin.servers import FIRST_WAIT_S, HealthChecks, OriginServer
 from tests.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence

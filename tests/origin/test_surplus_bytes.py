@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.origin import history, in_step
+from gateway.origin import in_step
 from gateway.origin.connection import OriginConnection
-from gateway.origin.history import MOST_COPIES, ConnectionHistory
-from gateway.origin.in_step import PROOFS
+from gateway.origin.in_step import MOST_COPIES, PROOFS, ConnectionHistory
 from tests.origin.opening import ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.surplus_origin import HEADS, SURPLUS
@@ -183,7 +182,7 @@ async def test_a_slow_response_begins_a_new_connection_history(
 
 
 async def test_a_connection_in_long_use_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "LONGEST_UNKNOWN_S", 0.0)
+    monkeypatch.setattr(in_step, "LONGEST_UNKNOWN_S", 0.0)
     async with serving(as_asked) as (_, origin):
         await ask(origin)
         assert conduct(origin).resting == 1

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from gateway.edge.followed.follower import Follower
     from gateway.edge.followed.poller import Poller, PollerRequest, Steps
     from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.origin.answer import OriginAnswer, PendingRequest
+    from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
+    from gateway.origin.sent_request import SentRequest
 
 OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
 
@@ -54,7 +55,7 @@ class OriginPollLoop:
         self.sent_at = 0.0  # loop time when the first request for the question was sent
         self.number = BEFORE_ALL  # of that request, in the order of what became known
         self._steps: Steps | None = None  # to the answer to the follower's question
-        self._pending: PendingRequest | None = None  # under way without a task
+        self._pending: SentRequest | None = None  # under way without a task
         self._task: asyncio.Task[OriginAnswer] | None = None
         self._is_over = False
         self._restart: asyncio.Handle | None = None

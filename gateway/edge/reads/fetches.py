@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from gateway.edge.reads.variants import Variant
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.edge.rules.response_rules import ResponseRules
-    from gateway.origin.answer import OriginAnswer, PendingRequest
+    from gateway.origin.answer import OriginAnswer
+    from gateway.origin.sent_request import SentRequest
     from gateway.protocol.streams.reach import TailBound
     from gateway.telemetry.metrics import Histogram
 
     # Asks the origin, under these conditions if there are any.
-    Send = Callable[[CacheRequest, Sequence[tuple[str, str]], AnswerReceiver], PendingRequest]
+    Send = Callable[[CacheRequest, Sequence[tuple[str, str]], AnswerReceiver], SentRequest]
     Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
 
 NO_CONDITIONS: Sequence[tuple[str, str]] = ()  # what will be kept is whole
@@ -59,7 +60,7 @@ class Fetch(SharedResponse, AnswerReceiver):
     answer: OriginAnswer | None = None  # the last one; it may be read until the fetch is over
     _conditions: Sequence[tuple[str, str]] = ()
     _sent_at = 0.0  # epoch seconds
-    _work: PendingRequest | Step[None] | None = None  # the request, or the rest of its answer
+    _work: SentRequest | Step[None] | None = None  # the request, or the rest of its answer
 
     def __init__(
         self, key: Hashable, request: CacheRequest, old: Variant | None, fetches: Fetches

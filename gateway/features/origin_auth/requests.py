@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.kinds.declaration import RouteSetup
-    from gateway.origin.answer import OriginAnswer, PendingRequest
+    from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
+    from gateway.origin.sent_request import SentRequest
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.route import RouteAccess
@@ -137,7 +138,7 @@ class AskingRequests(OriginRequests):
     @override
     def send(
         self, request: CacheRequest, validators: Sequence[tuple[str, str]], receiver: AnswerReceiver
-    ) -> PendingRequest:
+    ) -> SentRequest:
         guarded = _GuardedAnswer(self.guard, request.admitted_as, receiver)
         return super().send(request, validators, guarded)
 

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.followed_table import Tails
     from gateway.edge.route import EdgeRoute
-    from gateway.origin.answer import OriginAnswer, PendingRequest
+    from gateway.origin.answer import OriginAnswer
+    from gateway.origin.sent_request import SentRequest
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.exchange import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
@@ -98,7 +99,7 @@ class PassedAsk(OriginAsk, gc=False, eq=False):
     operation = counted.APPEND
     plan: PassedPlan
     tails: Tails = ()
-    pending: PendingRequest | None = None  # None once it is answered
+    pending: SentRequest | None = None  # None once it is answered
 
     def on_answer(self, answer: OriginAnswer) -> None:
         """Answer by a pattern, if the origin's answer has one, else by the full rules."""

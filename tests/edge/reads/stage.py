@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.variants import Variant
-    from gateway.origin.answer import AnswerReceiver, PendingRequest
+    from gateway.origin.answer import AnswerReceiver
+    from gateway.origin.sent_request import SentRequest
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"
@@ -76,7 +77,7 @@ class Stage:
 
     def _send(
         self, ask: CacheRequest, validators: Sequence[tuple[str, str]], receiver: AnswerReceiver
-    ) -> PendingRequest:
+    ) -> SentRequest:
         fields = ask.fields.copy()
         fields.extend(validators)
         request = OriginRequest("GET", ask.target, field_block(fields))

@@ -19,7 +19,7 @@ from gateway.edge.rules.response_rules import ResponseRules
 from gateway.errors import HeadgateError
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.heads import VOLATILE
-from gateway.origin.history import ConnectionHistory
+from gateway.origin.in_step import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
