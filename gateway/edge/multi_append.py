@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.edge.followed.follower import PASSING
+from gateway.edge.followed.origin_reads import PASSING
 from gateway.edge.rules.directives import again_s
 from gateway.errors import NotOffered, OriginBusy
 from gateway.protocol.bodies.multi_append import is_multi

@@ -13,13 +13,13 @@ from typing_extensions import override
 from gateway.access import reader_keys
 from gateway.edge import metrics
 from gateway.edge.followed.followed_streams import FollowedStreams
-from gateway.edge.kept_answers import kept_answer
 from gateway.edge.multi_append import MultiAppendSupport
 from gateway.edge.origin_requests import EdgeTargets
+from gateway.edge.reads.decision import kept_answer
 from gateway.edge.reads.http_cache import HttpCache
 from gateway.edge.rules import read_rules
 from gateway.edge.rules.cached_response import stream_key
-from gateway.edge.rules.private_fields import Recipient
+from gateway.edge.rules.served_lifetimes import Recipient
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
 from gateway.protocol.bodies.content import has_no_message
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.edge.origin_requests import OriginRequests
-    from gateway.edge.reads.stream_knowledge import StreamKnowledge
+    from gateway.edge.reads.shared_response import StreamKnowledge
     from gateway.edge.rules.policy import Defaults
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, ParkableConnection

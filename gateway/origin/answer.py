@@ -1,4 +1,4 @@
-"""An answer of an origin, and the two ways to wait for one: a receiver, and an awaitable."""
+"""An answer of an origin, who receives it, and the attempt at a server that brings it."""
 
 from __future__ import annotations
 

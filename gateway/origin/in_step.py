@@ -29,6 +29,20 @@ if TYPE_CHECKING:
 LONGEST_UNKNOWN_S = 2.0
 MOST_COPIES = 512
 
+# A server writes head and body of an answer within this time, unless it is stopped in between: ten
+# times what Python's http.server takes on a busy machine, and a round trip across an ocean.
+REST_S = 0.1
+# Rests without a surplus until a server is trusted: one that answers in two ways, such as two
+# processes at one address, has shown the other by then, but in one case of 60,000.
+PROOFS = 16
+# A server that is trusted rests one connection so often, as it may be another one by now.
+CHECK_EVERY_S = 1.0
+# Connections of one server that rest at a time: more are closed, which costs a flood of HEADs to an
+# untrusted server a connection each, and not the descriptors of all others.
+MOST_RESTING = 64
+# What servers and proxies say before they close an idle connection (RFC 9110, section 15.5.9).
+TIMED_OUT = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
+
 
 class ConnectionHistory:
     """The answers on a connection since it was last known to be in step.
@@ -63,21 +77,6 @@ class ConnectionHistory:
             for drop in reversed(drops.values()):
                 each.callback(drop)
         return len(drops)
-
-
-# A server writes head and body of an answer within this time, unless it is stopped in between: ten
-# times what Python's http.server takes on a busy machine, and a round trip across an ocean.
-REST_S = 0.1
-# Rests without a surplus until a server is trusted: one that answers in two ways, such as two
-# processes at one address, has shown the other by then, but in one case of 60,000.
-PROOFS = 16
-# A server that is trusted rests one connection so often, as it may be another one by now.
-CHECK_EVERY_S = 1.0
-# Connections of one server that rest at a time: more are closed, which costs a flood of HEADs to an
-# untrusted server a connection each, and not the descriptors of all others.
-MOST_RESTING = 64
-# What servers and proxies say before they close an idle connection (RFC 9110, section 15.5.9).
-TIMED_OUT = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
 
 
 class ReuseDecision(Enum):

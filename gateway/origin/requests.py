@@ -1,4 +1,4 @@
-"""The requests to an origin, as they are sent to its servers."""
+"""The requests to an origin as they are sent to its servers, and the traces that they belong to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers of an origin: their health, and the choice of the one that gets requests."""
+"""The servers of an origin: their health, its checks, and which of them gets requests."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ FAILING_AFTER = 5  # requests: the first retries of one reader and one writer ar
 # A client that leaves earlier may not have wanted the answer. A slow origin answers some request
 # within FAILING_AFTER_S.
 ABANDONED_AFTER_S = 1.0
+
+# A server that restarts is missed for no longer than it was away: waits double from here.
+FIRST_WAIT_S = 0.1
 
 
 class OriginSettings(msgspec.Struct):
@@ -341,10 +344,6 @@ def _split(url: str) -> tuple[tuple[str | None, int | None], str]:
     if parsed.scheme not in {"http", "https"} or parsed.raw_user or parsed.raw_fragment:
         return (None, None), ""
     return host, parsed.raw_path_qs
-
-
-# A server that restarts is missed for no longer than it was away: waits double from here.
-FIRST_WAIT_S = 0.1
 
 
 class HealthChecks:

@@ -84,7 +84,7 @@ class Side:
         A copy may be renewed when its reader has been answered.
         """
         origin, fetches = self.gateway.edge.origin, self.gateway.edge.cache.fetches
-        if fetches._of_path or fetches._under_way:
+        if fetches._under_way:
             return False
         return self.origin.open == origin.pool.idle_count() and not origin.requests.count
 

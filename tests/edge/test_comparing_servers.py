@@ -10,9 +10,8 @@ from multidict import CIMultiDict
 
 from gateway.edge.followed.comparison import evidence_of
 from gateway.edge.followed.evidence import StreamEvidence
-from gateway.edge.followed.follower import CannotFollow, PollQuestion
 from gateway.edge.followed.known_state import Verification
-from gateway.edge.followed.origin_reads import ReaderRequests
+from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, ReaderRequests
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.edge.rules.cached_response import CacheRequest

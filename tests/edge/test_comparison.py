@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.body_units import LONGEST_COUNTED
 from gateway.edge.followed.comparison import (
     ANOTHER,
     COMPARED_BYTES,
+    LONGEST_COUNTED,
     SAME,
     SHORTER,
     UNFINISHED,

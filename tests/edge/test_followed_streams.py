@@ -11,7 +11,7 @@ from unittest.mock import ANY
 import pytest
 
 from gateway.edge.followed import checks, followed_streams
-from gateway.edge.followed.follower import HOLDS_S
+from gateway.edge.followed.poll_loop import HOLDS_S
 from gateway.protocol.cursors import INTERVAL_S
 from gateway.protocol.streams.reach import TailBound
 from tests.edge.live_readers import (

@@ -10,18 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.followed.follower import (
+from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, PollResult
+from gateway.edge.followed.poll_loop import (
     FIRST_BACKOFF_S,
     HOLDS_S,
     LONGEST_BACKOFF_S,
     QUIET_FAILURES,
-    CannotFollow,
     Follower,
-    PollQuestion,
-    PollResult,
+    OriginPollLoop,
     backoff_s,
 )
-from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import PollerRequest
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.edge.body_units import LONGEST_COUNTED, MOST_COUNTED
+from gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
 from gateway.live.contract import LONGEST_ROUND
 from tests.edge.live_readers import confirmed, following, live, news, polling, told, up_to
 

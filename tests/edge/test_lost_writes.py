@@ -9,9 +9,8 @@ from unittest.mock import Mock
 from multidict import CIMultiDict
 
 from gateway.edge.followed import known_state
-from gateway.edge.followed.follower import PollResult
 from gateway.edge.followed.known_state import KnownState, Verification
-from gateway.edge.followed.origin_reads import ReaderRequests
+from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.protocol.cache_headers import Freshness

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from multidict import CIMultiDict
 
-from gateway.edge.followed import follower
+from gateway.edge.followed import poll_loop
 from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_streams import NEWS_BYTES
-from gateway.edge.followed.follower import Follower
 from gateway.edge.followed.known_state import Verification
 from gateway.edge.followed.origin_reads import ReaderRequests
-from gateway.edge.followed.poll_loop import OriginPollLoop
+from gateway.edge.followed.poll_loop import Follower, OriginPollLoop
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.edge.rules.cached_response import CacheRequest
@@ -34,7 +33,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.edge.followed.follower import PollResult
+    from gateway.edge.followed.origin_reads import PollResult
     from gateway.errors import HeadgateError
     from gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire
@@ -154,7 +153,7 @@ async def followed(*scripts: bytes | Play) -> tuple[str, Counter[str]]:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(poll_loop, "FIRST_BACKOFF_S", 0.001)
 
 
 # What the origin answers before the end, what is told then, and how the requests are counted.
@@ -294,7 +293,7 @@ async def test_a_followed_stream_is_read_whatever_its_origin_answers(
 
 async def test_a_late_origin_is_reported_as_holding_and_a_silent_one_as_failed() -> None:
     async def late(to: Wire) -> None:
-        await asyncio.sleep(follower.HOLDS_S + 0.3)
+        await asyncio.sleep(poll_loop.HOLDS_S + 0.3)
         await to.send(news("6"))
 
     async def silent(_: Wire) -> None:

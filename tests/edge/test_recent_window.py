@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.body_units import LONGEST_COUNTED, MOST_COUNTED
+from gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
 from gateway.edge.followed.recent_window import (
     MAX_KNOWN,
     MAX_PIECES,

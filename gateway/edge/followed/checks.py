@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.edge.followed.comparison import Evidence, unknown_server
 from gateway.edge.followed.evidence import ANYWHERE
-from gateway.edge.followed.known_state import UNSURE
-from gateway.edge.followed.origin_reads import is_variant
+from gateway.edge.followed.origin_reads import UNSURE, is_variant
 from gateway.edge.reads.shared_response import STOOD_IN
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound

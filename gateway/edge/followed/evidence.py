@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.edge.followed.comparison import UNKNOWN, Evidence
-from gateway.edge.reads.order import BEFORE_ALL, next_number
+from gateway.edge.reads.shared_response import BEFORE_ALL, next_number
 from gateway.protocol.streams.offsets import BEGINNING, NOW
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
 from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
-from gateway.edge.rules import tails
+from gateway.edge.rules.served_lifetimes import shortened_lines
 from gateway.errors import OriginBusy
 from gateway.live.contract import LONGEST_ROUND, DataEvent, EventChunk, no_trailers, rendered
 from gateway.protocol.bodies import sse
@@ -98,13 +98,11 @@ class EdgeFeedSource:
         now, freshness = self.shared.clock(), self._freshness
         read = renewed(self.reader_keys, read)
         if snapshot.read_directives:
-            short = tails.shortened_lines(snapshot.read_directives, freshness)
+            short = shortened_lines(snapshot.read_directives, freshness)
             snapshot = snapshot._replace(read_directives=short)
         if isinstance(read, LongPoll) and not followed.moves_on(read, now):
             directives = snapshot.poll_directives or snapshot.read_directives or ""
-            snapshot = snapshot._replace(
-                poll_directives=tails.shortened_lines(directives, freshness)
-            )
+            snapshot = snapshot._replace(poll_directives=shortened_lines(directives, freshness))
         snapshot = as_sent(snapshot, read, freshness)
         return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gateway.edge.followed.follower import Follower
 from gateway.edge.followed.known_state import KnownState, Verification, recent_response
 from gateway.edge.followed.origin_reads import ReaderRequests, is_coded, is_of_followed
-from gateway.edge.followed.poll_loop import OriginPollLoop
+from gateway.edge.followed.poll_loop import Follower, OriginPollLoop
 from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
-from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.edge.followed.evidence import StreamEvidence
-    from gateway.edge.followed.follower import PollResult
+    from gateway.edge.followed.origin_reads import PollResult
     from gateway.edge.followed.poller import PolledOrigin
     from gateway.edge.followed.recent_window import WindowBudget
     from gateway.edge.reads.http_cache import CacheResult

@@ -15,12 +15,11 @@ from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
 from gateway.edge.followed.followed_table import FollowedTable, FollowedWrites
-from gateway.edge.followed.known_state import UNSURE
-from gateway.edge.followed.origin_reads import OriginReads, as_read
+from gateway.edge.followed.origin_reads import UNSURE, OriginReads, as_read
 from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.reads.http_cache import REST_S
-from gateway.edge.reads.stream_knowledge import StreamKnowledge
+from gateway.edge.reads.shared_response import StreamKnowledge
 from gateway.edge.rules.cached_response import stream_key
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S, LostOffsets, ReplicaLag
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound

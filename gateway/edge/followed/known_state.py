@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.edge.followed.follower import CannotFollow
-from gateway.edge.followed.origin_reads import is_of_followed, with_directives
-from gateway.edge.reads.order import next_number
+from gateway.edge.followed.origin_reads import CannotFollow, is_of_followed, with_directives
+from gateway.edge.reads.shared_response import next_number
 from gateway.edge.rules import policy
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
-from gateway.edge.rules.tails import shortened_lines
+from gateway.edge.rules.served_lifetimes import shortened_lines
 from gateway.errors import OriginBehind, StreamGone
 from gateway.later import Later, is_set_within
 from gateway.protocol import cache_headers
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from gateway.edge.followed.follower import PollResult
-    from gateway.edge.followed.origin_reads import ReaderRequests
+    from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
     from gateway.edge.followed.recent_window import RecentWindow
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.response_rules import ResponseRules
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.followed import Snapshot, Span
 
-UNSURE = "it is not sure that the stream is the same"
 DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
 
 _versions = count()

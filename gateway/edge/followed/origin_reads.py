@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
 
-from gateway.edge.followed.follower import LONGEST_READ, CannotFollow, refuse
-from gateway.edge.reads.order import BEFORE_ALL
+from gateway.edge.reads.shared_response import BEFORE_ALL
+from gateway.edge.reads.variants import HitForPass
 from gateway.edge.rules.directives import normalised
-from gateway.edge.rules.hit_for_pass import HitForPass
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
-from gateway.edge.rules.private_fields import private_lines
-from gateway.errors import OriginBroken, OriginBusy, StreamGone
+from gateway.edge.rules.served_lifetimes import private_lines
+from gateway.errors import OriginBroken, OriginBusy, StreamGone, StreamNotFound
 from gateway.live.contract import EVENT_CHUNK_BYTES, EventChunk
 from gateway.protocol import cache_headers
 from gateway.protocol.origins import followed, repair
@@ -27,11 +26,15 @@ if TYPE_CHECKING:
 
     from gateway.edge.reads.http_cache import CacheResult, HttpCache
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.errors import HeadgateError
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.reach import TailBound
 
+PASSING = frozenset({408, 425, 429})  # statuses of refusals that are worth another try
+LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers
+UNSURE = "it is not sure that the stream is the same"
 # Requests; a stream is requested with each of them before it counts as gone.
 MOST = 8
 # Statuses that may refuse one reader, and not the next.
@@ -41,6 +44,35 @@ ONES_OWN = "the origin says that this is for one reader alone: ask again"
 # The headers of a client that sends none by which a response could vary.
 ANYBODY: CIMultiDict[str] = CIMultiDict()
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # they select a form, not other data
+
+
+class CannotFollow(Exception):
+    """A refusal that the origin would repeat for any further poll."""
+
+    def __init__(self, reason: HeadgateError) -> None:
+        super().__init__(reason.detail)
+        self.reason = reason
+
+
+class PollQuestion(NamedTuple):
+    """A question to the origin: a long-poll if it `waits` for new data, else a catch-up read."""
+
+    start: str
+    cursor: str | None
+    waits: bool
+
+
+class PollResult(NamedTuple):
+    """The content of an answer: `body` has the data up to the offset `end`."""
+
+    end: str
+    cursor: str | None
+    body: bytes
+    content_type: str
+    closed: bool
+    caught_up: bool
+    directives: str | None = None  # cache directives of a poll's data; None without data
+    cors: str = ""  # the origin's CORS fields, if any
 
 
 class ReaderRequests:
@@ -281,3 +313,23 @@ def is_variant(cached: CachedResponse) -> bool:
 def is_coded(cached: CachedResponse) -> bool:
     """Return whether the body is compressed."""
     return cached.facts is not None and cached.facts.is_coded
+
+
+def refuse(status: int, again_s: int | None) -> None:
+    """Raise the error for a read of a followed stream that was answered with `status`.
+
+    `again_s` is its Retry-After.
+    """
+    if status == 404:
+        raise CannotFollow(StreamNotFound("the stream was deleted"))
+    if status == 410:
+        raise CannotFollow(
+            StreamGone("the stream was deleted, or its offsets are of an earlier one")
+        )
+    answers = f"the origin answers a read of the stream with {status}"
+    if status >= 500 or status in PASSING:
+        raise OriginBusy(answers, again_s)
+    reason = OriginBroken(answers)
+    if status >= 400:
+        raise CannotFollow(reason)  # a reader's next request gets the origin's own answer
+    raise reason

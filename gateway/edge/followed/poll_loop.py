@@ -1,4 +1,4 @@
-"""The requests by which streams are followed: a follower and its poller decide on them.
+"""The requests by which streams are followed, each decided on after the result of the one before.
 
 A poll is under way until its stream has news. Its answer comes as a call: a task that waits for it
 with a future and a timer would cost 190 us more for each event. Only bodies that do not come with
@@ -8,12 +8,19 @@ their heads are read in a task.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.edge.followed.follower import HOLDS_S, LONGEST_READ, CannotFollow
-from gateway.edge.followed.known_state import UNSURE
+from headgate.backoff import wait_s
+
+from gateway.edge.followed.origin_reads import (
+    LONGEST_READ,
+    UNSURE,
+    CannotFollow,
+    PollQuestion,
+    PollResult,
+)
 from gateway.edge.followed.poller import ANSWERS
-from gateway.edge.reads.order import BEFORE_ALL, next_number
+from gateway.edge.reads.shared_response import BEFORE_ALL, next_number
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.telemetry import tracing
@@ -21,14 +28,95 @@ from gateway.telemetry import tracing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.edge.followed.follower import Follower
     from gateway.edge.followed.poller import Poller, PollerRequest, Steps
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.origin.sent_request import SentRequest
 
+# About a second: a server that restarts or a cut connection is back before readers get an error.
+# Some clients give up at the first one.
+QUIET_FAILURES = 3
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 5.0  # seconds; a recovered origin waits at most so long for a request
+HOLDS_S = 1.0  # seconds; after which a poll without an answer counts as accepted
+
 OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
+
+
+class Observer(Protocol):
+    """A followed stream, as its follower notifies it."""
+
+    def on_answer(self, start: str, polled: PollResult) -> None:
+        """Publish the data after `start`."""
+
+    def on_hold(self) -> None:
+        """Note that the origin holds a poll: the stream is followed, and has no news."""
+
+    def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
+        """Note a failure that is retried; if `quietly`, readers get no error for it."""
+
+    def end(self, reason: HeadgateError) -> None:
+        """End the stream, because it is gone."""
+
+
+def backoff_s(failures: int, chance: float) -> float:
+    """Return the pause after so many failures in a row; `chance` in [0, 1) is its jitter."""
+    return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
+
+
+class Follower:
+    """The state machine of one followed stream: each result decides on the next `question`.
+
+    Results return the pause before it in seconds, or None once the stream is closed or gone.
+    `chance` returns a number in [0, 1) for the jitter of each pause.
+    """
+
+    __slots__ = ("_chance", "_empty_answers", "_failures", "_is_held", "_observer", "question")
+
+    def __init__(self, start: str, observer: Observer, chance: Callable[[], float]) -> None:
+        self.question = PollQuestion(start, None, waits=True)
+        self._observer = observer
+        self._chance = chance
+        self._failures = 0  # in a row
+        self._empty_answers = 0  # in a row, to polls that the origin did not hold
+        self._is_held = False
+
+    def on_hold(self) -> None:
+        """Note that the origin has held the question for HOLDS_S."""
+        if not self._is_held:
+            self._is_held = True
+            self._observer.on_hold()
+
+    def on_answer(self, polled: PollResult) -> float | None:
+        """Publish an answer, and set the next question; return None once the stream is closed."""
+        question = self.question
+        self._observer.on_answer(question.start, polled)
+        if polled.closed and polled.caught_up:
+            return None
+        pause_s = 0.0
+        if question.waits:
+            self._failures = 0
+            # An origin that neither waits nor has news must not be asked as fast as it answers.
+            is_empty = not self._is_held and polled.end == question.start
+            self._empty_answers = self._empty_answers + 1 if is_empty else 0
+            if is_empty:
+                pause_s = backoff_s(self._empty_answers, self._chance())
+        self.question = PollQuestion(polled.end, polled.cursor, waits=True)
+        self._is_held = False
+        return pause_s
+
+    def on_failure(self, error: HeadgateError | CannotFollow) -> float | None:
+        """Set the question after a failure; return None if the stream cannot be followed on."""
+        if isinstance(error, CannotFollow):
+            self._observer.end(error.reason)
+            return None
+        self._failures += 1
+        self._observer.on_failure(error, quietly=self._failures <= QUIET_FAILURES)
+        # A restarted origin may have lost the last data, and would hold a poll from behind them.
+        self.question = self.question._replace(waits=False)
+        self._is_held = False
+        return backoff_s(self._failures, self._chance())
 
 
 class OriginPollLoop:

@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.edge.followed.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
-from gateway.edge.followed.follower import CannotFollow, PollQuestion, PollResult, refuse
-from gateway.edge.followed.origin_reads import DENIALS, ONES_OWN
-from gateway.edge.rules import sharing, tails
+from gateway.edge.followed.origin_reads import (
+    DENIALS,
+    ONES_OWN,
+    CannotFollow,
+    PollQuestion,
+    PollResult,
+    refuse,
+)
 from gateway.edge.rules.directives import again_s
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.rules.response_rules import is_ones_own
+from gateway.edge.rules.served_lifetimes import shorten
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
@@ -299,7 +306,7 @@ class Poller:
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if directives is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
-            tails.shorten(shortened, self._origin.freshness)
+            shorten(shortened, self._origin.freshness)
             self._on_directives(self._directives(shortened))
         return PollResult(
             end,
@@ -314,7 +321,7 @@ class Poller:
 
     def _is_private(self, headers: MultiMapping[str]) -> bool:
         """Return whether the news are only for the reader whose credentials were sent."""
-        return bool(self._requests.current.admitted_as) and sharing.is_ones_own(
+        return bool(self._requests.current.admitted_as) and is_ones_own(
             200, headers, self._origin.identity, ignore_no_store=self._origin.ignores_no_store
         )
 

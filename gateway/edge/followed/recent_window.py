@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
-from gateway.edge.followed.comparison import evidence_of, newest
+from gateway.edge.followed.comparison import (
+    evidence_of,
+    is_cheap,
+    is_counted,
+    newest,
+    rest_of,
+    units_of,
+)
 from gateway.protocol.origins.followed import Span, is_whole, joined
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
-    from gateway.edge.body_units import Units
-    from gateway.edge.followed.comparison import Evidence, Known
+    from gateway.edge.followed.comparison import Evidence, Known, Units
 
 WINDOW_BYTES = 1 << 20  # news kept for readers that are a little behind
 MAX_PIECES = 1024  # of news; to go through them all takes a millisecond

@@ -3,6 +3,7 @@
 `HttpCache` carries it out. A fresh copy comes first (RFC 9111 section 4), then the recent data of a
 followed stream, then a stale copy where that is allowed, then the origin. Cache directives of
 requests are ignored, or any viewer could load the origin; only `only-if-cached` costs it nothing.
+`kept_answer` serves a fresh copy without a task.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from weakref import ref
 
 import msgspec
 
-from gateway.edge.reads.variants import Variant
+from gateway.edge.reads.variants import Variant, Variants
 from gateway.edge.rules.cached_response import CachedResponse
-from gateway.edge.rules.conditional import wants_all
-from gateway.edge.rules.directives import parse_directives
+from gateway.edge.rules.directives import parse_directives, part_asked_for, wants_all
 from gateway.edge.rules.policy import selects, serves_error
+from gateway.errors import RangeNotSatisfiable
+from gateway.protocol import http1
 from gateway.protocol.origins.followed import Snapshot, Span
+from gateway.runtime.request_fields import OWN_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,11 +28,16 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.edge.rules.cached_response import CacheRequest
-
+    from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import Own
+    from gateway.runtime.route import KeptAnswer, PlainGet
 
 # Seconds after an origin has failed to answer a read, in which other reads do not wait for it. That
 # is longer than its usual timeout: one read waits for an origin that hangs, not one after another.
 LATELY_S = 60.0
+
+# Lines that differ from request to request: a variant that they select is not served here.
+_OWN = frozenset(map(str.lower, OWN_FIELDS))
 
 
 class FollowedState(Protocol):
@@ -247,3 +255,36 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
 def only_if_cached(request_headers: MultiMapping[str]) -> bool:
     """Return whether the request wants a 504 rather than the origin's response (5.2.1.7)."""
     return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control", ()))
+
+
+def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+    """Return the cached response to a plain GET, or None unless it is fresh."""
+    entry = shared.store.get(get.key, now)
+    if not isinstance(entry, Variants):
+        return None
+    variant = fresh(entry.variants, get.headers, now)
+    if variant is None or (own.fields and not entry.varies.isdisjoint(_OWN)):
+        return None
+    is_unchanged = own.tag is not None and variant.has_tag(own.tag)
+    if is_unchanged and variant.is_end:
+        return None  # a 304 does not count as the end of a stream
+    body, part = variant.cached.body, None
+    if own.requested_range is not None and variant.cached.may_be_cut and not is_unchanged:
+        try:
+            part = part_asked_for(own.requested_range, len(body))
+        except RangeNotSatisfiable:
+            return None
+    entry.hits += 1
+    moment = shared.lines.referrer + get.connection
+    recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
+    status, ends = variant.cached.status, None
+    if is_unchanged:
+        status, ends, body = 304, (http1.UNCHANGED, b"\r\n"), b""
+    elif part is not None:
+        begin, end = part
+        first = http1.PARTIAL + http1.range_line(begin, end, len(body))
+        status, ends = 206, (first, b"Content-Length: %d\r\n\r\n" % (end - begin))
+        body = body[begin:end]
+    shared_lines = shared.lines.parts_at(now)
+    head = variant.fast_head(recipient, shared_lines, moment, now, own.id_line, ends)
+    return status, head, body, variant.hit_counter

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.edge.reads import shared_response
-from gateway.edge.reads.order import next_number
-from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN, SharedResponse
-from gateway.edge.rules import conditional, policy
+from gateway.edge.reads.shared_response import (
+    CONFIRMED,
+    STOOD_IN,
+    SharedResponse,
+    next_number,
+)
+from gateway.edge.rules import policy
+from gateway.edge.rules.directives import ASKED_FOR, check_asked_for
 from gateway.edge.rules.judged_heads import JudgedHeads
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.later import Later, turn
@@ -25,8 +30,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Sequence
 
-    from gateway.edge.reads.shared_response import FetchReader
-    from gateway.edge.reads.stream_knowledge import StreamKnowledge
+    from gateway.edge.reads.shared_response import FetchReader, StreamKnowledge
     from gateway.edge.reads.variants import Variant
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.edge.rules.response_rules import ResponseRules
@@ -170,8 +174,8 @@ class Fetch(SharedResponse, AnswerReceiver):
             if answer.status == 304 and self._conditions:
                 self._confirm(answer)
                 return None
-            if answer.status in conditional.ASKED_FOR:
-                conditional.check_asked_for(answer.status, ())
+            if answer.status in ASKED_FOR:
+                check_asked_for(answer.status, ())
             if answer.status >= 500 and policy.is_error(answer.status) and self._stands_in():
                 return None
             if answer.body is None:
@@ -271,8 +275,8 @@ class Fetch(SharedResponse, AnswerReceiver):
         is_of_the_past = isinstance(error, StreamGone | OriginBehind)  # and so may be what is kept
         if self.is_settled or is_of_the_past or not self._stands_in():
             self.fail(error)
-        else:
-            self.cut(error)
+        elif self.body is not None:  # who has its beginning gets no more
+            self.body.fail(error)
 
     def _stands_in(self) -> bool:
         """Let what is kept do instead of the origin's answer, if it may."""
@@ -310,8 +314,7 @@ class Fetches:
         self.joinable: dict[Hashable, Fetch] = {}
         self.on_settled = on_settled
         self._collapsed = collapsed
-        self._of_path: dict[str, set[Fetch]] = {}
-        self._under_way: set[Fetch] = set()
+        self._under_way: dict[str, set[Fetch]] = {}  # by path
         self._idle: Later[None] | None = None  # set while `close` waits until none is under way
 
     def start(self, fetch: Fetch, *, shared: bool) -> None:
@@ -323,9 +326,7 @@ class Fetches:
                 old.is_validating = True
             if shared:
                 self.joinable[fetch.key] = fetch
-            path = fetch.request.path
-            self._of_path.setdefault(path, set()).add(fetch)
-            self._under_way.add(fetch)
+            self._under_way.setdefault(fetch.request.path, set()).add(fetch)
             conditions = NO_CONDITIONS if old is None else old.cached.validators
             try:
                 if context is None:
@@ -335,8 +336,8 @@ class Fetches:
             except HeadgateError as error:  # it cannot be sent: who waits for it gets the error
                 fetch.on_failure(error)
         except BaseException:
-            self._under_way.discard(fetch)
             self.take_out(fetch)  # a reader that joined it would wait for ever
+            self.ended(fetch)
             raise
 
     def outdate(self, path: str, reach: TailBound | None) -> None:
@@ -344,13 +345,14 @@ class Fetches:
 
         Without a `reach`, another stream may be at the path.
         """
-        for fetch in self._of_path.get(path, ()):
-            fetch.outdate(reach)
-            self.close_to_others(fetch)
+        for fetch in self._under_way.get(path, ()):
+            if not fetch.is_settled:
+                fetch.outdate(reach)
+                self.close_to_others(fetch)
 
     def outdate_all(self) -> None:
         """Let nobody join a fetch under way, because any path may have another stream now."""
-        for path in tuple(self._of_path):
+        for path in self._under_way:
             self.outdate(path, None)
 
     def close_to_others(self, fetch: Fetch) -> None:
@@ -360,7 +362,11 @@ class Fetches:
 
     def ended(self, fetch: Fetch) -> None:
         """Forget a fetch that is over."""
-        self._under_way.discard(fetch)
+        path = fetch.request.path
+        others = self._under_way.get(path, set())
+        others.discard(fetch)
+        if not others:
+            self._under_way.pop(path, None)
         try:
             if not fetch.readers:
                 self.count_readers(fetch)
@@ -383,16 +389,10 @@ class Fetches:
             del self.joinable[fetch.key]
         if fetch.old is not None:
             fetch.old.is_validating = False
-        path = fetch.request.path
-        others = self._of_path.get(path)
-        if others is not None:
-            others.discard(fetch)
-            if not others:
-                del self._of_path[path]
 
     async def close(self) -> None:
         """End what is under way."""
-        for fetch in tuple(self._under_way):
+        for fetch in [fetch for fetches in self._under_way.values() for fetch in fetches]:
             fetch.cancel()
         if self._under_way:
             self._idle = self._idle or Later()

@@ -12,12 +12,17 @@ import msgspec
 from gateway.edge.reads import decision
 from gateway.edge.reads.decision import Decision
 from gateway.edge.reads.fetches import Fetch, Fetches
-from gateway.edge.reads.order import BEFORE_ALL
-from gateway.edge.reads.shared_response import CONFIRMED, STOOD_IN, FetchReader
-from gateway.edge.reads.variants import NO_NAMES, CachedVariants, Variant, key_of, varies_of
+from gateway.edge.reads.shared_response import BEFORE_ALL, CONFIRMED, STOOD_IN, FetchReader
+from gateway.edge.reads.variants import (
+    NO_NAMES,
+    CachedVariants,
+    HitForPass,
+    Variant,
+    key_of,
+    varies_of,
+)
 from gateway.edge.rules import policy
 from gateway.edge.rules.cached_response import CachedResponse
-from gateway.edge.rules.hit_for_pass import HitForPass
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.cache_status import CacheUse
@@ -28,10 +33,10 @@ if TYPE_CHECKING:
 
     from gateway.edge.reads.decision import Followed
     from gateway.edge.reads.fetches import Send
-    from gateway.edge.reads.stream_knowledge import StreamKnowledge
+    from gateway.edge.reads.shared_response import StreamKnowledge
     from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.edge.rules.private_fields import Recipient
     from gateway.edge.rules.response_rules import ResponseRules
+    from gateway.edge.rules.served_lifetimes import Recipient
     from gateway.errors import HeadgateError
     from gateway.protocol.streams.reach import TailBound
     from gateway.store import CacheEntry, Store
@@ -265,12 +270,11 @@ class HttpCache:
             source, cached = reader, fetch.response.result()
         age = cached.stored.age(self._clock())
         if fetch.how is STOOD_IN:
-            validated, hits = fetch.old, 0
-            if validated is not None and validated.cached is cached:
+            is_old = fetch.old is not None and fetch.old.cached is cached
+            validated, hits = fetch.old if is_old else None, 0
+            if validated is not None:
                 validated.entry.hits += 1
                 hits = validated.entry.hits
-            else:
-                validated = None
             reason = "uri-miss" if fetch.old is None else "stale"
             shared = "; collapsed" if is_collapsed else ""
             status = f"fwd={reason}{shared}; detail=stale-if-error"

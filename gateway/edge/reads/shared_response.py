@@ -1,4 +1,4 @@
-"""A response that several readers wait for, with a body that they read while it arrives."""
+"""A response that several readers wait for, and what its route's cache asks of the stream read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -15,15 +16,24 @@ from gateway.later import Later, is_set_within
 from gateway.protocol.streams.reach import TailBound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+    from typing import TypeAlias
 
     from gateway.edge.reads.variants import Variant
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.rules.lost_offsets import StreamKey
     from gateway.errors import HeadgateError
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
+
+    Doubt: TypeAlias = Callable[[], Awaitable[None]]
 
 AHEAD_BYTES = 256 * 1024  # what the origin may be ahead of those to whom a body is passed on
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 SLOW_S = 2.0  # how long those who keep up wait for one who takes nothing at all
+
+BEFORE_ALL = -1  # the number of what no request has brought just now, as of a copy
+# Return a number that is higher than all that were returned before.
+next_number = count().__next__
 
 
 class FetchOutcome(Enum):
@@ -300,20 +310,39 @@ class SharedResponse(ABC):
         """Fail the readers, unless they have the whole response."""
         # The frames of the error and of its causes have this object: they would stay in memory.
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        self.cut(error)
+        if self.body is not None:
+            self.body.fail(error)
         if not self.is_settled:
             self.error = error
             self._settle()
         if not self.response.done():
             self.response.set_exception(error)
 
-    def cut(self, error: HeadgateError) -> None:
-        """Raise `error` in the readers that have the beginning of the body."""
-        if self.body is not None:
-            self.body.fail(error)
-
     def _wake(self) -> None:
-        settling = self._settling
+        settling, self._settling = self._settling, None
         if settling is not None:
-            self._settling = None
             settling.set_result(None)
+
+
+class StreamKnowledge(NamedTuple):
+    """The functions of whoever follows a route's streams; the defaults know of none."""
+
+    # Drop what is cached of a path: another stream is there.
+    forget: Callable[[str], None]
+    # Drop what was rendered of a path: an answer may have been another request's.
+    distrust: Callable[[str], None] = lambda _: None
+    # Return whether the stream that everybody reads at a host is known to end at an offset.
+    is_tail: Callable[[str, EdgeCatchUp, str], bool] = lambda *_: False
+    # Return whether nobody has newer data of a stream than a fetch, by its end and its number.
+    is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
+    # Note a fetch; return whether what it has brought is of the stream that is there now.
+    note: Callable[[SharedResponse], bool] = lambda *_: True
+    # Note that a stream ends before the offset that a fetch began at.
+    note_end: Callable[[SharedResponse, str], None] = lambda *_: None
+    # A server has begun to answer with data: return what is to be waited for before anybody may
+    # have them, or None. Awaited, that raises where nobody may.
+    comparison_before: Callable[[SharedResponse], Doubt | None] = lambda _: None
+    # Return what may stand in for an answer besides a cached response, or None.
+    stand_in: Callable[[CacheRequest], CachedResponse | None] = lambda _: None
+    # Return whether the origin is known not to respond.
+    is_down: Callable[[], bool] = lambda: False

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.edge.rules.conditional import has_tag
-from gateway.edge.rules.directives import normalised
-from gateway.edge.rules.private_fields import EVERYBODY, Recipient
+from gateway.edge.rules.directives import has_tag, normalised
+from gateway.edge.rules.served_lifetimes import EVERYBODY, Recipient
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.store import CacheEntry
@@ -32,6 +32,9 @@ MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently mus
 MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with one of before
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
 NO_NAMES: frozenset[str] = frozenset()
+
+HIT_FOR_PASS_S = 60.0  # of what is known of a request: its answer may be one to keep after all
+MOST_HIT_FOR_PASS = 10_000  # requests: about 2 MB
 
 
 def _none() -> None:
@@ -317,3 +320,24 @@ def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
 def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
     """Return the fields, in lower case, that are known to select among the variants of a URL."""
     return frozenset([name for variant in variants for name, _ in variant.stored.vary])
+
+
+class HitForPass:
+    """The requests, by what equal ones are equal in. Beyond a bound the oldest is forgotten."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.until: OrderedDict[Hashable, float] = OrderedDict()  # nothing is in most of them
+
+    def __len__(self) -> int:
+        return len(self.until)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return self.until.get(key, 0.0) > self._clock()
+
+    def add(self, key: Hashable) -> None:
+        """Note a request whose answer was not to be kept."""
+        self.until[key] = self._clock() + HIT_FOR_PASS_S
+        self.until.move_to_end(key)
+        if len(self.until) > MOST_HIT_FOR_PASS:
+            self.until.popitem(last=False)

@@ -8,11 +8,10 @@ import msgspec
 from msgspec.structs import force_setattr
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.edge.rules.conditional import Marks
-from gateway.edge.rules.directives import parse_date
+from gateway.edge.rules.directives import Marks, parse_date
 from gateway.edge.rules.lost_offsets import StreamKey
 from gateway.edge.rules.policy import ResponseMetadata
-from gateway.edge.rules.private_fields import CachingLines, caching_lines
+from gateway.edge.rules.served_lifetimes import CachingLines, caching_lines
 from gateway.protocol import cache_headers, http1
 from gateway.protocol.facts import NO_FACTS, Facts
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
@@ -24,7 +23,7 @@ from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import Lifetime
 
 if TYPE_CHECKING:
-    from gateway.edge.rules.private_fields import Recipient
+    from gateway.edge.rules.served_lifetimes import Recipient
     from gateway.protocol.origins.edge_target import EdgeRead
 
 NO_CACHING = caching_lines(())

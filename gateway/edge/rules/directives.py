@@ -1,18 +1,22 @@
-"""Header fields of caching, parsed however badly they are written."""
+"""Header fields of caching, conditions and ranges, parsed however badly they are written."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from gateway.errors import OriginBroken, RangeNotSatisfiable
+from gateway.protocol.cache_headers import matches
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from multidict import MultiMapping
+
 
 LONGEST_S = 2**31  # what delta-seconds that overflow become (RFC 9111 section 1.2.2)
 
@@ -62,6 +66,11 @@ _DELTA_SECONDS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "st
 _ABSENT = "\n"  # no field's value can be this
 _REFUSED = re.compile(r";[ \t]*q[ \t]*=[ \t]*0(?:\.0*)?[ \t]*$", re.IGNORECASE)
 _ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*", re.IGNORECASE)
+
+# A request with one of these wants less than all of an answer.
+CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
+# What an answer may be only to a request with one of these fields (RFC 9110 section 15).
+ASKED_FOR = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
 
 
 class Directives(msgspec.Struct, frozen=True):
@@ -244,3 +253,91 @@ def parse_range(text: str, length: int) -> tuple[int, int] | None:
     start = whole_number(match[1])
     end = whole_number(match[2]) + 1 if match[2] else max(length, start + 1)
     return (start, min(end, length)) if start < end else None
+
+
+def check_asked_for(status: int, sent: Container[str]) -> None:
+    """Raise OriginBroken for a part, or for "not modified", that the fields sent do not ask for."""
+    names = ASKED_FOR.get(status)
+    if names is not None and not any(name in sent for name in names):
+        raise OriginBroken(f"the origin answered with a {status} that was not asked for")
+
+
+def wants_all(headers: MultiMapping[str]) -> bool:
+    """Return whether a request is neither conditional nor for a range."""
+    return not any(map(headers.__contains__, CONDITIONS))
+
+
+class Marks(NamedTuple):
+    """The marks of a whole response that conditions of requests are compared with.
+
+    Dates are epoch seconds.
+    """
+
+    etag: str | None
+    last_modified: float | None
+    date: float | None
+    is_of_stream: bool
+
+
+def is_not_modified(request_headers: MultiMapping[str], marks: Marks) -> bool:
+    """Return whether the client has this 200 already (section 4.3.2, RFC 9110 section 13.2.2)."""
+    if_none_match = request_headers.getall("If-None-Match", ())
+    if if_none_match:
+        return has_tag(", ".join(if_none_match), marks.etag)
+    since, modified = date_of(request_headers, "If-Modified-Since"), marks.last_modified
+    if modified is None and not marks.is_of_stream:  # a stream may grow twice in a second
+        modified = marks.date
+    return since is not None and modified is not None and modified <= since
+
+
+def has_tag(if_none_match: str, etag: str | None) -> bool:
+    """Return whether If-None-Match names a tag, by weak comparison (RFC 9110, section 13.1.2).
+
+    A malformed tag matches when it comes back as it was given.
+    """
+    if etag is None:
+        return if_none_match.strip() == "*"
+    return if_none_match.strip() == etag or matches(if_none_match, etag)
+
+
+def byte_range(
+    request_headers: MultiMapping[str], marks: Marks, length: int
+) -> tuple[int, int] | None:
+    """Return the start and the end (exclusive) of the requested range of a complete 200.
+
+    Return None to send the whole body, as `part_asked_for` does, and for the range of another
+    representation. Raises RangeNotSatisfiable.
+    """
+    if not _if_range_holds(request_headers, marks):
+        return None
+    return part_asked_for(request_headers.get("Range", ""), length)
+
+
+def part_asked_for(requested_range: str, length: int) -> tuple[int, int] | None:
+    """Return the start and the end (exclusive) of a range of `length` bytes.
+
+    Return None to send the whole body: without a range, for several, for one in another unit, and
+    for an empty body, as at the tail of a stream. Raises RangeNotSatisfiable.
+    """
+    requested = parse_range(requested_range, length)
+    if not length or requested is None:
+        return None
+    if requested[0] >= length:
+        raise RangeNotSatisfiable(length)
+    return requested
+
+
+def _if_range_holds(request_headers: MultiMapping[str], marks: Marks) -> bool:
+    """Return whether If-Range holds (RFC 9110 section 13.1.5).
+
+    It has to be a strong tag, or a date that cannot mean two representations.
+    """
+    condition = request_headers.get("If-Range")
+    if condition is None:
+        return True
+    if condition.startswith('"'):
+        return condition == marks.etag
+    date, modified, generated = parse_date(condition), marks.last_modified, marks.date
+    if date is None or modified is None or generated is None:
+        return False
+    return date == modified and generated - modified >= 1

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.policy import ResponseMetadata
-    from gateway.edge.rules.private_fields import ServedFields
     from gateway.edge.rules.response_rules import ResponseRules
+    from gateway.edge.rules.served_lifetimes import ServedFields
     from gateway.origin.answer import OriginAnswer
     from gateway.protocol.origins.repair import StreamRead
 

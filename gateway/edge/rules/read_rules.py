@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.edge.rules import tails
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
+from gateway.edge.rules.served_lifetimes import shorten
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_headers
 from gateway.protocol.cursors import current_cursor
@@ -150,7 +150,7 @@ def _shorten(response: ReadResponse) -> bool:
         fields[UP_TO_DATE] = "true"
     if not response.is_ours and is_brief(response.request.read, facts):
         freshness = response.route.freshness.at_end(closed=facts.closed)
-        response.origin_directives = tails.shorten(fields, freshness)
+        response.origin_directives = shorten(fields, freshness)
     return bool(response.origin_directives)
 
 

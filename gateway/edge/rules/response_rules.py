@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.edge.rules import policy, read_rules, sharing
+from gateway.edge.rules import policy, read_rules
 from gateway.edge.rules.cached_response import (
     CachedResponse,
     CacheRequest,
     no_store,
     tail_lines,
 )
-from gateway.edge.rules.directives import again_s, age_of, normalised
+from gateway.edge.rules.directives import again_s, age_of, governing, members, normalised
 from gateway.edge.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.edge.rules.policy import Defaults, ResponseMetadata, Times
-from gateway.edge.rules.private_fields import ServedFields, caching_lines, served
 from gateway.edge.rules.read_rules import ReadResponse
+from gateway.edge.rules.served_lifetimes import ServedFields, caching_lines, served
 from gateway.protocol import http1, tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.facts import NO_FACTS, Facts
@@ -32,6 +32,10 @@ from gateway.protocol.origins import repair
 from gateway.protocol.streams.offsets import NOW
 
 if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.edge.rules.policy import ResponseMetadata
     from gateway.protocol.origins.repair import StreamRead
 
 
@@ -130,14 +134,14 @@ class ResponseRules(msgspec.Struct):
             fields.popall(name, None)  # told for each answer anew
         is_public = is_public and not is_ours
         personal = self._is_ones_own(request, status, fields)
-        may_share = not personal and sharing.may_be_shared(request, fields, is_public=is_public)
+        may_share = not personal and may_be_shared(request, fields, is_public=is_public)
         is_shared = stored is not None and may_share
         lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
         # Each read of a stream with a countdown has to restart it.
         storable = is_shared and request.lifetime.ttl_s is None
         if stored is None:
             stored = policy.not_stored(request.headers, status, fields, times.answered - age)
-        joins = storable or (not personal and sharing.may_be_joined(request, stored, fields, facts))
+        joins = storable or (not personal and may_be_joined(request, stored, fields, facts))
         stored = _varied_by_coding(stored, fields, request)
         if route_tag := self.freshness.route_tag:
             tags.retag(fields, request.path, route_tag, is_tagged=is_shared and lasts)
@@ -203,7 +207,7 @@ class ResponseRules(msgspec.Struct):
         """Return whether a response is for its requester only."""
         # A response with the tail's offset must not be stored, but is the same for all.
         ignores = request.read.offset == NOW
-        return bool(request.admitted_as) and sharing.is_ones_own(
+        return bool(request.admitted_as) and is_ones_own(
             status, fields, self.identity, ignore_no_store=ignores
         )
 
@@ -268,3 +272,51 @@ def _varied_by_coding(
         return stored
     vary = sorted([*stored.vary, (coding, normalised(coding, request.headers))])
     return msgspec.structs.replace(stored, vary=tuple(vary))
+
+
+def may_be_shared(request: CacheRequest, fields: MultiMapping[str], *, is_public: bool) -> bool:
+    """Return whether a storable response may be given to other readers.
+
+    RFC 9111 allows more. But a response to an identified reader, or one that identifies the next
+    reader, is for others only if the origin says so.
+    """
+    return is_public or not (request.identified or "Set-Cookie" in fields)
+
+
+def may_be_joined(
+    request: CacheRequest,
+    stored: ResponseMetadata,
+    fields: MultiMapping[str],
+    facts: StreamRead | None,
+) -> bool:
+    """Return whether waiting requests may share a response that is not stored.
+
+    Otherwise all waiting requests would be sent to an origin that fails or has no data yet. A
+    response that sets a cookie is for one request, and so is a private one to an anonymous reader.
+    """
+    directives = governing(fields)
+    if "Set-Cookie" in fields or stored.vary == policy.OF_ONE_REQUEST:
+        return False
+    if "private" in directives and not request.identified:
+        return False  # the origin knows its readers by something that says nothing to us
+    failed = stored.status >= 500 or stored.status in {404, 429}
+    is_tail = request.read.offset == NOW and facts is not None
+    return failed or is_tail or (request.identified and "no-store" not in directives)
+
+
+def is_ones_own(
+    status: int, fields: MultiMapping[str], identity: IdentityHeaders, *, ignore_no_store: bool
+) -> bool:
+    """Return whether a response is for its requester only, and not for all permitted readers.
+
+    Refusals are, since they depend on the requester's rights, but failures are not. For data, the
+    origin must say so.
+    """
+    if status >= 500:
+        return False
+    if status >= 300 or "Set-Cookie" in fields:
+        return True
+    directives = governing(fields)
+    if "private" in directives or ("no-store" in directives and not ignore_no_store):
+        return True
+    return any(name == "*" or identity.has(name) for name in members(fields.getall("Vary", ())))

@@ -23,7 +23,7 @@ from gateway.access.contract import Guard
 from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
 from gateway.background import Background
-from gateway.edge.followed.follower import PASSING
+from gateway.edge.followed.origin_reads import PASSING
 from gateway.edge.rules.directives import again_s
 from gateway.errors import (
     OF_THE_ORIGIN,

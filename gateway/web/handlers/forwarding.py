@@ -11,10 +11,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import READING
-from gateway.edge.rules import conditional, policy
+from gateway.edge.rules import policy
 from gateway.edge.rules.cached_response import no_store
-from gateway.edge.rules.directives import age_of
-from gateway.edge.rules.private_fields import make_private
+from gateway.edge.rules.directives import age_of, check_asked_for
+from gateway.edge.rules.served_lifetimes import make_private
 from gateway.errors import BadRequest
 from gateway.protocol import http1
 from gateway.protocol.facts import Facts
@@ -96,7 +96,7 @@ class ForwardingEffects:
         Raises OriginBroken for a 304 or 206 that the request did not ask for.
         """
         if passed.method in READING:
-            conditional.check_asked_for(answer.status, sent)
+            check_asked_for(answer.status, sent)
         route.multi_append.note_response(passed.method, answer)
         try:
             lacked = await route.missing_fields(passed.method, passed.read, sent, answer)

@@ -17,9 +17,8 @@ from typing_extensions import override
 
 from gateway.edge.reads.decision import Miss
 from gateway.edge.reads.http_cache import begin, is_for
-from gateway.edge.reads.order import BEFORE_ALL
-from gateway.edge.rules import conditional
-from gateway.edge.rules.conditional import wants_all
+from gateway.edge.reads.shared_response import BEFORE_ALL
+from gateway.edge.rules.directives import byte_range, is_not_modified, wants_all
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.protocol.facts import Facts
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import Begun, CacheDecision, CacheResult
     from gateway.edge.route import EdgeRoute
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.private_fields import Recipient
+    from gateway.edge.rules.served_lifetimes import Recipient
     from gateway.later import Later
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
@@ -75,16 +74,16 @@ def present(
     Return 416 if the range begins after the end.
     """
     answer, cached, source = whole(recipient, result), result.cached, result.source
-    if answer.status != 200 or conditional.wants_all(request.headers):
+    if answer.status != 200 or wants_all(request.headers):
         return answer
     marks = cached.marks(tells_of_tail=result.tail_is_known or _tells_of_tail(result))
-    if conditional.is_not_modified(request.headers, marks):
+    if is_not_modified(request.headers, marks):
         facts = answer.facts if cached.facts is None else replace(answer.facts, is_end=False)
         return replace(answer, status=304, body=source or b"", length=None, facts=facts)
     if source is not None or not cached.may_be_cut or request.method != "GET":
         return answer
     try:
-        part = conditional.byte_range(request.headers, marks, len(cached.body))
+        part = byte_range(request.headers, marks, len(cached.body))
     except RangeNotSatisfiable as refusal:
         return RouteAnswer.of(shared.problem(refusal), result.cache)
     if part is None:

@@ -10,12 +10,12 @@ from multidict import CIMultiDict
 
 from gateway.edge.reads.decision import select
 from gateway.edge.reads.http_cache import HttpCache
-from gateway.edge.reads.stream_knowledge import StreamKnowledge
+from gateway.edge.reads.shared_response import StreamKnowledge
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.directives import normalised
 from gateway.edge.rules.policy import Defaults
-from gateway.edge.rules.private_fields import EVERYBODY
 from gateway.edge.rules.response_rules import ResponseRules
+from gateway.edge.rules.served_lifetimes import EVERYBODY
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.cache_headers import Freshness

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.reads.http_cache import REST_S
-from gateway.edge.reads.variants import MAX_VARIANTS
-from gateway.edge.rules import hit_for_pass
+from gateway.edge.reads.variants import HIT_FOR_PASS_S, MAX_VARIANTS
 from gateway.errors import OriginBroken
 from gateway.protocol.streams.reach import TailBound
 from gateway.protocol.streams.state import Lifetime
@@ -413,7 +412,7 @@ async def test_readers_do_not_wait_for_each_other_for_a_while_after_a_private_re
         staged(raw) as stage,
     ):
         await stage.get()
-        stage.clock.advance(hit_for_pass.LIFETIME_S - 1)
+        stage.clock.advance(HIT_FOR_PASS_S - 1)
         waits = asyncio.create_task(stage.get())
         await until(lambda: cached.sent == 1)
         assert (await stage.get()).body == b"2"
@@ -428,7 +427,7 @@ async def test_equal_reads_share_one_fetch_again_after_hit_for_pass_expires() ->
         staged(raw) as stage,
     ):
         await stage.get()
-        stage.clock.advance(hit_for_pass.LIFETIME_S)
+        stage.clock.advance(HIT_FOR_PASS_S)
         waiting = [asyncio.create_task(stage.get()) for _ in range(2)]
         await until(lambda: cached.sent == 1)
         cached.go()

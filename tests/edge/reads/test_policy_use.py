@@ -19,8 +19,7 @@ from gateway.edge.reads.decision import (
     reuse,
     select,
 )
-from gateway.edge.rules.conditional import Marks, byte_range, is_not_modified
-from gateway.edge.rules.directives import date_of
+from gateway.edge.rules.directives import Marks, byte_range, date_of, is_not_modified
 from gateway.edge.rules.policy import (
     OF_ONE_REQUEST,
     Times,

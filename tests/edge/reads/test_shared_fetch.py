@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.edge.reads import variants
 from gateway.edge.reads.shared_response import LONGEST_KEPT
-from gateway.edge.rules import hit_for_pass
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.edge.reads.stage import staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
@@ -290,7 +290,7 @@ async def test_every_reader_gets_the_whole_of_a_response_over_the_length_limit()
 
 async def test_the_keys_passed_without_waiting_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those passed last are remembered."""
-    monkeypatch.setattr(hit_for_pass, "MOST", 2)
+    monkeypatch.setattr(variants, "MOST_HIT_FOR_PASS", 2)
     async with RawOrigin(answer(b"x", NOT_KEPT)) as raw, staged(raw) as stage:
         for query in ("n=1", "n=2", "n=3"):
             await stage.get(query)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.edge.rules.tails import shorten, shortened_lines
+from gateway.edge.rules.served_lifetimes import shorten, shortened_lines
 from gateway.protocol.cache_headers import Freshness
 
 DATE = ("Date", "Fri, 15 Jan 2027 08:00:00 GMT")

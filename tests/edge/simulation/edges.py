@@ -95,7 +95,7 @@ class Edge:
             "feeds": limits.feeds,
             "readers": limits.live_readers,
             "connections": limits.connections,
-            "fetches": len(fetches.joinable) + len(fetches._of_path) + len(fetches._under_way),
+            "fetches": len(fetches.joinable) + len(fetches._under_way),
             "in flight": self.route.origin.requests.count,
         }
         store = self.shared.store
@@ -111,7 +111,7 @@ def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
         ("gateway.edge.followed.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
         ("gateway.edge.followed.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
         ("gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
-        ("gateway.edge.body_units", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
+        ("gateway.edge.followed.comparison", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
         ("gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
         ("gateway.edge.reads.shared_response", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
         ("gateway.edge.reads.shared_response", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),

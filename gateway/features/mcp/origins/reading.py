@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 from typing_extensions import override
 
-from gateway.edge.followed.follower import CannotFollow, refuse
+from gateway.edge.followed.origin_reads import CannotFollow, refuse
 from gateway.errors import BadRequest, OriginBehind, StreamGone, StreamNotFound
 from gateway.features.mcp.cursors import EventPlace
 from gateway.features.mcp.occurrences import EventEnd, end_event, event_id, message_event
