@@ -166,7 +166,7 @@ async def test_a_read_of_an_unfollowed_stream_ends_in_410_once_its_lag_has_laste
     """Else each reader began a comparison that ended without a finding, and got 503 for ever."""
     monkeypatch.setattr(checks, "LONGEST_COMPARISON_S", 0.02)
     monkeypatch.setattr(known_state, "PERSISTS_S", 0.3)
-    monkeypatch.setattr(followed_streams, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(followed_streams, "LONGEST_DOUBT_S", 0.4)
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
     async with live(b"a", b"b", b"c") as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
@@ -208,6 +208,21 @@ async def test_a_feed_begun_after_a_change_of_history_gives_nothing_for_earlier_
         await until(lambda: len(origin.catch_ups) > 1)
         assert (await gateway.ask(get(at("0004")))).status == 410
         assert await up_to(viewer, "0005") == "ZW"
+
+
+async def test_a_reader_of_now_goes_on_although_an_earlier_stream_of_that_length_was_lost() -> None:
+    """Else each new feed was compared with what the earlier stream had there, and ended."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        (server,) = gateway.edge.origin.servers
+        server.failed("refuses connections")
+        server.recovered()
+        origin.pieces = [b"a", b"X", b"Y"]
+        lost = await following(gateway, "now")
+        await lost.events_to_the_end()
+        viewer = await following(gateway, "now")
+        origin.append(b"Z")
+        assert await up_to(viewer, "0004") == "Z"
 
 
 async def test_a_poll_from_now_gets_204_with_the_new_tail_when_its_stream_is_lost() -> None:

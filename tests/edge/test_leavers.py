@@ -104,7 +104,7 @@ async def test_clients_that_disconnect_at_any_moment_leave_no_requests_behind(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
-    monkeypatch.setattr(followed_streams, "PERSISTS_S", 0.1)
+    monkeypatch.setattr(followed_streams, "LONGEST_DOUBT_S", 0.2)
     random = Random(seed)
     complaints: list[dict[str, object]] = []
     async with (

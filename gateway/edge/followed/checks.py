@@ -290,6 +290,8 @@ class StreamChecks:
             return
         verified = stream.verification
         common, held = verified.lost or verified.window.places_beyond("", 0)
+        if verified.window.evidence is not None:  # else the next one to be followed had it, too
+            self._evidence.drop(key, verified.window.evidence)
         self._evidence.lose(key, common, end, held)
         for other in self._table.of_path(key[1]):
             if other is not stream and other.key == key:  # its readers are not to be refused

@@ -21,7 +21,7 @@ from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.shared_response import StreamKnowledge
 from gateway.edge.rules.cached_response import stream_key
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S, LostOffsets, ReplicaLag
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.reach import TailBound
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 NEWS_BYTES = 256 << 20  # of all streams of a route together
 COMPARED = "comparisons"  # the client that streams count for which are followed only to be compared
 LINGER_S = 5.0  # a client is away between two polls, and comes back after a reload
+LONGEST_DOUBT_S = 10.0  # within it a poll, after pauses too, shows whether a replica only lagged
 
 
 class FollowedStreams:
@@ -264,7 +265,7 @@ class FollowedStreams:
         """Follow a stream a little longer; one in doubt until a replica's lag would be over."""
         if stream.closing is not None:
             stream.closing.cancel()
-        for_s = LINGER_S + (PERSISTS_S if stream.verification.is_in_doubt else 0)
+        for_s = LONGEST_DOUBT_S if stream.verification.is_in_doubt else LINGER_S
         stream.closing = asyncio.get_running_loop().call_later(for_s, self._rest, stream)
 
     def _rest(self, stream: FollowedStream) -> None:
