@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
 from admin.streams.client import canonical, checked
-from gateway.protocol.own_limits import LimitChanges
+from gateway.protocol.streams.limits import LimitChanges
 from gateway.telemetry.inspection import DescribeStream, LimitStream
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CredentialMode = Literal["bypass", "per-credential", "reader-key", "asked", "verified"]
 CREDENTIAL_MODES: tuple[CredentialMode, ...] = get_args(CredentialMode)
 ALWAYS_IDENTITY = ("Authorization", "Cookie")
-# An HTTP origin may know readers by any header whose name says so (gateway.protocol.http.identity).
+# An HTTP origin may know readers by any header whose name says so (`protocol.http.forwarding`).
 # Most edges cannot match names by a pattern, so these are the ones that are sent in practice.
 ORIGINS_IDENTITY = (
     "X-Api-Key",

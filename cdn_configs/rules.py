@@ -6,8 +6,8 @@ import msgspec
 
 from cdn_configs.upstreams import CONNECT_S
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.cursors import INTERVAL_S
-from gateway.protocol.http.identity import READER_COOKIE
+from gateway.protocol.http.forwarding import READER_COOKIE
+from gateway.protocol.streams.offsets import INTERVAL_S
 
 # Of an answer without news: long enough that a crowd is answered by one, and no longer.
 MOMENT_S = Freshness().tail_max_age

@@ -16,12 +16,9 @@ from gateway.features.console.token_page import token_page
 from gateway.features.kinds import KINDS, set_features
 from gateway.features.kinds.declaration import RouteSetup
 from gateway.live.contract import FeedSettings
-from gateway.protocol import tags
-from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.cache_headers import Freshness, route_tag
 from gateway.protocol.http.client_address import TrustedProxies
-from gateway.protocol.renewal import renew
-from gateway.protocol.streams.lifetimes import LifetimeLimits
-from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.limits import LifetimeLimits, Retention, renew
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
 from gateway.runtime.limits import Bounds, ServerLimits
@@ -331,7 +328,7 @@ def _freshness(
         route.chunk_lifetime,
         route.stale_while_revalidate,
         route.tail_max_age,
-        tags.of_route(route.prefix),
+        route_tag(route.prefix),
         is_private,
         route.tail_directive,
         private_folders,

@@ -13,8 +13,8 @@ from gateway.edge.rules.policy import Defaults
 from gateway.edge.rules.response_rules import ResponseRules
 from gateway.features.kinds import requests_of
 from gateway.origin.client import Origin, OriginSettings
-from gateway.protocol.http.identity import READER_COOKIE, IdentityHeaders
-from gateway.protocol.renewal import renew
+from gateway.protocol.http.forwarding import READER_COOKIE, IdentityHeaders
+from gateway.protocol.streams.limits import renew
 from gateway.web.handlers.edge_handlers import EdgeHandlers
 
 if TYPE_CHECKING:

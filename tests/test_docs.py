@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import SequenceGap
-from gateway.protocol import appends, cache_headers, cursors, lifecycle, responses
+from gateway.protocol import appends, cache_headers, lifecycle, responses
 from gateway.protocol.http import paths
 from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import INTERVAL_S
 from gateway.settings import Settings
 from gateway.settings.reading.units import MINUTE_S
 from tests.support.serving import get, put, serving
@@ -82,9 +83,9 @@ FRESHNESS = cache_headers.Freshness()
         (r"first whole chunk \| `no-cache, s-maxage=(\d+)`", 1, FRESHNESS.closed_max_age),
         (r"next two rows \| `no-cache, s-maxage=(\d+)`", 1, FRESHNESS.tail_max_age),
         (r"max-age=86400, stale-while-revalidate=(\d+)`", 1, FRESHNESS.stale_while_revalidate),
-        (r"has not passed \| `public, max-age=(\d+)`", 1, cursors.INTERVAL_S),
+        (r"has not passed \| `public, max-age=(\d+)`", 1, INTERVAL_S),
         (r"`Retry-After` is 1 to (\d+) s", 1, responses.RETRY_AFTER_S[-1]),
-        (r"Cursors count (\d+) s intervals", 1, cursors.INTERVAL_S),
+        (r"Cursors count (\d+) s intervals", 1, INTERVAL_S),
     ],
 )
 def test_the_limits_named_in_the_http_document_are_those_of_the_code(

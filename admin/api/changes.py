@@ -25,7 +25,7 @@ from admin.api.values import (
 from admin.console import CONSOLE
 from gateway.access.read_tokens import TokenRequest
 from gateway.features.tokens_file_changes import RevocationEntry
-from gateway.protocol.own_limits import LimitChanges
+from gateway.protocol.streams.limits import LimitChanges
 
 if TYPE_CHECKING:
     from aiohttp import web

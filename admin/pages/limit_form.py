@@ -12,7 +12,7 @@ from admin.model.stream_wishes import OfLimits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.protocol.own_limits import StreamLimits
+    from gateway.protocol.streams.limits import StreamLimits
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from admin.errors import NotTold
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 LONGEST_TEXT = 1024  # characters of each field
 MOST_STEPS = 32

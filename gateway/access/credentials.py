@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
-from gateway.protocol.http.identity import READER_COOKIE, drop_cookies
-from gateway.protocol.http.target import taken_out
+from gateway.protocol.http.forwarding import READER_COOKIE, drop_cookies
+from gateway.protocol.http.paths import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from gateway.access.operations import grant_of
 from gateway.access.principal import Principal, TokenRefused
 from gateway.access.tokens_file import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.errors import Unauthenticated
-from gateway.protocol.http.identity import READER_COOKIE
+from gateway.protocol.http.forwarding import READER_COOKIE
 from gateway.settings.grants import BELOW
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from weakref import WeakSet
 from msgspec.structs import replace
 
 from gateway.access.operations import READ, Grant
-from gateway.protocol.http.target import taken_out
+from gateway.protocol.http.paths import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

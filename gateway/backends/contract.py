@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.quota import Quota
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import ClockReading, ClockRecord
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, ClockRecord, StreamState
     from gateway.telemetry.metrics import Histogram
 
     # Called with the number of the first of several commits, and for each commit from that one on

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Settled
     from gateway.errors import LogFull
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, ProducerState, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, ProducerState, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 

@@ -27,8 +27,8 @@ from gateway.protocol.http import forwarding
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.edge_target import EdgeLongPoll
-from gateway.protocol.renewal import renew
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.limits import renew
+from gateway.protocol.streams.offsets import TailBound
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from gateway.protocol.bodies import sse
+from gateway.protocol.bodies.content import data_event, is_long_event, long_data_event
 from gateway.protocol.requests import LongPoll
 from gateway.store import CacheEntry
 from gateway.telemetry.traffic import NOWHERE, CacheShare
@@ -254,6 +254,6 @@ def no_trailers(_position: str, *, closed: bool) -> bytes:  # noqa: ARG001 - as 
 
 async def rendered(turns: Turns, content_type: str, body: bytes) -> bytes:
     """Render the data event for the body of a read, in turns if the body is long."""
-    if sse.is_long(body):
-        return await turns.run(sse.long_data_event(content_type, body))
-    return sse.data_event(content_type, body)
+    if is_long_event(body):
+        return await turns.run(long_data_event(content_type, body))
+    return data_event(content_type, body)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from gateway.live.contract import DataEvent, N, V
 from gateway.protocol import http1
-from gateway.protocol.bodies import sse
+from gateway.protocol.bodies.content import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -227,12 +227,12 @@ class LiveTurns(Generic[V, N]):
 
     def send_heartbeats(self, readers: list[LiveReader]) -> None:
         """Send a heartbeat to these readers, to a part of them in each pass of the loop."""
-        heartbeat, sent = http1.chunk(sse.HEARTBEAT), 0
+        heartbeat, sent = http1.chunk(HEARTBEAT), 0
         for reader in readers[-HEARTBEATS_AT_ONCE:]:
             if reader in self.live:  # else it has ended meanwhile, or its connection is full
-                reader.write(heartbeat, len(sse.HEARTBEAT))
+                reader.write(heartbeat, len(HEARTBEAT))
                 sent += 1
-        self._traffic.wrote_events(sent, len(sse.HEARTBEAT), 0)
+        self._traffic.wrote_events(sent, len(HEARTBEAT), 0)
         del readers[-HEARTBEATS_AT_ONCE:]
         if readers:
             self._feed.call_soon(self.send_heartbeats, readers)

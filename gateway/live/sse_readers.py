@@ -25,8 +25,8 @@ from gateway.live.feed_state import drain_times
 from gateway.live.live_turns import LiveReader, LiveTurns
 from gateway.live.overdue_readers import OverdueReaders, unread_bytes
 from gateway.protocol import http1
-from gateway.protocol.cursors import current_cursor
 from gateway.protocol.streams import offsets
+from gateway.protocol.streams.offsets import current_cursor
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from gateway.origin.servers import (
     OriginSettings,
 )
 from gateway.origin.unreachable import why_unreachable
-from gateway.protocol.renewal import renew
+from gateway.protocol.streams.limits import renew
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable

@@ -27,8 +27,8 @@ from gateway.protocol.bodies.content import (
     records_of,
 )
 from gateway.protocol.bodies.multi_append import multi_records
+from gateway.protocol.streams.limits import EVERYTHING, Retention, marked
 from gateway.protocol.streams.offsets import MAX_POSITION
-from gateway.protocol.streams.retention import EVERYTHING, Retention, marked
 from gateway.protocol.streams.state import Change, ProducerState, Record, StreamState, records_after
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.requests import Append
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Stamp
+    from gateway.protocol.streams.state import ClockReading, Stamp
 
 NOTHING: Records = ((), 0)
 MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 200 bytes each

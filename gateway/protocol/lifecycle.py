@@ -22,7 +22,7 @@ from gateway.errors import (
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
 from gateway.protocol.requests import ForkRequest
 from gateway.protocol.streams.generations import MICROSECONDS, inherited, position_of
-from gateway.protocol.streams.lifetimes import FOR_EVER, UNLIMITED
+from gateway.protocol.streams.limits import FOR_EVER, UNLIMITED
 from gateway.protocol.streams.state import (
     Change,
     ForkPoint,
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from gateway.protocol.requests import CreateRequest
-    from gateway.protocol.streams.lifetimes import LifetimeLimits
-    from gateway.protocol.streams.moments import ClockReading
+    from gateway.protocol.streams.limits import LifetimeLimits
+    from gateway.protocol.streams.state import ClockReading
 
 MAX_FORK_DEPTH = 100  # a read may have to visit each level
 

@@ -9,12 +9,11 @@ import msgspec
 
 from gateway import errors
 from gateway.protocol import cache_headers
-from gateway.protocol.bodies.content import is_json, is_text, read_body, runs_scripts
-from gateway.protocol.cursors import next_cursor
-from gateway.protocol.facts import NO_FACTS, Facts
+from gateway.protocol.bodies.content import is_text, read_body, runs_scripts
 from gateway.protocol.http import header_names
 from gateway.protocol.http.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
 from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import next_cursor
 
 if TYPE_CHECKING:
     from gateway.protocol.appends import AppendOutcome
@@ -97,6 +96,24 @@ RETRY_AFTER_S = (1, 2, 3)
 FULL_AGAIN_S = 60  # retention or an operator has to make room before another try is worth it
 
 
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """The facts that a response tells, as values: to count it, add to it, or replace it.
+
+    `next_offset` is "" if it says nothing of a stream. It `is_end` if it only says that its stream
+    is closed; None if an empty body would make it that, and the body still comes. `again_s` is its
+    Retry-After.
+    """
+
+    next_offset: str = ""
+    closed: bool = False
+    is_end: bool | None = False
+    again_s: int | None = None
+    has_cors: bool = False  # lines of its own on the pages that may read it: then none are added
+
+
+NO_FACTS = Facts()
+
+
 class Response(msgspec.Struct, frozen=True):
     """`fields` are complete header lines, each ended by CR LF, without any about the framing.
 
@@ -113,7 +130,8 @@ class Response(msgspec.Struct, frozen=True):
 class ResponseEnd(msgspec.Struct, frozen=True, gc=False):
     """The end of a response to a read; it is `closed` if no record can ever follow.
 
-    `place`, its stream and beginning, seeds its cursor. A response that `is_empty` has no data.
+    `place`, its stream and beginning, seeds its cursor. A response that `is_empty` has no data; one
+    that `has_cors` has its own lines on the pages that may read it.
     """
 
     offset: str
@@ -121,10 +139,7 @@ class ResponseEnd(msgspec.Struct, frozen=True, gc=False):
     closed: bool
     place: str
     is_empty: bool = True
-
-    def facts(self, *, has_cors: bool = False) -> Facts:
-        """Return what a response with this end says."""
-        return Facts(self.offset, self.closed, self.closed and self.is_empty, has_cors=has_cors)
+    has_cors: bool = False
 
 
 def end_fields(end: ResponseEnd, read: Read, now: float) -> str:
@@ -141,38 +156,44 @@ def key_line(reader_key: str) -> str:
     return f"{READER_KEY}: {reader_key}\r\n"
 
 
-def read_data(
-    cache_lines: str,
-    content_type: str,
-    tag: str,
-    end_lines: str,
-    body: bytes | None,
-    facts: Facts,
+def answered(
+    read: Read, now: float, end: ResponseEnd, lines: str, body: bytes | None = None, tag: str = ""
 ) -> Response:
-    """Return the 200 to a read; a body of None is that of a stream of this type without data.
+    """Return the response to a read that has this end: a 200 with a body, or a 204 without.
 
-    `cache_lines` are for caches and browsers, `end_lines` are what `end_fields` gives.
+    `lines` are those of its type, and for caches and browsers.
     """
-    if body is None:
-        body = b"[]" if is_json(content_type) else b""
+    facts = Facts(end.offset, end.closed, end.closed and end.is_empty, has_cors=end.has_cors)
     etag = f"ETag: {tag}\r\n" if tag else ""
-    fields = f"{SECURITY}{cache_lines}Content-Type: {content_type}\r\n{etag}{end_lines}"
-    return Response(200, fields, body, tag, facts)
+    fields = f"{SECURITY}{lines}{etag}{end_fields(end, read, now)}"
+    return Response(204 if body is None else 200, fields, body or b"", tag, facts)
+
+
+# Its type, its next offset, and perhaps that it is closed.
+_OF_STREAM = (
+    f"{SECURITY}{cache_headers.NO_STORE}Content-Type: %s\r\n{MULTI_LINE}{NEXT_OFFSET}: %s\r\n%s"
+)
 
 
 def created(outcome: CreationOutcome, location: str) -> Response:
     """Return a 201 with Location, or a 200 where the same stream stood already (section 5.1)."""
     state = outcome.state
     tail = state.offset(state.tail)
-    facts = Facts(tail, state.closed)
-    fields = (
-        f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"{MULTI_LINE}{NEXT_OFFSET}: {tail}\r\n"
-        f"{CLOSED_LINE if state.closed else ''}"
-    )
-    if not outcome.new:
-        return Response(200, fields, facts=facts)
-    return Response(201, f"{fields}Location: {location}\r\n", facts=facts)
+    fields = _OF_STREAM % (state.content_type, tail, CLOSED_LINE if state.closed else "")
+    if outcome.new:
+        fields += f"Location: {location}\r\n"
+    return Response(201 if outcome.new else 200, fields, facts=Facts(tail, state.closed))
+
+
+def metadata(state: StreamState) -> Response:
+    """Return the response to HEAD (section 5.5)."""
+    lifetime, tail = state.lifetime, state.offset(state.tail)
+    fields = _OF_STREAM % (state.content_type, tail, CLOSED_LINE if state.closed else "")
+    if lifetime.expires_text is not None:
+        fields += f"Stream-Expires-At: {lifetime.expires_text}\r\n"
+    elif lifetime.ttl_s is not None:
+        fields += f"Stream-TTL: {lifetime.ttl_s}\r\n"
+    return Response(200, fields, facts=Facts(tail, state.closed))
 
 
 # The lines of an accepted append, up to its offset: most have nothing else.
@@ -195,32 +216,14 @@ def deleted() -> Response:
     return Response(204, f"{SECURITY}{cache_headers.NO_STORE}")
 
 
-def metadata(state: StreamState) -> Response:
-    """Return the response to HEAD (section 5.5)."""
-    lifetime = state.lifetime
-    ttl = f"Stream-TTL: {lifetime.ttl_s}\r\n" if lifetime.ttl_s is not None else ""
-    if lifetime.expires_text is not None:
-        ttl = f"Stream-Expires-At: {lifetime.expires_text}\r\n"
-    tail = state.offset(state.tail)
-    return Response(
-        200,
-        f"{SECURITY}{cache_headers.NO_STORE}Content-Type: {state.content_type}\r\n"
-        f"{MULTI_LINE}{NEXT_OFFSET}: {tail}\r\n"
-        f"{CLOSED_LINE if state.closed else ''}{ttl}",
-        facts=Facts(tail, state.closed),
-    )
-
-
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """Return a 200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
-    state = chunk.state
+    content_type, end = chunk.state.content_type, end_of(chunk)
     freshness = freshness.toward(read.by_key, read.path)
     lifetime = cache_headers.lifetime_of(chunk, read, freshness, now)
-    alone, end = _alone(state.content_type), end_of(chunk)
-    lines = f"{alone}{cache_headers.tagged(lifetime, read.path, freshness)}"
-    body = read_body(state.content_type, chunk.records)
-    end_lines = end_fields(end, read, now)
-    return read_data(lines, state.content_type, tag_of(chunk, end), end_lines, body, end.facts())
+    lines = f"{cache_headers.tagged(lifetime, read.path, freshness)}{_type_line(content_type)}"
+    body = read_body(content_type, chunk.records)
+    return answered(read, now, end, lines, body, tag_of(chunk, end))
 
 
 def tag_of(chunk: Chunk, end: ResponseEnd) -> str:
@@ -233,24 +236,22 @@ def tag_of(chunk: Chunk, end: ResponseEnd) -> str:
 
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """Return a 200 without data, never stored: the answer to `offset=now` (section 8)."""
-    end = end_of(chunks.empty(state))
-    lines = f"{_alone(state.content_type)}{cache_headers.NO_STORE}"
-    end_lines = end_fields(end, read, now)
-    return read_data(lines, state.content_type, "", end_lines, None, end.facts())
+    lines = f"{cache_headers.NO_STORE}{_type_line(state.content_type)}"
+    body = read_body(state.content_type, ())
+    return answered(read, now, end_of(chunks.empty(state)), lines, body)
 
 
 @lru_cache(128)  # streams have a few types
-def _alone(content_type: str) -> str:
-    return SANDBOX if runs_scripts(content_type) else ""
+def _type_line(content_type: str) -> str:
+    sandbox = SANDBOX if runs_scripts(content_type) else ""
+    return f"{sandbox}Content-Type: {content_type}\r\n"
 
 
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """Return a 204: the long-poll's time is over, or the stream is closed (section 5.7)."""
     freshness = freshness.toward(read.by_key, read.path)
     lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
-    end = end_of(chunks.empty(state))
-    fields = f"{SECURITY}{lifetime}{end_fields(end, read, now)}"
-    return Response(204, fields, facts=end.facts())
+    return answered(read, now, end_of(chunks.empty(state)), lifetime)
 
 
 def event_stream(content_type: str, cors: str = "", *, private: bool = False) -> Response:
@@ -297,7 +298,9 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
         facts = Facts(error.next_offset, closed=True)
     elif not explained and (wait_s := _again(error, again_s)) is not None:
         facts, explained = Facts(again_s=wait_s), again_line(wait_s)
-    return _document(STATUS[type(error)], error.code, error.detail, fields + explained, facts)
+    status = STATUS[type(error)]
+    body = problem_document(status, error.code, error.detail)
+    return Response(status, fields + explained, body, facts=facts)
 
 
 def again_line(again_s: int) -> str:
@@ -307,7 +310,6 @@ def again_line(again_s: int) -> str:
 
 def explanation(error: errors.HeadgateError) -> str:
     """Return the lines that a program needs of a refusal: what was expected, or is allowed."""
-    lines = ""
     match error:
         case errors.Unauthenticated():
             lines = f"WWW-Authenticate: {_challenge(error)}\r\n"
@@ -326,7 +328,7 @@ def explanation(error: errors.HeadgateError) -> str:
         case errors.MethodNotAllowed():
             lines = f"Allow: {error.allowed or METHODS}\r\n"
         case _:
-            pass
+            lines = ""
     return lines
 
 
@@ -362,7 +364,8 @@ def _challenge(error: errors.Unauthenticated) -> str:
 def internal_error(request_id: str) -> Response:
     """Return a 500 for what should not happen; the id leads to the log line that says more."""
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
-    return _document(500, "internal_error", f"see the server's log for {request_id}", fields)
+    detail = f"see the server's log for {request_id}"
+    return Response(500, fields, problem_document(500, "internal_error", detail))
 
 
 def preflight(
@@ -378,12 +381,6 @@ def preflight(
         f"Access-Control-Allow-Headers: {fields}\r\n"
         f"Access-Control-Max-Age: {PREFLIGHT_MAX_AGE_S}\r\nAllow: {methods}\r\n",
     )
-
-
-def _document(
-    status: int, code: str, detail: str, fields: str, facts: Facts = NO_FACTS
-) -> Response:
-    return Response(status, fields, problem_document(status, code, detail), facts=facts)
 
 
 def problem_document(status: int, code: str, detail: str) -> bytes:

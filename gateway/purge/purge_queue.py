@@ -7,7 +7,7 @@ from functools import reduce
 from itertools import islice, takewhile
 from typing import NamedTuple
 
-from gateway.protocol import tags
+from gateway.protocol.cache_headers import route_tag, stream_tag
 
 # A path has at most 2 KiB, so these are 8 MiB. If more streams are deleted while a cache cannot be
 # reached, its whole route is purged instead: more than needed, but never less.
@@ -28,7 +28,7 @@ class Copies(NamedTuple):
     @property
     def tag(self) -> str:
         """The tag of all these copies."""
-        return tags.of_route(self.prefix) if self.path is None else tags.of_stream(self.path)
+        return route_tag(self.prefix) if self.path is None else stream_tag(self.path)
 
     @property
     def urls(self) -> str:

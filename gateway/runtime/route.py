@@ -13,7 +13,7 @@ from multidict import MultiMapping
 
 from gateway.access.principal import Principal
 from gateway.errors import LogUnavailable, StartError
-from gateway.protocol.cursors import long_over_at
+from gateway.protocol.streams.offsets import long_over_at
 from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
     from gateway.live.contract import ParkableConnection
-    from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import Own

@@ -12,7 +12,7 @@ from gateway.backends.contract import Conflict
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
 from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
-from gateway.protocol.streams.retention import EVERYTHING, Retention
+from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.streams.active_stream import NOBODY, AppendRate
 from gateway.streams.append_outcomes import (
     TOO_MANY_WRITERS,

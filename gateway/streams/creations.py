@@ -19,7 +19,7 @@ from gateway.errors import HeadgateError, LimitReached, LogUnavailable
 from gateway.later import Later
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import is_long, long_records
-from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.bodies.json_text import SLICE_BYTES
 from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CreateRequest
 from gateway.stepped import in_task

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import LoadedStream
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.active_stream import ActiveStream
 
 TOUCH_SHARE = 10  # where one process serves, it is written when it moved by a tenth of the TTL

@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
 from gateway.protocol import lifecycle as rules
-from gateway.protocol.own_limits import decide_limits
-from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
-from gateway.protocol.streams.retention import EVERYTHING, Retention, begun, trim
+from gateway.protocol.streams.limits import (
+    EVERYTHING,
+    UNLIMITED,
+    LifetimeLimits,
+    Retention,
+    begun,
+    decide_limits,
+    trim,
+)
 from gateway.streams.append_outcomes import TOO_MANY_WRITERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.lifecycle import CreationOutcome, PathState
-    from gateway.protocol.own_limits import LimitChanges
     from gateway.protocol.requests import CreateRequest, ForkRequest
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.limits import LimitChanges
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
 

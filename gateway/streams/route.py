@@ -18,11 +18,10 @@ from gateway.errors import (
 )
 from gateway.live.feed import park
 from gateway.protocol import responses
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.requests import parse_target
-from gateway.protocol.streams.lifetimes import UNLIMITED, LifetimeLimits
-from gateway.protocol.streams.retention import EVERYTHING, Retention
+from gateway.protocol.streams.limits import EVERYTHING, UNLIMITED, LifetimeLimits, Retention
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.runtime.write_journal import Write
 from gateway.streams import metrics

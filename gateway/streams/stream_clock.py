@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.protocol.streams.moments import ClockReading, ClockRecord, steady_at_start
+from gateway.protocol.streams.state import ClockReading, ClockRecord, steady_at_start
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import LoadedStream, Log
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.active_stream import Caches
     from gateway.streams.stream_clock import StreamClock
 

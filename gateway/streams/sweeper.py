@@ -14,7 +14,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from gateway.protocol.streams.moments import ClockReading
+    from gateway.protocol.streams.state import ClockReading
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.protocol.own_limits import LimitChanges, StreamLimits
+from gateway.protocol.streams.limits import LimitChanges, StreamLimits
 from gateway.telemetry.event_journal import ProcessEvents
 from gateway.telemetry.inspected.readers import ReaderAnswer, ReaderMode, ReaderQuestion
 from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer, SubscriptionQuestion

@@ -11,8 +11,7 @@ from itertools import product
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from gateway.protocol.cursors import long_over_at
-from gateway.protocol.streams.offsets import NOW
+from gateway.protocol.streams.offsets import NOW, long_over_at
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
 

@@ -21,7 +21,7 @@ from gateway.access.reader_keys import without_key
 from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.target import split
+from gateway.protocol.http.paths import split
 from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.route import PlainGet

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
-from gateway.protocol.http.target import canonical_target
+from gateway.protocol.http.paths import canonical_target
 from gateway.runtime.route import RoutedTarget
 from gateway.web.asks.plans import Plans
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.protocol.streams.retention import Retention
+    from gateway.protocol.streams.limits import Retention
 
 
 HOUR_S, DAY_S = 3600, 24 * 3600

@@ -10,7 +10,7 @@ import pytest
 from gateway.backends.contract import Conflict
 from gateway.errors import RecordDamaged, StreamGone
 from gateway.protocol.streams.chunks import Chunk
-from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.state import Segment
 from tests.backends.contract import appended, commit_each, created, loaded
 from tests.streams.service import Service

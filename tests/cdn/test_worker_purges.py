@@ -12,7 +12,7 @@ import pytest
 
 from cdn_configs.options import Options
 from cdn_configs.render import render
-from gateway.protocol import tags
+from gateway.protocol.cache_headers import stream_tag
 from gateway.purge.purges import Purges
 from gateway.settings import PurgedCache
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
@@ -65,7 +65,7 @@ def test_a_worker_made_for_purges_does_not_use_the_cache_api(server: Headgate, w
     # Without --purge the second is a HIT, of the Cache API of this data centre.
     assert [read.get("x-cache") for read in reads] == ["MISS", "MISS"]
     assert [read.body for read in reads] == [b"second"] * 2
-    assert tags.of_stream(path) in (reads[0].get("cache-tag") or "")
+    assert stream_tag(path) in (reads[0].get("cache-tag") or "")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cdn_configs.errors import Refused
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
-from gateway.protocol import tags
+from gateway.protocol.cache_headers import TAG_HEADERS, stream_tag
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ def test_cloudfront_connects_to_port_443_by_https(port: int, policy: str, plain:
 def test_cloudfront_uses_a_cache_tag_header_that_the_gateway_sends() -> None:
     made = parts(purge=True)["distribution"]
     (header,) = made["CacheTagConfig"].values()
-    assert (header, ",") in tags.HEADERS  # AWS wants commas between tags
+    assert (header, ",") in TAG_HEADERS  # AWS wants commas between tags
     # AWS takes no case for a difference, and has 256 characters for a tag.
-    assert re.fullmatch(r"[!-+\--@\[-~]{1,256}", tags.of_stream("/v1/stream/A%2Fb"))
+    assert re.fullmatch(r"[!-+\--@\[-~]{1,256}", stream_tag("/v1/stream/A%2Fb"))
 
 
 def test_cloudfront_uses_an_origin_shield_only_with_a_named_region() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cdn_configs.rules import RULES
-from gateway.protocol import cache_headers, cursors
+from gateway.protocol import cache_headers
 from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.streams.offsets import INTERVAL_S
 from gateway.settings import Route
 
 
@@ -14,6 +15,6 @@ def test_the_rules_store_responses_without_news_as_long_as_the_gateway_allows() 
 
 
 def test_the_rules_store_long_poll_data_until_its_cursor_has_passed() -> None:
-    assert RULES.poll_data_s == cursors.INTERVAL_S
+    assert RULES.poll_data_s == INTERVAL_S
     lifetime = cache_headers.poll_lifetime(Freshness(), None)
     assert f"max-age={RULES.poll_data_s}, " in lifetime

@@ -23,7 +23,7 @@ from gateway.backends.registry import log_for
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.protocol.bodies.content import is_json, json_messages
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.state import Lifetime, Stamp, StreamState
 from gateway.settings import Route
 from tests.streams.service import Service

@@ -15,7 +15,7 @@ from gateway.commands.copying import queue
 from gateway.commands.copying.log_place import LogPlace
 from gateway.commands.copying.offset_map import OffsetMap
 from gateway.commands.copying.operation import CopyRequest, copy
-from gateway.protocol.streams.retention import EVERYTHING, Retention
+from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import exact, opened, seen_in

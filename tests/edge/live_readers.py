@@ -6,7 +6,7 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.protocol.cursors import current_cursor
+from gateway.protocol.streams.offsets import current_cursor
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until

@@ -20,7 +20,7 @@ from gateway.errors import OriginBusy
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.streams.state import Lifetime

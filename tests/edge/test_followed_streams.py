@@ -12,8 +12,7 @@ import pytest
 
 from gateway.edge.followed import checks, followed_streams
 from gateway.edge.followed.poll_loop import HOLDS_S
-from gateway.protocol.cursors import INTERVAL_S
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import INTERVAL_S, TailBound
 from tests.edge.live_readers import (
     NEXT_KEY,
     S,

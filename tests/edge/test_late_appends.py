@@ -13,7 +13,7 @@ from gateway.live.contract import ReaderClient
 from gateway.live.long_polls import AT_ONCE
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.responses import UP_TO_DATE_LINE
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import TailBound
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import get, request

@@ -16,7 +16,7 @@ from gateway.edge.rules.cached_response import CacheRequest
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import Snapshot
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import TailBound
 from gateway.protocol.streams.state import Lifetime
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from gateway.edge.rules.cached_response import CacheRequest
 from gateway.edge.rules.lost_offsets import LostOffsets
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.streams.state import Lifetime

@@ -13,8 +13,7 @@ from multidict import CIMultiDict
 from gateway.edge import origin_requests
 from gateway.edge.origin_requests import RequestTemplates
 from gateway.origin.requests import field_block
-from gateway.protocol.http.forwarding import SCHEME, RequestSender, hop_names
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import SCHEME, IdentityHeaders, RequestSender, hop_names
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime

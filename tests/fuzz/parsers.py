@@ -26,9 +26,10 @@ from gateway.edge.rules.directives import (
 from gateway.errors import HeadgateError, RecordDamaged
 from gateway.origin import heads
 from gateway.origin.heads import HeadPatterns
-from gateway.protocol.bodies import json_slices, multi_append, sse
+from gateway.protocol.bodies import json_text, multi_append
 from gateway.protocol.bodies.content import (
     check_content_type,
+    data_event,
     json_messages,
     long_records,
     records_of,
@@ -36,8 +37,7 @@ from gateway.protocol.bodies.content import (
 from gateway.protocol.bodies.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import RequestSender
-from gateway.protocol.http.paths import canonical_query, parse_query
-from gateway.protocol.http.target import canonical_target
+from gateway.protocol.http.paths import canonical_query, canonical_target, parse_query
 from gateway.protocol.http.trace_context import parse_traceparent
 from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import parse_append, parse_create, parse_target
@@ -133,7 +133,7 @@ def check_headers(data: bytes) -> None:
 def check_events(data: bytes) -> None:
     """Text is data and nothing else, and events are the same wherever they are cut."""
     for kind in ("text/plain", "application/octet-stream"):
-        events = parse_events(sse.data_event(kind, data))
+        events = parse_events(data_event(kind, data))
         assert [event.name for event in events] in (["data"], []), events
     at = len(data) // 2
     decoder, in_one_go = EventDecoder(), EventDecoder()
@@ -150,7 +150,7 @@ def check_json(data: bytes) -> None:
     kept = None
     with contextlib.suppress(HeadgateError):
         kept = records_of(JSON, data)
-    with patch.object(json_slices, "SLICE_BYTES", 16):
+    with patch.object(json_text, "SLICE_BYTES", 16):
         sliced = at_once(long_records(data)) if data else None
     if kept is None:
         assert isinstance(sliced, HeadgateError | None), data
@@ -173,7 +173,7 @@ def check_chunks(data: bytes) -> None:
         kept, count = multi_records(JSON, data)
         assert len(kept) == count
     with (
-        patch.object(json_slices, "SLICE_BYTES", 16),
+        patch.object(json_text, "SLICE_BYTES", 16),
         patch.object(multi_append, "SLICE_BYTES", 16),
     ):
         sliced = at_once(long_multi_records(data))

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
 
 
 class PlainLog(Log):

@@ -10,7 +10,7 @@ import pytest
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.protocol.own_limits import LimitChanges, StreamLimits
+from gateway.protocol.streams.limits import LimitChanges, StreamLimits
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import AnswerFailure, LimitStream, StreamDescription
 from tests.hosted.test_lifetime_limits import expires_in, head

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS
+from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
 from gateway.protocol.bodies.multi_append import MAX_MESSAGES
 from tests.subscriptions.receivers import subscribed, subscription_of
 from tests.subscriptions.test_patterns import hardest_patterns

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.protocol.cursors import current_cursor
+from gateway.protocol.streams.offsets import current_cursor
 from gateway.store import Store
 from tests.support.gated_log import GatedLog, turns
 from tests.support.serving import Serving, get, offset, post, put, serving

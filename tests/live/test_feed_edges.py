@@ -15,7 +15,7 @@ from gateway.live import live_turns
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
 from gateway.live.sse_readers import SseReader
-from gateway.protocol.bodies import sse
+from gateway.protocol.bodies.content import HEARTBEAT
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.support.event_stream import parse_events
@@ -275,7 +275,7 @@ async def test_heartbeats_are_sent_to_a_part_of_the_readers_in_each_pass_of_the_
             loop.call_soon(count_pass)
 
     def count_beat(reader: SseReader, framed: bytes, size: int) -> None:
-        beats[-1] += sse.HEARTBEAT in framed
+        beats[-1] += HEARTBEAT in framed
         write(reader, framed, size)
 
     write = SseReader.write

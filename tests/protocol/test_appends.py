@@ -34,8 +34,8 @@ from gateway.protocol.appends import (
 )
 from gateway.protocol.http.trace_context import TraceContext
 from gateway.protocol.requests import Append
+from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.offsets import MAX_POSITION, format_offset
-from gateway.protocol.streams.retention import Retention
 from gateway.protocol.streams.state import (
     Change,
     Lifetime,

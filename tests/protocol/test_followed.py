@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.protocol.cache_headers import Freshness, tag_mark
-from gateway.protocol.cursors import current_cursor
 from gateway.protocol.origins.edge_target import (
     EdgeCatchUp,
     EdgeEvents,
@@ -32,6 +31,7 @@ from gateway.protocol.origins.followed import (
     poll_ended,
 )
 from gateway.protocol.origins.repair import new_tag
+from gateway.protocol.streams.offsets import current_cursor
 
 NOW = 1_800_000_000.0
 CURSOR = current_cursor(NOW)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import long_records, records_of
-from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS, check_readable
-from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS, SLICE_BYTES, check_readable
 from gateway.turns import at_once
 
 if TYPE_CHECKING:

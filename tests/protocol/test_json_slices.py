@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.bodies import json_slices
+from gateway.protocol.bodies import json_text
 from gateway.protocol.bodies.content import Records, json_messages, long_records, prefix_of
 from gateway.turns import at_once
 from tests.protocol.test_content import JSON, SPACE, VALUES
 
 SHORTEST = 13  # bytes of a slice in which an escaped pair of surrogates still finds its place
-LONG = 3 * json_slices.SLICE_BYTES
+LONG = 3 * json_text.SLICE_BYTES
 
 
 def in_one_go(body: bytes) -> Records | None:
@@ -29,7 +29,7 @@ def in_one_go(body: bytes) -> Records | None:
 
 def in_slices(body: bytes, size: int) -> Records | None:
     """The same by slices of so many bytes."""
-    with patch.object(json_slices, "SLICE_BYTES", size):
+    with patch.object(json_text, "SLICE_BYTES", size):
         record = at_once(long_records(body))
     return None if isinstance(record, BadRequest) else record
 
@@ -69,7 +69,7 @@ def test_a_json_string_of_invalid_utf8_is_refused_in_slices_as_at_once(
 def test_the_first_messages_of_a_record_are_found_in_slices(items: list[str], size: int) -> None:
     messages = json_messages(f"[{','.join(items)}]".encode())
     record = b",".join(messages)
-    with patch.object(json_slices, "SLICE_BYTES", size):
+    with patch.object(json_text, "SLICE_BYTES", size):
         for count in range(len(messages) + 2):
             expected = b",".join(messages[:count]) if count <= len(messages) else None
             assert at_once(prefix_of(JSON, record, count)) == expected
@@ -84,7 +84,7 @@ def test_the_first_messages_of_a_record_are_found_in_slices(items: list[str], si
         pytest.param(b'["' + "\u20ac".encode() * LONG + b'"]', id="characters-of-three-bytes"),
         pytest.param(b'["' + b"\\ud83d\\ude00" * LONG + b'"]', id="escaped-surrogates"),
         pytest.param(b" " * LONG + b"[1]", id="blanks-before-an-array"),
-        pytest.param(b"[1" + b" " * json_slices.LONGEST_RUN + b",1]", id="blanks-within-an-array"),
+        pytest.param(b"[1" + b" " * json_text.LONGEST_RUN + b",1]", id="blanks-within-an-array"),
     ],
 )
 def test_a_long_json_body_is_stored_byte_for_byte(body: bytes) -> None:
@@ -98,9 +98,9 @@ def test_a_long_json_body_is_stored_byte_for_byte(body: bytes) -> None:
         (b"1," * LONG + b"1", "JSON is malformed: trailing characters"),
         (b"[" * LONG, "it is nested too deeply"),
         (b"[[]]" * LONG, "it is nested too deeply"),
-        (b"[1" + b" " * (json_slices.LONGEST_RUN + LONG) + b",1]", "a number or a blank is over"),
-        (b"1" * (json_slices.LONGEST_RUN + LONG), "a number or a blank is over 1,048,576 bytes"),
-        (b" " * (json_slices.LONGEST_RUN + 1) + b"1", "a number or a blank is over"),
+        (b"[1" + b" " * (json_text.LONGEST_RUN + LONG) + b",1]", "a number or a blank is over"),
+        (b"1" * (json_text.LONGEST_RUN + LONG), "a number or a blank is over 1,048,576 bytes"),
+        (b" " * (json_text.LONGEST_RUN + 1) + b"1", "a number or a blank is over"),
     ],
     ids=["comma", "no array", "deep", "brackets", "blank amid", "number", "blank before"],
 )
@@ -110,7 +110,7 @@ def test_a_long_invalid_json_body_is_refused_with_the_reason(body: bytes, detail
     assert detail in refusal.detail
 
 
-RUN, SLICE = json_slices.LONGEST_RUN, json_slices.SLICE_BYTES
+RUN, SLICE = json_text.LONGEST_RUN, json_text.SLICE_BYTES
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.bodies import json_slices, multi_append
-from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.bodies import json_text, multi_append
+from gateway.protocol.bodies.json_text import SLICE_BYTES
 from gateway.protocol.bodies.multi_append import (
     MAX_MESSAGES,
     NO_MESSAGE,
@@ -167,7 +167,7 @@ def in_one_go(body: bytes) -> list[bytes] | None:
 def in_steps(body: bytes, size: int) -> list[bytes] | None:
     """The same by slices of so many bytes."""
     with (
-        patch.object(json_slices, "SLICE_BYTES", size),
+        patch.object(json_text, "SLICE_BYTES", size),
         patch.object(multi_append, "SLICE_BYTES", size),
     ):
         made = at_once(long_multi_records(body))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
-from gateway.protocol.http.target import canonical_target
+from gateway.protocol.http.paths import canonical_target
 from gateway.protocol.requests import (
     MAX_INTEGER,
     MAX_PRODUCER_ID,

@@ -11,12 +11,10 @@ from gateway import errors
 from gateway.errors import HeadgateError
 from gateway.protocol import responses
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
-from gateway.protocol.facts import Facts
 from gateway.protocol.requests import CatchUp, LongPoll, Read
-from gateway.protocol.responses import Response
+from gateway.protocol.responses import Facts, Response
 from gateway.protocol.streams.chunks import CHUNK_BYTES, Chunk
-from gateway.protocol.streams.offsets import Offset
+from gateway.protocol.streams.offsets import EPOCH_S, MAX_JITTER_INTERVALS, Offset
 from gateway.protocol.streams.state import Lifetime, StreamState
 
 NOW = EPOCH_S + 7 * 20.0 + 3  # in the cursor interval 7

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.streams.retention import (
+from gateway.protocol.streams.limits import (
     EVERYTHING,
     OPEN_S,
     PARTS,

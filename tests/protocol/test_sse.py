@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.bodies import sse
-from gateway.protocol.bodies.sse import HEARTBEAT, control_event, data_event
+from gateway.protocol.bodies import content
+from gateway.protocol.bodies.content import (
+    EVENT_SLICE_BYTES,
+    HEARTBEAT,
+    control_event,
+    data_event,
+    is_long_event,
+    long_data_event,
+)
 from gateway.turns import at_once
 from tests.support.event_stream import Event, parse_events
 
@@ -67,10 +74,10 @@ def test_a_long_event_made_in_slices_equals_one_made_at_once(
     text: str, size: int, content_type: str
 ) -> None:
     body = text.encode()
-    with patch.object(sse, "SLICE_BYTES", 3 * size):
-        event = at_once(sse.long_data_event(content_type, body))
-        assert event == sse.data_event(content_type, body)
-    assert event == sse.data_event(content_type, body)
+    with patch.object(content, "EVENT_SLICE_BYTES", 3 * size):
+        event = at_once(long_data_event(content_type, body))
+        assert event == data_event(content_type, body)
+    assert event == data_event(content_type, body)
     if content_type == TEXT:
         told = re.sub("\r\n|\r", "\n", text)
         assert parse_events(event) == [Event("data", told)]
@@ -78,6 +85,6 @@ def test_a_long_event_made_in_slices_equals_one_made_at_once(
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_a_body_counts_as_long_if_it_exceeds_a_slice(more: int) -> None:
-    body = b"x" * (sse.SLICE_BYTES + more)
-    assert sse.is_long(body) is (more > 0)
-    assert at_once(sse.long_data_event(TEXT, body)) == sse.data_event(TEXT, body)
+    body = b"x" * (EVENT_SLICE_BYTES + more)
+    assert is_long_event(body) is (more > 0)
+    assert at_once(long_data_event(TEXT, body)) == data_event(TEXT, body)

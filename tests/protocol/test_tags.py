@@ -8,13 +8,21 @@ import subprocess
 import pytest
 from multidict import CIMultiDict
 
-from gateway.protocol import cache_headers, tags
-from gateway.protocol.cache_headers import Freshness, tagged
+from gateway.protocol import cache_headers
+from gateway.protocol.cache_headers import (
+    TAG_DIGITS,
+    Freshness,
+    retag,
+    route_tag,
+    stream_tag,
+    tag_lines,
+    tagged,
+)
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 PATH, PREFIX = "/v1/stream/a%2Fb", "/v1/stream"
-ROUTE = tags.of_route(PREFIX)
-STREAM = tags.of_stream(PATH)
+ROUTE = route_tag(PREFIX)
+STREAM = stream_tag(PATH)
 FRESHNESS = Freshness(route_tag=ROUTE)
 OURS = {
     "Surrogate-Key": f"{STREAM} {ROUTE}",
@@ -25,20 +33,20 @@ OURS = {
 
 @pytest.mark.usefixtures("processes")
 def test_a_shell_command_computes_the_tag_of_a_path() -> None:
-    command = f"printf %s '{PATH}' | sha256sum | cut -c1-{tags.DIGITS}"
+    command = f"printf %s '{PATH}' | sha256sum | cut -c1-{TAG_DIGITS}"
     printed = subprocess.run(["bash", "-c", command], capture_output=True, check=True, text=True)
-    assert tags.of_stream(PATH) == f"s-{printed.stdout.strip()}"
-    assert tags.of_route(PATH) == f"r-{printed.stdout.strip()}"
+    assert stream_tag(PATH) == f"s-{printed.stdout.strip()}"
+    assert route_tag(PATH) == f"r-{printed.stdout.strip()}"
 
 
 @pytest.mark.parametrize("size", [1, MAX_PATH_BYTES])
 def test_a_tag_has_the_same_length_for_the_longest_path(size: int) -> None:
-    assert re.fullmatch(r"s-[0-9a-f]{16}", tags.of_stream("/" + "x" * (size - 1)))
-    assert len(tags.lines("/" + "x" * (size - 1), ROUTE)) < 160
+    assert re.fullmatch(r"s-[0-9a-f]{16}", stream_tag("/" + "x" * (size - 1)))
+    assert len(tag_lines("/" + "x" * (size - 1), ROUTE)) < 160
 
 
 def test_paths_that_differ_in_an_encoded_slash_have_different_tags() -> None:
-    assert tags.of_stream("/v1/stream/a/b") != tags.of_stream("/v1/stream/a%2Fb")
+    assert stream_tag("/v1/stream/a/b") != stream_tag("/v1/stream/a%2Fb")
 
 
 @pytest.mark.parametrize(
@@ -83,12 +91,12 @@ def test_private_or_immediately_stale_responses_are_not_tagged(lifetime: str) ->
 def test_tags_of_the_origin_stay_and_the_gateways_are_added_once() -> None:
     fields = CIMultiDict([("surrogate-key", f"a  {STREAM}"), ("Cache-Tag", "b, c"), ("X", "y")])
     for _ in range(2):
-        tags.retag(fields, PATH, ROUTE, is_tagged=True)
+        retag(fields, PATH, ROUTE, is_tagged=True)
         assert dict(fields) == {
             "Surrogate-Key": f"a {STREAM} {ROUTE}",
             "Cache-Tag": f"b,c,{STREAM},{ROUTE}",
             "CDN-Tag": f"{STREAM},{ROUTE}",
             "X": "y",
         }
-    tags.retag(fields, PATH, ROUTE, is_tagged=False)
+    retag(fields, PATH, ROUTE, is_tagged=False)
     assert dict(fields) == {"Surrogate-Key": "a", "Cache-Tag": "b,c", "X": "y"}

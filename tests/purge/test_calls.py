@@ -15,7 +15,7 @@ from botocore.serialize import create_serializer
 from structlog.testing import capture_logs
 
 from gateway.errors import StartError
-from gateway.protocol import tags
+from gateway.protocol.cache_headers import stream_tag
 from gateway.purge.drivers import driver_of
 from gateway.purge.purges import Purges
 from gateway.settings import PurgedCache
@@ -74,7 +74,7 @@ def counted(purges: Purges, kind: str) -> dict[str, float]:
     }
 
 
-STREAM = tags.of_stream(PATH)
+STREAM = stream_tag(PATH)
 EXPECTED: dict[str, tuple[str, dict[str, str], object]] = {
     "nginx": (f"PURGE {PATH}?*", {"host": "streams.example.com"}, None),
     "varnish": ("BAN /", {"surrogate-key": STREAM}, None),
@@ -140,7 +140,7 @@ async def test_purges_that_arrive_during_a_call_are_sent_in_as_few_calls_as_the_
         assert len(double.calls) == 3
         told = f"{double.calls[1]}"
         paths = [f"{PREFIX}/{number}" for number in range(most + 1)]
-        named = [(f"{path}?*" if kind == "nginx" else tags.of_stream(path)) for path in paths]
+        named = [(f"{path}?*" if kind == "nginx" else stream_tag(path)) for path in paths]
         assert [name in told for name in named] == [True] * most + [False]
 
 
@@ -153,7 +153,7 @@ async def test_several_tags_are_sent_to_varnish_as_one_expression() -> None:
         purges.purge(PREFIX, "/y")
         double.goes.set()
         await until(lambda: len(double.calls) == 2)
-        expression = f"{tags.of_stream('/x')}|{tags.of_stream('/y')}"
+        expression = f"{stream_tag('/x')}|{stream_tag('/y')}"
         assert double.calls[1].named["surrogate-key"] == expression
 
 

@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
 from gateway.process.gateway import Gateway
-from gateway.protocol import tags
+from gateway.protocol.cache_headers import stream_tag
 from gateway.purge.purger import CALL_S
 from gateway.settings import Address, Settings
 from tests.purge.double import Double
@@ -53,7 +53,7 @@ async def test_a_deletion_just_before_the_stop_is_still_purged() -> None:
         assert await sent(settings, [put("s"), request("DELETE", "s")]) == [201, 204]
         assert double.calls == []  # nobody who writes waits for it
         await gateway.stop()
-        assert [call.json for call in double.calls] == [{"CacheTag": tags.of_stream(f"{PREFIX}/s")}]
+        assert [call.json for call in double.calls] == [{"CacheTag": stream_tag(f"{PREFIX}/s")}]
 
 
 async def test_many_streams_that_the_console_deletes_are_purged_each() -> None:
@@ -84,7 +84,7 @@ async def test_many_streams_that_the_console_deletes_are_purged_each() -> None:
         await until(lambda: is_in("done"))
         await gateway.stop()
         purged = "".join(str(call.json) for call in double.calls)
-        assert [tags.of_stream(f"{PREFIX}/{name}") in purged for name in "abc"] == [
+        assert [stream_tag(f"{PREFIX}/{name}") in purged for name in "abc"] == [
             True,
             True,
             False,

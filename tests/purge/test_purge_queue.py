@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.protocol import tags
+from gateway.protocol.cache_headers import route_tag, stream_tag
 from gateway.purge.purge_queue import Copies, PendingPurge, PurgeQueue
 
 A, B = "/a", "/b"
@@ -20,9 +20,9 @@ def queue(*copies: Copies, most: int = 3) -> PurgeQueue:
 
 
 def test_copies_of_a_stream_or_route_have_a_tag_and_a_url_prefix() -> None:
-    assert one("x").tag == tags.of_stream("/a/x")
+    assert one("x").tag == stream_tag("/a/x")
     assert one("x").urls == "/a/x?"
-    assert (Copies(A).tag, Copies(A).urls) == (tags.of_route(A), "/a/")
+    assert (Copies(A).tag, Copies(A).urls) == (route_tag(A), "/a/")
 
 
 def test_a_requeued_purge_is_joined_with_the_second_purge_of_its_stream() -> None:

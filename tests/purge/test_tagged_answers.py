@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol import tags
+from gateway.protocol.cache_headers import TAG_HEADERS, route_tag, stream_tag
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
 
-NAMES = [name for name, _ in tags.HEADERS]
+NAMES = [name for name, _ in TAG_HEADERS]
 NOTHING = [None] * len(NAMES)
 
 
@@ -22,8 +22,8 @@ def told(got: Answer) -> list[str | None]:
 
 
 def ours(path: str, prefix: str) -> list[str | None]:
-    pair = tags.of_stream(path), tags.of_route(prefix)
-    return [between.join(pair) for _, between in tags.HEADERS]
+    pair = stream_tag(path), route_tag(prefix)
+    return [between.join(pair) for _, between in TAG_HEADERS]
 
 
 async def test_chunks_of_a_log_are_tagged_on_a_miss_on_a_hit_and_in_a_304() -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol import tags
-from gateway.protocol.cache_headers import PurgeTrust
+from gateway.protocol.cache_headers import PurgeTrust, stream_tag
 from gateway.purge.purger import CHECKED_EVERY_S, NEEDED_S, TRUSTED_S
 from gateway.purge.purges import UNKNOWN_S, Purges
 from gateway.settings import PurgedCache
@@ -69,7 +68,7 @@ async def test_the_field_of_a_cache_is_trusted_for_a_minute_once_a_check_has_suc
         await until(lambda: purges.trust().fields == (field,))
         assert purges.trust() == PurgeTrust((field,), TRUSTED_S)
         (call,) = double.calls
-        assert CHECK in call.line or tags.of_stream(CHECK) in f"{call.named}{call.body!r}"
+        assert CHECK in call.line or stream_tag(CHECK) in f"{call.named}{call.body!r}"
         clock.advance(NEEDED_S + TRUSTED_S)
         assert purges.trust() == UNKNOWN
 

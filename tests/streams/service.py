@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from gateway.errors import HeadgateError
 from gateway.protocol.requests import Append, CreateRequest, ForkRequest
+from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.protocol.streams.offsets import Offset
-from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.active_stream import Caches
 from gateway.streams.append_outcomes import submitted

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.contract import LogListener
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
 
 
 class Server:

@@ -23,8 +23,7 @@ from gateway.backends.sqlite.row_readers import ROWS_FOR_EACH
 from gateway.backends.sqlite.writing.clock_rows import NOTE_EVERY_S
 from gateway.errors import HeadgateError
 from gateway.process.clock_watch import ClockWatch
-from gateway.protocol.streams.moments import ClockReading, ClockRecord
-from gateway.protocol.streams.state import Lifetime
+from gateway.protocol.streams.state import ClockReading, ClockRecord, Lifetime
 from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.service import Service
 from tests.support.examples import examples

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
-from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service, two
 from tests.streams.shared_log import SharedLog

@@ -7,8 +7,7 @@ import asyncio
 from structlog.testing import capture_logs
 
 from gateway.errors import LogUnavailable
-from gateway.protocol.streams.moments import ClockReading
-from gateway.protocol.streams.state import Lifetime
+from gateway.protocol.streams.state import ClockReading, Lifetime
 from gateway.streams.sweeper import EXPIRIES, INTERVAL_S
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog

@@ -15,7 +15,7 @@ from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS
+from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
 from gateway.protocol.bodies.multi_append import LENGTH_BYTES, MAX_MESSAGES
 from gateway.streams.appender import MAX_BATCH
 from tests.support.http1 import Wire, request

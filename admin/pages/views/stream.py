@@ -22,7 +22,7 @@ from admin.streams.scans import MOST_EXPORTED_BYTES
 from admin.streams.times import place_since
 from gateway.features.console.name_search import spoken
 from gateway.protocol.bodies.content import is_json
-from gateway.protocol.own_limits import LimitChanges
+from gateway.protocol.streams.limits import LimitChanges
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:

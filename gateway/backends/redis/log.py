@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import LoadedStream, Settled
     from gateway.backends.redis.servers.primary import Primary
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 

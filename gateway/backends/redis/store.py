@@ -17,7 +17,7 @@ from gateway.backends.redis.servers.call import AT_RISK, CallReplies, RedisCall
 from gateway.backends.redis.servers.notifications import Notifications
 from gateway.backends.redis.servers.topology import Primaries, Topology
 from gateway.errors import LogUnavailable
-from gateway.protocol.streams.moments import ClockReading
+from gateway.protocol.streams.state import ClockReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

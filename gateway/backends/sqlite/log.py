@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Counts, Listing, LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.settings import Route
 
 MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 100 bytes of disk each

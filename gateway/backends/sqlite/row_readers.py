@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.recent import Recent
     from gateway.backends.sqlite.rows import Deadline
-    from gateway.protocol.streams.moments import ClockReading
+    from gateway.protocol.streams.state import ClockReading
 
 MAX_LOADS = 500  # paths of one read: far below SQLite's limit of parameters, some 5 ms of a thread
 FIRST = (-inf, 0)

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     import apsw
 
     from gateway.backends.sqlite.recent import Recent
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change
+    from gateway.protocol.streams.state import Change, ClockReading
 
     Deadline = tuple[float, int]  # a deadline and a stream id, which orders equal deadlines
 

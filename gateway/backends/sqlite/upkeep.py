@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from gateway.backends.contract import Counts, Upkeep
 from gateway.backends.sqlite.writing.reclaiming import unused_bytes
-from gateway.protocol.streams.moments import ClockReading, ClockRecord
+from gateway.protocol.streams.state import ClockReading, ClockRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

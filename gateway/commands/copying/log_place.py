@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from gateway.backends.contract import LoadedStream, Log
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Record
+    from gateway.protocol.streams.state import ClockReading, Record
 
 PAGE = 500  # streams of a page of the list
 

@@ -18,8 +18,7 @@ from gateway.edge.reads.shared_response import STOOD_IN
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import is_of_type
-from gateway.protocol.streams.offsets import NOW
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import NOW, TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

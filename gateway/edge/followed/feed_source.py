@@ -10,7 +10,7 @@ from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
 from gateway.edge.rules.served_lifetimes import shortened_lines
 from gateway.errors import OriginBusy
 from gateway.live.contract import LONGEST_ROUND, DataEvent, EventChunk, no_trailers, rendered
-from gateway.protocol.bodies import sse
+from gateway.protocol.bodies.content import control_event, data_event
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import LongPoll
@@ -60,7 +60,7 @@ class EdgeFeedSource:
         self._reads: SingleFlight[DataEvent] = SingleFlight()
         self.turns = Turns()
 
-    control_event = staticmethod(sse.control_event)
+    control_event = staticmethod(control_event)
     trailers = staticmethod(no_trailers)
 
     def clear(self) -> None:
@@ -237,4 +237,4 @@ def _key(stream: FollowedStream, start: str) -> Hashable:
 def _data_event(content_type: str, span: Span) -> DataEvent:
     if repair.is_nothing(content_type, span.body):
         return DataEvent(b"", span.end)
-    return DataEvent(sse.data_event(content_type, span.body), span.end)
+    return DataEvent(data_event(content_type, span.body), span.end)

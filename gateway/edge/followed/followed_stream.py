@@ -20,8 +20,7 @@ from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol.origins import followed
 from gateway.protocol.origins.followed import Snapshot, Span
-from gateway.protocol.streams.offsets import NOW
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import NOW, TailBound
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

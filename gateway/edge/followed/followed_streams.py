@@ -24,7 +24,7 @@ from gateway.edge.rules.cached_response import stream_key
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import TailBound
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import StreamGone, StreamNotFound
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator

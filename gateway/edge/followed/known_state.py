@@ -18,8 +18,7 @@ from gateway.later import Later, is_set_within
 from gateway.protocol import cache_headers
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins.followed import is_of_type
-from gateway.protocol.streams.offsets import NOW
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import NOW, TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Callable

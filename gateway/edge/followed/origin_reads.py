@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.requests import Read
-    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.offsets import TailBound
 
 PASSING = frozenset({408, 425, 429})  # statuses of refusals that are worth another try
 LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.http.forwarding import IdentityHeaders
 
     Steps: TypeAlias = "Generator[PollerRequest, OriginAnswer, PollResult]"
     PossibleSteps: TypeAlias = "Generator[PollerRequest, OriginAnswer, PollResult | None]"

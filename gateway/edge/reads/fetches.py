@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.sent_request import SentRequest
-    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.offsets import TailBound
     from gateway.telemetry.metrics import Histogram
 
     # Asks the origin, under these conditions if there are any.

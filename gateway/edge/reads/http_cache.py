@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.edge.rules.served_lifetimes import Recipient
     from gateway.errors import HeadgateError
-    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.offsets import TailBound
     from gateway.store import CacheEntry, Store
     from gateway.telemetry.traffic import Traffic
 

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.errors import OriginBroken
 from gateway.later import Later, is_set_within
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import TailBound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable

@@ -13,12 +13,12 @@ from gateway.edge.rules.lost_offsets import StreamKey
 from gateway.edge.rules.policy import ResponseMetadata
 from gateway.edge.rules.served_lifetimes import CachingLines, caching_lines
 from gateway.protocol import cache_headers, http1
-from gateway.protocol.facts import NO_FACTS, Facts
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
-from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins import edge_target, repair
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.repair import StreamRead
+from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import Lifetime
 

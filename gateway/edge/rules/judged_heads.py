@@ -18,12 +18,11 @@ from gateway.edge.rules import policy
 from gateway.edge.rules.cached_response import tail_lines
 from gateway.edge.rules.directives import age_said, normalised, parse_date
 from gateway.edge.rules.policy import Times
-from gateway.protocol import tags
-from gateway.protocol.cursors import current_cursor
+from gateway.protocol.cache_headers import TAG_HEADERS, tag_lines
 from gateway.protocol.http import cache_status
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.followed import FOREVER
-from gateway.protocol.streams.offsets import BEGINNING, NOW, is_one_past, is_plain
+from gateway.protocol.streams.offsets import BEGINNING, NOW, current_cursor, is_one_past, is_plain
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -50,7 +49,7 @@ _NOT_REMEMBERED = ("Expires", "Set-Cookie", "Content-Encoding")
 # The lines of a head that differ, and the tags of the stream, which stand together.
 _ETAG, _CURSOR, _TAGS = "etag", "stream-cursor", "tags"
 _SLOTS = {name: name for name in (_ETAG, _CURSOR, "stream-next-offset", "date")}
-_SLOTS_AND_TAGS = {**_SLOTS, **{name.lower(): _TAGS for name, _ in tags.HEADERS}}
+_SLOTS_AND_TAGS = {**_SLOTS, **{name.lower(): _TAGS for name, _ in TAG_HEADERS}}
 _OF_TAGS = f"%({_TAGS})s"
 
 
@@ -139,7 +138,7 @@ class JudgedHeads:
         if not self._is_pattern(request, cached, fields, answer):
             self._patterns[key] = _DIFFERENT
             return cached
-        has_tags = any(name in answer.headers for name, _ in tags.HEADERS)
+        has_tags = any(name in answer.headers for name, _ in TAG_HEADERS)
         if has_tags and len(key) > 2:  # which of them are ours depends on it
             self._patterns[key] = by_path = _ByPath()
             key = (by_path, request.path)
@@ -279,7 +278,7 @@ class _AnswerPattern:
             values[_CURSOR] = current_cursor(times.answered)
         shared_lines = self._cached.shared_lines
         if self._has_own_tags:
-            values[_TAGS] = tags.lines(request.path, self._rules.freshness.route_tag)
+            values[_TAGS] = tag_lines(request.path, self._rules.freshness.route_tag)
             shared_lines = (self._shared_lines_of % values).encode("utf-8", "surrogateescape")
         return (self._lines_of % values).encode("utf-8", "surrogateescape"), shared_lines
 

@@ -13,7 +13,6 @@ from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.edge.rules.served_lifetimes import shorten
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_headers
-from gateway.protocol.cursors import current_cursor
 from gateway.protocol.http.header_names import CURSOR, UP_TO_DATE
 from gateway.protocol.origins.repair import (
     LIFETIMES,
@@ -23,7 +22,7 @@ from gateway.protocol.origins.repair import (
     is_only_no_store,
     repaired_tag,
 )
-from gateway.protocol.streams.offsets import NOW
+from gateway.protocol.streams.offsets import NOW, current_cursor
 
 if TYPE_CHECKING:
     from gateway.edge.rules.lost_offsets import LostOffsets, ReplicaLag

@@ -21,14 +21,13 @@ from gateway.edge.rules.lost_offsets import LostOffsets, ReplicaLag
 from gateway.edge.rules.policy import Defaults, ResponseMetadata, Times
 from gateway.edge.rules.read_rules import ReadResponse
 from gateway.edge.rules.served_lifetimes import ServedFields, caching_lines, served
-from gateway.protocol import http1, tags
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.facts import NO_FACTS, Facts
+from gateway.protocol import http1
+from gateway.protocol.cache_headers import Freshness, retag
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.forwarding import relocate, response_fields
+from gateway.protocol.http.forwarding import IdentityHeaders, relocate, response_fields
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
-from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins import repair
+from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import NOW
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class ResponseRules(msgspec.Struct):
         joins = storable or (not personal and may_be_joined(request, stored, fields, facts))
         stored = _varied_by_coding(stored, fields, request)
         if route_tag := self.freshness.route_tag:
-            tags.retag(fields, request.path, route_tag, is_tagged=is_shared and lasts)
+            retag(fields, request.path, route_tag, is_tagged=is_shared and lasts)
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
         cached = CachedResponse(
             status=status,

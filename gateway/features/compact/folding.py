@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from gateway.features.compact.deltas import find_delta
+from gateway.features.decoded import LONGEST_DECODED, as_utf8, has_more_values, part_as_utf8
 from gateway.protocol.bodies.content import (
     EVENTS_TYPE,
     event_ends,
@@ -21,8 +22,7 @@ from gateway.protocol.bodies.content import (
     media_type,
     messages_of,
 )
-from gateway.protocol.bodies.json_limits import LONGEST_DECODED, has_more_values
-from gateway.protocol.bodies.utf8 import NOT_JSON, as_utf8, part_as_utf8
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence

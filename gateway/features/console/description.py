@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.features.console.reader_states import readers_by_mode
-from gateway.protocol.own_limits import limits_of
+from gateway.protocol.streams.limits import StreamLimits, in_force
+from gateway.protocol.streams.state import LEFT_TO_THE_ROUTE
 from gateway.streams.readers.follower import feeds_of
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
@@ -19,8 +20,7 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.protocol.own_limits import StreamLimits
-    from gateway.protocol.streams.retention import Retention
+    from gateway.protocol.streams.limits import Retention
     from gateway.protocol.streams.state import ProducerState, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.telemetry.inspection import StreamRow
@@ -36,7 +36,7 @@ def described(
     row: StreamRow, state: StreamState, active: ActiveStream, retention: Retention
 ) -> StreamDescription:
     """Return a stream's description, with its readers in this process; its route's retention."""
-    limits = limits_of(state, retention)
+    limits = _limits_of(state, retention)
     return StreamDescription(
         row,
         dict(_metadata(state, limits)),
@@ -45,6 +45,24 @@ def described(
         readers_by_mode(feeds_of(active)),
         limits,
         tuple(KnownTime(mark.time, state.offset(mark.position)) for mark in state.marks),
+    )
+
+
+def _limits_of(state: StreamState, retention: Retention) -> StreamLimits:
+    """Return the limits of a stream whose route has `retention`."""
+    kept, own = in_force(state, retention), state.own_retention or LEFT_TO_THE_ROUTE
+    names = {
+        "retention_age": own.max_age_s,
+        "retention_size": own.max_bytes,
+        "retention_messages": own.max_messages,
+        "ttl": state.created_lifetime,
+    }
+    return StreamLimits(
+        kept.max_age_s,
+        kept.max_bytes,
+        kept.max_messages,
+        state.lifetime.ttl_s or 0 if state.lifetime.expires_at is None else None,
+        tuple(name for name, value in names.items() if value is not None),
     )
 
 

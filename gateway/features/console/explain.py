@@ -13,7 +13,7 @@ from gateway.access.operations import needs
 from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.features.console.explained_request import ExplainedRequest
 from gateway.features.console.inspected_streams import streams_of
-from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.paths import canonical_target, split
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspection import ExplainStep, Explanation
 from gateway.web.requests.request_head import is_host

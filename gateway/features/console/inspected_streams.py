@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.live.feed import Feed
-    from gateway.protocol.own_limits import LimitChanges
+    from gateway.protocol.streams.limits import LimitChanges
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspection import (
         ExplainStep,

@@ -14,7 +14,7 @@ from gateway.access.bans import subjects_of
 from gateway.errors import BadRequest
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.reader_states import reader_states
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.inspected.readers import (
     MOST_GROUPS,
     MOST_READERS,

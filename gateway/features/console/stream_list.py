@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.features.kinds.declaration import RouteSetup
-    from gateway.protocol.own_limits import LimitChanges
+    from gateway.protocol.streams.limits import LimitChanges
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.route import HostedRoute

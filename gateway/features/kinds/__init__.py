@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.edge.origin_requests import OriginRequests
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
     from gateway.origin.client import Origin
-    from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.protocol.bodies.json_limits import has_more_values
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.features.decoded import has_more_values
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

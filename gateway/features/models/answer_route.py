@@ -14,7 +14,7 @@ from gateway.features.models.counts import metrics
 from gateway.features.models.running import AnswerBounds
 from gateway.features.models.streams import AnswerStreams
 from gateway.features.models.sweep import AbandonedAnswers
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.runtime.route import StreamRoute
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.traffic import Traffic

@@ -11,7 +11,7 @@ from gateway.errors import StreamGone
 from gateway.features.models.dialects import dialect_of
 from gateway.features.models.dialects.contract import EarlyEnd
 from gateway.features.models.sse_events import events_of, with_id, with_ids
-from gateway.protocol.bodies.sse import HEARTBEAT
+from gateway.protocol.bodies.content import HEARTBEAT
 from gateway.runtime.exchange import PushingSource
 
 if TYPE_CHECKING:

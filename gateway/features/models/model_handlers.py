@@ -42,7 +42,7 @@ from gateway.features.models.provider.uploads import Upload
 from gateway.features.models.record import ResponseEntry
 from gateway.features.models.retrieval import StoredEvents
 from gateway.protocol.http.header_names import STREAM_FIELD
-from gateway.protocol.http.target import split
+from gateway.protocol.http.paths import split
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.stepped import in_task
 from gateway.web.operations import RouteOperations

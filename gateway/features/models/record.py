@@ -24,8 +24,7 @@ from gateway.protocol.bodies.content import (
     JSON_TYPE,
     long_value,
 )
-from gateway.protocol.bodies.json_slices import SLICE_BYTES
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON, SLICE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.access.operations import Need
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer
-    from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.http.forwarding import IdentityHeaders
 
     # Returns the plain read of a stream with the credentials in these headers and this token.
     Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]

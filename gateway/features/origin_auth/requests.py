@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.origin.sent_request import SentRequest
-    from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.route import RouteAccess
 

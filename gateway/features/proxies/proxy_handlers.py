@@ -17,7 +17,7 @@ from gateway.features.proxies import responses
 from gateway.features.proxies.route import AUTHORIZATION, METHOD, URL
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
-from gateway.protocol.http.target import split
+from gateway.protocol.http.paths import split
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS, Response, deleted, preflight
 from gateway.runtime.exchange import RouteAnswer
 from gateway.settings.arrays.destinations import destination_of

@@ -14,7 +14,7 @@ from gateway.features.proxies import responses
 from gateway.features.proxies.guard import SECRET
 from gateway.features.proxies.signatures import EXPIRES, SIGNATURE
 from gateway.features.proxies.upstream import ProxiedProvider
-from gateway.protocol.http.target import split, taken_out
+from gateway.protocol.http.paths import split, taken_out
 
 if TYPE_CHECKING:
     from gateway.features.models.running import RunningAnswers

@@ -22,8 +22,7 @@ from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions, deadline_of
 from gateway.features.subscriptions.shared.unwanted_claims import is_claim
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.paths import RESERVED
-from gateway.protocol.http.target import split
+from gateway.protocol.http.paths import RESERVED, split
 from gateway.protocol.responses import Response
 from gateway.runtime.exchange import Exchange, RouteAnswer
 from gateway.runtime.request_fields import RequestFields

@@ -16,7 +16,7 @@ from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.formats.ui_protocol import fault
 
 from gateway.features.models.record import PARTING_NAME
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

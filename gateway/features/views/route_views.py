@@ -17,7 +17,7 @@ from gateway.features.views.view_feed import ViewFeed, ViewSource
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
-from gateway.protocol.renewal import renew
+from gateway.protocol.streams.limits import renew
 from gateway.protocol.views import END_MARK, SSE, TEXT
 from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.route import RouteFeature

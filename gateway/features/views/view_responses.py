@@ -72,9 +72,8 @@ def whole_view(
         lifetime = cache_headers.NO_CACHE
     caching = cache_headers.tagged(lifetime, read.path, freshness)
     vary = "" if view == TEXT else "Vary: Last-Event-ID\r\n"
-    end = responses.end_of(chunk)
-    fields = (
-        f"{responses.SECURITY}{caching}{vary}{_type_lines(view, state.content_type)}"
-        f"ETag: {view_tag(view, state, start)}\r\n{responses.end_fields(end, read, now)}"
+    lines = (
+        f"{caching}{vary}{_type_lines(view, state.content_type)}"
+        f"ETag: {view_tag(view, state, start)}\r\n"
     )
-    return responses.Response(200, fields, body, facts=end.facts())
+    return responses.answered(read, now, responses.end_of(chunk), lines, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -12,9 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.protocol.bodies.json_limits import check_readable
-from gateway.protocol.bodies.json_slices import SLICE_BYTES, Slices, without_blanks
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import (
+    NOT_JSON,
+    SLICE_BYTES,
+    Slices,
+    check_readable,
+    without_blanks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -41,6 +46,13 @@ _JSON_VALUE = msgspec.json.Decoder(msgspec.Raw)
 _JSON_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _JSON_SPACE = b" \t\r\n"
 _BRACKETS = (ord("["), ord("]"))
+
+# Sent only between events. With a blank line it would be an event to httpx-sse and to OpenAI's SDK,
+# which dispatch one without data once an id has come.
+HEARTBEAT = b":\n"
+
+EVENT_SLICE_BYTES = 96 * 1024  # of nothing but line ends two milliseconds of work; three divides it
+_DATA_BEGIN = b"event: data\ndata:"
 
 
 def check_content_type(text: str) -> str:
@@ -277,3 +289,69 @@ def has_no_message(content_type: str, body: object) -> bool:
     if not isinstance(body, bytes):
         return False
     return not body or (is_json(content_type) and b"".join(body.split()) == b"[]")
+
+
+def data_event(content_type: str, body: bytes) -> bytes:
+    """Return a data event with a read's body: text as it is, anything else as base64."""
+    return b"".join((_DATA_BEGIN, *_event_lines(content_type, body), b"\n\n"))
+
+
+def is_long_event(body: bytes) -> bool:
+    """Return whether a body is so long that `long_data_event` must render it in steps."""
+    return len(body) > EVENT_SLICE_BYTES
+
+
+def long_data_event(content_type: str, body: bytes) -> Generator[None, None, bytes]:
+    """Render the data event of a long body in steps of a few milliseconds."""
+    event = BytesIO()  # gives out what was written to it without copying it once more
+    event.write(_DATA_BEGIN)
+    for part in _event_lines(content_type, body):
+        event.write(part)
+        yield
+    event.write(b"\n\n")
+    return event.getvalue()
+
+
+def _event_lines(content_type: str, body: bytes) -> Iterator[bytes]:
+    """Yield the pieces that follow the colon of the first line."""
+    if not is_text(content_type):
+        for at in range(0, len(body), EVENT_SLICE_BYTES):
+            yield b64encode(body[at : at + EVENT_SLICE_BYTES])
+        return
+    if body.startswith(b" "):
+        yield b" "
+    at = 0
+    while at < len(body):
+        end = _behind_line_end(body, at + EVENT_SLICE_BYTES)
+        yield _as_lines(body[at:end])
+        at = end
+
+
+def _behind_line_end(body: bytes, at: int) -> int:
+    """Return a place from `at` on that splits neither a line end nor its following space."""
+    at += body[at - 1 : at + 1] == b"\r\n"
+    at += body[at - 1 : at] in {b"\r", b"\n"} and body[at : at + 1] == b" "
+    return at
+
+
+def _as_lines(text: bytes) -> bytes:
+    """Return text as lines of a field.
+
+    Every line end that a parser of events knows would end the field, so each begins a new one;
+    and parsers strip one space after the colon, so a line that begins with a space gets another.
+    """
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return text.replace(b"\n", b"\ndata:").replace(b"\ndata: ", b"\ndata:  ")
+
+
+def control_event(next_offset: str, cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
+    """Return the control event that follows a data event; a closed stream needs no cursor.
+
+    Its id is the offset too: a browser sends it as Last-Event-ID when it reconnects.
+    """
+    text = f'id:{next_offset}\nevent: control\ndata:{{"streamNextOffset":"{next_offset}"'
+    if closed:
+        return f'{text},"streamClosed":true,"upToDate":true}}\n\n'.encode()
+    tail = ',"upToDate":true' if up_to_date else ""
+    return f'{text},"streamCursor":"{cursor}"{tail}}}\n\n'.encode()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import Records, is_json, long_value, one_value, short_values
-from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.bodies.json_text import SLICE_BYTES
 from gateway.protocol.http.header_names import MULTI
 
 if TYPE_CHECKING:

@@ -1,4 +1,8 @@
-"""Paths and queries in one canonical form, so that equal requests are equal text."""
+"""Targets, paths and queries in one canonical form, so that equal requests are equal text.
+
+Route, name, permissions, cache keys and the request to an origin all use the text that
+`canonical_target` returns. So two parts of the gateway cannot interpret a target differently.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from gateway.errors import BadRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 MCP = "mcp"  # the name in place of a stream's at which a route takes requests of MCP
@@ -23,6 +27,8 @@ _PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~!$'()*+,;=:@/?-]+")
 _CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
 _MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+# RFC 9112 section 3.2.2. Not by urlsplit: it leaves out line ends, blanks and a fragment.
+_ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
 
 
 def canonical_path(raw: str) -> str:
@@ -180,3 +186,39 @@ def dropping(drop: Sequence[str]) -> re.Pattern[str] | None:
 def canonical_host(named: str) -> str:
     """Return a host in canonical form: in lower case, without the default port."""
     return named.lower().removesuffix(":80").removesuffix(":")
+
+
+def canonical_target(raw: str, host: str = "") -> str:
+    """Return the path of a request's target in its canonical spelling, and the query as sent.
+
+    A whole URL has to name the `host` that the Host field does: of two, either could count.
+    Raises BadRequest. What it gives stays as it is when it is given to it again.
+    """
+    target = raw if raw.startswith("/") else _of_this_host(raw, host)
+    check_whole(target)
+    path, mark, query = target.partition("?")
+    return f"{canonical_path(path)}{mark}{query}"
+
+
+def split(target: str) -> tuple[str, str]:
+    """Split a canonical target into its path and its query as it was sent."""
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def taken_out(target: str, picks: Callable[[str], bool]) -> tuple[list[str], str]:
+    """Return the picked parts of a query as they were sent, and the target without them."""
+    path, query = split(target)
+    parts = query.split("&")
+    picked = [part for part in parts if picks(part)]
+    if not picked:
+        return picked, target
+    rest = "&".join(part for part in parts if not picks(part))
+    return picked, f"{path}?{rest}" if rest else path
+
+
+def _of_this_host(raw: str, host: str) -> str:
+    match = _ABSOLUTE.fullmatch(raw)
+    if match is None or not match[1] or canonical_host(match[1]) != canonical_host(host):
+        raise BadRequest("the request target is not a path, nor a URL of the host in Host")
+    return match[2] if match[2].startswith("/") else f"/{match[2]}"

@@ -13,9 +13,13 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.protocol.cursors import parse_cursor
-from gateway.protocol.http.paths import MAX_PATH_BYTES, PLAIN, canonical_query
-from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.paths import (
+    MAX_PATH_BYTES,
+    PLAIN,
+    canonical_query,
+    canonical_target,
+    split,
+)
 from gateway.protocol.requests import (
     LAST_EVENT_ID,
     CatchUp,
@@ -23,7 +27,7 @@ from gateway.protocol.requests import (
     LongPoll,
     with_last_event_id,
 )
-from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
+from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain, parse_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

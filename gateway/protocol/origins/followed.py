@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.protocol import cache_headers
-from gateway.protocol.bodies.content import is_json, is_text, media_type
-from gateway.protocol.bodies.json_slices import LONGEST_RUN, without_blanks
+from gateway.protocol.bodies.content import is_json, is_text, media_type, read_body
+from gateway.protocol.bodies.json_text import LONGEST_RUN, without_blanks
 from gateway.protocol.origins import repair
 from gateway.protocol.requests import CatchUp, LongPoll
-from gateway.protocol.responses import SECURITY, Response, ResponseEnd, end_fields, read_data
+from gateway.protocol.responses import Response, ResponseEnd, answered
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.state import Lifetime
 
@@ -125,18 +125,44 @@ def joined(content_type: str, spans: Sequence[Span]) -> Span:
 
 def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Freshness) -> Response:
     """Return a 200 with what came after the offset of a catch-up or long-poll (5.6, 5.7)."""
-    at_tail = span.end == snapshot.tail and snapshot.caught_up
     closed = span.end == snapshot.tail and snapshot.closed
-    mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
-    tag = repair.new_tag(snapshot.place, span.start, span.end, span.body, mark)
-    lifetime = cache_headers.tagged(
-        _lifetime(snapshot, read, now, freshness, closed=closed), snapshot.place, freshness
-    )
-    lines = f"{snapshot.cors}{lifetime}"
     is_empty = repair.is_nothing(snapshot.content_type, span.body)
-    end = ResponseEnd(span.end, at_tail, closed, f"{snapshot.place}:{span.start}", is_empty)
-    facts, fields = end.facts(has_cors=bool(snapshot.cors)), end_fields(end, read, now)
-    return read_data(lines, snapshot.content_type, tag, fields, span.body, facts)
+    end = _end(snapshot, span.start, span.end, closed=closed, is_empty=is_empty)
+    lifetime = _lifetime(snapshot, read, now, freshness, closed=closed)
+    lines = cache_headers.tagged(lifetime, snapshot.place, freshness)
+    return _of_span(snapshot, read, span, now, lines, end)
+
+
+def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
+    """Return a 200 without data, for a catch-up at the tail of a stream that is followed anyway."""
+    span = Span(snapshot.tail, snapshot.tail, b"")
+    end = ResponseEnd(
+        snapshot.tail,
+        True,
+        False,
+        f"{snapshot.place}:{snapshot.tail}",
+        has_cors=bool(snapshot.cors),
+    )
+    lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
+    lines = cache_headers.tagged(lifetime, snapshot.place, freshness)
+    return _of_span(snapshot, read, span, now, lines, end)
+
+
+def _of_span(
+    snapshot: Snapshot, read: Read, span: Span, now: float, lines: str, end: ResponseEnd
+) -> Response:
+    mark = cache_headers.tag_mark(closed=end.closed, at_tail=end.at_tail)
+    tag = repair.new_tag(snapshot.place, *span, mark)
+    lines = f"{snapshot.cors}{lines}Content-Type: {snapshot.content_type}\r\n"
+    body = span.body or read_body(snapshot.content_type, ())
+    return answered(read, now, end, lines, body, tag)
+
+
+def _end(
+    snapshot: Snapshot, start: str, offset: str, *, closed: bool, is_empty: bool = True
+) -> ResponseEnd:
+    place, has_cors = f"{snapshot.place}:{start}", bool(snapshot.cors)
+    return ResponseEnd(offset, is_end(snapshot, offset), closed, place, is_empty, has_cors)
 
 
 def moves_on(read: LongPoll, now: float) -> bool:
@@ -174,25 +200,9 @@ def poll_ended(
     snapshot: Snapshot, read: Read, offset: str, now: float, freshness: Freshness
 ) -> Response:
     """Return a 204: the time is over, or the stream is closed."""
-    at_tail = is_end(snapshot, offset)
-    closed = at_tail and snapshot.closed
+    closed = is_end(snapshot, offset) and snapshot.closed
     lifetime = cache_headers.NO_STORE
     if not snapshot.private:
         lifetime = cache_headers.poll_timeout(freshness, closed=closed)
-    end = ResponseEnd(offset, at_tail, closed, f"{snapshot.place}:{offset}")
-    fields = f"{SECURITY}{snapshot.cors}{lifetime}{end_fields(end, read, now)}"
-    return Response(204, fields, facts=end.facts(has_cors=bool(snapshot.cors)))
-
-
-def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
-    """Return a 200 without data, for a catch-up at the tail of a stream that is followed anyway."""
-    lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
-    lifetime = cache_headers.tagged(lifetime, snapshot.place, freshness)
-    mark = cache_headers.tag_mark(closed=False, at_tail=True)
-    tag = repair.new_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
-    end = ResponseEnd(
-        snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}"
-    )
-    fields = end_fields(end, read, now)
-    facts, lines = end.facts(has_cors=bool(snapshot.cors)), f"{snapshot.cors}{lifetime}"
-    return read_data(lines, snapshot.content_type, tag, fields, None, facts)
+    end = _end(snapshot, offset, offset, closed=closed)
+    return answered(read, now, end, f"{snapshot.cors}{lifetime}")

@@ -1,30 +1,43 @@
-"""Offsets: opaque, sortable positions, written `generation_position` (PROTOCOL.md section 8)."""
+"""Offsets and cursors, the two tokens by which readers go on.
+
+Offsets are opaque, sortable positions, written `generation_position` (PROTOCOL.md section 8).
+Cursors are interval tokens that vary the cache key of live reads (section 10.1).
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import NamedTuple
+
+import xxhash
 
 from gateway.errors import BadRequest
 
 BEGINNING = "-1"
 NOW = "now"
 MAX_POSITION = 10**16 - 1
-
 _OFFSET = re.compile(r"([0-9]{16})_([0-9]{16})")
-
-
 # What any origin's offsets may look like, to stand in an event, in a tag and in a header alike.
 _PLAIN = re.compile(r'[^\x00-\x20"&,/=?\\\x7f-\U0010ffff]{1,256}')
+_COUNTED = re.compile(r"([0-9]+_)([0-9]+)")
+
+EPOCH_S = 1_728_432_000  # 2024-10-09T00:00:00Z
+INTERVAL_S = 20
+MAX_JITTER_INTERVALS = 3600 // INTERVAL_S
+LONG_OVER = 15  # intervals, five minutes: a client that follows a stream polls more often
+
+# The largest integer of JavaScript clients. Each response advances a cursor by an hour at most, so
+# a client would reach this after 5 * 10**13 of them.
+LARGEST = 2**53 - 1
+
+_CURSOR = re.compile(r"[0-9]{1,16}")
 
 
 def is_plain(offset: str) -> bool:
     """Return whether an offset of another server can be used as it is."""
     return _PLAIN.fullmatch(offset) is not None
-
-
-_COUNTED = re.compile(r"([0-9]+_)([0-9]+)")
 
 
 def is_one_past(offset: str, end: str) -> bool:
@@ -65,3 +78,75 @@ def parse_offset(text: str, parameter: str) -> Offset:
             f"{parameter} is malformed: give back a Stream-Next-Offset value unchanged"
         )
     return Offset(int(match[1]), int(match[2]))
+
+
+class TailBound(NamedTuple):
+    """A lower bound of a stream: it reaches `tail` at least, and ends there if it is `closed`."""
+
+    tail: str = ""
+    closed: bool = False
+
+    def together(self, other: TailBound) -> TailBound:
+        """Return the greater of two bounds."""
+        return TailBound(max(self.tail, other.tail), self.closed or other.closed)
+
+    def is_reached_by(self, tail: str, *, closed: bool) -> bool:
+        """Return whether a response with this tail and closure has all that is known."""
+        return self.tail <= tail and (closed or not self.closed)
+
+
+def parse_cursor(text: str) -> int | None:
+    """Parse the interval number that a client echoes; None for a cursor of another server.
+
+    Such a cursor is not refused: it may be from before a gateway was put in front, and
+    official clients stop for good at a 400. Its reader is treated like one without a cursor.
+    """
+    if _CURSOR.fullmatch(text) is None:
+        return None
+    echoed = int(text)
+    return echoed if echoed <= LARGEST - MAX_JITTER_INTERVALS else None
+
+
+def current_cursor(now: float) -> int:
+    """Return the number of the interval that `now` is in."""
+    return int(now - EPOCH_S) // INTERVAL_S
+
+
+def long_over_at(echoed: int | None) -> float:
+    """Return the time (epoch seconds) after which this cursor is older than a connected client's.
+
+    Its client was disconnected for long, or a cache has served it an old response.
+    """
+    return math.inf if echoed is None else EPOCH_S + (echoed + LONG_OVER + 1.0) * INTERVAL_S
+
+
+def same_cursor_until(echoed: int, now: float) -> float:
+    """Return the time (epoch seconds) up to which `next_cursor` treats an echoed cursor alike.
+
+    That is for ever once its interval has passed, else until then.
+    """
+    return math.inf if echoed < current_cursor(now) else EPOCH_S + (echoed + 1.0) * INTERVAL_S
+
+
+def cursor_floor(now: float, echoed: int | None, place: str) -> int:
+    """Return the least cursor in the events of an SSE reader; 0 if any cursor will do.
+
+    One floor, not a new step for each event: steps depend on the position and could go back.
+    """
+    if echoed is None or echoed < current_cursor(now):
+        return 0
+    return next_cursor(now, echoed, place)
+
+
+def next_cursor(now: float, echoed: int | None, place: str) -> int:
+    """Return the cursor of a response at `now` (epoch seconds): never behind the echoed one.
+
+    An echoed cursor that the clock has not passed is advanced by 1 to 3,600 s. The step is a hash
+    of the cursor and of `place` (stream and position), not random: readers answered one by one must
+    still meet at the same next URL, or collapsing never forms again.
+    """
+    current = current_cursor(now)
+    if echoed is None or echoed < current:
+        return current
+    seed = f"{place}:{echoed}".encode()
+    return echoed + 1 + xxhash.xxh3_64_intdigest(seed) % MAX_JITTER_INTERVALS

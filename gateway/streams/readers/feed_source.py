@@ -10,8 +10,7 @@ from gateway.access.reader_keys import renewed
 from gateway.errors import LogUnavailable
 from gateway.live.contract import DataEvent, EventChunk, no_trailers, rendered
 from gateway.protocol import responses
-from gateway.protocol.bodies import sse
-from gateway.protocol.bodies.content import read_body
+from gateway.protocol.bodies.content import control_event, data_event, read_body
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import NOW, parse_offset
@@ -56,7 +55,7 @@ class HostedFeedSource:
         self.reader_keys: ReaderKeys | None = None
         self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
 
-    control_event = staticmethod(sse.control_event)
+    control_event = staticmethod(control_event)
     trailers = staticmethod(no_trailers)
 
     def news_bytes(self, news: Sequence[Record]) -> int:
@@ -145,4 +144,4 @@ class HostedFeedSource:
 def _data_event(chunk: Chunk) -> DataEvent:
     content_type = chunk.state.content_type
     body = read_body(content_type, chunk.records)
-    return DataEvent(sse.data_event(content_type, body), chunk.state.offset(chunk.end))
+    return DataEvent(data_event(content_type, body), chunk.state.offset(chunk.end))

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from gateway.access.reader_keys import renewed
 from gateway.errors import StreamGone
 from gateway.live.contract import LONGEST_ROUND
-from gateway.protocol import cache_headers, cursors, http1, responses
+from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
-from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status
 from gateway.protocol.requests import CatchUp, Events, LongPoll
+from gateway.protocol.responses import Facts
 from gateway.protocol.streams import chunks
-from gateway.protocol.streams.offsets import NOW
-from gateway.protocol.streams.retention import in_force
+from gateway.protocol.streams.limits import in_force
+from gateway.protocol.streams.offsets import NOW, same_cursor_until
 from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.retention import Retention
+    from gateway.protocol.streams.limits import Retention
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.runtime.context import Context
@@ -341,7 +341,7 @@ def _same_until(state: StreamState, read: Read, now: float) -> float | None:
         return 0.0  # each read must come to the stream, to restart its countdown
     ends = [] if state.deadline is None else [cache_headers.same_until(state, now)]
     if isinstance(read, LongPoll) and read.cursor is not None:
-        ends.append(cursors.same_until(read.cursor, now))
+        ends.append(same_cursor_until(read.cursor, now))
     return min(ends, default=None)
 
 

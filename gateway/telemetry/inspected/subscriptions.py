@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

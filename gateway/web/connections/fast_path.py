@@ -16,8 +16,8 @@ from gateway.access.credentials import without_secrets
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
 from gateway.live.contract import ParkableConnection
-from gateway.protocol.http.identity import IdentityHeaders
-from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.forwarding import IdentityHeaders
+from gateway.protocol.http.paths import canonical_target, split
 from gateway.protocol.requests import LongPoll
 from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, RequestFields
 from gateway.runtime.route import ParsedPoll

@@ -13,8 +13,7 @@ from gateway.errors import OF_THE_ORIGIN, HeadgateError, RequestTimeout
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import EVENTS_TYPE
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.paths import check_whole
-from gateway.protocol.http.target import split
+from gateway.protocol.http.paths import check_whole, split
 from gateway.protocol.responses import event_stream_later
 from gateway.protocol.views import AS_EVENTS
 from gateway.runtime.exchange import CLIENT_GONE, RouteAnswer

@@ -28,7 +28,7 @@ from gateway.live.contract import Parked
 from gateway.protocol import responses
 from gateway.protocol.http import cache_status, forwarding
 from gateway.protocol.http.header_names import FORKED_FROM
-from gateway.protocol.http.target import split
+from gateway.protocol.http.paths import split
 from gateway.protocol.origins import edge_target, followed
 from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.origins.followed import Span

@@ -17,14 +17,13 @@ from gateway.edge.rules.directives import age_of, check_asked_for
 from gateway.edge.rules.served_lifetimes import make_private
 from gateway.errors import BadRequest
 from gateway.protocol import http1
-from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status, forwarding
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, NEXT_OFFSET, READER_KEY
-from gateway.protocol.http.paths import canonical_path
-from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.paths import canonical_path, canonical_target, split
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.requests import is_closing, parse_lifetime
+from gateway.protocol.responses import Facts
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.quotas import peer_of

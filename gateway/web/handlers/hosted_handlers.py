@@ -16,8 +16,7 @@ from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.multi_append import long_multi_records
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import STREAM_ID
-from gateway.protocol.http.paths import canonical_path, parse_query
-from gateway.protocol.http.target import split
+from gateway.protocol.http.paths import canonical_path, parse_query, split
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
 from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.shedding import READS

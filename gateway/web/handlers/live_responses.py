@@ -10,8 +10,8 @@ from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.sse_readers import SseReader
 from gateway.live.waiting_polls import UNTOLD
 from gateway.protocol import http1
-from gateway.protocol.cursors import cursor_floor
 from gateway.protocol.http import cache_status
+from gateway.protocol.streams.offsets import cursor_floor
 from gateway.runtime.exchange import RouteAnswer
 from gateway.telemetry import tracing
 from gateway.web.connections.connection import Connection

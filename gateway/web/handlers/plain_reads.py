@@ -21,9 +21,9 @@ from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.rules.directives import byte_range, is_not_modified, wants_all
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, RangeNotSatisfiable
 from gateway.protocol import http1
-from gateway.protocol.facts import Facts
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import FOREVER, Span
+from gateway.protocol.responses import Facts
 from gateway.runtime.exchange import RESULTS, RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting

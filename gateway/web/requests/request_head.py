@@ -17,8 +17,7 @@ from multidict import istr
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered, StartError, WebSocketNotOffered
 from gateway.protocol.http.forwarding import SCHEME, is_utf8
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI, PROVIDER_KEYS
-from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.http.target import canonical_target
+from gateway.protocol.http.paths import canonical_host, canonical_target
 
 if TYPE_CHECKING:
     import asyncio

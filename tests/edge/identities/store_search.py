@@ -7,7 +7,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from gateway.edge.reads.http_cache import HttpCache
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.telemetry.traffic import CacheShare, Hits
 
 if TYPE_CHECKING:

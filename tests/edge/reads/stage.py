@@ -19,8 +19,7 @@ from gateway.edge.rules.served_lifetimes import EVERYBODY
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.forwarding import CONDITIONS
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import CONDITIONS, IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime
 from gateway.store import CacheEntry, Store

@@ -10,7 +10,7 @@ import pytest
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.variants import HIT_FOR_PASS_S, MAX_VARIANTS
 from gateway.errors import OriginBroken
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import TailBound
 from gateway.protocol.streams.state import Lifetime
 from tests.edge.reads.stage import PATH, Stage, staged
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close

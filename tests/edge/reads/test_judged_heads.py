@@ -20,13 +20,12 @@ from gateway.errors import HeadgateError
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.heads import VOLATILE
 from gateway.origin.in_step import ConnectionHistory
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.cache_headers import Freshness, route_tag, stream_tag
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.origins.followed import FOREVER
 from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.streams.state import Lifetime
-from gateway.protocol.tags import of_route, of_stream
 from tests.edge.reads.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ PREFIX = "/v1/stream"
 
 def rules(*, ignore_no_store: bool = False, stale_if_error: int = 0) -> ResponseRules:
     return ResponseRules(
-        Freshness(60, 300, 10, of_route(PREFIX)),
+        Freshness(60, 300, 10, route_tag(PREFIX)),
         Defaults(stale_if_error),
         "1.1 test",
         IDENTITY,
@@ -130,7 +129,7 @@ OF_ALL = {
     "Stream-Closed": st.sampled_from(["true", "false"]),
     "Set-Cookie": st.just("a=b"),
     "Content-Encoding": st.sampled_from(["gzip", "identity"]),
-    "Surrogate-Key": st.sampled_from(["k", f"k {of_stream(PREFIX + '/t')}", of_route(PREFIX)]),
+    "Surrogate-Key": st.sampled_from(["k", f"k {stream_tag(PREFIX + '/t')}", route_tag(PREFIX)]),
     "Access-Control-Allow-Origin": st.just("*"),
     "Via": st.just("1.1 other"),
     "X-Cache": st.just("HIT"),

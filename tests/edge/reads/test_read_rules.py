@@ -25,8 +25,7 @@ from gateway.edge.rules.read_rules import (
 from gateway.edge.rules.response_rules import ResponseRules
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.cursors import current_cursor
-from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.repair import (
     StreamRead,
@@ -37,6 +36,7 @@ from gateway.protocol.origins.repair import (
     new_tag,
     stream_read,
 )
+from gateway.protocol.streams.offsets import current_cursor
 from gateway.protocol.streams.state import Lifetime
 
 NOW = 1_800_000_000.0

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gateway.protocol.streams.generations import MICROSECONDS
-from gateway.protocol.streams.moments import ClockReading, ClockRecord
+from gateway.protocol.streams.state import ClockReading, ClockRecord
 
 if TYPE_CHECKING:
     import apsw

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from gateway.backends.quota import Quota
     from gateway.backends.sqlite.recent import Recent, RecentStep
     from gateway.errors import LogFull
-    from gateway.protocol.streams.moments import ClockRecord
-    from gateway.protocol.streams.state import Change
+    from gateway.protocol.streams.state import Change, ClockRecord
 
 # Most streams whose versions are cached, about 150 bytes each: those that were written last. The
 # cache cannot be stale, as no other process writes to the file.

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.reserve import Reserve
     from gateway.backends.sqlite.writing.reclaiming import ReclaimStep
-    from gateway.protocol.streams.moments import ClockRecord
-    from gateway.protocol.streams.state import Change
+    from gateway.protocol.streams.state import Change, ClockRecord
 
 # A transaction with so many commits takes no further job; a job has at most as many. All writers of
 # a transaction wait for the last of its commits.

@@ -18,7 +18,7 @@ from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.probe_sender import ProbeBounds
 from gateway.commands.cdn_doctor.streams import TEXT
 from gateway.commands.shell.failure import FAILURES, Failed
-from gateway.protocol.http.identity import READER_COOKIE
+from gateway.protocol.http.forwarding import READER_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

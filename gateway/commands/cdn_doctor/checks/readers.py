@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.commands.cdn_doctor.probe_sender import USUAL, ProbeBounds
-from gateway.protocol.http.identity import READER_COOKIE
+from gateway.protocol.http.forwarding import READER_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

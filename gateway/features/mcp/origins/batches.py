@@ -9,7 +9,7 @@ import msgspec
 from gateway.errors import OriginBroken
 from gateway.features.subscriptions.state.cursors import EventPosition
 from gateway.protocol.bodies.content import is_json, is_text
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,8 +25,7 @@ from gateway.features.mcp.setup import set_events
 from gateway.features.subscriptions.state.cursors import EventPosition
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.origins import edge_target
-from gateway.protocol.streams.offsets import BEGINNING, NOW
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Callable

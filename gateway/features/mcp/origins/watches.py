@@ -11,8 +11,7 @@ from gateway.errors import ClientLimitReached, LimitReached, OriginBehind
 from gateway.features.mcp.reading import StreamWatch
 from gateway.live.contract import ReaderClient, Waiter
 from gateway.protocol.origins.edge_target import EdgeLongPoll
-from gateway.protocol.streams.offsets import BEGINNING
-from gateway.protocol.streams.reach import TailBound
+from gateway.protocol.streams.offsets import BEGINNING, TailBound
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import msgspec
 from gateway.features.mcp.rpc import CALLBACK_FAILED, RpcError
 from gateway.features.mcp.webhooks.signatures import message_id, signed_fields
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from gateway.features.decoded import decoded_json
 from gateway.features.models.sse_events import event_fields, events_of
-from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
+from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.protocol.http.header_names import PROVIDER_KEYS
 
 if TYPE_CHECKING:

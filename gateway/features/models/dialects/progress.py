@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from typing_extensions import override
 
+from gateway.features.decoded import decoded_json
 from gateway.features.models.dialects.contract import EarlyEnd, TokenUsage
 from gateway.features.models.sse_events import event_fields, is_cut_json
-from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from typing import Final

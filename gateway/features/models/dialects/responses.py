@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.features.decoded import decoded_json
 from gateway.features.models.dialects.contract import EarlyEnd, data_objects
 from gateway.features.models.sse_events import event_fields
-from gateway.protocol.bodies.utf8 import NOT_JSON, decoded_json
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from typing import Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec import UNSET
 
 from gateway.errors import StreamGone
-from gateway.protocol.http.target import taken_out
+from gateway.protocol.http.paths import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

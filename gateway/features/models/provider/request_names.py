@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import BadRequest
 from gateway.features.models.provider.body_choices import MOST_LEVELS
 from gateway.protocol.http.header_names import IDEMPOTENCY_KEY, KEY_PREFIX_FIELD, STREAM_FIELD
-from gateway.protocol.http.target import taken_out
+from gateway.protocol.http.paths import taken_out
 from gateway.protocol.streams.offsets import parse_offset
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ from gateway.errors import AnswerTooLong
 from gateway.features.models.provider.client import ProvidedBody, body_parts
 from gateway.features.models.record import ResponseEntry
 from gateway.protocol import http1
-from gateway.protocol.facts import Facts
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import end_to_end
-from gateway.protocol.responses import Response
+from gateway.protocol.responses import Facts, Response
 from gateway.runtime.exchange import RouteAnswer
 
 if TYPE_CHECKING:

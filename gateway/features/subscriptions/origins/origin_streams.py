@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.shared.stream_notes import WriteReport
     from gateway.features.subscriptions.state.subscription import LinkedStream, StreamLink
     from gateway.features.subscriptions.streams.contract import StreamChange, StreamView
-    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.offsets import TailBound
     from gateway.runtime.write_journal import Write
 
 

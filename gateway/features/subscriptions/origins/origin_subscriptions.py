@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.storage.documents import Documents
     from gateway.features.subscriptions.streams.contract import StreamChange
-    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.offsets import TailBound
     from gateway.runtime.write_journal import Write
 
 # A start waits so long for the ends of all linked streams; then they are compared meanwhile. Claims

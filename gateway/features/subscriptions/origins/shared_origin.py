@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.origins.settled_names import AwaitedNames
     from gateway.features.subscriptions.shared.changes import ReportedChanges
     from gateway.features.subscriptions.storage.documents import Documents
-    from gateway.protocol.streams.reach import TailBound
+    from gateway.protocol.streams.offsets import TailBound
     from gateway.protocol.streams.state import Change
     from gateway.runtime.write_journal import Write
 

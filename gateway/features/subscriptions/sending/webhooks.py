@@ -12,7 +12,7 @@ from typing_extensions import override
 from gateway.errors import DestinationRefused
 from gateway.features.judged_connector import JudgedConnector, addresses_of
 from gateway.features.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.settings.arrays.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:

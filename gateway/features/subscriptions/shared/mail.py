@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.features.subscriptions.shared.stream_notes import StreamNote
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 FIRST_WRITES = "first-writes"  # the method of a question of a gateway; no client has it
 CARRIED_OUT = 200

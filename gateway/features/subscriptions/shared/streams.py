@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.shared.changes import ReportedChanges
     from gateway.features.subscriptions.shared.divided_work import WorkSharing
     from gateway.features.subscriptions.streams.contract import StreamView
-    from gateway.protocol.streams.moments import ClockReading
-    from gateway.protocol.streams.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.appender import Appender
     from gateway.streams.stream_table import StreamTable
 

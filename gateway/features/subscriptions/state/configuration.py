@@ -16,7 +16,7 @@ from gateway.features.subscriptions.state.patterns import (
     pattern_of,
     stream_name,
 )
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

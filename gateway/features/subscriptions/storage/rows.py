@@ -23,7 +23,7 @@ from gateway.features.subscriptions.storage.row_names import (
     document_name,
     parts_of,
 )
-from gateway.protocol.bodies.utf8 import NOT_JSON
+from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

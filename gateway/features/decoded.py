@@ -1,4 +1,7 @@
-"""Bytes of a stream as text: what is not UTF-8 in them is U+FFFD, as readers of a text have it."""
+"""Messages as features decode them: how much at a time, and bytes that are not UTF-8.
+
+What is not UTF-8 in a stream is U+FFFD, as readers of a text have it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,37 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from gateway.protocol.bodies.json_text import without_strings
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# Bytes of a message that is decoded to be shown otherwise than it is stored: those of answers have
+# some hundred, and a megabyte takes 10 ms.
+LONGEST_DECODED = 1 << 20
+# Commas, brackets, quotes and backslashes in all, for each value: a string may be JSON that is
+# decoded as well, such as a tool's input, and more than half a million take 10 ms to leave out.
+MARKS_PER_VALUE = 8
 
 _T = TypeVar("_T")
 _Decoder = codecs.getincrementaldecoder("utf-8")
 _CONTINUATION = re.compile(rb"[\x80-\xbf]{1,3}")  # the end of a character
 
-# What `decoded_json` raises for bytes that are not JSON; a msgspec.DecodeError is a ValueError.
-NOT_JSON = (ValueError, RecursionError)
+
+def has_more_values(text: bytes, most: int) -> bool:
+    """Return whether JSON may have more than `most` values, by its commas and brackets.
+
+    Those inside of strings do not count, up to MARKS_PER_VALUE: prose has many, and is one value.
+    """
+    if (marks := _marks(text)) <= most:
+        return False
+    if max(marks, text.count(b'"'), text.count(b"\\")) > most * MARKS_PER_VALUE:
+        return True
+    return _marks(without_strings(text)) > most
+
+
+def _marks(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def as_utf8(data: bytes) -> bytes:

@@ -1,19 +1,32 @@
-"""Long JSON in slices: the messages of a body that is too long to be taken apart in one go.
+"""JSON as it is sent: what readers' parsers fail on, and long texts in slices.
+
+A stream is read for as long as it is there. One message that a parser throws an error on is in the
+way of all that come after it, so depth and digits are checked when a message is appended.
 
 A slice is made whole JSON by what stands for the brackets and strings that are open where it
 begins and where it ends, so that the same decoder takes all of it that takes short bodies. A cut
-lies behind a comma or within a string: there the open brackets are all that has to be known.
+lies after a comma or within a string: there the open brackets are all that has to be known.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+# .NET's reader takes so many unless it is told otherwise; Python's fails at about a thousand.
+MAX_DEPTH = 64
+# Of a number: Python's reader takes so many, since it is quadratic in them.
+MAX_DIGITS = 4300
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up and down, as signed bytes
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_TOO_MANY_DIGITS = b"0" * (MAX_DIGITS + 1)
 
 SLICE_BYTES = 32 * 1024  # of the shortest messages 4 ms of work on a slow machine
 # A number, a blank or brackets without a comma: no slice can end there. A megabyte takes 4 ms.
@@ -26,13 +39,39 @@ _TO_COMMA_OR_STRING = re.compile(rb'[^,"]*+[,"]')
 _SPACE = b" \t\r\n"
 _BLANK = re.compile(rb"[ \t\r\n]*+")
 _TOO_LONG = f"a number or a blank is over {LONGEST_RUN:,} bytes long, or it is all blank"
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 # What stands for the outer brackets that are open at a cut.
 _OPEN = {ord("["): b"[", ord("{"): b'{"":'}
 _CLOSE = {ord("["): b"]", ord("{"): b"}"}
+# What bytes raise that are not JSON; a msgspec.DecodeError is a ValueError.
+NOT_JSON = (ValueError, RecursionError)
+
+
+def check_readable(text: bytes, *, around: int = 0) -> None:
+    """Raise ValueError for valid JSON whose values are nested too deeply, or a number too long.
+
+    `around` brackets stand around the values. It takes a time that grows with the text alone.
+    """
+    if len(text) <= MAX_DIGITS and text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return
+    bare = without_strings(text)
+    if _depth(bare) > MAX_DEPTH + around:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+    if _TOO_MANY_DIGITS in bare.translate(_DIGITS):
+        raise ValueError(f"a number has over {MAX_DIGITS} digits")
+
+
+def without_strings(text: bytes) -> bytes:
+    """Return JSON without its strings and their quotes."""
+    return b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def _depth(bare: bytes) -> int:
+    """Return the greatest depth of brackets."""
+    steps = memoryview(bare.translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0)
 
 
 class _Cut(NamedTuple):
