@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import RestartNeeded, StartError
-from gateway.process.dangers import log_dangers
 from gateway.process.written_settings import WrittenSettings
 from gateway.settings import SettingsError
+from gateway.settings.cross_checks.dangerous_settings import dangers
 from gateway.settings.reload_plan import new_folders
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
     Reread: TypeAlias = Callable[[], Settings]
+
 
 # Time between two reads of a file: one that is being written may be valid half-way.
 SETTLED_S = 0.25
@@ -136,3 +137,9 @@ class Reloader:
             yield from watch.samples()
         for result in RESULTS:
             yield Sample(RELOADS, (result,), self.counts[result])
+
+
+def log_dangers(settings: Settings) -> None:
+    """Log a warning for each dangerous setting, as `headgate check` prints it."""
+    for danger in dangers(settings):
+        log.warning("settings.dangerous", what=danger)

@@ -13,9 +13,9 @@ import msgspec
 import uvloop
 
 from admin.source import STOPPING, Health, ProcessReport, Restarts
-from gateway import serve
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
+from gateway.process import serve
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front
 from gateway.process.reconfiguration import check_fixed

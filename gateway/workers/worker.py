@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from gateway import serve
 from gateway.errors import StartError
+from gateway.process import serve
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.runtime.write_journal import WriteJournal

@@ -28,7 +28,7 @@ PRELOADED = (
     "admin.app",
     "admin.pages.site",
     "admin.api.openapi",
-    "gateway.serve",
+    "gateway.process.serve",
     "gateway.edge_parts",
     "gateway.workers.supervisor",
     "gateway.workers.worker",

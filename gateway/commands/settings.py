@@ -1,19 +1,21 @@
-"""`headgate check`: validate the settings and print their effect, without a server."""
+"""Commands on settings, without a server: check them, begin a file of them, hash a password."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import sys
 import time
-from pathlib import Path  # noqa: TC003 - click's type of an option
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.commands.configuration import complain, config_option, load_settings
 from gateway.commands.shell.exit_status import FAILED, UNUSABLE
+from gateway.commands.shell.typed_secrets import AskingCommand
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -174,3 +176,50 @@ def _print_routes(settings: Settings) -> None:
         hosts = ", ".join((*proxy.allow, *proxy.allow_inside)) or "no host"
         click.echo(f"  {proxy.prefix:<{width}}  responses of {hosts} in {proxy.streams}")
         click.echo(f"  {'':<{width}}  {policy.calls(proxy, settings.auth_of(proxy))}")
+
+
+@click.command()
+@click.argument("file", default="headgate.toml", type=click.Path(path_type=Path), metavar="[FILE]")
+def init(file: Path) -> None:
+    """Write a settings file with comments.
+
+    FILE is headgate.toml by default. The file is valid as it is, and has every setting with its
+    meaning and default. An existing file is not changed.
+    """
+    from gateway.settings.documents.commented_file import commented_file
+
+    quoted = shlex.quote(str(file))
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(commented_file(quoted))
+    except FileExistsError:
+        complain(f"{file} is there already: it was left as it is.")
+        sys.exit(UNUSABLE)
+    except OSError as error:
+        complain(f"{file} cannot be written: {error.strerror}.")
+        sys.exit(UNUSABLE)
+    click.echo(f"Wrote {file}. To serve by it: headgate serve --config {quoted}")
+
+
+# Long enough that the attempts which the server allows cannot find it; words are welcome.
+SHORTEST, LONGEST = 12, 1024  # characters
+
+
+@click.command("hash-password", cls=AskingCommand)
+def hash_password() -> None:
+    """Print the hash of a password, for admin_users.
+
+    The command asks for the password, or reads it from stdin without the line end.
+    """
+    if sys.stdin.isatty():
+        password = str(
+            click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        )
+    else:
+        password = sys.stdin.read(LONGEST + 2).removesuffix("\n").removesuffix("\r")
+    if not SHORTEST <= len(password) <= LONGEST or "\n" in password:
+        complain(f"a password is one line of {SHORTEST} to {LONGEST:,} characters.")
+        sys.exit(FAILED)
+    from argon2 import PasswordHasher
+
+    click.echo(PasswordHasher().hash(password.encode("utf-8", "surrogateescape")))

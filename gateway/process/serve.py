@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from gateway.errors import StartError
-from gateway.process.dangers import log_dangers
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.missing_parts import log_lost
+from gateway.process.reloader import log_dangers
 from gateway.process.service_manager import ServiceManager
 from gateway.running_servers import AddressFile
 from gateway.settings import ModelSettings, redacted_origin
 from gateway.settings.reached import console_url, export_for_commands, front_urls
 from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.logs import configure, log
+from gateway.telemetry.metrics import of_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.process.reloader import Reread
     from gateway.settings import ProxySettings, Settings
+
 
 # A start opens about 30 files, a log and its libraries some more; each connection takes one.
 LEAST_FILES, FEW_FILES = 128, 1024
@@ -202,3 +203,20 @@ def _raise_open_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def lost_here() -> list[str]:
+    """Return what does not work on this system, which is nothing on Linux."""
+    parts = {
+        "several workers": hasattr(os, "memfd_create"),
+        "metrics of the process": bool(of_this_process()),
+        "the end of a front whose gateway is killed": sys.platform == "linux",
+    }
+    return [lost for lost, is_there in parts.items() if not is_there]
+
+
+def log_lost() -> None:
+    """Log what does not work on this system, in one line."""
+    lost = lost_here()
+    if lost:
+        log.warning("server.not_on_linux", lost=lost)
