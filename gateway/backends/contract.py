@@ -1,12 +1,13 @@
 """The contract of a log: it stores streams and compares versions, and knows no protocol rule.
 
-Every log has ten methods. A log may also have any of five abilities: each is an attribute that
-holds the object for it, or None. Features declare further ones next to their users.
+Every log has ten methods, and may count for the metrics. A log may also have any of four abilities:
+each is an attribute that holds the object for it, or None. Features declare further ones next to
+their users.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -76,7 +77,7 @@ class LogListener(Protocol):
         """Treat any stream as changed: the log may have lost what it acknowledged."""
 
 
-class Sharing(Protocol):
+class Sharing(ABC):
     """The ability of a log to be written by other processes too.
 
     A stream's state in memory may be stale, and is confirmed before a client gets it.
@@ -84,46 +85,55 @@ class Sharing(Protocol):
     """
 
     @property
+    @abstractmethod
     def repeats_wait(self) -> bool:
         """True if a duplicate append must wait for a commit of its own.
 
         The commit of its first copy may not have reached `wait_replicas` replicas yet.
         """
 
+    @abstractmethod
     def listen(self, listener: LogListener) -> None:
         """Notify `listener` of what other processes do; called before the log is opened."""
 
+    @abstractmethod
     async def is_current(self, state: StreamState) -> bool:
         """Return whether a stream is still at the version of `state`.
 
         Its deadline may have moved.
         """
 
+    @abstractmethod
     def follow(self, path: str) -> None:
         """Notify the listener of the stream's changes, and once when that has begun."""
 
+    @abstractmethod
     def unfollow(self, path: str) -> None:
         """Stop notifying the listener of the stream's changes."""
 
+    @abstractmethod
     async def removal_time(self, now: ClockReading) -> ClockReading:
         """Return the present for removals: `now`, or the time of the log's server if earlier."""
 
 
-class Listing(Protocol):
+class Listing(ABC):
     """The ability of a log to list its streams. Every method may raise LogUnavailable."""
 
+    @abstractmethod
     async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
         """Return the first streams, at most `limit`, that begin with `prefix` and follow `after`.
 
         The cost depends on their number, not on how many streams the log has.
         """
 
+    @abstractmethod
     async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         """Return the first paths, at most `limit`, that begin with `prefix` and follow `after`.
 
         There may be no stream at some of them any more.
         """
 
+    @abstractmethod
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         """Return bytes and path of the largest streams, at most `most`, that begin with `prefix`.
 
@@ -131,63 +141,55 @@ class Listing(Protocol):
         """
 
 
-class Counts(Protocol):
-    """The counts of a log, for the metrics."""
-
-    def histograms(self) -> Mapping[str, Histogram]:
-        """Return the histograms of `CommitHistograms` that the log fills, by name."""
-
-    def numbers(self) -> Mapping[str, float]:
-        """Return what this kind of log counts, by the names of `streams.metrics.OF_SOME_LOGS`."""
-
-    async def count_expired(self, now: ClockReading) -> int:
-        """Return how many streams end at or before `now`; a log may stop counting early."""
-
-
-class Upkeep(Protocol):
+class Upkeep(ABC):
     """The ability of a log to look after files of its own: their clock, their room, their damage.
 
     `reclaim` may raise LogUnavailable.
     """
 
+    @abstractmethod
     def clock_note(self) -> ClockRecord | None:
         """Return the state of the clocks that the log's last process noted."""
 
+    @abstractmethod
     def note(self, noted: ClockRecord) -> None:
         """Note the state of the clocks, with a later write or when the log is closed."""
 
+    @abstractmethod
     async def reclaim(self) -> bool:
         """Free some of the room of removed streams; return True if there is more to free."""
 
+    @abstractmethod
     def accepts_removals(self) -> bool:
         """Return whether streams can be removed, possibly while the log takes no appends."""
 
+    @abstractmethod
     def loss(self) -> str | None:
         """Return what acknowledged appends were lost, until an operator has acted on it."""
 
 
-class Log(Protocol):
+class Log(ABC):
     """A log of streams, used from one event loop.
 
     `load`, `read` and `expired` may raise LogUnavailable; then nothing was changed. A kind that
     lacks an abstract method cannot be made.
     """
 
-    batch_bytes: int = (
-        4 * 1024 * 1024
-    )  # bytes of appends in a commit: one stream holds up no others
+    batch_bytes: int = 4 << 20  # bytes of appends in a commit: one stream holds up no others
     sharing: Sharing | None = None  # None: only this process writes to the log
     listing: Listing | None = None
-    counts: Counts | None = None
     upkeep: Upkeep | None = None
     quota: Quota | None = None  # None: the log does not know how much it takes
 
+    @abstractmethod
     async def open(self) -> None:
         """Make ready, recovering what a crash left. Raises StartError with one clear sentence."""
 
+    @abstractmethod
     async def close(self) -> None:
         """Finish what was begun and release everything."""
 
+    @abstractmethod
     def why_unhealthy(self) -> str | None:
         """Return why the log takes no appends at this moment, None if it does."""
 
@@ -237,6 +239,18 @@ class Log(Protocol):
     @abstractmethod
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Return the paths, at most `limit`, of streams that are due (`StreamState.is_due`)."""
+
+    def histograms(self) -> Mapping[str, Histogram]:
+        """Return the histograms of `CommitHistograms` that the log fills, by name."""
+        return {}
+
+    def numbers(self) -> Mapping[str, float]:
+        """Return what this kind of log counts, by the names of `streams.metrics.OF_SOME_LOGS`."""
+        return {}
+
+    async def count_expired(self, now: ClockReading) -> int:  # noqa: ARG002 - for logs that count
+        """Return how many streams end at or before `now`; a log may stop counting early."""
+        return 0
 
 
 def listing_of(log: Log) -> Listing:

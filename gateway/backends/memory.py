@@ -15,7 +15,6 @@ from typing_extensions import override
 from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import (
     Conflict,
-    Counts,
     Listing,
     ListingPage,
     LoadedStream,
@@ -110,7 +109,7 @@ class MemoryDocuments:
                 self._documents[name] = body
 
 
-class MemoryLog(Log, Counts):
+class MemoryLog(Log):
     """A log of streams in dicts."""
 
     def __init__(self, max_retired: int = MAX_RETIRED, max_bytes: int = 0) -> None:
@@ -122,7 +121,6 @@ class MemoryLog(Log, Counts):
         self._histograms = CommitHistograms()
         self.quota: Quota = Quota(max_bytes, self._used_bytes)
         self.listing: MemoryListing = MemoryListing(self._states)
-        self.counts: Counts = self
         self.documents: MemoryDocuments = MemoryDocuments()
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())

@@ -21,7 +21,7 @@ from gateway.telemetry.metrics import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.backends.contract import Counts, Log
+    from gateway.backends.contract import Log
     from gateway.streams.append_outcomes import AppendMetrics
     from gateway.streams.appender import Appender
     from gateway.streams.lifecycle import Fate
@@ -172,14 +172,9 @@ def samples(
         yield Sample(APPENDS, (prefix, result), float(getattr(figures, result)))
     yield from read(OF_STORED, figures, prefix)
     yield observed(DURATION, figures.duration, prefix)
-    if log.counts is not None:
-        yield from _counts(prefix, log.counts)
-
-
-def _counts(prefix: str, counts: Counts) -> Iterator[Sample]:
-    for name, phase in counts.histograms().items():
+    for name, phase in log.histograms().items():
         yield observed(COMMITS[name], phase, prefix)
-    for name, number in counts.numbers().items():
+    for name, number in log.numbers().items():
         if name in OF_SOME_LOGS:
             yield Sample(OF_SOME_LOGS[name], (prefix,), float(number))
         elif name.startswith(_CHANGED):

@@ -113,8 +113,7 @@ class Sweeper(Background):
         return now
 
     async def _count_expired(self, now: ClockReading) -> int:
-        counts = self._log.counts
-        return 0 if counts is None else await self._step(counts.count_expired(now)) or 0
+        return await self._step(self._log.count_expired(now)) or 0
 
     async def _compare(self, now: ClockReading, removal_time: ClockReading) -> None:
         """Log once that the wall clock is ahead of the clock of the log's server."""

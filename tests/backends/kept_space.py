@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.backends.sqlite.writing.reclaiming import SPARE_PAGES
+from gateway.backends.sqlite.upkeep import SPARE_PAGES
 from tests.backends.contract import reclaimed
 from tests.streams.service import Service
 

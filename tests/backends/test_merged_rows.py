@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import pytest
 
+from gateway.backends.sqlite import place_rows
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.recent import COMPACTED_BYTES, LONGEST
-from gateway.backends.sqlite.writing import merging
 from gateway.commands.backups import verification
 from gateway.commands.backups.source import SourceFile
 from gateway.commands.backups.verification import FileVerification
@@ -30,7 +30,7 @@ MANY = 40
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let so few rows become one."""
-    monkeypatch.setattr(merging, "MOST_ROWS", MANY)
+    monkeypatch.setattr(place_rows, "MOST_MERGED", MANY)
 
 
 def rows(folder: Path) -> list[tuple[int, int, int]]:
@@ -156,8 +156,8 @@ async def test_a_verification_finds_no_damage_in_rows_that_are_merged_while_it_r
         def merge_once() -> None:
             counts.append(len(rows(tmp_path)))
             if len(counts) == 3:  # in the midst of a stream
-                monkeypatch.setattr(merging, "MOST_ROWS", MANY - 1)
-                merging.SmallRows(other).note(changes)
+                monkeypatch.setattr(place_rows, "MOST_MERGED", MANY - 1)
+                place_rows.SmallRows(other).note(changes)
 
         found = FileVerification(source, merge_once)
         assert list(found.run()) == []

@@ -11,7 +11,6 @@ import pytest
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import Stamp
-from tests.backends.abilities import needed
 from tests.backends.contract import kind as kind
 from tests.backends.contract import opened
 from tests.streams.service import Service
@@ -95,7 +94,7 @@ async def test_multi_appends_of_many_writers_are_stored_contiguously_and_in_orde
         assert [next(rest, None) for rest in waiting] == [None] * WRITERS
         figures, requests = service.appender.figures, sum(map(len, sent))
         assert (figures.stored, figures.messages) == (requests, WRITERS * MESSAGES)
-        assert needed(log.counts).histograms()["appends"].sum == requests
+        assert log.histograms()["appends"].sum == requests
 
 
 async def test_each_message_of_a_multi_append_has_its_own_end_offset(

@@ -170,7 +170,7 @@ async def test_recent_records_are_bounded_and_none_is_lost(few_rows: int, tmp_pa
             assert await committed_apart(log, *changes) == [None] * len(changes)
             assert isinstance(log, SqliteLog)
             waiting = sum([len(log._recent.waiting_changes(path)) for path in latest])
-            assert log.counts.numbers()["recent_rows"] == waiting <= few_rows
+            assert log.numbers()["recent_rows"] == waiting <= few_rows
             assert counted(tmp_path) <= 4 * few_rows
         kept = copied(tmp_path, tmp_path / "killed")
         await _assert_all(log, latest, bodies, producers)
@@ -232,7 +232,7 @@ async def test_recent_records_are_counted_with_their_memory_overhead(
         for _ in range(6):
             change = appended(change.state, *records)
             await log.commit([change])
-            waiting.append(needed(log.counts).numbers()["recent_rows"])
+            waiting.append(log.numbers()["recent_rows"])
         assert waiting == [1, 2, 3, 4, 1, 2]
         assert counted(tmp_path, "messages") == 1
         assert await read(log, change.state) == b"x" * 60

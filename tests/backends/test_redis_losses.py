@@ -46,7 +46,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counts(log: RedisLog) -> dict[Lost, float]:
-    numbers = log.counts.numbers()
+    numbers = log.numbers()
     return {lost: numbers[f"histories_{lost}"] for lost in LOST}
 
 

@@ -62,30 +62,28 @@ async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_d
     options = {"appendonly": "yes"}
     with redis_server(tmp_path / "a", **options) as server, redis_server(tmp_path / "b") as replica:
         async with connected(server.url) as log:
-            await until(lambda: log.counts.numbers().get("redis_aof_enabled") == 1)
-            assert log.counts.numbers()["redis_connected_replicas"] == 0
+            await until(lambda: log.numbers().get("redis_aof_enabled") == 1)
+            assert log.numbers()["redis_connected_replicas"] == 0
             replica.command("REPLICAOF", "127.0.0.1", server.port)
             await log.commit([created(log, "s", b"x" * 100_000)])
-            await until(lambda: log.counts.numbers().get("redis_connected_replicas") == 1)
-            await until(lambda: log.counts.numbers().get("redis_replica_lag_bytes") == 0)
-            await until(lambda: log.counts.numbers().get("streams") == 1)
-            assert log.counts.numbers()["redis_aof_ok"] == 1
-            assert log.counts.numbers()["redis_primary"] == 1
-            assert log.counts.numbers()["redis_memory_bytes"] > 500_000
-            assert 0 < log.counts.numbers()["redis_round_trip_seconds"] < 3
+            await until(lambda: log.numbers().get("redis_connected_replicas") == 1)
+            await until(lambda: log.numbers().get("redis_replica_lag_bytes") == 0)
+            await until(lambda: log.numbers().get("streams") == 1)
+            assert log.numbers()["redis_aof_ok"] == 1
+            assert log.numbers()["redis_primary"] == 1
+            assert log.numbers()["redis_memory_bytes"] > 500_000
+            assert 0 < log.numbers()["redis_round_trip_seconds"] < 3
             replica.pause()
             try:
                 await log.commit([created(log, "t", b"x" * 100_000)])
-                await until(
-                    lambda: log.counts.numbers().get("redis_replica_lag_bytes", 0) >= 100_000
-                )
+                await until(lambda: log.numbers().get("redis_replica_lag_bytes", 0) >= 100_000)
             finally:
                 replica.resume()
             server.kill()
-            await until(lambda: "redis_memory_bytes" not in log.counts.numbers())
-            assert log.counts.numbers()["commits"] == 2
+            await until(lambda: "redis_memory_bytes" not in log.numbers())
+            assert log.numbers()["commits"] == 2
             server.start()
-            await until(lambda: "redis_memory_bytes" in log.counts.numbers())
+            await until(lambda: "redis_memory_bytes" in log.numbers())
 
 
 @pytest.mark.usefixtures("processes")
@@ -95,8 +93,8 @@ async def test_a_demoted_primary_is_told_as_no_primary_until_it_is_one_again(
     monkeypatch.setattr(server_status, "EVERY_S", 0.02)
     with redis_server(tmp_path / "a") as server, redis_server(tmp_path / "b") as other:
         async with connected(server.url) as log:
-            await until(lambda: log.counts.numbers().get("redis_primary") == 1)
+            await until(lambda: log.numbers().get("redis_primary") == 1)
             server.command("REPLICAOF", "127.0.0.1", other.port)
-            await until(lambda: log.counts.numbers().get("redis_primary") == 0)
+            await until(lambda: log.numbers().get("redis_primary") == 0)
             server.command("REPLICAOF", "NO", "ONE")
-            await until(lambda: log.counts.numbers().get("redis_primary") == 1)
+            await until(lambda: log.numbers().get("redis_primary") == 1)

@@ -85,7 +85,7 @@ class HearingAnew(Hearing):
 
 
 def _compared(log: RedisLog) -> dict[str, float]:
-    return {lost: log.counts.numbers()[f"histories_{lost}"] for lost in LOST}
+    return {lost: log.numbers()[f"histories_{lost}"] for lost in LOST}
 
 
 @pytest.mark.timeout(TIMEOUT_S)

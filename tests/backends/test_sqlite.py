@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from gateway.backends.contract import Conflict, LoadedStream
+from gateway.backends.sqlite import writer
 from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.row_readers import MAX_LOADS
-from gateway.backends.sqlite.writing import writer
-from gateway.backends.sqlite.writing.writer_thread import MAX_GROUP
+from gateway.backends.sqlite.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState
@@ -163,7 +163,7 @@ async def test_commits_that_wait_together_share_disk_syncs(tmp_path: Path) -> No
     await asyncio.gather(
         *[log.commit([created(log, f"s{number}", b"x")]) for number in range(count)]
     )
-    numbers = log.counts.numbers()
+    numbers = log.numbers()
     assert numbers["commits"] == count
     assert 3 <= numbers["groups"] < count / 10
     await log.close()
@@ -174,8 +174,8 @@ async def test_separate_commits_are_one_group_up_to_its_bound(tmp_path: Path, mo
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(MAX_GROUP + more)]
         assert await committed_apart(log, *changes) == [None] * len(changes)
-        assert needed(log.counts).numbers()["commits"] == len(changes)
-        assert needed(log.counts).numbers()["groups"] == (2 if more > 0 else 1)
+        assert log.numbers()["commits"] == len(changes)
+        assert log.numbers()["groups"] == (2 if more > 0 else 1)
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -349,7 +349,7 @@ async def test_reclaiming_after_a_removal_shrinks_the_database_file(tmp_path: Pa
         await log.commit([removed(doomed.state)])
         await reclaimed(log)
         await needed(log.upkeep).reclaim()  # which counts before it begins
-        numbers = needed(log.counts).numbers()
+        numbers = log.numbers()
         assert numbers["returned_bytes"] + numbers["unused_bytes"] > 10_000_000
         assert 0 < numbers["unused_bytes"] <= 4 << 20
     connection = database(tmp_path)

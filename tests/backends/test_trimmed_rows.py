@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
+from gateway.backends.sqlite import upkeep
 from gateway.backends.sqlite.recent import LONGEST
-from gateway.backends.sqlite.writing import reclaiming
-from gateway.backends.sqlite.writing.reclaiming import RECLAIM_STREAMS
+from gateway.backends.sqlite.upkeep import RECLAIM_STREAMS
 from tests.backends.abilities import needed
 from tests.backends.contract import appended, created, opened, reclaimed, removed
 
@@ -65,14 +65,13 @@ async def test_the_rows_before_the_beginning_are_freed_and_no_others(tmp_path: P
 async def test_more_rows_than_one_step_frees_are_freed_in_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reclaiming, "RECLAIM_ROWS", 100)
+    monkeypatch.setattr(upkeep, "RECLAIM_ROWS", 100)
     async with opened("sqlite", tmp_path) as log:
         state = await with_rows(log, 100 + 1, b"x" * (LONGEST + 1))  # not merged
         await trim(log, state, state.tail)
-        upkeep = needed(log.upkeep)
-        assert await upkeep.reclaim()
+        assert await needed(log.upkeep).reclaim()
         assert ends(tmp_path) == [state.tail]
-        assert await upkeep.reclaim()
+        assert await needed(log.upkeep).reclaim()
         assert ends(tmp_path) == []
 
 

@@ -47,7 +47,6 @@ class SharedLog(GatedLog, Sharing):
         self._states, self._records = store._states, store._records
         self._retired, self._ids = store._retired, store._ids
         self.listing = store.listing
-        self.counts = store.counts
         self.confirms = asyncio.Event()  # a gate, as those of loads, reads and commits
         self.confirms.set()
         self.confirmed = 0

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from gateway.backends.memory import MemoryLog
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.row_readers import ROWS_FOR_EACH
-from gateway.backends.sqlite.writing.clock_rows import NOTE_EVERY_S
+from gateway.backends.sqlite.upkeep import NOTE_EVERY_S
 from gateway.errors import HeadgateError
 from gateway.process.clock_watch import ClockWatch
 from gateway.protocol.streams.state import ClockReading, ClockRecord, Lifetime
@@ -320,8 +320,8 @@ async def test_streams_with_a_deadline_by_the_other_clock_do_not_hide_an_expired
         moment = ClockReading(wall=now, steady=now + 7201)
         found = [list(await log.expired(moment, limit)) for _ in range(6)]
         assert found == [[], [], ["idle"], [], [], ["idle"]]
-        assert await log.counts.count_expired(moment) == 1
-        assert await log.counts.count_expired(ClockReading(now + 101, now)) == 2
+        assert await log.count_expired(moment) == 1
+        assert await log.count_expired(ClockReading(now + 101, now)) == 2
     finally:
         await log.close()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import Counts, Log
+from gateway.backends.contract import Log
 from gateway.backends.redis.commands import decode_stream
 from gateway.backends.redis.commits import RedisCommits
 from gateway.backends.redis.indexes import DeadlineIndex, PathIndex
@@ -34,7 +34,7 @@ ID_BITS = 62  # random, so gateways need not agree on ids
 MOST_COUNTED = 1000  # expired streams; each takes a call to Redis
 
 
-class RedisLog(Log, Counts):
+class RedisLog(Log):
     """A log in a Redis, its replicas or its cluster (`redis:`, `rediss:`, `redis+sentinel:` …)."""
 
     batch_bytes = 256 * 1024  # one entry is read whole, even for its last record
@@ -44,7 +44,6 @@ class RedisLog(Log, Counts):
         self.store: RedisStore = RedisStore(connector, self._on_history_change)
         self.sharing: RedisStore = self.store
         self.listing: PathIndex = PathIndex(self.store)
-        self.counts: Counts = self
         self._deadlines = DeadlineIndex(self.store)
         self._records = RecordReader(self.store)
         self._server_status = ServerStatusWatch(self.store)

@@ -20,18 +20,19 @@ from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
 from gateway.backends.sqlite.row_readers import RowReaders
 from gateway.backends.sqlite.upkeep import FileUpkeep
-from gateway.backends.sqlite.writing.writer import Writer
-from gateway.backends.sqlite.writing.writer_thread import WriterThread
+from gateway.backends.sqlite.writer import Writer
+from gateway.backends.sqlite.writer_thread import WriterThread
 from gateway.errors import StartError
 from gateway.settings.log_kinds.file import folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gateway.backends.contract import Counts, Listing, LoadedStream, Settled
+    from gateway.backends.contract import Listing, LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.settings import Route
+    from gateway.telemetry.metrics import Histogram
 
 MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 100 bytes of disk each
 
@@ -61,10 +62,7 @@ class SqliteLog(Log):
         )
         self._readers = RowReaders(self._files, self._recent)
         self.listing: Listing = self._readers
-        self.upkeep: FileUpkeep = FileUpkeep(
-            self._files, self.writer_thread, self._readers, self._recent
-        )
-        self.counts: Counts = self.upkeep
+        self.upkeep: FileUpkeep = FileUpkeep(self._files, self.writer_thread)
 
     @override
     async def open(self) -> None:
@@ -86,14 +84,14 @@ class SqliteLog(Log):
                 if isinstance(error, apsw.CorruptError) or not self._reserve.release():
                     raise
                 return self._opened()
-        except apsw.Error as error:
+        except BaseException as error:
             self._files.release()
-            raise StartError(f"the data file {self._files.file} cannot be used: {error}") from error
-        except (OSError, StartError) as error:
-            self._files.release()
-            if isinstance(error, StartError):
-                raise
-            raise self._files.unusable(error) from error
+            if isinstance(error, apsw.Error):
+                text = f"the data file {self._files.file} cannot be used: {error}"
+                raise StartError(text) from error
+            if isinstance(error, OSError):
+                raise self._files.unusable(error) from error
+            raise
 
     def _opened(self) -> tuple[Writer, int, int]:
         connection = self._files.connect()
@@ -149,6 +147,25 @@ class SqliteLog(Log):
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         return await self._readers.expired(now, limit)
+
+    @override
+    def histograms(self) -> Mapping[str, Histogram]:
+        return self.writer_thread.histograms.by_name("appends", "queue", "write", "sync")
+
+    @override
+    def numbers(self) -> Mapping[str, float]:
+        thread = self.writer_thread
+        return {
+            **self.upkeep.numbers,
+            "recent_rows": self._recent.rows,
+            "commits": thread.commits,
+            "groups": thread.groups,
+            "failed_groups": thread.failed_groups,
+        }
+
+    @override
+    async def count_expired(self, now: ClockReading) -> int:
+        return await self._readers.run(lambda reader: reader.count_expired(now))
 
 
 def log_of(route: Route) -> SqliteLog:

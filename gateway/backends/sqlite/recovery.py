@@ -1,5 +1,10 @@
 """Recovery of a WAL that a crash left: SQLite uses what it can, and the rest is judged here.
 
+SQLite stops at the first frame that does not check, however many follow. Those that follow are
+known by their salts, 64 bits that change each time the file is begun anew: a frame with other salts
+is older. A single incomplete transaction may be the work of a power cut, if nothing follows its
+commit: every commit is synced before the next transaction writes.
+
 Where a transaction that had been committed may be lost, the log goes on in a new generation, so
 that no offset is given out twice (`protocol.streams.generations`). Where one is certainly lost, a
 copy of the WAL is kept.
@@ -7,24 +12,32 @@ copy of the WAL is kept.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import struct
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import apsw
 
-from gateway.backends.sqlite import wal
 from gateway.errors import StartError
 from gateway.protocol.streams.generations import MICROSECONDS
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gateway.backends.sqlite.data_folder import DataFolder
 
 MAX_KEPT = 4  # damaged WALs, some 4 MB each; a fifth replaces the oldest
+HEADER_BYTES = 32
+FRAME_BYTES = 24  # before each page
+SECTOR = 512  # a disk writes that much whole or not at all
+BIG_ENDIAN = b"\x37\x7f\x06\x83"  # the magic number of files whose checksums are of such words
+MASK = 0xFFFFFFFF
 
 
 def recover(folder: DataFolder, connection: apsw.Connection) -> None:
@@ -35,7 +48,7 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     page_size = connection.pragma("page_size")
     frames = frames_taken(connection)
     _check_size(folder, connection, frames)
-    found = wal.skipped_frames(folder.wal, frames, page_size)
+    found = skipped_frames(folder.wal, frames, page_size)
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
         begin_history(connection)
@@ -54,7 +67,7 @@ def _check_size(folder: DataFolder, connection: apsw.Connection, frames: int) ->
     there = folder.file.stat().st_size // page_size
     missing = count - there
     if missing > 0:
-        in_wal = wal.pages(folder.wal, frames, page_size)
+        in_wal = pages(folder.wal, frames, page_size)
         missing = sum(page not in in_wal for page in range(there + 1, count + 1))
     if missing > 0 and not _is_sound(connection):
         raise StartError(
@@ -72,7 +85,7 @@ def _is_sound(connection: apsw.Connection) -> bool:
 
 def truncate_wal(folder: DataFolder, connection: apsw.Connection) -> None:
     """Truncate the WAL after its last commit: the rest could look like damage later."""
-    size = wal.bytes_of(frames_taken(connection), connection.pragma("page_size"))
+    size = bytes_of(frames_taken(connection), connection.pragma("page_size"))
     with folder.wal.open("rb+") as open_wal:
         if os.fstat(open_wal.fileno()).st_size > size:
             open_wal.truncate(size)
@@ -131,7 +144,7 @@ def begin_history(connection: apsw.Connection) -> None:
     )
 
 
-def _log_damage(folder: DataFolder, found: wal.SkippedFrames, saved_wal: Path | None) -> None:
+def _log_damage(folder: DataFolder, found: SkippedFrames, saved_wal: Path | None) -> None:
     if saved_wal is None:
         log.warning(
             "log.torn",
@@ -148,3 +161,160 @@ def _log_damage(folder: DataFolder, found: wal.SkippedFrames, saved_wal: Path | 
             saved_wal=str(saved_wal),
             reason="acknowledged transactions are lost: offsets of them are refused from now on",
         )
+
+
+# The frames of a WAL
+
+_Checksum = tuple[int, int]
+_read_checksum = struct.Struct(">II").unpack
+
+
+class SkippedFrames(NamedTuple):
+    """The frames of this WAL that SQLite did not take, and the commits among them.
+
+    `is_torn` when they are more than the beginning of a transaction that a killed process left.
+    """
+
+    frames: int
+    commits: int
+    is_torn: bool
+    is_damage: bool
+
+
+class _Frame(NamedTuple):
+    at: int
+    head: bytes
+
+    @property
+    def salts(self) -> bytes:
+        return self.head[8:16]
+
+    @property
+    def stored(self) -> _Checksum:
+        first, second = _read_checksum(self.head[16:24])
+        return first, second
+
+    @property
+    def commits(self) -> bool:
+        """True if the frame ends a transaction."""
+        return any(self.head[4:8])
+
+    @property
+    def is_of_one_write(self) -> bool:
+        """True if a power cut cannot have left new salts before the rest of an old frame."""
+        return self.at % SECTOR + 16 <= SECTOR
+
+
+class _Wal:
+    """An open WAL, with the page size and the byte order of its frames."""
+
+    def __init__(self, file: BinaryIO, page_size: int, header: bytes) -> None:
+        self._file = file
+        self._page_size = page_size
+        self.order = ">" if header.startswith(BIG_ENDIAN) else "<"
+
+    def frames(self, first: int) -> Iterator[_Frame]:
+        """Yield the frames that are there in full, from number `first`, counted from 0."""
+        at = bytes_of(first, self._page_size)
+        size = os.fstat(self._file.fileno()).st_size
+        while at + FRAME_BYTES + self._page_size <= size:
+            self._file.seek(at)
+            yield _Frame(at, self._file.read(FRAME_BYTES))
+            at += FRAME_BYTES + self._page_size
+
+    def checks(self, frame: _Frame, before: _Checksum) -> bool:
+        """Return whether a frame's checksum follows from the frame before, without its salts."""
+        self._file.seek(frame.at + FRAME_BYTES)
+        content = frame.head[:8] + self._file.read(self._page_size)
+        return _checksum(before, content, self.order) == frame.stored
+
+
+def bytes_of(frames: int, page_size: int) -> int:
+    """Return the size (bytes) of a WAL with this number of frames."""
+    return HEADER_BYTES + frames * (FRAME_BYTES + page_size)
+
+
+def pages(file: Path, sound_frames: int, page_size: int) -> set[int]:
+    """Return the numbers, from 1, of the pages that the first `sound_frames` frames have."""
+    with file.open("rb") as opened:
+        frames = _Wal(opened, page_size, opened.read(HEADER_BYTES)).frames(0)
+        return {int.from_bytes(one.head[:4]) for one in itertools.islice(frames, sound_frames)}
+
+
+def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFrames:
+    """Judge what follows the `sound_frames` frames that SQLite could use, one page at a time."""
+    with file.open("rb") as opened:
+        header = opened.read(HEADER_BYTES)
+        if len(header) < HEADER_BYTES:
+            return SkippedFrames(0, 0, is_torn=False, is_damage=False)
+        wal = _Wal(opened, page_size, header)
+        if sound_frames or _is_header_sound(header, wal.order):
+            before = _last(wal, sound_frames, header)
+            return _behind(wal, sound_frames, before, header[16:24])
+        salts = _salts(wal, header)
+        if salts is None:
+            return SkippedFrames(0, 0, is_torn=False, is_damage=False)
+        found = _behind(wal, 0, (0, 0), salts)
+    # The header is synced before the first frame is written: no cut damages it.
+    return found._replace(is_damage=found.commits > 0)
+
+
+def _last(wal: _Wal, sound_frames: int, header: bytes) -> _Checksum:
+    """Return the checksum from which that of the first skipped frame continues."""
+    if sound_frames:
+        return next(wal.frames(sound_frames - 1)).stored
+    return _stored(header)
+
+
+def _behind(wal: _Wal, sound_frames: int, before: _Checksum, salts: bytes) -> SkippedFrames:
+    frames = commits = 0
+    is_whole = is_ours = True  # all frames so far; the frame before
+    is_damage = False
+    for frame in wal.frames(sound_frames):
+        bears_them = frame.salts == salts
+        # A frame with damaged salts is still ours if its checksum follows; of the old frames
+        # after ours, only the first is checked.
+        checks = (is_whole or not frame.is_of_one_write or not bears_them) and (
+            is_ours and wal.checks(frame, before)
+        )
+        is_ours = bears_them or checks
+        before = frame.stored
+        if not is_ours:
+            continue
+        is_damage = is_damage or commits > 0
+        is_whole = is_whole and checks and bears_them
+        frames += 1
+        commits += frame.commits and (checks or frame.is_of_one_write)
+    return SkippedFrames(frames, commits, bool(frames and not is_whole) or commits > 0, is_damage)
+
+
+def _is_header_sound(header: bytes, order: str) -> bool:
+    return _checksum((0, 0), header[:24], order) == _stored(header)
+
+
+def _stored(header: bytes) -> _Checksum:
+    first, second = _read_checksum(header[24:])
+    return first, second
+
+
+def _salts(wal: _Wal, header: bytes) -> bytes | None:
+    """Return the salts of a WAL with a damaged header: those of its first valid frames."""
+    wal.order = "<" if sys.byteorder == "little" else ">"
+    # The checksum of the header may be what is damaged.
+    seeds = {_stored(header), _checksum((0, 0), header[:24], wal.order)}
+    before = None
+    for frame in wal.frames(0):
+        if before in {None, frame.salts} and any(wal.checks(frame, seed) for seed in seeds):
+            return frame.salts
+        before, seeds = frame.salts, {frame.stored}
+    return None
+
+
+def _checksum(seed: _Checksum, content: bytes, order: str) -> _Checksum:
+    """Return SQLite's checksum of `content`, continued from the checksum `seed`."""
+    first, second = seed
+    words = iter(struct.unpack(f"{order}{len(content) // 4}I", content[: len(content) // 8 * 8]))
+    for one, other in zip(words, words, strict=True):
+        first = (first + one + second) & MASK
+        second = (second + other + first) & MASK
+    return first, second

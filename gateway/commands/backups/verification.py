@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import apsw
 import msgspec
 
-from gateway.backends.sqlite import wal
 from gateway.backends.sqlite.records import checksum
-from gateway.backends.sqlite.recovery import frames_taken
+from gateway.backends.sqlite.recovery import frames_taken, skipped_frames
 from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
 from gateway.commands.backups.source import SourceFile, unused
 from gateway.features.subscriptions.storage.file_documents import checksum as document_checksum
@@ -54,7 +53,7 @@ def wal_damages(source: SourceFile) -> Iterator[DamageReport]:
         # SQLite looks at the WAL with the first read, and knows of no frames before.
         source.connection.execute("select count(*) from sqlite_schema").fetchall()
         page_size = source.connection.pragma("page_size")
-        found = wal.skipped_frames(log, frames_taken(source.connection), page_size)
+        found = skipped_frames(log, frames_taken(source.connection), page_size)
     if found.is_damage:
         yield DamageReport(
             f"{log.name} is damaged: {found.commits} commits in it, which may have been"

@@ -14,7 +14,6 @@ from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
-from tests.backends.abilities import needed
 from tests.streams.simulation.link import Link
 from tests.support.http1 import Client
 from tests.support.serving import PREFIX, Options, settings_of
@@ -128,7 +127,7 @@ class Gateway:
             + len(route.reads.answers.under_way),
             "reads of events": len(route.feeds.source._reads.under_way),
             "streams to look at": route.table.loader.behind,
-            "followed streams": needed(self.log.counts).numbers()["followed"],
+            "followed streams": self.log.numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
         return [f"{count} {what} are left" for what, count in counts.items() if count]

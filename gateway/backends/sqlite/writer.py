@@ -12,11 +12,9 @@ import apsw
 
 from gateway.backends.contract import Conflict
 from gateway.backends.sqlite import recent
+from gateway.backends.sqlite.place_rows import PlaceRows, SmallRows, number, parts
 from gateway.backends.sqlite.recent import compact_all
-from gateway.backends.sqlite.writing.clock_rows import ClockRows
-from gateway.backends.sqlite.writing.merging import SmallRows
-from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
-from gateway.backends.sqlite.writing.reclaiming import file_bytes, used_bytes
+from gateway.backends.sqlite.upkeep import ClockRows, file_bytes, used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +102,7 @@ class Writer:
         except BaseException:
             if connection.in_transaction:
                 connection.execute("rollback")
-            self._rows.forget_counts()
+            self._rows.forget()
             self._known.clear()
             self._merger.forget()
             raise

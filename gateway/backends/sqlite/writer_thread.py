@@ -14,12 +14,11 @@ import apsw
 
 from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
-from gateway.backends.sqlite.data_folder import merge_on_close
-from gateway.backends.sqlite.open_files import DataFileLost
+from gateway.backends.sqlite.data_folder import DataFileLost, merge_on_close
 from gateway.backends.sqlite.recovery import truncate_wal
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes
-from gateway.backends.sqlite.writing.reclaiming import reclaim
-from gateway.backends.sqlite.writing.writer import Writer
+from gateway.backends.sqlite.upkeep import reclaim
+from gateway.backends.sqlite.writer import Writer
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.telemetry.logs import log
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Settled
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.reserve import Reserve
-    from gateway.backends.sqlite.writing.reclaiming import ReclaimStep
+    from gateway.backends.sqlite.upkeep import ReclaimStep
     from gateway.protocol.streams.state import Change, ClockRecord
 
 # A transaction with so many commits takes no further job; a job has at most as many. All writers of
