@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from gateway.streams.stream_clock import WallClockSteps
+from gateway.streams.clock import WallClockSteps
 from gateway.telemetry.metrics import Sample, counter
 
 if TYPE_CHECKING:

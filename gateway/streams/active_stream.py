@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -12,45 +13,53 @@ from gateway.protocol.streams.state import ProducerState, StreamState
 from gateway.streams.append_outcomes import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
+    from gateway.live.feed import Feed
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.streams.state import Change, Record
+    from gateway.protocol.views import View
     from gateway.store import Store
 
 MINUTE_S = 60.0
 
 
-class CommitListener(Protocol):
-    """A listener to a stream's commits, called in their order on the event loop."""
+class StreamFollower(abc.ABC):
+    """A follower of a stream's commits for its live readers, called in their order on the loop.
 
-    def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Take the trace contexts of the appends that are published next."""
+    `feeds` are those of the readers, one for each view that somebody reads. All have the news up
+    to the offset `tail` of `stream`; `is_caught_up` says whether nothing is known to follow it.
+    """
 
-    def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """Take the stream's new state; `records` are those appended last, or none."""
-
-    def ended(self) -> None:
-        """Take note that the stream was deleted."""
+    def __init__(self, stream: StreamState) -> None:
+        self.feeds: dict[View, Feed[StreamState, Any]] = {}
+        self.stream = stream
+        self.tail = stream.offset(stream.tail)
+        self.is_caught_up = True
 
     @property
     def has_readers(self) -> bool:
         """True while a reader waits for the stream."""
+        return any(feed.has_readers for feed in self.feeds.values())
+
+    def traced(self, appends: Sequence[TraceContext]) -> None:
+        """Attach these trace contexts to the rounds that deliver the appends, published next."""
+        for feed in self.feeds.values():
+            if feed.trail is not None:
+                feed.trail.add(appends)
+
+    @abc.abstractmethod
+    def published(self, state: StreamState, records: Sequence[Record]) -> None:
+        """Take the stream's new state; `records` are those appended last, or none."""
+
+    @abc.abstractmethod
+    def ended(self) -> None:
+        """Take note that the stream was deleted."""
 
 
 # Called with the new state of a stream, None once it is gone, and with the records appended last
 # where these are known.
 Watcher: TypeAlias = "Callable[[StreamState | None, Sequence[Record]], None]"
-
-
-class DerivedCache(Protocol):
-    """A cache of a feature, with what that has made of the streams of one log."""
-
-    def changed(self, stream_id: int, /) -> None:
-        """Drop what was made of a stream whose beginning has changed, or which is gone."""
-
-    def clear(self) -> None:
-        """Drop what was made of all streams."""
 
 
 class Caches:
@@ -62,7 +71,8 @@ class Caches:
 
     def __init__(self, *stores: Store[Any]) -> None:
         self.stores = [*stores]
-        self.derived: list[DerivedCache] = []
+        # Each drops what a feature has made of the stream with this id; of all streams for None.
+        self.derived: list[Callable[[int | None], None]] = []
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Drop stale responses: those that reached the tail, or with `whole` everything."""
@@ -71,40 +81,15 @@ class Caches:
             if group in store.by_group:  # most appends find none
                 store.drop(group)
         if whole:
-            for cache in self.derived:
-                cache.changed(stream_id)
+            for drop in self.derived:
+                drop(stream_id)
 
     def clear(self) -> None:
         """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
         for store in self.stores:
             store.clear()
-        for cache in self.derived:
-            cache.clear()
-
-
-class ActiveStreams(Protocol):
-    """The streams in use, as commits and other processes' changes see them."""
-
-    def __iter__(self) -> Iterator[ActiveStream]:
-        """Iterate over the active streams, the least recently used first."""
-
-    def peek(self, path: str) -> ActiveStream | None:
-        """Return the active stream of a path, or None, without marking it as used."""
-
-    def apply(self, change: Change) -> None:
-        """Apply a committed change to its active stream, the caches and the followers."""
-
-    def outdate(self, change: Change) -> None:
-        """Drop the cached responses that a change makes stale."""
-
-    def reload(self, path: str) -> None:
-        """Drop the state of a stream that may have changed, and load it if it is followed."""
-
-    def removed(self, path: str, stream_id: int) -> None:
-        """Drop everything known of a stream that another process has removed, followed or not."""
-
-    def lose_sight(self, change: Change) -> None:
-        """Drop everything known of a change's stream, so that it is loaded anew."""
+        for drop in self.derived:
+            drop(None)
 
 
 class AppendRate(msgspec.Struct, gc=False, eq=False):
@@ -167,7 +152,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     conflicts: int = 0
     rate: AppendRate | None = None  # of appends through this process
     trace_id: str | None = None  # of the latest append
-    follower: CommitListener | None = None
+    follower: StreamFollower | None = None
     watchers: tuple[Watcher, ...] = ()  # parts of this process that need the stream's news
     renews_deadline: bool = False  # its deadline is written again and again
     followed: bool = False  # other processes' changes are notified
@@ -254,3 +239,49 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         for name, state in producers:
             self.producers.pop(name, None)
             self.producers[name] = state
+
+
+# Comparisons of a state that arrives with the state that is known.
+
+
+def is_same(one: StreamState | None, other: StreamState) -> bool:
+    """Return whether both are the same version; a sliding deadline does not count."""
+    return one is not None and one.is_along(other) and one.version == other.version
+
+
+def begins_alike(one: StreamState, other: StreamState) -> bool:
+    """Return whether both begin at the same offset of one history."""
+    mine, its = ((it.stream_id, it.history, it.first) for it in (one, other))
+    return mine == its
+
+
+def is_behind(received: StreamState | None, known: StreamState | None) -> bool:
+    """Return whether the state that arrived, or a later one, is known already."""
+    return (
+        received is not None
+        and known is not None
+        and received.stream_id == known.stream_id
+        and (received.history, received.version) <= (known.history, known.version)
+    )
+
+
+def is_old(known: StreamState | None, change: Change) -> bool:
+    """Return whether a change, or a later one, is known already."""
+    state = change.state
+    return (
+        known is not None
+        and known.is_along(state)
+        and known.version >= state.version + change.removes
+    )
+
+
+def follows_on(known: StreamState | None, change: Change) -> bool:
+    """Return whether a change is the next one after the known state."""
+    return known is not None and known.is_along(change.state) and known.version == change.expected
+
+
+def is_rewritten(known: StreamState | None, state: StreamState) -> bool:
+    """Return whether more than the known state's tail is different now."""
+    if known is None or known.stream_id != state.stream_id:
+        return bool(state.past_generations or state.first)  # the best that a state can show
+    return (known.generation, known.first) != (state.generation, state.first)

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from functools import partial
 from time import perf_counter  # the loop's clock has milliseconds, and takes longer
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.protocol.streams.state import Change, StreamState
+    from gateway.runtime.limits import ServerLimits
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.append_outcomes import Outcome, Waiting
     from gateway.streams.stream_table import StreamTable
@@ -42,26 +43,20 @@ LONGEST_GATHER_S = 0.002  # appends never wait longer than this for others to jo
 MAX_CONFLICTS = 200
 
 
-class AppendBounds(Protocol):
-    """The bound on what waits, which a reload may change."""
-
-    max_pending_appends: int  # bytes of appends that wait for the log
-
-
 class Appender:
     """The queue of appends of one log; each stream has one commit under way at a time."""
 
     def __init__(
         self,
         table: StreamTable,
-        bounds: AppendBounds,
+        limits: ServerLimits,
         retention: Retention = EVERYTHING,
         on_turn: Callable[[], None] | None = None,
     ) -> None:
         """Call `on_turn` after each turn of outcomes, for what is counted together."""
         self._table = table
         self._retention = retention or EVERYTHING
-        self._bounds = bounds
+        self._limits = limits
         self._loop: asyncio.AbstractEventLoop  # from the first append on: to look costs a call
         self._dirty: list[ActiveStream] = []
         self._decided: list[Decided] = []  # to be committed in this pass of the loop
@@ -77,7 +72,7 @@ class Appender:
         if not self._submitted:
             self._loop = asyncio.get_running_loop()
         outcomes = self.outcomes
-        if outcomes.pending_bytes + len(one.body) > self._bounds.max_pending_appends:
+        if outcomes.pending_bytes + len(one.body) > self._limits.max_pending_appends:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             self.figures.count([one], [refusal], one.came)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from gateway.protocol.streams.state import Change
+    from gateway.runtime.limits import ServerLimits
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 
@@ -69,15 +70,6 @@ class _Submitted(msgspec.Struct, gc=False, eq=False):
         """Do nothing: whoever waits has the outcome, and has raised."""
 
 
-class BodyBounds(Protocol):
-    """The bound on all bodies that wait, those of creations among them."""
-
-    receiving_bytes: int
-
-    def receive(self, size: int) -> None:
-        """Count the bytes of a body; raises LimitReached if all bodies are too long."""
-
-
 class _Creation(msgspec.Struct, eq=False):
     """A creation in the queue."""
 
@@ -93,10 +85,10 @@ class _Creation(msgspec.Struct, eq=False):
 class Creations:
     """The waiting creations of one log."""
 
-    def __init__(self, table: StreamTable, lifecycle: Lifecycle, bounds: BodyBounds) -> None:
+    def __init__(self, table: StreamTable, lifecycle: Lifecycle, limits: ServerLimits) -> None:
         self._table = table
         self._lifecycle = lifecycle
-        self._bounds = bounds
+        self._limits = limits
         self._ready: deque[_Creation] = deque()  # whose paths are loaded
         self._advances = False  # `_advance` is scheduled
         self.outcomes = Outcomes()
@@ -117,7 +109,7 @@ class Creations:
         """Create a fork, or parse a long body in turns with other work before."""
         await in_task()
         size, content_type = len(request.body), request.content_type
-        self._bounds.receive(size)
+        self._limits.receive(size)
         try:
             if content_type is None and source_path is not None and size > SLICE_BYTES:
                 content_type = (await self._lifecycle.source(source_path)).content_type
@@ -127,7 +119,7 @@ class Creations:
             if source_path is not None:
                 return await self._lifecycle.fork(path, request, source_path)
         finally:
-            self._bounds.receiving_bytes -= size
+            self._limits.receiving_bytes -= size
         created: Later[CreationOutcome] = Later()
         self.submit(path, _Submitted(request, request.body, created))
         return await created
@@ -136,14 +128,14 @@ class Creations:
         """Queue a creation without a fork, which gets its outcome in a later pass of the loop."""
         creation, size = _Creation(path, one, self._table.get(path)), len(one.body)
         try:
-            self._bounds.receive(size)
+            self._limits.receive(size)
         except LimitReached as refusal:
             asyncio.get_running_loop().call_soon(self.outcomes.give, one, refusal)
             return
         try:
             self._look_up(creation)
         except BaseException:
-            self._bounds.receiving_bytes -= size
+            self._limits.receiving_bytes -= size
             raise
         self.outcomes.pending += 1
         self.outcomes.pending_bytes += size
@@ -266,7 +258,7 @@ class Creations:
         self.outcomes.deliver()
 
     def _end(self, creation: _Creation, outcome: Outcome) -> None:
-        self._bounds.receiving_bytes -= len(creation.one.body)
+        self._limits.receiving_bytes -= len(creation.one.body)
         self.outcomes.undelivered.append((creation.one, outcome))
 
     def _end_in_failure(self, creations: Sequence[_Creation]) -> None:

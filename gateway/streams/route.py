@@ -27,11 +27,11 @@ from gateway.runtime.write_journal import Write
 from gateway.streams import metrics
 from gateway.streams.active_stream import Caches
 from gateway.streams.appender import Appender
+from gateway.streams.clock import StreamClock
 from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.readers.feeds import HostedFeeds, PollPlace
 from gateway.streams.readers.reads import ChunkReader, ChunkReaders, HostedReads, kept_answer
-from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import traffic_metrics

@@ -1,6 +1,7 @@
-"""Loads streams from a log; what is remembered of a shared log's stream is confirmed instead.
+"""Loads streams from a log, and follows those of a shared log that a reader here waits for.
 
-After a lost connection, the streams that somebody follows are loaded anew, some at a time.
+What is remembered of a shared log's stream is confirmed instead. After a lost connection, the
+streams that somebody follows are loaded anew, some at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.stepped import in_task
-from gateway.streams.versions import is_same
+from gateway.streams.active_stream import is_same
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import LoadedStream, Log, Sharing
     from gateway.protocol.streams.state import StreamState
-    from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.active_stream import ActiveStream, Watcher
+    from gateway.streams.clock import Deadlines
 
 LOADS_AT_ONCE = 100  # a pass of the loop stays short, and pipelines long
 RELOAD_S = 0.5  # until a log that could not be read is asked again
+LINGER_S = 10.0  # a stream is followed for so long when nobody waits for it any more
 
 
 class StreamLoader:
@@ -33,19 +36,14 @@ class StreamLoader:
         log: Log,
         on_loaded: Callable[[ActiveStream, LoadedStream], None],
         forget: Callable[[ActiveStream], None],
-        awaited: Callable[[str], ActiveStream | None],
     ) -> None:
-        """`on_loaded` gets what a load found; `forget` gets a stream whose state is stale.
-
-        `awaited` returns the stream at a path if somebody still waits for its state.
-        """
+        """`on_loaded` gets what a load found; `forget` gets a stream whose state is stale."""
         self._log = log
         self._sharing = log.sharing
         self._on_loaded = on_loaded
         self._forget = forget
-        self._awaited = awaited
-        self._behind: dict[str, None] = {}  # paths of streams to load for their followers
-        self._failed: dict[str, None] = {}  # those of them that could not be read
+        self._behind: dict[ActiveStream, None] = {}  # to load for their followers
+        self._failed: dict[ActiveStream, None] = {}  # those of them that could not be read
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, active: ActiveStream) -> ActiveStream:
@@ -133,9 +131,9 @@ class StreamLoader:
         """The number of streams that are to be loaded for their followers."""
         return len(self._behind) + len(self._failed)
 
-    def reload(self, *paths: str) -> None:
+    def reload(self, *streams: ActiveStream) -> None:
         """Load these streams for their followers, LOADS_AT_ONCE at a time of thousands."""
-        self._behind.update(dict.fromkeys(paths))
+        self._behind.update(dict.fromkeys(streams))
         while len(self._tasks) < min(LOADS_AT_ONCE, len(self._behind)):
             task = asyncio.get_running_loop().create_task(self._reload())
             self._tasks.add(task)
@@ -143,20 +141,73 @@ class StreamLoader:
 
     async def _reload(self) -> None:
         while self._behind:
-            path = next(iter(self._behind))
-            del self._behind[path]
+            active = next(iter(self._behind))
+            del self._behind[active]
             try:
-                if (active := self._awaited(path)) is not None:
+                if active.needs_news and active.state is None:
                     await self.load(active)
             except LogUnavailable:
                 if not self._failed:
                     asyncio.get_running_loop().call_later(RELOAD_S, self._try_again)
-                self._failed[path] = None
+                self._failed[active] = None
             except HeadgateError as damage:
-                log.error("stream.not_followed", path=path, reason=damage.detail)
+                log.error("stream.not_followed", path=active.path, reason=damage.detail)
             except Exception:  # noqa: BLE001 - the others are still to be looked at
-                log.exception("stream.not_followed", path=path)
+                log.exception("stream.not_followed", path=active.path)
 
     def _try_again(self) -> None:
         failed, self._failed = self._failed, {}
         self.reload(*failed)
+
+
+class LogSubscriptions:
+    """The followed streams of one log; none where no other process writes to it."""
+
+    def __init__(self, log: Log, deadlines: Deadlines) -> None:
+        self._log = log
+        self._deadlines = deadlines
+
+    def follow(self, active: ActiveStream) -> None:
+        """Start following the stream, which goes on until LINGER_S after `unfollow`."""
+        sharing = self._log.sharing
+        if sharing is None:
+            return
+        if not active.followed:
+            active.followed = True
+            sharing.follow(active.path)
+        self._deadlines.keep_alive(active)
+
+    def unfollow(self, active: ActiveStream) -> None:
+        """Stop following a stream, a little later: readers that long-poll will be back soon."""
+        if active.followed:
+            if active.unfollowing is not None:
+                active.unfollowing.cancel()
+            loop = asyncio.get_running_loop()
+            active.unfollowing = loop.call_later(LINGER_S, self._unfollow, active)
+
+    def watch(self, active: ActiveStream, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher` with each change of the stream from now on; return how to end that.
+
+        Where the stream is not followed yet, it is called once when that has begun.
+        """
+        active.watchers = (*active.watchers, watcher)
+        self.follow(active)
+        return partial(self._unwatch, active, watcher)
+
+    def _unwatch(self, active: ActiveStream, watcher: Watcher) -> None:
+        active.watchers = tuple(it for it in active.watchers if it is not watcher)
+        if not active.needs_news:
+            self.unfollow(active)
+
+    def _unfollow(self, active: ActiveStream) -> None:
+        active.unfollowing = None
+        sharing = self._log.sharing
+        if sharing is not None and active.followed and not active.needs_news:
+            active.followed = False
+            sharing.unfollow(active.path)
+
+    def are_complete(self, active: ActiveStream) -> bool:
+        """Return whether this process learns of every change of the stream."""
+        if self._log.sharing is None:
+            return True
+        return active.followed and self._log.why_unhealthy() is None

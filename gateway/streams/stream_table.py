@@ -1,39 +1,53 @@
-"""The streams in use: the latest committed state of each."""
+"""The streams in use with the latest committed state of each, and the commits of their changes.
+
+The table knows the changes of this process before their callers do. It learns those of other
+processes from the log.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gateway.backends.contract import Conflict, LogListener
 from gateway.errors import HeadgateError
 from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.chunks import no_newer_than
-from gateway.streams.active_stream import NOBODY, ActiveStream, ActiveStreams
-from gateway.streams.commits import Commits
-from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
-from gateway.streams.following import LogSubscriptions
-from gateway.streams.stream_loader import StreamLoader
-from gateway.streams.versions import is_behind, is_rewritten
+from gateway.streams.active_stream import (
+    NOBODY,
+    ActiveStream,
+    follows_on,
+    is_behind,
+    is_old,
+    is_rewritten,
+)
+from gateway.streams.clock import SharedDeadlines, SoleDeadlines
+from gateway.streams.stream_loader import LogSubscriptions, StreamLoader
+from gateway.telemetry.logs import log as logger
 from gateway.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from gateway.backends.contract import LoadedStream, Log
+    from gateway.backends.contract import LoadedStream, Log, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.active_stream import Caches
-    from gateway.streams.stream_clock import StreamClock
+    from gateway.streams.clock import StreamClock
+
+    Revision = tuple[ActiveStream | None, int]
 
 # States kept without a reader or writer, about 2 KiB each; with MAX_PRODUCERS 2 MB more.
 MAX_ACTIVE = 50_000
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
 
 
-class StreamTable(ActiveStreams):
+class StreamTable:
     """The active streams of one log, the least recently used dropped beyond a bound."""
 
     def __init__(
@@ -48,14 +62,14 @@ class StreamTable(ActiveStreams):
         self.caches = caches
         self._max_active = max_active
         self.is_shared = log.sharing is not None
-        self.commits = Commits(log, self, caches)
+        self.commits = Commits(self)
         if log.sharing is not None:
             log.sharing.listen(self.commits)
         kind = SharedDeadlines if self.is_shared else SoleDeadlines
         self.deadlines = kind(self.commits.commit, self.adopt, clock)
         self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once
         self.following = LogSubscriptions(log, self.deadlines)
-        self.loader = StreamLoader(log, self._take, self._forget, self._awaited)
+        self.loader = StreamLoader(log, self._take, self._forget)
         self.turns = Turns()
         # Each is called with path and id of each stream that another process has removed.
         self.removal_observers: list[Callable[[str, int], None]] = []
@@ -65,7 +79,6 @@ class StreamTable(ActiveStreams):
     def __len__(self) -> int:
         return len(self._streams)
 
-    @override
     def __iter__(self) -> Iterator[ActiveStream]:
         # In the order of creation. By use, 50,000 take 9 ms: each is looked up by its path.
         return iter(dict.values(self._streams))
@@ -81,8 +94,8 @@ class StreamTable(ActiveStreams):
             self._streams.move_to_end(path)
         return active
 
-    @override
     def peek(self, path: str) -> ActiveStream | None:
+        """Return the active stream of a path, or None, without marking it as used."""
         return self._streams.get(path)
 
     def _make_room(self) -> None:
@@ -151,8 +164,8 @@ class StreamTable(ActiveStreams):
             return chunk
         return no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
 
-    @override
     def apply(self, change: Change) -> None:
+        """Apply a committed change to its active stream, the caches and the followers."""
         for notify in self.observers:
             notify(change)
         state = change.state
@@ -173,23 +186,22 @@ class StreamTable(ActiveStreams):
         else:
             active.advance(change, self.deadlines.committed)
 
-    @override
     def outdate(self, change: Change) -> None:
+        """Drop the cached responses that a change makes stale."""
         whole = change.removes or change.trims or change.state.soft_deleted
         if self.is_shared and not whole:
             active = self._streams.get(change.state.path)
             whole = is_rewritten(None if active is None else active.known, change.state)
         self.caches.changed(change.state.stream_id, whole=whole)
 
-    @override
     def lose_sight(self, change: Change) -> None:
+        """Drop everything known of a change's stream, so that it is loaded anew."""
         self.caches.changed(change.state.stream_id, whole=True)
         self.reload(change.state.path)
 
     def forget(self, path: str) -> None:
         """Drop the state of a stream that another process changed; its next use loads it."""
-        active = self._streams.get(path)
-        if active is not None:
+        if (active := self._streams.get(path)) is not None:
             self._forget(active)
 
     def _forget(self, active: ActiveStream) -> None:
@@ -219,12 +231,6 @@ class StreamTable(ActiveStreams):
             self._forget(active)
             self._take(active, found)
 
-    @override
-    def removed(self, path: str, stream_id: int) -> None:
-        self.drop(path, stream_id)
-        for notify in self.removal_observers:
-            notify(path, stream_id)
-
     def drop(self, path: str, stream_id: int) -> None:
         """Drop everything known of a stream that was removed, followed or not."""
         self.caches.changed(stream_id, whole=True)
@@ -232,19 +238,153 @@ class StreamTable(ActiveStreams):
         if active is not None and active.state is not None and active.state.stream_id == stream_id:
             self.reload(path)
 
-    @override
     def reload(self, path: str) -> None:
+        """Drop the state of a stream that may have changed, and load it if it is followed."""
         active = self._streams.get(path)
         if active is None:
             return
         self._forget(active)
         if active.needs_news:
-            self.loader.reload(path)
+            self.loader.reload(active)
 
-    def _awaited(self, path: str) -> ActiveStream | None:
-        active = self._streams.get(path)
-        is_awaited = active is not None and active.needs_news and active.state is None
-        return active if is_awaited else None
+
+class Commits(LogListener):
+    """The commits of one table to its log, and the listener to those of other processes."""
+
+    def __init__(self, table: StreamTable) -> None:
+        self._table = table
+        # Each is called with each change that this process has committed to a shared log, or may
+        # have: then the second argument is False.
+        self.observers: list[Callable[[Change, bool], None]] = []
+        # Each is called when the log may have lost what it acknowledged.
+        self.history_observers: list[Callable[[], None]] = []
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        """Commit all changes or none; table, caches and followers know before the caller."""
+        revisions = [self._revision(change) for change in changes]
+        try:
+            future = self._table.log.commit(changes)
+        except BaseException:  # it may have been stored in part
+            for change in changes:
+                self._table.lose_sight(change)
+            raise
+        future.add_done_callback(partial(self._committed, changes, revisions))
+        return future
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Commit changes of different streams, each by itself; `settled` is called last."""
+        revisions = (
+            [self._revision(change) for change in changes] if self._table.is_shared else None
+        )
+        try:
+            self._table.log.commit_apart(
+                changes, partial(self._settled, changes, revisions, settled)
+            )
+        except BaseException:  # it may have been stored in part
+            for change in changes:
+                self._table.lose_sight(change)
+            raise
+
+    def _revision(self, change: Change) -> Revision:
+        """Return the stream's entry and its revision, which any news of the stream changes."""
+        active = self._table.peek(change.state.path)
+        return active, 0 if active is None else active.revision
+
+    def _settled(
+        self,
+        changes: Sequence[Change],
+        revisions: Sequence[Revision] | None,
+        settled: Settled,
+        first: int,
+        failures: Sequence[Exception | None],
+    ) -> None:
+        is_seen = self._table.is_shared or self.observers
+        for number, failure in enumerate(failures, first):
+            change = changes[number]
+            if failure is not None:
+                self._failed(change, failure)
+            elif is_seen:
+                self._stands(change, None if revisions is None else revisions[number])
+            else:  # most changes: a call less
+                try:
+                    self._table.apply(change)
+                except Exception:  # noqa: BLE001 - as in `_stands`
+                    self._lose_sight(change)
+        settled(first, failures)
+
+    def _committed(
+        self, changes: Sequence[Change], revisions: Sequence[Revision], done: asyncio.Future[None]
+    ) -> None:
+        failure = asyncio.CancelledError() if done.cancelled() else done.exception()
+        for change, revision in zip(changes, revisions, strict=True):
+            if failure is None:
+                self._stands(change, revision)
+            else:
+                self._failed(change, failure)
+
+    def _failed(self, change: Change, failure: BaseException) -> None:
+        """Notify the observers of a change that may have been stored, unless it has lost a race."""
+        if isinstance(failure, Conflict):
+            return
+        if not isinstance(failure, HeadgateError):
+            self._table.lose_sight(change)
+        for notify in self.observers:
+            notify(change, False)
+
+    def _stands(self, change: Change, revision: Revision | None) -> None:
+        """Apply a committed change; `revision` is from when it was sent to a shared log."""
+        try:
+            for notify in self.observers:
+                notify(change, True)
+            if not self._table.is_shared or revision is None or revision == self._revision(change):
+                self._table.apply(change)
+            else:  # a late reply: what was learnt meanwhile may be older or newer
+                self._table.outdate(change)
+                self.on_change(change)
+        except Exception:  # noqa: BLE001 - the change stands in the log, and can be loaded
+            self._lose_sight(change)
+
+    def _lose_sight(self, change: Change) -> None:
+        """Log the exception being handled, and have the stream loaded anew."""
+        logger.exception("stream.lost_sight_of", path=change.state.path)
+        self._table.lose_sight(change)
+
+    # Of other processes
+
+    @override
+    def on_change(self, change: Change) -> None:
+        active = self._table.peek(change.state.path)
+        if active is None or is_old(active.state, change):
+            return
+        if follows_on(active.state, change):
+            active.trace_id = None
+            self._table.apply(change)
+        else:
+            self._table.reload(active.path)
+
+    @override
+    def on_missed_changes(self, path: str) -> None:
+        self._table.reload(path)
+
+    @override
+    def on_removal(self, path: str, stream_id: int) -> None:
+        self._table.drop(path, stream_id)
+        for notify in self._table.removal_observers:
+            notify(path, stream_id)
+
+    @override
+    def on_missed_removals(self) -> None:
+        """Drop all cached responses: a request for one is answered from the log again."""
+        self._table.caches.clear()
+
+    @override
+    def on_history_change(self) -> None:
+        """Drop all states and cached responses: the log may have lost acknowledged data."""
+        self._table.caches.clear()
+        for active in list(self._table):
+            self._table.reload(active.path)
+        for notify in self.history_observers:
+            notify()
 
 
 async def find_stream(table: StreamTable, path: str) -> StreamState | None:

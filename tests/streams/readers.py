@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.streams.active_stream import StreamFollower
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.streams.state import Record, StreamState
 
 
-class Readers:
+class Readers(StreamFollower):
     """Remembers what it heard: each version with the data that came along."""
 
+    has_readers = True  # though it has no feeds
+
     def __init__(self) -> None:
-        self.has_readers = True
+        self.feeds = {}
         self.news: list[tuple[int, bytes]] = []
         self.over = 0
 
@@ -24,11 +29,10 @@ class Readers:
         """The versions."""
         return [version for version, _ in self.news]
 
-    def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Nobody asks."""
-
+    @override
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
         self.news.append((state.version, b"".join(record.data for record in records)))
 
+    @override
     def ended(self) -> None:
         self.over += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -13,12 +12,13 @@ from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.state import Lifetime, Stamp
+from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.streams.active_stream import Caches
 from gateway.streams.append_outcomes import submitted
 from gateway.streams.appender import Appender
+from gateway.streams.clock import StreamClock
 from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
-from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 from tests.streams.shared_log import SharedLog
@@ -38,20 +38,9 @@ NONE = Lifetime()
 PENDING = 1 << 20
 
 
-@dataclass
-class Pending:
-    """The bound on the appends that wait."""
-
-    max_pending_appends: int
-
-
-class Unbounded:
-    """No bound on the bodies of creations."""
-
-    receiving_bytes = 0
-
-    def receive(self, size: int) -> None:
-        self.receiving_bytes += size
+def limits_of(max_pending_bytes: int) -> ServerLimits:
+    """Return the limits of a process in which so many bytes may wait."""
+    return ServerLimits(Bounds(0, 0, 0, 0, max_pending_bytes, max_pending_bytes))
 
 
 class NotedCaches(Caches):
@@ -92,9 +81,9 @@ class Service:
             self.clock, running or self.clock, follows_wall=self.log.sharing is not None
         )
         self.table = StreamTable(self.log, self.steady, self.caches, max_active)
-        self.appender = Appender(self.table, Pending(max_pending_bytes), retention)
+        self.appender = Appender(self.table, limits_of(max_pending_bytes), retention)
         self.lifecycle = Lifecycle(self.table, retention)
-        self.creations = Creations(self.table, self.lifecycle, Unbounded())
+        self.creations = Creations(self.table, self.lifecycle, limits_of(1 << 40))
         self.sweeper = Sweeper(self.table, self.lifecycle)
 
     async def create(

@@ -24,7 +24,7 @@ from gateway.backends.sqlite.upkeep import NOTE_EVERY_S
 from gateway.errors import HeadgateError
 from gateway.process.clock_watch import ClockWatch
 from gateway.protocol.streams.state import ClockReading, ClockRecord, Lifetime
-from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
+from gateway.streams.clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.service import Service
 from tests.support.examples import examples
 from tests.support.manual_clock import ManualClock

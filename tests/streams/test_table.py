@@ -13,7 +13,7 @@ from gateway.protocol.requests import Append
 from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.append_outcomes import submitted
-from gateway.streams.deadlines import TOUCH_SHARE
+from gateway.streams.clock import TOUCH_SHARE
 from tests.backends.contract import appended, created, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.streams.following import LINGER_S
+from gateway.streams.stream_loader import LINGER_S
 from tests.streams.service import two
 from tests.streams.test_shared_table import change_of
 from tests.support import virtual_time

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import RouteAccess
     from gateway.settings import RequestLevel
     from gateway.store import Store
-    from gateway.streams.readers.feed_source import HostedFeedSource
+    from gateway.streams.readers.feeds import HostedFeedSource
     from gateway.streams.readers.reads import RenderedChunk
     from gateway.telemetry.spans import Tracer
     from gateway.web.handlers.edge_handlers import EdgeHandlers

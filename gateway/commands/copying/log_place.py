@@ -34,7 +34,7 @@ from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Change, StreamState, records_after
 from gateway.settings import Route
 from gateway.settings.log_kinds import file, kind_of
-from gateway.streams.stream_clock import StreamClock
+from gateway.streams.clock import StreamClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence

@@ -23,7 +23,7 @@ from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.exchange import RouteAnswer
 from gateway.streams.append_outcomes import submitted
-from gateway.streams.deadlines import MOST_SLACK_S
+from gateway.streams.clock import MOST_SLACK_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -182,13 +182,12 @@ class RouteViews(RouteFeature):
 
     # As a part of its route
 
-    def changed(self, stream_id: int) -> None:
-        """Drop what was rendered of a stream whose beginning has changed, or which is gone."""
-        self.store.forget(stream_id)
-
-    def clear(self) -> None:
-        """Drop what was rendered of all streams."""
-        self.store.clear()
+    def drop(self, stream_id: int | None) -> None:
+        """Drop what was rendered of a stream that has changed or is gone; of all for None."""
+        if stream_id is None:
+            self.store.clear()
+        else:
+            self.store.forget(stream_id)
 
     @override
     def samples(self) -> Iterator[Sample]:
@@ -203,4 +202,4 @@ def set_views(route: HostedRoute, made: RouteSetup) -> None:
     else:
         views = RouteViews(route, made.shared, made.feeds, made.route.max_response)
         route.feeds.views = route.features["views"] = views
-        route.table.caches.derived.append(views)
+        route.table.caches.derived.append(views.drop)

@@ -6,12 +6,15 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
 from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Record, StreamState, records_after
 from gateway.protocol.views import END_MARK
+from gateway.streams.active_stream import StreamFollower
 from gateway.streams.stream_loader import RELOAD_S
 from gateway.telemetry.logs import log
 
@@ -19,11 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
-    from gateway.live.feed import FeedOwner
-    from gateway.protocol.http.trace_context import TraceContext
-    from gateway.protocol.views import View
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.readers.feed_source import HostedFeedSource
     from gateway.streams.readers.reads import ChunkReader
     from gateway.streams.stream_table import StreamTable
 
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 
 def feeds_of(active: ActiveStream) -> list[HostedFeed]:
     """Return the feeds of a stream's live readers in this process."""
-    follower = active.follower
-    return list(follower.feeds.values()) if isinstance(follower, HostedFollower) else []
+    return [] if active.follower is None else list(active.follower.feeds.values())
 
 
 def bytes_behind(feed: HostedFeed, offset: str) -> int:
@@ -42,55 +40,17 @@ def bytes_behind(feed: HostedFeed, offset: str) -> int:
     return max(0, feed.stream.tail - position)
 
 
-class HostedFollower:
-    """A listener that passes a stream's commits to its feeds, and reads those it missed.
-
-    `feeds` are the feeds of the stream's live readers, one for each view that somebody reads. All
-    have the news up to the offset `tail`.
-    """
+class HostedFollower(StreamFollower):
+    """A follower that passes a stream's commits to its feeds, and reads those it missed."""
 
     def __init__(self, state: StreamState, table: StreamTable, reader: ChunkReader) -> None:
-        self.feeds: dict[View, HostedFeed] = {}
-        self.tail = state.offset(state.tail)
-        self.stream = state  # with the news up to `tail`
-        self.is_caught_up = True
+        super().__init__(state)
         self._table = table
         self._reader = reader
         self._latest = state
         self._reading: asyncio.Task[None] | None = None
 
-    def add(
-        self, view: View, source: HostedFeedSource, owner: FeedOwner[StreamState, Record]
-    ) -> HostedFeed:
-        """Return a new feed for the readers of a view, with the news so far."""
-        closed = self.is_caught_up and self.stream.closed
-        pause_s = view.batch_ms / 1000
-        feed = Feed(self.stream, self.tail, source, owner, closed=closed, pause_s=pause_s)
-        feed.caught_up = self.is_caught_up
-        self.feeds[view] = feed
-        return feed
-
-    def adopt(self, view: View, feed: HostedFeed) -> HostedFeed:
-        """Pass the news to a feed that was made elsewhere, from the next on."""
-        self.feeds[view] = feed
-        return feed
-
-    def remove(self, feed: HostedFeed) -> bool:
-        """Remove a feed; return whether it was one of this follower."""
-        view = next((view for view, it in self.feeds.items() if it is feed), None)
-        return view is not None and self.feeds.pop(view) is feed
-
-    @property
-    def has_readers(self) -> bool:
-        """True while a reader waits for the stream."""
-        return any(feed.has_readers for feed in self.feeds.values())
-
-    def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Attach these trace contexts to the rounds that deliver the appends."""
-        for feed in self.feeds.values():
-            if feed.trail is not None:
-                feed.trail.add(appends)
-
+    @override
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
         """Publish the stream's new state and records; read what lies between the feeds and them."""
         if state.soft_deleted:
@@ -127,6 +87,7 @@ class HostedFollower:
                 state, tail, records, closed=closed, caught_up=caught_up, trace_id=trace_id
             )
 
+    @override
     def ended(self) -> None:
         """Close the feeds because their stream was deleted."""
         self._end(StreamNotFound("the stream was deleted"))

@@ -23,7 +23,7 @@ from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry
-from gateway.streams.versions import begins_alike
+from gateway.streams.active_stream import begins_alike
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
