@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol import http1
 from gateway.protocol.http.forwarding import check_text
-from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
+from gateway.protocol.http.header_names import TRACEPARENT, parse_traceparent
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import redact
 

@@ -34,7 +34,7 @@ from gateway.protocol.streams.state import Change, ProducerState, Record, Stream
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.http.header_names import TraceContext
     from gateway.protocol.requests import Append
     from gateway.protocol.streams.state import ClockReading, Stamp
 

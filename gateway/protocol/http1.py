@@ -31,13 +31,15 @@ OK, PARTIAL, UNCHANGED = (STATUS_LINES[status] for status in (200, 206, 304))
 def serialize(response: Response, common: bytes, *, to_head: bool = False) -> bytes:
     """Return a whole response. `common` are the lines of the moment: date, request id, CORS.
 
-    One to a HEAD has no body (RFC 9110 section 9.3.2).
+    One to a HEAD has no body (RFC 9110 section 9.3.2), and no length: that would be a GET's.
     """
-    status_line = STATUS_LINES[response.status]
+    fields, body, length = response.fields, response.body, ""
     if to_head:
-        return b"".join((status_line, common, lines_for_head(response)))
+        body = b""
+    elif response.status not in BODYLESS:
+        length = f"Content-Length: {len(body)}\r\n"
     # A body may be megabytes, of which each copy is some milliseconds.
-    return b"".join((status_line, common, own_lines(response), response.body))
+    return b"".join((STATUS_LINES[response.status], common, _wire(f"{fields}{length}\r\n"), body))
 
 
 def content_length(text: str | None) -> int | None:
@@ -67,22 +69,9 @@ def again_s(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() and len(text) < 7 else None
 
 
-def lines_for_head(response: Response) -> bytes:
-    """Return the lines of a response to HEAD, without a length: that would have to be a GET's."""
-    return _wire(f"{response.fields}\r\n")
-
-
 def range_line(begin: int, end: int, size: int) -> bytes:
     """Return the line of a 206 with the bytes from `begin` to `end` (exclusive) of `size`."""
     return b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
-
-
-def own_lines(response: Response) -> bytes:
-    """Return the header lines that are the same for every reader, and the blank line."""
-    length = ""
-    if response.status not in BODYLESS:
-        length = f"Content-Length: {len(response.body)}\r\n"
-    return f"{response.fields}{length}\r\n".encode("utf-8", "surrogateescape")
 
 
 def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.errors import (
     NO_STREAM,
@@ -21,14 +22,17 @@ from gateway.errors import (
 )
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
 from gateway.protocol.requests import ForkRequest
-from gateway.protocol.streams.generations import MICROSECONDS, inherited, position_of
 from gateway.protocol.streams.limits import FOR_EVER, UNLIMITED
 from gateway.protocol.streams.state import (
+    MICROSECONDS,
     Change,
     ForkPoint,
     Record,
     Segment,
     StreamState,
+    changed,
+    inherited,
+    position_of,
     records_after,
 )
 
@@ -204,15 +208,10 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
         past_generations=inherited(source, position) if place.history else (),
         first=source.first if position >= source.first else 0,
     )
-    changes = (Change(_referenced(source), source.version), Change(state, None, records))
+    # It is not trimmed while it has references.
+    referenced = replace(source, references=source.references + 1, trim_at=None)
+    changes = (changed(source, referenced), Change(state, None, records))
     return CreationOutcome(state, new=True), changes
-
-
-def _referenced(source: StreamState) -> StreamState:
-    """Return the source with one more reference; it is not trimmed while it has any."""
-    return msgspec.structs.replace(
-        source, version=source.version + 1, references=source.references + 1, trim_at=None
-    )
 
 
 def remove(state: StreamState) -> tuple[Change, ...]:
@@ -221,28 +220,23 @@ def remove(state: StreamState) -> tuple[Change, ...]:
     While forks need its data, it only disappears from its path.
     """
     if state.references:
-        deleted = msgspec.structs.replace(
-            state, version=state.version + 1, soft_deleted=True, deadline=None
-        )
-        return (Change(deleted, state.version),)
+        return (changed(state, replace(state, soft_deleted=True, deadline=None)),)
     return (Change(state, state.version, removes=True),)
 
 
 def touched(state: StreamState) -> tuple[Change, ...]:
     """Return the change that stores a stream's sliding deadline as it is now."""
-    return (Change(msgspec.structs.replace(state, version=state.version + 1), state.version),)
+    return (changed(state, state),)
 
 
 def release(source: StreamState) -> tuple[Change, ...]:
     """Return the changes to the source of a removed fork: one reference less, perhaps removal."""
-    released = msgspec.structs.replace(
-        source, version=source.version + 1, references=source.references - 1
-    )
+    released = replace(source, references=source.references - 1)
     if released.soft_deleted and not released.references:
-        return (Change(released, source.version, removes=True),)
+        return (changed(source, released, removes=True),)
     if released.marks and not released.references:  # no fork holds up its retention any more
-        released = msgspec.structs.replace(released, trim_at=released.marks[0].time)
-    return (Change(released, source.version),)
+        released = replace(released, trim_at=released.marks[0].time)
+    return (changed(source, released),)
 
 
 def _in_the_way(place: PathState, now: ClockReading) -> StreamState | None:

@@ -12,9 +12,15 @@ import msgspec
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, Records, check_content_type
 from gateway.protocol.bodies.multi_append import NO_MESSAGE, is_multi
-from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI
+from gateway.protocol.http.header_names import (
+    CLOSED,
+    FORKED_FROM,
+    MULTI,
+    TRACEPARENT,
+    TraceContext,
+    trace_id_of,
+)
 from gateway.protocol.http.paths import parse_query
-from gateway.protocol.http.trace_context import TRACEPARENT, TraceContext, trace_id_of
 from gateway.protocol.streams import offsets
 from gateway.protocol.streams.offsets import Offset, parse_cursor, parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp

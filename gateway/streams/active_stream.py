@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.live.feed import Feed
-    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.http.header_names import TraceContext
     from gateway.protocol.streams.state import Change, Record
     from gateway.protocol.views import View
     from gateway.store import Store

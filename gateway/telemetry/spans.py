@@ -32,7 +32,7 @@ from opentelemetry.trace import (
 )
 
 from gateway.protocol.appends import MOST_TRACED
-from gateway.protocol.http.trace_context import (
+from gateway.protocol.http.header_names import (
     TRACEPARENT,
     TraceContext,
     format_traceparent,

@@ -14,7 +14,7 @@ from gateway.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.http.header_names import TraceContext
     from gateway.telemetry.spans import RequestSpan, Tracer
 
 EXPORTER = "OTEL_TRACES_EXPORTER"

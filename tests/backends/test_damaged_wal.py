@@ -16,8 +16,8 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.recovery import MAX_KEPT
 from gateway.errors import StartError, StreamGone
-from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import position_of
 from tests.backends.contract import appended, created
 from tests.support.examples import IS_WHOLE
 

@@ -14,9 +14,8 @@ from gateway.backends.redis.servers.notifications import Notifications
 from gateway.backends.redis.servers.topology import Topology
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Lifetime, Stamp
+from gateway.protocol.streams.state import Lifetime, Stamp, position_of
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, loaded
 from tests.backends.redis_logs import Hearing, connected

@@ -17,9 +17,8 @@ from gateway.backends.contract import Conflict, LoadedStream
 from gateway.errors import LogUnavailable
 from gateway.protocol.appends import MAX_PRODUCERS
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Lifetime, ProducerState
+from gateway.protocol.streams.state import Lifetime, ProducerState, position_of
 from gateway.streams.appender import MAX_BATCH
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.backends.redis_logs import LossyProxy, connected, lossy

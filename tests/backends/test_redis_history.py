@@ -12,8 +12,8 @@ from redis.exceptions import ResponseError
 from gateway.backends.contract import Conflict
 from gateway.backends.redis.names import LIBRARY, VERSION
 from gateway.errors import LogUnavailable, StreamGone
-from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import position_of
 from tests.backends.contract import appended, commit_each, created
 from tests.backends.redis_logs import Hearing, connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server

@@ -37,8 +37,8 @@ from gateway.protocol.bodies.content import (
 from gateway.protocol.bodies.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.http.header_names import parse_traceparent
 from gateway.protocol.http.paths import canonical_query, canonical_target, parse_query
-from gateway.protocol.http.trace_context import parse_traceparent
 from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import parse_append, parse_create, parse_target
 from gateway.protocol.streams.offsets import format_offset, parse_offset

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import StreamGone
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.protocol.streams.generations import raised
+from gateway.protocol.streams.state import raised
 from tests.backends.contract import appended
 from tests.live.test_feed import follow, is_told, text
 from tests.streams.service import Service

@@ -32,7 +32,7 @@ from gateway.protocol.appends import (
     AppendOutcome,
     by_last_use,
 )
-from gateway.protocol.http.trace_context import TraceContext
+from gateway.protocol.http.header_names import TraceContext
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.offsets import MAX_POSITION, format_offset

@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, HeadgateError, StreamGone
-from gateway.protocol.streams.generations import (
+from gateway.protocol.streams.offsets import Offset, format_offset, parse_offset
+from gateway.protocol.streams.state import (
     MAX_PAST_GENERATIONS,
     ZERO,
+    PastGeneration,
+    StreamState,
     agreed,
     inherited,
     position_of,
     raised,
 )
-from gateway.protocol.streams.offsets import Offset, format_offset, parse_offset
-from gateway.protocol.streams.state import PastGeneration, StreamState
 
 TEXT = "text/plain"
 BEGUN = 1000  # the first history, and the generation of what is created under it

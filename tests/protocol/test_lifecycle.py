@@ -18,9 +18,9 @@ from gateway.errors import (
 from gateway.protocol import lifecycle
 from gateway.protocol.lifecycle import Branch, CreationOutcome, PathState
 from gateway.protocol.requests import CreateRequest, ForkRequest
-from gateway.protocol.streams.generations import NEVER, position_of
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.state import (
+    NEVER,
     Change,
     ForkPoint,
     Lifetime,
@@ -28,6 +28,7 @@ from gateway.protocol.streams.state import (
     Record,
     Segment,
     StreamState,
+    position_of,
 )
 from tests.support.manual_clock import at
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.http.trace_context import TraceContext, format_traceparent, parse_traceparent
+from gateway.protocol.http.header_names import TraceContext, format_traceparent, parse_traceparent
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"

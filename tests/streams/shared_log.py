@@ -10,7 +10,7 @@ from gateway.backends.contract import Conflict, LoadedStream, Sharing
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
-from gateway.protocol.streams.generations import raised
+from gateway.protocol.streams.state import raised
 from tests.support.gated_log import GatedLog
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import VERSION
 from gateway.errors import RecordDamaged
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.generations import raised
-from gateway.protocol.streams.state import Change, ProducerState, StreamState
+from gateway.protocol.streams.state import Change, ProducerState, StreamState, raised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

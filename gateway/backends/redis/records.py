@@ -15,7 +15,7 @@ from gateway.backends.redis.commands import state_in
 from gateway.backends.redis.connection import pack
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.streams.chunks import Chunk, check_kept
-from gateway.protocol.streams.generations import agreed
+from gateway.protocol.streams.state import agreed
 from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:

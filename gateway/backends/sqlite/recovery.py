@@ -6,7 +6,7 @@ is older. A single incomplete transaction may be the work of a power cut, if not
 commit: every commit is synced before the next transaction writes.
 
 Where a transaction that had been committed may be lost, the log goes on in a new generation, so
-that no offset is given out twice (`protocol.streams.generations`). Where one is certainly lost, a
+that no offset is given out twice (`protocol.streams.state`). Where one is certainly lost, a
 copy of the WAL is kept.
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import apsw
 
 from gateway.errors import StartError
-from gateway.protocol.streams.generations import MICROSECONDS
+from gateway.protocol.streams.state import MICROSECONDS
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -33,8 +33,7 @@ from gateway.backends.sqlite.writer_thread import words
 from gateway.errors import LogUnavailable, RecordDamaged, StreamNotFound
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from
-from gateway.protocol.streams.generations import raised
-from gateway.protocol.streams.state import ProducerState, Segment, StreamState
+from gateway.protocol.streams.state import ProducerState, Segment, StreamState, raised
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from typing_extensions import override
 
 from gateway.backends.contract import Upkeep
 from gateway.backends.sqlite.place_rows import number
-from gateway.protocol.streams.generations import MICROSECONDS
 from gateway.protocol.streams.offsets import MAX_POSITION
-from gateway.protocol.streams.state import ClockReading, ClockRecord
+from gateway.protocol.streams.state import MICROSECONDS, ClockReading, ClockRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

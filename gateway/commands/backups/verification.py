@@ -17,7 +17,7 @@ from gateway.backends.sqlite.recovery import frames_taken, skipped_frames
 from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
 from gateway.commands.backups.source import SourceFile, unused
 from gateway.features.subscriptions.storage.file_documents import checksum as document_checksum
-from gateway.protocol.streams.generations import raised
+from gateway.protocol.streams.state import raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from gateway.features.compact.deltas import find_delta
-from gateway.features.decoded import LONGEST_DECODED, as_utf8, has_more_values, part_as_utf8
-from gateway.protocol.bodies.content import (
-    EVENTS_TYPE,
+from gateway.features.decoded import (
+    LONGEST_DECODED,
+    as_utf8,
     event_ends,
-    is_json,
-    media_type,
+    has_more_values,
     messages_of,
+    part_as_utf8,
 )
+from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type
 from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import BadRequest, StreamGone
 from gateway.features.mcp.rpc import INVALID_PARAMS, RpcError
 from gateway.features.subscriptions.state.cursors import EventPosition
-from gateway.protocol.streams.generations import reckoned_position
 from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import reckoned_position
 
 if TYPE_CHECKING:
     from gateway.features.subscriptions.streams.contract import StreamView

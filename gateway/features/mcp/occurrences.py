@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from gateway.features.decoded import stored_messages
 from gateway.features.mcp.cursors import cursor_at
 from gateway.features.subscriptions.bodies import timestamp
 from gateway.features.subscriptions.state.cursors import EventPosition
-from gateway.protocol.bodies.content import is_json, is_text, stored_messages
+from gateway.protocol.bodies.content import is_json, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,12 +18,7 @@ from msgspec.structs import replace
 
 from gateway.errors import BadRequest, RecordDamaged
 from gateway.features.models.dialects.contract import TokenUsage
-from gateway.protocol.bodies.content import (
-    DEFAULT_CONTENT_TYPE,
-    EVENTS_TYPE,
-    JSON_TYPE,
-    long_value,
-)
+from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE, long_value
 from gateway.protocol.bodies.json_text import NOT_JSON, SLICE_BYTES
 
 if TYPE_CHECKING:

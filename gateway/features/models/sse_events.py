@@ -7,8 +7,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
-from gateway.features.decoded import decoded_json
-from gateway.protocol.bodies.content import event_ends
+from gateway.features.decoded import decoded_json, event_ends
 from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:

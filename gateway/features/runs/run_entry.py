@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headgate.records import RunState, Told
 
     from gateway.errors import HeadgateError
-    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.http.header_names import TraceContext
     from gateway.protocol.streams.state import Change
 
 # Bytes that are parsed, in 0.2 ms, to find a record of the library; only steps may be longer.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.features.runs.run_entry import CommitSummary
     from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.http.header_names import TraceContext
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.telemetry.spans import Tracer
 

@@ -6,8 +6,9 @@ import codecs
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.errors import OriginBroken
+from gateway.features.decoded import is_events, messages_of
 from gateway.features.models.sse_events import WholeEvents
-from gateway.protocol.bodies.content import is_events, is_json, is_text, messages_of
+from gateway.protocol.bodies.content import is_json, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

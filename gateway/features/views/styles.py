@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from typing_extensions import override
 
-from gateway.features.decoded import LONGEST_DECODED, has_more_values
+from gateway.features.decoded import LONGEST_DECODED, has_more_values, is_events
 from gateway.features.views.ag_ui import AgUiEvents
 from gateway.features.views.answer_chunks import AnswerChunks
 from gateway.features.views.messages import LONGEST_MESSAGE, parse_event
-from gateway.protocol.bodies.content import is_events, is_json, is_text
+from gateway.protocol.bodies.content import is_json, is_text
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 
 if TYPE_CHECKING:

@@ -28,11 +28,6 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 JSON_TYPE = "application/json"
 EVENTS_TYPE = "text/event-stream"
 
-# Two line ends in a row. A CR LF is one line end, so a CR before a LF is none by itself. Begun with
-# a set of bytes, the search is four times as fast. Not `(...)?+`: before Python 3.11.4 it matches
-# too much.
-_EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n|(?<!\r)|(?!\n))(?:\n|\r\n?)")
-
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(
     rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?)*[ \t]*'
@@ -92,22 +87,6 @@ def is_text(content_type: str) -> bool:
     return charset is None or (charset[1] or charset[2] or "").strip().lower() in _UTF8
 
 
-def is_events(content_type: str) -> bool:
-    """Return whether a stream of this type is one of server-sent events, which are UTF-8."""
-    return media_type(content_type) == EVENTS_TYPE and is_text(content_type)
-
-
-def event_ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
-    """Yield the positions behind the ends of server-sent events. Most servers send no CR."""
-    if data.find(b"\r", position) >= 0:
-        for found in _EVENT_END.finditer(data, position):
-            yield found.end()
-        return
-    while (found_at := data.find(b"\n\n", position)) >= 0:
-        position = found_at + 2
-        yield position
-
-
 def runs_scripts(content_type: str) -> bool:
     """Return whether a browser would show such a stream as a page, and run its scripts."""
     return _PAGE.fullmatch(media_type(content_type)) is not None
@@ -116,31 +95,6 @@ def runs_scripts(content_type: str) -> bool:
 def json_messages(body: bytes) -> list[bytes]:
     """Split a JSON body into messages, one array level flattened, with their bytes as sent."""
     return list(map(bytes, _messages(body)))
-
-
-def stored_messages(record: bytes) -> list[msgspec.Raw]:
-    """Return the messages in a stored record of a JSON stream, with their bytes as sent."""
-    return _JSON_ARRAY.decode(b"[%b]" % record)
-
-
-def messages_of(record: bytes) -> Iterator[bytes | None]:
-    """Yield the messages in a stored record as `stored_messages` does.
-
-    None is yielded between the slices of a long record, so that long work has steps.
-    """
-    if len(record) <= SLICE_BYTES:
-        yield from map(bytes, stored_messages(record))
-        return
-    begun: list[bytes] = []
-    for piece in Slices(record):
-        parts = piece.parts
-        begun.append(parts[0])
-        if len(parts) > 1:
-            yield b"".join(begun)
-            yield from parts[1:-1]
-            begun = [parts[-1]]
-        yield None
-    yield b"".join(begun)
 
 
 def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec.Raw]:

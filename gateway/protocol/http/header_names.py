@@ -1,4 +1,13 @@
-"""The protocol's header names that many modules read; the others stand where they are parsed."""
+"""The protocol's header names that many modules read, and W3C Trace Context.
+
+Other names stand where they are parsed. By `traceparent` spans of several processes are one trace
+(https://www.w3.org/TR/trace-context/#traceparent-header).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
 
 NEXT_OFFSET = "Stream-Next-Offset"
 UP_TO_DATE = "Stream-Up-To-Date"
@@ -14,3 +23,47 @@ TOKEN_FIELD = "Headgate-Token"  # a token of this server, beside the key of a pr
 STREAM_FIELD = "Headgate-Stream"  # the name that a caller gives the stream of an answer
 KEY_PREFIX_FIELD = "Headgate-Key-Prefix"  # which makes a key of each request of an agent
 IDEMPOTENCY_KEY = "Idempotency-Key"  # the key that a caller gives an answer
+
+TRACEPARENT = "traceparent"
+SAMPLED = 0x01
+# Of a later version, what follows is for those who know it; there is none of version 00.
+_FIELDS = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+
+
+class TraceContext(NamedTuple):
+    """A span of a trace, ids in lower-case hexadecimal digits, and its flags."""
+
+    trace_id: str
+    span_id: str
+    flags: int = 0
+
+    @property
+    def is_sampled(self) -> bool:
+        """True if the caller records the trace."""
+        return bool(self.flags & SAMPLED)
+
+
+def parse_traceparent(text: str) -> TraceContext | None:
+    """Parse a traceparent; None for an invalid one, which must be ignored."""
+    match = _FIELDS.fullmatch(text)
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, more = match.groups()
+    if version == "ff" or (version == "00" and more is not None):
+        return None
+    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return None
+    return TraceContext(trace_id, span_id, int(flags, 16))
+
+
+def format_traceparent(context: TraceContext) -> str:
+    """Format a traceparent in version 00, which has no flag but SAMPLED."""
+    flags = context.flags & SAMPLED
+    return f"00-{context.trace_id}-{context.span_id}-{flags:02x}"
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Return the trace that a traceparent names; None without one, or for a malformed one."""
+    context = None if traceparent is None else parse_traceparent(traceparent)
+    return None if context is None else context.trace_id

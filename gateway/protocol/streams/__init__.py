@@ -1,1 +1,1 @@
-"""A stream as a value: its state, its offsets, its generations and its chunks."""
+"""A stream as a value: its state, its offsets, its limits and its chunks."""

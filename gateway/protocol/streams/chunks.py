@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import StreamGone
-from gateway.protocol.streams.generations import reckoned_position
-from gateway.protocol.streams.state import Segment, StreamState
+from gateway.protocol.streams.state import Segment, StreamState, reckoned_position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,6 +19,7 @@ from gateway.protocol.streams.state import (
     Mark,
     OwnRetention,
     StreamState,
+    changed,
 )
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def trim(state: StreamState, now: float, retention: Retention) -> tuple[Change, 
     remaining = trimmed(state, now, retention)
     if remaining == state or state.references:
         return ()
-    return _to(state, remaining)
+    return (changed(state, remaining),)
 
 
 def decide_limits(
@@ -284,13 +285,7 @@ def decide_limits(
     if in_force(limited, retention) and not state.marks and state.size:
         limited = msgspec.structs.replace(limited, marks=(Mark(now.wall, state.tail),))
     limited = trimmed(limited, now.wall, retention)
-    return () if limited == state else _to(state, limited)
-
-
-def _to(state: StreamState, later: StreamState) -> tuple[Change, ...]:
-    """Return the change to a state that differs in its limits, and may begin later."""
-    later = msgspec.structs.replace(later, version=state.version + 1)
-    return (Change(later, state.version, trims=later.first > state.first),)
+    return () if limited == state else (changed(state, limited),)
 
 
 def _with_ttl(

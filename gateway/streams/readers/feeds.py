@@ -24,8 +24,8 @@ from gateway.live.long_polls import HERD_S
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import control_event, data_event, read_body
 from gateway.protocol.streams import chunks
-from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import NOW, Offset, parse_offset
+from gateway.protocol.streams.state import position_of
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import Store
 from gateway.streams.active_stream import begins_alike

@@ -10,9 +10,8 @@ from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
-from gateway.protocol.streams.generations import position_of
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Record, StreamState, records_after
+from gateway.protocol.streams.state import Record, StreamState, position_of, records_after
 from gateway.protocol.views import END_MARK
 from gateway.streams.active_stream import StreamFollower
 from gateway.streams.stream_loader import RELOAD_S

@@ -12,7 +12,7 @@ from gateway.protocol import http1
 from gateway.protocol.bodies.content import is_long, media_type
 from gateway.protocol.bodies.json_text import SLICE_BYTES
 from gateway.protocol.http.cache_status import OTHER_METHOD
-from gateway.protocol.http.trace_context import trace_id_of
+from gateway.protocol.http.header_names import trace_id_of
 from gateway.protocol.requests import MAX_INTEGER, Append, AppendHead, CreateRequest
 from gateway.protocol.responses import APPENDED, appended, created
 from gateway.protocol.streams.state import Stamp

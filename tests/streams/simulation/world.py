@@ -12,9 +12,8 @@ from gateway.backends.redis.names import RedisNames
 from gateway.errors import HeadgateError
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams import chunks
-from gateway.protocol.streams.generations import raised
 from gateway.protocol.streams.offsets import parse_offset
-from gateway.protocol.streams.state import Segment, StreamState
+from gateway.protocol.streams.state import Segment, StreamState, raised
 from tests.streams.simulation.chance import Chance
 from tests.streams.simulation.gateway import Gateway
 from tests.streams.simulation.redis import Redis
