@@ -22,21 +22,31 @@ class LaterWaiter(Protocol):
 
 
 class _Turn:
-    """The steps to be resumed next; they run one at a time, never one inside another."""
+    """The steps to be resumed next; they run one at a time, never one inside another.
+
+    A block of code `with turn` sets several Laters: their steps are resumed behind the block.
+    """
 
     def __init__(self) -> None:
         self.depth = 0
         self.ready: deque[tuple[LaterWaiter, Later[Any]]] = deque()
         self._scheduled: asyncio.AbstractEventLoop | None = None
 
-    def add(self, waiters: Iterable[LaterWaiter], later: Later[Any]) -> None:
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+        self.settle()
+
+    def add(self, waiters: Iterable[LaterWaiter | asyncio.Future[None]], later: Later[Any]) -> None:
         """Resume these waiters now, or behind the running step."""
         ready = self.ready
         for waiter in waiters:
-            if isinstance(waiter, _Wake):  # its task runs in the loop's next pass
-                waiter.resume(later)
-            else:
+            if not isinstance(waiter, asyncio.Future):
                 ready.append((waiter, later))
+            elif not waiter.done():  # its task runs in the loop's next pass
+                waiter.set_result(None)
         self.settle()
 
     def add_behind(self, waiter: LaterWaiter) -> None:
@@ -62,15 +72,11 @@ class _Turn:
         loop = asyncio.get_running_loop()
         if self._scheduled is not loop:
             self._scheduled = loop
-            loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        self._scheduled = None
-        if not self.depth:
-            self.drain()
+            loop.call_soon(self.drain)
 
     def drain(self) -> None:
         """Resume the waiters that are ready for at most TURN_S, the rest in the next pass."""
+        self._scheduled = None
         ends = perf_counter() + TURN_S
         ready = self.ready
         self.depth += 1
@@ -89,20 +95,6 @@ class _Turn:
 turn = _Turn()  # one for the process: it has one event loop at a time
 
 
-class _Together:
-    """A block of code that sets several Laters: their steps are resumed behind the block."""
-
-    def __enter__(self) -> None:
-        turn.depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        turn.depth -= 1
-        turn.settle()
-
-
-together = _Together()
-
-
 class Later(Generic[T]):
     """A result that is set once. Any number of handlers and tasks may await it."""
 
@@ -113,7 +105,7 @@ class Later(Generic[T]):
         self._value: Any = None
         self._error: BaseException | None = None
         # In the order of waiting; a dictionary, so that one of thousands leaves quickly.
-        self._waiters: dict[LaterWaiter, None] | None = None
+        self._waiters: dict[LaterWaiter | asyncio.Future[None], None] | None = None
 
     def done(self) -> bool:
         """Return whether the result, or the error instead of it, is set."""
@@ -148,8 +140,8 @@ class Later(Generic[T]):
             self._error = error
         self.set_result(cast("T", None))
 
-    def subscribe(self, waiter: LaterWaiter) -> None:
-        """Resume a waiter once the result is set."""
+    def subscribe(self, waiter: LaterWaiter | asyncio.Future[None]) -> None:
+        """Resume a waiter, or set a future, once the result is set."""
         if self._done:
             turn.add((waiter,), self)
             return
@@ -157,7 +149,7 @@ class Later(Generic[T]):
             self._waiters = {}
         self._waiters[waiter] = None
 
-    def unsubscribe(self, waiter: LaterWaiter) -> None:
+    def unsubscribe(self, waiter: LaterWaiter | asyncio.Future[None]) -> None:
         """Forget a waiter."""
         if self._waiters is not None:
             self._waiters.pop(waiter, None)
@@ -167,10 +159,10 @@ class Later(Generic[T]):
             if turn.depth:
                 yield self  # to the running Step
             else:
-                wake = _Wake()
+                wake = asyncio.get_running_loop().create_future()
                 self.subscribe(wake)
                 try:
-                    yield from wake.future
+                    yield from wake
                 finally:
                     self.unsubscribe(wake)
         error = self._error
@@ -184,30 +176,16 @@ class Later(Generic[T]):
             del error
 
 
-class _Wake:
-    """The waiter that wakes a task once a Later is set."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def resume(self, _: Later[Any], /) -> None:
-        """Wake the task."""
-        if not self.future.done():
-            self.future.set_result(None)
-
-
 async def is_set_within(later: Later[Any], timeout_s: float) -> bool:
     """Wait until a Later is set or the time is over; return whether it is set.
 
     An error that was set is not raised.
     """
     if not later.done():
-        wake = _Wake()
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         later.subscribe(wake)
         try:
-            await asyncio.wait([wake.future], timeout=timeout_s)
+            await asyncio.wait([wake], timeout=timeout_s)
         finally:
             later.unsubscribe(wake)
     return later.done()

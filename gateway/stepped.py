@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from contextvars import Context
 
 T = TypeVar("T")
-_RUNNING, _CANCELLED, _TASK_STARTED = 1, 2, 4  # flags of a Step
 
 
 @types.coroutine
@@ -41,6 +40,9 @@ def in_task() -> Generator[None, None, None]:
 async def outcome_of(result: Any) -> Any:  # noqa: ANN401 - whatever a handler may return
     """Return the value of a handler's result in a task, which can await it without a Step."""
     return await result if isinstance(result, Later | types.CoroutineType) else result
+
+
+_RUNNING, _CANCELLED = 1, 2  # flags of a Step
 
 
 class Step(Generic[T]):
@@ -63,7 +65,7 @@ class Step(Generic[T]):
         self._on_done: Callable[[T | None, BaseException | None], object] | None = on_done
         self._context = context
         self._coro: Coroutine[Any, None, T] | None = None  # if that is what the handler returned
-        self._awaited: Any = None  # a Later, or what asyncio waits for before the task has started
+        self._awaited: Any = None  # a Later; the step itself until its task has started
         self._flags = 0
         self.task: asyncio.Task[T] | None = None
 
@@ -78,7 +80,8 @@ class Step(Generic[T]):
         to find it.
         """
         if not turn.depth and asyncio.current_task(loop) is not None:
-            self._start_soon()  # a step never runs inside a task
+            self._awaited = HAD_ITS_TURN  # a step never runs inside a task
+            turn.add_behind(self)
             return
         turn.depth += 1
         try:
@@ -113,30 +116,19 @@ class Step(Generic[T]):
         """Raise CancelledError in the handler, where it waits or will wait next."""
         if self._on_done is None:
             return
-        if self.task is not None:
-            self.task.cancel()
-        elif self._flags & _RUNNING:
+        if self._flags & _RUNNING or self._awaited is self:
             self._flags |= _CANCELLED
+        elif self.task is not None:
+            self.task.cancel()
         elif self._awaited is not None:
             self._awaited.unsubscribe(self)
             if asyncio.current_task() is None:
-                self._cancel_outermost()
+                with turn:
+                    self._cancel_now()
             else:
                 self._flags |= _CANCELLED
-                self._start_soon()
-
-    def _start_soon(self) -> None:
-        self._awaited = HAD_ITS_TURN
-        turn.add_behind(self)
-
-    def _cancel_outermost(self) -> None:
-        turn.depth += 1
-        try:
-            self._cancel_now()
-        finally:
-            turn.depth -= 1
-        if turn.ready:
-            turn.settle()
+                self._awaited = HAD_ITS_TURN
+                turn.add_behind(self)
 
     def _cancel_now(self) -> None:
         """Raise CancelledError where the handler waits."""
@@ -191,10 +183,10 @@ class Step(Generic[T]):
             self._awaited = None
             self._flags |= _RUNNING
             try:
-                if cancels:
-                    awaited = self._thrown_into(coro)
-                elif self._context is None:
-                    awaited = coro.send(None)
+                if self._context is None:
+                    awaited = coro.throw(asyncio.CancelledError()) if cancels else coro.send(None)
+                elif cancels:
+                    awaited = self._context.run(coro.throw, asyncio.CancelledError())
                 else:
                     awaited = self._context.run(coro.send, None)
             except StopIteration as stop:
@@ -208,32 +200,23 @@ class Step(Generic[T]):
                 break
             finally:
                 self._flags &= ~_RUNNING
-            cancels = bool(self._flags & _CANCELLED)
-            self._flags &= ~_CANCELLED
-            if not cancels or _takes_time_to_cancel(awaited):
+            if not self._flags & _CANCELLED or not isinstance(awaited, Later):
                 self._wait_for(awaited)
                 return
+            self._flags &= ~_CANCELLED
+            cancels = True
         # Outside the except clause: there, the error would become the context of errors in the next
         # request, and be logged with them.
         self._end(value, error)
         error = None  # breaks the reference cycle of its traceback and this frame
 
-    def _thrown_into(self, coro: Coroutine[Any, None, T]) -> Any:  # noqa: ANN401 - what is awaited
-        if self._context is None:
-            return coro.throw(asyncio.CancelledError())
-        return self._context.run(coro.throw, asyncio.CancelledError())
-
     def _wait_for(self, awaited: Any) -> None:  # noqa: ANN401 - a Later, or what asyncio waits for
         if isinstance(awaited, Later):
             self._awaited = awaited
             awaited.subscribe(self)
-        else:
-            self._promote(awaited)
-
-    def _promote(self, awaited: Any) -> None:  # noqa: ANN401 - what asyncio has to wait for
-        """Run the rest of the handler in a task, which awaits `awaited` first."""
-        self._flags &= ~_TASK_STARTED
-        self._awaited = awaited
+            return
+        # The rest runs in a task, which awaits the same first.
+        self._awaited = self
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self._rest(awaited), context=self._context)
         self.task.add_done_callback(self._ended)
@@ -241,12 +224,6 @@ class Step(Generic[T]):
     def _ended(self, task: asyncio.Task[T]) -> None:
         self.task = None  # breaks the reference cycle of its error and this step
         if task.cancelled():
-            if not self._flags & _TASK_STARTED:  # the handler has seen no CancelledError
-                if _takes_time_to_cancel(self._awaited):
-                    self._promote(self._awaited)
-                else:
-                    self._cancel_outermost()
-                return
             self._end(None, asyncio.CancelledError())
         elif (error := task.exception()) is not None:
             self._end(None, error)
@@ -263,15 +240,18 @@ class Step(Generic[T]):
                 {"message": "on_done of a step", "exception": failure}
             )
 
-    async def _rest(self, awaited: Any) -> T:  # noqa: ANN401 - as of _promote
+    async def _rest(self, awaited: Any) -> T:  # noqa: ANN401 - as of _wait_for
         return await self._resumed(awaited)
 
     @types.coroutine
-    def _resumed(self, awaited: Any) -> Generator[Any, Any, T]:  # noqa: ANN401 - as of _promote
-        self._flags |= _TASK_STARTED
+    def _resumed(self, awaited: Any) -> Generator[Any, Any, T]:  # noqa: ANN401 - as of _wait_for
         self._awaited = None
         coro, thrown = self._coro, None
         assert coro is not None, "only a coroutine awaits"
+        if self._flags & _CANCELLED:  # before the task started
+            self._flags &= ~_CANCELLED
+            assert self.task is not None, "it runs this"
+            self.task.cancel()  # cancels what is awaited, too
         while True:
             try:
                 yield awaited
@@ -284,11 +264,3 @@ class Step(Generic[T]):
                 return value
             finally:
                 thrown = None
-
-
-def _takes_time_to_cancel(awaited: object) -> bool:
-    """Cancel what a handler awaits, as its task would; return whether it is not cancelled yet.
-
-    A task or a gather of tasks may still run clean-up.
-    """
-    return asyncio.isfuture(awaited) and awaited.cancel() and not awaited.done()

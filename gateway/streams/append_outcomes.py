@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.backends.commit_histograms import BOUNDS_S
 from gateway.errors import HeadgateError, LimitReached, LogFull, LogUnavailable, RecordDamaged
-from gateway.later import together
+from gateway.later import turn
 from gateway.protocol.appends import AppendOutcome, Taken, plain_media
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp
@@ -162,7 +162,7 @@ class Outcomes:
         self._is_delivering = True
         delivered = 0
         try:
-            with together:
+            with turn:
                 while self.undelivered:
                     one, outcome = self.undelivered.popleft()
                     self.pending_bytes -= len(one.body)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from gateway.errors import HeadgateError, LogUnavailable
-from gateway.later import Later, together
+from gateway.later import Later, turn
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class SettledNames:
 
 def _release(waiting: Mapping[str, Later[None]], refused: Reasons) -> None:
     """Let those go on who wait for names, or refuse them."""
-    with together:
+    with turn:
         for name, one in waiting.items():
             if name in refused:
                 one.set_exception(LogUnavailable(refused[name]))
