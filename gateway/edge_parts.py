@@ -32,11 +32,11 @@ def edge_route(made: RouteSetup, freshness: Freshness, access: RouteAccess) -> E
     route, shared = made.route, made.shared
     origin = Origin(OriginSettings.of(route), shared.tracer)
     rules = ResponseRules(
-        freshness,
-        Defaults(route.stale_if_error),
-        shared.via,
-        _identity(route, access),
-        origin.servers.location,
+        freshness=freshness,
+        defaults=Defaults(route.stale_if_error),
+        via=shared.via,
+        identity=_identity(route, access),
+        located=origin.servers.location,
         ignore_no_store=route.no_store == "ignore",
         shares_s_maxage=route.s_maxage == "share",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.edge.followed.comparison import ANOTHER, SAME, SHORTER
-from gateway.origin.metrics import SECONDS
+from gateway.origin.requests import SECONDS
 from gateway.telemetry.metrics import (
     Metric,
     Sample,

@@ -1,4 +1,4 @@
-"""The reads that requests to a route ask for, and what is sent to its origin for them."""
+"""The requests that a route sends to its origin, and the check before the first multi-append."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from gateway.access.reader_keys import PARAMETER
+from gateway.edge.followed.origin_reads import PASSING
 from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.directives import normalised
-from gateway.errors import HeadgateError
+from gateway.edge.rules.directives import again_s, normalised
+from gateway.errors import HeadgateError, NotOffered, OriginBusy
 from gateway.origin.requests import OriginRequest, field_block
+from gateway.protocol.bodies.multi_append import is_multi
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import CONDITIONS, RequestSender
+from gateway.protocol.http.header_names import MULTI
 from gateway.protocol.http.paths import canonical_host, dropping
 from gateway.protocol.origins.edge_target import parse_edge_target, plain_catch_up
 from gateway.protocol.origins.followed import FOREVER
@@ -24,9 +27,9 @@ from gateway.protocol.origins.followed import FOREVER
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
-    from multidict import MultiMapping
+    from multidict import CIMultiDict, MultiMapping
 
-    from gateway.origin.answer import AnswerReceiver
+    from gateway.origin.answer import AnswerReceiver, OriginAnswer
     from gateway.origin.client import Origin
     from gateway.origin.sent_request import SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
@@ -41,6 +44,16 @@ PAGE = frozenset({"origin"})  # the fields with the page that a reader is on
 MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
 MAX_TEMPLATES = 1024  # blocks of fields, each with the request built from it: 4 MB
 REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
+
+SAYING = frozenset({"HEAD", "POST", "PUT"})  # methods whose responses say whether the origin does
+# Statuses of the HEAD that settle nothing: a client that may only write has learned elsewhere that
+# the origin knows multi-appends, and for any other client the origin refuses the append, too.
+MAY_NOT_ASK = frozenset({401, 403, 404})
+UNKNOWN = f"the origin does not know multi-appends: append each message by itself, without {MULTI}"
+UNSAID = (
+    "the origin does not say whether it knows multi-appends: append each message by itself, "
+    f"without {MULTI}"
+)
 
 
 def dropped_query(drop_query: tuple[str, ...], *, has_reader_keys: bool) -> tuple[str, ...]:
@@ -280,3 +293,47 @@ class RequestTemplates:
                 self._templates.clear()
             self._templates[id(shared), address] = _Template(shared, request)
         return request
+
+
+class MultiAppendSupport:
+    """An origin's latest word on whether it knows multi-appends, asked for before the first one."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self.is_known = False
+
+    def note_response(self, method: str, answer: OriginAnswer) -> None:
+        """Note what a response says of multi-appends."""
+        if method in SAYING and answer.status < 300:
+            self.is_known = offers(answer.headers)
+
+    async def check(self, method: str, target: str, fields: CIMultiDict[str]) -> None:
+        """Raise an error if the request is a multi-append and the origin may not know those.
+
+        The error is one of `_refusal`, or BadRequest if the request's field is not a single `true`.
+        """
+        if method != "POST" or not is_multi(fields) or self.is_known:
+            return
+        head_fields = fields.copy()
+        head_fields.pop("Content-Length", None)
+        answer = await self._origin.send("HEAD", target, head_fields)
+        answer.release()
+        self.note_response("HEAD", answer)
+        if not self.is_known and answer.status not in MAY_NOT_ASK:
+            raise _refusal(answer)
+
+
+def offers(headers: MultiMapping[str]) -> bool:
+    """Return whether a response with these headers says that its origin knows multi-appends."""
+    return headers.get(MULTI, "").lower() == "true"
+
+
+def _refusal(answer: OriginAnswer) -> HeadgateError:
+    """Return OriginBusy if the question may be repeated, NotOffered if that is of no use."""
+    status = answer.status
+    if status < 300:
+        return NotOffered(UNKNOWN)
+    if status != 501 and (status >= 500 or status in PASSING):
+        says = f"the origin answers {status} to the HEAD by which it is asked for multi-appends"
+        return OriginBusy(says, again_s(answer.headers))
+    return NotOffered(UNSAID)

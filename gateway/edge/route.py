@@ -13,8 +13,7 @@ from typing_extensions import override
 from gateway.access import reader_keys
 from gateway.edge import metrics
 from gateway.edge.followed.followed_streams import FollowedStreams
-from gateway.edge.multi_append import MultiAppendSupport
-from gateway.edge.origin_requests import EdgeTargets
+from gateway.edge.origin_requests import EdgeTargets, MultiAppendSupport
 from gateway.edge.reads.decision import kept_answer
 from gateway.edge.reads.http_cache import HttpCache
 from gateway.edge.rules import read_rules

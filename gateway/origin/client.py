@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -12,9 +13,14 @@ from gateway import trust
 from gateway.errors import HeadgateError
 from gateway.origin.heads import HeadPatterns
 from gateway.origin.in_step import Surpluses
-from gateway.origin.metrics import OriginMetrics, RequestsInFlight
 from gateway.origin.pool import ConnectionPool
-from gateway.origin.requests import OriginRequest, RequestLines, field_block
+from gateway.origin.requests import (
+    OriginMetrics,
+    OriginRequest,
+    RequestLines,
+    RequestsInFlight,
+    field_block,
+)
 from gateway.origin.sent_request import AnswerDeadlines, PendingAnswer, SentRequest
 from gateway.origin.servers import (
     PROBE_PATH,
@@ -114,7 +120,7 @@ class Origin:
                 servers.used_at = now
             sent.attempt()
         except HeadgateError as error:
-            sent.fail_soon(error)
+            self.loop.call_soon(sent.guarded, partial(sent.fail, error))
         except BaseException:
             sent.abandon()
             raise

@@ -22,7 +22,7 @@ from gateway.telemetry.rare_lines import RareLine
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
-    from gateway.origin.metrics import OriginMetrics
+    from gateway.origin.requests import OriginMetrics
 
 # A connection that is never idle for REST_S would never be known to be in step: it rests after so
 # long, or so many cached responses, so that no more than these have to be dropped: 100 KB.

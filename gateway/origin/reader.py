@@ -122,7 +122,18 @@ class ResponseReader:
 
         Raises HttpProcessingError for what is not HTTP.
         """
-        parser = self._parser = self._parser or self._new_parser()
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = HttpResponseParser(
+                self._protocol,
+                self._loop,
+                GATHERED_BYTES // 2,  # twice as much is not read before somebody takes it
+                max_line_size=HEAD_BYTES,
+                max_field_size=HEAD_BYTES,
+                max_headers=HEADER_LINES,
+                read_until_eof=True,
+                auto_decompress=False,
+            )
         while data:
             ends = self._end_of_head(data)
             self.came += data[:ends]
@@ -165,18 +176,6 @@ class ResponseReader:
     def forget(self) -> None:
         """Begin the next response anew: this one has no body, whatever its head announces."""
         self._parser, self.came = None, b""
-
-    def _new_parser(self) -> HttpResponseParser:
-        return HttpResponseParser(
-            self._protocol,
-            self._loop,
-            GATHERED_BYTES // 2,  # twice as much is not read before somebody takes it
-            max_line_size=HEAD_BYTES,
-            max_field_size=HEAD_BYTES,
-            max_headers=HEADER_LINES,
-            read_until_eof=True,
-            auto_decompress=False,
-        )
 
 
 def _is_interim(status: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -24,9 +23,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
 
-    from gateway.origin.metrics import OriginMetrics, RequestsInFlight
     from gateway.origin.pool import ConnectionPool
-    from gateway.origin.requests import RequestLines
+    from gateway.origin.requests import OriginMetrics, RequestLines, RequestsInFlight
     from gateway.origin.servers import OriginServers, OriginSettings
     from gateway.telemetry.spans import Tracer
 
@@ -176,7 +174,7 @@ class SentRequest(Struct, eq=False):
                 _check_length(sent, length, is_whole=True)
         except Exception as error:  # noqa: BLE001 - the receiver gets it: the server is not at fault
             connection.abandon()
-            self._fail(error)
+            self.fail(error)
 
     # What comes of them
 
@@ -189,7 +187,7 @@ class SentRequest(Struct, eq=False):
                 self.span = None
             self._leave(frees=unread is None)
             server.answered(answer.status, request.target)
-            origin.figures.answered(answer.status)
+            origin.figures.results[f"{answer.status // 100}xx"] += 1
             if not request.is_poll:
                 is_traced = self.context is not None or b"raceparent:" in request.fields
                 traced = trace_id_of(request, self.context) if is_traced else None
@@ -230,7 +228,7 @@ class SentRequest(Struct, eq=False):
         """Fail the request: something raised here, and its answer is lost."""
         error = OriginBroken(UNKNOWN)
         if not self.is_over:
-            self._fail(error)
+            self.fail(error)
         elif not self.is_reported:
             self._report(error)
 
@@ -243,7 +241,7 @@ class SentRequest(Struct, eq=False):
         """Send the request once more, to `server`, if that does no harm."""
         is_safe = is_unsent or self.request.is_repeatable
         if self.is_repetition or server is None or not is_safe:
-            self._fail(error)
+            self.fail(error)
         else:
             self.is_repetition = True
             self._go_on(error, server)
@@ -251,7 +249,7 @@ class SentRequest(Struct, eq=False):
     def _go_on(self, error: HeadgateError, server: OriginServer | None) -> None:
         """Send the request to another server after an error; fail if there is none."""
         if server is None:
-            self._fail(error)
+            self.fail(error)
             return
         self._end_attempt(error)
         self.tried = (*self.tried, self.server)
@@ -259,7 +257,7 @@ class SentRequest(Struct, eq=False):
         try:
             self.attempt()
         except HeadgateError as failure:  # the next one has another base URL
-            self._fail(failure)
+            self.fail(failure)
 
     def _end_attempt(self, error: Exception | None) -> None:
         self.deadlines.stop(self)
@@ -271,7 +269,8 @@ class SentRequest(Struct, eq=False):
         if span is not None:
             span.failed(error)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Tell the receiver that there is no answer, and why."""
         if self.is_over:
             return
         self._end_attempt(error)
@@ -286,10 +285,6 @@ class SentRequest(Struct, eq=False):
             self.receiver.on_failure(error)
         else:
             self.context.run(self.receiver.on_failure, error)
-
-    def fail_soon(self, error: HeadgateError) -> None:
-        """Fail a request that is not sent at all, once the caller has it."""
-        self.origin.loop.call_soon(self.guarded, partial(self._fail, error))
 
     def abandon(self) -> None:
         """Give up the request: the receiver is not called any more."""

@@ -25,7 +25,7 @@ from gateway.edge.rules.cached_response import CacheRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory
-from gateway.origin.metrics import RequestsInFlight
+from gateway.origin.requests import RequestsInFlight
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable  # noqa: TC003 - the type of a field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 from multidict import CIMultiDict
 
 from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
+from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.edge.rules.served_lifetimes import shorten
 from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_headers
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.header_names import CURSOR, UP_TO_DATE
 from gateway.protocol.origins.repair import (
     LIFETIMES,
@@ -24,18 +25,16 @@ from gateway.protocol.origins.repair import (
 )
 from gateway.protocol.streams.offsets import NOW, current_cursor
 
-if TYPE_CHECKING:
-    from gateway.edge.rules.lost_offsets import LostOffsets, ReplicaLag
-    from gateway.protocol.cache_headers import Freshness
 
-
-class RouteState(Protocol):
+class RouteState(msgspec.Struct, kw_only=True):
     """The settings and the observations of a route that rules depend on."""
 
     freshness: Freshness  # the lifetimes that responses get
     ignore_no_store: bool  # True if a no-store of the origin is ignored
-    lag: ReplicaLag  # the reads in which the stream ended before the offset
-    lost: LostOffsets  # the offsets of streams that are gone
+    # The reads in which the stream ended before the offset.
+    lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
+    # The offsets of streams that are gone.
+    lost: LostOffsets = msgspec.field(default_factory=LostOffsets)
 
 
 class ReadResponse(msgspec.Struct):
@@ -179,17 +178,13 @@ def _set_cursor(response: ReadResponse) -> bool:
     return lacks
 
 
-def _note_cors(response: ReadResponse) -> bool:
-    """Return whether the response lacks CORS fields, which are added whenever it is sent."""
-    return "Access-Control-Allow-Origin" not in response.fields
-
-
 PLACE = ReadRule("", _check_place)
 IGNORED_NO_STORE = ReadRule("no_store", _ignore_no_store)
 OWN_LIFETIME = ReadRule("cache_control", _give_lifetime)
 TAG = ReadRule("etag", _repair_tag)
 OUR_CURSOR = ReadRule("cursor", _set_cursor)
-CORS = ReadRule("cors", _note_cors)
+# CORS fields are added whenever a response without any is sent.
+CORS = ReadRule("cors", lambda response: "Access-Control-Allow-Origin" not in response.fields)
 SHORT_TAIL = ReadRule("tail", _shorten)
 # In the order in which they are applied: each sees what those before it have left.
 RULES = (PLACE, IGNORED_NO_STORE, OWN_LIFETIME, TAG, OUR_CURSOR, CORS, SHORT_TAIL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,12 +16,11 @@ from gateway.edge.rules.cached_response import (
     tail_lines,
 )
 from gateway.edge.rules.directives import again_s, age_of, governing, members, normalised
-from gateway.edge.rules.lost_offsets import LostOffsets, ReplicaLag
-from gateway.edge.rules.policy import Defaults, ResponseMetadata, Times
-from gateway.edge.rules.read_rules import ReadResponse
+from gateway.edge.rules.policy import ResponseMetadata
+from gateway.edge.rules.read_rules import ReadResponse, RouteState
 from gateway.edge.rules.served_lifetimes import ServedFields, caching_lines, served
 from gateway.protocol import http1
-from gateway.protocol.cache_headers import Freshness, retag
+from gateway.protocol.cache_headers import retag
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import IdentityHeaders, relocate, response_fields
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
@@ -31,30 +29,29 @@ from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import NOW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multidict import MultiMapping
 
     from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.edge.rules.policy import ResponseMetadata
+    from gateway.edge.rules.policy import Defaults, ResponseMetadata, Times
+    from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.repair import StreamRead
 
 
-class ResponseRules(msgspec.Struct):
+class ResponseRules(RouteState, kw_only=True):
     """The rules for an origin's responses to GET. `repairs` counts the repaired responses.
 
     `reports_tails` is True once the origin has sent Stream-Up-To-Date. Until then any response may
     have reached the tail, and is dropped when the tail moves.
     """
 
-    freshness: Freshness
     defaults: Defaults
     via: str
     identity: IdentityHeaders
     located: Callable[[str], str | None]  # the path here of a URL at the origin
-    ignore_no_store: bool
     shares_s_maxage: bool = False
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
-    lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
-    lost: LostOffsets = msgspec.field(default_factory=LostOffsets)
     reports_tails: bool = False
 
     def apply(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gateway.edge.multi_append import offers
+from gateway.edge.origin_requests import offers
 from gateway.errors import OF_THE_ORIGIN, OriginBroken, OriginTimeout
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET

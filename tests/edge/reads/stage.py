@@ -154,11 +154,11 @@ async def staged(
     """A cache before an origin that runs."""
     origin = Origin(msgspec.structs.replace(SETTINGS, urls=(raw.url,), **settings))
     rules = ResponseRules(
-        Freshness(60, 300, 10),
-        Defaults(stale_if_error),
-        "1.1 test",
-        IDENTITY,
-        origin.servers.location,
+        freshness=Freshness(60, 300, 10),
+        defaults=Defaults(stale_if_error),
+        via="1.1 test",
+        identity=IDENTITY,
+        located=origin.servers.location,
         ignore_no_store=ignore_no_store,
     )
     await origin.open()

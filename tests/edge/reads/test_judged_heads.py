@@ -37,11 +37,11 @@ PREFIX = "/v1/stream"
 
 def rules(*, ignore_no_store: bool = False, stale_if_error: int = 0) -> ResponseRules:
     return ResponseRules(
-        Freshness(60, 300, 10, route_tag(PREFIX)),
-        Defaults(stale_if_error),
-        "1.1 test",
-        IDENTITY,
-        lambda url: url.removeprefix("http://origin.test") if "origin" in url else None,
+        freshness=Freshness(60, 300, 10, route_tag(PREFIX)),
+        defaults=Defaults(stale_if_error),
+        via="1.1 test",
+        identity=IDENTITY,
+        located=lambda url: url.removeprefix("http://origin.test") if "origin" in url else None,
         ignore_no_store=ignore_no_store,
     )
 

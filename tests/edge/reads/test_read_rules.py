@@ -70,11 +70,11 @@ def mended(
     identity = "somebody" if identified else ""
     request = CacheRequest("headgate.test", of or read(), asked, asked, identity, "", lifetime)
     route = ResponseRules(
-        FRESHNESS,
-        Defaults(0),
-        "1.1 test",
-        IdentityHeaders(),
-        lambda _: None,
+        freshness=FRESHNESS,
+        defaults=Defaults(0),
+        via="1.1 test",
+        identity=IdentityHeaders(),
+        located=lambda _: None,
         ignore_no_store=ignore_no_store,
     )
     response = ReadResponse(route, request, facts, headers, NOW)
