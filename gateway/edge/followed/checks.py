@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.edge.followed.comparison import Evidence, unknown_server
 from gateway.edge.followed.evidence import ANYWHERE
 from gateway.edge.followed.origin_reads import UNSURE, is_variant
-from gateway.edge.reads.shared_response import STOOD_IN
+from gateway.edge.reads.shared_response import SERVED_STALE
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import is_of_type
@@ -63,7 +63,7 @@ class StreamChecks:
         What it shows to be outdated is dropped: a followed stream, or responses.
         """
         whole, request, is_past = fetch.whole, fetch.request, fetch.is_of_the_past
-        if fetch.how is STOOD_IN:
+        if fetch.how is SERVED_STALE:
             return True
         cached = fetch.response.result() if whole is None else whole
         facts, key = cached.facts, request.stream_key

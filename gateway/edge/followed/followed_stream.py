@@ -14,7 +14,9 @@ from gateway.edge.followed.origin_reads import ReaderRequests, is_coded, is_of_f
 from gateway.edge.followed.poll_loop import Follower, OriginPollLoop
 from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
+from gateway.edge.reads.decision import ServeRecent, ServeTail
 from gateway.edge.reads.shared_response import BEFORE_ALL
+from gateway.edge.rules.directives import wants_all
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
@@ -82,7 +84,9 @@ class FollowedStream:
         self.key = key = request.stream_key
         self.path = request.path
         self.is_only_compared = False  # no client has asked for its news
-        self.rests_until = 0.0  # as in Variant, once its recent data have stood in
+        self.rests_until = (
+            0.0  # as in Variant, once its recent data were served since the origin fails
+        )
         self.closing: asyncio.TimerHandle | None = None
         self.resources = ExitStack()  # released with the stream
         self.vary = False
@@ -149,8 +153,18 @@ class FollowedStream:
         is_last = even_long and last is not None and last.start == offset
         return self._window.since(offset) or (last if is_last else None)
 
-    def in_place(self, request: CacheRequest) -> CachedResponse | None:
-        """Return a response made of recent news that may stand in for the origin's, or None."""
+    def known_answer(self, request: CacheRequest) -> ServeTail | ServeRecent | None:
+        """Return the decision to serve what is known of the stream right now, or None."""
+        state = self.state
+        if state.knows_tail(request.start):
+            return ServeTail(state.snapshot)
+        if state.is_current and state.has_recent_directives and wants_all(request.headers):
+            span = self.since(request.start)
+            return None if span is None else ServeRecent(state.snapshot, span)
+        return None
+
+    def recent_response(self, request: CacheRequest) -> CachedResponse | None:
+        """Return recent news as the response to a read while the origin fails, or None."""
         span = self.since(request.start)
         # In responses to polls the origin may leave out Vary.
         if span is None or (self.vary and self.state.snapshot.read_directives is None):
@@ -248,17 +262,6 @@ class FollowedStream:
             self.end(StreamGone(ANOTHER_STREAM))  # nothing can be written after an end
             return
         self.state.note_write(written)
-
-    def ask_anew(self) -> None:
-        """Ask the origin again where the stream ends: anything may have been written.
-
-        A poll that is under way is cut, since its answer may be older than these writes.
-        """
-        if self.feed.closed or self.polls is None:
-            self.end(StreamGone(ANOTHER_STREAM), is_expected=True)  # another stream may be there
-            return
-        self.state.mark_behind()
-        self.doubt()
 
     # Results from the follower
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,7 +19,6 @@ from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.shared_response import StreamKnowledge
-from gateway.edge.rules.cached_response import stream_key
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
@@ -86,19 +83,22 @@ class FollowedStreams:
         return StreamKnowledge(
             forget=self.reader.forget,
             distrust=self._checks.distrust,
-            is_tail=self._is_tail,
+            is_tail=self.table.is_tail,
             is_newest=self.evidence.newest.is_newest,
             note=self._checks.note,
             note_end=self._checks.note_end,
             comparison_before=self._checks.comparison_before,
-            stand_in=partial(_stand_in, self),
+            recent_response=self._recent_response,
             is_down=self.origin.client.servers.are_down,
         )
 
-    def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
-        """Return whether the stream that everybody reads is known to end at an offset."""
-        stream = self.table.by_key.get(stream_key(host, read, ""))
-        return stream is not None and stream.state.knows_tail(offset)
+    def _recent_response(self, request: CacheRequest) -> CachedResponse | None:
+        """Return recent data in place of a response that the origin has just failed to send."""
+        stream = self.read_by(request)
+        found = None if stream is None else stream.recent_response(request)
+        if stream is not None and found is not None:
+            stream.rests_until = self.clock() + REST_S
+        return found
 
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
         """Return the followed stream, unless the offset may be of an earlier stream."""
@@ -295,12 +295,3 @@ class FollowedStreams:
         for stream in self.table:
             self._unfollow(stream)
         self._losses.close()
-
-
-def _stand_in(streams: FollowedStreams, request: CacheRequest) -> CachedResponse | None:
-    """Return what may stand in for a response that the origin has just failed to send, or None."""
-    stream = streams.read_by(request)
-    found = None if stream is None else stream.in_place(request)
-    if stream is not None and found is not None:
-        stream.rests_until = streams.clock() + REST_S
-    return found

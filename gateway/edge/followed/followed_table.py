@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.edge.rules.cached_response import stream_key
 from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.streams.offsets import TailBound
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.origins.followed import Snapshot
 
     # Followed streams, each with its expected end.
@@ -47,6 +49,11 @@ class FollowedTable:
     def __iter__(self) -> Iterator[FollowedStream]:
         """Iterate over a copy, so that streams may come and go meanwhile."""
         return iter([stream for streams in self.by_path.values() for stream in streams])
+
+    def is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
+        """Return whether the stream that everybody reads is known to end at an offset."""
+        stream = self.by_key.get(stream_key(host, read, ""))
+        return stream is not None and stream.state.knows_tail(offset)
 
     def of_path(self, path: str) -> list[FollowedStream]:
         """Return the followed streams at a path: some readers may have one of their own."""
@@ -190,6 +197,13 @@ class FollowedWrites:
             beginning.written = TailBound()  # the writes were to the deleted stream
 
     def ask_all_anew(self) -> None:
-        """Ask anew where each stream ends, since writes were missed."""
+        """Ask the origin again where each stream ends: anything may have been written.
+
+        A poll that is under way is cut, since its answer may be older than these writes.
+        """
         for stream in tuple(self._table.by_key.values()):
-            stream.ask_anew()
+            if stream.feed.closed or stream.polls is None:
+                stream.end(StreamGone(ANOTHER_STREAM), is_expected=True)  # or another one
+            else:
+                stream.state.mark_behind()
+                stream.doubt()

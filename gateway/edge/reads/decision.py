@@ -40,43 +40,6 @@ LATELY_S = 60.0
 _OWN = frozenset(map(str.lower, OWN_FIELDS))
 
 
-class FollowedState(Protocol):
-    """The known state of a followed stream."""
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The stream's tail and facts as last reported by the origin."""
-
-    @property
-    def is_current(self) -> bool:
-        """True if the snapshot is up to date: the origin holds a poll, or has just answered one."""
-
-    @property
-    def has_recent_directives(self) -> bool:
-        """True if the origin has recently sent a lifetime for reads of the tail."""
-
-    def knows_tail(self, offset: str) -> bool:
-        """Return whether the stream is known to end at an offset right now."""
-
-
-class Followed(Protocol):
-    """A followed stream, whose data for live readers can answer other reads as well."""
-
-    @property
-    def state(self) -> FollowedState:
-        """The known state of the stream."""
-
-    def since(self, offset: str) -> Span | None:
-        """Return the recent data after an offset, or None."""
-
-    @property
-    def rests_until(self) -> float:
-        """The time (epoch seconds) until which recent data stand in for a failing origin."""
-
-    def in_place(self, request: CacheRequest) -> CachedResponse | None:
-        """Return recent data that may stand in for the origin's response, or None."""
-
-
 class ServeCached(msgspec.Struct, frozen=True):
     """Answer with the stored response."""
 
@@ -89,13 +52,13 @@ class ServeStale(msgspec.Struct, frozen=True):
     variant: Variant
 
 
-class StandIn(msgspec.Struct, frozen=True):
+class ServeStaleOnError(msgspec.Struct, frozen=True):
     """Answer with the stored response, since the origin has failed lately; validate meanwhile."""
 
     variant: Variant
 
 
-class StandInRecent(msgspec.Struct, frozen=True):
+class ServeRecentOnError(msgspec.Struct, frozen=True):
     """Answer with recent data of a followed stream, since the origin fails; fetch meanwhile.
 
     `variant` is the stored response, if there is one.
@@ -137,9 +100,23 @@ class Pass(msgspec.Struct, frozen=True):
     """Forward the request to the origin, without the cache."""
 
 
+class Followed(Protocol):
+    """A followed stream, whose data for live readers can answer other reads as well."""
+
+    @property
+    def rests_until(self) -> float:
+        """The time (epoch seconds) until which recent data are served while the origin fails."""
+
+    def known_answer(self, request: CacheRequest) -> ServeTail | ServeRecent | None:
+        """Return the decision to serve what is known of the stream right now, or None."""
+
+    def recent_response(self, request: CacheRequest) -> CachedResponse | None:
+        """Return recent data as the response to a read while the origin fails, or None."""
+
+
 _MISS = Miss()
-Reuse = ServeCached | ServeStale | StandIn | Validate | Miss | UncachedRefusal
-Use = Reuse | StandInRecent
+Reuse = ServeCached | ServeStale | ServeStaleOnError | Validate | Miss | UncachedRefusal
+Use = Reuse | ServeRecentOnError
 Decision = Use | ServeTail | ServeRecent | Pass
 
 
@@ -168,35 +145,26 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     use = reuse(request.headers, variants, now, is_down=is_down)
     if isinstance(use, ServeCached) or stream is None:
         return use  # a fresh copy of a followed stream is not outdated
-    known = _from_stream(stream, request)
+    known = stream.known_answer(request)
     if known is not None:
         return known
-    if isinstance(use, Miss | Validate | StandIn):
+    if isinstance(use, Miss | Validate | ServeStaleOnError):
         return _unless_failing(use, request, stream, is_down or now < stream.rests_until + LATELY_S)
     return use
 
 
-def _from_stream(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent | None:
-    """Return the decision to serve the known data of a followed stream, or None."""
-    state = stream.state
-    if state.knows_tail(request.start):
-        return ServeTail(state.snapshot)
-    if state.is_current and wants_all(request.headers):
-        span = stream.since(request.start) if state.has_recent_directives else None
-        if span is not None:
-            return ServeRecent(state.snapshot, span)
-    return None
-
-
 def _unless_failing(
-    use: Miss | Validate | StandIn, request: CacheRequest, stream: Followed, is_failing: bool
+    use: Miss | Validate | ServeStaleOnError,
+    request: CacheRequest,
+    stream: Followed,
+    is_failing: bool,
 ) -> Use:
     """Return the decision, or recent data instead if the origin fails."""
-    answer = stream.in_place(request) if is_failing else None
+    answer = stream.recent_response(request) if is_failing else None
     if answer is None:
         return use
     old = None if isinstance(use, Miss) else use.variant
-    return StandInRecent(answer, old, stream.rests_until)
+    return ServeRecentOnError(answer, old, stream.rests_until)
 
 
 def reuse(
@@ -212,7 +180,7 @@ def reuse(
             return ServeStale(variant)
         is_failing = is_down or now < variant.rests_until + LATELY_S
         if is_failing and serves_error(stored, now):
-            return StandIn(variant)
+            return ServeStaleOnError(variant)
     if "Cache-Control" in headers and only_if_cached(headers):
         return UncachedRefusal()
     return _MISS if variant is None else Validate(variant)

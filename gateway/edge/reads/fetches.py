@@ -11,7 +11,7 @@ from typing_extensions import override
 from gateway.edge.reads import shared_response
 from gateway.edge.reads.shared_response import (
     CONFIRMED,
-    STOOD_IN,
+    SERVED_STALE,
     SharedResponse,
     next_number,
 )
@@ -176,7 +176,7 @@ class Fetch(SharedResponse, AnswerReceiver):
                 return None
             if answer.status in ASKED_FOR:
                 check_asked_for(answer.status, ())
-            if answer.status >= 500 and policy.is_error(answer.status) and self._stands_in():
+            if answer.status >= 500 and policy.is_error(answer.status) and self._serves_stale():
                 return None
             if answer.body is None:
                 return partial(self._gather, answer)
@@ -264,7 +264,7 @@ class Fetch(SharedResponse, AnswerReceiver):
             self._end()
 
     def _fail_by(self, error: BaseException) -> None:
-        """Let the stored response stand in for a failed one, or fail the readers."""
+        """Serve the stored response if it may be used on errors, or fail the readers."""
         if isinstance(error, asyncio.CancelledError):
             self.fail(OriginBroken(NOBODY))
             return
@@ -273,20 +273,20 @@ class Fetch(SharedResponse, AnswerReceiver):
             self.fail(OriginBroken(UNUSABLE))
             return
         is_of_the_past = isinstance(error, StreamGone | OriginBehind)  # and so may be what is kept
-        if self.is_settled or is_of_the_past or not self._stands_in():
+        if self.is_settled or is_of_the_past or not self._serves_stale():
             self.fail(error)
         elif self.body is not None:  # who has its beginning gets no more
             self.body.fail(error)
 
-    def _stands_in(self) -> bool:
-        """Let what is kept do instead of the origin's answer, if it may."""
+    def _serves_stale(self) -> bool:
+        """Serve what is cached, or recent, in place of the origin's answer if that is allowed."""
         fetches, old = self._fetches, self.old
-        cached = fetches.known.stand_in(self.request)
+        cached = fetches.known.recent_response(self.request)
         if cached is None and old is not None and policy.serves_error(old.stored, fetches.clock()):
             cached = old.cached
         if cached is None:
             return False
-        self.finish(cached, STOOD_IN)
+        self.finish(cached, SERVED_STALE)
         return True
 
 

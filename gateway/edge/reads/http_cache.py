@@ -12,7 +12,7 @@ import msgspec
 from gateway.edge.reads import decision
 from gateway.edge.reads.decision import Decision
 from gateway.edge.reads.fetches import Fetch, Fetches
-from gateway.edge.reads.shared_response import BEFORE_ALL, CONFIRMED, STOOD_IN, FetchReader
+from gateway.edge.reads.shared_response import BEFORE_ALL, CONFIRMED, SERVED_STALE, FetchReader
 from gateway.edge.reads.variants import (
     NO_NAMES,
     CachedVariants,
@@ -216,10 +216,10 @@ class HttpCache:
         match use:
             case decision.ServeCached(variant):
                 return self._hit(variant, "HIT", now)
-            case decision.ServeStale(variant) | decision.StandIn(variant):
+            case decision.ServeStale(variant) | decision.ServeStaleOnError(variant):
                 self._refresh(request, variant, variant.rests_until, now)
                 return self._hit(variant, "STALE", now)
-            case decision.StandInRecent(cached, variant, rests_until):
+            case decision.ServeRecentOnError(cached, variant, rests_until):
                 self._refresh(request, variant, rests_until, now)
                 return _told_before(cached, now)
             case decision.UncachedRefusal():
@@ -269,7 +269,7 @@ class HttpCache:
             reader.is_held = True
             source, cached = reader, fetch.response.result()
         age = cached.stored.age(self._clock())
-        if fetch.how is STOOD_IN:
+        if fetch.how is SERVED_STALE:
             is_old = fetch.old is not None and fetch.old.cached is cached
             validated, hits = fetch.old if is_old else None, 0
             if validated is not None:
@@ -299,16 +299,16 @@ class HttpCache:
         if not self._known.note(fetch):
             fetch.outdate(None)
         cached = fetch.response.result() if fetch.whole is None else fetch.whole
-        request, old, is_stand_in = fetch.request, fetch.old, fetch.how is STOOD_IN
+        request, old, is_stale = fetch.request, fetch.old, fetch.how is SERVED_STALE
         is_error = cached.status >= 500 and policy.is_error(cached.status)
-        if is_error or is_stand_in:
+        if is_error or is_stale:
             _let_rest(old, self._clock())
         if not (fetch.shared and cached.is_storable):
             if not fetch.shared and cached.status < 400:
                 self._hit_for_pass.add(request.fetch_key)
             if not is_error:
                 self.responses.remove(request.key, old)
-        elif not is_stand_in and fetch.passed_by is None and self._may_store(fetch, cached):
+        elif not is_stale and fetch.passed_by is None and self._may_store(fetch, cached):
             self._hit_for_pass.until.pop(request.fetch_key, None)
             fetch.is_stored = self.responses.put(request, cached)
 

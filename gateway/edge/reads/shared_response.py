@@ -41,11 +41,11 @@ class FetchOutcome(Enum):
 
     FETCHED = "fetched"
     CONFIRMED = "confirmed"
-    STOOD_IN = "stood in"  # the origin failed
+    SERVED_STALE = "stale"  # or recent data, since the origin failed
 
 
 # In Python 3.11 a member costs as much as a call when it is looked up in its class.
-FETCHED, CONFIRMED, STOOD_IN = FetchOutcome
+FETCHED, CONFIRMED, SERVED_STALE = FetchOutcome
 
 
 class FetchReader:
@@ -342,7 +342,7 @@ class StreamKnowledge(NamedTuple):
     # A server has begun to answer with data: return what is to be waited for before anybody may
     # have them, or None. Awaited, that raises where nobody may.
     comparison_before: Callable[[SharedResponse], Doubt | None] = lambda _: None
-    # Return what may stand in for an answer besides a cached response, or None.
-    stand_in: Callable[[CacheRequest], CachedResponse | None] = lambda _: None
+    # Return recent data to be served where the origin has failed to answer, or None.
+    recent_response: Callable[[CacheRequest], CachedResponse | None] = lambda _: None
     # Return whether the origin is known not to respond.
     is_down: Callable[[], bool] = lambda: False

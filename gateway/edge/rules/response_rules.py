@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.edge.rules.policy import Defaults, ResponseMetadata, Times
-    from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.repair import StreamRead
 
 

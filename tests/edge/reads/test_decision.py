@@ -12,15 +12,15 @@ from gateway.edge.reads.decision import (
     Miss,
     Pass,
     ServeCached,
+    ServeRecentOnError,
     ServeTail,
-    StandInRecent,
     decide,
     fresh,
 )
 from gateway.edge.reads.variants import Variants
 from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
-from gateway.protocol.origins.followed import Snapshot, Span
+from gateway.protocol.origins.followed import Snapshot
 from gateway.protocol.streams.state import Lifetime
 from tests.edge.reads.responses import NOW, fields, in_store, kept
 from tests.edge.reads.stage import PATH, staged
@@ -34,32 +34,24 @@ OLD = in_store(kept('Cache-Control: max-age=0 | ETag: "a"'))
 
 
 class Outdated:
-    """A followed stream whose end is not known, and whose recent data may stand in."""
+    """A followed stream whose end is not known, and whose recent data may be served on errors."""
 
-    snapshot = Snapshot(PATH, "text/plain", "9", closed=False, caught_up=True)
-    is_current = False
-    has_recent_directives = True
     rests_until = 0.0
 
-    @property
-    def state(self) -> Outdated:
-        return self
-
-    def knows_tail(self, offset: str) -> bool:
-        return False
-
-    def since(self, offset: str) -> Span | None:
+    def known_answer(self, request: CacheRequest) -> ServeTail | None:
         return None
 
-    def in_place(self, request: CacheRequest) -> CachedResponse | None:
+    def recent_response(self, request: CacheRequest) -> CachedResponse | None:
         return OLD.cached
 
 
 class AtTail(Outdated):
     """One that is known to end where a read begins."""
 
-    def knows_tail(self, offset: str) -> bool:
-        return True
+    snapshot = Snapshot(PATH, "text/plain", "9", closed=False, caught_up=True)
+
+    def known_answer(self, request: CacheRequest) -> ServeTail | None:
+        return ServeTail(self.snapshot)
 
 
 OUTDATED = Outdated()
@@ -82,11 +74,11 @@ def decided(
 def test_a_fresh_response_is_used_before_the_known_tail_of_a_followed_stream() -> None:
     fresh_one = in_store(kept("Cache-Control: max-age=60"))
     assert decided("", fresh_one, stream=AtTail()) == ServeCached(fresh_one)
-    assert decided("", OLD, stream=AtTail()) == ServeTail(OUTDATED.snapshot)
+    assert decided("", OLD, stream=AtTail()) == ServeTail(AtTail.snapshot)
 
 
 def test_recent_data_stand_in_at_once_if_the_origin_is_known_to_be_down() -> None:
-    assert decided(is_down=True) == StandInRecent(OLD.cached, None, 0)
+    assert decided(is_down=True) == ServeRecentOnError(OLD.cached, None, 0)
     assert decided() == Miss()
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.edge.reads.decision import (
     ServeCached,
     ServeStale,
-    StandIn,
+    ServeStaleOnError,
     UncachedRefusal,
     Validate,
     only_if_cached,
@@ -62,8 +62,8 @@ def failing(one: Variant) -> Variant:
         (59.9, ServeCached, ServeCached),
         (60, ServeStale, ServeStale),
         (89.9, ServeStale, ServeStale),
-        (90, Validate, StandIn),
-        (359.9, Validate, StandIn),
+        (90, Validate, ServeStaleOnError),
+        (359.9, Validate, ServeStaleOnError),
         (360, Validate, Validate),
     ],
 )
@@ -105,7 +105,7 @@ def test_an_only_if_cached_request_is_served_or_refused_without_a_fetch() -> Non
     assert reuse(ONLY_IF_CACHED, [variant], NOW + 60) == ServeStale(variant)
     assert reuse(ONLY_IF_CACHED, [variant], NOW + 90) == UncachedRefusal()
     failed = failing(variant)
-    assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == StandIn(failed)
+    assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == ServeStaleOnError(failed)
 
 
 @pytest.mark.parametrize(
