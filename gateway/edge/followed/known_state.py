@@ -327,7 +327,7 @@ def recent_response(
         [
             ("Content-Type", snapshot.content_type),
             (NEXT_OFFSET, span.end),
-            (UP_TO_DATE, "true"),  # it was then: a response that stands in leaves it out
+            (UP_TO_DATE, "true"),  # it was then; a client is not told so
             *([(CLOSED, "true")] if snapshot.closed else []),
             *cache_headers.fields(snapshot.poll_directives if directives is None else directives),
             *cache_headers.fields(snapshot.cors),

@@ -281,7 +281,7 @@ def variant(
 
 
 def serves_error(stored: ResponseMetadata, now: float) -> bool:
-    """Return whether a response may stand in for an origin that fails or is unreachable."""
+    """Return whether a response may be served while its origin fails or is unreachable."""
     return stored.is_within(stored.lifetime + stored.stale_if_error, now)
 
 

@@ -187,7 +187,7 @@ class ResponseRules(RouteState, kw_only=True):
         facts: StreamRead | None,
         origin_directives: list[tuple[str, str]],
     ) -> ResponseMetadata:
-        """Return how long a response may stand in for the origin's while that fails."""
+        """Return for how long a response may be served while the origin fails."""
         if facts is not None and facts.is_empty and facts.reaches_open_tail:
             # It says only that nothing follows, which is unknown while the origin fails.
             return msgspec.structs.replace(stored, stale_if_error=0)
