@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
-    from gateway.web.connections.http_connection import RequestHandlers
+    from gateway.web.connections.wire import RequestHandlers
     from gateway.web.operations import RouteOperations
     from gateway.web.router import Router
 

@@ -23,12 +23,14 @@ from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
-from gateway.web.connections.bounded_connection import BoundedConnection, SocketAcceptor
+from gateway.web.connections.incoming import IncomingConnection
 from gateway.web.connections.listener import ConnectionListener
+from gateway.web.connections.socket_acceptor import SocketAcceptor
 from gateway.web.connections.wire import Connections
 from gateway.web.requests import request_body
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import LONGEST_LINE, MOST_HEADER_LINES, bad_body, check
+from gateway.web.requests.responses import WireResponse
 
 if TYPE_CHECKING:
     import socket
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
     from gateway.tls.handshakes import Handshakes
-    from gateway.web.connections.http_connection import HttpConnection
-    from gateway.web.requests.responses import WritableReply
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -131,7 +131,7 @@ class AdminListener:
         self.bounds = bounds
         self.handlers = self
         self.keepalive_s = keepalive_s
-        self.connections: Connections[HttpConnection] = Connections()
+        self.connections: Connections[AdminConnection] = Connections()
         self._runner = web.AppRunner(application)
         self._listener = ConnectionListener(self, bounds.handshakes)
         self._entrance: SocketAcceptor | None = None
@@ -155,7 +155,7 @@ class AdminListener:
         await self._runner.cleanup()
         self.bounds.refused.close()
 
-    async def handle(self, request: Request) -> WritableReply:
+    async def handle(self, request: Request) -> WireResponse:
         """Return the application's reply. Raises HeadgateError, or ConnectionError."""
         check(request)
         expected = request.headers.get("Expect", EXPECTED)
@@ -177,7 +177,7 @@ class AdminListener:
             log.exception("admin.request_failed", method=request.method)
             return ApplicationReply(converted, _fault())
 
-    def answer(self, _: Request, reply: WritableReply) -> WritableReply:
+    def answer(self, _: Request, reply: WireResponse) -> WireResponse:
         """Return the reply that `handle` has made."""
         return reply
 
@@ -206,7 +206,7 @@ class AdminListener:
         self._entrance.enter(AdminConnection(self, early, late), client, handshakes)
 
 
-class AdminConnection(BoundedConnection):
+class AdminConnection(IncomingConnection):
     """A connection whose requests all go to the admin application.
 
     The names without a docstring are those that an aiohttp request reads from its protocol.
@@ -249,28 +249,25 @@ class AdminConnection(BoundedConnection):
         self.owner.bounds.log_refusal(error.detail, peer_of(self.transport))
 
 
-class ApplicationReply:
+class ApplicationReply(WireResponse):
     """A response of the admin application, which writes itself."""
 
-    abandon = False
-
     def __init__(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        super().__init__(response.status, (), keep_alive=False)
         self._request = request
         self._response = response
 
-    @property
-    def keep_alive(self) -> bool:
-        """True if the connection serves another request after the response."""
-        return bool(self._response.keep_alive)
-
+    @override
     def write(self, _client: object) -> bool:
         """Return False: all is written by `send_rest`."""
         return False
 
+    @override
     async def send_rest(self, _client: object) -> None:
         """Write the response. Raises ConnectionError."""
         await self._response.prepare(self._request)
         await self._response.write_eof()
+        self.keep_alive = bool(self._response.keep_alive)
 
 
 def _fault() -> web.Response:

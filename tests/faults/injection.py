@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
-BY_TIMERS = frozenset({"SocketAcceptor._sweep_slow", "IncomingConnection.is_too_slow"})
+BY_TIMERS = frozenset({"SocketAcceptor._sweep_slow", "Wire.end_if_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
-        "ClosingConnection.__init__",
         "SocketProtocol.connection_made",
         "HttpConnection.__init__",
         "IncomingConnection.__init__",
-        "HttpConnection.connection_made",
-        "BoundedConnection.__init__",
+        "Wire.connection_made",
+        "Wire.__init__",
         "Connection.__init__",
         "request_parser",
     }
@@ -129,10 +128,10 @@ GUARDS = STEPS | frozenset(
 GIVES_BACK = frozenset(
     {
         "BareTransport._release_descriptor",
-        "HttpConnection.connection_lost",
-        "BoundedConnection.connection_lost",
-        "IncomingConnection.connection_lost",
-        "BoundedConnection.release_slot",
+        "HttpConnection.forget",
+        "Wire.connection_lost",
+        "IncomingConnection.forget",
+        "Wire.release_slot",
         "ConnectionServer.reader_lost",
         "OriginConnection.connection_lost",
         "Descriptors.forget",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web.connections import bounded_connection
+from gateway.web.connections import socket_acceptor
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 
 
 @pytest.fixture
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for slow clients often."""
-    monkeypatch.setattr(bounded_connection, "SWEEP_S", 0.05)
+    monkeypatch.setattr(socket_acceptor, "SWEEP_S", 0.05)

@@ -13,7 +13,7 @@ from tests.support.serving import PREFIX, get, offset, post, put, request, servi
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.web.requests.responses import WritableReply
+    from gateway.web.requests.responses import WireResponse
 
 UNLIKE = {"date", "etag", "x-request-id"}
 ORDINARY = "X-Request-Id:asked-for"
@@ -425,7 +425,7 @@ async def test_bytes_behind_the_last_request_of_a_connection_are_not_executed(
     go_on = Connection._go_on_behind
     rest = post("s", b"two")
 
-    def late(connection: Connection, reply: WritableReply | None) -> None:
+    def late(connection: Connection, reply: WireResponse | None) -> None:
         go_on(connection, reply)
         connection.data_received(rest[5:])
 

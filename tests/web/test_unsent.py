@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.runtime.context import Timeouts
-from gateway.web.connections.bounded_connection import UnsentWatch
+from gateway.web.connections.connection_state import UnsentWatch
 
 TIMEOUTS = Timeouts(header=10.0, body=30.0, body_rate=100)
 LEAST = 3000  # bytes in 30 s

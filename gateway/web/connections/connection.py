@@ -15,9 +15,9 @@ from gateway.runtime.request_fields import NOTHING
 from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.web.asks.plans import WRITES
 from gateway.web.connections import incoming
-from gateway.web.connections.bounded_connection import BoundedConnection
-from gateway.web.connections.http_connection import Owner
-from gateway.web.connections.wire import HANDED_OVER, IDLE, TAKEN
+from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
+from gateway.web.connections.incoming import IncomingConnection
+from gateway.web.connections.wire import Owner
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import is_plain
 from gateway.web.requests.responses import WireResponse
@@ -49,12 +49,12 @@ class StreamOwner(Owner, ReaderServer, Protocol):
     descriptors: Descriptors
 
 
-class Connection(BoundedConnection):
+class Connection(IncomingConnection):
     """A client's connection to streams: handlers answer what the fast path does not."""
 
     __slots__ = ("_counted", "_on_lost", "asks", "number", "poll_headers", "principal")
     owner: StreamOwner
-    abandon = BoundedConnection.force_close  # implements Waiter.abandon
+    abandon = IncomingConnection.force_close  # implements Waiter.abandon
 
     def __init__(self, owner: StreamOwner, early: bytes = b"", late: bytes = b"") -> None:
         """Parse `early` bytes, received before; or send the `late` response and end."""
@@ -101,8 +101,9 @@ class Connection(BoundedConnection):
         return self._counted is None and super().eof_received()
 
     @override
-    def forget_waiting(self) -> None:
+    def forget(self) -> None:
         """Drop what waits for this connection; writes under way go on without it, for a while."""
+        super().forget()
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
@@ -205,11 +206,11 @@ class Connection(BoundedConnection):
             self._hold(data[at:])
 
     @override
-    def cancel_request(self, request: Request | None = None) -> None:
+    def cancel(self) -> None:
         """Cancel what is under way; a log goes on with a write."""
         for ask in self.asks:
             ask.cancel()
-        super().cancel_request(request)
+        super().cancel()
 
     # Answering
 

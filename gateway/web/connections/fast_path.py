@@ -26,7 +26,7 @@ from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
 from gateway.web import accounting
 from gateway.web.admission import ShortAdmission
-from gateway.web.connections.wire import TAKEN
+from gateway.web.connections.connection_state import TAKEN
 from gateway.web.requests.blocks import (
     FOR_PROXIES,
     MOST_BLOCKS,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import Own
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
-    from gateway.web.connections.wire import State
+    from gateway.web.connections.connection_state import State
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
@@ -20,7 +19,8 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.stepped import Step, in_task
 from gateway.telemetry.logs import log
-from gateway.web.connections.wire import DEAF, IDLE, LINGER_BODY_S, TAKEN, ClosingConnection
+from gateway.web.connections.connection_state import DEAF, HANDED_OVER, IDLE, TAKEN
+from gateway.web.connections.wire import LINGER_BODY_S, Wire
 from gateway.web.requests.request_head import request_parser
 
 if TYPE_CHECKING:
@@ -29,111 +29,42 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.later import Later
-    from gateway.runtime.context import Context
-    from gateway.web.connections.wire import Connections
+    from gateway.web.connections.wire import Owner
     from gateway.web.requests.request import Request
-    from gateway.web.requests.responses import WritableReply
+    from gateway.web.requests.responses import WireResponse
 
 
-class RequestHandlers(Protocol):
-    """The handlers of requests; only they look into the outcomes that they return."""
-
-    def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
-        """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
-
-    def answer(self, request: Request, outcome: Any, /) -> WritableReply:  # noqa: ANN401 - of `handle`
-        """Return the reply for an outcome of `handle`."""
-
-    def refuse(self, request: Request, error: BaseException, /) -> WritableReply | None:
-        """Return the reply for an error of `handle`; None if there is none to send."""
-
-
-class Owner(Protocol):
-    """The server that accepted a connection, as the connection uses it."""
-
-    shared: Context
-    connections: Connections[Any]
-    keepalive_s: float
-
-    @property
-    def handlers(self) -> RequestHandlers:
-        """The handlers of the requests; others after a reload."""
-
-
-class HttpConnection(ClosingConnection):
+class HttpConnection(Wire):
     """A connection whose handlers answer one `request` at a time."""
 
-    __slots__ = (
-        *("_idle_until", "_is_parsing", "_leaving", "_step"),
-        *("began", "ends_with_fin", "has_fin", "owner", "request"),
-    )
+    __slots__ = ("_is_parsing", "_leaving", "began", "ends_with_fin", "has_fin", "request")
 
-    def __init__(self, owner: Owner) -> None:
-        super().__init__(owner.shared)
+    def __init__(self, owner: Owner, early: bytes = b"", late: bytes = b"") -> None:
+        super().__init__(owner, early, late)
         self._parser = request_parser(self, self._loop)
-        self.owner = owner
-        self.request: Request | None = None
-        self._step: Step[Any] | None = None
+        self.request: Request | None = None  # that is under way
         self._leaving: asyncio.TimerHandle | None = None  # cancels the handler after its grace
         self._is_parsing = False  # the running parse loop takes the next request
-        self._idle_until: float | None = None  # loop time at which it is closed
         self.began = 0.0  # loop time at which the latest request began
         self.ends_with_fin = False  # True while a request waits for news
         self.has_fin = False  # True once the client sends no more, and waits for responses
 
-    # Its life
-
     @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, and abort on an error: asyncio would leave the connection open."""
-        try:
-            self.open(transport)
-        except Exception:  # noqa: BLE001 - it is logged, and the client retries
-            log.exception("connection.failed")
-            transport.abort()  # type: ignore[attr-defined] # TCP transports have it
-
-    def open(self, transport: asyncio.BaseTransport) -> None:
-        """Take a transport, and count the connection as open."""
-        super().connection_made(transport)
-        connection: socket.socket | None = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self.owner.connections.add(self)
-
-    @property
-    def is_idle(self) -> bool:
-        """True when no request of the connection is under way."""
-        return self.state is not TAKEN and self._step is None
-
-    @property
-    def awaits_first_request(self) -> bool:
-        """True while no request has begun since the connection was accepted."""
-        return self.state is IDLE and self._idle_until is None and self._step is None
-
-    def rest(self) -> None:
-        """Become idle, and start the keepalive_s for which the connection stays open then."""
-        assert self.state in {IDLE, TAKEN}, self.state.name
-        self.state = IDLE
-        self._idle_until = self._loop.time() + self.owner.keepalive_s
-
-    @override
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Release what the connection holds, and end its handler after its grace_s."""
-        super().connection_lost(exc)
+    def forget(self) -> None:
+        """End the handler after its grace_s."""
         self._parser = None  # it refers to this object: a cycle
-        self._ends = True
-        self.owner.connections.discard(self)
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
-        self.resume_drained()
-        step, request = self._step, self.request
-        if step is None or request is None or self.is_handed_over:
+        request = self.request
+        if self._step is None or request is None or self.state is HANDED_OVER:
             return
         if request.has_more_body:
             request.body.set_exception(ConnectionResetError("the client is gone"))
         if request.grace_s is not None:
             self.cancel_without_client(request)
+
+    def cancel_request(self, request: Request) -> None:
+        """Cancel a request, if it is still under way."""
+        if request is self.request:
+            self.cancel()
 
     def cancel_without_client(self, request: Request) -> None:
         """Cancel a request without a client, once its grace_s is over."""
@@ -144,19 +75,6 @@ class HttpConnection(ClosingConnection):
             step.cancel()
         elif self._leaving is None:
             self._leaving = self._loop.call_later(grace_s, step.cancel)
-
-    def end_when_idle(self) -> None:
-        """End the connection, after its request if one is under way."""
-        self._ends = True
-        if self.is_idle:
-            self.force_close()
-
-    def cancel_request(self, request: Request | None = None) -> None:
-        """Cancel the request that is under way, or only `request` if that is under way."""
-        if self._step is not None and request in {None, self.request}:
-            self._step.cancel()
-
-    # Requests
 
     def start_request(
         self, request: Request, handler: Callable[[Request], Any] | None = None
@@ -180,7 +98,7 @@ class HttpConnection(ClosingConnection):
         assert request is not None, "its step has ended"
         try:
             if error is None:
-                reply: WritableReply | None = handlers.answer(request, outcome)
+                reply: WireResponse | None = handlers.answer(request, outcome)
             else:
                 reply = handlers.refuse(request, error)
             is_sent = reply is not None and reply.write(self)
@@ -196,11 +114,11 @@ class HttpConnection(ClosingConnection):
             self._step = Step(partial(self._send_rest, reply), self._on_replied, context)
             self._step.run()
 
-    async def _send_rest(self, reply: WritableReply) -> WritableReply:
+    async def _send_rest(self, reply: WireResponse) -> WireResponse:
         await reply.send_rest(self)
         return reply
 
-    def _on_replied(self, reply: WritableReply | None, error: BaseException | None) -> None:
+    def _on_replied(self, reply: WireResponse | None, error: BaseException | None) -> None:
         """Finish a request whose reply is sent, and decide what becomes of the connection."""
         request = self.request
         assert request is not None, "its step has ended"
@@ -228,9 +146,9 @@ class HttpConnection(ClosingConnection):
             self.request = self._step = None
             self.force_close()
 
-    def _end_behind(self, request: Request, reply: WritableReply, *, has_more: bool) -> None:
+    def _end_behind(self, request: Request, reply: WireResponse, *, has_more: bool) -> None:
         """End the connection or read the rest of the body, so that the client gets its response."""
-        if not (self.is_handed_over or self.transport is None):
+        if not (self.state is HANDED_OVER or self.transport is None):
             if reply.abandon:
                 self.linger()
             elif reply.keep_alive:
@@ -244,7 +162,7 @@ class HttpConnection(ClosingConnection):
         self._go_on_behind(reply)
 
     def _on_rest_read(
-        self, reply: WritableReply, is_whole: bool | None, error: BaseException | None
+        self, reply: WireResponse, is_whole: bool | None, error: BaseException | None
     ) -> None:
         if error is not None:
             log_failure(error)
@@ -252,7 +170,7 @@ class HttpConnection(ClosingConnection):
             self._ends = True
         self._go_on_behind(reply)
 
-    def _go_on_behind(self, reply: WritableReply | None) -> None:
+    def _go_on_behind(self, reply: WireResponse | None) -> None:
         """Go on with the next request, or end the connection."""
         request, self.request, self._step = self.request, None, None
         if request is not None and request.body is not EMPTY_PAYLOAD:

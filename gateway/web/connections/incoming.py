@@ -15,8 +15,8 @@ from typing_extensions import override
 from gateway.errors import BadRequest, HeadTooLarge
 from gateway.later import turn
 from gateway.telemetry.logs import log
+from gateway.web.connections.connection_state import DEAF, IDLE, LINGERING, TAKEN
 from gateway.web.connections.http_connection import HttpConnection
-from gateway.web.connections.wire import DEAF, IDLE, TAKEN
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import (
     METHOD_BYTES,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
 
-    from gateway.web.connections.http_connection import Owner
+    from gateway.web.connections.wire import Owner
 
 HEAD_BYTES = 32 * 1024  # of an incomplete head; with the parser's copies thrice as much
 HELD_BYTES = 64 * 1024  # what a client may send while its request is being answered
@@ -52,17 +52,16 @@ class IncomingConnection(HttpConnection):
     A request that `answer_known` and `answer_at_once` leave unanswered goes to a handler.
     """
 
-    __slots__ = ("_body", "_deadline", "_fed", "_has_behind", "_held", "_missing", "_part")
+    __slots__ = ("_body", "_fed", "_has_behind", "_held", "_missing", "_part")
 
-    def __init__(self, owner: Owner) -> None:
-        super().__init__(owner)
+    def __init__(self, owner: Owner, early: bytes = b"", late: bytes = b"") -> None:
+        super().__init__(owner, early, late)
         self._held = bytearray()  # received, and not parsed yet
         self._part = bytearray()  # the beginning of an incomplete head
         self._has_behind = False  # more was received together with the current request
         self._body: StreamReader | None = None  # a body that is not complete
         self._missing: int | None = None  # bytes missing of the body; None if it is chunked
         self._fed = 0  # bytes of the chunked body that the parser was fed
-        self._deadline: float | None = None  # for the head of a request (loop time)
 
     def answer_known(self, _data: bytes, /) -> bool:
         """Answer requests that are known by their bytes; return whether that was done."""
@@ -79,7 +78,8 @@ class IncomingConnection(HttpConnection):
         """True when the client may have sent more than the request that is under way."""
         if self.state is DEAF:  # unknown: what comes is dropped
             return True
-        return bool(self._held) or self._has_behind or not self._is_between
+        is_within = self._body is not None or bool(self._part)  # of a request that is fed in parts
+        return is_within or bool(self._held) or self._has_behind
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -92,7 +92,9 @@ class IncomingConnection(HttpConnection):
             self.shared.journal.catch_up()
         state = self.state
         if self._ends or state is DEAF:
-            self.drop(len(data))
+            self._may_drop -= len(data)
+            if self._may_drop < 0 and state is LINGERING:
+                self.force_close()
         elif self._body is not None:
             self._parse(data)
         elif state is TAKEN:
@@ -129,11 +131,6 @@ class IncomingConnection(HttpConnection):
         self.ends_with_fin = True
         if self.has_fin:
             raise ConnectionResetError("the client is gone")
-
-    @property
-    def _is_between(self) -> bool:
-        """True when the parser was fed whole requests only."""
-        return self._body is None and not self._part
 
     def _hold(self, data: bytes) -> None:
         self._held += data
@@ -247,12 +244,6 @@ class IncomingConnection(HttpConnection):
         elif self._deadline is None:
             self._deadline = self._loop.time() + self.shared.timeouts.header
 
-    def is_too_slow(self, now: float) -> bool:
-        """Return whether the client's time for the head of a request is over."""
-        if self._deadline is None or self._ends:  # a timeout is counted once
-            return False
-        return self.is_idle and now >= self._deadline
-
     def _refuse_malformed(self, error: HttpProcessingError, beginning: bytearray) -> None:
         """Refuse malformed HTTP: where the next request would begin is unknown."""
         if self.state is IDLE:
@@ -267,17 +258,33 @@ class IncomingConnection(HttpConnection):
             self._loop.call_soon(body.set_exception, spoilt)
 
     @override
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def forget(self) -> None:
         """Drop what was received and not parsed."""
         self._held.clear()
         self._part.clear()
-        super().connection_lost(exc)
+        super().forget()
         self._body = None  # it refers to this object
 
-    def parse_held(self) -> None:
-        """Parse the held bytes, unless a parse loop is running."""
-        if self._held and self.transport is not None and not self._is_parsing:
-            held, transport = bytes(self._held), self.transport
+    def rest(self) -> None:
+        """Become idle, and start the keepalive_s for which the connection stays open then."""
+        assert self.state in {IDLE, TAKEN}, self.state.name
+        self.state = IDLE
+        self._idle_until = self._loop.time() + self.owner.keepalive_s
+
+    @override
+    def go_on(self) -> None:
+        """Go on with what the client has sent since the last request."""
+        transport = self.transport
+        if transport is None:
+            return
+        if self._has_behind:
+            # A handler takes as long as many answers from memory. So other connections have their
+            # turn before the rest of what was received with this request.
+            turn.add_behind(self)
+            return
+        self.rest()
+        if self._held and not self._is_parsing:
+            held = bytes(self._held)
             self._held.clear()
             transport.resume_reading()
             try:
@@ -285,3 +292,6 @@ class IncomingConnection(HttpConnection):
             except Exception:  # noqa: BLE001 - it is logged: no error of the caller
                 log.exception("connection.failed")
                 transport.abort()
+        if (self.shared.closing or self.has_fin) and self.is_idle:
+            transport.close()
+            self.owner.connections.notice_idle()

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.web.connections.bare_transport import BareTransport, Descriptors
-from gateway.web.connections.bounded_connection import SocketAcceptor
 from gateway.web.connections.connection import Connection
+from gateway.web.connections.socket_acceptor import SocketAcceptor
 from gateway.web.connections.wire import Connections
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
     from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.fast_path import FastPath
-    from gateway.web.connections.http_connection import RequestHandlers
+    from gateway.web.connections.wire import RequestHandlers
 
 
 LOOK_S = 0.05  # between two looks at the requests that a reload waits for

@@ -1,11 +1,11 @@
-"""The writing side of a client's connection: its states, back-pressure, refusals, and its end."""
+"""The wire of a client's connection: its bytes, its place among others, and its end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from enum import IntEnum
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+import socket
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from aiohttp.base_protocol import BaseProtocol
 from typing_extensions import override
@@ -16,62 +16,297 @@ from gateway.protocol.http import cache_status
 from gateway.runtime.exchange import Exchange
 from gateway.runtime.quotas import peer_of
 from gateway.telemetry.access_log import LoggedRequest
+from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import OTHER
+from gateway.web.connections.connection_state import (
+    HANDED_OVER,
+    IDLE,
+    LINGERING,
+    LOST,
+    TAKEN,
+    TRANSITIONS,
+    State,
+    UnsentWatch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.runtime.context import Context
+    from gateway.stepped import Step
+    from gateway.web.requests.request import Request
+    from gateway.web.requests.responses import WireResponse
+
+LINGER_S = 1.0  # for the client to read its last response; it may still send
+LINGER_BODY_S = 10.0  # while a body is coming: few clients read before all is sent
+LINGER_BYTES = 64 * 1024 * 1024  # dropped meanwhile; that takes a second of processor time
 
 
-class State(IntEnum):
-    """The state of a connection: IDLE at first, LOST at the end. Numbers are cheap to look up."""
+class RequestHandlers(Protocol):
+    """The handlers of requests; only they look into the outcomes that they return."""
 
-    IDLE = 0  # no request waits for its response
-    TAKEN = 1  # one request is under way; what the client sends after it is held
-    # One request is under way; what comes after it is dropped, because it is no HTTP or because it
-    # follows a chunked body.
-    DEAF = 2
-    HANDED_OVER = 3  # an SSE reader has the transport
-    LINGERING = 4  # the last response is written; what still comes is dropped
-    LOST = 5  # the transport is gone
+    def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
+        """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
 
+    def answer(self, request: Request, outcome: Any, /) -> WireResponse:  # noqa: ANN401 - of `handle`
+        """Return the reply for an outcome of `handle`."""
 
-# Module constants: in Python 3.11 looking a member up in its class costs as much as a call.
-IDLE, TAKEN, DEAF, HANDED_OVER, LINGERING, LOST = State
-
-TRANSITIONS: dict[State, tuple[State, ...]] = {
-    IDLE: (TAKEN, LINGERING, LOST),
-    TAKEN: (IDLE, DEAF, HANDED_OVER, LINGERING, LOST),
-    DEAF: (HANDED_OVER, LINGERING, LOST),
-    HANDED_OVER: (LOST,),
-    LINGERING: (LOST,),
-    LOST: (),
-}
+    def refuse(self, request: Request, error: BaseException, /) -> WireResponse | None:
+        """Return the reply for an error of `handle`; None if there is none to send."""
 
 
-class OpenConnection(Protocol):
-    """An open connection, as closing all of them uses it."""
+class Owner(Protocol):
+    """The server that accepted a connection, as the connection uses it."""
+
+    shared: Context
+    connections: Connections[Any]
+    keepalive_s: float
+
+    @property
+    def handlers(self) -> RequestHandlers:
+        """The handlers of the requests; others after a reload."""
+
+
+class Wire(BaseProtocol):
+    """A connection that counts among its listener's, and ends without a client losing a response.
+
+    Its writers wait while its client receives more slowly than they write; one that stalls is cut.
+    """
+
+    __slots__ = (
+        *("_at_open", "_client", "_counts", "_deadline", "_drained", "_ends", "_idle_until"),
+        *("_lingering", "_may_drop", "_step", "_unsent", "owner", "peer", "shared", "state"),
+    )
+
+    def __init__(self, owner: Owner, early: bytes = b"", late: bytes = b"") -> None:
+        """Parse `early` bytes, received before; or send the `late` answer and end."""
+        super().__init__(asyncio.get_running_loop())
+        self.owner = owner
+        self.shared = owner.shared
+        self.state = IDLE
+        self.peer: str | None = None  # the address of the client, as `peer_of` has it
+        self._at_open = early, late
+        self._step: Step[Any] | None = None  # which handles it
+        self._client: str | None = None  # the client that the connection counts for
+        self._counts = False  # True while it has a place among the listener's connections
+        self._deadline: float | None = None  # for the head of a request (loop time)
+        self._idle_until: float | None = None  # loop time at which it is closed
+        self._drained: Later[None] | None = None  # done when the client keeps up again
+        self._unsent: UnsentWatch | None = None  # the watch on a client that does not keep up
+        self._ends = False  # True when no further request is begun
+        self._lingering: asyncio.TimerHandle | None = None
+        self._may_drop = LINGER_BYTES  # bytes, while it lingers
+
+    def enter(self, state: State) -> None:
+        """Change the state to one that TRANSITIONS allows."""
+        assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
+        self.state = state
+
+    # Its place among the listener's connections
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection as open; refuse one beyond the limit with an answer that says so.
+
+        Abort it on an error: asyncio would leave it open.
+        """
+        try:
+            super().connection_made(transport)
+            connection: socket.socket | None = transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self.owner.connections.add(self)
+            self.release_slot()
+            peer = self.peer = peer_of(transport)
+            client = None if peer is None else self.shared.quotas.address_connects_as(peer)
+            refusal = self.shared.limits.connection_made(client)
+            self._counts = True
+            self._client = client if refusal is None else None
+            if self._idle_until is None:  # else it rests between two requests
+                self._deadline = self._loop.time() + self.shared.timeouts.header
+            (early, late), self._at_open = self._at_open, (b"", b"")
+            if late:
+                self.write(late)
+                self.force_close()
+            elif isinstance(refusal, ClientLimitReached):
+                # While it lingered it would count, and one client could crowd out the others.
+                self.refuse_at_once(refusal)
+            elif refusal is not None:
+                self.refuse(refusal)
+            elif early:
+                self.data_received(early)
+        except Exception:  # noqa: BLE001 - it is logged, and the client retries
+            log.exception("connection.failed")
+            transport.abort()  # type: ignore[attr-defined] # TCP transports have it
+
+    def keep_slot(self, client: str | None) -> None:
+        """Keep the connection slot of `client` while another protocol has the socket."""
+        self._counts, self._client = True, client
+
+    def release_slot(self) -> None:
+        """Stop counting as a connection."""
+        if self._counts:
+            self._counts = False
+            self.shared.limits.connection_lost(self._client)
 
     @property
     def is_idle(self) -> bool:
-        """True when no request is under way."""
+        """True when no request of the connection is under way."""
+        return self.state is not TAKEN and self._step is None
 
     @property
     def awaits_first_request(self) -> bool:
         """True while no request has begun since the connection was accepted."""
+        return self.state is IDLE and self._idle_until is None and self._step is None
+
+    def end_if_slow(self, now: float) -> str | None:
+        """End the connection if its client is too slow, or idle for too long, at loop time `now`.
+
+        Return the limit that a slow client has exceeded.
+        """
+        if self._deadline is not None and not self._ends and self.is_idle and now >= self._deadline:
+            self.force_close()  # and so a timeout is counted once
+            return "header_timeout"
+        if self._unsent is not None and self._unsent.cut_if_stuck(now):
+            return "body_timeout"
+        if self.state is IDLE and self._idle_until is not None and now >= self._idle_until:
+            self.force_close()
+        return None
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the connection's place back before anything else, which might raise."""
+        if self.state is LOST:  # uvloop may report a handed-over transport's end
+            return
+        if self.state is HANDED_OVER:
+            self._counts = False  # its new protocol counts it down
+        self.release_slot()
+        super().connection_lost(exc)
+        self._ends = True
+        self.owner.connections.discard(self)
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set_result(None)
+        self.forget()
+        self.enter(LOST)
+        if self.shared.closing:
+            self.owner.connections.notice_idle()
+
+    def forget(self) -> None:
+        """Forget what is under way, whose client is gone."""
+
+    # Back-pressure
+
+    def write(self, wire: bytes) -> None:
+        """Write a response, or nothing once the transport is gone."""
+        if self.transport is not None:
+            self.transport.write(wire)
+
+    async def drained(self) -> None:
+        """Wait until the client has received most of it. Raises ConnectionResetError."""
+        if self.transport is not None and self.writing_paused:
+            if self._drained is None:
+                self._drained = Later()
+            await self._drained
+        if self.transport is None:
+            raise ConnectionResetError("the client is gone")
+
+    @override
+    def pause_writing(self) -> None:
+        """Begin to watch how fast the client receives what it is sent."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._unsent = UnsentWatch(self.transport, self.shared.timeouts, self._loop.time())
+
+    @override
+    def resume_writing(self) -> None:
+        """Stop watching, and let `drained` return: the client has received most of it."""
+        super().resume_writing()
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set_result(None)
+        if self.transport is not None:  # without one it ends after the last byte
+            self._unsent = None
+
+    # Its end
 
     def end_when_idle(self) -> None:
         """End the connection, after its request if one is under way."""
+        self._ends = True
+        if self.is_idle:
+            self.force_close()
 
-    def cancel_request(self) -> None:
+    def cancel(self) -> None:
         """Cancel the request that is under way."""
+        if self._step is not None:
+            self._step.cancel()
 
     def force_close(self) -> None:
         """End the connection as soon as the client has received what it was sent."""
+        self._ends = True
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.close()
+            if self._unsent is None and transport.get_write_buffer_size():
+                self._unsent = UnsentWatch(transport, self.shared.timeouts, self._loop.time())
+
+    def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
+        """Respond with the error, and end the connection: later bytes have no meaning.
+
+        A response to a HEAD has no body.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        shared = self.shared
+        refusal = shared.problem(error)
+        logged = None
+        if shared.log.enabled:  # no request was parsed: no method, no path
+            logged = LoggedRequest("-", "-", peer_of(transport), None, None)
+        exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id, logged)
+        request_id = exchange.request_id
+        sent = shared.refusal(refusal, connection="close", request_id=request_id, to_head=to_head)
+        transport.write(sent)
+        if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
+            exchange.cache = cache_status.BYPASS
+            size = 0 if to_head else len(refusal.body)
+            exchange.answered(shared.log, refusal.status, size, "answered")
+            client = peer_of(transport)
+            shared.refusals.note(request_id, "", refusal.status, refusal.body, client)
+        self.linger()
+
+    def refuse_at_once(self, error: HeadgateError) -> None:
+        """Respond with the error, and close the descriptor as soon as that is sent."""
+        self.write(self.shared.refusal(self.shared.problem(error), connection="close"))
+        self.force_close()
+
+    def linger(self, *, in_body: bool = False) -> None:
+        """Stop sending, and close when the client does, or after LINGER_S or LINGER_BODY_S.
+
+        Whatever the client still sends is dropped. If the socket were closed, the system would
+        reset the connection, and the client could lose the response (RFC 9112 section 9.6).
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.state is LINGERING:
+            return
+        self.enter(LINGERING)
+        self._ends = True
+        try:
+            if transport.can_write_eof():  # TLS has no half of a connection
+                transport.write_eof()
+        except OSError:  # the client has reset the connection; the loop does not know yet
+            self.force_close()
+            return
+        transport.resume_reading()
+        self._lingering = self._loop.call_later(
+            LINGER_BODY_S if in_body else LINGER_S, self.force_close
+        )
 
 
-C = TypeVar("C", bound=OpenConnection)
+C = TypeVar("C", bound=Wire)
 
 
 class Connections(Generic[C]):
@@ -134,128 +369,9 @@ class Connections(Generic[C]):
                 if is_last:
                     connection.force_close()
                 else:
-                    connection.cancel_request()
+                    connection.cancel()
 
 
 LINGER_S = 1.0  # for the client to read its last response; it may still send
 LINGER_BODY_S = 10.0  # while a body is coming: few clients read before all is sent
 LINGER_BYTES = 64 * 1024 * 1024  # dropped meanwhile; that takes a second of processor time
-
-
-class ClosingConnection(BaseProtocol):
-    """A connection that ends without its client losing a response.
-
-    Its writers wait while its client receives more slowly than they write.
-    """
-
-    __slots__ = ("_drained", "_ends", "_lingering", "_may_drop", "shared", "state")
-
-    def __init__(self, shared: Context) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self.shared = shared
-        self.state = IDLE
-        self._drained: Later[None] | None = None  # done when the client keeps up again
-        self._ends = False  # True when no further request is begun
-        self._lingering: asyncio.TimerHandle | None = None
-        self._may_drop = LINGER_BYTES  # bytes, while it lingers
-
-    def enter(self, state: State) -> None:
-        """Change the state to one that TRANSITIONS allows."""
-        assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
-        self.state = state
-
-    @property
-    def is_handed_over(self) -> bool:
-        """True when another protocol has the client's transport."""
-        return self.state is HANDED_OVER
-
-    def write(self, wire: bytes) -> None:
-        """Write a response, or nothing once the transport is gone."""
-        if self.transport is not None:
-            self.transport.write(wire)
-
-    async def drained(self) -> None:
-        """Wait until the client has received most of it. Raises ConnectionResetError."""
-        if self.transport is not None and self.writing_paused:
-            if self._drained is None:
-                self._drained = Later()
-            await self._drained
-        if self.transport is None:
-            raise ConnectionResetError("the client is gone")
-
-    @override
-    def resume_writing(self) -> None:
-        """Let `drained` return: the client has received most of what it was sent."""
-        super().resume_writing()
-        self.resume_drained()
-
-    def resume_drained(self) -> None:
-        """Let `drained` return: the client keeps up, or has disconnected."""
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.set_result(None)
-
-    def force_close(self) -> None:
-        """End the connection as soon as the client has received what it was sent."""
-        self._ends = True
-        if self.transport is not None:
-            self.transport.close()
-            self.transport = None
-
-    def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
-        """Respond with the error, and end the connection: later bytes have no meaning.
-
-        A response to a HEAD has no body.
-        """
-        transport = self.transport
-        if transport is None:
-            return
-        shared = self.shared
-        refusal = shared.problem(error)
-        logged = None
-        if shared.log.enabled:  # no request was parsed: no method, no path
-            logged = LoggedRequest("-", "-", peer_of(transport), None, None)
-        exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id, logged)
-        request_id = exchange.request_id
-        sent = shared.refusal(refusal, connection="close", request_id=request_id, to_head=to_head)
-        transport.write(sent)
-        if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
-            exchange.cache = cache_status.BYPASS
-            size = 0 if to_head else len(refusal.body)
-            exchange.answered(shared.log, refusal.status, size, "answered")
-            client = peer_of(transport)
-            shared.refusals.note(request_id, "", refusal.status, refusal.body, client)
-        self.linger()
-
-    def refuse_at_once(self, error: HeadgateError) -> None:
-        """Respond with the error, and close the descriptor as soon as that is sent."""
-        self.write(self.shared.refusal(self.shared.problem(error), connection="close"))
-        self.force_close()
-
-    def linger(self, *, in_body: bool = False) -> None:
-        """Stop sending, and close when the client does, or after LINGER_S or LINGER_BODY_S.
-
-        Whatever the client still sends is dropped. If the socket were closed, the system would
-        reset the connection, and the client could lose the response (RFC 9112 section 9.6).
-        """
-        transport = self.transport
-        if transport is None or transport.is_closing() or self.state is LINGERING:
-            return
-        self.enter(LINGERING)
-        self._ends = True
-        try:
-            if transport.can_write_eof():  # TLS has no half of a connection
-                transport.write_eof()
-        except OSError:  # the client has reset the connection; the loop does not know yet
-            self.force_close()
-            return
-        transport.resume_reading()
-        self._lingering = self._loop.call_later(
-            LINGER_BODY_S if in_body else LINGER_S, self.force_close
-        )
-
-    def drop(self, size: int) -> None:
-        """Count dropped bytes, and end the connection beyond LINGER_BYTES."""
-        self._may_drop -= size
-        if self._may_drop < 0 and self.state is LINGERING:
-            self.force_close()

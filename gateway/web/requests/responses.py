@@ -81,29 +81,12 @@ class PartsWriter(Protocol):
         """Wait until the client has read most of what was written. Raises ConnectionResetError."""
 
 
-class WritableReply(Protocol):
-    """The reply to one request, which writes itself to the client."""
-
-    @property
-    def keep_alive(self) -> bool:
-        """True when the client may send its next request on the same connection."""
-
-    @property
-    def abandon(self) -> bool:
-        """True when the rest of the request is not read."""
-
-    def write(self, client: PartsWriter, /) -> bool:
-        """Write what is ready; return True if that is all, and the socket has accepted it.
-
-        Raises ConnectionError.
-        """
-
-    async def send_rest(self, client: PartsWriter, /) -> None:
-        """Write the rest, and wait until the write buffer is low. Raises ConnectionError."""
-
-
 class WireResponse:
-    """A reply whose bytes are all in memory; `ended` says how it ended, for the counts."""
+    """The reply to one request, which writes itself to the client; its bytes are all in memory.
+
+    With `keep_alive` the client may send its next request on the same connection; with `abandon`
+    the rest of the request is not read. `ended` says how it ended, for the counts.
+    """
 
     def __init__(
         self,
@@ -114,7 +97,6 @@ class WireResponse:
         keep_alive: bool,
         abandon: bool = False,
     ) -> None:
-        """If `abandon`, the connection does not read the rest of the request."""
         self.status = status
         self.keep_alive = keep_alive
         self.abandon = abandon
@@ -124,7 +106,7 @@ class WireResponse:
         self._body = body
 
     def write(self, client: PartsWriter) -> bool:
-        """Write head and body."""
+        """Write head and body; return whether the socket accepted all. Raises ConnectionError."""
         transport = client.transport
         if transport is None:
             raise ConnectionResetError("the client is gone")
@@ -145,7 +127,7 @@ class WireResponse:
         return b"".join((*self._head, self._body))
 
     async def send_rest(self, client: PartsWriter) -> None:
-        """Wait until the write buffer is low; until then no further request is read."""
+        """Write the rest, and wait until the write buffer is low. Raises ConnectionError."""
         await client.drained()
         self.ended = "answered"
 
