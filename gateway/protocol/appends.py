@@ -222,7 +222,7 @@ class AppendBatch:
                 return self._outcome(None, stored=0)
         elif stamp == self.closed_by:
             return self._outcome(ProducerState(stamp.epoch, stamp.seq, self._moment.wall), stored=0)
-        raise StreamClosed(self._next_offset())
+        raise StreamClosed(self._state.offset(self._tail))
 
     def _checked_records(self, append: Append) -> Records:
         if not append.body:
@@ -283,7 +283,8 @@ class AppendBatch:
         if append.stream_seq is not None:
             self._seq = append.stream_seq
         if datas:
-            self._keep(datas)
+            self._records.extend(records_after(self._tail, datas))
+            self._tail = self._records[-1].end
             self._appends += 1
             self._messages += number
             if append.traced is not None:
@@ -293,15 +294,6 @@ class AppendBatch:
             self.closed_by = append.producer
         self._changed = True
         return self._outcome(state, stored=number)
-
-    def _keep(self, datas: Sequence[bytes]) -> None:
-        if len(datas) == 1:  # in half of the time
-            (data,) = datas
-            self._tail += len(data)
-            self._records.append(Record(self._tail, data))
-        else:
-            self._records.extend(records_after(self._tail, datas))
-            self._tail = self._records[-1].end
 
     def _remember(self, stamp: Stamp) -> ProducerState:
         near = len(self._known) + len(self._producers) >= MAX_PRODUCERS  # counting them takes long
@@ -328,11 +320,8 @@ class AppendBatch:
                 "stream_producers",
             )
 
-    def _next_offset(self) -> str:
-        return self._state.offset(self._tail)
-
     def _outcome(self, producer: ProducerState | None, *, stored: int) -> AppendOutcome:
-        return AppendOutcome(self._next_offset(), self.closed, stored, producer)
+        return AppendOutcome(self._state.offset(self._tail), self.closed, stored, producer)
 
     def change(self) -> Change | None:
         """Return the change to commit, None if every append was refused or a duplicate."""

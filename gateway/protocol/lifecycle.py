@@ -27,7 +27,6 @@ from gateway.protocol.streams.state import (
     MICROSECONDS,
     Change,
     ForkPoint,
-    Record,
     Segment,
     StreamState,
     changed,
@@ -98,21 +97,38 @@ def decide_create(
     if existing is not None:
         _check_same(existing, request, content_type, None, limits)
         return CreationOutcome(existing, new=False), ()
-    lifetime = limits.of_new(request.lifetime, now)
-    records, tail = _records(0, _body_of(content_type, request))
     state = StreamState(
         path=path,
         stream_id=stream_id,
         generation=_generation(place, 0, stream_id, now),
         content_type=content_type,
-        tail=tail,
+        lifetime=limits.of_new(request.lifetime, now),
+    )
+    outcome, change = _creation(state, place, request, (), now)
+    return outcome, (change,)
+
+
+def _creation(
+    state: StreamState,
+    place: PathState,
+    request: CreateRequest,
+    inherited_part: Sequence[bytes],
+    now: ClockReading,
+) -> tuple[CreationOutcome, Change]:
+    """Return the creation of a stream, whose own records begin at its tail."""
+    datas = inherited_part
+    if request.body:
+        datas = [*datas, *records_of(state.content_type, request.body, request.records)[0]]
+    records = tuple(records_after(state.tail, datas))
+    state = replace(
+        state,
+        tail=records[-1].end if records else state.tail,
         closed=request.close,
-        lifetime=lifetime,
-        deadline=lifetime.deadline(now),
+        deadline=state.lifetime.deadline(now),
         history=place.history,
         created_at=int(now.wall),
     )
-    return CreationOutcome(state, new=True), (Change(state, None, records),)
+    return CreationOutcome(state, new=True), Change(state, None, records)
 
 
 def source_of(state: StreamState | None, now: ClockReading) -> StreamState:
@@ -186,32 +202,26 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
     lineage = _lineage(source, position)
     if len(lineage) > MAX_FORK_DEPTH:
         raise StreamLimit(f"a fork chain may be {MAX_FORK_DEPTH} deep", "fork_depth")
-    own = [branch.prefix] if branch.prefix else []
-    records, tail = _records(position, [*own, *_body_of(content_type, request)])
-    lifetime = limits.of_fork(source.lifetime, request.lifetime, now)
-    generation = _generation(place, source.generation, stream_id, now)
     state = StreamState(
         path=path,
         stream_id=stream_id,
-        generation=generation,
+        generation=_generation(place, source.generation, stream_id, now),
         content_type=content_type,
-        tail=tail,
-        closed=request.close,
-        lifetime=lifetime,
-        deadline=lifetime.deadline(now),
+        tail=position,
+        lifetime=limits.of_fork(source.lifetime, request.lifetime, now),
         fork=point,
         lineage=lineage,
-        history=place.history,
-        created_at=int(now.wall),
         # Only generations taken from the clock are unique. Where they are counted, the offset of an
         # earlier stream at this path could be taken for one of the source.
         past_generations=inherited(source, position) if place.history else (),
         first=source.first if position >= source.first else 0,
     )
+    outcome, change = _creation(
+        state, place, request, [branch.prefix] if branch.prefix else [], now
+    )
     # It is not trimmed while it has references.
     referenced = replace(source, references=source.references + 1, trim_at=None)
-    changes = (changed(source, referenced), Change(state, None, records))
-    return CreationOutcome(state, new=True), changes
+    return outcome, (changed(source, referenced), change)
 
 
 def remove(state: StreamState) -> tuple[Change, ...]:
@@ -293,15 +303,3 @@ def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
             segments.append(Segment(segment.stream_id, end, segment.path))
             begin = end
     return tuple(segments)
-
-
-def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...], int]:
-    """Return the own records of a new stream, and its tail."""
-    if not datas:
-        return (), position
-    records = tuple(records_after(position, datas))
-    return records, records[-1].end
-
-
-def _body_of(content_type: str, request: CreateRequest) -> Sequence[bytes]:
-    return records_of(content_type, request.body, request.records)[0] if request.body else ()

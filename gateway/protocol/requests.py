@@ -259,13 +259,8 @@ def _read_offset(text: str | None, *, is_live: bool) -> Offset | str | None:
     return text if text == offsets.NOW else parse_offset(text, "offset")
 
 
-def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
-    """Parse a POST as an append, a close, or both; a multi-append is not split yet."""
-    return parse_append_head(headers).append(body)
-
-
 def parse_append_head(headers: Mapping[str, str]) -> AppendHead:
-    """Parse the header fields of a POST."""
+    """Parse the header fields of a POST: an append, a close, or both."""
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")

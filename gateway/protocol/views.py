@@ -70,8 +70,8 @@ def parse_view(query: Mapping[str, str], *, is_live: bool) -> View:
         raise BadRequest(f"batch_ms must be one of {', '.join(map(str, BATCHES_MS))}")
     if batch_ms and name == RAW:
         name = COMPACT
-    if name in RENDERED:
-        if query.get("live", "sse") != "sse":
-            raise BadRequest(f"view={name} is live as live=sse is: leave live out")
-        return view_of(name, batch_ms)
-    return view_of(name, batch_ms if is_live else 0)
+    if name not in RENDERED:
+        return view_of(name, batch_ms if is_live else 0)
+    if query.get("live", "sse") != "sse":
+        raise BadRequest(f"view={name} is live as live=sse is: leave live out")
+    return view_of(name, batch_ms)

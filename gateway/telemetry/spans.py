@@ -33,9 +33,9 @@ from opentelemetry.trace import (
 
 from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.http.header_names import (
+    SAMPLED,
     TRACEPARENT,
     TraceContext,
-    format_traceparent,
     parse_traceparent,
 )
 from gateway.telemetry.logs import log
@@ -273,6 +273,12 @@ class Tracer:
         lost = self._ended.count - self.exports.count
         if lost:
             log.warning("tracing.spans_lost", spans=lost, reason=self.exports.reason)
+
+
+def format_traceparent(context: TraceContext) -> str:
+    """Format a traceparent in version 00, which has no flag but SAMPLED."""
+    flags = context.flags & SAMPLED
+    return f"00-{context.trace_id}-{context.span_id}-{flags:02x}"
 
 
 def _text(value: str) -> str:

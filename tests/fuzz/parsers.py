@@ -40,7 +40,7 @@ from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import parse_traceparent
 from gateway.protocol.http.paths import canonical_query, canonical_target, parse_query
 from gateway.protocol.origins.edge_target import parse_edge_target
-from gateway.protocol.requests import parse_append, parse_create, parse_target
+from gateway.protocol.requests import parse_append_head, parse_create, parse_target
 from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
 from gateway.settings.arrays.destinations import PORTS, destination_of
@@ -113,9 +113,10 @@ def check_headers(data: bytes) -> None:
     for line in _text(data).split("\r\n")[:32]:
         name, _, value = line.partition(":")
         headers.add(name.strip(), value.strip())
-    for parse in (parse_append, parse_create):
-        with contextlib.suppress(HeadgateError):
-            parse(headers, b"x")
+    with contextlib.suppress(HeadgateError):
+        parse_append_head(headers).append(b"x")
+    with contextlib.suppress(HeadgateError):
+        parse_create(headers, b"x")
     values = [value for _, value in headers.items()]
     parse_directives(values)
     parse_dictionary(values)

@@ -21,7 +21,7 @@ from gateway.protocol.bodies.multi_append import (
     messages_of,
     multi_records,
 )
-from gateway.protocol.requests import parse_append, parse_create
+from gateway.protocol.requests import parse_append_head, parse_create
 from gateway.turns import at_once
 from tests.protocol.test_content import JSON, SPACE, VALUES
 from tests.support.multi_append import MULTI, framed
@@ -138,12 +138,12 @@ def test_only_x_stream_multi_true_marks_a_multi_append(value: str | None, asked:
 @pytest.mark.parametrize("value", ["", "false", "1", "yes", "true, true", " true"])
 def test_x_stream_multi_with_another_value_is_refused(value: str) -> None:
     with pytest.raises(BadRequest, match="X-Stream-Multi must be true, or absent"):
-        parse_append({"X-Stream-Multi": value, "Content-Type": TEXT}, b"x")
+        parse_append_head({"X-Stream-Multi": value, "Content-Type": TEXT})
 
 
 def test_a_closing_multi_append_without_messages_is_refused() -> None:
     with pytest.raises(BadRequest, match=NO_MESSAGE):
-        parse_append({**MULTI, "Stream-Closed": "true"}, b"")
+        parse_append_head({**MULTI, "Stream-Closed": "true"}).append(b"")
 
 
 def test_x_stream_multi_on_a_creation_is_refused() -> None:

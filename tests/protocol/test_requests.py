@@ -23,7 +23,7 @@ from gateway.protocol.requests import (
     ForkRequest,
     LongPoll,
     Read,
-    parse_append,
+    parse_append_head,
     parse_create,
     parse_target,
 )
@@ -165,7 +165,7 @@ def stamped(producer_id: str, epoch: str = "0", seq: str = "0") -> dict[str, str
 def test_a_post_is_parsed_as_an_append_or_a_close(
     headers: dict[str, str], body: bytes, append: Append
 ) -> None:
-    assert parse_append(CIMultiDict(headers), body) == append
+    assert parse_append_head(CIMultiDict(headers)).append(body) == append
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_malformed_post_is_refused_with_the_reason(
     headers: dict[str, str], body: bytes, detail: str
 ) -> None:
     with pytest.raises(BadRequest) as refusal:
-        parse_append(CIMultiDict(headers), body)
+        parse_append_head(CIMultiDict(headers)).append(body)
     assert refusal.value.detail == detail
 
 
@@ -222,7 +222,7 @@ def test_an_epoch_or_sequence_outside_0_to_2_53_is_refused(number: str) -> None:
         ("Producer-Seq", stamped("p", seq=number)),
     ):
         with pytest.raises(BadRequest) as refusal:
-            parse_append(CIMultiDict(headers), b"a")
+            parse_append_head(CIMultiDict(headers)).append(b"a")
         assert refusal.value.detail == f"{name} must be a whole number from 0 to 2^53-1"
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import pkgutil
+import re
 from typing import TYPE_CHECKING, assert_never, cast
 
 import msgspec
 
-from gateway.errors import HeadgateError, StreamNotFound
+from gateway.errors import BadRequest, HeadgateError, StreamNotFound
 from gateway.features.console.explain import explain
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.listed_runs import NAME as RUNS
 from gateway.features.console.listed_runs import ListedRuns
 from gateway.features.console.reader_lists import ReaderLists
 from gateway.features.kinds import KINDS
-from gateway.protocol.http.paths import canonical_beginning
+from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_parts
 from gateway.protocol.responses import STATUS
 from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.inspected.readers import ReaderQuestion
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 # Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.
 SHARE_S = 1.5
+
+_CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
 
 
 class Inspector:
@@ -81,7 +84,7 @@ class Inspector:
     async def _answer(self, question: StreamQuestion) -> Answer:
         match question:
             case ListStreams():
-                prefix = canonical_beginning(question.name_prefix)
+                prefix = _canonical_beginning(question.name_prefix)
                 list_question = msgspec.structs.replace(question, name_prefix=prefix)
                 return await streams_of(self._route(question.route)).page(list_question)
             case DescribeStream() | LimitStream():
@@ -137,3 +140,16 @@ async def _shared(route: StreamRoute, question: ShareMetrics) -> Mapping[str, st
             return await streams_of(route).share_figures(question.instance, question.figures)
     except (HeadgateError, TimeoutError):
         return None  # the log's health shows that it cannot be reached
+
+
+def _canonical_beginning(raw: str) -> str:
+    """Return the canonical form of the beginning of a path, which may end anywhere."""
+    try:
+        size = len(raw.encode())
+    except UnicodeEncodeError as error:
+        raise BadRequest("the beginning of a path is not UTF-8") from error
+    if size > MAX_PATH_BYTES:
+        raise BadRequest(f"no path is over {MAX_PATH_BYTES} bytes")
+    whole = _CUT.sub("", raw)
+    parts = canonical_parts(MALFORMED.sub("%25", whole))
+    return "".join(parts) + raw[len(whole) :].upper()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.protocol.streams.limits import LimitChanges
-    from gateway.protocol.streams.state import StreamState
+    from gateway.protocol.streams.state import ClockReading, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.inspection import ExplainStep, ListStreams, StreamDescription
@@ -213,7 +213,7 @@ class StreamList(InspectedStreams):
             size=state.size,
             readers=0 if active is None else readers_of(active),
             rate=0.0 if active is None else rate_of(active),
-            expires_at=state.ends_at(self._table.clock()),
+            expires_at=_ends_at(state, self._table.clock()),
             forked_from=None if state.fork is None else state.fork.source_path,
             created_at=state.created_at,
             stream_id=str(state.stream_id),
@@ -256,3 +256,10 @@ def set_streams(route: HostedRoute, _made: RouteSetup) -> None:
     """Let the console ask about the streams of a route."""
     if NAME not in route.features:
         route.features[NAME] = StreamList(route)
+
+
+def _ends_at(state: StreamState, now: ClockReading) -> float | None:
+    """Return when a stream ends by the present wall clock, unless it is used before."""
+    if state.deadline is None:
+        return None
+    return state.deadline + now.wall - state.lifetime.clock(now)

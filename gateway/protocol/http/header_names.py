@@ -57,12 +57,6 @@ def parse_traceparent(text: str) -> TraceContext | None:
     return TraceContext(trace_id, span_id, int(flags, 16))
 
 
-def format_traceparent(context: TraceContext) -> str:
-    """Format a traceparent in version 00, which has no flag but SAMPLED."""
-    flags = context.flags & SAMPLED
-    return f"00-{context.trace_id}-{context.span_id}-{flags:02x}"
-
-
 def trace_id_of(traceparent: str | None) -> str | None:
     """Return the trace that a traceparent names; None without one, or for a malformed one."""
     context = None if traceparent is None else parse_traceparent(traceparent)

@@ -24,8 +24,7 @@ PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]
 _SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$&'()*+,;=:@/-])|(.)", re.DOTALL)
 _QUERY_SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$'()*+,;=:@/?-])|(.)", re.DOTALL)
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~!$'()*+,;=:@/?-]+")
-_CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
-_MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
+MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 # RFC 9112 section 3.2.2. Not by urlsplit: it leaves out line ends, blanks and a fragment.
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
@@ -42,7 +41,7 @@ def canonical_path(raw: str) -> str:
     if PLAIN.fullmatch(raw) is not None:
         return raw
     check_whole(raw)
-    path = "".join(_canonical_parts(raw))
+    path = "".join(canonical_parts(raw))
     if len(path) > MAX_PATH_BYTES:
         raise BadRequest(f"the path is over {MAX_PATH_BYTES} bytes when it is encoded")
     _check_text(path)
@@ -56,19 +55,6 @@ def canonical_path(raw: str) -> str:
     return path
 
 
-def canonical_beginning(raw: str) -> str:
-    """Return the canonical form of the beginning of a path, which may end anywhere."""
-    try:
-        size = len(raw.encode())
-    except UnicodeEncodeError as error:
-        raise BadRequest("the beginning of a path is not UTF-8") from error
-    if size > MAX_PATH_BYTES:
-        raise BadRequest(f"no path is over {MAX_PATH_BYTES} bytes")
-    whole = _CUT.sub("", raw)
-    parts = _canonical_parts(_MALFORMED.sub("%25", whole))
-    return "".join(parts) + raw[len(whole) :].upper()
-
-
 def check_whole(raw: str) -> None:
     """Raise BadRequest for a # (a target has no fragment, RFC 9112 section 3.2).
 
@@ -78,7 +64,8 @@ def check_whole(raw: str) -> None:
         raise BadRequest("the URL has a #, which is sent as %23")
 
 
-def _canonical_parts(raw: str, split: re.Pattern[str] = _SPLIT, where: str = "path") -> list[str]:
+def canonical_parts(raw: str, split: re.Pattern[str] = _SPLIT, where: str = "path") -> list[str]:
+    """Return the characters of a text in canonical percent-encoding. Raises BadRequest."""
     parts = []
     for match in split.finditer(raw):
         encoded, plain, other = match.groups()
@@ -124,7 +111,7 @@ def parse_query(raw: str) -> dict[str, str]:
 
 
 def _decode_query(text: str) -> str:
-    if _MALFORMED.search(text):
+    if MALFORMED.search(text):
         raise BadRequest("the query has a malformed percent-encoding")
     try:
         return unquote_to_bytes(text.replace("+", " ").encode("utf-8", "surrogateescape")).decode()
@@ -152,7 +139,7 @@ def canonical_query(raw: str, drop: Sequence[str]) -> Query:
             continue
         text = part
         if _PLAIN_QUERY.fullmatch(part) is None:
-            text = "".join(_canonical_parts(part, _QUERY_SPLIT, "query"))
+            text = "".join(canonical_parts(part, _QUERY_SPLIT, "query"))
         key = text.partition("=")[0]
         if not (drop and any(fits(pattern, key) for pattern in drop)):
             pairs.append((key, text))

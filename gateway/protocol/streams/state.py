@@ -225,12 +225,6 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """Return whether the stream has expired, or records of it by its retention."""
         return self.expired(now) or (self.trim_at is not None and now.wall >= self.trim_at)
 
-    def ends_at(self, now: ClockReading) -> float | None:
-        """Return when the stream ends by the present wall clock, unless it is used before."""
-        if self.deadline is None:
-            return None
-        return self.deadline + now.wall - self.lifetime.clock(now)
-
 
 class ProducerState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The last accepted epoch and sequence of one producer, and when it was used."""
