@@ -8,12 +8,14 @@ import pytest
 
 from gateway.edge.reads.decision import LATELY_S
 from gateway.edge.reads.http_cache import REST_S
-from tests.edge.live_readers import S, at, following, live, news, up_to
+from tests.edge.live_readers import S, at, following, live, news, polling, up_to
 from tests.support.raw_origin import answer, reset
 from tests.support.serving import get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.support.http1 import Answer
     from tests.support.live_origin import LiveOrigin
     from tests.support.raw_origin import Play
@@ -51,6 +53,23 @@ def stands_in(got: Answer) -> bool:
     """Whether it is what was told before, and says no more than that."""
     assert got.get("X-Cache") != "STALE" or got.get("Stream-Up-To-Date") is None
     return news(got) == (200, b"b", "0002", None) and got.get("X-Cache") == "STALE"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
+@pytest.mark.parametrize("first", [following, polling])
+async def test_a_stream_followed_when_it_was_empty_is_known_from_its_beginning(
+    first: Callable[..., Awaitable[object]], content_type: str
+) -> None:
+    async with live(content_type=content_type) as (origin, gateway):
+        await first(gateway, "-1")
+        await origin.polled(1)
+        origin.append(b"1")
+        await origin.polled(2)
+        await fail(origin, gateway)
+        for read in (f"{S}?offset=-1", S):
+            got = await gateway.ask(get(read))
+            assert (got.status, got.get("X-Cache")) == (200, "STALE")
+            assert got.get("Stream-Next-Offset") == "0001"
 
 
 @WAYS

@@ -22,7 +22,7 @@ from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol.origins import followed
 from gateway.protocol.origins.followed import Snapshot, Span
-from gateway.protocol.streams.offsets import NOW, TailBound
+from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ class FollowedStream:
         The poll may hang, or be at a server that lags. Until it reports as much, no reader is told
         that it is up to date.
         """
-        if not (facts.is_empty or is_coded(cached)):
+        # An empty read from the beginning shows that the news will be all of the stream.
+        if not is_coded(cached) and (not facts.is_empty or span.start == BEGINNING):
             self._window.learn(*span)
         is_tail = span.end == self.state.snapshot.tail
         if facts.up_to_date and is_tail:

@@ -246,10 +246,11 @@ class RecentWindow:
         place = self.places.get(offset)
         if place is None or place >= self.places[self.places.tail]:
             return None  # beyond the tail: the news are still to come
-        spans = [piece.span for piece in self._after(offset, place)]
-        if not spans or spans[0].start != offset:
+        pieces = self._after(offset, place)
+        if not pieces or pieces[0].first_unit != place:
             return None  # too old
-        return joined(self._content_type, spans)
+        news = joined(self._content_type, [piece.span for piece in pieces])
+        return news._replace(start=offset)  # the beginning has two offsets
 
 
 class WindowBudget:

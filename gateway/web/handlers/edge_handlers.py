@@ -224,9 +224,9 @@ class EdgeHandlers(RouteOperations):
                 if there is not None:
                     return RouteAnswer.of(there, result.cache)
                 live_responses.check_open(self._shared)
-                has_tail = position != snapshot.tail
-                position = snapshot.tail
-                stream = feeds.follow(plain, snapshot, client, has_tail=has_tail)
+                start, position = position, snapshot.tail
+                stream = feeds.follow(plain, snapshot, client, has_tail=start != position)
+                stream.note_read(Span(start, position, result.cached.body), result)
                 if stream.feed.position <= position:
                     break  # otherwise the stream has grown meanwhile
         assert stream is not None, "the loop has followed it"
@@ -299,10 +299,8 @@ class EdgeHandlers(RouteOperations):
                 stream = feeds.follow(plain, known, client, has_tail=known.tail != start)
             elif start == NOW:
                 stream.state.note_tail(snapshot.tail)
-            if start == NOW or facts.is_empty:
-                return stream, facts.next_offset
             stream.note_read(Span(start, facts.next_offset, result.cached.body), result)
-            return stream, start
+            return stream, facts.next_offset if start == NOW or facts.is_empty else start
         raise OriginBehind("the stream was made anew again and again while it was read")
 
     def _client(self, request: Request) -> str:
