@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.running_servers import running_servers
+from gateway.process.running_servers import running_servers
 from tests.clients.pages import examples
 from tests.support.processes import ROOT, Headgate
 from tests.support.redis_servers import redis_server

@@ -10,9 +10,9 @@ from aiohttp import web
 from admin.alerting.evaluation import Evaluation, Values, costly, windows
 from admin.alerting.series import SampleHistory
 from admin.alerting.states import AlertChanges, AlertStates
+from gateway.background import Turns
 from gateway.monitoring.alerts import alerts
 from gateway.monitoring.quantities import main_threshold
-from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator

@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 
 from admin.model.kinds import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
+from gateway.background import Turns
 from gateway.features.console.name_search import spoken
-from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence

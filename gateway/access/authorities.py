@@ -12,9 +12,9 @@ from gateway.access.credential_files import CredentialFiles
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.token_guard import Verifier
 from gateway.access.tokens_file import NO_TOKENS, StaticTokens, parse_tokens
+from gateway.background import LONGEST_TURN_S
 from gateway.errors import StartError
 from gateway.settings.credential_kinds import KINDS, ranked
-from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

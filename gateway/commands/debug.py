@@ -40,7 +40,7 @@ def debug_bundle(
     _, target = server_and_admin(ctx, admin, admin_token)
     from gateway.commands.debug_bundle.collecting import bundle
     from gateway.commands.one_stream.operations import run
-    from gateway.running_servers import running_servers
+    from gateway.process.running_servers import running_servers
 
     at = target.url.removesuffix("/api").rstrip("/")
     pids = [it.pid for it in running_servers(os.environ) if it.admin.rstrip("/") == at]

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Sequence
 
     from gateway.access.principal import Principal
+    from gateway.background import Turns
     from gateway.errors import HeadgateError
     from gateway.live.admitted_readers import AdmittedReaders
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Polls, Traffic
-    from gateway.turns import Turns
 
 V = TypeVar("V")  # a stream as its route represents it
 N = TypeVar("N")  # one piece of the stream's news

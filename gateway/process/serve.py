@@ -16,8 +16,8 @@ from gateway.errors import StartError
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.reloader import log_dangers
+from gateway.process.running_servers import AddressFile
 from gateway.process.service_manager import ServiceManager
-from gateway.running_servers import AddressFile
 from gateway.settings import ModelSettings, redacted_origin
 from gateway.settings.reached import console_url, export_for_commands, front_urls
 from gateway.telemetry.event_journal import JOURNAL

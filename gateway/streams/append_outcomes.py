@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from gateway.backends.commit_histograms import BOUNDS_S
+from gateway.background import LONGEST_TURN_S
 from gateway.errors import HeadgateError, LimitReached, LogFull, LogUnavailable, RecordDamaged
 from gateway.later import turn
 from gateway.protocol.appends import AppendOutcome, Taken, plain_media
@@ -18,7 +19,6 @@ from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Histogram
-from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,7 @@ from time import perf_counter  # the loop's clock has milliseconds, and takes lo
 from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
+from gateway.background import LONGEST_TURN_S
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
 from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
@@ -21,7 +22,6 @@ from gateway.streams.append_outcomes import (
     Outcomes,
 )
 from gateway.telemetry.logs import log
-from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from gateway.backends.contract import Conflict
+from gateway.background import LONGEST_TURN_S
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable
 from gateway.later import Later
 from gateway.protocol import lifecycle as rules
@@ -27,7 +28,6 @@ from gateway.streams.active_stream import ActiveStream
 from gateway.streams.append_outcomes import TOO_MANY_WRITERS, UNKNOWN, Outcomes
 from gateway.streams.lifecycle import MAX_RACES
 from gateway.telemetry.logs import log
-from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gateway.backends.contract import Conflict, LogListener
+from gateway.background import Turns
 from gateway.errors import HeadgateError
 from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
@@ -29,7 +30,6 @@ from gateway.streams.active_stream import (
 from gateway.streams.clock import SharedDeadlines, SoleDeadlines
 from gateway.streams.stream_loader import LogSubscriptions, StreamLoader
 from gateway.telemetry.logs import log as logger
-from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence

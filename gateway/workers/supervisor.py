@@ -20,8 +20,8 @@ from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front
 from gateway.process.reconfiguration import check_fixed
 from gateway.process.reloader import Reloader
+from gateway.process.running_servers import AddressFile
 from gateway.process.service_manager import ServiceManager
-from gateway.running_servers import AddressFile
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
 from gateway.telemetry import metrics

@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.backends.sqlite.records import ChunkBuilder, row_of
+from gateway.background import at_once
 from gateway.edge.rules.directives import (
     parse_date,
     parse_dictionary,
@@ -44,7 +45,6 @@ from gateway.protocol.requests import parse_append_head, parse_create, parse_tar
 from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
 from gateway.settings.arrays.destinations import PORTS, destination_of
-from gateway.turns import at_once
 from tests.origin.feeding import fed
 from tests.support.event_stream import parse_events
 from tests.support.multi_append import framed

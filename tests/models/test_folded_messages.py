@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.background import at_once
 from gateway.features.compact.folding import fold
-from gateway.turns import at_once
 from tests.models import answers
 from tests.models.accumulators import MESSAGE, data_of
 from tests.support.examples import cases

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.background import at_once
 from gateway.features.models.record import RequestEntry, prompt_of
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

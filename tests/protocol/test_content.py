@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.background import at_once
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import (
     check_content_type,
@@ -20,7 +21,6 @@ from gateway.protocol.bodies.content import (
     read_body,
     records_of,
 )
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.background import at_once
 from gateway.errors import BadRequest
 from gateway.protocol.bodies import json_text, multi_append
 from gateway.protocol.bodies.json_text import SLICE_BYTES
@@ -22,7 +23,6 @@ from gateway.protocol.bodies.multi_append import (
     multi_records,
 )
 from gateway.protocol.requests import parse_append_head, parse_create
-from gateway.turns import at_once
 from tests.protocol.test_content import JSON, SPACE, VALUES
 from tests.support.multi_append import MULTI, framed
 

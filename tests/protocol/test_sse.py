@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.background import at_once
 from gateway.protocol.bodies import content
 from gateway.protocol.bodies.content import (
     EVENT_SLICE_BYTES,
@@ -19,7 +20,6 @@ from gateway.protocol.bodies.content import (
     is_long_event,
     long_data_event,
 )
-from gateway.turns import at_once
 from tests.support.event_stream import Event, parse_events
 
 TEXT = "text/plain"

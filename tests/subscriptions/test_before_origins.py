@@ -12,6 +12,7 @@ from aiohttp import web
 from typing_extensions import override
 
 from gateway.backends.memory import MemoryDocuments
+from gateway.background import at_once
 from gateway.errors import (
     HeadgateError,
     LogUnavailable,
@@ -27,7 +28,6 @@ from gateway.features.subscriptions.origins.origin_subscriptions import OriginSu
 from gateway.features.subscriptions.origins.stream_requests import StreamRequests
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.telemetry.inspection import AnswerFailure
-from gateway.turns import at_once
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_access import OWN, PULL, tokens_file

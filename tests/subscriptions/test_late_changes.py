@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.background import at_once
 from gateway.features.subscriptions import late_changes, membership
 from gateway.features.subscriptions.state.patterns import PatternIndex
 from gateway.protocol.streams.state import Change
-from gateway.turns import at_once
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed, subscription_of
 from tests.subscriptions.test_limits import limit
 from tests.support.waiting import until

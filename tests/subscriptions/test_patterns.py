@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.background import at_once
 from gateway.errors import BadRequest
 from gateway.features.subscriptions.state.patterns import (
     PatternIndex,
@@ -17,7 +18,6 @@ from gateway.features.subscriptions.state.patterns import (
     pattern_of,
     stream_name,
 )
-from gateway.turns import at_once
 
 SEGMENTS = st.sampled_from(["a", "b", "*", "**", "%2A"])
 NAME_SEGMENTS = st.sampled_from(["a", "b", "%2A", "*"])

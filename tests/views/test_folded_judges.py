@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from gateway.background import at_once
 from gateway.features.compact.folding import fold
-from gateway.turns import at_once
 from tests.models import answers
 from tests.support.processes import NODE
 from tests.views.reading import rendered

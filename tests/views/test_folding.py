@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from gateway.background import at_once
 from gateway.features.compact.folding import FoldedEvent, fold
-from gateway.turns import at_once
 
 SSE = "text/event-stream"
 JSON = "application/json"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.commands import state_in
 from gateway.backends.redis.connection import pack
+from gateway.background import LONGEST_TURN_S
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.streams.chunks import Chunk, check_kept
 from gateway.protocol.streams.state import agreed
-from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

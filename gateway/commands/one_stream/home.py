@@ -141,7 +141,7 @@ def _of_context(name: str, context: ServerContext) -> HomeServer:
 
 def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
     """Return the server with the URL of its admin listener if it runs here."""
-    from gateway.running_servers import running_servers
+    from gateway.process.running_servers import running_servers
 
     base = home.base.rstrip("/")
     admins = [it.admin for it in running_servers(environment) if base in it.streams]
@@ -156,7 +156,7 @@ def _running_here(
     With `admin`, only a server with that admin listener counts. The base of one with several
     routes is its root.
     """
-    from gateway.running_servers import running_servers
+    from gateway.process.running_servers import running_servers
 
     servers = running_servers(environment)
     if admin:

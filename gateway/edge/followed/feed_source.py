@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
+from gateway.background import Turns
 from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
 from gateway.edge.rules.served_lifetimes import shortened_lines
 from gateway.errors import OriginBusy
@@ -15,7 +16,6 @@ from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import LongPoll
 from gateway.runtime.single_flight import SingleFlight
-from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

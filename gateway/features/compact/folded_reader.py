@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from typing_extensions import override
 
+from gateway.background import at_once
 from gateway.features.compact.folding import VERSION, fold
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
 from gateway.runtime.route import RouteFeature
@@ -16,7 +17,6 @@ from gateway.store import CacheEntry, Store
 from gateway.streams.readers.reads import ChunkReader, groups
 from gateway.telemetry.metrics import counter, gauge, read
 from gateway.telemetry.traffic import CacheShare
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterator, Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import msgspec
 
 from gateway.access.bans import subjects_of
+from gateway.background import Turns
 from gateway.errors import BadRequest
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.reader_states import reader_states
@@ -36,7 +37,6 @@ from gateway.telemetry.inspected.readers import (
     rank,
     usage_rank,
 )
-from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

@@ -11,6 +11,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.background import at_once
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.membership import Membership
 from gateway.features.subscriptions.sending.deliveries import Deliveries
@@ -24,7 +25,6 @@ from gateway.features.subscriptions.wakes.transitions import Wakes
 from gateway.protocol.http.paths import RESERVED
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.telemetry.logs import log
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.background import at_once
 from gateway.telemetry.logs import log
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from gateway.turns import Turns
+    from gateway.background import Turns
 
     Steps = Generator[None, None, bool]
 

@@ -9,6 +9,7 @@ import secrets
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
+from gateway.background import at_once
 from gateway.errors import DestinationRefused
 from gateway.features.subscriptions import bodies
 from gateway.features.subscriptions.engine import find_matching
@@ -24,7 +25,6 @@ from gateway.features.subscriptions.wakes.acknowledgements import (
     names_beyond,
     parse_acknowledgement,
 )
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

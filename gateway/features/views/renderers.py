@@ -11,12 +11,12 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from gateway.background import at_once
 from gateway.features.decoded import as_utf8
 from gateway.features.views.messages import Group, StreamMessage, splitter_of
 from gateway.features.views.styles import STYLES
 from gateway.protocol.bodies.content import is_text
 from gateway.protocol.views import END_MARK
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

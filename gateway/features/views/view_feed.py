@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gateway.background import at_once
 from gateway.errors import BadRequest, HeadgateError, StreamGone, StreamNotFound
 from gateway.features.views.folded_groups import fold_groups
 from gateway.features.views.messages import Group
@@ -19,7 +20,6 @@ from gateway.protocol.streams.state import StreamState
 from gateway.protocol.views import END_MARK, TEXT
 from gateway.streams.stream_loader import RELOAD_S
 from gateway.telemetry.logs import log
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+    from gateway.background import Turns
     from gateway.runtime.context import Context
     from gateway.runtime.limits import ServerLimits
-    from gateway.turns import Turns
     from gateway.web.requests.request import Request
 
 # What a step takes, and about what it gives: a millisecond. Brotli's first step takes ten times as

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
+from gateway.background import Turns
 from gateway.features.subscriptions.errors import SubscriptionRefused, invalid
 from gateway.features.subscriptions.operators.listing import describe, list_subscriptions
 from gateway.features.subscriptions.operators.replays import ReplayPlace, set_back
@@ -27,7 +28,6 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionDescription,
 )
 from gateway.telemetry.inspection import AnswerFailure
-from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from gateway.features.subscriptions.engine import RouteSubscriptions

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
+from gateway.background import Turns
 from gateway.edge.rules.lost_offsets import PERSISTS_S
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
@@ -25,7 +26,6 @@ from gateway.features.subscriptions.origins.tail_checks import TailChecks
 from gateway.features.subscriptions.streams.contract import StreamSource
 from gateway.telemetry.logs import log
 from gateway.telemetry.rare_lines import OutageLine
-from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from typing_extensions import override
 
+from gateway.background import at_once
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import RESERVED, canonical_path
-from gateway.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
-    from gateway.turns import Turns
+    from gateway.background import Turns
 
 
 # A place in a stream: a number in our own log, elsewhere the text of an offset. Those of one stream
