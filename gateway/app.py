@@ -187,7 +187,6 @@ def renew_route(
         renew(route.feeds.source.settings, feeds)
         route.access = access
         route.reads.reader_keys = access.reader_keys
-        route.feeds.set_reader_keys(access.reader_keys)
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route.table.caches)
     else:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.limits import LimitChanges
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.stream_table import StreamTable
+    from gateway.streams.stream_table import Remover, StreamTable
 
 T = TypeVar("T")
 Fate = Literal["created", "expired", "deleted"]
@@ -44,17 +44,12 @@ class Lifecycle:
         table: StreamTable,
         retention: Retention = EVERYTHING,
         lifetimes: LifetimeLimits = UNLIMITED,
-        ended: Callable[[str, int], None] = lambda _path, _stream_id: None,
     ) -> None:
-        """Call `ended` with path and id of each stream that this process has ended or replaced."""
         self._table = table
         self.retention = retention
         self.lifetimes = lifetimes
-        self._ended = ended
         # Each is called with each committed change.
         self.observers: list[Callable[[Change], None]] = []
-        # Each is called with path and id of each stream that is gone.
-        self.removal_observers: list[Callable[[str, int], None]] = []
         # Streams that this process has created, and those it has taken from their paths, by why.
         self.figures: dict[Fate, int] = {"created": 0, "expired": 0, "deleted": 0}
 
@@ -234,13 +229,11 @@ class Lifecycle:
                 for observe in self.observers:
                     observe(change)
             self.figures["created"] += failure is None and change.expected is None
-            begins = anew and change.expected is None
             is_gone = change.removes or change.state.soft_deleted
-            if is_gone:
-                for notify in self.removal_observers:
-                    notify(change.state.path, change.state.stream_id)
-            if is_gone or begins:
-                self._ended(change.state.path, change.state.stream_id)
+            if is_gone or (anew and change.expected is None):
+                remover: Remover = "here" if is_gone else "successor"
+                for notify in self._table.removal_observers:
+                    notify(change.state.path, change.state.stream_id, remover)
 
     async def _commit_apart(
         self, first: Change, others: tuple[Change, ...], *, anew: bool, ends: Fate | None

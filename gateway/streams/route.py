@@ -5,7 +5,7 @@ Handlers and the fast path find it by its prefix; the process opens, drains and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 from typing_extensions import override
@@ -31,7 +31,7 @@ from gateway.streams.clock import StreamClock
 from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.readers.feeds import HostedFeeds, PollPlace
-from gateway.streams.readers.reads import ChunkReader, ChunkReaders, HostedReads, kept_answer
+from gateway.streams.readers.reads import HostedReads, kept_answer
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import traffic_metrics
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         RouteAccess,
         RouteFeature,
     )
-    from gateway.store import Store
+    from gateway.streams.stream_table import Remover
 
 
 class StreamRules(NamedTuple):
@@ -86,19 +86,16 @@ class HostedRoute(StreamRoute):
         clocks = shared.clock, shared.running, shared.expiry_grace_s
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, Caches(shared.store))
-        if access.reader_keys is not None:
-            access.reader_keys.routes.add(self.table.caches)
+        keys, retention = access.reader_keys, rules.retention
+        if keys is not None:
+            keys.routes.add(self.table.caches)
         count = self.traffic.count_stored
-        self.appender = Appender(self.table, shared.limits, rules.retention, count)
-        self.lifecycle = Lifecycle(self.table, rules.retention, rules.lifetimes, self._ended)
+        self.appender = Appender(self.table, shared.limits, retention, count)
+        self.lifecycle = Lifecycle(self.table, retention, rules.lifetimes)
+        self.table.removal_observers.append(self._on_removal)
         self.creations = Creations(self.table, self.lifecycle, shared.limits)
-        reader = ChunkReader(self.table)
-        readers = ChunkReaders(reader)
-        self.reads = HostedReads(
-            self.table, readers, freshness, shared, access, self.traffic, rules.retention
-        )
-        self.feeds = HostedFeeds(self.table, reader, freshness, settings, shared, self.traffic)
-        self.feeds.set_reader_keys(access.reader_keys)
+        self.reads = HostedReads(self.table, freshness, shared, keys, self.traffic, retention)
+        self.feeds = HostedFeeds(self.reads, settings)
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.features: dict[str, RouteFeature] = {}
 
@@ -124,11 +121,6 @@ class HostedRoute(StreamRoute):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
         return read if keys is None else keys.with_cache_target(read, target)
-
-    def fold_by(self, reader: ChunkReader, parts: Store[Any]) -> None:
-        """Have a reader fold what views ask for folded; `parts` are in its memory."""
-        self.reads.readers.folded = reader
-        self.feeds.fold_by(reader, parts)
 
     def with_key(self, response: Response, name: str) -> Response:
         """Add the stream's reader key, if there is one, to a response to a permitted reader."""
@@ -172,7 +164,9 @@ class HostedRoute(StreamRoute):
         if write.removed_id is not None:
             self.table.drop(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
-    def _ended(self, name: str, stream_id: int) -> None:
+    def _on_removal(self, name: str, stream_id: int, remover: Remover) -> None:
+        if remover == "elsewhere":
+            return  # that process does so
         path = f"{self.prefix}/{name}"
         self._shared.announce(Write(prefix=self.prefix, path=path, removed_id=stream_id))
         self._shared.purge(self.prefix, path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import override
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.streams.active_stream import Caches
     from gateway.streams.clock import StreamClock
 
+    Remover = Literal["here", "elsewhere", "successor"]  # this process, another one, a new stream
     Revision = tuple[ActiveStream | None, int]
 
 # States kept without a reader or writer, about 2 KiB each; with MAX_PRODUCERS 2 MB more.
@@ -71,8 +72,9 @@ class StreamTable:
         self.following = LogSubscriptions(log, self.deadlines)
         self.loader = StreamLoader(log, self._take, self._forget)
         self.turns = Turns()
-        # Each is called with path and id of each stream that another process has removed.
-        self.removal_observers: list[Callable[[str, int], None]] = []
+        # Each is called with path and id of each stream that is gone, and with what removed it; for
+        # a successor with the id of that, since the earlier stream was removed before.
+        self.removal_observers: list[Callable[[str, int, Remover], None]] = []
         # Each is called with each change, before its client gets an answer.
         self.observers: list[Callable[[Change], None]] = []
 
@@ -370,7 +372,7 @@ class Commits(LogListener):
     def on_removal(self, path: str, stream_id: int) -> None:
         self._table.drop(path, stream_id)
         for notify in self._table.removal_observers:
-            notify(path, stream_id)
+            notify(path, stream_id, "elsewhere")
 
     @override
     def on_missed_removals(self) -> None:

@@ -259,7 +259,7 @@ async def test_a_read_under_way_during_a_rotation_gets_no_store_and_the_new_key(
     gateway: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = await key_of(gateway)
-    target, reader = f"{PATH}?offset=-1&rk={old}", gateway.route.reads.readers.plain
+    target, reader = f"{PATH}?offset=-1&rk={old}", gateway.route.reads.reader
     is_read, go_on, chunk_for = asyncio.Event(), asyncio.Event(), reader.chunk_for
 
     async def slow(*what: object) -> object:

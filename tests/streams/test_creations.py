@@ -68,7 +68,7 @@ class Asked:
     def __init__(self, log: GatedLog | None = None) -> None:
         self.service = Service(log)
         self.ended: list[str] = []
-        self.service.lifecycle._ended = lambda path, _: self.ended.append(path)
+        self.service.table.removal_observers.append(lambda path, *_: self.ended.append(path))
         self.bounds = ServerLimits(Bounds(1, 1, 1, 1, MOST, MOST))
         self.creations = Creations(self.service.table, self.service.lifecycle, self.bounds)
         self.told: dict[str, list[Outcome]] = {}

@@ -56,10 +56,10 @@ async def test_a_watcher_gets_the_state_anew_after_missed_changes() -> None:
 
 async def test_a_removal_by_another_process_is_observed_by_path_and_id() -> None:
     service, log, _ = two()
-    observed: list[tuple[str, int]] = []
+    observed: list[tuple[str, int, str]] = []
     service.table.removal_observers.append(lambda *removed: observed.append(removed))
     log.news.on_removal("s", 4711)
-    assert observed == [("s", 4711)]
+    assert observed == [("s", 4711, "elsewhere")]
 
 
 def test_a_stream_is_followed_for_a_while_after_its_last_watcher_has_left() -> None:

@@ -63,7 +63,7 @@ class FoldedReader(ChunkReader, RouteFeature):
     def __init__(self, route: HostedRoute) -> None:
         super().__init__(route.table)
         self.parts: Store[FoldedPart] = Store(MEMO_BYTES)
-        self.reader = route.feeds.reader
+        self.reader = route.reads.reader
         self._prefix = route.prefix
         self._clock = route.clock
         self._folds: SingleFlight[FoldedPart] = SingleFlight()
@@ -135,7 +135,7 @@ def set_folded(route: HostedRoute, _made: RouteSetup) -> None:
     """Have the chunks of a route folded for the views that ask for that."""
     if NAME not in route.features:
         reader = route.features[NAME] = FoldedReader(route)
-        route.fold_by(reader, reader.parts)
+        route.feeds.fold_by(reader, reader.parts)
 
 
 def folded_reader_of(route: HostedRoute) -> FoldedReader:

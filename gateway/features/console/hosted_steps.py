@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol.requests import Events, LongPoll, resumed
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW, Offset, format_offset
+from gateway.streams.readers.reads import read_key
 from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[
     yield ExplainStep("Cache key", read.target, "equal canonical targets are one answer")
     state = route.table.present(await route.table.load(request.name))
     yield ExplainStep("The stream", _described(state), "what the log has at this path")
-    chunk = route.reads.cached(read)  # after the look at the log, which drops what has become old
+    # After the look at the log, which drops what has become old.
+    chunk = route.reads.shared.store.peek(read.target, route.clock())
     yield _step_of_chunk(chunk, route.clock())
     if request.method == "HEAD":
         yield ExplainStep(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")
@@ -107,5 +109,5 @@ def _outcome(
         return "COLLAPSED", "all who wait at the tail are given one answer"
     if read.offset == NOW:
         return "BYPASS", "where the tail is now is never stored"
-    shared = route.reads.is_under_way(read, state)
+    shared = read_key(read, state) in route.reads.answers.under_way
     return ("COLLAPSED" if shared else "MISS", "the log is read once for all who ask meanwhile")

@@ -25,7 +25,9 @@ from gateway.features.console.name_search import glob_beginning, name_test
 from gateway.features.console.size_survey import SizeSurvey
 from gateway.features.redis.store import store_of
 from gateway.protocol.lifecycle import present
-from gateway.streams.readers.follower import bytes_behind, feeds_of
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.views import END_MARK
+from gateway.streams.readers.follower import feeds_of
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.limits import LimitChanges
     from gateway.protocol.streams.state import ClockReading, StreamState
     from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.readers.follower import HostedFeed
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.inspection import ExplainStep, ListStreams, StreamDescription
 
@@ -75,7 +78,7 @@ class StreamList(InspectedStreams):
     def live_feeds(self) -> Iterator[RoutedFeed]:
         for active in list(self._table):  # streams come and go as well
             for feed in feeds_of(active):
-                yield RoutedFeed(active.path, feed, partial(bytes_behind, feed))
+                yield RoutedFeed(active.path, feed, partial(_bytes_behind, feed))
 
     @override
     async def page(self, question: ListStreams) -> StreamPage:
@@ -263,3 +266,9 @@ def _ends_at(state: StreamState, now: ClockReading) -> float | None:
     if state.deadline is None:
         return None
     return state.deadline + now.wall - state.lifetime.clock(now)
+
+
+def _bytes_behind(feed: HostedFeed, offset: str) -> int:
+    """Return the bytes from an offset to the tail of a feed's stream."""
+    position = parse_offset(offset.removesuffix(END_MARK), "offset").position
+    return max(0, feed.stream.tail - position)

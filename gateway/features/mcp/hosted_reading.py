@@ -41,7 +41,7 @@ class HostedEventReader(EventReader):
 
     def __init__(self, route: HostedRoute) -> None:
         self._table = route.table
-        self._chunks = route.reads.readers.plain
+        self._chunks = route.reads.reader
         self._feeds = route.feeds
 
     @property

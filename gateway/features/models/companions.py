@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.features.models.answers import ModelAnswers
     from gateway.features.models.running import RunningAnswers
+    from gateway.streams.stream_table import Remover
 
 
 class CompanionStreams:
@@ -31,33 +32,27 @@ class CompanionStreams:
     def open(self) -> None:
         """Start to observe the streams of the route."""
         route = self._streams.route
-        route.lifecycle.removal_observers.append(self._on_removal)
-        route.table.removal_observers.append(self._on_removal_elsewhere)
+        route.table.removal_observers.append(self._on_removal)
         route.table.deadlines.observers.append(self._on_renewal)
 
     async def close(self) -> None:
         """Stop to observe, and cancel what is under way."""
         route = self._streams.route
-        route.lifecycle.removal_observers.remove(self._on_removal)
-        route.table.removal_observers.remove(self._on_removal_elsewhere)
+        route.table.removal_observers.remove(self._on_removal)
         route.table.deadlines.observers.remove(self._on_renewal)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _on_removal(self, path: str, stream_id: int) -> None:
-        """Stop the answer whose stream is gone, or delete what is beside it."""
+    def _on_removal(self, path: str, stream_id: int, remover: Remover) -> None:
+        """Stop the answer whose stream is gone; the gateway that deleted it deletes the rest."""
         name = self._answer_at(path)
-        if name is None:
+        if name is None or remover == "successor":
             return
         self._running.stop(self._streams.path(name), stream_id)
-        if self._streams.path(name) not in self._running.answers:  # else it does so at its end
+        # An answer under way does so at its end.
+        if remover == "here" and self._streams.path(name) not in self._running.answers:
             self._start(self._delete_beside(name))
-
-    def _on_removal_elsewhere(self, path: str, stream_id: int) -> None:
-        """Stop the answer whose stream another gateway has deleted."""
-        if (name := self._answer_at(path)) is not None:
-            self._running.stop(self._streams.path(name), stream_id)
 
     def _on_renewal(self, path: str) -> None:
         name = self._answer_at(path)

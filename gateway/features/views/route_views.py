@@ -54,7 +54,7 @@ class RouteViews(RouteFeature):
     ) -> None:
         self.store = RenderingStore(STORE_BYTES)
         self._route = route
-        self._reader = route.feeds.reader
+        self._reader = route.reads.reader
         self._shared = shared
         self._replays = Replays(self._reader, self.store)
         self._whole: SingleFlight[ViewRendering] = SingleFlight()

@@ -30,26 +30,21 @@ from gateway.runtime.single_flight import SingleFlight
 from gateway.store import Store
 from gateway.streams.active_stream import begins_alike
 from gateway.streams.readers.follower import HostedFollower
-from gateway.streams.readers.reads import ChunkReader, LiveRead, groups
+from gateway.streams.readers.reads import ChunkReader, HostedReads, LiveRead, groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from gateway.access.reader_keys import ReaderKeys
     from gateway.live.contract import FeedSettings, Parked
-    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Events
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.protocol.views import View
-    from gateway.runtime.context import Context
     from gateway.runtime.exchange import RouteAnswer
     from gateway.runtime.route import ParsedPoll
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.readers.follower import HostedFeed
-    from gateway.streams.stream_table import StreamTable
-    from gateway.telemetry.traffic import Traffic
 
 
 class RenderedViews(Protocol):
@@ -84,23 +79,20 @@ class HostedFeedSource:
 
     def __init__(
         self,
+        reads: HostedReads,
         reader: ChunkReader,
-        freshness: Freshness,
         settings: FeedSettings,
-        shared: Context,
-        traffic: Traffic,
         events: Store[EventChunk],
     ) -> None:
         """Cache the data events for catch-up in `events`."""
         self.settings = settings
-        self.traffic = traffic
-        self.shared = shared
+        self.traffic = reads.traffic
+        self.shared = reads.shared
         self._events = events
-        self._table = reader.table
+        self._table = reads.table
+        self._of_route = reads
         self._reader = reader
-        self._freshness = freshness
-        self.reader_keys: ReaderKeys | None = None
-        self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
+        self._reads: SingleFlight[DataEvent] = SingleFlight(reads.traffic.collapsed)
 
     control_event = staticmethod(control_event)
     trailers = staticmethod(no_trailers)
@@ -122,8 +114,8 @@ class HostedFeedSource:
         return self._data(parked, self._reader.shaped(chunks.cut(stream, start, mine)[0]))
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
-        read = renewed(self.reader_keys, parked.read)
-        return responses.data(chunk, read, self._freshness, self.shared.clock())
+        read = renewed(self._of_route.reader_keys, parked.read)
+        return responses.data(chunk, read, self._of_route.freshness, self.shared.clock())
 
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
         """Return 204; a reader that is ahead of the feed is at the tail that the table knows."""
@@ -134,8 +126,8 @@ class HostedFeedSource:
                 unknown = LogUnavailable("the log does not tell what follows offset")
                 return self.shared.problem(unknown)
             stream = known
-        read = renewed(self.reader_keys, parked.read)
-        return responses.poll_ended(stream, read, self._freshness, self.shared.clock())
+        read = renewed(self._of_route.reader_keys, parked.read)
+        return responses.poll_ended(stream, read, self._of_route.freshness, self.shared.clock())
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Answer from the log a poll whose position the feed had already passed."""
@@ -197,25 +189,17 @@ def _data_event(chunk: Chunk) -> DataEvent:
 class HostedFeeds:
     """The feeds of a route."""
 
-    def __init__(
-        self,
-        table: StreamTable,
-        reader: ChunkReader,
-        freshness: Freshness,
-        settings: FeedSettings,
-        shared: Context,
-        traffic: Traffic,
-    ) -> None:
-        events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._source_parts = freshness, settings, shared, traffic, events
-        table.caches.stores.append(events)
-        self.source = self._folded_source = HostedFeedSource(reader, *self._source_parts)
+    def __init__(self, reads: HostedReads, settings: FeedSettings) -> None:
+        self._events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
+        self._reads = reads
+        self._table = reads.table
+        self._table.caches.stores.append(self._events)
+        self.source = HostedFeedSource(reads, reads.reader, settings, self._events)
+        self._folded_source = self.source
         self.views: RenderedViews | None = None  # set where the route is made
-        self._table = table
-        self.reader = reader
-        self._limits = shared.limits
-        self.release_reader = shared.limits.release_reader
-        self._tracer = shared.tracer
+        self._limits = reads.shared.limits
+        self.release_reader = self._limits.release_reader
+        self._tracer = reads.shared.tracer
         self._feeds: set[HostedFeed] = set()
         self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
         # Each is called with a feed of the stream at its path that has lost its last reader.
@@ -230,14 +214,10 @@ class HostedFeeds:
 
     def fold_by(self, reader: ChunkReader, parts: Store[Any]) -> None:
         """Have a reader fold what views ask for folded; `parts` are in its memory."""
-        self._folded_source = HostedFeedSource(reader, *self._source_parts)
-        self._folded_source.reader_keys = self.source.reader_keys
+        self._reads.folded = reader
+        settings = self.source.settings
+        self._folded_source = HostedFeedSource(self._reads, reader, settings, self._events)
         self._table.caches.stores.append(parts)
-
-    def set_reader_keys(self, keys: ReaderKeys | None) -> None:
-        """Use these keys in responses from now on."""
-        for source in (self.source, self._folded_source):
-            source.reader_keys = keys
 
     def _source_of(self, view: View) -> HostedFeedSource:
         return self._folded_source if view.is_folded else self.source
@@ -292,7 +272,7 @@ class HostedFeeds:
     def _new_feed(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
         follower = active.follower
         if follower is None:
-            follower = active.follower = HostedFollower(state, self._table, self.reader)
+            follower = active.follower = HostedFollower(state, self._table, self._reads.reader)
         stream = follower.stream
         if view.is_rendered:
             assert self.views is not None, "set where the route is made"

@@ -12,7 +12,6 @@ from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone
 from gateway.live.feed import Feed
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Record, StreamState, position_of, records_after
-from gateway.protocol.views import END_MARK
 from gateway.streams.active_stream import StreamFollower
 from gateway.streams.stream_loader import RELOAD_S
 from gateway.telemetry.logs import log
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
 def feeds_of(active: ActiveStream) -> list[HostedFeed]:
     """Return the feeds of a stream's live readers in this process."""
     return [] if active.follower is None else list(active.follower.feeds.values())
-
-
-def bytes_behind(feed: HostedFeed, offset: str) -> int:
-    """Return the bytes from an offset to the tail of a feed's stream."""
-    position = parse_offset(offset.removesuffix(END_MARK), "offset").position
-    return max(0, feed.stream.tail - position)
 
 
 class HostedFollower(StreamFollower):

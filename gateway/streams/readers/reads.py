@@ -29,6 +29,7 @@ from gateway.telemetry import traffic as counted
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from gateway.access.reader_keys import ReaderKeys
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.requests import Read
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.limits import Retention
     from gateway.protocol.streams.state import StreamState
-    from gateway.protocol.views import View
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import Own
-    from gateway.runtime.route import KeptAnswer, PlainGet, RouteAccess
+    from gateway.runtime.route import KeptAnswer, PlainGet
     from gateway.store import Store
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
@@ -150,18 +150,6 @@ class ChunkReader:
         return chunk if chunk.state is state else self.table.known_part(chunk)
 
 
-class ChunkReaders:
-    """The readers of one log's chunks: as they are, and folded where a feature does that."""
-
-    def __init__(self, plain: ChunkReader) -> None:
-        self.plain = plain
-        self.folded = plain
-
-    def of(self, view: View) -> ChunkReader:
-        """Return the reader for a view."""
-        return self.folded if view.is_folded else self.plain
-
-
 class LiveRead(NamedTuple):
     """A live read: its stream, the stream's present state, and the position where it begins.
 
@@ -175,28 +163,29 @@ class LiveRead(NamedTuple):
 
 
 class HostedReads:
-    """The reads of one route, and their part of the cache."""
+    """The reads of one route, and their part of the cache.
 
-    def __init__(  # noqa: PLR0913 - what a read depends on
+    `reader` reads the chunks of the log, and `folded` those that views ask for folded.
+    """
+
+    def __init__(
         self,
         table: StreamTable,
-        readers: ChunkReaders,
         freshness: Freshness,
         shared: Context,
-        access: RouteAccess,
+        reader_keys: ReaderKeys | None,
         traffic: Traffic,
         retention: Retention,
     ) -> None:
-        self._table = table
-        self.readers = readers
-        self._freshness = freshness
-        self.reader_keys = access.reader_keys
-        self._traffic = traffic
+        self.table = table
+        self.reader = self.folded = ChunkReader(table)
+        self.freshness = freshness
+        self.reader_keys = reader_keys
+        self.traffic = traffic
         self._clock = shared.clock
-        self._shedding = shared.shedding
         self._store: Store[RenderedChunk] = shared.store  # under targets
         self._retention = retention
-        self._shared = shared
+        self.shared = shared
         # Reads under way, each shared by all requests that wait for it.
         self.answers: SingleFlight[RenderedChunk] = SingleFlight(traffic.collapsed)
 
@@ -212,17 +201,17 @@ class HostedReads:
             entry.hits += 1
             use = cache_status.CacheUse("HIT", cache_status.HIT % entry.hits)
             return _conditional(entry, if_none_match, use)
-        self._shedding.check(READS if isinstance(read, CatchUp) else LIVE)
-        active = await self._table.load(name)
+        self.shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
+        active = await self.table.load(name)
         if self.reader_keys is not None:
             read = renewed(self.reader_keys, read)
-        state = self._table.present(active)
+        state = self.table.present(active)
         if state.deadline is not None:
-            self._table.deadlines.touch(active)
+            self.table.deadlines.touch(active)
         start = chunks.start_position(state, read.offset)
         is_at_tail = start == state.tail and isinstance(read, LongPoll)
         if is_at_tail and state.closed:
-            ended = responses.poll_ended(state, read, self._freshness, self._clock())
+            ended = responses.poll_ended(state, read, self.freshness, self._clock())
             return RouteAnswer.of(ended, cache_status.MISS)
         if is_at_tail or isinstance(read, Events):
             return LiveRead(active, state, start, read.offset is None)
@@ -236,8 +225,8 @@ class HostedReads:
 
     async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
         """Return the cached response if the log, loaded anew, would give the same."""
-        active = await self._table.load(name)  # drops stale responses
-        state = self._table.present(active)
+        active = await self.table.load(name)  # drops stale responses
+        state = self.table.present(active)
         now = self._clock()
         entry = self._store.get(read.target, now)
         if entry is not None and not entry.is_of(state):
@@ -251,12 +240,13 @@ class HostedReads:
         if start == state.tail:
             chunk = chunks.empty(state)
         else:
-            chunk = await self.readers.of(read.view).chunk_for(read, state, start)
+            reader = self.folded if read.view.is_folded else self.reader
+            chunk = await reader.chunk_for(read, state, start)
             state = chunk.state
         now = self._clock()
         if self.reader_keys is not None:
             read = renewed(self.reader_keys, read)
-        freshness, until = self._freshness, _same_until(state, read, now)
+        freshness, until = self.freshness, _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
         if state.closed or not until_change:
@@ -266,19 +256,19 @@ class HostedReads:
             read.target,
             groups(state, until_change=until_change),
             response,
-            owner=self._traffic.cache_share,
-            hit_counter=self._traffic.hits(
+            owner=self.traffic.cache_share,
+            hit_counter=self.traffic.hits(
                 counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ,
                 counted.TERMINAL if response.facts.is_end else counted.resume_kind(read.offset),
             ),
             expires_at=until,
         )
-        if self._table.is_shared:
+        if self.table.is_shared:
             retention = self._retention or state.own_retention
             trims = retention or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self._clock() + entry.sure_s
-        is_current = self.readers.plain.is_current(chunk, until_change=until_change)
+        is_current = self.reader.is_current(chunk, until_change=until_change)
         if is_current and (until is None or self._clock() < until):
             self._store.put(entry)
         return entry
@@ -290,7 +280,7 @@ class HostedReads:
 
         Times are in epoch seconds; None means always. `until` is that of the chunk.
         """
-        state, freshness = chunk.state, self._freshness
+        state, freshness = chunk.state, self.freshness
         if not cache_headers.is_whole_beginning(chunk, read):
             return freshness, until
         if in_force(state, self._retention):
@@ -299,20 +289,12 @@ class HostedReads:
             if not chunk.at_tail:  # whole at the tail, its stream is closed
                 freshness = replace(freshness, closed_max_age=freshness.tail_max_age)
             return freshness, until
-        trust = self._shared.purge_trust() if freshness.trusts_purges else PurgeTrust()
+        trust = self.shared.purge_trust() if freshness.trusts_purges else PurgeTrust()
         # The lifetime changes when the stream is closed, or purges fail or succeed again.
         renewed_in_s = trust.for_s if state.closed else RENEWED_S
         if renewed_in_s < math.inf:
             until = now + renewed_in_s if until is None else min(until, now + renewed_in_s)
         return replace(freshness, purged_fields=trust.fields), until
-
-    def cached(self, read: Read) -> RenderedChunk | None:
-        """Return the cached response without marking it as used."""
-        return self._store.peek(read.target, self._clock())
-
-    def is_under_way(self, read: Read, state: StreamState) -> bool:
-        """Return whether other requests wait for the same read of the log."""
-        return read_key(read, state) in self.answers.under_way
 
 
 def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:

@@ -123,8 +123,7 @@ class Gateway:
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
-            "reads": len(route.reads.readers.plain._reads.under_way)
-            + len(route.reads.answers.under_way),
+            "reads": len(route.reads.reader._reads.under_way) + len(route.reads.answers.under_way),
             "reads of events": len(route.feeds.source._reads.under_way),
             "streams to look at": route.table.loader.behind,
             "followed streams": self.log.numbers()["followed"],
