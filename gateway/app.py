@@ -20,11 +20,10 @@ from gateway.protocol.cache_headers import Freshness, route_tag
 from gateway.protocol.http.client_address import TrustedProxies
 from gateway.protocol.streams.limits import LifetimeLimits, Retention, renew
 from gateway.runtime.common_headers import CommonHeaders
-from gateway.runtime.context import Context, Timeouts
+from gateway.runtime.context import Context, ServedHosts, Timeouts
 from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.runtime.quotas import ClientRate, ClientRates, Quotas
 from gateway.runtime.route import OPEN, RouteAccess
-from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.credential_kinds import verified

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.access.bans import Bans
 from gateway.access.principal import CredentialUses
+from gateway.errors import MisdirectedRequest
 from gateway.live.admitted_readers import AdmittedReaders, HeldRequests
 from gateway.protocol import http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status, forwarding
-from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import LoopLag
 from gateway.telemetry.access_log import NewestRefusals
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gateway.errors import HeadgateError
     from gateway.protocol.responses import Response
@@ -153,3 +153,36 @@ class Context:
         if response.facts.has_cors:
             lines = self.lines.own(request_id=None, origin=None, connection=None, cors=False)
         return response, http1.serialize(response, lines + cache_status.COLLAPSED.lines)
+
+
+# Names of this machine, which no other site can have.
+_OF_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+class ServedHosts:
+    """The hosts that requests may name: any, or those `named` and this machine.
+
+    A malicious page can let its own host name resolve to this machine (DNS rebinding). A browser
+    then takes this server for the page's own, and only the name in `Host` shows that it is not.
+    """
+
+    def __init__(self, named: Iterable[str] = (), reached_at: str = "localhost") -> None:
+        """Take the host at which programs on this machine reach the server as `reached_at`."""
+        some = frozenset(_bare(host) for host in named)
+        self._served = some | {*_OF_THIS_MACHINE, _bare(reached_at)} if some else None
+
+    def serves(self, host: str) -> bool:
+        """Return whether a Host field, with or without a port, names a served host."""
+        return self._served is None or _bare(host) in self._served
+
+    def check(self, host: str) -> None:
+        """Raise MisdirectedRequest unless the host is served."""
+        if not self.serves(host):
+            raise MisdirectedRequest("Host names none of the hosts in `hosts`")
+
+
+def _bare(host: str) -> str:
+    """Return a host in lower case without its port, and IPv6 without brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.lower() if host.count(":") > 1 else host.partition(":")[0].lower()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.protocol.responses import Response
     from gateway.runtime.quotas import ChargedBody
+    from gateway.runtime.route import StreamRoute
     from gateway.telemetry.access_log import AccessLog, LoggedRequest
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
@@ -91,7 +92,7 @@ class SentResponse(Protocol):
 
 
 class Exchange:
-    """The state of a request for counts and log, which belongs to `route` once that is found.
+    """The state of a request for counts and log, which counts for its `route` once that is found.
 
     `cache` is the part that the cache had in its answer.
     `ended` is what has ended a wait, where that is more than that there was an answer.
@@ -100,7 +101,7 @@ class Exchange:
     __slots__ = (
         *("_began", "_is_over", "_new_id", "_request_id", "client_request_id", "resume_kind"),
         "ends_if_empty",
-        *("cache", "charged", "conceals", "decide_again", "ended", "is_looked_up"),
+        *("cache", "charged", "decide_again", "ended", "is_looked_up"),
         *("logged_request", "operation", "principal", "refused", "route"),
         *("sends_reader_key", "sent", "traffic"),
     )
@@ -120,7 +121,7 @@ class Exchange:
         """
         self._began = perf_counter() if began is None else began
         self.traffic = traffic
-        self.route = ""
+        self.route: StreamRoute | None = None
         self.principal: Principal | None = None  # whom a guard knows, if not anybody
         self.refused: str | None = None
         self.operation = operation
@@ -129,7 +130,6 @@ class Exchange:
         self.client_request_id = client_request_id
         self.logged_request = logged_request
         self.cache = cache_status.UNUSED
-        self.conceals = False  # a 404 of its route is always the same
         self.sends_reader_key = False  # True if the client may read the stream
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: SentResponse | None = None
@@ -151,11 +151,14 @@ class Exchange:
             self._request_id = self._new_id()
         return self._request_id
 
-    def assign_route(self, prefix: str, traffic: Traffic, *, conceals: bool) -> None:
+    def assign_route(self, route: StreamRoute) -> None:
         """Count the request for its route."""
-        self.route = prefix
-        self.traffic = traffic
-        self.conceals = conceals
+        self.route, self.traffic = route, route.traffic
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of its route; empty without one."""
+        return "" if self.route is None else self.route.prefix
 
     def admit(
         self,
@@ -201,30 +204,21 @@ class Exchange:
             return
         self._is_over = True
         sent = self.sent
-        if sent is None or sent.ended is None:
-            self.cut(log, stopping=stopping)
+        if sent is None or sent.ended is None:  # its client was left without a response
+            self._count(counted.CUT, 0)
+            self.write_line(log, CLIENT_GONE, "drain" if stopping else "client", 0)
         else:
             if self.ends_if_empty and sent.ended == "answered" and sent.body_sent <= EMPTY_BYTES:
                 self.resume_kind = counted.TERMINAL
             self._count(sent.status, sent.body_sent)
             if self.logged_request is not None:
                 ended = self.ended if sent.ended == "answered" else sent.ended
-                self.write_line(log, sent.status, sent.body_sent, ended)
+                self.write_line(log, sent.status, ended, sent.body_sent)
 
-    def answered(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
+    def answered(self, log: AccessLog, status: int, ended: Ended, size: int) -> None:
         """Count the request, and write its line."""
         self._count(status, size)
-        if self.logged_request is not None:
-            self.write_line(log, status, size, ended)
-
-    def cut(self, log: AccessLog, *, stopping: bool) -> None:
-        """Count a request whose client was left without a response, and write its line."""
-        self._count(counted.CUT, 0)
-        self.write_line(log, CLIENT_GONE, 0, "drain" if stopping else "client")
-
-    def events_ended(self, log: AccessLog, ended: Ended, size: int) -> None:
-        """Write the line of a request whose SSE response is over."""
-        self.write_line(log, 200, size, ended)
+        self.write_line(log, status, ended, size)
 
     def _count(self, status: int, size: int) -> None:
         traffic, seconds = self.traffic, perf_counter() - self._began
@@ -241,7 +235,7 @@ class Exchange:
             result = RESULTS.get(self.cache.result, counted.MISS)
         traffic.read(self.operation, status, size, seconds, self.resume_kind, result)
 
-    def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
+    def write_line(self, log: AccessLog, status: int, ended: Ended, size: int) -> None:
         """Write the line of the access log, if there is to be one."""
         if self.logged_request is not None:
             outcome = Outcome(
@@ -250,7 +244,7 @@ class Exchange:
                 size,
                 perf_counter() - self._began,
                 self.cache.result,
-                self.route or "none",
+                self.prefix or "none",
                 ended,
                 None if self.principal is None else self.principal.name,
                 self.refused,

@@ -273,7 +273,7 @@ class Wire(BaseProtocol):
         if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
             exchange.cache = cache_status.BYPASS
             size = 0 if to_head else len(refusal.body)
-            exchange.answered(shared.log, refusal.status, size, "answered")
+            exchange.answered(shared.log, refusal.status, "answered", size)
             client = peer_of(transport)
             shared.refusals.note(request_id, "", refusal.status, refusal.body, client)
         self.linger()

@@ -70,9 +70,7 @@ class Handlers:
         place = self._place(request)
         if isinstance(place, RouteAnswer):
             return place
-        route = place.route
-        conceals = route.access.conceals
-        request.exchange.assign_route(route.prefix, route.traffic, conceals=conceals)
+        request.exchange.assign_route(place.route)
         credential = admit_at_once(request, request.exchange, place, self._clock)
         if credential is None:
             return self._operate_if_admitted(request, request.exchange, place)
@@ -151,7 +149,7 @@ class Handlers:
             return HandedOverReply()
         exchange = request.exchange
         assert exchange is not None, "`handle` has made it"
-        if exchange.conceals:
+        if exchange.route is not None and exchange.route.access.conceals:
             answered = conceal(answered, self._shared)
         status = answered.status
         if exchange.resume_kind != NOWHERE:
@@ -176,14 +174,17 @@ class Handlers:
         client = shared.quotas.client_address(request.transport, request.headers)
         body = b"" if answered.is_relayed else answered.body
         assert isinstance(body, bytes), "only a relayed body still comes"
-        shared.refusals.note(exchange.request_id, exchange.route, answered.status, body, client)
+        shared.refusals.note(exchange.request_id, exchange.prefix, answered.status, body, client)
 
     def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
         exchange = exchange_of(request)
         if isinstance(error, HeadgateError):
             if isinstance(error, accounting.NOT_LOOKED_UP):
                 exchange.is_looked_up = False
-            problem = self._error_response(exchange.route, error)
+            problem = self._shared.problem(error)
+            if exchange.route is not None:
+                operations = self._operations[type(exchange.route)]
+                problem = operations.error_response(error, problem)
             return RouteAnswer.of(problem, _cache_use(request, error))
         if isinstance(error, RequestPayloadError):
             bad = request_head.bad_body(error)
@@ -192,15 +193,6 @@ class Handlers:
         request_id, method = exchange.request_id, request.method
         log.error("request.failed", exc_info=error, request_id=request_id, method=method)
         return RouteAnswer.of(responses.internal_error(request_id), cache_status.BYPASS)
-
-    def _error_response(self, prefix: str, error: HeadgateError) -> Response:
-        """Return the response for an error, as the route with this prefix has it."""
-        problem = self._shared.problem(error)
-        found = (route for route in self._routes if route.prefix == prefix)
-        route = next(found, None)
-        if route is None:
-            return problem
-        return self._operations[type(route)].error_response(error, problem)
 
     def _place(self, request: Request) -> RoutedTarget | RouteAnswer:
         """Return the routed target of a request, or the answer to one that is for no stream.

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from html import escape
+from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,64 +28,11 @@ PROTOCOL = "Durable Streams"
 UNKNOWN_HOST = "http://HOST"  # for an HTTP/1.0 client without a Host
 
 _WEIGHT = re.compile(r"q=(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
-_STYLE = """
-:root { color-scheme: light dark; --page: #fafafa; --text: #18181b; --muted: #52525b;
-  --card: #ffffff; --line: #e4e4e7 }
-@media (prefers-color-scheme: dark) { :root { --page: #0b0d10; --text: #e7e9ee; --muted: #9aa3b2;
-  --card: #14171c; --line: #262a31 } }
-body { margin: 0; background: var(--page); color: var(--text);
-  font: 1rem/1.5 system-ui, sans-serif }
-main { max-width: 44rem; margin: 0 auto; padding: 2rem 1rem }
-h1 { font-size: 1.5rem; margin: 0 }
-h2 { font-size: 1rem; margin: 2rem 0 .5rem }
-p { margin: .5rem 0; color: var(--muted) }
-ul { margin: 0; padding-left: 1.25rem }
-code { font: .875rem/1.6 ui-monospace, monospace; overflow-wrap: anywhere }
-pre { margin: .5rem 0; padding: .75rem 1rem; background: var(--card); white-space: pre-wrap;
-  border: 1px solid var(--line); border-radius: .5rem }
-"""
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Headgate</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>Headgate</h1>
-<p>This is a server of durable streams: append-only logs, each with a URL. There is no stream at
-this one.</p>
-<h2>Where the streams are</h2>
-<ul>
-{routes}
-</ul>
-{passed_on}{entrances}<h2>How to read one</h2>
-<p>Write its name for <code>NAME</code>. All it has, and where to read on:</p>
-<pre><code>curl -i '{stream}?offset=-1'</code></pre>
-<p>The same, and what is appended from now on, as it comes:</p>
-<pre><code>curl -N '{stream}?offset=-1&amp;live=sse'</code></pre>
-<h2>More</h2>
-<p>Any client of the {protocol} protocol can read and write here. The document
-<code>docs/http.md</code> of the Headgate project has the rest.</p>
-</main>
-</body>
-</html>
-"""
-_PASSED_ON = """<h2>Where requests are passed on</h2>
-<p>Answers of models, or of other servers, become streams.</p>
-<ul>
-{routes}
-</ul>
-"""
-_ENTRANCE = """<h2>Where {who} connect</h2>
-<p>{what}</p>
-<ul>
-{paths}
-</ul>
-"""
+_FOLDER = resources.files(__package__)
+_STYLE = _FOLDER.joinpath("front_page.css").read_text()
+_PAGE = _FOLDER.joinpath("front_page.html").read_text()
+_SECTION = "<h2>Where {}</h2>\n<p>{}</p>\n<ul>\n{}\n</ul>\n"
+_PASSED_ON = "requests are passed on", "Answers of models, or of other servers, become streams."
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # Nothing is loaded, run, framed or sent anywhere; the empty icon saves a request for one.
 _POLICY = (
@@ -116,14 +64,13 @@ def front_page(method: str, places: Places, accept: str) -> Response:
     if not prefers_html(accept):
         return Response(200, f"{_FIELDS}Content-Type: application/json\r\n", _json(places))
     fields = f"{_FIELDS}Content-Security-Policy: {_POLICY}\r\n"
+    sections = [_SECTION.format(*_PASSED_ON, _items(places.passed_on))] if places.passed_on else []
+    for it, paths in places.entrances.items():
+        sections.append(_SECTION.format(f"{it.who} connect", it.what, _items(paths, "")))
     page = _PAGE.format(
         style=_STYLE,
         routes=_items(places.prefixes),
-        passed_on=_PASSED_ON.format(routes=_items(places.passed_on)) if places.passed_on else "",
-        entrances="".join(
-            _ENTRANCE.format(who=it.who, what=it.what, paths=_items(paths, ""))
-            for it, paths in places.entrances.items()
-        ),
+        sections="".join(sections),
         stream=escape(f"{places.base_url or UNKNOWN_HOST}{places.prefixes[0]}/NAME"),
         protocol=PROTOCOL,
     )

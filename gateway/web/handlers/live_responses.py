@@ -158,5 +158,5 @@ def _reader(
         chunked=request.version.minor > 0,
         server=owner,
         client=client,
-        on_end=partial(exchange_of(request).events_ended, log) if log.enabled else None,
+        on_end=partial(exchange_of(request).write_line, log, 200) if log.enabled else None,
     )

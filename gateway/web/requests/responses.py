@@ -164,38 +164,20 @@ class StreamedResponse(WireResponse):
 
     @override
     async def send_rest(self, client: PartsWriter) -> None:
-        """Relay the body. If it breaks off, the client's connection is reset."""
-        relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
+        """Relay the body, part by part, as fast as the client receives it.
+
+        If it breaks off, the client's connection is reset. Raises ConnectionResetError then.
+        """
         try:
             await in_task()
-            await relay.to(client)
+            await self._relay(client)
         except BaseException:
             self._source.release()  # now: nothing says when the rest of its generator is collected
             raise
-        finally:
-            self.body_sent, self.ended = relay.sent, relay.ended
         await client.drained()
         self.ended = "answered"
 
-
-class Relay:
-    """The relay of a body to a client, part by part, as fast as it receives them.
-
-    `sent` counts the bytes, and `ended` says afterwards how it ended.
-    """
-
-    def __init__(self, source: BodySource, *, timeout_s: float, chunked: bool) -> None:
-        self.sent = 0
-        self.ended: Ended = "client"
-        self._source = source
-        self._timeout_s = timeout_s
-        self._chunked = chunked
-
-    async def to(self, client: PartsWriter) -> None:
-        """Send the body. If it breaks off, reset the client's connection.
-
-        Raises ConnectionResetError.
-        """
+    async def _relay(self, client: PartsWriter) -> None:
         if isinstance(self._source, PushingSource):
             self._source.push_to(partial(self._push, client))
         try:
@@ -227,7 +209,7 @@ class Relay:
 
     def _write(self, client: PartsWriter, part: bytes) -> None:
         client.write(http1.chunk(part) if self._chunked else part)
-        self.sent += len(part)
+        self.body_sent += len(part)
 
 
 def _cut(client: PartsWriter) -> None:
