@@ -156,6 +156,14 @@ class OriginRequests:
         """Return whether a 404 or 410 to a client may only conceal the stream from it."""
         return self.identity.identifies(headers)
 
+    def on_refusal(
+        self, read: EdgeRead, headers: MultiMapping[str], sent: MultiMapping[str]
+    ) -> None:
+        """Take a 401 or 403 of the origin to a request that was passed on with the fields `sent`.
+
+        `headers` are those of the client.
+        """
+
     def who_shares(self, headers: MultiMapping[str]) -> tuple[str, str]:
         """Return who shares the response to a client, and the rule, in words."""
         names = self.identity.identifying_names(headers)

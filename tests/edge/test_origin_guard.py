@@ -47,6 +47,7 @@ class Club:
     ends: tuple[str, ...] = (TAIL,)
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, target, who
     tells_whom: bool = False
+    may_write: bool = True
 
     async def __call__(self, wire: Wire) -> None:
         heard = wire.heard
@@ -55,7 +56,8 @@ class Club:
         self.asked.append((heard.method, heard.target, who))
         if "live=" in heard.target and who in self.members:
             await self.held.wait()
-        if who not in self.members:
+        is_write = heard.method not in {"GET", "HEAD"}
+        if who not in self.members or (is_write and not self.may_write):
             challenge = "WWW-Authenticate: Basic realm=club"
             await wire.send(answer(b"", challenge, status=self.refusal))
             return
@@ -167,6 +169,31 @@ async def test_a_401_to_an_uncached_read_ends_the_admission() -> None:
         assert (miss.status, miss.get("www-authenticate")) == (401, "Basic realm=club")
         assert (await read(gateway, "ann")).status == 401  # though a copy is fresh
         assert (await read(gateway, "ben")).get("x-cache") == "HIT"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD"])
+@pytest.mark.parametrize("may_read", [False, True])
+async def test_a_refusal_of_another_method_has_the_origin_asked_again_who_may_read(
+    method: str, may_read: bool
+) -> None:
+    club = Club(refusal="403 Forbidden", may_write=False)
+    async with guarded(club) as gateway:
+        assert (await read(gateway, "ann")).status == 200
+        follower = await gateway.connect()
+        follower.send(get(f"{STREAM}?offset=1_0&live=sse", bearer("ann")))
+        assert (await follower.head()).status == 200
+        if not may_read:
+            club.members.discard("ann")
+        lines = (bearer("ann"), "Content-Type: text/plain")
+        body = b"x" if method in {"POST", "PUT"} else b""
+        written = await gateway.ask(request(method, STREAM, *lines, body=body))
+        assert written.status == (200 if method == "HEAD" and may_read else 403)
+        again = await read(gateway, "ann")
+        assert (again.status, again.get("x-cache")) == (
+            (200, "HIT") if may_read else (403, "BYPASS")
+        )
+        if not may_read:
+            await follower.events_to_the_end()
 
 
 async def test_a_response_for_one_reader_is_sent_to_no_other_admitted_reader() -> None:

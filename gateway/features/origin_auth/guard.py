@@ -171,6 +171,17 @@ class OriginGuard(Background, Guard):
         if status in REFUSALS:
             self._withdraw(name)
 
+    def note_refused_write(self, name: str) -> None:
+        """Ask anew whether a reader may read: the origin has refused its client a write."""
+        self._until.pop(name, None)
+        reader = self._held.get(name)
+        if reader is None:
+            return
+        if len(self._renewals) < MOST_RENEWALS:
+            self._start_renewal(reader)
+        else:
+            self._withdraw(name)
+
     def _withdraw(self, name: str) -> None:
         """Forget the permission of a refused reader, and end its principal."""
         self._until.pop(name, None)
@@ -251,9 +262,12 @@ class OriginGuard(Background, Guard):
         ]
         due.sort(key=attrgetter("until"))
         for reader in due[: MOST_RENEWALS - len(self._renewals)]:
-            task = asyncio.get_running_loop().create_task(self._renew_one(reader.request))
-            self._renewals.add(task)
-            task.add_done_callback(self._renewals.discard)
+            self._start_renewal(reader)
+
+    def _start_renewal(self, reader: AdmittedReader) -> None:
+        task = asyncio.get_running_loop().create_task(self._renew_one(reader.request))
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
 
     async def _renew_one(self, request: CacheRequest) -> None:
         with contextlib.suppress(HeadgateError):  # the result is recorded already

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDict
 from typing_extensions import override
 
 from gateway.access.credentials import request_credential, with_token
@@ -96,6 +97,15 @@ class AskingRequests(OriginRequests):
         return with_token(headers, request_credential(method, target, headers).token)
 
     @override
+    def on_refusal(
+        self, read: EdgeRead, headers: MultiMapping[str], sent: MultiMapping[str]
+    ) -> None:
+        credentials = CIMultiDict(headers)
+        if "Authorization" in sent:  # a token in the query is sent as this field
+            credentials["Authorization"] = sent["Authorization"]
+        self.guard.note_refused_write(self._question(credentials, read).admitted_as)
+
+    @override
     def passed_identity(self, *, is_guarded: bool) -> Callable[[str], bool]:
         return self.identity.has
 
@@ -122,8 +132,9 @@ class AskingRequests(OriginRequests):
     ) -> CacheRequest:
         """Return the request by which the origin is asked whether a client may read a stream."""
         target = f"{need.path}?{need.query}" if need.query else need.path
-        read = parse_edge_target(target, self._dropped)
-        headers = with_token(headers, token)
+        return self._question(with_token(headers, token), parse_edge_target(target, self._dropped))
+
+    def _question(self, headers: MultiMapping[str], read: EdgeRead) -> CacheRequest:
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
         request = self.cache_request(headers, RequestSender("", self.scheme, named), beginning)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 LEFT_WRITE_S = 1.0
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
 _GONE = frozenset({404, 410})
+_REFUSALS = frozenset({401, 403})
 _WITH_TAIL = frozenset({"HEAD", "POST", "PUT"})
 
 
@@ -97,6 +98,8 @@ class ForwardingEffects:
         if passed.method in READING:
             check_asked_for(answer.status, sent)
         route.multi_append.note_response(passed.method, answer)
+        if answer.status in _REFUSALS:
+            route.requests.on_refusal(passed.read, passed.headers, sent)
         try:
             lacked = await route.missing_fields(passed.method, passed.read, sent, answer)
         except asyncio.CancelledError:  # its client has disconnected
