@@ -30,9 +30,9 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Sequence
 
-    from gateway.edge.reads.shared_response import FetchReader, StreamKnowledge
+    from gateway.edge.reads.shared_response import Doubt, FetchReader, StreamKnowledge
     from gateway.edge.reads.variants import Variant
-    from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.sent_request import SentRequest
@@ -178,12 +178,18 @@ class Fetch(SharedResponse, AnswerReceiver):
                 check_asked_for(answer.status, ())
             if answer.status >= 500 and policy.is_error(answer.status) and self._serves_stale():
                 return None
-            if answer.body is None:
+            body = answer.body
+            if body is None:
                 return partial(self._gather, answer)
-            return self._take_whole(answer, answer.body)
+            fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
+            cached = fetches.heads.judge(self.request, answer, times, body[: EMPTY_BYTES + 1])
+            doubt = None if cached.facts is None else fetches.known.comparison_before(self)
+            if doubt is not None:
+                return partial(self._settle_after, doubt, cached, body)
+            self.settle_whole(cached, body)
         except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
             self._fail_by(failure)
-            return None
+        return None
 
     def _confirm(self, answer: OriginAnswer) -> None:
         """Take a 304; if the answer that is cached has changed, ask again without conditions."""
@@ -199,20 +205,10 @@ class Fetch(SharedResponse, AnswerReceiver):
         else:
             self.ask(NO_CONDITIONS)
 
-    def _take_whole(self, answer: OriginAnswer, body: bytes) -> Rest | None:
-        """Settle an answer that came in one piece, or return what is to be waited for first."""
-        fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
-        cached = fetches.heads.judge(self.request, answer, times, body[: EMPTY_BYTES + 1])
-        doubt = None if cached.facts is None else fetches.known.comparison_before(self)
-        if doubt is not None:
-
-            async def settle() -> None:
-                await doubt()
-                self.settle_whole(cached, body)
-
-            return settle
-        self.settle_whole(cached, body)
-        return None
+    async def _settle_after(self, doubt: Doubt, head: CachedResponse, body: bytes) -> None:
+        """Settle an answer that came in one piece, once it is known to be of the same stream."""
+        await doubt()
+        self.settle_whole(head, body)
 
     async def _gather(self, answer: OriginAnswer) -> None:
         """Take an answer as it comes."""

@@ -94,8 +94,8 @@ def begin(
     if fetch is not None:
         fetches.collapsed += 1
         return Begun(fetch, fetch.join(), is_collapsed=True)
-    fetch = Fetch(key, request, old, fetches)
-    reader = fetch.join()
+    fetch, reader = Fetch(key, request, old, fetches), FetchReader()
+    fetch.readers.add(reader)
     try:
         fetches.start(fetch, shared=shared)
     except BaseException:

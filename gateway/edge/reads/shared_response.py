@@ -292,7 +292,9 @@ class SharedResponse(ABC):
     def settle_whole(self, head: CachedResponse, body: bytes) -> None:
         """Resolve the readers with a response that has come whole, also if it must not be kept."""
         if head.joinable and len(body) <= LONGEST_KEPT:
-            self.finish(head.with_body(body))
+            self.whole = whole = head.with_body(body)
+            self._settle()
+            self.response.set_result(whole)
         else:
             self.whole = msgspec.structs.replace(head, body=body)
             self.response.set_result(head)

@@ -220,14 +220,18 @@ class _AnswerPattern:
                 return None
             facts = replace(facts, next_offset=next_offset)
         tag = received = volatile.get("etag")
-        if received == "":
-            return None  # it says that there is none, but for a repair
-        if received is not None and facts is not None and read.offset != NOW:
+        if received and facts is not None and read.offset != NOW:
             tag = repair.repaired_tag(received, facts)
         stored = self._stored(request, volatile, tag, times)
         if stored is None:
             return None
-        self._count(request, is_tag_repaired=tag is not received and tag != received)
+        rules = self._rules
+        for name in self._repairs:
+            rules.repairs[name] += 1
+        if tag is not received and tag != received:
+            rules.repairs["etag"] += 1
+        if rules.lag.since and facts is not None:
+            rules.lag.reached(request.path, request.start)
         lines, shared_lines = self._head(request, volatile, tag, times)
         return replace(
             cached,
@@ -247,6 +251,8 @@ class _AnswerPattern:
     ) -> ResponseMetadata | None:
         """Return the cache metadata of a response; None if it may be too old for any use."""
         stored = self._cached.stored
+        if tag == "":
+            return None  # it says that there is none, but for a repair
         age_s = age_said(volatile["age"]) if "age" in volatile else 0
         vary = stored.vary
         if vary:
@@ -259,15 +265,6 @@ class _AnswerPattern:
         if tag is None and age >= stored.longest:
             return None
         return replace(stored, born=times.answered - age, etag=tag, vary=vary, date=date)
-
-    def _count(self, request: CacheRequest, *, is_tag_repaired: bool) -> None:
-        repairs, lag = self._rules.repairs, self._rules.lag
-        for name in self._repairs:
-            repairs[name] += 1
-        if is_tag_repaired:
-            repairs["etag"] += 1
-        if lag.since and self._cached.facts is not None:
-            lag.reached(request.path, request.start)
 
     def _head(
         self, request: CacheRequest, volatile: Mapping[str, str], tag: str | None, times: Times
