@@ -18,7 +18,7 @@ import aiohttp
 from headgate.backoff import Backoff
 
 from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body, signature
-from gateway.origin.unreachable import why_no_response
+from gateway.origin.requests import why_no_response
 from gateway.settings.alert_webhook import webhook_key
 from gateway.settings.reached import console_url
 from gateway.telemetry.logs import log

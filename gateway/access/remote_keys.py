@@ -14,7 +14,7 @@ from yarl import URL
 from gateway import trust
 from gateway.access.key_sets import KeySet, NoKeys, parse_keys
 from gateway.background import Background
-from gateway.origin.unreachable import why_no_response
+from gateway.origin.requests import why_no_response
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import counter
 

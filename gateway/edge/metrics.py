@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gateway.edge.followed.comparison import ANOTHER, SAME, SHORTER
 from gateway.origin.requests import SECONDS
 from gateway.telemetry.metrics import (
-    Metric,
     Sample,
     counter,
     gauge,
@@ -15,11 +14,10 @@ from gateway.telemetry.metrics import (
     least,
     most,
     observed,
-    read,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.edge.reads.http_cache import HttpCache
     from gateway.origin.client import Origin
@@ -71,30 +69,25 @@ TAIL_CHECK_PERIOD = gauge(
     "route",
 )
 
-OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
-    gauge(
-        "headgate_origin_requests_in_flight",
-        "Requests under way at the origin, at most max_origin_requests.",
-        "route",
-    ): lambda origin: origin.requests.count,
-    counter(
-        "headgate_origin_distrusted_total",
-        "Cached responses and poll responses that were dropped or compared again, since surplus"
-        " bytes came on their connection.",
-        "route",
-    ): lambda origin: origin.figures.distrusted,
-}
-
-OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
-    counter("headgate_origin_fetches_total", "Reads that the cache sent to the origin.", "route"): (
-        lambda cache: cache.fetches.started
-    ),
-    counter(
-        "headgate_origin_collapsed_total",
-        "Reads that shared the response to a read under way.",
-        "route",
-    ): (lambda cache: cache.fetches.collapsed),
-}
+IN_FLIGHT = gauge(
+    "headgate_origin_requests_in_flight",
+    "Requests under way at the origin, at most max_origin_requests.",
+    "route",
+)
+DISTRUSTED = counter(
+    "headgate_origin_distrusted_total",
+    "Cached responses and poll responses that were dropped or compared again, since surplus"
+    " bytes came on their connection.",
+    "route",
+)
+FETCHES = counter(
+    "headgate_origin_fetches_total", "Reads that the cache sent to the origin.", "route"
+)
+COLLAPSED = counter(
+    "headgate_origin_collapsed_total",
+    "Reads that shared the response to a read under way.",
+    "route",
+)
 
 
 def samples(
@@ -118,5 +111,7 @@ def samples(
     for behind, count in origin.figures.surpluses.items():
         yield Sample(SURPLUSES, (prefix, behind), float(count))
     yield observed(DURATION, origin.figures.duration, prefix)
-    yield from read(OF_ORIGINS, origin, prefix)
-    yield from read(OF_CACHES, cache, prefix)
+    yield Sample(IN_FLIGHT, (prefix,), float(origin.requests.count))
+    yield Sample(DISTRUSTED, (prefix,), float(origin.figures.distrusted))
+    yield Sample(FETCHES, (prefix,), float(cache.fetches.started))
+    yield Sample(COLLAPSED, (prefix,), float(cache.fetches.collapsed))

@@ -20,6 +20,7 @@ from gateway.origin.requests import (
     RequestLines,
     RequestsInFlight,
     field_block,
+    why_unreachable,
 )
 from gateway.origin.sent_request import AnswerDeadlines, PendingAnswer, SentRequest
 from gateway.origin.servers import (
@@ -31,7 +32,6 @@ from gateway.origin.servers import (
     OriginServers,
     OriginSettings,
 )
-from gateway.origin.unreachable import why_unreachable
 from gateway.protocol.streams.limits import renew
 
 if TYPE_CHECKING:

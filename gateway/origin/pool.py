@@ -14,7 +14,7 @@ from typing_extensions import override
 from gateway.origin.connection import OriginConnection
 from gateway.origin.heads import WHOLE
 from gateway.origin.in_step import KEEP, REST, REST_S, TIMED_OUT, ConnectionHistory, ServerBehaviour
-from gateway.origin.unreachable import why_unreachable
+from gateway.origin.requests import why_unreachable
 
 if TYPE_CHECKING:
     import ssl

@@ -1,13 +1,17 @@
-"""The requests to an origin: as its servers are sent them, their traces, their counts and times."""
+"""The requests to an origin: their bytes, traces, counts and times, and why one got no response."""
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import ssl
 from collections.abc import AsyncIterable
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NoReturn
 
+import aiohttp
 from msgspec import Struct
 from multidict import CIMultiDict
 from typing_extensions import override
@@ -51,6 +55,8 @@ _FAILURES: dict[type[HeadgateError], str] = {
     LimitReached: "refused",
 }
 RESULTS = ("2xx", "3xx", "4xx", "5xx", *_FAILURES.values())
+
+WRONG_NAME = frozenset({62, 64})  # OpenSSL's numbers for another host name, another address
 
 
 class OriginRequest(Struct, eq=False):
@@ -133,7 +139,13 @@ class AttemptSpan:
         is_repetition: bool,
     ) -> None:
         headers: CIMultiDict[str] = CIMultiDict(http1.parse_field_lines(request.fields))
-        attributes = _attributes(request, server)
+        host, port = server.endpoint
+        attributes: dict[str, str | int] = {  # by the semantic conventions for HTTP clients
+            "http.request.method": request.method,
+            "url.full": redact(server.origin + server.own(request.target)),
+            "server.address": host,
+            "server.port": port,
+        }
         if is_repetition:
             attributes["http.request.resend_count"] = 1
         self._end = ExitStack()
@@ -151,17 +163,6 @@ class AttemptSpan:
         if isinstance(error, HeadgateError):
             self._span.failed(error.code)
         self._end.close()
-
-
-def _attributes(request: OriginRequest, server: OriginServer) -> dict[str, str | int]:
-    """Return the attributes of a span, by the semantic conventions for HTTP clients."""
-    host, port = server.endpoint
-    return {
-        "http.request.method": request.method,
-        "url.full": redact(server.origin + server.own(request.target)),
-        "server.address": host,
-        "server.port": port,
-    }
 
 
 def trace_id_of(request: OriginRequest, context: Context | None) -> str | None:
@@ -224,3 +225,47 @@ class RequestsInFlight:
         raise LimitReached(
             f"as many requests wait for the origin as may: max_origin_requests, {self.most}"
         )
+
+
+def why_unreachable(error: BaseException, timeout_s: float) -> str:
+    """Return why a server cannot be connected to, in words that follow its name.
+
+    Clients get to read them: no address is in them.
+    """
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, TimeoutError):
+        return f"took no connection within {timeout_s:g} s"
+    if isinstance(error, socket.gaierror):
+        return f"has a host name that cannot be resolved: {error.strerror}"
+    if isinstance(error, ssl.SSLError):
+        return _why_no_tls(error)
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be connected to: {os.strerror(error.errno)}"
+    return "cannot be connected to"
+
+
+def why_no_response(error: BaseException, timeout_s: float) -> str:
+    """Return why a request of `timeout_s` at most got no response, in words that follow its server.
+
+    No address is in them, and none of the server's own words.
+    """
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return why_unreachable(error, timeout_s)
+    if isinstance(error, TimeoutError):
+        return f"did not answer within {timeout_s:g} s"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "sent a response that is not complete"
+    if isinstance(error, aiohttp.ClientResponseError | ValueError):
+        return "sent no valid response of HTTP/1.1"
+    return "closed the connection without a response"
+
+
+def _why_no_tls(error: ssl.SSLError) -> str:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return f"does not speak TLS as we do: {error.reason}"
+    if error.verify_code in WRONG_NAME:
+        return "has a certificate for another host name"
+    return f"has a certificate that is not trusted: {error.verify_message}"

@@ -14,9 +14,8 @@ from gateway.later import Later
 from gateway.origin.answer import AnswerReceiver, Loss, OriginAnswer
 from gateway.origin.connection import OriginConnection
 from gateway.origin.heads import HeadPatterns
-from gateway.origin.requests import AttemptSpan, OriginRequest, trace_id_of
+from gateway.origin.requests import AttemptSpan, OriginRequest, trace_id_of, why_unreachable
 from gateway.origin.servers import OriginServer
-from gateway.origin.unreachable import why_unreachable
 from gateway.protocol import http1
 from gateway.telemetry.logs import log
 

@@ -14,7 +14,7 @@ from aiohttp import ClientTimeout
 from headgate.backoff import Backoff
 from yarl import URL
 
-from gateway.origin.unreachable import why_no_response
+from gateway.origin.requests import why_no_response
 from gateway.purge.purge_queue import (
     GIVE_UP_S,
     MOST_WAITING,

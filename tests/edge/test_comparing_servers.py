@@ -15,7 +15,7 @@ from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, Reade
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.lost_offsets import LostOffsets
+from gateway.edge.rules.read_rules import LostOffsets
 from gateway.errors import OriginBusy
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory

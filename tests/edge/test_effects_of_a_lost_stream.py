@@ -10,7 +10,7 @@ from gateway.edge.followed.checks import StreamChecks
 from gateway.edge.followed.comparison import Evidence
 from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.rules.lost_offsets import LostOffsets
+from gateway.edge.rules.read_rules import LostOffsets
 from gateway.errors import StreamGone
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from gateway.edge.followed.evidence import (
 )
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.reads.shared_response import FETCHED
-from gateway.edge.rules.lost_offsets import LostOffsets
+from gateway.edge.rules.read_rules import LostOffsets
 from gateway.protocol.origins.repair import StreamRead
 
 if TYPE_CHECKING:

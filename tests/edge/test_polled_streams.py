@@ -19,7 +19,7 @@ from gateway.edge.followed.poll_loop import Follower, OriginPollLoop
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.lost_offsets import LostOffsets
+from gateway.edge.rules.read_rules import LostOffsets
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from gateway.edge.rules.lost_offsets import PERSISTS_S
+from gateway.edge.rules.read_rules import PERSISTS_S
 from gateway.features.mcp.origins import watches
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own

@@ -77,8 +77,10 @@ OF_EDGE_ROUTES = (
     edge_metrics.COMPARISONS,
     edge_metrics.FORGOTTEN,
     edge_metrics.DURATION,
-    *edge_metrics.OF_ORIGINS,
-    *edge_metrics.OF_CACHES,
+    edge_metrics.IN_FLIGHT,
+    edge_metrics.DISTRUSTED,
+    edge_metrics.FETCHES,
+    edge_metrics.COLLAPSED,
 )
 OF_SOME_ORIGINS = (  # of those with auth = origin, and with subscriptions
     *(origin_auth.QUESTIONS, origin_auth.PERMISSIONS),

@@ -15,7 +15,7 @@ from gateway.edge.followed.comparison import Evidence, unknown_server
 from gateway.edge.followed.evidence import ANYWHERE
 from gateway.edge.followed.origin_reads import UNSURE, is_variant
 from gateway.edge.reads.shared_response import SERVED_STALE
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, REFUSED_S
+from gateway.edge.rules.read_rules import ANOTHER_STREAM, REFUSED_S
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import is_of_type
 from gateway.protocol.streams.offsets import NOW, TailBound
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_table import FollowedTable
     from gateway.edge.followed.origin_reads import OriginReads
     from gateway.edge.reads.shared_response import SharedResponse
-    from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.cached_response import CacheRequest, StreamKey
     from gateway.protocol.origins.repair import StreamRead
 
 LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
@@ -257,14 +256,6 @@ class StreamChecks:
                 raise OriginBusy(UNSURE, RETRY_S)
             for stream in unsure:
                 stream.compare()
-
-    def compare_new(self, stream: FollowedStream, server: str) -> None:
-        """Compare a newly followed stream if servers other than `server` have sent data of it.
-
-        Readers may come with offsets of another stream that this one has as well.
-        """
-        if any(read.server != server for read in self._evidence.of(stream.key)):
-            stream.compare()
 
     # What is lost
 

@@ -17,7 +17,7 @@ from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.reads.decision import ServeRecent, ServeTail
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.rules.directives import wants_all
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
+from gateway.edge.rules.read_rules import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol.origins import followed

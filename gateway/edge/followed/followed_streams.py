@@ -19,7 +19,7 @@ from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.shared_response import StreamKnowledge
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, LostOffsets, ReplicaLag
+from gateway.edge.rules.read_rules import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.offsets import TailBound
@@ -28,8 +28,7 @@ from gateway.telemetry.rare_lines import RareLine
 if TYPE_CHECKING:
     from gateway.edge.followed.comparison import Evidence
     from gateway.edge.reads.http_cache import CacheResult, HttpCache
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest, StreamKey
     from gateway.edge.rules.response_rules import ResponseRules
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
@@ -161,7 +160,9 @@ class FollowedStreams:
         written = self.writes.since(stream.path)
         if written is not None and not snapshot.closed:
             stream.note_write(written)
-        self._checks.compare_new(stream, self.origin.client.servers.incarnation)
+        server = self.origin.client.servers.incarnation
+        if any(read.server != server for read in self.evidence.of(stream.key)):
+            stream.compare()  # readers may come with offsets of another stream that it has, too
         return stream
 
     def _compare(self, request: CacheRequest, read: Evidence) -> FollowedStream:

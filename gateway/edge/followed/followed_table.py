@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.edge.rules.cached_response import stream_key
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
+from gateway.edge.rules.read_rules import ANOTHER_STREAM
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.streams.offsets import TailBound
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.cached_response import CacheRequest, StreamKey
     from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.origins.followed import Snapshot
 

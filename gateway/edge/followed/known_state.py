@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from gateway.edge.followed.origin_reads import CannotFollow, is_of_followed, with_directives
 from gateway.edge.reads.shared_response import next_number
 from gateway.edge.rules import policy
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.rules.served_lifetimes import shortened_lines
 from gateway.errors import OriginBehind, StreamGone
 from gateway.later import Later, is_set_within

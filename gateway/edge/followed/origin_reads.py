@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.reads.variants import HitForPass
 from gateway.edge.rules.directives import normalised
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM
+from gateway.edge.rules.read_rules import ANOTHER_STREAM
 from gateway.edge.rules.served_lifetimes import private_lines
 from gateway.errors import OriginBroken, OriginBusy, StreamGone, StreamNotFound
 from gateway.live.contract import EVENT_CHUNK_BYTES, EventChunk

@@ -22,7 +22,7 @@ from gateway.edge.followed.origin_reads import (
     refuse,
 )
 from gateway.edge.rules.directives import again_s
-from gateway.edge.rules.lost_offsets import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.rules.response_rules import is_ones_own
 from gateway.edge.rules.served_lifetimes import shorten
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from gateway.edge.reads.variants import Variant
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.lost_offsets import StreamKey
+    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest, StreamKey
     from gateway.errors import HeadgateError
     from gateway.protocol.origins.edge_target import EdgeCatchUp
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec.structs import force_setattr
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.edge.rules.directives import Marks, parse_date
-from gateway.edge.rules.lost_offsets import StreamKey
 from gateway.edge.rules.policy import ResponseMetadata
 from gateway.edge.rules.served_lifetimes import CachingLines, caching_lines
 from gateway.protocol import cache_headers, http1
@@ -25,6 +24,9 @@ from gateway.protocol.streams.state import Lifetime
 if TYPE_CHECKING:
     from gateway.edge.rules.served_lifetimes import Recipient
     from gateway.protocol.origins.edge_target import EdgeRead
+
+# Host, path, what the protocol does not know of the query, and whose it is.
+StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
 
 NO_CACHING = caching_lines(())
 _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})

@@ -142,7 +142,10 @@ def storable(
         vary,
         date_of(headers, "Date"),
     )
-    return stored if _is_of_use(stored, times.answered) else None
+    # It can be served some time, or at least save a body.
+    has_validator = stored.etag or stored.last_modified
+    is_of_use = has_validator or times.answered - stored.born < stored.longest
+    return stored if is_of_use else None
 
 
 def not_stored(
@@ -186,11 +189,6 @@ def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
     """
     directives = governing(headers)
     return "public" in directives or (s_maxage and "s-maxage" in directives)
-
-
-def _is_of_use(stored: ResponseMetadata, now: float) -> bool:
-    """Return whether a stored response can ever be served, or at least save a body."""
-    return bool(stored.etag or stored.last_modified) or now - stored.born < stored.longest
 
 
 def initial_age(age_s: int, date: float | None, times: Times) -> float:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.edge.rules.lost_offsets import (
+from gateway.edge.rules.read_rules import (
     AMBIGUOUS_S,
     MAX_HELD,
     MAX_SETBACKS,

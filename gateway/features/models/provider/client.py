@@ -27,7 +27,7 @@ from gateway.features.models.provider.refusals import may_be_repeated, pause_s
 from gateway.features.models.provider.uploads import Upload
 from gateway.origin.heads import HEAD_BYTES
 from gateway.origin.reader import HEADER_LINES
-from gateway.origin.unreachable import why_unreachable
+from gateway.origin.requests import why_unreachable
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.header_names import PROVIDER_KEYS
 

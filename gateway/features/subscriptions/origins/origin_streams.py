@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from gateway.background import Turns
-from gateway.edge.rules.lost_offsets import PERSISTS_S
+from gateway.edge.rules.read_rules import PERSISTS_S
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
 from gateway.features.subscriptions.origins.origin_view import (

@@ -7,7 +7,7 @@ import socket
 import aiohttp
 
 from gateway.features.judged_connector import ResponseTooLong, refusal_in
-from gateway.origin.unreachable import why_no_response
+from gateway.origin.requests import why_no_response
 
 UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
 _MOVED = "give the URL that it redirects to: redirects are not followed"
