@@ -9,7 +9,7 @@ from admin.access.audit import audited
 if TYPE_CHECKING:
     from admin.credentials.credentials import ConsoleCredentials
     from admin.model.viewer import Viewer
-    from gateway.access.read_tokens import IssuedToken, TokenRequest
+    from gateway.features.issued_tokens import IssuedToken, TokenRequest
     from gateway.features.tokens_file_changes import RevocationEntry, RevokedTokensFile
 
 

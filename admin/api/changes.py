@@ -23,7 +23,7 @@ from admin.api.values import (
     TokenWish,
 )
 from admin.console import CONSOLE
-from gateway.access.read_tokens import TokenRequest
+from gateway.features.issued_tokens import TokenRequest
 from gateway.features.tokens_file_changes import RevocationEntry
 from gateway.protocol.streams.limits import LimitChanges
 

@@ -13,7 +13,7 @@ from admin.model.overview import RouteView
 from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from admin.streams.scans import ExportFormat
-from gateway.access.read_tokens import LONGEST_SUBJECT
+from gateway.features.issued_tokens import LONGEST_SUBJECT
 from gateway.features.tokens_file_changes import LONGEST_VALUE, RevocationKind
 from gateway.settings.grants import Operation
 from gateway.telemetry.event_journal import EventKind

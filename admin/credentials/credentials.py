@@ -10,7 +10,7 @@ from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, ListTokens, TokenPa
 
 if TYPE_CHECKING:
     from admin.source import ProcessSource, Setup
-    from gateway.access.read_tokens import IssuedToken, TokenRequest
+    from gateway.features.issued_tokens import IssuedToken, TokenRequest
     from gateway.features.tokens_file_changes import (
         RevocationEntry,
         RevokedTokensFile,

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from admin.errors import NotTold
-from gateway.access import read_tokens
+from gateway.features import issued_tokens
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.access.read_tokens import IssuedToken, TokenRequest
+    from gateway.features.issued_tokens import IssuedToken, TokenRequest
     from gateway.features.tokens_file_changes import (
         RevocationEntry,
         RevokedTokensFile,
@@ -41,7 +41,7 @@ async def make_token(settings: Settings, request: TokenRequest, now: float) -> I
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         raise NotTold(503, f"the keys cannot be used: {reason}") from cause
     try:
-        return read_tokens.sign(request, keys, settings.read_token_max_age, now)
+        return issued_tokens.sign(request, keys, settings.read_token_max_age, now)
     except ValueError as refusal:
         raise NotTold(400, f"the token {refusal}") from refusal
 
@@ -49,7 +49,7 @@ async def make_token(settings: Settings, request: TokenRequest, now: float) -> I
 def cookie_of(issued: IssuedToken, streams: str, now: float) -> str:
     """Return the value of a Set-Cookie with a token; "" if no cookie can fit its streams."""
     try:
-        return read_tokens.cookie(issued, streams, now)
+        return issued_tokens.cookie(issued, streams, now)
     except ValueError:
         return ""
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
-from joserfc.util import base64_to_int, urlsafe_b64decode, urlsafe_b64encode
+from joserfc.util import base64_to_int, urlsafe_b64decode
 from typing_extensions import override
 
 from gateway.access.credentials import LONGEST_TOKEN
-from gateway.access.signed_tokens import load_object
+from gateway.access.signed_tokens import listed_keys, load_object
 from gateway.small_files import read_file
 
 if TYPE_CHECKING:
@@ -171,7 +170,6 @@ def _is_for_signatures(entry: Json) -> bool:
 
 ALGORITHMS: Final = ("EdDSA", "Ed25519")  # two names of one
 SECRET_BYTES = 32
-READER_KID: Final = "reader-keys"
 ROOT: Final = 0
 OTHERS, GROUP = stat.S_IRWXO, stat.S_IRWXG
 
@@ -204,7 +202,7 @@ def parse_keys_file(path: str, data: bytes) -> Keys:
         verifying = parse_keys(data, ALGORITHMS)
     except ValueError as cause:
         raise ValueError(f"{path} {cause}: headgate token keys NEW_FILE makes one") from None
-    listed = _listed(load_object(data))
+    listed = listed_keys(load_object(data))
     if any({"d", "k"} & entry.keys() for entry in listed):
         check_mode(path)
     private = [entry for entry in listed if entry.get("crv") == "Ed25519" and "d" in entry]
@@ -231,53 +229,6 @@ def check_mode(path: str) -> None:
     refused = OTHERS | GROUP if is_users_own else OTHERS | stat.S_IWGRP
     if it.st_mode & refused:
         raise ValueError(f"{path} may be read by others, who could sign tokens: chmod 600 {path}")
-
-
-def new_keys() -> Json:
-    """Make a file's content: a key that signs, the one that will be next, and a secret."""
-    secret = urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-    reader = {"kty": "oct", "kid": READER_KID, "k": secret}
-    return {"keys": [_new_key(), _new_key(), reader]}
-
-
-def rotated(content: Json) -> Json:
-    """Rotate the content: the next key signs, and the one before it still verifies.
-
-    The next one was published all the while, so whoever verifies knows it already. What signs no
-    more is of no use to anybody but a thief, and loses its private half.
-    """
-    listed = _listed(content)
-    signing = [entry for entry in listed if entry.get("kty") == "OKP"]
-    others = [entry for entry in listed if entry.get("kty") != "OKP"]
-    if len(signing) < 2 or "d" not in signing[1]:
-        raise ValueError("has no second private key, which would be the next")
-    retired = {name: value for name, value in signing[0].items() if name != "d"}
-    return {"keys": [signing[1], _new_key(), retired, *others]}
-
-
-def public(content: Json) -> Json:
-    """Return the content for a process that only verifies: no private part, and no secret."""
-    listed = [entry for entry in _listed(content) if entry.get("kty") == "OKP"]
-    public_names = ("kty", "crv", "kid", "x", "alg", "use")
-    return {
-        "keys": [{name: entry[name] for name in public_names if name in entry} for entry in listed]
-    }
-
-
-def written(content: Json) -> bytes:
-    """Return the content as the file has it."""
-    return json.dumps(content, indent=2).encode() + b"\n"
-
-
-def _new_key() -> Json:
-    key = OKPKey.generate_key("Ed25519")
-    kid = key.thumbprint()[:16]
-    return {**key.as_dict(private=True), "kid": kid, "alg": "EdDSA", "use": "sig"}
-
-
-def _listed(content: Json) -> list[Json]:
-    listed = content.get("keys")
-    return [it for it in listed if isinstance(it, dict)] if isinstance(listed, list) else []
 
 
 def _reader_secret(listed: list[Json]) -> bytes | None:

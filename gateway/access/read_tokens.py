@@ -5,57 +5,29 @@ They are what a browser can carry in a cookie or a URL, and what an edge can ver
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typing_extensions import override
 
 from gateway.access import signed_tokens
 from gateway.access.contract import Authority
-from gateway.access.credentials import LONGEST_TOKEN
 from gateway.access.operations import grant_of
 from gateway.access.principal import Principal, TokenRefused
 from gateway.access.tokens_file import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.errors import Unauthenticated
-from gateway.protocol.http.forwarding import READER_COOKIE
-from gateway.settings.grants import BELOW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gateway.access.key_sets import Keys
-    from gateway.access.operations import Operation
     from gateway.access.principal import TokenHolder
-    from gateway.access.signed_tokens import Json, SignedToken
+    from gateway.access.signed_tokens import SignedToken
     from gateway.access.tokens_file import Revocations
 
 TYP: Final = "hg-read+jwt"
 ALGORITHM: Final = "EdDSA"  # the name by which every library knows it
 VERSION = 1
 LEEWAY_S = 30  # between the clocks of whoever signs and of whoever verifies
-USUAL_S = 900
-LONGEST_SUBJECT = 256
-
-
-class TokenRequest(NamedTuple):
-    """A request for a token; `lifetime` is in seconds, None for the usual one."""
-
-    subject: str
-    streams: str
-    operations: Sequence[Operation] = ("read",)
-    lifetime: int | None = None
-
-
-class IssuedToken(NamedTuple):
-    """A token, when it expires (epoch seconds), and the id by which it can be revoked."""
-
-    token: str
-    expires: int
-    token_id: str
-
-    @override
-    def __repr__(self) -> str:
-        return f"IssuedToken({self.token_id!r}, expires={self.expires})"
 
 
 class Proof(NamedTuple):
@@ -104,34 +76,6 @@ class ReadTokens(Authority):
         )
 
 
-def sign(request: TokenRequest, keys: Keys, max_age: int, now: float) -> IssuedToken:
-    """Return a token as requested. Raises ValueError in words that follow "the token"."""
-    if keys.signer is None:
-        raise ValueError("cannot be signed: keys_file has no private key")
-    if not 0 < len(request.subject) <= LONGEST_SUBJECT or not request.subject.isprintable():
-        raise ValueError(f"must have a subject of at most {LONGEST_SUBJECT} visible characters")
-    lifetime = min(USUAL_S, max_age) if request.lifetime is None else request.lifetime
-    if not 0 < lifetime <= max_age:
-        raise ValueError(f"must last at most {max_age} s, which is read_token_max_age")
-    grant_of(request.streams, [*request.operations])
-    issued = int(now)
-    unsigned = IssuedToken("", issued + lifetime, secrets.token_urlsafe(12))
-    payload: Json = {
-        "ver": VERSION,
-        "jti": unsigned.token_id,
-        "sub": request.subject,
-        "streams": request.streams,
-        "ops": sorted(set(request.operations)),
-        "iat": issued,
-        "exp": unsigned.expires,
-    }
-    header: Json = {"alg": ALGORITHM, "typ": TYP, "kid": keys.signer.kid}
-    token = keys.sign(header, payload)
-    if len(token) > LONGEST_TOKEN:
-        raise ValueError("would be too long for a header")
-    return unsigned._replace(token=token)
-
-
 def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b"") -> Principal:
     """Return the principal by the token and the keys alone. Raises Unauthenticated."""
     parsed = signed_tokens.parse(token)
@@ -178,17 +122,3 @@ def _check(token: SignedToken, max_age: int, now: float) -> float:
     if expires - issued.at > max_age:
         raise signed_tokens.refused("lasts longer than read_token_max_age allows")
     return expires
-
-
-def cookie(issued: IssuedToken, streams: str, now: float) -> str:
-    """Return a Set-Cookie value for these streams that no other site and no script can use.
-
-    Raises ValueError in words that follow "the token".
-    """
-    path = streams.removesuffix(BELOW) or "/"
-    if ";" in path:  # it ends an attribute
-        raise ValueError("cannot be a cookie: the path has a ; in it")
-    return (
-        f"{READER_COOKIE}={issued.token}; Path={path}; "
-        f"Max-Age={max(0, issued.expires - int(now))}; Secure; HttpOnly; SameSite=Strict"
-    )

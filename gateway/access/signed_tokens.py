@@ -76,6 +76,12 @@ def load_object(data: bytes) -> Json:
     return value
 
 
+def listed_keys(key_set: Json) -> list[Json]:
+    """Return the entries of a JSON Web Key Set that are objects."""
+    listed = key_set.get("keys")
+    return [it for it in listed if isinstance(it, dict)] if isinstance(listed, list) else []
+
+
 def _object(part: str) -> Json:
     try:
         return load_object(urlsafe_b64decode(part.encode()))
@@ -140,17 +146,14 @@ def check_times(claims: Json, leeway: float, now: float) -> float:
     return expires + leeway
 
 
-def account_of(kind: str, issuer: str, subject: str | None) -> str:
-    """Return the account of a subject: unique for one subject of one issuer, and always short."""
-    whole = repr((kind, issuer, subject)).encode("utf-8", "surrogatepass")
-    return f"{kind} {blake2b(whole, digest_size=16).hexdigest()}"
-
-
 def holder_of(kind: str, issuer: str, subject: str | None) -> TokenHolder:
-    """Return the holder of a signed token, whose signature is right."""
-    return TokenHolder(
-        account_of(kind, issuer, subject), name_of(subject or issuer), issuer, subject
-    )
+    """Return the holder of a signed token, whose signature is right.
+
+    Its account is unique for one subject of one issuer, and always short.
+    """
+    whole = repr((kind, issuer, subject)).encode("utf-8", "surrogatepass")
+    account = f"{kind} {blake2b(whole, digest_size=16).hexdigest()}"
+    return TokenHolder(account, name_of(subject or issuer), issuer, subject)
 
 
 def name_of(subject: str) -> str:

@@ -78,17 +78,17 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
     """
     if rotate and public:
         raise click.UsageError("--rotate and --public exclude each other.")
-    from gateway.access import key_sets
+    from gateway.features import issued_tokens
     from gateway.small_files import create, replace
 
     with _refusals(file):
         if public:
-            click.echo(key_sets.written(key_sets.public(_content(file))), nl=False)
+            click.echo(issued_tokens.written(issued_tokens.public(_content(file))), nl=False)
         elif rotate:
-            replace(file, key_sets.written(key_sets.rotated(_content(file))))
+            replace(file, issued_tokens.written(issued_tokens.rotated(_content(file))))
             complain(f"{file} signs with its next key now; its last one still verifies.")
         else:
-            create(file, key_sets.written(key_sets.new_keys()))
+            create(file, issued_tokens.written(issued_tokens.new_keys()))
             complain(f'{file} has new keys: name it in the settings as keys_file = "{file}".')
 
 
@@ -127,7 +127,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
 
     It is signed with the keys_file of the settings. Messages go to stderr.
     """
-    from gateway.access import read_tokens
+    from gateway.features import issued_tokens
     from gateway.settings.grants import check_pattern
 
     if as_cookie and query is not None:
@@ -144,12 +144,12 @@ def sign_token(  # noqa: PLR0913 - one for each option
         raise click.UsageError(f"STREAMS {refusal}.") from None
     settings, keys = _keys(config)
     now = time.time()  # noqa: TID251 - there is no caller to hand a clock down
-    request = read_tokens.TokenRequest(subject, streams, operations, seconds)
+    request = issued_tokens.TokenRequest(subject, streams, operations, seconds)
     try:
-        token = read_tokens.sign(request, keys, settings.read_token_max_age, now)
+        token = issued_tokens.sign(request, keys, settings.read_token_max_age, now)
         shown = token.token
         if as_cookie:
-            shown = f"Set-Cookie: {read_tokens.cookie(token, streams, now)}"
+            shown = f"Set-Cookie: {issued_tokens.cookie(token, streams, now)}"
     except ValueError as refusal:
         complain(f"the token {refusal}.")
         sys.exit(UNUSABLE)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.access import key_sets, read_tokens
+from gateway.access import key_sets
 from gateway.access.authorities import Authorities
 from gateway.access.principal import MOST_HOLDERS, CredentialUses, TokenHolder
-from gateway.access.read_tokens import ReadTokens, TokenRequest
+from gateway.access.read_tokens import ReadTokens
 from gateway.access.token_guard import Verifier
 from gateway.access.tokens_file import NO_TOKENS, parse_tokens
 from gateway.errors import Unauthenticated
@@ -20,6 +20,7 @@ from gateway.features.console.token_page import (
     MOST_SIGNED,
     token_page,
 )
+from gateway.features.issued_tokens import TokenRequest, sign
 from gateway.settings import Settings
 from gateway.telemetry.inspection import ListTokens, RevocationRow
 from gateway.web.metrics import principal_samples
@@ -116,7 +117,7 @@ async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right
     tmp_path: Path,
 ) -> None:
     keys = key_sets.load_keys(new_keys_file(tmp_path))
-    token = read_tokens.sign(TokenRequest("ann", "/s"), keys, 900, NOW).token
+    token = sign(TokenRequest("ann", "/s"), keys, 900, NOW).token
     verifier = Verifier([ReadTokens(lambda: keys, lambda: NO_TOKENS.revocations, 900)])
     forged = f"{token[:-4]}{'AAAA' if token[-4:] != 'AAAA' else 'BBBB'}"
     with pytest.raises(Unauthenticated):

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from gateway.access import key_sets, read_tokens
 from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
-from gateway.access.read_tokens import ReadTokens, TokenRequest, cookie, sign
+from gateway.access.read_tokens import ReadTokens
 from gateway.access.token_guard import Verifier
 from gateway.access.tokens_file import NOTHING
 from gateway.errors import StartError, Unauthenticated
+from gateway.features import issued_tokens
+from gateway.features.issued_tokens import TokenRequest, cookie, sign
 from gateway.settings import Settings
 from tests.access.forging import (
     EC,
@@ -262,7 +264,7 @@ def test_a_read_token_permits_its_stream_and_no_other(name: str, other: str) -> 
 
 
 def test_a_new_keys_file_signs_and_verifies_read_tokens(tmp_path: Path) -> None:
-    data = key_sets.written(key_sets.new_keys())
+    data = issued_tokens.written(issued_tokens.new_keys())
     keys = key_sets.parse_keys_file(written(tmp_path, data), data)
     assert len(keys.verifying) == 2
     assert keys.reader_secret is not None
@@ -272,25 +274,25 @@ def test_a_new_keys_file_signs_and_verifies_read_tokens(tmp_path: Path) -> None:
 
 
 def test_after_a_rotation_the_next_key_signs_and_the_last_one_verifies(tmp_path: Path) -> None:
-    first = key_sets.new_keys()
-    second = key_sets.rotated(first)
+    first = issued_tokens.new_keys()
+    second = issued_tokens.rotated(first)
     kids = [[entry["kid"] for entry in it["keys"]] for it in (first, second)]  # type: ignore[attr-defined]
     assert kids[1][0] == kids[0][1]
     assert kids[1][2:] == [kids[0][0], "reader-keys"]
     assert len(set(kids[0] + kids[1])) == 4
-    data = key_sets.written(second)
+    data = issued_tokens.written(second)
     keys = key_sets.parse_keys_file(written(tmp_path, data), data)
-    before = key_sets.written(first)
+    before = issued_tokens.written(first)
     old = key_sets.parse_keys_file(written(tmp_path, before), before)
     assert read_tokens.verified(sign(REQUEST, old, MAX_AGE, NOW).token, keys, MAX_AGE, NOW)
     assert read_tokens.verified(sign(REQUEST, keys, MAX_AGE, NOW).token, old, MAX_AGE, NOW)
-    third = key_sets.rotated(second)
+    third = issued_tokens.rotated(second)
     assert len(third["keys"]) == 4  # type: ignore[arg-type]
 
 
 def test_the_public_keys_contain_nothing_private_and_cannot_sign(tmp_path: Path) -> None:
-    content = key_sets.new_keys()
-    data = key_sets.written(key_sets.public(content))
+    content = issued_tokens.new_keys()
+    data = issued_tokens.written(issued_tokens.public(content))
     keys = key_sets.parse_keys_file(written(tmp_path, data), data)
     assert (len(keys.verifying), keys.signer, keys.reader_secret) == (2, None, None)
     for entry in content["keys"]:  # type: ignore[attr-defined]
@@ -301,7 +303,7 @@ def test_the_public_keys_contain_nothing_private_and_cannot_sign(tmp_path: Path)
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o666])
 def test_a_keys_file_that_others_may_access_is_refused(tmp_path: Path, mode: int) -> None:
-    path = written(tmp_path, key_sets.written(key_sets.new_keys()), mode)
+    path = written(tmp_path, issued_tokens.written(issued_tokens.new_keys()), mode)
     with pytest.raises(StartError, match=f"chmod 600 {path}"):
         Authorities(Settings(keys_file=path), lambda: NOW)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access import key_sets, read_tokens
+from gateway.access import key_sets
 from gateway.access.authorities import Authorities
+from gateway.features import issued_tokens
 from gateway.settings import Settings
 from tests.access.forging import AUDIENCE, ED, ISSUER, NOW, good, jwks
 
@@ -20,7 +21,7 @@ KINDS = ("tokens", "jwt", "read-tokens")
 STATIC = "canary-0123456789abcdef"
 DOTTED = "canary.0123456789.abcdef"  # as another maker's API keys are
 OTHER = "https://other.example.com/"
-KEYS = key_sets.new_keys()
+KEYS = issued_tokens.new_keys()
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     return Authorities(
         Settings(
             tokens_file=written(folder, "tokens.toml", tokens().encode()),
-            keys_file=written(folder, "keys.json", key_sets.written(KEYS)),
+            keys_file=written(folder, "keys.json", issued_tokens.written(KEYS)),
             jwt_issuers=tuple(
                 {
                     "issuer": issuer,
@@ -65,8 +66,8 @@ def written(folder: Path, name: str, data: bytes) -> str:
 
 
 def read_token(folder: Path, subject: str) -> str:
-    keys = key_sets.load_keys(written(folder, "keys.json", key_sets.written(KEYS)))
-    return read_tokens.sign(read_tokens.TokenRequest(subject, "/s/news"), keys, 900, NOW).token
+    keys = key_sets.load_keys(written(folder, "keys.json", issued_tokens.written(KEYS)))
+    return issued_tokens.sign(issued_tokens.TokenRequest(subject, "/s/news"), keys, 900, NOW).token
 
 
 @pytest.mark.parametrize("order", [*permutations(KINDS)], ids=", ".join)

@@ -23,7 +23,7 @@ from cdn_configs.options import (
 from cdn_configs.read_keys import LONGEST_ID, MOST_KEYS, ReadKey, keys_of
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
-from gateway.access.key_sets import new_keys, written
+from gateway.features.issued_tokens import new_keys, written
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.settings import Address, Route, Settings
 from gateway.settings.arrays.proxy_route import ProxySettings

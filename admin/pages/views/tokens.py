@@ -11,7 +11,7 @@ from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice, frame
-from gateway.access.read_tokens import USUAL_S, TokenRequest
+from gateway.features.issued_tokens import USUAL_S, TokenRequest
 from gateway.features.tokens_file_changes import RevocationEntry, RevocationKind
 from gateway.settings.grants import OPERATIONS, Operation
 

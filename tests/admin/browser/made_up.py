@@ -47,8 +47,8 @@ from admin.processes.usage_record import UsageRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
-from gateway.access.read_tokens import IssuedToken
 from gateway.features.console.name_search import name_test
+from gateway.features.issued_tokens import IssuedToken
 from gateway.features.tokens_file_changes import RevokedTokensFile
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.viewer import Viewer
     from admin.streams.filters import MessageFilter
-    from gateway.access.read_tokens import TokenRequest
+    from gateway.features.issued_tokens import TokenRequest
     from gateway.features.tokens_file_changes import RevocationEntry
     from gateway.telemetry.inspected.readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
     from gateway.telemetry.inspection import RunStatus, StreamOrder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from gateway.access.read_tokens import TokenRequest
+from gateway.features.issued_tokens import TokenRequest
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
 
