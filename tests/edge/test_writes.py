@@ -53,6 +53,25 @@ async def test_a_fork_lives_as_long_as_its_source_unless_it_has_its_own_lifetime
         assert second.get("X-Cache") == ("HIT" if kept else "MISS")
 
 
+@pytest.mark.parametrize("said", ["max-age=60", "public, max-age=60", "s-maxage=60", "max-age=2"])
+async def test_a_chunk_is_fresh_until_its_stream_ends_though_the_origin_says_for_longer(
+    said: str,
+) -> None:
+    chunk = answer(
+        b"x", "Content-Type: text/plain", "Stream-Next-Offset: 0001", f"Cache-Control: {said}"
+    )
+    async with RawOrigin(CREATED, chunk) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(request("PUT", S, "Stream-Expires-At: 2027-01-15T08:00:05Z"))
+        sources = []
+        for seconds in (0, 1, 3.5):
+            gateway.clock.advance(seconds)
+            got = await gateway.ask(get(f"{S}?offset=0000"))
+            sources.append(got.get("X-Cache"))
+        assert sources == ["MISS", "HIT", "MISS" if said == "max-age=2" else "HIT"]
+        gateway.clock.advance(0.6)
+        assert (await gateway.ask(get(f"{S}?offset=0000"))).get("X-Cache") == "MISS"
+
+
 async def test_a_stream_lifetime_in_the_origins_response_outranks_the_requested_one() -> None:
     created = answer(b"", "Stream-Next-Offset: 0000", "Stream-TTL: 7", status="201 Created")
     async with RawOrigin(created, DATA) as raw, edge_serving(raw) as gateway:

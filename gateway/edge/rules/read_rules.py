@@ -267,7 +267,7 @@ def _lifetime(response: ReadResponse) -> list[tuple[str, str]]:
 
 
 def _shorten(response: ReadResponse) -> bool:
-    """Cap the lifetime of what is soon old.
+    """Cap the lifetime of what is soon old, or whose stream ends soon.
 
     What the origin says of the stream's tail gets one spelling, so that a cached response can leave
     it out.
@@ -276,10 +276,21 @@ def _shorten(response: ReadResponse) -> bool:
     fields.popall(UP_TO_DATE, None)
     if facts.up_to_date:
         fields[UP_TO_DATE] = "true"
-    if not response.is_ours and is_brief(response.request.read, facts):
-        freshness = response.route.freshness.at_end(closed=facts.closed)
+    longest_s = None if response.is_ours else _longest_s(response)
+    if longest_s is not None:
+        freshness = msgspec.structs.replace(response.route.freshness, tail_max_age=longest_s)
         response.origin_directives = shorten(fields, freshness)
     return bool(response.origin_directives)
+
+
+def _longest_s(response: ReadResponse) -> int | None:
+    """Return how long what the origin has sent may be fresh; None where the origin decides."""
+    remaining = response.request.lifetime.remaining(response.answered)
+    ends_s = None if remaining is None else max(0, int(remaining))
+    if not is_brief(response.request.read, response.facts):
+        return ends_s
+    at_end_s = response.route.freshness.at_end(closed=response.facts.closed).tail_max_age
+    return at_end_s if ends_s is None else min(at_end_s, ends_s)
 
 
 def _repair_tag(response: ReadResponse) -> bool:
