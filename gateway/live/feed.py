@@ -171,13 +171,14 @@ class Feed(FeedState[V], Generic[V, N]):
         A poll for whose offset `spares` returns True gets the present state instead.
         """
         self.long_polls.refuse(reason, "closed", spares)
-        self._news.clear()
-        self.sse_readers.finish_all()
-        self._report_if_empty()
+        self._finish()
 
     def break_off(self, reason: HeadgateError) -> None:
         """End all responses, because another stream has taken the place of this one."""
         self.long_polls.break_off(reason)
+        self._finish()
+
+    def _finish(self) -> None:
         self._news.clear()
         self.sse_readers.finish_all()
         self._report_if_empty()

@@ -23,7 +23,7 @@ from gateway.protocol.bodies.content import HEARTBEAT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.live.contract import FeedSource, Round
+    from gateway.live.contract import Round
     from gateway.live.feed_state import FeedState
     from gateway.telemetry.live_traffic import LiveTraffic
 
@@ -113,94 +113,34 @@ class Delivery(Generic[N]):
             traffic.wrote_events(-1, piece.size, 1)
 
 
-class EventRounds(Generic[V, N]):
-    """The latest rounds of a feed, which some reader may lack; `number` counts all so far."""
+class LiveTurns(Generic[V, N]):
+    """The turns of a feed, and its latest rounds, which some reader may lack.
 
-    __slots__ = ("_control_event", "_deliveries", "_feed", "_rounds", "_source", "number")
+    `live` has the readers that get the rounds, in the order of sending.
+    """
+
+    __slots__ = (
+        *("_began", "_control_event", "_deliveries", "_feed", "_number", "_passes", "_rounds"),
+        *("_traffic", "_turn", "live"),
+    )
 
     def __init__(self, feed: FeedState[V], control_event: Callable[[str, int], bytes]) -> None:
         """`control_event` returns the event at a position; its cursors are at least the second."""
-        self._feed = feed
-        self._source: FeedSource[V, N] = feed.source
-        self._control_event = control_event
-        self._rounds: list[Round[N]] = []
-        self._deliveries: dict[tuple[int, int], Delivery[N] | None] = {}
-        self.number = 0
-
-    def add(self, one: Round[N]) -> None:
-        """Add a round, and drop the rendered events, which lack it."""
-        self.retire()
-        self._rounds.append(one)
-        self.number += 1
-
-    def retire(self) -> None:
-        """Drop the rendered events, and observe how many readers shared each of them."""
-        for delivery in self._deliveries.values():
-            if delivery is not None and delivery.readers and delivery.events:
-                self._source.traffic.live.collapsed.observe(delivery.readers)
-        self._deliveries.clear()
-
-    def forget(self, sent: int) -> None:
-        """Drop all rounds up to number `sent`, which every reader has been sent."""
-        lacked = self.number - sent
-        if lacked < len(self._rounds):
-            del self._rounds[: len(self._rounds) - lacked]
-
-    def delivery(self, sent: int, floor: int) -> Delivery[N] | None:
-        """Return the events for readers that were sent `sent` rounds; cursors are at least `floor`.
-
-        None if these events are too long for one turn.
-        """
-        if (sent, floor) not in self._deliveries:
-            self._deliveries[sent, floor] = self._rendered(sent, floor)
-        return self._deliveries[sent, floor]
-
-    def _rendered(self, sent: int, floor: int) -> Delivery[N] | None:
-        feed = self._feed
-        lacks = (
-            self._rounds[sent - self.number :] if self.number - sent <= len(self._rounds) else ()
-        )
-        if not lacks:
-            return None
-        news = lacks[0].news
-        if len(lacks) > 1:
-            news = [piece for one in lacks for piece in one.news]
-        events = self._source.data_events(feed.stream, lacks[0].start, news)
-        if events is None:
-            self.forget(sent + 1)  # other readers that lack as much cannot be sent it either
-            return None
-        delivery = Delivery(lacks, len(events))
-        for data, end in events or [DataEvent(b"", feed.position)]:
-            piece = data + self._control_event(end, floor)
-            delivery.size += len(piece)
-            framed = http1.chunk(piece) if piece else b""  # an empty chunk would be the last
-            delivery.pieces.append(DeliveryPart(framed, len(piece), end, end == feed.tail))
-        return delivery
-
-    def count(self, traffic: LiveTraffic, now: float) -> None:
-        """Add what readers were sent since the last call to the metrics."""
-        for delivery in self._deliveries.values():
-            if delivery is not None:
-                delivery.count(traffic, now)
-
-
-class LiveTurns(Generic[V, N]):
-    """The turns of a feed: `live` has the readers that get the rounds, in the order of sending."""
-
-    __slots__ = ("_began", "_feed", "_passes", "_rounds", "_traffic", "_turn", "live")
-
-    def __init__(self, feed: FeedState[V], control_event: Callable[[str, int], bytes]) -> None:
         self.live: dict[LiveReader, None] = {}
         self._feed = feed
+        self._control_event = control_event
         self._traffic = feed.source.traffic.live
-        self._rounds: EventRounds[V, N] = EventRounds(feed, control_event)
+        self._rounds: list[Round[N]] = []
+        self._number = 0  # of rounds so far
+        # Rendered events, by the rounds sent before and the least cursor.
+        self._deliveries: dict[tuple[int, int], Delivery[N] | None] = {}
         self._turn: list[LiveReader] = []  # readers left in this turn, the next one last
         self._passes = 0  # of the loop, left before the next part
         self._began = 0  # number of rounds when this turn began
 
     def join(self, reader: LiveReader) -> None:
         """Add a reader at the feed's position, which is sent the rounds from now on."""
-        reader.rounds_sent = self._rounds.number
+        reader.rounds_sent = self._number
         self.live[reader] = None
 
     def remove(self, reader: LiveReader) -> None:
@@ -214,7 +154,9 @@ class LiveTurns(Generic[V, N]):
         """
         if not self.live:
             return 0
-        self._rounds.add(one)
+        self._retire()  # the rendered events lack it
+        self._rounds.append(one)
+        self._number += 1
         if not self._turn:
             self._begin()
             self._go_on()
@@ -242,10 +184,65 @@ class LiveTurns(Generic[V, N]):
         self._turn.clear()
         self._passes = 0
 
+    # Rounds
+
+    def _retire(self) -> None:
+        """Drop the rendered events, and observe how many readers shared each of them."""
+        for delivery in self._deliveries.values():
+            if delivery is not None and delivery.readers and delivery.events:
+                self._traffic.collapsed.observe(delivery.readers)
+        self._deliveries.clear()
+
+    def _forget(self, sent: int) -> None:
+        """Drop all rounds up to number `sent`, which every reader has been sent."""
+        lacked = self._number - sent
+        if lacked < len(self._rounds):
+            del self._rounds[: len(self._rounds) - lacked]
+
+    def _delivery(self, sent: int, floor: int) -> Delivery[N] | None:
+        """Return the events for readers that were sent `sent` rounds; cursors are at least `floor`.
+
+        None if these events are too long for one turn.
+        """
+        if (sent, floor) not in self._deliveries:
+            self._deliveries[sent, floor] = self._rendered(sent, floor)
+        return self._deliveries[sent, floor]
+
+    def _rendered(self, sent: int, floor: int) -> Delivery[N] | None:
+        feed = self._feed
+        lacks = (
+            self._rounds[sent - self._number :] if self._number - sent <= len(self._rounds) else ()
+        )
+        if not lacks:
+            return None
+        news = lacks[0].news
+        if len(lacks) > 1:
+            news = [piece for one in lacks for piece in one.news]
+        events = feed.source.data_events(feed.stream, lacks[0].start, news)
+        if events is None:
+            self._forget(sent + 1)  # other readers that lack as much cannot be sent it either
+            return None
+        delivery = Delivery(lacks, len(events))
+        for data, end in events or [DataEvent(b"", feed.position)]:
+            piece = data + self._control_event(end, floor)
+            delivery.size += len(piece)
+            framed = http1.chunk(piece) if piece else b""  # an empty chunk would be the last
+            delivery.pieces.append(DeliveryPart(framed, len(piece), end, end == feed.tail))
+        return delivery
+
+    def _count(self) -> None:
+        """Add what readers were sent since the last call to the metrics."""
+        now = perf_counter()
+        for delivery in self._deliveries.values():
+            if delivery is not None:
+                delivery.count(self._traffic, now)
+
+    # Turns
+
     def _begin(self) -> None:
         self._turn = list(reversed(self.live))
-        self._began = self._rounds.number
-        self._rounds.forget(min(map(attrgetter("rounds_sent"), self._turn), default=self._began))
+        self._began = self._number
+        self._forget(min(map(attrgetter("rounds_sent"), self._turn), default=self._began))
 
     def _go_on(self) -> None:
         """Send to one part of the readers, then wait for PASSES passes of the loop."""
@@ -257,8 +254,7 @@ class LiveTurns(Generic[V, N]):
             self._feed.call_soon(self._go_on)
 
     def _send_part(self) -> None:
-        turn, live, rounds = self._turn, self.live, self._rounds
-        number, remaining = rounds.number, AT_ONCE
+        turn, live, number, remaining = self._turn, self.live, self._number, AT_ONCE
         lacks: tuple[int, int] | None = None
         delivery: Delivery[N] | None = None
         while turn and remaining:
@@ -268,7 +264,7 @@ class LiveTurns(Generic[V, N]):
             sent, floor = reader.rounds_sent, reader.cursor
             if lacks != (sent, floor):  # nearly always the same as for the reader before
                 lacks = sent, floor
-                delivery = rounds.delivery(sent, floor)
+                delivery = self._delivery(sent, floor)
             # The events are too long: the reader catches up by reads, as if it had just come. So do
             # all readers that lack as much, at once, so that the stored rounds are never more than
             # fit into one turn, and those since the last part.
@@ -279,12 +275,12 @@ class LiveTurns(Generic[V, N]):
                 remaining -= 1
                 reader.rounds_sent = number
                 self._send(reader, delivery)
-        rounds.count(self._traffic, perf_counter())
+        self._count()
         if not turn and self._began != number:
             self._begin()
         if not self._turn:
-            rounds.retire()
-            rounds.forget(rounds.number)
+            self._retire()
+            self._forget(self._number)
 
     def _send(self, reader: LiveReader, delivery: Delivery[N]) -> None:
         delivery.readers += 1

@@ -58,18 +58,14 @@ class WaitingPolls(Generic[V, N]):
 
     def remove(self, waiter: Waiter, ended: Ended) -> bool:
         """Remove a waiter that gets no response; return whether it waited."""
-        if waiter not in self.parked:
+        if self.parked.pop(waiter, None) is None:
             return False
-        self._unpark(waiter, ended)
-        self._feed.release_reader()
-        return True
-
-    def _unpark(self, waiter: Waiter, ended: Ended) -> None:
-        del self.parked[waiter]
         if waiter.principal is not None:
             self._source.shared.admitted.discard(waiter, waiter.principal)
         self._source.traffic.live.long_poll.departures[ended] += 1
         self._cancel_read(waiter)
+        self._feed.release_reader()
+        return True
 
     def end_at_once(self, waiter: Waiter, ended: Ended) -> None:
         """Answer a waiter whose credential is no longer valid, or whom an operator disconnects."""
@@ -99,9 +95,8 @@ class WaitingPolls(Generic[V, N]):
     def abandon(self) -> None:
         """End all waits without a response, after a failure that is in the log."""
         for waiter in list(self.parked):
-            self._unpark(waiter, "error")
+            self.remove(waiter, "error")
             waiter.abandon()
-            self._feed.release_reader()
 
     # Answers
 

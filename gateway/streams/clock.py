@@ -195,11 +195,8 @@ class Deadlines(abc.ABC):
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         """Let the stream end at `deadline` if that is later, and write it when it must be."""
 
-    @abc.abstractmethod
-    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
+    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:  # noqa: ARG002
         """Take the deadline that the log has; `known` is the state before, if there was one."""
-
-    def _go_by_log(self, active: ActiveStream) -> None:
         active.written_deadline = None if active.state is None else active.state.deadline
         active.grace_s = 0.0
 
@@ -257,7 +254,7 @@ class SoleDeadlines(Deadlines):
         more grace, else a stream that clients were told is gone would be back.
         """
         grace_s = active.grace_s
-        self._go_by_log(active)
+        super().loaded(active, known)
         state = active.state
         if state is None or state.lifetime.ttl_s is None:
             return
@@ -284,10 +281,6 @@ class SoleDeadlines(Deadlines):
 
 class SharedDeadlines(Deadlines):
     """The deadlines of a log that several processes serve, written with a margin for them."""
-
-    @override
-    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
-        self._go_by_log(active)
 
     @override
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:

@@ -55,7 +55,9 @@ class Sweeper(Background):
         is left alone. Return True if more streams are to be ended.
         """
         now = await self._look()
-        if not self._takes_removals():
+        upkeep = self._log.upkeep
+        accepts = self._log.why_unhealthy() is None if upkeep is None else upkeep.accepts_removals()
+        if not accepts:
             return False
         paths: Sequence[str] = ()
         removal_time = None
@@ -73,19 +75,11 @@ class Sweeper(Background):
             ]
             ended = await asyncio.gather(*map(self._step, together))
             self.expired += sum(map(bool, ended))
-        await self._reclaim()
-        return len(paths) == EXPIRIES and self.expired > before
-
-    def _takes_removals(self) -> bool:
-        upkeep = self._log.upkeep
-        return self._log.why_unhealthy() is None if upkeep is None else upkeep.accepts_removals()
-
-    async def _reclaim(self) -> None:
-        upkeep = self._log.upkeep
         if upkeep is not None:
             for _ in range(STEPS):
                 if not await self._step(upkeep.reclaim()):
                     break
+        return len(paths) == EXPIRIES and self.expired > before
 
     def note(self) -> ClockReading:
         """Look at the clocks, and let the log note them; return the present."""

@@ -85,7 +85,7 @@ async def test_a_round_that_every_reader_got_is_not_kept() -> None:
             await up_to(reader, 3)
         turns = turns_of(gateway)
         await until(lambda: not turns._turn)
-        assert turns._rounds._rounds == []
+        assert turns._rounds == []
 
 
 async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the_log(
@@ -99,7 +99,7 @@ async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the
         for _ in range(12):
             writer.send(post("s", LONG))
             await writer.answer()
-            most = max(most, len(turns_of(gateway)._rounds._rounds))
+            most = max(most, len(turns_of(gateway)._rounds))
         for reader in readers:
             assert text(await up_to(reader, 12 * len(LONG))) == 12 * LONG.decode()
         assert most <= 6  # three that may be told, and what comes between two parts
