@@ -12,6 +12,7 @@ from gateway.monitoring.quantities import (
     OutsideCondition,
     main_threshold,
     parts_of,
+    promql,
     seconds,
 )
 
@@ -105,7 +106,7 @@ def _scope(rule: Alert) -> str:
 
 def _bound(rule: Alert, threshold: Threshold) -> str:
     if isinstance(threshold.bound, CertificateShare):
-        return threshold.bound.promql
+        return promql(threshold.bound)
     return FORMATS[value_format(rule.summary)](threshold.bound)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.monitoring.promql import ALARM, TARGET
+from gateway.monitoring.quantities import ALARM, TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

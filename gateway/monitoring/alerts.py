@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.monitoring import objective as objectives
-from gateway.monitoring import promql
 from gateway.monitoring.alerts_of_parts import OF_PARTS
-from gateway.monitoring.parts import parts_of
 from gateway.monitoring.quantities import (
+    SERVER_ERROR,
     AllConditions,
     AnyCondition,
     GatewayCondition,
@@ -30,7 +29,7 @@ from gateway.monitoring.recordings import (
     LOOP_LAG,
     RECORDINGS,
 )
-from gateway.monitoring.rules import Alert, RecordingRule
+from gateway.monitoring.rules import Alert, RecordingRule, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +40,7 @@ _READERS = Total("headgate_live_readers", "job, route")
 _FEEDS = Total("headgate_feeds", "job, route")
 _SSE_READERS = Total("headgate_live_readers", "job, route", 'mode="sse"')
 _SLOW = Total("headgate_slow_readers", "job, route")
-_SERVER_ERRORS = Increase("headgate_requests_total", "job, route", promql.SERVER_ERROR)
+_SERVER_ERRORS = Increase("headgate_requests_total", "job, route", SERVER_ERROR)
 
 OF_EVERY_GATEWAY = (
     Alert(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.monitoring import promql
 from gateway.monitoring.alerts_of_subscriptions import SUBSCRIPTION_ALERTS
 from gateway.monitoring.certificate_expiry import CERTIFICATE_ALERTS
 from gateway.monitoring.quantities import (
+    ALARM,
+    FAILED_APPEND,
+    TARGET,
     AllConditions,
     AnyCondition,
     Gauge,
@@ -31,9 +33,9 @@ _SERVERS_UP = Total("headgate_origin_up", "job, route")
 _ORIGIN_REQUESTS = Rate("headgate_origin_requests_total", "job, route")
 _FAILED_PURGES = Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"')
 _OF_A_LOG = "job, instance, route"
-_FAILED_APPENDS = Increase("headgate_appends_total", _OF_A_LOG, promql.FAILED_APPEND)
+_FAILED_APPENDS = Increase("headgate_appends_total", _OF_A_LOG, FAILED_APPEND)
 _FAILING_APPENDS = Ratio(
-    Rate("headgate_appends_total", _OF_A_LOG, promql.FAILED_APPEND),
+    Rate("headgate_appends_total", _OF_A_LOG, FAILED_APPEND),
     Rate("headgate_appends_total", _OF_A_LOG),
 )
 _FREE = "headgate_log_free_bytes"
@@ -228,7 +230,7 @@ OF_PARTS = (
     Alert(
         "HeadgateFewHits",
         AllConditions(
-            Threshold(SERVED, "<", promql.ALARM),
+            Threshold(SERVED, "<", ALARM),
             # Fewer reads burden no origin: those of one page that follows a young stream are as
             # many. A log is no origin that reads burden.
             (Threshold(_READS, ">", 10), Threshold(_SERVERS_UP, ">=", 0)),
@@ -236,7 +238,7 @@ OF_PARTS = (
         "10m",
         "warning",
         "{{ $labels.route }} serves {{ $value | humanizePercentage }} without the origin.",
-        f"The target is {promql.TARGET:.0%}. Look for live reads without a cursor, short lifetimes,"
+        f"The target is {TARGET:.0%}. Look for live reads without a cursor, short lifetimes,"
         " identity headers, and a cache that is too small.",
         "origin",
     ),

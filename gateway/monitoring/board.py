@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gateway.monitoring import promql
-from gateway.monitoring.parts import Part, parts_of
+from gateway.monitoring.quantities import (
+    ALARM,
+    SERVED_HERE,
+    SERVER_ERROR,
+    TARGET,
+    Mean,
+    Quantile,
+    Rate,
+    Total,
+    promql,
+)
+from gateway.monitoring.rules import Part, parts_of
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -62,15 +72,18 @@ class Panel:
     empty: str = "Nothing yet"
 
 
+_READS = "headgate_cache_results_total"
+
+
 def _rate(metric: str, by: str, where: str = "", of: str = OF_ROUTE) -> str:
-    return promql.rate(metric, by, f"{where}, {of}" if where else of, WINDOW)
+    return promql(Rate(metric, by, f"{where}, {of}" if where else of, WINDOW))
 
 
 def _quantiles(histogram: str, what: str, part: Part | None = None) -> tuple[PanelQuery, ...]:
     """Return the queries for the median and the 99th percentile of a histogram."""
     return tuple(
         PanelQuery(
-            promql.quantile(q, histogram, "route", OF_ROUTE, WINDOW),
+            promql(Quantile(q, histogram, "route", WINDOW, OF_ROUTE)),
             f"{what} p{q * 100:.0f} {{{{route}}}}",
             part,
         )
@@ -82,16 +95,16 @@ PANELS = (
     Panel(
         "Served without the origin",
         "The share of reads that were answered by a hit, a stale copy, or an answer shared with"
-        f" others. The target is {promql.TARGET:.0%}; below {promql.ALARM:.0%} there is an alert.",
+        f" others. The target is {TARGET:.0%}; below {ALARM:.0%} there is an alert.",
         "percentunit",
         (
             PanelQuery(
-                promql.served_without_origin("route", OF_ROUTE, WINDOW),
+                f"{_rate(_READS, 'route', SERVED_HERE)} / {_rate(_READS, 'route')}",
                 "{{route}}",
             ),
         ),
         most=1,
-        levels=(Level(None, BAD), Level(promql.ALARM, WARNING), Level(promql.TARGET, GOOD)),
+        levels=(Level(None, BAD), Level(ALARM, WARNING), Level(TARGET, GOOD)),
         empty="No reads yet",
     ),
     Panel(
@@ -101,7 +114,7 @@ PANELS = (
         (
             PanelQuery(_rate("headgate_cache_results_total", "result"), "{{result}}"),
             PanelQuery(
-                promql.rate("headgate_requests_total", "", f'status="5xx", {OF_PROCESS}', WINDOW),
+                _rate("headgate_requests_total", "", SERVER_ERROR, OF_PROCESS),
                 "error",
             ),
         ),
@@ -116,7 +129,7 @@ PANELS = (
         (
             PanelQuery(_rate("headgate_origin_requests_total", "result"), "{{result}}", "origin"),
             PanelQuery(
-                promql.total("headgate_origin_requests_in_flight", "route", OF_ROUTE),
+                promql(Total("headgate_origin_requests_in_flight", "route", OF_ROUTE)),
                 "under way {{route}}",
                 "origin",
                 unit="short",
@@ -131,7 +144,7 @@ PANELS = (
         "short",
         (
             PanelQuery(
-                promql.mean("headgate_collapsed_readers", "route", OF_ROUTE, WINDOW),
+                promql(Mean("headgate_collapsed_readers", "route", WINDOW, OF_ROUTE)),
                 "{{route}}",
             ),
         ),
@@ -142,7 +155,7 @@ PANELS = (
         "Readers that wait for news, by transport, and how many join and leave a second.",
         "short",
         (
-            PanelQuery(promql.total("headgate_live_readers", "mode", OF_ROUTE), "{{mode}}"),
+            PanelQuery(promql(Total("headgate_live_readers", "mode", OF_ROUTE)), "{{mode}}"),
             PanelQuery(
                 _rate("headgate_live_reader_joins_total", "mode"),
                 "{{mode}} joins",
@@ -178,7 +191,7 @@ PANELS = (
         (
             PanelQuery(_rate("headgate_appends_total", "result"), "{{result}}", "log"),
             PanelQuery(
-                promql.mean("headgate_commit_appends", "route", OF_ROUTE, WINDOW),
+                promql(Mean("headgate_commit_appends", "route", WINDOW, OF_ROUTE)),
                 "group size {{route}}",
                 "log",
                 unit="short",
@@ -211,9 +224,9 @@ PANELS = (
         " unsent to them, and how many leave the rounds a second.",
         "short",
         (
-            PanelQuery(promql.total("headgate_slow_readers", "route", OF_ROUTE), "{{route}}"),
+            PanelQuery(promql(Total("headgate_slow_readers", "route", OF_ROUTE)), "{{route}}"),
             PanelQuery(
-                promql.total("headgate_slow_reader_bytes", "route", OF_ROUTE),
+                promql(Total("headgate_slow_reader_bytes", "route", OF_ROUTE)),
                 "unsent {{route}}",
                 unit="bytes",
             ),
@@ -258,8 +271,10 @@ PANELS = (
         "short",
         (
             PanelQuery(
-                promql.quantile(
-                    0.99, "headgate_event_loop_lag_seconds", "instance", OF_PROCESS, WINDOW
+                promql(
+                    Quantile(
+                        0.99, "headgate_event_loop_lag_seconds", "instance", WINDOW, OF_PROCESS
+                    )
                 ),
                 "loop lag {{instance}}",
                 unit="s",
@@ -270,7 +285,7 @@ PANELS = (
                 unit="percentunit",
             ),
             PanelQuery(
-                promql.total("process_resident_memory_bytes", "instance", OF_PROCESS),
+                promql(Total("process_resident_memory_bytes", "instance", OF_PROCESS)),
                 "memory {{instance}}",
                 unit="bytes",
             ),

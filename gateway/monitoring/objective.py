@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.monitoring import promql
 from gateway.monitoring.quantities import (
+    SERVER_ERROR,
     AllConditions,
     AnyCondition,
     Increase,
@@ -51,7 +51,7 @@ def errors(window: str) -> RecordedQuantity:
     return RecordedQuantity(
         f"job_route:headgate_server_errors:ratio_rate{window}",
         Ratio(
-            Rate("headgate_requests_total", "job, route", promql.SERVER_ERROR, window),
+            Rate("headgate_requests_total", "job, route", SERVER_ERROR, window),
             Rate("headgate_requests_total", "job, route", "", window),
         ),
     )
@@ -94,7 +94,7 @@ def _either(burns: tuple[Burn, ...], budget: float) -> AnyCondition:
 
 def _burning(burn: Burn, budget: float) -> AllConditions:
     bound = burn.rate * budget
-    count = Increase("headgate_requests_total", "job, route", promql.SERVER_ERROR, burn.long)
+    count = Increase("headgate_requests_total", "job, route", SERVER_ERROR, burn.long)
     return AllConditions(
         Threshold(errors(burn.long), ">", bound),
         (

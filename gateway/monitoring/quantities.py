@@ -1,6 +1,6 @@
 """Quantities and conditions of alert rules: the one declaration that two evaluators read.
 
-`promql` is what Prometheus evaluates. `by` are labels with commas between, `where` are label
+`promql` returns what Prometheus evaluates. `by` are labels with commas between, `where` are label
 matchers of PromQL with `=`, `!=` or `=~`, and windows are durations of PromQL.
 """
 
@@ -10,10 +10,16 @@ import re
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from gateway.monitoring import promql
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+SERVED_HERE = 'result=~"hit|collapsed|stale"'
+SERVER_ERROR = 'status="5xx"'
+FAILED_APPEND = 'result="failed"'
+FAILED = 'result=~"5xx|timeout|unreachable|broken"'
+# Shares of reads that were served without the origin.
+TARGET = 0.85
+ALARM = 0.70
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -30,11 +36,6 @@ class Gauge:
     metric: str
     where: str = ""
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return f"{self.metric}{{{self.where}}}" if self.where else self.metric
-
 
 @dataclass(frozen=True, slots=True)
 class Total:
@@ -44,13 +45,6 @@ class Total:
     by: str
     where: str = ""
     combine: Literal["sum", "max"] = "sum"
-
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        if self.combine == "sum":
-            return promql.total(self.metric, self.by, self.where)
-        return f"{self.combine} by ({self.by}) ({Gauge(self.metric, self.where).promql})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +56,6 @@ class Rate:
     where: str = ""
     window: str = "5m"
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return promql.rate(self.metric, self.by, self.where, self.window)
-
 
 @dataclass(frozen=True, slots=True)
 class Increase:
@@ -77,41 +66,26 @@ class Increase:
     where: str = ""
     window: str = "5m"
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        if not self.by:
-            return f"increase({Gauge(self.metric, self.where).promql}[{self.window}])"
-        return promql.increase(self.metric, self.by, self.where, self.window)
-
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The mean of a histogram's observations in a window."""
+    """The mean of a histogram's observations in a window; of an alert without `where`."""
 
     metric: str
     by: str
     window: str = "5m"
-
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return promql.mean(self.metric, self.by, window=self.window)
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """A quantile of a histogram's observations in a window."""
+    """A quantile of a histogram's observations in a window; of an alert without `where`."""
 
     q: float
     metric: str
     by: str
     window: str = "5m"
-
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return promql.quantile(self.q, self.metric, self.by, window=self.window)
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +95,6 @@ class Ratio:
     part: Quantity
     whole: Quantity
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return f"{self.part.promql} / {self.whole.promql}"
-
 
 @dataclass(frozen=True, slots=True)
 class SecondsUntil:
@@ -133,11 +102,6 @@ class SecondsUntil:
 
     metric: str
     is_past: bool = False
-
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return f"time() - {self.metric}" if self.is_past else f"{self.metric} - time()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +112,6 @@ class CertificateShare:
     expiry: str
     share: float
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return f"{self.share:g} * ({self.expiry} - {self.start})"
-
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -162,11 +121,6 @@ class Prediction:
     window: str
     ahead_s: int
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return f"predict_linear({self.metric}[{self.window}], {self.ahead_s})"
-
 
 @dataclass(frozen=True, slots=True)
 class RecordedQuantity:
@@ -174,11 +128,6 @@ class RecordedQuantity:
 
     name: str
     quantity: Quantity
-
-    @property
-    def promql(self) -> str:
-        """The name."""
-        return self.name
 
 
 Quantity: TypeAlias = (
@@ -205,13 +154,6 @@ class Threshold:
     operator: Operator
     bound: float | CertificateShare
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        bound = self.bound
-        text = bound.promql if isinstance(bound, CertificateShare) else _number(bound)
-        return f"{self.quantity.promql} {self.operator} {text}"
-
 
 @dataclass(frozen=True, slots=True)
 class MeasuredBefore:
@@ -225,12 +167,6 @@ class MeasuredBefore:
     ago: str
     by: str = ""
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        then = f"{self.metric} offset {self.ago}"
-        return f"sum by ({self.by}) ({then})" if self.by else then
-
 
 @dataclass(frozen=True, slots=True)
 class AllConditions:
@@ -239,24 +175,12 @@ class AllConditions:
     first: Condition
     others: tuple[Condition, ...]
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return " and ".join(one.promql for one in (self.first, *self.others))
-
 
 @dataclass(frozen=True, slots=True)
 class AnyCondition:
     """The values of several conditions; of equal labels those of the first."""
 
     conditions: tuple[Condition, ...]
-
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        if len(self.conditions) == 1:
-            return self.conditions[0].promql
-        return " or ".join(f"({one.promql})" for one in self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,22 +190,12 @@ class UnlessCondition:
     first: Condition
     other: Condition
 
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return f"{self.first.promql} unless {self.other.promql}"
-
 
 @dataclass(frozen=True, slots=True)
 class GatewayCondition:
     """A condition on metrics that other programs have, too: of gateways alone."""
 
     condition: Threshold
-
-    @property
-    def promql(self) -> str:
-        """The expression."""
-        return f"{self.condition.promql} and on (job, instance) headgate_build_info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +215,61 @@ Condition: TypeAlias = (
     | GatewayCondition
     | OutsideCondition
 )
+
+
+def promql(it: Quantity | Condition) -> str:  # noqa: C901 - a case a kind
+    """Return the expression of a quantity or condition, as Prometheus evaluates it."""
+    match it:
+        case Gauge(metric, where):
+            text = f"{metric}{{{where}}}" if where else metric
+        case Total(metric, by, where, combine):
+            text = f"{combine} by ({by}) ({promql(Gauge(metric, where))})"
+        case Rate(metric, by, where, window):
+            text = f"sum by ({by}) (rate({promql(Gauge(metric, where))}[{window}]))"
+        case Increase(metric, by, where, window):
+            text = f"increase({promql(Gauge(metric, where))}[{window}])"
+            text = f"sum by ({by}) ({text})" if by else text
+        case Mean(metric, by, window, where):
+            sums, counts = (Rate(f"{metric}_{of}", by, where, window) for of in ("sum", "count"))
+            text = promql(Ratio(sums, counts))
+        case Quantile(q, metric, by, window, where):
+            rate = Rate(f"{metric}_bucket", f"{by}, le" if by else "le", where, window)
+            text = f"histogram_quantile({q:g}, {promql(rate)})"
+        case Ratio(part, whole):
+            text = f"{promql(part)} / {promql(whole)}"
+        case SecondsUntil(metric, is_past):
+            text = f"time() - {metric}" if is_past else f"{metric} - time()"
+        case CertificateShare(start, expiry, share):
+            text = f"{share:g} * ({expiry} - {start})"
+        case Prediction(metric, window, ahead_s):
+            text = f"predict_linear({metric}[{window}], {ahead_s})"
+        case RecordedQuantity(name, _):
+            text = name
+        case _:
+            text = _condition(it)
+    return text
+
+
+def _condition(it: Condition) -> str:
+    match it:
+        case Threshold(quantity, operator, bound):
+            of = promql(bound) if isinstance(bound, CertificateShare) else _number(bound)
+            text = f"{promql(quantity)} {operator} {of}"
+        case MeasuredBefore(metric, ago, by):
+            text = f"{metric} offset {ago}"
+            text = f"sum by ({by}) ({text})" if by else text
+        case AllConditions(first, others):
+            text = " and ".join(map(promql, (first, *others)))
+        case AnyCondition(conditions):
+            text = " or ".join(f"({promql(one)})" for one in conditions)
+            text = text if len(conditions) > 1 else promql(conditions[0])
+        case UnlessCondition(first, other):
+            text = f"{promql(first)} unless {promql(other)}"
+        case GatewayCondition(condition):
+            text = f"{promql(condition)} and on (job, instance) headgate_build_info"
+        case _:
+            text = it.promql
+    return text
 
 
 def _number(number: float) -> str:

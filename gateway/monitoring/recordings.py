@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from gateway.monitoring import objective as objectives
-from gateway.monitoring import promql
-from gateway.monitoring.quantities import Mean, Quantile, Rate, Ratio, RecordedQuantity
+from gateway.monitoring.quantities import (
+    FAILED,
+    SERVED_HERE,
+    TARGET,
+    Mean,
+    Quantile,
+    Rate,
+    Ratio,
+    RecordedQuantity,
+)
 from gateway.monitoring.rules import RecordingRule, recording
 
-TARGET = RecordingRule("headgate:served_without_origin:target", f"vector({promql.TARGET:g})")
+TARGET_RULE = RecordingRule("headgate:served_without_origin:target", f"vector({TARGET:g})")
 SERVED = RecordedQuantity(
     "job_route:headgate_served_without_origin:ratio_rate5m",
     Ratio(
-        Rate("headgate_cache_results_total", "job, route", promql.SERVED_HERE),
+        Rate("headgate_cache_results_total", "job, route", SERVED_HERE),
         Rate("headgate_cache_results_total", "job, route"),
     ),
 )
@@ -34,12 +42,12 @@ APPENDS = RecordedQuantity(
 ORIGIN_FAILURES = RecordedQuantity(
     "job_route:headgate_origin_failures:ratio_rate5m",
     Ratio(
-        Rate("headgate_origin_requests_total", "job, route", promql.FAILED),
+        Rate("headgate_origin_requests_total", "job, route", FAILED),
         Rate("headgate_origin_requests_total", "job, route"),
     ),
 )
 RECORDINGS = (
-    TARGET,
+    TARGET_RULE,
     *(recording(it.name, it.quantity) for it in (SERVED, COLLAPSED, DELIVERY, LOOP_LAG)),
     recording(APPENDS.name, APPENDS.quantity, "log"),
     recording(ORIGIN_FAILURES.name, ORIGIN_FAILURES.quantity, "origin"),

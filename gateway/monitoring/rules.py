@@ -1,13 +1,19 @@
-"""The rules: recordings, and alerts with their conditions and texts."""
+"""The rules: recordings, alerts with their texts, and the parts of a configuration they are for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from gateway.monitoring.quantities import promql
 
 if TYPE_CHECKING:
-    from gateway.monitoring.parts import Part
     from gateway.monitoring.quantities import Condition, Quantity
+    from gateway.settings import Settings
+
+# One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `subscriptions`, `workers`, `purges`,
+# `access_files`, `tls`.
+Part: TypeAlias = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Alert:
     @property
     def expr(self) -> str:
         """The condition as Prometheus evaluates it."""
-        return self.condition.promql
+        return promql(self.condition)
 
     @property
     def anchor(self) -> str:
@@ -51,4 +57,22 @@ class Alert:
 
 def recording(record: str, quantity: Quantity, part: Part | None = None) -> RecordingRule:
     """Return the recording rule of a quantity."""
-    return RecordingRule(record, quantity.promql, part)
+    return RecordingRule(record, promql(quantity), part)
+
+
+def parts_of(settings: Settings) -> frozenset[Part]:
+    """Return the parts that a configuration has, such as a log in files or an HTTP origin."""
+    routes = settings.route_table
+    has = {
+        "log": any(not route.is_http for route in routes),
+        "origin": any(route.is_http for route in routes),
+        "quota": any(route.max_log_size for route in routes),
+        "subscriptions": any(not route.is_http or route.subscriptions for route in routes),
+        "workers": settings.workers > 1,
+        "purges": bool(settings.purges),
+        "tls": bool(settings.tls_certificate or settings.admin_tls_certificate),
+        "access_files": bool(settings.tokens_file or settings.keys_file)
+        or any(not issuer.is_remote for issuer in settings.jwt_issuers),
+    }
+    kinds = (route.log_kind.name for route in routes if route.log_kind is not None)
+    return frozenset((*kinds, *(part for part, is_there in has.items() if is_there)))
