@@ -865,7 +865,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
             '"token"': KINDS_OF_AUTH,
             "3": KINDS_OF_AUTH,
             "[3]": KINDS_OF_AUTH,
-            '"origin"': KINDS_OF_AUTH,
+            '"origin"': f"{KINDS_OF_AUTH}; origin is for a route with an http origin",
             '["jwt", "jwt"]': "must not name a kind of credential twice",
             '["none", "jwt"]': "must be none by itself, or name what is asked for",
         }.items()

@@ -37,7 +37,12 @@ def parse_kinds(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def _parse_default(value: object) -> tuple[object, ...]:
-    return parse_kinds(value, names())
+    try:
+        return parse_kinds(value, names())
+    except ValueError as error:
+        if value in ("origin", ["origin"]):
+            raise ValueError(f"{error}; origin is for a route with an http origin") from None
+        raise
 
 
 def _parse_anonymous(value: object) -> object:

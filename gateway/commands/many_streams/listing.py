@@ -150,9 +150,7 @@ async def _rows(admin: Stream, route: str, prefix: str) -> AsyncIterator[ListedS
     query = {"route": route, "begins": prefix, "limit": str(PAGE)}
     page = await _get(admin, "streams", query, _Page)
     if page.known_only:
-        note(
-            f"headgate: {route} is before an origin: only streams that it was asked for are known."
-        )
+        note(f"headgate: {route} is before an origin: only what it caches or follows is known.")
     while True:
         for row in page.rows:
             yield row
