@@ -8,8 +8,6 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec.structs import replace
-
 from gateway.access.reader_keys import PARAMETER
 from gateway.edge.followed.origin_reads import PASSING
 from gateway.edge.rules.cached_response import CacheRequest
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
 PAGE = frozenset({"origin"})  # the fields with the page that a reader is on
 MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
-MAX_TEMPLATES = 1024  # blocks of fields, each with the request built from it: 4 MB
 REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
 
 SAYING = frozenset({"HEAD", "POST", "PUT"})  # methods whose responses say whether the origin does
@@ -125,14 +122,14 @@ class OriginRequests:
     # one of them. For all others the origin need not know the page: this gateway adds CORS fields.
     page_of_identified: frozenset[str] = frozenset()
 
+    are_alike = True  # reads with equal fields send equal requests, but for their streams
+
     def __init__(self, origin: Origin, identity: IdentityHeaders, via: str, scheme: str) -> None:
         self._origin = origin
         self.identity = identity
         self.via = via
         self.scheme = scheme
         self.lifetimes = StreamLifetimes()
-        # None where requests with the same fields have no request in common.
-        self.templates: RequestTemplates | None = RequestTemplates(self)
         self._secret = secrets.token_bytes(32)
 
     def access(self, access: RouteAccess) -> RouteAccess:
@@ -240,67 +237,6 @@ class OriginRequests:
     def samples(self, _prefix: str) -> Iterator[Sample]:
         """Yield its metrics, of which there are none here."""
         yield from ()
-
-
-class _Template(NamedTuple):
-    """A request to the origin that was built from one block of fields and one address."""
-
-    headers: MultiMapping[str]  # referenced here, so that no other object gets its id
-    request: CacheRequest  # for the stream that was read first
-
-
-class RequestTemplates:
-    """The requests built for one route, by the reader's block of fields and its address.
-
-    Requests whose fields identify their reader are built each time. `request` returns the same as
-    `OriginRequests.cache_request`, with the fields also as bytes.
-    """
-
-    def __init__(self, builder: OriginRequests) -> None:
-        self._builder = builder
-        self._templates: dict[tuple[int, str], _Template] = {}
-
-    def __len__(self) -> int:
-        return len(self._templates)
-
-    def request(
-        self,
-        shared: MultiMapping[str],
-        headers: MultiMapping[str],
-        address: str,
-        read: EdgeCatchUp,
-        *,
-        tells_more: bool,
-    ) -> CacheRequest:
-        """Return the request to the origin for a read.
-
-        `shared` is one object for all requests with the same fields; `headers` may have fields of
-        this request alone. Its id and its validators are not sent to the origin; if it `tells_more`
-        there is another one, which is.
-        """
-        template = self._templates.get((id(shared), address))
-        request = self._add(shared, address, read) if template is None else template.request
-        if headers is shared:
-            headers = request.headers
-        elif tells_more or request.headers is not shared:
-            return self._build(headers, address, read)
-        lifetime = self._builder.lifetimes.by_path.get(read.path, FOREVER)
-        return replace(request, read=read, headers=headers, lifetime=lifetime)
-
-    def _build(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
-        builder = self._builder
-        named = canonical_host(headers.get("Host", ""))
-        sender = RequestSender(address, builder.scheme, named)
-        return builder.cache_request(builder.identity.without_cookie(headers), sender, read)
-
-    def _add(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
-        request = self._build(shared, address, read)
-        request = replace(request, block=field_block(request.fields))
-        if not request.identity:  # its fields identify no reader
-            if len(self._templates) >= MAX_TEMPLATES:
-                self._templates.clear()
-            self._templates[id(shared), address] = _Template(shared, request)
-        return request
 
 
 class MultiAppendSupport:

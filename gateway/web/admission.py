@@ -184,7 +184,7 @@ def admit_at_once(
         request.method in READING
         or guard.still_admits(known.principal, (Need(place.path, READ),), clock())
     )
-    decide_again = partial(_refuse_ended, route, clock)
+    decide_again = partial(refuse_ended, route, clock)
     exchange.admit(known.principal, sends_reader_key=sends_reader_key, decide_again=decide_again)
     return RequestCredential("", place.target)
 
@@ -314,7 +314,7 @@ async def _decide_again(
         exchange.principal = await _decide(guard_request, exchange, route, now)
 
 
-async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
+async def refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
     """Raise Unauthenticated, or what conceals it, if the remembered credential has expired."""
     principal = exchange.principal
     if principal is not None and principal.until <= clock():

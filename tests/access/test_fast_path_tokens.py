@@ -88,9 +88,7 @@ async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
         assert all(len(name) == 16 for name in kept)
         fields = [*blocks._fields.fresh.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
-        of_reads = gateway.edge.requests.templates
-        assert of_reads is not None
-        templates = of_reads._templates
+        templates = [*gateway.fast.plans._reads.fresh.values()]
         sent = [*gateway.fast.plans._appends.fresh.values()]
         assert templates
         assert sent
@@ -109,6 +107,26 @@ async def test_a_write_with_an_ended_token_gets_401_although_its_fields_are_cach
         heard = len(origin.heard)
         assert (await gateway.ask(post(path, b"x", bearer("late")))).status == 401
         assert len(origin.heard) == heard
+
+
+@pytest.mark.parametrize("ended", ["expired", "revoked"])
+async def test_a_planned_read_whose_token_ends_while_it_waits_gets_401(
+    ended: str, tmp_path: Path
+) -> None:
+    async with warm(tmp_path, MINUTE) as (origin, gateway):
+        client = await gateway.connect()
+        for number in range(3):
+            read = await client.ask(get(f"{EDGE}/a/s?offset={number}", bearer("late")))
+            assert (read.status, read.get("x-cache")) == (200, "MISS")
+        late = Steps(b"", MINUTE, MINUTE)
+        origin.scripts = [late]
+        client.send(get(f"{EDGE}/a/s?offset=3", bearer("late")))
+        await until(lambda: len(origin.heard) == 4)
+        assert any(it.asks for it in gateway.server.connections), "it goes by a plan"
+        await end(gateway, tmp_path, ended)
+        late.go()
+        answered = await client.answer()
+        assert (answered.status, b"data" in answered.body) == (401, False)
 
 
 async def end(gateway: Serving, folder: Path, how: str) -> None:

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge import origin_requests
-from gateway.edge.origin_requests import RequestTemplates
+from gateway.edge.rules.directives import wants_all
 from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import SCHEME, IdentityHeaders, RequestSender, hop_names
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime
+from gateway.runtime.request_fields import RequestFields
+from gateway.web.handlers.plain_reads import ReadPlan, read_plan
+from gateway.web.requests.blocks import own_of
 from tests.support.raw_origin import RawOrigin
 from tests.support.serving import EDGE, edge_serving
 
@@ -98,7 +100,7 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
 ) -> None:
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
         route = gateway.edge.requests
-        route.identity = identity
+        route.identity = gateway.edge.identity = identity
         route.lifetimes.created(f"{EDGE}/t", Lifetime(ttl_s=60))
 
         @given(
@@ -114,32 +116,23 @@ async def test_a_cached_reader_request_equals_a_newly_built_one(
             blocks: list[tuple[list[tuple[str, str]], list[tuple[str, str]]]],
             asked: list[tuple[int, str, str]],
         ) -> None:
-            remembered = RequestTemplates(route)
+            plans: dict[tuple[int, str], ReadPlan | None] = {}
             shared = [CIMultiDict([("Host", "a.test"), *fields]) for fields, _ in blocks]
             for which, address, target in asked:
                 common, own = shared[which % len(blocks)], blocks[which % len(blocks)][1]
                 if any(not may_be_own(identity, common, name) for name, _ in own):
                     own = []
                 headers = CIMultiDict([*common.items(), *own]) if own else common
-                read = read_of(target)
-                request = remembered.request(common, headers, address, read, tells_more=False)
-                assert shown(request) == shown(anew(route, headers, address, read))
-                assert request.block in {None, field_block(request.fields)}
-            for known in remembered._templates.values():
-                assert not known.request.identity
+                read, known = read_of(target), RequestFields(common, are_known=True)
+                key = id(common), address
+                if key not in plans:
+                    plans[key] = read_plan(gateway.edge, known, address, read)
+                plan = plans[key]
+                is_identified = bool(anew(route, common, address, read).identity)
+                assert (plan is None) == (is_identified or not wants_all(common))
+                if plan is not None:
+                    request = plan.request_for(read, own_of(dict(own)))
+                    assert shown(request) == shown(anew(route, headers, address, read))
+                    assert request.block == field_block(request.fields)
 
         for_all()
-
-
-async def test_cached_reader_requests_are_dropped_at_the_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(origin_requests, "MAX_TEMPLATES", 3)
-    async with RawOrigin() as origin, edge_serving(origin) as gateway:
-        remembered = RequestTemplates(gateway.edge.requests)
-        blocks = [CIMultiDict([("X-Number", str(number))]) for number in range(7)]
-        sizes = []
-        for block in blocks:
-            remembered.request(block, block, "::1", read_of(READS[0]), tells_more=False)
-            sizes.append(len(remembered))
-        assert sizes == [1, 2, 3, 1, 2, 3, 1]

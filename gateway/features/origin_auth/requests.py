@@ -70,12 +70,12 @@ class AskingRequests(OriginRequests):
     The origin gets all credentials, and the `guard` is notified of its decisions.
     """
 
+    are_alike = False  # each request is made for its reader
     page_of_identified = PAGE  # a response is for all whom the origin lets read
 
     def __init__(self, made: RouteSetup, origin: Origin, identity: IdentityHeaders) -> None:
         route, feeds, shared = made.route, made.feeds, made.shared
         super().__init__(origin, identity, shared.via, shared.scheme)
-        self.templates = None  # each request is made for its reader
         self._dropped = dropped_query(route.drop_query, has_reader_keys=route.reader_keys == "on")
         times = GuardTimes(route.auth_ttl, max(feeds.sse_max_age, feeds.long_poll_timeout))
         on_end: Callable[[Principal], None] = shared.admitted.end

@@ -20,6 +20,7 @@ from gateway.web.requests.blocks import AgingTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.route import RoutedTarget
     from gateway.web.asks.ask import Ask, AskingConnection, Plan
     from gateway.web.requests.blocks import KnownRequest
@@ -66,8 +67,12 @@ class Plans:
             self._reads.add(plan.key, plan)
             self.read_routes.add(plan.route)
 
+    def of_reads(self, route: object, fields: RequestFields, address: str | None) -> Plan | None:
+        """Return the plan for reads below a route with these fields, from an address."""
+        return self._reads.find((route, fields, address))
+
     def read(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
-        """Return the ask of a GET that has a plan, unless it needs a handler, as in `ask`."""
+        """Return the ask of an admitted GET with a plan, unless it needs a handler, as in `ask`."""
         shared = connection.shared
         if shared.bans.in_force or shared.shedding.level or shared.tracer is not None:
             return None

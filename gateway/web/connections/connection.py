@@ -158,13 +158,14 @@ class Connection(IncomingConnection):
             if fast.answer_get(self, data, request):
                 self.note_answered(should_close=False)
                 return True
-            ask = fast.plans.read(self, request) if fast.plans.read_routes else None
-            if ask is not None:
-                self._start_asks(data, ask)
-                return True
         client = request.fields.client
         if client is not None and not fast.admits_known(request, client):
             return False
+        if request.method == "GET" and fast.plans.read_routes:
+            ask = fast.plans.read(self, request)
+            if ask is not None:
+                self._start_asks(data, ask)
+                return True
         self._deadline = None
         if has_more:
             self._hold(data[request.end :])

@@ -47,7 +47,7 @@ from gateway.web.handlers.forwarding import (
     sender_of,
 )
 from gateway.web.handlers.passed_appends import PassedAppends, is_alike
-from gateway.web.handlers.plain_reads import note_read, present, read_plan
+from gateway.web.handlers.plain_reads import ReadPlan, note_read, present, read_plan
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -159,23 +159,19 @@ class EdgeHandlers(RouteOperations):
         return present(request, route.recipients.of(read), result, self._shared)
 
     def _cache_request(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
-        """Return the cache request of a read; it is remembered for equal header fields."""
-        shared = request.fields
-        templates = route.requests.templates
-        if not shared.are_known or templates is None:
-            sender = sender_of(request, route.requests.scheme)
-            return route.requests.cache_request(_headers(request, route), sender, read)
-        address = peer_of(request.transport) or ""
-        more = request.own.has_more
-        return templates.request(shared.headers, request.headers, address, read, tells_more=more)
+        """Return the cache request of a read: by its plan, if it has one, or made anew."""
+        fields, own, plan = request.fields, request.own, None
+        if fields.are_known and not own.has_more:
+            plan = self._routes.plans.of_reads(route, fields, peer_of(request.transport))
+        if isinstance(plan, ReadPlan):
+            return plan.request_for(read, own)
+        sender = sender_of(request, route.requests.scheme)
+        return route.requests.cache_request(_headers(request, route), sender, read)
 
     def _plan_reads(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> None:
         """Leave a plan for reads with the same fields as this one, but for its own."""
-        fields, templates = request.fields, route.requests.templates
-        if fields.are_known and templates is not None and request.method == "GET":
-            address, headers = peer_of(request.transport), fields.headers
-            template = templates.request(headers, headers, address or "", read, tells_more=False)
-            plan = read_plan(route, fields, address, template)
+        if request.fields.are_known and request.method == "GET":
+            plan = read_plan(route, request.fields, peer_of(request.transport), read)
             if plan is not None:
                 self._routes.plans.add_read(plan)
 

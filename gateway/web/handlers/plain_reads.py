@@ -20,14 +20,19 @@ from gateway.edge.reads.http_cache import begin, is_for
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.rules.directives import byte_range, is_not_modified, wants_all
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, RangeNotSatisfiable
+from gateway.origin.requests import field_block
 from gateway.protocol import http1
+from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import FOREVER, Span
 from gateway.protocol.responses import Facts
 from gateway.runtime.exchange import RESULTS, RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
+from gateway.web.admission import check_again, refuse_ended
 from gateway.web.asks.ask import OriginAsk, Plan
+from gateway.web.requests.request import exchange_of
 from gateway.web.requests.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.later import Later
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
-    from gateway.runtime.request_fields import RequestFields
+    from gateway.runtime.request_fields import Own, RequestFields
     from gateway.web.asks.ask import AskingConnection
     from gateway.web.requests.blocks import KnownRequest
     from gateway.web.requests.request import Request
@@ -116,11 +121,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
             return None
         if not isinstance(read, EdgeCatchUp):
             return None
-        headers = self.template.headers
-        if own.fields:  # an id, which the origin is not sent, but may name in Vary
-            headers = own.added_to(headers)
-        lifetime = route.requests.lifetimes.by_path.get(read.path, FOREVER)
-        request = replace(self.template, read=read, headers=headers, lifetime=lifetime)
+        request = self.request_for(read, own)
         stream = route.feeds.read_by(request)
         decided = route.cache.decide("GET", request, stream, shared.clock())
         is_shared = not (decided.variants or decided.is_hit_for_pass)
@@ -128,6 +129,14 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
             return None
         came = perf_counter()
         return ReadAsk(self, name, connection, known, came, None, False, request, stream, decided)
+
+    def request_for(self, read: EdgeCatchUp, own: Own) -> CacheRequest:
+        """Return the request for a read with its own fields, none of which the origin is sent."""
+        headers = self.template.headers
+        if own.fields:  # the origin may name them in Vary
+            headers = own.added_to(headers)
+        lifetime = self.route.requests.lifetimes.by_path.get(read.path, FOREVER)
+        return replace(self.template, read=read, headers=headers, lifetime=lifetime)
 
 
 class ReadAsk(OriginAsk, gc=False, eq=False):
@@ -165,10 +174,13 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
             return
         body, facts = answered.body, answered.facts
         is_plain = answered.status == 200 and not (facts.next_offset and facts.is_end is None)
-        if is_plain and isinstance(body, bytes) and len(body) <= JOINED_BYTES:
+        principal = self.plan.principal
+        is_admitted = principal is None or principal.until > self.connection.shared.clock()
+        is_short = isinstance(body, bytes) and len(body) <= JOINED_BYTES
+        if is_plain and is_admitted and is_short:
             self.end(answered)
         else:
-            self.connection.go_on_in_handler(self, lambda _: answered)
+            self.connection.go_on_in_handler(self, partial(self._checked, answered))
 
     @override
     def count(self, outcome: RouteAnswer, size: int, seconds: float) -> None:
@@ -203,14 +215,19 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
         request.limit_grace(0.0)
         route, now = self.plan.route, self.connection.shared.clock()
         try:
-            return self._present(
-                await route.cache.carry_out(
-                    self.decided, self.request, now, request.resources, begun
-                )
-            )
+            held = request.resources
+            result = await route.cache.carry_out(self.decided, self.request, now, held, begun)
         except OF_THE_ORIGIN as error:
             route.log_failure(error, self.path)
             raise
+        return await self._checked(self._present(result), request)
+
+    async def _checked(self, answered: RouteAnswer, request: Request) -> RouteAnswer:
+        """Return the answer if its reader, which has waited, is still admitted."""
+        exchange, route = exchange_of(request), self.plan.route
+        exchange.decide_again = partial(refuse_ended, route, self.connection.shared.clock)
+        await check_again(exchange, route, answered)
+        return answered
 
     def _present(self, result: CacheResult) -> RouteAnswer:
         if self.stream is not None:
@@ -230,13 +247,22 @@ def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult
 
 
 def read_plan(
-    route: EdgeRoute, fields: RequestFields, address: str | None, template: CacheRequest
+    route: EdgeRoute, fields: RequestFields, address: str | None, read: EdgeCatchUp
 ) -> ReadPlan | None:
-    """Return the plan of reads like one with this request; None if they need the handler."""
-    # The answer to a read by a client with a credential is checked once more when it has come.
-    if route.access.guard is not None or template.identity or not wants_all(fields.headers):
+    """Return the plan of reads like this one; None if they need the handler."""
+    if not (route.requests.are_alike and wants_all(fields.headers)):
         return None
-    return ReadPlan((route, fields, address), route, fields, None, _start, template)
+    client = fields.client
+    sender = RequestSender(
+        address or "", route.requests.scheme, canonical_host(fields.headers.get("Host", ""))
+    )
+    headers = route.identity.without_cookie(fields.headers)
+    template = route.requests.cache_request(headers, sender, read)
+    if template.identity:
+        return None
+    template = replace(template, block=field_block(template.fields))
+    principal = None if client is None else client.principal
+    return ReadPlan((route, fields, address), route, fields, principal, _start, template)
 
 
 def _start(_name: str, ask: ReadAsk) -> None:
