@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 import resource
 from functools import partial
 from time import monotonic
@@ -13,11 +12,12 @@ from gateway.backends.registry import log_for
 from gateway.errors import StartError
 from gateway.features.console.inspector import Inspector
 from gateway.features.console.token_page import token_page
-from gateway.features.kinds import KINDS, set_features
+from gateway.features.kinds import operations_of, requests_of, set_features
 from gateway.features.kinds.declaration import RouteSetup
 from gateway.live.contract import FeedSettings
 from gateway.protocol.cache_headers import Freshness, route_tag
 from gateway.protocol.http.client_address import TrustedProxies
+from gateway.protocol.http.forwarding import READER_COOKIE, IdentityHeaders
 from gateway.protocol.streams.limits import LifetimeLimits, Retention, renew
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, ServedHosts, Timeouts
@@ -43,17 +43,12 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
-    from gateway.features.kinds.declaration import FeatureRoute, RouteMaker
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
     from gateway.web.connections.wire import RequestHandlers
     from gateway.web.operations import RouteOperations
     from gateway.web.router import Router
-
-    MakeModels = Callable[
-        [Settings, Sequence[StreamRoute], Authorities, Sequence[FeatureRoute]], list[FeatureRoute]
-    ]
 
 HOUR_S = 3600.0
 
@@ -189,9 +184,7 @@ def renew_route(
         if access.reader_keys is not None:
             access.reader_keys.routes.add(route.table.caches)
     else:
-        from gateway import edge_parts  # 1 MB, for HTTP origins only
-
-        is_other = edge_parts.renew_route(route, route_settings, freshness, feeds, access)
+        is_other = _renew_edge(route, route_settings, freshness, feeds, access)
     set_features(route, RouteSetup(settings, route_settings, feeds, shared, is_reload=True))
     share = route.traffic.cache_share
     has_other_paths = route.features.keys() != had_paths  # one may be that of a cached stream
@@ -210,37 +203,59 @@ def edge_route(
     settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess = OPEN
 ) -> EdgeRoute:
     """Make a route to an HTTP origin."""
-    from gateway import edge_parts  # 1 MB, for HTTP origins only
+    # 1 MB, for HTTP origins only
+    from gateway.edge.origin_requests import OriginRequests
+    from gateway.edge.route import EdgeRoute
+    from gateway.edge.rules.policy import Defaults
+    from gateway.edge.rules.response_rules import ResponseRules
+    from gateway.origin.client import Origin, OriginSettings
 
     made = RouteSetup(settings, route, _feeds(settings), shared)
-    edge = edge_parts.edge_route(made, _freshness(route), access)
+    origin = Origin(OriginSettings.of(route), shared.tracer)
+    # Readers are told apart by these headers, without our own cookie.
+    cookie = READER_COOKIE if access.guard is not None else ""
+    rules = ResponseRules(
+        freshness=_freshness(route),
+        defaults=Defaults(route.stale_if_error),
+        via=shared.via,
+        identity=IdentityHeaders(
+            route.identity_headers, route.drop_headers, verified_cookie=cookie
+        ),
+        located=origin.servers.location,
+        ignore_no_store=route.no_store == "ignore",
+        shares_s_maxage=route.s_maxage == "share",
+    )
+    requests = requests_of(made, origin, rules.identity) or OriginRequests(
+        origin, rules.identity, shared.via, shared.scheme
+    )
+    edge = EdgeRoute(
+        route.prefix, origin, requests, rules, route.drop_query, made.feeds, shared, access
+    )
     set_features(edge, made)
     return edge
 
 
-def models_maker(shared: Context) -> MakeModels:
-    """Return the maker of the routes of one process to model providers, and of proxies.
+def _renew_edge(
+    route: StreamRoute,
+    route_settings: RouteSettings,
+    freshness: Freshness,
+    feeds: FeedSettings,
+    access: RouteAccess,
+) -> bool:
+    """Apply new settings to a route to an HTTP origin; return whether they change its responses."""
+    from gateway.edge.route import EdgeRoute
+    from gateway.edge.rules.policy import Defaults
+    from gateway.origin.client import OriginSettings
 
-    It takes settings, the routes of streams, the authorities, and such routes in force, of which
-    it returns those that need no change.
-    """
-    makers: dict[str, RouteMaker] = {}
-
-    def make(
-        settings: Settings,
-        routes: Sequence[StreamRoute],
-        authorities: Authorities,
-        earlier: Sequence[FeatureRoute],
-    ) -> list[FeatureRoute]:
-        made: list[FeatureRoute] = []
-        for kind in KINDS:
-            if kind.routes and kind.has_routes(settings):
-                if kind.name not in makers:
-                    makers[kind.name] = pkgutil.resolve_name(kind.routes)(shared)
-                made += makers[kind.name].make(settings, routes, authorities, earlier)
-        return made
-
-    return make
+    assert isinstance(route, EdgeRoute), "the only other kind of route"
+    renew(route.feeds.source.settings, feeds)
+    route.origin.renew(OriginSettings.of(route_settings))
+    route.access = route.requests.access(access)
+    return route.renew_rules(
+        freshness,
+        Defaults(route_settings.stale_if_error),
+        shares_s_maxage=route_settings.s_maxage == "share",
+    )
 
 
 def handlers_of(
@@ -253,13 +268,13 @@ def handlers_of(
     shared.lines.guard(is_guarded=any(route.access.guard is not None for route in routes))
     hosted = HostedHandlers(routes, shared)
     operations: dict[type[StreamRoute], RouteOperations] = {HostedRoute: hosted}
-    for kind in KINDS if models else ():
-        if kind.operations:
-            operations |= pkgutil.resolve_name(kind.operations)(hosted, shared)
-    if _has_edges(routes, models):
-        from gateway import edge_parts  # 1 MB, for HTTP origins only
+    if models:
+        operations |= operations_of(hosted, shared)
+    if any(not isinstance(route, HostedRoute) and route not in models for route in routes):
+        from gateway.edge.route import EdgeRoute  # with its parts 1 MB, for HTTP origins only
+        from gateway.web.handlers.edge_handlers import EdgeHandlers
 
-        operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared)
+        operations[EdgeRoute] = EdgeHandlers(routes, shared)
     handlers = Handlers(routes, operations, shared)
     if shared.tracer is None:
         return handlers
@@ -275,10 +290,6 @@ def inspector(
     """Make the inspector that answers questions about these routes, their tokens, and `models`."""
     list_tokens = partial(token_page, authorities, shared.credential_uses)
     return Inspector(routes, shared, list_tokens, models)
-
-
-def _has_edges(routes: Router, models: Sequence[StreamRoute] = ()) -> bool:
-    return any(not isinstance(route, HostedRoute) and route not in models for route in routes)
 
 
 def access_of(

@@ -12,6 +12,7 @@ from admin.source import STARTING, STOPPING, Health, ProcessReport, Restarts
 from gateway import app
 from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
+from gateway.features.kinds import FeatureRoutes
 from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.process import reconfiguration
 from gateway.process.clock_watch import running_s
@@ -92,15 +93,15 @@ class Gateway:
             app.route_of(settings, it, shared, app.access_of(settings, it, authorities, shared))
             for it in settings.route_table
         ]
-        models = app.models_maker(shared)
-        purges = _purges(settings)
+        features = FeatureRoutes(shared)
+        models = features.make(settings, routes, authorities, ())
         self._configuration = ActiveConfiguration(
-            settings, authorities, purges, routes, models(settings, routes, authorities, ()), shared
+            settings, authorities, _purges(settings), routes, models, shared
         )
         self._makers = reconfiguration.Makers(
             self._authorities,
             _purges,
-            models,
+            features,
             lambda new: prepare_tls(self._handshakes, stream_tls(new)),
         )
         self._retiring: set[asyncio.Task[None]] = set()  # one for each former configuration

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.authorities import Authorities
+    from gateway.features.kinds import FeatureRoutes
     from gateway.features.kinds.declaration import FeatureRoute
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
@@ -46,7 +47,7 @@ class Makers(NamedTuple):
 
     authorities: Callable[[Settings, Authorities | None], Authorities]
     purges: Callable[[Settings], Purges]
-    models: app.MakeModels
+    models: FeatureRoutes
     certificates: Callable[[Settings], Callable[[], None]]
 
 
@@ -124,7 +125,9 @@ class Reload:
 
     async def _prepare_models(self) -> None:
         current = self._current.models
-        self._models = self._makers.models(self._settings, self._routes, self._authorities, current)
+        self._models = self._makers.models.make(
+            self._settings, self._routes, self._authorities, current
+        )
         for model in self._models:
             if model not in current:
                 await model.open()

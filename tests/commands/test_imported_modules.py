@@ -36,7 +36,6 @@ OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
 OF_CREDENTIALS = {"admin.credentials.files", "argon2"}  # that a console makes and checks
 OF_EDGES = {
     "gateway.edge",
-    "gateway.edge_parts",
     "gateway.origin.client",
     "gateway.web.handlers.passed_appends",
     "gateway.web.handlers.edge_handlers",

@@ -29,7 +29,6 @@ PRELOADED = (
     "admin.pages.site",
     "admin.api.openapi",
     "gateway.process.serve",
-    "gateway.edge_parts",
     "gateway.workers.supervisor",
     "gateway.workers.worker",
     "gateway.backends.redis.log",

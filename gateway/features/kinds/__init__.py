@@ -17,12 +17,23 @@ from gateway.features.kinds import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.access.authorities import Authorities
     from gateway.edge.origin_requests import OriginRequests
-    from gateway.features.kinds.declaration import FeatureKind, RouteSetup
+    from gateway.features.kinds.declaration import (
+        FeatureKind,
+        FeatureRoute,
+        RouteMaker,
+        RouteSetup,
+    )
     from gateway.origin.client import Origin
     from gateway.protocol.http.forwarding import IdentityHeaders
+    from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
-    from gateway.settings import Route
+    from gateway.settings import Route, Settings
+    from gateway.web.handlers.hosted_handlers import HostedHandlers
+    from gateway.web.operations import RouteOperations
 
 # In the order in which a route gets them: runs are listed from the streams that the console lists,
 # and MCP sends by the subscriptions.
@@ -52,6 +63,44 @@ def requests_of(
     """Return a feature's requests of a route to its origin; None if no feature is wanted there."""
     makes = [it.requests for it in KINDS if it.requests and it.is_wanted(made.route)]
     return pkgutil.resolve_name(makes[0])(made, origin, identity) if makes else None
+
+
+def operations_of(
+    hosted: HostedHandlers, shared: Context
+) -> dict[type[StreamRoute], RouteOperations]:
+    """Return the operations on the routes of features' own, by their type."""
+    operations: dict[type[StreamRoute], RouteOperations] = {}
+    for kind in KINDS:
+        if kind.operations:
+            operations |= pkgutil.resolve_name(kind.operations)(hosted, shared)
+    return operations
+
+
+class FeatureRoutes:
+    """The makers of the routes of one process to model providers, and of proxies."""
+
+    def __init__(self, shared: Context) -> None:
+        self._shared = shared
+        self._makers: dict[str, RouteMaker] = {}
+
+    def make(
+        self,
+        settings: Settings,
+        routes: Sequence[StreamRoute],
+        authorities: Authorities,
+        earlier: Sequence[FeatureRoute],
+    ) -> list[FeatureRoute]:
+        """Make the routes of the settings; those of `earlier` that need no change go on.
+
+        `routes` are the routes of streams. Raises StartError.
+        """
+        made: list[FeatureRoute] = []
+        for kind in KINDS:
+            if kind.routes and kind.has_routes(settings):
+                if kind.name not in self._makers:
+                    self._makers[kind.name] = pkgutil.resolve_name(kind.routes)(self._shared)
+                made += self._makers[kind.name].make(settings, routes, authorities, earlier)
+        return made
 
 
 def check_features(route: Route) -> None:
