@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.protocol.streams.limits import Retention
-from gateway.streams.sweeper import INTERVAL_S, STEPS
+from gateway.streams.lifecycle import INTERVAL_S, STEPS
 from tests.backends.abilities import needed
 from tests.backends.kept_space import DAY_S, Writing, service_on, size_after
 

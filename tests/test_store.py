@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.protocol.responses import Response
 from gateway.protocol.streams.state import StreamState
 from gateway.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
-from gateway.streams.readers.reads import RenderedChunk, groups
+from gateway.streams.reads import RenderedChunk, groups
 from gateway.telemetry.traffic import CacheShare, Hits
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from typing_extensions import override
 
-from gateway.live.contract import N, NewsAge, Round, V
-from gateway.live.feed_state import LONGEST_PAUSE_S, FeedState
+from gateway.live.contract import NO_AGE, FeedState, N, NewsAge, Round, V
 from gateway.live.long_polls import LongPolls
 from gateway.live.sse_readers import SseReaders
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Polls
 
     Join = Callable[[], "Feed[Any, Any]"]  # counts one more reader; raises at the limit of readers
+
+# Pause behind a round, as a share of its duration: 0.1 let the longest delays grow, 1 doubled p50.
+PAUSE_SHARE = 0.25
+LONGEST_PAUSE_S = 0.05
 
 
 class FeedOwner(Protocol[V, N]):
@@ -47,8 +51,8 @@ class Feed(FeedState[V], Generic[V, N]):
     """The live readers of one stream."""
 
     __slots__ = (
-        *("_age", "_has_unsent", "_news", "_owner"),
-        *("long_polls", "park", "sse_readers", "traffic", "trail"),
+        *("_earliest_round", "_has_unsent", "_is_round_due", "_owner", "_pause_s", "_pending"),
+        *("_round_timer", "long_polls", "sse_readers", "trail"),
     )
 
     def __init__(
@@ -62,14 +66,15 @@ class Feed(FeedState[V], Generic[V, N]):
         pause_s: float = 0.0,
     ) -> None:
         """Let news gather for `pause_s` seconds before each round."""
-        super().__init__(stream, tail, source, closed=closed, pause_s=pause_s)
+        super().__init__(stream, tail, source, closed=closed)
         self._owner = owner
-        self.traffic = source.traffic
-        self._news: list[N] = []  # since the last round
-        self._age = NewsAge(0.0, None)  # of this news
+        self._pause_s = pause_s
+        self._earliest_round = 0.0  # loop time
+        self._round_timer: asyncio.TimerHandle | None = None  # of the round that is due
+        self._is_round_due = False  # a round was requested, or is being sent
+        self._pending: tuple[list[N], NewsAge] = [], NO_AGE  # the news since the last round
         self._has_unsent = False  # news, or a change that is sent without any
         self.long_polls: LongPolls[V, N] = LongPolls(self)
-        self.park = self.long_polls.park
         self.sse_readers: SseReaders[V, N] = SseReaders(self)
         self.trail: Trail | None = None  # set where deliveries are traced
 
@@ -108,7 +113,7 @@ class Feed(FeedState[V], Generic[V, N]):
         After an unexpected failure it is not known which reader has been sent what.
         """
         self._is_round_due = False
-        self._news.clear()
+        self._pending[0].clear()
         self.position = self.tail
         self.long_polls.abandon()
         self.sse_readers.drop_all()
@@ -142,16 +147,17 @@ class Feed(FeedState[V], Generic[V, N]):
         self.run(self._add_news, news, age)
         if self.long_polls.add_news(news, age):
             self.run(self.long_polls.serve, self.reader_count)
-        if self._news or closed or reached:
+        if self._pending[0] or closed or reached:
             # Also read at a round's end, before which none is scheduled.
             self._has_unsent = True
             self._request_round(at_once=closed)
 
     def _add_news(self, news: Sequence[N], age: NewsAge) -> None:
         if news:
-            at = self._age.at if self._news else age.at  # of the oldest
-            self._age = NewsAge(at, age.trace_id or self._age.trace_id)
-            self._news.extend(news)
+            before, its_age = self._pending
+            at = its_age.at if before else age.at  # of the oldest
+            self._pending = before, NewsAge(at, age.trace_id or its_age.trace_id)
+            before.extend(news)
 
     def mark_behind(self) -> None:
         """Note that more data follows the tail, so that no response says "up to date"."""
@@ -179,25 +185,51 @@ class Feed(FeedState[V], Generic[V, N]):
         self._finish()
 
     def _finish(self) -> None:
-        self._news.clear()
+        self._pending[0].clear()
         self.sse_readers.finish_all()
         self._report_if_empty()
 
     # Rounds
 
-    @override
-    def _send_round(self, began: float) -> None:
-        one = Round(self.position, self._news, self._age)
+    def _request_round(self, *, at_once: bool = False) -> None:
+        """Start a round at the earliest time, unless one is due or being sent.
+
+        With `at_once`, nothing waits for more news.
+        """
+        if self._is_round_due:
+            if at_once and self._round_timer is not None:
+                self._round_timer.cancel()
+                self._round_timer = None
+                self.call_soon(self._send_round)
+            return
+        self._is_round_due = True
+        now = self.loop.time()
+        earliest = max(self._earliest_round, now if at_once else now + self._pause_s)
+        if earliest > now:
+            self._round_timer = self.loop.call_at(earliest, self.run, self._send_round)
+        else:
+            self.call_soon(self._send_round)
+
+    def _send_round(self) -> None:
+        self._round_timer = None
+        began = self.loop.time()
+        self.call_soon(self._end_round, began)
+        one = Round(self.position, *self._pending)
         self.position = self.tail
-        self._news, self._age, self._has_unsent = [], NewsAge(0.0, None), False
+        self._pending, self._has_unsent = ([], NO_AGE), False
         polls = self.long_polls.serve_round(one)
         events = self.sse_readers.write_round(one)
         if self.trail is not None:
             self.trail.delivered(polls + events, self.loop.time() - began)
 
-    @override
-    def _round_sent(self) -> None:
-        """Request another round if there is more to send, and let readers ahead join it."""
+    def _end_round(self, began: float) -> None:
+        """Request another round if there is more to send, and let readers ahead join it.
+
+        It is called a pass of the loop after the round, when the sockets were written to.
+        """
+        now = self.loop.time()
+        self._earliest_round = now + min(LONGEST_PAUSE_S, PAUSE_SHARE * (now - began))
+        self._is_round_due = False
         if self._has_unsent or self.position != self.tail:
             self._request_round()
         self.sse_readers.advance_ahead()
@@ -208,7 +240,7 @@ class Feed(FeedState[V], Generic[V, N]):
     def _tick(self) -> None:
         """Do what is due: end polls and old SSE responses, and send heartbeats."""
         now = self.loop.time()
-        self.long_polls.end(now, news_wait=bool(self._news))
+        self.long_polls.end(now, news_wait=bool(self._pending[0]))
         self.sse_readers.tick(now)
         if self.long_polls.parked:
             due = self.long_polls.due
@@ -235,7 +267,7 @@ def park(
     """Let a connection, which `feed` counts as joined, wait for its response without a task."""
     try:
         connection.defer(feed.remove, counted)
-        feed.park(connection, read, position)
+        feed.long_polls.park(connection, read, position)
     except BaseException:
         if not feed.remove(connection):
             feed.release_reader()

@@ -23,8 +23,7 @@ from gateway.protocol.bodies.content import HEARTBEAT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.live.contract import Round
-    from gateway.live.feed_state import FeedState
+    from gateway.live.contract import FeedState, Round
     from gateway.telemetry.live_traffic import LiveTraffic
 
 # Readers in a part: half a millisecond of writes. With 128, appends waited so long that each one

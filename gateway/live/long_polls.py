@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.contract import PollAnswer, Round, Waiter
-    from gateway.live.feed_state import FeedState
+    from gateway.live.contract import FeedState, PollAnswer, Round, Waiter
     from gateway.live.waiting_polls import Answers
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.live_traffic import Ended

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from typing_extensions import override
 
 from gateway.errors import HeadgateError
-from gateway.live.contract import N, V
-from gateway.live.feed_state import drain_times
+from gateway.live.contract import N, V, drain_times
 from gateway.live.live_turns import LiveReader, LiveTurns
 from gateway.live.overdue_readers import OverdueReaders, unread_bytes
 from gateway.protocol import http1
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.access.principal import Principal
-    from gateway.live.contract import DataEvent, ReaderClient, ReaderServer, Round
-    from gateway.live.feed_state import FeedState
+    from gateway.live.contract import DataEvent, FeedState, ReaderClient, ReaderServer, Round
     from gateway.telemetry.live_traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds

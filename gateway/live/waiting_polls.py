@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Generic
 from msgspec.structs import replace
 
 from gateway.errors import HeadgateError, LimitReached, OriginBroken, Unauthenticated
-from gateway.live.contract import N, PollAnswer, V
-from gateway.live.feed_state import drain_times
+from gateway.live.contract import N, PollAnswer, V, drain_times
 from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.live.contract import FeedSource, NewsAge, Parked, Waiter
-    from gateway.live.feed_state import FeedState
+    from gateway.live.contract import FeedSource, FeedState, NewsAge, Parked, Waiter
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
 

@@ -29,11 +29,10 @@ from gateway.streams.active_stream import Caches
 from gateway.streams.appender import Appender
 from gateway.streams.clock import StreamClock
 from gateway.streams.creations import Creations
-from gateway.streams.lifecycle import Lifecycle
-from gateway.streams.readers.feeds import HostedFeeds, PollPlace
-from gateway.streams.readers.reads import HostedReads, kept_answer
+from gateway.streams.feeds import HostedFeeds, PollPlace
+from gateway.streams.lifecycle import Lifecycle, Sweeper
+from gateway.streams.reads import HostedReads, kept_answer
 from gateway.streams.stream_table import StreamTable
-from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.traffic import Traffic

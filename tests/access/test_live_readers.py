@@ -11,7 +11,7 @@ import pytest
 from gateway.access.principal import Principal
 from gateway.live import admitted_readers
 from gateway.live.admitted_readers import AdmittedReaders
-from gateway.streams.readers.follower import HostedFollower
+from gateway.streams.follower import HostedFollower
 from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail, revoke, token
 from tests.support.manual_clock import ManualClock
 from tests.support.serving import EDGE, PREFIX, get, offset, post

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.streams.readers.reads import SURE_S
+from gateway.streams.reads import SURE_S
 from tests.backends.contract import redis_log
 from tests.support.serving import get, post, put, serving
 

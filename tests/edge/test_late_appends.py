@@ -131,11 +131,11 @@ async def test_a_poll_repeated_during_its_catch_up_gets_a_new_catch_up() -> None
 
         origin.instead = tell_late
         waiter = Waiting()
-        gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
+        gateway.edge.feeds.join(stream).long_polls.park(waiter, poll, "0001")
         await until(lambda: f"{S}?offset=0001" in origin.catch_ups)
         stream.feed.suspend(OriginBroken("for a moment"))
         assert waiter.statuses == [502]
-        gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
+        gateway.edge.feeds.join(stream).long_polls.park(waiter, poll, "0001")
         go.set()
         await until(lambda: len(waiter.statuses) == 2)
         assert waiter.statuses == [502, 200]
@@ -295,7 +295,7 @@ async def test_polls_of_a_herd_answered_after_an_append_are_not_up_to_date_witho
         herd.append(Author(lambda: gateway.edge.feeds.writes.on_write(S, TailBound("0003"))))
         herd += [Waiting() for _ in range(9)]
         for waiter in herd:
-            gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
+            gateway.edge.feeds.join(stream).long_polls.park(waiter, poll, "0001")
         origin.append(b"b")
         await until(lambda: all(waiter.statuses for waiter in herd))
         told = [waiter.is_up_to_date for waiter in herd]

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.streams.readers.reads import RENEWED_S
+from gateway.streams.reads import RENEWED_S
 from tests.support.serving import (
     EDGE,
     PREFIX,

@@ -353,7 +353,7 @@ async def test_a_poll_from_before_the_feed_is_answered_from_the_log() -> None:
         feed = await feed_of(shared)
         begin = (await shared.state()).offset(0)
         waiting = Waiting()
-        feed.park(waiting, polling(begin), begin)
+        feed.long_polls.park(waiting, polling(begin), begin)
         await until(lambda: bool(waiting.answers))
         assert [(one.status, one.body) for one in waiting.answers] == [(200, b"one")]
         assert shared.gateway.limits.live_readers == 0
@@ -366,7 +366,7 @@ async def test_a_poll_behind_the_feed_is_answered_once_although_appends_arrive()
         begin = (await shared.state()).offset(0)
         log.reads.clear()
         waiting = Waiting()
-        feed.park(waiting, polling(begin), begin)
+        feed.long_polls.park(waiting, polling(begin), begin)
         await turns()
         await other.append("s", b"two")
         shared.tell()
@@ -391,7 +391,7 @@ async def test_a_poll_at_a_lost_offset_behind_the_feed_gets_410() -> None:
         feed = await feed_of(shared)
         waiting = Waiting()
         assert lost < feed.position
-        feed.park(waiting, polling(lost), lost)
+        feed.long_polls.park(waiting, polling(lost), lost)
         await until(lambda: bool(waiting.answers))
         assert waiting.answers[0].status == 410
 
@@ -402,7 +402,7 @@ async def test_a_poll_whose_client_left_is_not_answered() -> None:
         begin = (await shared.state()).offset(0)
         shared.log.reads.clear()
         waiting = Waiting()
-        feed.park(waiting, polling(begin), begin)
+        feed.long_polls.park(waiting, polling(begin), begin)
         await turns()
         feed.remove(waiting)
         shared.log.reads.set()
@@ -452,14 +452,14 @@ async def test_a_poll_ahead_of_a_feed_does_not_get_410_when_the_tail_of_the_feed
         feed = await feed_of(shared)
         behind, ahead = Waiting(), Waiting()
         await shared.gateway.route.table.load("s")
-        feed.park(behind, polling(feed.tail), feed.tail)
+        feed.long_polls.park(behind, polling(feed.tail), feed.tail)
         if lost:
             log.put_back(kept)
         await other.append("s", b"two ")
         state = await shared.state()
         ahead_of = state.offset(state.tail)
         shared.gateway.limits.reader_joins()
-        feed.park(ahead, polling(ahead_of), ahead_of)
+        feed.long_polls.park(ahead, polling(ahead_of), ahead_of)
         if not lost:
             log.damages.append(StreamGone("what follows offset is no longer kept"))
         await other.append("s", b"three")

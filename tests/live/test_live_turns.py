@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.live import feed_state, live_turns
-from gateway.streams.readers.reads import ChunkReader
+from gateway.live import feed, live_turns
+from gateway.streams.reads import ChunkReader
 from tests.live.test_feed import follow, text, up_to
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
@@ -25,7 +25,7 @@ LONG = b"x" * 20_000
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_turns, "AT_ONCE", 1)
     # Else a round waits for longer than a turn where the machine has held up the one before.
-    monkeypatch.setattr(feed_state, "LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(feed, "LONGEST_PAUSE_S", 0.0)
 
 
 async def living(gateway: Serving) -> list[Client]:

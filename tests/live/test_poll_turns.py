@@ -47,7 +47,7 @@ class Crowd(NamedTuple):
         """Let all have their turns, and then the round."""
         self.feed.long_polls._serve_next()
         await until(lambda: not self.feed.long_polls.has_turns)
-        self.feed._start_round()
+        self.feed._send_round()
 
     async def poll(self, client: Client, position: int) -> None:
         """Wait from a position on."""

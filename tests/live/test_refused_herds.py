@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable
-from gateway.streams.readers.follower import HostedFollower
+from gateway.streams.follower import HostedFollower
 from tests.edge.live_readers import live, polling
 from tests.support.raw_origin import answer
 from tests.support.serving import get, offset, post, put, serving

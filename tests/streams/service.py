@@ -18,9 +18,8 @@ from gateway.streams.append_outcomes import submitted
 from gateway.streams.appender import Appender
 from gateway.streams.clock import StreamClock
 from gateway.streams.creations import Creations
-from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.lifecycle import Lifecycle, Sweeper
 from gateway.streams.stream_table import StreamTable
-from gateway.streams.sweeper import Sweeper
 from tests.streams.shared_log import SharedLog
 from tests.support.gated_log import GatedLog
 from tests.support.manual_clock import PAST, ManualClock

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import LogUnavailable
 from gateway.protocol.streams.state import ClockReading, Lifetime
-from gateway.streams.sweeper import EXPIRIES, INTERVAL_S
+from gateway.streams.lifecycle import EXPIRIES, INTERVAL_S
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time

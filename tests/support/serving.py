@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gateway.runtime.route import RouteAccess
     from gateway.settings import RequestLevel
     from gateway.store import Store
-    from gateway.streams.readers.feeds import HostedFeedSource
-    from gateway.streams.readers.reads import RenderedChunk
+    from gateway.streams.feeds import HostedFeedSource
+    from gateway.streams.reads import RenderedChunk
     from gateway.telemetry.spans import Tracer
     from gateway.web.handlers.edge_handlers import EdgeHandlers
     from gateway.web.handlers.passed_appends import PassedAppends

@@ -14,7 +14,7 @@ from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
 from gateway.runtime.route import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry, Store
-from gateway.streams.readers.reads import ChunkReader, groups
+from gateway.streams.reads import ChunkReader, groups
 from gateway.telemetry.metrics import counter, gauge, read
 from gateway.telemetry.traffic import CacheShare
 

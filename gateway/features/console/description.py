@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.features.console.reader_states import readers_by_mode
 from gateway.protocol.streams.limits import StreamLimits, in_force
 from gateway.protocol.streams.state import LEFT_TO_THE_ROUTE
-from gateway.streams.readers.follower import feeds_of
+from gateway.streams.follower import feeds_of
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
     KnownTime,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol.requests import Events, LongPoll, resumed
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW, Offset, format_offset
-from gateway.streams.readers.reads import read_key
+from gateway.streams.reads import read_key
 from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.state import StreamState
-    from gateway.streams.readers.reads import RenderedChunk
+    from gateway.streams.reads import RenderedChunk
     from gateway.streams.route import HostedRoute
 
 NEXT = "The next answer"

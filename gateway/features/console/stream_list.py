@@ -27,7 +27,7 @@ from gateway.features.redis.store import store_of
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.views import END_MARK
-from gateway.streams.readers.follower import feeds_of
+from gateway.streams.follower import feeds_of
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.limits import LimitChanges
     from gateway.protocol.streams.state import ClockReading, StreamState
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.readers.follower import HostedFeed
+    from gateway.streams.follower import HostedFeed
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.inspection import ExplainStep, ListStreams, StreamDescription
 

@@ -13,7 +13,7 @@ from gateway.runtime.single_flight import SingleFlight
 if TYPE_CHECKING:
     from gateway.features.views.messages import Group
     from gateway.protocol.streams.state import StreamState
-    from gateway.streams.readers.reads import ChunkReader
+    from gateway.streams.reads import ChunkReader
 
 MOST_WAITING = 8  # renderings of slow readers, of which each can go on where it has ended
 NO_BOUND = 1 << 62  # a replay has no more than one chunk of the log in memory

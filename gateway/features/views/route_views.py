@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.runtime.context import Context
-    from gateway.streams.readers.feeds import HostedFeeds
-    from gateway.streams.readers.follower import HostedFeed
-    from gateway.streams.readers.reads import LiveRead
+    from gateway.streams.feeds import HostedFeeds
+    from gateway.streams.follower import HostedFeed
+    from gateway.streams.reads import LiveRead
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample
     from gateway.web.requests.request import Request

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import Record
     from gateway.runtime.context import Context
-    from gateway.streams.readers.reads import ChunkReader
+    from gateway.streams.reads import ChunkReader
     from gateway.telemetry.traffic import Traffic
 
 LONGEST_AT_ONCE = 16 * 1024  # bytes of news that are rendered in one turn: some milliseconds

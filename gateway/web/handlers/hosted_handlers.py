@@ -22,7 +22,7 @@ from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.append_outcomes import submitted
-from gateway.streams.readers.reads import LiveRead
+from gateway.streams.reads import LiveRead
 from gateway.telemetry import tracing
 from gateway.web.asks.writes import append_plan, creation_plan
 from gateway.web.handlers import live_responses

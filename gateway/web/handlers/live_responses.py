@@ -64,7 +64,7 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> R
     exchange.note_wait()  # even if the client disconnects
     feed = join()
     try:
-        feed.park(waiter, read, position)
+        feed.long_polls.park(waiter, read, position)
         tracing.waits()
         response = await waiter.answered
         exchange.note_wait(waiter.ended)

@@ -98,7 +98,7 @@ class OriginWatch(StreamWatch, Waiter):
         self._feed = feed = feeds.join(stream, request, has_place=True)
         self._offset = offset
         read = EdgeLongPoll(request.path, request.target, offset, None, request.read.others)
-        feed.park(self, read, offset)
+        feed.long_polls.park(self, read, offset)
 
     def _call_for(self, seen: TailBound | None) -> None:
         """Call back because the stream has more than reads have shown, or is gone."""

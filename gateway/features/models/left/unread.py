@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from gateway.errors import HeadgateError
 from gateway.features.models.dialects.contract import EarlyEnd
 from gateway.features.redis.store import store_of
-from gateway.streams.readers.follower import feeds_of
+from gateway.streams.follower import feeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.features.models.answers import ModelAnswers
     from gateway.features.models.provider.contract import AnswerRequest
     from gateway.protocol.streams.state import Record, StreamState
-    from gateway.streams.readers.follower import HostedFeed
+    from gateway.streams.follower import HostedFeed
 
 # Longer than a client takes to come back after its connection broke, or between two polls.
 UNREAD_S = 5.0

@@ -29,8 +29,8 @@ from gateway.protocol.streams.state import position_of
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import Store
 from gateway.streams.active_stream import begins_alike
-from gateway.streams.readers.follower import HostedFollower
-from gateway.streams.readers.reads import ChunkReader, HostedReads, LiveRead, groups
+from gateway.streams.follower import HostedFollower
+from gateway.streams.reads import ChunkReader, HostedReads, LiveRead, groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.runtime.exchange import RouteAnswer
     from gateway.runtime.route import ParsedPoll
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.readers.follower import HostedFeed
+    from gateway.streams.follower import HostedFeed
 
 
 class RenderedViews(Protocol):

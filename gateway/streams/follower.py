@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.readers.reads import ChunkReader
+    from gateway.streams.reads import ChunkReader
     from gateway.streams.stream_table import StreamTable
 
     HostedFeed: TypeAlias = Feed[StreamState, Any]

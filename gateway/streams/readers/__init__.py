@@ -1,1 +1,0 @@
-"""Reads of the streams of an own log, and the feeds of those who follow them."""
