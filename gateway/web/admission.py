@@ -102,7 +102,7 @@ class ShortAdmission:
         if access.reader_keys is not None:
             reader_key, cached_target = without_key(target)
         key, is_last = (headers.get("Host", ""), cached_target), message.should_close
-        end, reader = _CLOSE if is_last else b"", _somebody(principal)
+        end, reader = _CLOSE if is_last else b"", principal and _somebody(principal)
         return PlainGet(target, headers, key, end, is_last, found.route, reader, reader_key)
 
     def _reader(

@@ -71,6 +71,9 @@ class RouteOperations:
         """Return whether a request with this bearer token has a token that no browser adds."""
         return bearer is not None
 
+    def note_failure(self, _route: Any, _error: HeadgateError, _request: Request) -> None:  # noqa: ANN401 - as above
+        """Note an error that a request to a route has met, for operators."""
+
     def error_response(self, _error: HeadgateError, problem: Response) -> Response:
         """Return the response for an error, of which `problem` is the usual one."""
         return problem

@@ -10,7 +10,6 @@ import msgspec
 from typing_extensions import override
 
 from gateway.access.principal import Principal
-from gateway.errors import OF_THE_ORIGIN
 from gateway.protocol.http import cache_status
 from gateway.runtime.exchange import Exchange, RouteAnswer
 from gateway.runtime.request_fields import RequestFields
@@ -195,14 +194,7 @@ class OriginAsk(Ask, gc=False, eq=False):
     def end(self, outcome: RouteAnswer | BaseException) -> None:
         """Answer the client; end its connection if that fails, as it would wait for ever."""
         try:
-            if isinstance(outcome, OF_THE_ORIGIN):
-                self.plan.route.log_failure(outcome, self.path)
             self.answered(outcome)
         except Exception:  # noqa: BLE001 - no error of the origin's connection
             log.exception("request.unanswered")
             self.abandon()
-
-    @property
-    def path(self) -> str:
-        """The canonical path of the stream."""
-        raise NotImplementedError

@@ -184,6 +184,7 @@ class Handlers:
             problem = self._shared.problem(error)
             if exchange.route is not None:
                 operations = self._operations[type(exchange.route)]
+                operations.note_failure(exchange.route, error, request)
                 problem = operations.error_response(error, problem)
             return RouteAnswer.of(problem, _cache_use(request, error))
         if isinstance(error, RequestPayloadError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 from typing_extensions import override
@@ -18,6 +18,7 @@ from gateway.edge.rules import policy
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
+    HeadgateError,
     LoopDetected,
     MethodNotAllowed,
     OriginBehind,
@@ -53,7 +54,7 @@ from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterable, Coroutine
 
     from multidict import CIMultiDict, MultiMapping
 
@@ -65,8 +66,6 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
-R = TypeVar("R", bound="EdgeRead")
-T = TypeVar("T")
 # A feed times its polls out together, counted from when they were parked. A poll that waited for
 # the origin first is timed out alone, counted from its request; with this margin the feed is first
 # if there was no wait.
@@ -99,11 +98,7 @@ class EdgeHandlers(RouteOperations):
         request.limit_grace(LEFT_WRITE_S if is_write else 0.0)
         if method in UNFORWARDED:
             raise MethodNotAllowed(f"{method} is not passed on")
-        try:
-            forwarding.check_loop(request.headers, route.requests.via)
-        except LoopDetected as error:
-            route.log_failure(error, split(target)[0])
-            raise
+        forwarding.check_loop(request.headers, route.requests.via)
         read = route.parse(target)
         if method == "POST" and (plan := self.passed_appends[route].plan(request, read)):
             self._routes.plans.add(request.target, plan)
@@ -111,22 +106,14 @@ class EdgeHandlers(RouteOperations):
         if isinstance(read, EdgeCatchUp) and (is_get or method == "HEAD"):
             return self._read(request, route, read)
         if isinstance(read, EdgeLive) and is_get:
-            return self._logged(self._live, request, route, read)
-        return self._logged(self._pass_on, request, route, read)
+            return self._live(request, route, read)
+        return self._pass_on(request, route, read)
 
-    @staticmethod
-    async def _logged(
-        operate: Callable[[Request, EdgeRoute, R], Awaitable[T]],
-        request: Request,
-        route: EdgeRoute,
-        read: R,
-    ) -> T:
-        """Return the answer; log the error if the origin has given none."""
-        try:
-            return await operate(request, route, read)
-        except OF_THE_ORIGIN as error:
-            route.log_failure(error, read.path)
-            raise
+    @override
+    def note_failure(self, route: EdgeRoute, error: HeadgateError, request: Request) -> None:
+        """Log the error if the origin has given no answer, or a request goes round in a loop."""
+        if isinstance(error, (*OF_THE_ORIGIN, LoopDetected)):
+            route.log_failure(error, split(request_head.target(request))[0])
 
     # Reads
 
@@ -140,7 +127,7 @@ class EdgeHandlers(RouteOperations):
             self._shared.shedding.check(READS)
         match decided.use:
             case Pass():
-                return await self._logged(self._pass_on, request, route, read)
+                return await self._pass_on(request, route, read)
             case ServeTail(snapshot):
                 return RouteAnswer.of(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
@@ -149,11 +136,7 @@ class EdgeHandlers(RouteOperations):
                 if isinstance(decided.use, Miss):
                     self._plan_reads(request, route, read)
                 held = request.resources
-                try:
-                    result = await route.cache.carry_out(decided, cache_request, now, held)
-                except OF_THE_ORIGIN as error:
-                    route.log_failure(error, read.path)
-                    raise
+                result = await route.cache.carry_out(decided, cache_request, now, held)
         if stream is not None:
             note_read(stream, cache_request, result)
         return present(request, route.recipients.of(read), result, self._shared)

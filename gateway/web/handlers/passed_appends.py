@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.edge.origin_requests import offers
-from gateway.errors import OF_THE_ORIGIN, OriginBroken, OriginTimeout
+from gateway.errors import OriginBroken, OriginTimeout
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.http.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.requests import is_closing
@@ -141,11 +141,6 @@ class PassedAsk(OriginAsk, gc=False, eq=False):
     def count(self, outcome: RouteAnswer, size: int, seconds: float) -> None:
         self.plan.route.traffic.answered(counted.APPEND, outcome.status, size, seconds)
 
-    @property
-    @override
-    def path(self) -> str:
-        return self.plan.read.path
-
     async def _complete(self, answer: OriginAnswer, request: Request) -> RouteAnswer:
         """Return the response by the rules for all forwarded requests."""
         plan = self.plan
@@ -154,11 +149,7 @@ class PassedAsk(OriginAsk, gc=False, eq=False):
         request.limit_grace(LEFT_WRITE_S)
         passed = forwarded(request, plan.read, self.tails)
         sent = fields_to_origin(request, plan.route, request.headers)
-        try:
-            return await plan.appends.passing.complete(passed, plan.route, sent, answer)
-        except OF_THE_ORIGIN as error:
-            plan.route.log_failure(error, plan.read.path)
-            raise
+        return await plan.appends.passing.complete(passed, plan.route, sent, answer)
 
     def _invalidate(self) -> None:
         plan = self.plan

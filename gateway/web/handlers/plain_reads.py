@@ -19,7 +19,7 @@ from gateway.edge.reads.decision import Miss
 from gateway.edge.reads.http_cache import begin, is_for
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.rules.directives import byte_range, is_not_modified, wants_all
-from gateway.errors import OF_THE_ORIGIN, HeadgateError, RangeNotSatisfiable
+from gateway.errors import HeadgateError, RangeNotSatisfiable
 from gateway.origin.requests import field_block
 from gateway.protocol import http1
 from gateway.protocol.http.forwarding import RequestSender
@@ -205,21 +205,12 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
             begun.fetch.leave(begun.reader)
             self.end(asyncio.CancelledError())
 
-    @property
-    @override
-    def path(self) -> str:
-        return self.request.path
-
     async def _carry_out(self, begun: Begun, request: Request) -> RouteAnswer:
         """Read on in the handler of a request."""
         request.limit_grace(0.0)
         route, now = self.plan.route, self.connection.shared.clock()
-        try:
-            held = request.resources
-            result = await route.cache.carry_out(self.decided, self.request, now, held, begun)
-        except OF_THE_ORIGIN as error:
-            route.log_failure(error, self.path)
-            raise
+        held = request.resources
+        result = await route.cache.carry_out(self.decided, self.request, now, held, begun)
         return await self._checked(self._present(result), request)
 
     async def _checked(self, answered: RouteAnswer, request: Request) -> RouteAnswer:
