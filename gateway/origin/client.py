@@ -144,7 +144,9 @@ class Origin:
         if not (body is None or isinstance(body, bytes)) and "Content-Length" in headers:
             length = int(headers["Content-Length"])
         block = field_block(headers)
-        pending = self.sent(OriginRequest(method, target, block, body or b"", poll, length))
+        pending = PendingAnswer()
+        request = OriginRequest(method, target, block, body or b"", poll, length)
+        pending.sent = self.start(request, pending)
         try:
             return await pending
         except asyncio.CancelledError:
@@ -152,15 +154,6 @@ class Origin:
             raise
         finally:
             del pending  # its error has this frame: both would stay in memory
-
-    def sent(self, request: OriginRequest, pending: PendingAnswer | None = None) -> PendingAnswer:
-        """Send a request, and return its future answer, which is `pending` if that is given.
-
-        Whoever awaits it cancels it when they are cancelled.
-        """
-        pending = PendingAnswer() if pending is None else pending
-        pending.sent = self.start(request, pending)
-        return pending
 
     async def _check(self, server: OriginServer) -> None:
         """Note on a server whether it is well: with its path, a probe, or just a connection."""

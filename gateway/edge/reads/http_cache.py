@@ -129,7 +129,7 @@ class HttpCache:
 
     def is_being_fetched(self, request: CacheRequest) -> bool:
         """Return whether an equal request is under way that others may join."""
-        key = key_of(request, varies_of(self.responses.peek(request)))
+        key = key_of(request, varies_of(self.responses.variants(request, only_looks=True)))
         return not self.is_hit_for_pass(request) and key in self.fetches.joinable
 
     def decide(
@@ -145,7 +145,7 @@ class HttpCache:
 
         For who `only_looks`, nothing counts as used.
         """
-        variants = self.responses.peek(request) if only_looks else self.responses.variants(request)
+        variants = self.responses.variants(request, only_looks=only_looks)
         is_hit_for_pass = bool(self._hit_for_pass.until) and self.is_hit_for_pass(request)
         use = decision.decide(
             method,
@@ -158,16 +158,6 @@ class HttpCache:
             is_down=bool(variants or stream) and self._known.is_down(),
         )
         return CacheDecision(use, variants, is_hit_for_pass)
-
-    async def answer(
-        self, request: CacheRequest, resources: Callable[[], ExitStack]
-    ) -> CacheResult:
-        """Return the answer to a GET of all that is there, though its stream may be followed.
-
-        See `carry_out`.
-        """
-        now = self._clock()
-        return await self.carry_out(self.decide("GET", request, None, now), request, now, resources)
 
     async def carry_out(
         self,
@@ -340,8 +330,10 @@ class HttpCache:
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """Return a whole, fresh response, for a caller that needs a stream's bytes."""
+        now = self._clock()
+        decided = self.decide("GET", request, None, now)  # though its stream may be followed
         with ExitStack() as held_by:
-            result = await self.answer(request, lambda: held_by)
+            result = await self.carry_out(decided, request, now, lambda: held_by)
             if result.source is None:
                 _check_size(len(result.cached.body), limit)
                 return result

@@ -291,7 +291,8 @@ class SharedResponse(ABC):
     def settle_whole(self, head: CachedResponse, body: bytes) -> None:
         """Resolve the readers with a response that has come whole, also if it must not be kept."""
         if head.joinable and len(body) <= LONGEST_KEPT:
-            self.whole = whole = head.with_body(body)
+            is_whole = head.body is body and head.tagged_as is None  # as most heads are known
+            self.whole = whole = head if is_whole else head.with_body(body)
             self._settle()
             self.response.set_result(whole)
         else:

@@ -249,14 +249,13 @@ class CachedVariants:
         self.is_tail = is_tail
         self.recipient_of = recipient_of
 
-    def variants(self, request: CacheRequest) -> Sequence[Variant]:
-        """Return the cached responses of a URL, the newest first."""
-        entry = self._store.get(request.key, self._clock())
-        return entry.variants if isinstance(entry, Variants) else ()
+    def variants(self, request: CacheRequest, *, only_looks: bool = False) -> Sequence[Variant]:
+        """Return the cached responses of a URL, the newest first.
 
-    def peek(self, request: CacheRequest) -> Sequence[Variant]:
-        """Return the cached responses of a URL without marking the entry as used."""
-        entry = self._store.peek(request.key, self._clock())
+        A caller that `only_looks` does not mark them as used.
+        """
+        get = self._store.peek if only_looks else self._store.get
+        entry = get(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
 
     def paths(self) -> Iterator[str]:

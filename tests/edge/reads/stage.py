@@ -118,7 +118,9 @@ class Stage:
 
     async def answer(self, ask: CacheRequest) -> CacheResult:
         """The same for a request that is made already. Its reader holds it until all is over."""
-        return await self.cache.answer(ask, lambda: self.cached)
+        now = self.clock()
+        decided = self.cache.decide("GET", ask, None, now)
+        return await self.cache.carry_out(decided, ask, now, lambda: self.cached)
 
     async def get(self, query: str = "", *fields: tuple[str, str]) -> Told:
         """The whole answer."""
