@@ -103,8 +103,8 @@ class JudgedHeads:
             answer.stable,  # and so which fields are volatile
             len(answer.body) <= repair.EMPTY_BYTES and answer.body,
             request.read.offset == NOW,
-            request.read.is_fixed,
-            request.read.is_clear,
+            request.read.offset is None,
+            request.read.is_clear,  # with both of them, whether it is fixed
             rules.reports_tails,
         )
         known = self._patterns.get(key)
