@@ -8,7 +8,7 @@ their users.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.backends.quota import Quota
+    from gateway.backends.sqlite.upkeep import FileUpkeep
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import Change, ClockReading, ClockRecord, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.telemetry.metrics import Histogram
 
     # Called with the number of the first of several commits, and for each commit from that one on
     # the error with which it failed, or None if it succeeded.
     Settled = Callable[[int, Sequence[Exception | None]], None]
+
+T = TypeVar("T")
 
 
 class LoadedStream(msgspec.Struct, frozen=True):
@@ -141,33 +144,6 @@ class Listing(ABC):
         """
 
 
-class Upkeep(ABC):
-    """The ability of a log to look after files of its own: their clock, their room, their damage.
-
-    `reclaim` may raise LogUnavailable.
-    """
-
-    @abstractmethod
-    def clock_note(self) -> ClockRecord | None:
-        """Return the state of the clocks that the log's last process noted."""
-
-    @abstractmethod
-    def note(self, noted: ClockRecord) -> None:
-        """Note the state of the clocks, with a later write or when the log is closed."""
-
-    @abstractmethod
-    async def reclaim(self) -> bool:
-        """Free some of the room of removed streams; return True if there is more to free."""
-
-    @abstractmethod
-    def accepts_removals(self) -> bool:
-        """Return whether streams can be removed, possibly while the log takes no appends."""
-
-    @abstractmethod
-    def loss(self) -> str | None:
-        """Return what acknowledged appends were lost, until an operator has acted on it."""
-
-
 class Log(ABC):
     """A log of streams, used from one event loop.
 
@@ -178,7 +154,7 @@ class Log(ABC):
     batch_bytes: int = 4 << 20  # bytes of appends in a commit: one stream holds up no others
     sharing: Sharing | None = None  # None: only this process writes to the log
     listing: Listing | None = None
-    upkeep: Upkeep | None = None
+    upkeep: FileUpkeep | None = None  # None: the log has no files of its own to look after
     quota: Quota | None = None  # None: the log does not know how much it takes
 
     @abstractmethod
@@ -251,6 +227,19 @@ class Log(ABC):
     async def count_expired(self, now: ClockReading) -> int:  # noqa: ARG002 - for logs that count
         """Return how many streams end at or before `now`; a log may stop counting early."""
         return 0
+
+
+def settle(done: Future[T], outcome: T | Exception) -> None:
+    """Set the result or error that a caller waits for, unless the caller was cancelled.
+
+    A commit stands or falls all the same.
+    """
+    if done.done():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)
 
 
 def listing_of(log: Log) -> Listing:

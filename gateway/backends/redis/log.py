@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import Log
+from gateway.backends.contract import Log, settle
 from gateway.backends.redis.commands import decode_stream
 from gateway.backends.redis.commits import RedisCommits
 from gateway.backends.redis.indexes import DeadlineIndex, PathIndex
@@ -103,7 +103,7 @@ class RedisLog(Log):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         (change,) = changes
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.commit(change, partial(_resolve, done))
+        self._commits.commit(change, partial(settle, done))
         return done
 
     @override
@@ -143,15 +143,6 @@ class RedisLog(Log):
     @override
     async def count_expired(self, now: ClockReading) -> int:
         return len(await self._deadlines.expired(now.wall, MOST_COUNTED))
-
-
-def _resolve(done: asyncio.Future[None], error: Exception | None) -> None:
-    if done.done():  # the caller was cancelled; the commit stands or falls all the same
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
 
 
 def log_of(route: Route) -> RedisLog:

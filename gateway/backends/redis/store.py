@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import Sharing
+from gateway.backends.contract import Sharing, settle
 from gateway.backends.redis.commands import Commands, is_current
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import RedisNames
@@ -89,7 +89,7 @@ class RedisStore(Sharing):
         self, key: str, calls: Sequence[Packed], *, commits: bool, expected: int
     ) -> CallReplies:
         replied: asyncio.Future[CallReplies] = asyncio.get_running_loop().create_future()
-        done = partial(_settle, replied)
+        done = partial(settle, replied)
         RedisCall(self.primaries, key, calls, done, commits=commits, expected=expected).go()
         return await replied
 
@@ -137,12 +137,3 @@ class RedisStore(Sharing):
         ((seconds, micros),) = await self.execute(self.names.deadlines, pack("TIME"))
         time = int(seconds) + int(micros) / 1e6
         return ClockReading(min(now.wall, time), min(now.steady, time))
-
-
-def _settle(replied: asyncio.Future[CallReplies], answer: CallReplies | LogUnavailable) -> None:
-    if replied.done():
-        return
-    if isinstance(answer, LogUnavailable):
-        replied.set_exception(answer)
-    else:
-        replied.set_result(answer)

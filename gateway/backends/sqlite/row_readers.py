@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 from typing_extensions import override
 
-from gateway.backends.contract import Listing, ListingPage, LoadedStream
+from gateway.backends.contract import Listing, ListingPage, LoadedStream, settle
 from gateway.backends.sqlite.data_folder import DataFileLost
 from gateway.backends.sqlite.recent import is_ahead
 from gateway.backends.sqlite.records import ChunkBuilder
@@ -307,7 +307,7 @@ class RowReaders(Listing):
                 except Exception as error:  # noqa: BLE001 - raised in every caller
                     outcomes = dict.fromkeys(paths, error)
                 for path, found in part:
-                    _settle(found, outcomes[path])
+                    settle(found, outcomes[path])
         finally:
             self._loading = None
 
@@ -339,12 +339,3 @@ class RowReaders(Listing):
     @override
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         return await self.run(lambda reader: reader.largest(prefix, most))
-
-
-def _settle(found: asyncio.Future[LoadedStream], outcome: LoadedStream | Exception) -> None:
-    if found.done():  # nobody waits any more
-        return
-    if isinstance(outcome, Exception):
-        found.set_exception(outcome)
-    else:
-        found.set_result(outcome)

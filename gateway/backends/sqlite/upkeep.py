@@ -6,9 +6,6 @@ import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from typing_extensions import override
-
-from gateway.backends.contract import Upkeep
 from gateway.backends.sqlite.place_rows import number
 from gateway.protocol.streams.offsets import MAX_POSITION
 from gateway.protocol.streams.state import MICROSECONDS, ClockReading, ClockRecord
@@ -37,7 +34,7 @@ VACUUM_PAGES = 256  # pages returned to the disk in one step
 SPARE_PAGES = 1024  # free pages that stay in the file for the next appends
 
 
-class FileUpkeep(Upkeep):
+class FileUpkeep:
     """The upkeep of a data file on its writer thread, in small steps.
 
     The counts of its streams and its disk, `numbers`, may be a second old.
@@ -75,19 +72,19 @@ class FileUpkeep(Upkeep):
         writer.count_used()
         self.numbers["streams"] = writer.streams
 
-    @override
     def clock_note(self) -> ClockRecord | None:
         """Return the clocks as noted in the file, or else the time of its last write."""
         return self._noted
 
-    @override
     def note(self, noted: ClockRecord) -> None:
         """Note the clocks with the next step if they say something new, and on closing."""
         self._thread.to_note = noted
 
-    @override
     async def reclaim(self) -> bool:
-        """Free some room on the writer thread, after the commits that wait there."""
+        """Free some room of removed streams; return True if there is more to free.
+
+        This happens on the writer thread, after the commits that wait there. Raises LogUnavailable.
+        """
         await asyncio.to_thread(self._measure)
         return await self._thread.run(self._reclaim)
 
@@ -97,14 +94,12 @@ class FileUpkeep(Upkeep):
         self.numbers["returned_bytes"] += returned
         return more
 
-    @override
     def accepts_removals(self) -> bool:
-        """Return whether the file can be written, on a full disk into the reserve."""
+        """Return whether streams can be removed, on a full disk in the room of the reserve."""
         return self._thread.accepts_removals()
 
-    @override
     def loss(self) -> str | None:
-        """Return what was lost, while the damaged WAL that shows it is in the folder."""
+        """Return what acknowledged appends were lost, while the damaged WAL is in the folder."""
         if not self.damaged:
             return None
         return (

@@ -7,19 +7,19 @@ import queue
 import threading
 import time
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
 from gateway.backends.commit_histograms import CommitHistograms
-from gateway.backends.contract import Conflict
+from gateway.backends.contract import settle
 from gateway.backends.sqlite.data_folder import DataFileLost, merge_on_close
 from gateway.backends.sqlite.recovery import truncate_wal
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes
 from gateway.backends.sqlite.upkeep import reclaim
 from gateway.backends.sqlite.writer import Writer
-from gateway.errors import HeadgateError, LogUnavailable
+from gateway.errors import LogUnavailable
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Job:
     or one outcome of the step.
     """
 
-    __slots__ = ("commits", "on_result", "queued_at", "task")
+    __slots__ = ("commits", "on_result", "outcomes", "queued_at", "task")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class _Job:
         self.commits = commits
         self.task = task
         self.queued_at = time.monotonic()
+        self.outcomes: Sequence[object] = ()
 
 
 class WriterThread:
@@ -74,6 +75,7 @@ class WriterThread:
         self._folder = folder
         self._reserve = reserve
         self._make_writer = make_writer
+        self._writer: Writer | None = None  # None after a failure: reopened with the next group
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,11 +91,10 @@ class WriterThread:
 
     def start(self, writer: Writer) -> None:
         """Begin, with the file as it was opened."""
+        self._writer = writer
         self._log_health()
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(
-            target=self._write, args=(writer,), name="headgate-log-write", daemon=True
-        )
+        self._thread = threading.Thread(target=self._write, name="headgate-log-write", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
@@ -108,7 +109,7 @@ class WriterThread:
         """Queue the changes for the next group; durable when the future is done."""
         assert self._loop is not None, "not started"
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put(_Job(partial(_resolve, done), (changes,)))
+        self._jobs.put(_Job(partial(_settle_one, done), (changes,)))
         return done
 
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
@@ -122,7 +123,7 @@ class WriterThread:
         """Queue a small step that runs after the commits that wait; return its result."""
         assert self._loop is not None, "not started"
         done: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(partial(_resolve, done), task=step))
+        self._jobs.put(_Job(partial(_settle_one, done), task=step))
         return done
 
     def reclaim(self, writer: Writer) -> ReclaimStep:
@@ -145,23 +146,17 @@ class WriterThread:
         """Return whether a removal fits, on a full disk in the reserve."""
         return self._why_unhealthy is None or self._is_full
 
-    def _write(self, opened: Writer) -> None:
+    def _write(self) -> None:
         """Run the writer thread: all waiting jobs become one transaction."""
-        writer: Writer | None = opened
-        while True:
-            job = self._jobs.get()
-            if job is None:
-                break
-            group, stop = self._gather(job)
-            writer, outcomes = self._run_group(writer, group)
-            assert self._loop is not None, "started"
-            self._loop.call_soon_threadsafe(_settle, group, outcomes)
-            if stop:
-                break
-        if writer is not None:
-            writer.finish(self.to_note)
+        assert self._loop is not None, "started"
+        while (job := self._jobs.get()) is not None:
+            group = self._gather(job)
+            self._run_group(group)
+            self._loop.call_soon_threadsafe(_settle_all, group)
+        if self._writer is not None:
+            self._writer.finish(self.to_note)
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+    def _gather(self, first: _Job) -> list[_Job]:
         group, commits = [first], len(first.commits)
         while commits < MAX_GROUP:
             try:
@@ -169,110 +164,96 @@ class WriterThread:
             except queue.Empty:
                 break
             if job is None:
-                return group, True
+                self._jobs.put(None)  # the end, after this group
+                break
             group.append(job)
             commits += len(job.commits) or 1
-        return group, False
+        return group
 
-    def _run_group(
-        self, writer: Writer | None, group: list[_Job]
-    ) -> tuple[Writer | None, list[Sequence[object]]]:
-        """Run a group's commits in one transaction, then its small steps; return all outcomes."""
+    def _run_group(self, group: list[_Job]) -> None:
+        """Run a group's commits in one transaction, then its small steps; set all outcomes."""
         began = time.monotonic()
-        commits = list(chain.from_iterable([job.commits for job in group]))
         for job in group:
             if job.commits:
                 self.histograms.queue.observe(began - job.queued_at, len(job.commits))
-        writer, stood = self._commit_all(writer, commits)
-        outcomes: list[Sequence[object]] = []
-        first = 0
+        outcomes = iter(self._commit_all(list(chain.from_iterable([it.commits for it in group]))))
         for job in group:
             if job.task is None:
-                outcomes.append(stood[first : first + len(job.commits)])
-                first += len(job.commits)
+                job.outcomes = list(islice(outcomes, len(job.commits)))
             else:
-                writer, outcome = self._run_task(writer, job.task)
-                outcomes.append((outcome,))
-        return writer, outcomes
+                job.outcomes = (self._run_task(job.task),)
 
-    def _run_task(
-        self, writer: Writer | None, task: Callable[[Writer], object]
-    ) -> tuple[Writer | None, object]:
-        writer, outcome = self._guarded(writer, task)
+    def _run_task(self, task: Callable[[Writer], object]) -> object:
+        outcome = self._guarded(task)
         if self._is_full and self._can_reclaim and self._reserve.release():
-            writer, outcome = self._guarded(writer, task)
-        return writer, outcome
+            outcome = self._guarded(task)
+        return outcome
 
-    def _commit_all(
-        self, writer: Writer | None, commits: list[Sequence[Change]]
-    ) -> tuple[Writer | None, list[object]]:
+    def _commit_all(self, commits: list[Sequence[Change]]) -> list[object]:
         """Commit; on a full disk, only the commits that remove, in the room of the reserve."""
         outcomes: list[object] = [LogUnavailable(f"{FULL}: nothing of this request was stored")]
         outcomes *= len(commits)
         if self._reserve.make():
-            writer, outcomes = self._commit_group(writer, commits)
+            outcomes = self._commit_group(commits)
             if not self._is_full:
-                return writer, outcomes
+                return outcomes
         removing = [number for number, changes in enumerate(commits) if removes(changes)]
         if removing:
             self._reserve.release()
         for start in range(0, len(removing), AT_ONCE):
             part = removing[start : start + AT_ONCE]
-            writer, stood = self._commit_group(writer, [commits[number] for number in part])
+            stood = self._commit_group([commits[number] for number in part])
             for number, outcome in zip(part, stood, strict=True):
                 outcomes[number] = outcome
-            writer, _ = self._guarded(writer, Writer.empty_wal)
-        return writer, outcomes
+            self._guarded(Writer.empty_wal)
+        return outcomes
 
-    def _commit_group(
-        self, writer: Writer | None, commits: list[Sequence[Change]]
-    ) -> tuple[Writer | None, list[object]]:
+    def _commit_group(self, commits: list[Sequence[Change]]) -> list[object]:
         if not commits:
-            return writer, []
+            return []
         began = time.monotonic()
-        writer, result = self._guarded(writer, lambda opened: opened.commit(commits))
+        result = self._guarded(lambda writer: writer.commit(commits))
         if isinstance(result, LogUnavailable):
             self.failed_groups += 1
-            return writer, [result] * len(commits)
+            return [result] * len(commits)
         self.groups += 1
         self.commits += len(commits)
+        writer = self._writer
         if writer is not None:
             self.histograms.write.observe(writer.written_at - began)
             self.histograms.sync.observe(time.monotonic() - writer.written_at)
             self.histograms.stored(writer.stored)
-            self._can_reclaim = self._can_reclaim or any(
-                it.removes or it.trims for it in writer.stored
-            )
+            self._can_reclaim |= any(it.removes or it.trims for it in writer.stored)
         assert isinstance(result, list), "Writer.commit tells of each commit why it failed"
-        return writer, result
+        return result
 
-    def _guarded(
-        self, writer: Writer | None, step: Callable[[Writer], object]
-    ) -> tuple[Writer | None, object]:
-        """Run one step on the file; after a failure the writer is None, and reopened next time.
+    def _guarded(self, step: Callable[[Writer], object]) -> object:
+        """Run one step on the file, which after a failure is closed, and reopened next time.
 
         A failed sync must not be tried again on the same handle: the kernel may have dropped the
         pages and would report success. The reopened file has to carry a commit of its own, over
         the place of the failed one, before it takes anybody's data.
         """
+        opened = self._writer
         try:
-            self._folder.open_files.check(lambda: 0 if writer is None else writer.file_bytes())
-            if writer is None:
-                writer = self._reopened()
-            result = step(writer)
+            self._folder.open_files.check(lambda: 0 if opened is None else opened.file_bytes())
+            if self._writer is None:
+                self._writer = self._reopened()
+            result = step(self._writer)
             self._folder.open_files.hold()  # before any commit is acknowledged
         except DataFileLost as error:  # what is open stays so: the file may be put back
-            return writer, self._failed(error)
+            return self._failed(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, writers must hear of it
             failure = self._failed(error)
-            if writer is not None:
-                writer.close()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
             self._folder.open_files.release_wal()
-            return None, failure
+            return failure
         self._why_unhealthy = None
         self._is_full = False
         self._log_health()
-        return writer, result
+        return result
 
     def _reopened(self) -> Writer:
         connection = self._folder.connect()
@@ -312,9 +293,9 @@ def words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _settle(group: list[_Job], outcomes: list[Sequence[object]]) -> None:
-    for job, of_job in zip(group, outcomes, strict=True):
-        job.on_result(of_job)
+def _settle_all(group: list[_Job]) -> None:
+    for job in group:
+        job.on_result(job.outcomes)
 
 
 def _tell_later(
@@ -327,11 +308,5 @@ def _tell_later(
     loop.call_soon(settled, first, failures)
 
 
-def _resolve(done: asyncio.Future[Any], outcomes: Sequence[object]) -> None:
-    (outcome,) = outcomes
-    if done.done():  # whoever waited was cancelled; the commit stands all the same
-        return
-    if isinstance(outcome, Conflict | HeadgateError):
-        done.set_exception(outcome)
-    else:
-        done.set_result(outcome)
+def _settle_one(done: asyncio.Future[Any], outcomes: Sequence[object]) -> None:
+    settle(done, outcomes[0])
