@@ -68,8 +68,7 @@ class MemoryListing(Listing):
 
     @override
     async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
-        paths = list(self._states)
-        found = await asyncio.to_thread(_first_paths, paths, prefix, after, limit + 1)
+        found = await self.paths(prefix, after, limit + 1)
         states = [self._states[path] for path in found[:limit] if path in self._states]
         return ListingPage(states, found[limit - 1] if len(found) > limit else None)
 

@@ -13,7 +13,7 @@ from gateway.backends.contract import Log, settle
 from gateway.backends.redis.commands import decode_stream
 from gateway.backends.redis.commits import RedisCommits
 from gateway.backends.redis.indexes import DeadlineIndex, PathIndex
-from gateway.backends.redis.records import RecordReader
+from gateway.backends.redis.records import read_records
 from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.servers.losses import LossWatch
 from gateway.backends.redis.servers.server_status import ServerStatusWatch
@@ -45,7 +45,6 @@ class RedisLog(Log):
         self.sharing: RedisStore = self.store
         self.listing: PathIndex = PathIndex(self.store)
         self._deadlines = DeadlineIndex(self.store)
-        self._records = RecordReader(self.store)
         self._server_status = ServerStatusWatch(self.store)
         self._losses = LossWatch(self.store)
         self._commits = RedisCommits(self.store, self._deadlines, self.listing, self._losses)
@@ -92,7 +91,7 @@ class RedisLog(Log):
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """Return the records after `start`; the chunk's state is as new as they are, or newer."""
         await in_task()  # a server is asked, with a time limit
-        return await self._records.read(state, start, end)
+        return await read_records(self.store, state, start, end)
 
     @override
     def can_commit_together(self, changes: Sequence[Change]) -> bool:

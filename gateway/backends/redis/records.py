@@ -125,68 +125,67 @@ class Run:
         return True
 
 
-class RecordReader:
-    """Reads records of a stream, and of a fork's sources, perhaps on other servers."""
+async def read_records(store: RedisStore, state: StreamState, start: int, end: int) -> Chunk:
+    """Return the records after `start`, and a state that is as new as they are, or newer.
 
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
-        self._meta = store.names.meta
+    Those of a fork's sources may be on other servers. Raises as `Log.read`.
+    """
+    places = stretches(state, start, end)
+    read, was, now = await _entries(store, state, places)
+    if now is None or was is None or not was.stream_id == now.stream_id == state.stream_id:
+        raise StreamNotFound("the stream was deleted")
+    if start > now.tail or now.offset(start) != state.offset(start):
+        raise StreamGone("the log has lost what was before this offset")
+    check_kept(now, start)
+    run = Run(start)
+    for place, entries in read:
+        await run.extend(place, entries, was.tail)
+    kept = read[-1][0].stop if read else end
+    if run.position < min(kept, state.tail, was.tail):
+        raise RecordDamaged(MISSING)
+    return Chunk(now, run.start, run.position, tuple(run.datas))
 
-    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
-        """Return the records after `start`, and a state that is as new as they are, or newer."""
-        places = stretches(state, start, end)
-        read, was, now = await self._read(state, places)
-        if now is None or was is None or not was.stream_id == now.stream_id == state.stream_id:
-            raise StreamNotFound("the stream was deleted")
-        if start > now.tail or now.offset(start) != state.offset(start):
-            raise StreamGone("the log has lost what was before this offset")
-        check_kept(now, start)
-        run = Run(start)
-        for place, entries in read:
-            await run.extend(place, entries, was.tail)
-        kept = read[-1][0].stop if read else end
-        if run.position < min(kept, state.tail, was.tail):
-            raise RecordDamaged(MISSING)
-        return Chunk(now, run.start, run.position, tuple(run.datas))
 
-    async def _read(
-        self, state: StreamState, places: Sequence[Stretch]
-    ) -> tuple[list[tuple[Stretch, list[Reply]]], StreamState | None, StreamState | None]:
-        """Return the entries of each place, and the state before and after them.
+async def _entries(
+    store: RedisStore, state: StreamState, places: Sequence[Stretch]
+) -> tuple[list[tuple[Stretch, list[Reply]]], StreamState | None, StreamState | None]:
+    """Return the entries of each place, and the state before and after them.
 
-        One call reads all of it from one server. A place ends where the rest of it is lost.
-        """
-        keys = [self._meta(place.path) for place in places]
-        key = self._meta(state.path)
-        apart: list[tuple[Stretch, list[Reply]]] = []
-        if not self._store.topology.together([*keys, key]):
-            own = places[-1:] if keys[-1] == key else []
-            for place in places[: len(places) - len(own)]:
-                apart.append(await self._inherited(state, place))
-                if apart[-1][0].stop < place.stop:
-                    own = []
-                    break
-            places = own
-        expected = sum(place.stop - place.start for place in places)
-        reads = self._store.commands.read(state.path, places)
-        was, *replies, now = await self._store.execute(key, *reads, expected=expected)
-        return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
+    One call reads all of it from one server. A place ends where the rest of it is lost.
+    """
+    keys = [store.names.meta(place.path) for place in places]
+    key = store.names.meta(state.path)
+    apart: list[tuple[Stretch, list[Reply]]] = []
+    if not store.topology.together([*keys, key]):
+        own = places[-1:] if keys[-1] == key else []
+        for place in places[: len(places) - len(own)]:
+            apart.append(await _inherited(store, state, place))
+            if apart[-1][0].stop < place.stop:
+                own = []
+                break
+        places = own
+    expected = sum(place.stop - place.start for place in places)
+    reads = store.commands.read(state.path, places)
+    was, *replies, now = await store.execute(key, *reads, expected=expected)
+    return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
 
-    async def _inherited(self, fork: StreamState, place: Stretch) -> tuple[Stretch, list[Reply]]:
-        """Return the records of a fork that another server has, as far as it still has them."""
-        key = self._meta(place.path)
-        reads = self._store.commands.read(place.path, [place])
-        _, *replies, found = await self._store.execute(
-            key, *reads, expected=place.stop - place.start
-        )
-        source = state_in(found)
-        kept = -1
-        if source is not None and source.stream_id == place.stream_id:
-            kept = agreed(source, fork, place.stop)
-        if kept <= place.start:
-            raise StreamGone("the log has lost what the fork's source had here")
-        ((_, entries),) = _by_place([place], replies)
-        return place._replace(stop=min(kept, place.stop)), entries
+
+async def _inherited(
+    store: RedisStore, fork: StreamState, place: Stretch
+) -> tuple[Stretch, list[Reply]]:
+    """Return the records of a fork that another server has, as far as it still has them."""
+    key = store.names.meta(place.path)
+    reads = store.commands.read(place.path, [place])
+    expected = place.stop - place.start
+    _, *replies, found = await store.execute(key, *reads, expected=expected)
+    source = state_in(found)
+    kept = -1
+    if source is not None and source.stream_id == place.stream_id:
+        kept = agreed(source, fork, place.stop)
+    if kept <= place.start:
+        raise StreamGone("the log has lost what the fork's source had here")
+    ((_, entries),) = _by_place([place], replies)
+    return place._replace(stop=min(kept, place.stop)), entries
 
 
 def _by_place(

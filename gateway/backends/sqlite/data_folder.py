@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 import struct
 from pathlib import Path
@@ -20,7 +19,7 @@ import apsw
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
 SCHEMA_VERSION = 3
@@ -93,34 +92,47 @@ class DataFolder:
 
     def occupy(self) -> None:
         """Make and lock the folder, without a data file: the caller puts one in place."""
-        try:
+        with self.refusals("made"):
             self._make()
-            self._check_links()
             self._take_lock()
-        except OSError as error:
-            self.release()
-            raise self.unusable(error) from error
 
     def prepare(self) -> None:
         """Make the folder, check the data file, lock the folder, and create a missing data file."""
-        try:
+        with self.refusals("made"):
             self._make()
-            self._check_links()
             self._check_header()
             self._take_lock()
             if not self.file.exists():
                 self._check_alone()
                 self._create()
-        except OSError as error:
+
+    @contextlib.contextmanager
+    def refusals(self, what: str) -> Iterator[None]:
+        """Release the lock on any error, and raise StartError for those of system and SQLite."""
+        try:
+            yield
+        except BaseException as error:
             self.release()
-            raise self.unusable(error) from error
-        except apsw.Error as error:
-            self.release()
-            raise StartError(f"the data file {self.file} cannot be made: {error}") from error
+            if isinstance(error, OSError):
+                raise self.unusable(error) from error
+            if isinstance(error, apsw.Error):
+                raise StartError(f"the data file {self.file} cannot be {what}: {error}") from error
+            raise
 
     def _make(self) -> None:
-        """Make the folder for its user alone; one that is there keeps its mode."""
+        """Make the folder for its user alone; one that is there keeps its mode.
+
+        Raises StartError if a file of the folder is a symbolic link: through it, Headgate would
+        write to or truncate a file elsewhere. The folder itself may be a link.
+        """
         self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        for name in ("db", "db-wal", "db-shm", "lock", "reserve"):
+            file = self.folder / f"headgate.{name}"
+            if file.is_symlink():
+                raise StartError(
+                    f"{file} is a symbolic link: it was left as it is; to keep streams elsewhere,"
+                    " make the folder a link"
+                )
 
     def unusable(self, error: OSError) -> StartError:
         """Return the error for a folder, or a file in it, that the system refuses."""
@@ -132,20 +144,6 @@ class DataFolder:
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             reason += f"; user {os.geteuid()}, who runs Headgate, has to be able to {need}"
         return StartError(f"{place} cannot be used: {reason}")
-
-    def _check_links(self) -> None:
-        """Raise StartError if a file of the folder is a symbolic link.
-
-        Through a link, Headgate would write to or truncate a file elsewhere. The folder itself may
-        be a link.
-        """
-        for name in ("db", "db-wal", "db-shm", "lock", "reserve"):
-            file = self.folder / f"headgate.{name}"
-            if file.is_symlink():
-                raise StartError(
-                    f"{file} is a symbolic link: it was left as it is; to keep streams elsewhere,"
-                    " make the folder a link"
-                )
 
     def _check_header(self) -> None:
         if not self.file.exists():
@@ -159,7 +157,6 @@ class DataFolder:
     def _check_alone(self) -> None:
         """Raise StartError if a WAL lacks its data file: SQLite would mix it into a new one."""
         if self.wal.exists() and self.wal.stat().st_size:
-            self.release()
             raise StartError(
                 f"{self.file} is gone and {self.wal.name} is there: put the data file back, or"
                 " move the other away to begin with no streams"
@@ -196,16 +193,7 @@ class DataFolder:
     def put_in_place(self) -> None:
         """Give the new file, which is complete and synced, the name of the data file."""
         self.new.rename(self.file)
-        self.sync()
-
-    def sync(self) -> None:
-        """Make the names in the folder durable."""
         sync_folder(self.folder)
-
-    def name_for_damaged(self, stamp: str) -> Path:
-        """Return a free path for a damaged WAL; such names sort by age."""
-        names = (f"{self.wal}.damaged-{stamp}.{number}" for number in itertools.count())
-        return next(path for path in map(Path, names) if not path.exists())
 
     def damaged_wals(self) -> list[Path]:
         """Return the copies of damaged WALs in the folder, the newest last."""

@@ -22,7 +22,6 @@ from gateway.backends.sqlite.row_readers import RowReaders
 from gateway.backends.sqlite.upkeep import FileUpkeep
 from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread
-from gateway.errors import StartError
 from gateway.settings.log_kinds.file import folder
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class SqliteLog(Log):
         """Return the writer, the highest stream id, and the number of the history."""
         self.upkeep.before_opening()
         self._files.prepare()
-        try:
+        with self._files.refusals("used"):
             self._reserve.make()
             try:
                 return self._opened()
@@ -84,14 +83,6 @@ class SqliteLog(Log):
                 if isinstance(error, apsw.CorruptError) or not self._reserve.release():
                     raise
                 return self._opened()
-        except BaseException as error:
-            self._files.release()
-            if isinstance(error, apsw.Error):
-                text = f"the data file {self._files.file} cannot be used: {error}"
-                raise StartError(text) from error
-            if isinstance(error, OSError):
-                raise self._files.unusable(error) from error
-            raise
 
     def _opened(self) -> tuple[Writer, int, int]:
         connection = self._files.connect()

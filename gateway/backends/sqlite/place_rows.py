@@ -44,17 +44,27 @@ class PlaceRows:
         self._connection = connection
         self._max_retired = max_retired
         self._retired = number(connection, COUNT_RETIRED)
+        self._small_rows = SmallRows(connection)
 
     def forget(self) -> None:
         """Count again after a transaction was rolled back."""
         self._retired = -1
+        self._small_rows.forget()
 
     def write(self, changes: Sequence[Change], whole: Set[int]) -> None:
-        """Write states, records and producers; the states of `whole` in all columns."""
+        """Write states, records and producers; the states of `whole` in all columns.
+
+        Note where streams that are trimmed begin; their earlier records are freed later.
+        """
         self._write_states(changes, whole)
         rows = [row_of(it.state.stream_id, it.records) for it in changes if it.records]
         self.insert(MESSAGES, rows)
         self._write_producers(changes)
+        self._small_rows.note(changes)
+        trimmed: list[tuple[object, ...]] = [
+            (it.state.stream_id, it.state.first) for it in changes if it.trims
+        ]
+        self.insert("trimmed", trimmed, " on conflict (stream) do update set first=excluded.first")
 
     def _write_states(self, changes: Sequence[Change], whole: Set[int]) -> None:
         states = {change.state.stream_id: change.state for change in changes}
@@ -105,11 +115,6 @@ class PlaceRows:
                 f"insert or fail into {table} values {','.join([row] * len(part))}{suffix}",
                 tuple(chain.from_iterable(part)),
             )
-
-    def trim(self, states: Sequence[StreamState]) -> None:
-        """Note where streams begin; their earlier records are freed later."""
-        rows: list[tuple[object, ...]] = [(state.stream_id, state.first) for state in states]
-        self.insert("trimmed", rows, " on conflict (stream) do update set first=excluded.first")
 
     def remove(self, state: StreamState) -> None:
         """Remove a stream's row; its records are freed later, and its generation is remembered."""

@@ -18,17 +18,18 @@ import shutil
 import struct
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import apsw
 
+from gateway.backends.sqlite.data_folder import sync_folder
 from gateway.errors import StartError
 from gateway.protocol.streams.state import MICROSECONDS
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gateway.backends.sqlite.data_folder import DataFolder
 
@@ -52,7 +53,14 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     if found.is_torn or found.is_damage:
         kept = _keep(folder, connection) if found.is_damage else None
         begin_history(connection)
-        _log_damage(folder, found, kept)
+        file, frames = str(folder.wal), found.frames
+        if kept is None:
+            reason = "the last transaction is not whole: it was not acknowledged, if power was cut"
+            log.warning("log.torn", file=file, frames=frames, reason=reason)
+        else:
+            reason = "acknowledged transactions are lost: offsets of them are refused from now on"
+            more = {"commits": found.commits, "saved_wal": str(kept), "reason": reason}
+            log.error("log.wal_damaged", file=file, frames=frames, **more)
     if found.frames:
         truncate_wal(folder, connection)
 
@@ -111,17 +119,18 @@ def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
             " as they are; restore a backup"
         )
     try:
-        kept = _copy(folder)
+        return _copy(folder)
     except OSError as error:
         raise StartError(
             f"{folder.wal} is damaged and a copy of it cannot be kept ({error.strerror}): it was"
             " left as it is; make room, or move it away to begin without it"
         ) from error
-    return kept
 
 
 def _copy(folder: DataFolder) -> Path:
-    kept = folder.name_for_damaged(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())  # such names sort by age
+    names = (Path(f"{folder.wal}.damaged-{stamp}.{number}") for number in itertools.count())
+    kept = next(path for path in names if not path.exists())
     try:
         shutil.copy(folder.wal, kept)  # with its mode
         with kept.open("rb") as copy:
@@ -129,7 +138,7 @@ def _copy(folder: DataFolder) -> Path:
     except OSError:
         kept.unlink(missing_ok=True)
         raise
-    folder.sync()
+    sync_folder(folder.folder)
     for old in folder.damaged_wals()[:-MAX_KEPT]:
         old.unlink()
     return kept
@@ -142,25 +151,6 @@ def begin_history(connection: apsw.Connection) -> None:
         " on conflict (name) do update set value=max(value + 1, excluded.value); commit",
         (time.time_ns() * MICROSECONDS // 10**9,),
     )
-
-
-def _log_damage(folder: DataFolder, found: SkippedFrames, saved_wal: Path | None) -> None:
-    if saved_wal is None:
-        log.warning(
-            "log.torn",
-            file=str(folder.wal),
-            frames=found.frames,
-            reason="the last transaction is not whole: it was not acknowledged, if power was cut",
-        )
-    else:
-        log.error(
-            "log.wal_damaged",
-            file=str(folder.wal),
-            frames=found.frames,
-            commits=found.commits,
-            saved_wal=str(saved_wal),
-            reason="acknowledged transactions are lost: offsets of them are refused from now on",
-        )
 
 
 # The frames of a WAL

@@ -12,7 +12,7 @@ import apsw
 
 from gateway.backends.contract import Conflict
 from gateway.backends.sqlite import recent
-from gateway.backends.sqlite.place_rows import PlaceRows, SmallRows, number, parts
+from gateway.backends.sqlite.place_rows import PlaceRows, number, parts
 from gateway.backends.sqlite.recent import compact_all
 from gateway.backends.sqlite.upkeep import ClockRows, file_bytes, used_bytes
 
@@ -42,7 +42,6 @@ class Writer:
         compact_all(connection)
         recent.clear()
         self._rows = PlaceRows(connection, max_retired)
-        self._merger = SmallRows(connection)
         self.clocks = ClockRows(connection)
         self._known: dict[int, int] = {}  # cached versions by stream id
         self.streams = number(connection, "select count(*) from streams")
@@ -104,7 +103,6 @@ class Writer:
                 connection.execute("rollback")
             self._rows.forget()
             self._known.clear()
-            self._merger.forget()
             raise
         self._note(changes)
         self._recent.note(step)
@@ -189,8 +187,6 @@ class Writer:
         if others:
             whole = {it.state.stream_id for it in others if not self._grows_alone(it)}
             self._rows.write(others, whole)
-            self._merger.note(others)
-            self._rows.trim([change.state for change in others if change.trims])
         self._rows.insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
         if step.deleted_up_to is not None:
             self.connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))

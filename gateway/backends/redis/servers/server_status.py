@@ -14,14 +14,15 @@ from gateway.background import Background
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from gateway.backends.redis.servers.primary import Primary
     from gateway.backends.redis.store import RedisStore
 
 EVERY_S = 5.0
 INFO = pack("INFO", "replication", "persistence", "memory")
-REPLICA = re.compile(r"slave\d+")  # the name of a replica's line
+REPLICA = re.compile(r"slave\d+")  # the name of a line: ip=…,port=…,state=online,offset=…,lag=…
+OFFSET = re.compile(r"\boffset=(\d+)")
 
 
 class ServerStatus(NamedTuple):
@@ -63,28 +64,29 @@ class ServerStatusWatch(Background):
             await asyncio.sleep(EVERY_S)
 
     async def _look(self) -> Mapping[str, float]:
-        primaries = list(self._primaries.values())
-        statuses = await asyncio.gather(*map(_status_of, primaries))
-        if not statuses or None in statuses:
+        found = await asyncio.gather(*map(self._ask, self._primaries.values()))
+        statuses = [status for status, _ in found if status is not None]
+        if not found or len(statuses) < len(found):
             return {}
-        numbers = _together([status for status in statuses if status is not None])
-        streams = [await self._streams(primary) for primary in primaries]
-        if any(count is not None for count in streams):
-            numbers["streams"] = sum(count or 0 for count in streams)
+        numbers = _together(statuses)
+        streams = [count for _, count in found if count is not None]
+        if streams:
+            numbers["streams"] = sum(streams)
         return numbers
 
-    async def _streams(self, primary: Primary) -> int | None:
-        """Return the number of paths on the list; None if the server refuses, or has not got it."""
-        (count,) = await primary.execute(pack("ZCARD", self._paths))
-        return None if isinstance(count, Refusal) else int(count)
+    async def _ask(self, primary: Primary) -> tuple[ServerStatus | None, int | None]:
+        """Return the status of a server, and the number of paths on the list.
 
-
-async def _status_of(primary: Primary) -> ServerStatus | None:
-    """Return the status of a server; None if it refuses INFO. Raises Unreachable."""
-    began = time.perf_counter()  # the loop's clock has milliseconds, which is more than it takes
-    (text,) = await primary.execute(INFO)
-    took_s = time.perf_counter() - began
-    return None if isinstance(text, Refusal) else read_info(text.decode(), took_s)
+        Either is None if the server refuses to say, as one without the list does. Raises
+        Unreachable.
+        """
+        began = (
+            time.perf_counter()
+        )  # the loop's clock has milliseconds, which is more than it takes
+        text, count = await primary.execute(INFO, pack("ZCARD", self._paths))
+        took_s = time.perf_counter() - began
+        status = None if isinstance(text, Refusal) else read_info(text.decode(), took_s)
+        return status, None if isinstance(count, Refusal) else int(count)
 
 
 def read_info(text: str, round_trip_s: float) -> ServerStatus:
@@ -93,24 +95,17 @@ def read_info(text: str, round_trip_s: float) -> ServerStatus:
     told = {name: value for name, colon, value in lines if colon}
     replicas = [value for name, value in told.items() if REPLICA.fullmatch(name)]
     reached = int(told.get("master_repl_offset", 0))
+    offsets = [int(offset) for replica in replicas for offset in OFFSET.findall(replica)]
     statuses = (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status"))
     return ServerStatus(
         len(replicas),
-        max((reached - offset for each in replicas for offset in _offsets(each)), default=0),
+        reached - min(offsets, default=reached),
         told.get("aof_enabled") == "1",
         all(status in {None, "ok"} for status in statuses),
         int(told.get("used_memory", 0)),
         round_trip_s,
         told.get("role") in {None, "master"},
     )
-
-
-def _offsets(replica: str) -> Iterator[int]:
-    """Yield the offset in the line of a replica: ip=…,port=…,state=online,offset=…,lag=…."""
-    for word in replica.split(","):
-        name, _, value = word.partition("=")
-        if name == "offset" and value.isdigit():
-            yield int(value)
 
 
 def _together(servers: list[ServerStatus]) -> dict[str, float]:
