@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from gateway.backends.quota import Quota
+    from gateway.backends.counts import Quota
     from gateway.backends.sqlite.upkeep import FileUpkeep
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import (
     Conflict,
     Listing,
@@ -20,7 +19,7 @@ from gateway.backends.contract import (
     LoadedStream,
     Log,
 )
-from gateway.backends.quota import RECORD_BYTES, STREAM_BYTES, Quota
+from gateway.backends.counts import RECORD_BYTES, STREAM_BYTES, CommitHistograms, Quota
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from gateway.backends.commit_histograms import BOUNDS_S
+from gateway.backends.counts import BOUNDS_S
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import HeadgateError, LimitReached, LogFull, LogUnavailable, RecordDamaged
 from gateway.later import turn

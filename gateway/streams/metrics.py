@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.commit_histograms import APPENDS as GROUPS
-from gateway.backends.commit_histograms import BOUNDS_S
+from gateway.backends.counts import APPENDS as GROUPS
+from gateway.backends.counts import BOUNDS_S
 from gateway.telemetry.metrics import (
     Metric,
     Sample,

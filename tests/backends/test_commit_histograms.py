@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.commit_histograms import APPENDS
 from gateway.backends.contract import Conflict
+from gateway.backends.counts import APPENDS
 from tests.backends.abilities import needed
 from tests.backends.contract import appended, created, kinds, opened, reclaimed, removed
 from tests.backends.contract import kind as kind

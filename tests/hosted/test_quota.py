@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.counts import RECORD_BYTES, STREAM_BYTES
 from gateway.backends.memory import MemoryLog
-from gateway.backends.quota import RECORD_BYTES, STREAM_BYTES
 from gateway.backends.sqlite.log import SqliteLog
 from tests.backends.contract import reclaimed
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving

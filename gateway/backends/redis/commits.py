@@ -7,8 +7,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import Conflict
+from gateway.backends.counts import CommitHistograms
 from gateway.backends.redis.commands import decode_stream
 from gateway.backends.redis.servers.call import AT_RISK, RedisCall
 from gateway.errors import LogUnavailable, RecordDamaged

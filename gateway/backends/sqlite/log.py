@@ -13,7 +13,7 @@ import apsw
 from typing_extensions import override
 
 from gateway.backends.contract import Log
-from gateway.backends.quota import Quota
+from gateway.backends.counts import Quota
 from gateway.backends.sqlite.data_folder import DataFolder, merge_on_close
 from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover

@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from gateway.backends.quota import grows
+from gateway.backends.counts import grows
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gateway.backends.sqlite.upkeep import ClockRows, file_bytes, used_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.backends.quota import Quota
+    from gateway.backends.counts import Quota
     from gateway.backends.sqlite.recent import Recent, RecentStep
     from gateway.errors import LogFull
     from gateway.protocol.streams.state import Change, ClockRecord

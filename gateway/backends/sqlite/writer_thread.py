@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from gateway.backends.commit_histograms import CommitHistograms
 from gateway.backends.contract import settle
+from gateway.backends.counts import CommitHistograms
 from gateway.backends.sqlite.data_folder import DataFileLost, merge_on_close
 from gateway.backends.sqlite.recovery import truncate_wal
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes

@@ -174,21 +174,17 @@ class Subscription:
     async def _stay(self, connection: RedisConnection, ended: asyncio.Event) -> None:
         """Wait until the connection is lost, or does not respond any more."""
         loop = asyncio.get_running_loop()
+        asked_at = 0.0  # loop time of the last PING
         while not ended.is_set():
             try:
-                async with asyncio.timeout_at(self._last_message_at + PING_S):
+                async with asyncio.timeout_at(max(self._last_message_at, asked_at) + PING_S):
                     await ended.wait()
             except TimeoutError:
-                if loop.time() < self._last_message_at + PING_S:
-                    continue
-                asked = loop.time()
-                connection.send([pack("PING")])
-                try:
-                    async with asyncio.timeout(PING_S):
-                        await ended.wait()
-                except TimeoutError:
-                    if self._last_message_at < asked:
-                        connection.close()
+                if self._last_message_at < asked_at:
+                    connection.close()
+                elif loop.time() >= self._last_message_at + PING_S:
+                    asked_at = loop.time()
+                    connection.send([pack("PING")])
 
     def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
         if self._connection is not None:

@@ -1,7 +1,8 @@
-"""The quota of a log: at that size it takes nothing that grows, and everything else.
+"""What a log counts: the bytes that it takes, compared with its quota, and its commits.
 
-A log counts what it takes on the disk or in memory, and asks before each commit. What one commit
-adds is an estimate until the log has counted again.
+At its quota a log takes nothing that grows, and everything else. A log counts what it takes on the
+disk or in memory, and asks before each commit. What one commit adds is an estimate until the log
+has counted again.
 """
 
 from __future__ import annotations
@@ -9,15 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import LogFull
+from gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.protocol.streams.state import Change
 
 # What a log takes besides the bytes of records, about: the place of a record, a stream's state.
 RECORD_BYTES = 100
 STREAM_BYTES = 1024
+APPENDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # up to the largest batch of one stream
+# Seconds, from a tenth of a millisecond: an append to memory, and a group commit to a fast disk.
+BOUNDS_S = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0),
+)
 
 
 def grows(changes: Sequence[Change]) -> bool:
@@ -74,3 +82,31 @@ class Quota:
             f"{self.used:,} bytes are used of max_log_size, {self.max_bytes:,}: creations and"
             " appends that do not fit get 507 until streams are deleted or max_log_size is raised"
         )
+
+
+class CommitHistograms:
+    """Histograms: appends per group (what a log stores in one step), and seconds per phase.
+
+    A commit waits in `queue` until its group begins. `write` is until the log has all of the group,
+    `sync` until that is durable, for logs which can tell the two apart.
+    """
+
+    __slots__ = ("appends", "queue", "sync", "write")
+
+    def __init__(self) -> None:
+        self.appends = Histogram(APPENDS)
+        self.queue = Histogram(BOUNDS_S)
+        self.write = Histogram(BOUNDS_S)
+        self.sync = Histogram(BOUNDS_S)
+
+    def stored(self, changes: Sequence[Change]) -> None:
+        """Observe the number of appends in a group that was stored, if it has any."""
+        appends = 0
+        for change in changes:
+            appends += change.appends
+        if appends:
+            self.appends.observe(appends)
+
+    def by_name(self, *names: str) -> Mapping[str, Histogram]:
+        """Return the histograms of these names, the only ones that a kind of log fills."""
+        return {name: getattr(self, name) for name in names}
