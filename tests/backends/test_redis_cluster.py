@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
 
+from gateway.backends.redis.commands import Commands
 from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
-from gateway.backends.redis.servers.notifications import Notifications
-from gateway.backends.redis.servers.topology import Topology
+from gateway.backends.redis.servers.origin_servers import OriginServers
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.offsets import parse_offset
@@ -123,7 +123,7 @@ async def test_a_closed_log_opens_no_further_cluster_connections(cluster: Cluste
     before = connections()
     asked_by_us = connections() - before
     before += asked_by_us
-    log.store.primaries.moved()
+    log.store.servers.moved()
     with pytest.raises(LogUnavailable, match="the gateway is stopping"):
         await log.load("s")
     assert connections() - before == asked_by_us
@@ -342,20 +342,20 @@ async def test_a_stream_is_followed_though_the_cluster_changes_while_its_node_is
     cluster: ClusterServers,
 ) -> None:
     heard: list[bytes | None] = []
-    topology = Topology(RedisConnector(RedisSettings(parse_redis(cluster.url))))
-    notifications = Notifications(topology, RedisNames("headgate"))
+    connector = RedisConnector(RedisSettings(parse_redis(cluster.url)))
+    commands = Commands(RedisNames("headgate"), connector, "0" * 8)
+    servers = OriginServers(connector, commands, 0, lambda _: None)
 
     async def surveyed() -> None:
-        await topology.primaries()
-        topology.moved()  # before the other one that waits for the same survey goes on
+        await servers.addresses()
+        servers.moved()  # before the other one that waits for the same survey goes on
 
     surveying = asyncio.create_task(surveyed())
     await asyncio.sleep(0)
-    notifications.subscribe("s", heard.append)
+    servers.notifications.subscribe("s", heard.append)
     await surveying
     await until(lambda: heard == [None])
-    await notifications.close()
-    await topology.close()
+    await servers.close()
 
 
 @pytest.mark.usefixtures("processes")

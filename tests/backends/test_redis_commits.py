@@ -398,7 +398,7 @@ async def test_a_server_that_forgot_its_history_gets_the_known_one_again(
 
 async def test_a_probe_ended_by_the_gateway_leaves_the_log_healthy(log: RedisLog) -> None:
     """Whatever asks at that moment is not refused for it."""
-    primary = log.store.primaries.primary_of("any")
+    primary = log.store.servers.primary_of("any")
     assert primary is not None
     for _ in range(5):
         looking = asyncio.ensure_future(primary._probe())

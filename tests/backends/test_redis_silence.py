@@ -106,7 +106,7 @@ async def test_a_request_to_a_server_known_to_be_silent_is_refused_at_once(
     silent: tuple[RedisServer, RedisLog, StreamState],
 ) -> None:
     _, log, state = silent
-    primary = log.store.primaries.primary_of("any")
+    primary = log.store.servers.primary_of("any")
     assert primary is not None
     await until(lambda: primary.is_down)
     for ask in ASKS.values():

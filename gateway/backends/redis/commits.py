@@ -55,7 +55,7 @@ class RedisCommits:
         commit = self._store.commands.commit(change, token)
         committed = partial(self._committed, change, token, settle, monotonic())
         notes = [*self._deadlines.notes(change), *self._paths.notes(change)]
-        beside = [one for one in notes if self._store.topology.together([key, one.key])]
+        beside = [one for one in notes if self._store.servers.together([key, one.key])]
         elsewhere = [one for one in notes if one not in beside]
         self._write_after(elsewhere, change, [*(one.call for one in beside), commit], committed)
 
@@ -83,7 +83,7 @@ class RedisCommits:
         self._write(note.key, [note.call], noted)
 
     def _write(self, key: str, calls: list[Packed], done: Done) -> None:
-        RedisCall(self._store.primaries, key, calls, done, commits=True).go()
+        RedisCall(self._store.servers, key, calls, done, commits=True).go()
 
     def _committed(
         self,

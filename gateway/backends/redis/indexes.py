@@ -248,7 +248,7 @@ class PathIndex(Listing):
     ) -> Sequence[Reply | None]:
         """Return the reply for each path; None for one whose server does not reply."""
         metas = [self._store.names.meta(path) for path in paths]
-        if paths and self._store.topology.together(metas):
+        if paths and self._store.servers.together(metas):
             try:
                 return await self._store.execute(metas[0], *map(call, paths))
             except LogUnavailable:

@@ -51,11 +51,12 @@ class RedisLog(Log):
 
     @override
     def __repr__(self) -> str:
-        return f"RedisLog({self.store.topology.connector.origin})"
+        return f"RedisLog({self.store.servers.connector.origin})"
 
     @override
     async def open(self) -> None:
-        await self.store.open()
+        self.store.servers.connector.check()
+        await self.store.servers.open()
         self._server_status.start()
 
     @override
@@ -63,17 +64,17 @@ class RedisLog(Log):
         await self._server_status.stop()
         await self.listing.close()
         await self._losses.close()
-        await self.store.close()
+        await self.store.servers.close()
 
     def _on_history_change(self, primary: Primary) -> None:
         self._losses.history_changed(primary)
         self.listing.on_history_change()
-        self.store.notifications.on_history_change()
+        self.store.servers.notifications.on_history_change()
 
     @override
     def why_unhealthy(self) -> str | None:
         """Return what is wrong with the first server that takes no appends."""
-        return self.store.primaries.why_unhealthy() or self.store.notifications.why_unhealthy
+        return self.store.servers.why_unhealthy()
 
     @override
     def new_stream_id(self) -> int:
@@ -84,7 +85,7 @@ class RedisLog(Log):
         """Load the stream at `path`, with its generation raised to the server's history."""
         store = self.store
         (reply,) = await store.execute(store.names.meta(path), store.commands.load(path))
-        store.primaries.compare(int(reply[0]))
+        store.servers.compare(int(reply[0]))
         return decode_stream(reply)
 
     @override
@@ -135,7 +136,7 @@ class RedisLog(Log):
             **self._server_status.numbers,
             "commits": self._commits.stored,
             "conflicts": self._commits.conflicts,
-            "followed": len(self.store.notifications),
+            "followed": len(self.store.servers.notifications),
             **{f"histories_{lost}": count for lost, count in self._losses.counts.items()},
         }
 

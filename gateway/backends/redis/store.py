@@ -14,8 +14,7 @@ from gateway.backends.redis.commands import Commands, is_current
 from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.servers.call import AT_RISK, CallReplies, RedisCall
-from gateway.backends.redis.servers.notifications import Notifications
-from gateway.backends.redis.servers.topology import Primaries, Topology
+from gateway.backends.redis.servers.origin_servers import OriginServers
 from gateway.errors import LogUnavailable
 from gateway.protocol.streams.state import ClockReading
 
@@ -44,30 +43,7 @@ class RedisStore(Sharing):
         self.prefix = connector.origin.prefix
         self.names = RedisNames(self.prefix)
         self.commands = Commands(self.names, connector, secrets.token_hex(4))
-        self.topology = Topology(connector)
-        self.notifications = Notifications(self.topology, self.names)
-        self.primaries = Primaries(
-            self.topology, self.commands, self.wait_replicas, self.notifications, history_changed
-        )
-        self._connector = connector
-
-    async def open(self) -> None:
-        """Connect; a call waits for a Redis that cannot be reached yet.
-
-        Leaves no connection and no task if it is cancelled, as by SIGTERM during a start.
-        """
-        self._connector.check()
-        try:
-            await self.primaries.open()
-        except asyncio.CancelledError:
-            await self.primaries.close()
-            raise
-        self.notifications.find()
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self.notifications.close()
-        await self.primaries.close()
+        self.servers = OriginServers(connector, self.commands, self.wait_replicas, history_changed)
 
     async def execute(
         self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
@@ -90,17 +66,17 @@ class RedisStore(Sharing):
     ) -> CallReplies:
         replied: asyncio.Future[CallReplies] = asyncio.get_running_loop().create_future()
         done = partial(settle, replied)
-        RedisCall(self.primaries, key, calls, done, commits=commits, expected=expected).go()
+        RedisCall(self.servers, key, calls, done, commits=commits, expected=expected).go()
         return await replied
 
     def publish(self, channel: str, message: bytes) -> Packed:
         """Return the call, for the server of `channel`, which replies how many hear it."""
-        return pack("SPUBLISH" if self._connector.sharded else "PUBLISH", channel, message)
+        return pack("SPUBLISH" if self.servers.connector.sharded else "PUBLISH", channel, message)
 
     async def followers(self, path: str) -> int:
         """Return how many gateways follow a stream, this one included once that has begun."""
         channel = self.names.meta(path)
-        kind = "SHARDNUMSUB" if self._connector.sharded else "NUMSUB"
+        kind = "SHARDNUMSUB" if self.servers.connector.sharded else "NUMSUB"
         (reply,) = await self.execute(channel, pack("PUBSUB", kind, channel))
         return int(reply[1])
 
@@ -111,22 +87,22 @@ class RedisStore(Sharing):
 
     @override
     def listen(self, listener: LogListener) -> None:
-        self.notifications.listener = listener
+        self.servers.notifications.listener = listener
 
     @override
     async def is_current(self, state: StreamState) -> bool:
         path = state.path
         (reply,) = await self.execute(self.names.meta(path), self.commands.confirm(path))
-        self.primaries.compare(int(reply[0]))
+        self.servers.compare(int(reply[0]))
         return is_current(reply, state)
 
     @override
     def follow(self, path: str) -> None:
-        self.notifications.follow(self.names.meta(path))
+        self.servers.notifications.follow(self.names.meta(path))
 
     @override
     def unfollow(self, path: str) -> None:
-        self.notifications.unfollow(self.names.meta(path))
+        self.servers.notifications.unfollow(self.names.meta(path))
 
     @override
     async def removal_time(self, now: ClockReading) -> ClockReading:

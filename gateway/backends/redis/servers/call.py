@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.redis.connection import Packed, Reply
+    from gateway.backends.redis.servers.origin_servers import OriginServers
     from gateway.backends.redis.servers.pipeline import Answer, Pipeline
     from gateway.backends.redis.servers.primary import Primary
-    from gateway.backends.redis.servers.topology import Primaries
 
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
 RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
@@ -59,14 +59,14 @@ class RedisCall:
         "_done",
         "_expected",
         "_key",
-        "_primaries",
+        "_servers",
         "_turns",
         "_was_sent",
     )
 
     def __init__(
         self,
-        primaries: Primaries,
+        servers: OriginServers,
         key: str,
         calls: Sequence[Packed],
         done: Callable[[CallReplies | LogUnavailable], None],
@@ -75,7 +75,7 @@ class RedisCall:
         expected: int = 0,
     ) -> None:
         """Take `expected` as about the number of bytes of the replies, where they are many."""
-        self._primaries = primaries
+        self._servers = servers
         self._key = key
         self._calls = calls
         self._done = done
@@ -87,11 +87,11 @@ class RedisCall:
 
     def go(self) -> None:
         """Send the calls, or send them again."""
-        primary = self._primaries.primary_of(self._key)
+        primary = self._servers.primary_of(self._key)
         if primary is not None:
             self._send(primary)
             return
-        finding = asyncio.get_running_loop().create_task(self._primaries.find(self._key))
+        finding = asyncio.get_running_loop().create_task(self._servers.find(self._key))
         finding.add_done_callback(self._found)
 
     def _found(self, finding: asyncio.Task[Primary]) -> None:
@@ -143,7 +143,7 @@ class RedisCall:
 
     def _unreachable(self, failure: Unreachable) -> None:
         self._was_sent = self._was_sent or failure.was_sent
-        self._primaries.moved()  # it may be that another server has taken over
+        self._servers.moved()  # it may be that another server has taken over
         if (self._was_sent or failure.is_passing) and self._may_go_on():
             self._later()
         else:
@@ -154,18 +154,18 @@ class RedisCall:
         # Of a slot that is moving, some keys may be here and some there.
         is_passing = refusal.code in PASSING or (refusal.code == "ASK" and not of_all)
         if is_passing and primary.why_unhealthy is None and self._may_go_on():
-            self._primaries.moved()
+            self._servers.moved()
             self._later()
             return
         self._turns += refusal.code != "ASK"  # whoever is asked then does it, or asks for patience
         if self._turns > MOST_TURNS:
             self._fail(f"the log refuses: {explained(refusal.text)}")
         elif refusal.code == "MOVED":
-            self._primaries.moved()
+            self._servers.moved()
             self.go()
         elif refusal.code == "ASK":
             host, _, port = refusal.text.split(" ")[2].rpartition(":")
-            self._send_asking(self._primaries.primary_at((host, int(port))))
+            self._send_asking(self._servers.primary_at((host, int(port))))
         elif lacks_functions(refusal.text):
             primary.reconnect()  # with the next connection the functions are loaded again
             self.go()
@@ -173,7 +173,7 @@ class RedisCall:
             if refusal.code == "READONLY":
                 primary.reconnect()
             primary.look()
-            self._primaries.complain(self._key, refusal)
+            self._servers.complain(self._key, refusal)
             self._fail(f"the log refuses: {explained(refusal.text)}")
 
     def _may_go_on(self) -> bool:

@@ -113,7 +113,7 @@ class LossWatch:
         elif primary not in self._checks:
             for other in [*self._last]:  # one of them may be the server that this one has replaced
                 key = self._store.names.meta(self._last[other].state.path)
-                if other is not primary and self._store.primaries.primary_of(key) is primary:
+                if other is not primary and self._store.servers.primary_of(key) is primary:
                     self._begin(primary, self._last.pop(other))
         checks = self._checks.pop(primary, [])
         counting = asyncio.get_running_loop().create_task(self._count(primary, checks))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import LogListener
     from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.servers.connector import Address
-    from gateway.backends.redis.servers.topology import Topology
+    from gateway.backends.redis.servers.origin_servers import OriginServers
 
     # Called with each message, and with None where some may have been missed until now.
     OnMessage = Callable[[bytes | None], None]
@@ -32,8 +32,8 @@ class Notifications:
     notified of the changes that other gateways publish.
     """
 
-    def __init__(self, topology: Topology, names: RedisNames) -> None:
-        self._topology = topology
+    def __init__(self, servers: OriginServers, names: RedisNames) -> None:
+        self._servers = servers
         self._names = names
         self._removals_channel = names.removals_channel.encode()  # always heard
         self.listener: LogListener | None = None
@@ -65,7 +65,7 @@ class Notifications:
         """Subscribe to a channel; once that is in force, messages may have been missed."""
         name = channel.encode()
         self._channels[name] = None
-        address = self._topology.known_address(channel)
+        address = self._servers.known_address(channel)
         if address is None:
             self.find()
         else:
@@ -89,7 +89,7 @@ class Notifications:
 
     def on_history_change(self) -> None:
         """Subscribe anew, since a server may have lost what it acknowledged, and say so."""
-        if self._topology.connector.is_cluster:
+        if self._servers.connector.is_cluster:
             self.find()
         for subscription in self._subscriptions.values():
             subscription.cut()
@@ -131,7 +131,7 @@ class Notifications:
         if subscription is None:
             # Plain messages reach every server of a cluster: one subscription hears them all.
             also = None if self._subscriptions else self._removals_channel
-            connector = self._topology.connector
+            connector = self._servers.connector
             connect = partial(connector.connect, address=address)
             subscription = Subscription(connector, connect, also, self._on_message, self._strayed)
             self._subscriptions[address] = subscription
@@ -142,8 +142,7 @@ class Notifications:
         """Find another server for a channel that this server does not have."""
         if channel in self._channels:
             self._channels[channel] = None
-            self._topology.moved()
-            self.find()
+            self._servers.moved()
 
     def find(self) -> None:
         """Find the servers of all channels, and subscribe there."""
@@ -155,7 +154,7 @@ class Notifications:
         try:
             while True:
                 try:
-                    await self._settle(await self._topology.primaries())
+                    await self._settle(await self._servers.addresses())
                     if self._assign_all():
                         return
                 except Unreachable:
@@ -172,7 +171,7 @@ class Notifications:
         One is left if slots have moved since the servers were asked.
         """
         for channel in self._channels:
-            known = self._topology.known_address(channel.decode())
+            known = self._servers.known_address(channel.decode())
             if known is not None:
                 self._assign(channel, known)
         return None not in self._channels.values()

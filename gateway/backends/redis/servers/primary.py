@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, RedisConnection, Reply
     from gateway.backends.redis.servers.connector import Address, RedisConnector
+    from gateway.backends.redis.servers.origin_servers import OriginServers
     from gateway.backends.redis.servers.pipeline import Answer
-    from gateway.backends.redis.servers.topology import Topology
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well
@@ -44,7 +44,7 @@ class Primary:
 
     def __init__(
         self,
-        topology: Topology,
+        servers: OriginServers,
         address: Address,
         commands: Commands,
         wait_replicas: int,
@@ -56,7 +56,7 @@ class Primary:
 
         The first history of a server that `is_new` counts as another one.
         """
-        self._topology = topology
+        self._servers = servers
         self._address = address
         self._probe_call = commands.probe()
         self._wait_replicas = wait_replicas
@@ -73,7 +73,7 @@ class Primary:
         self._is_closed = False
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failover_watch = FailoverWatch(topology.connector, self._switched)
+        self._failover_watch = FailoverWatch(servers.connector, self._switched)
 
     @property
     def _is_outage_logged(self) -> bool:
@@ -85,7 +85,7 @@ class Primary:
         return self._is_outage_logged and not (self.commits.is_open or self.reads.is_open)
 
     async def _connect(self, redis_connection: RedisConnection) -> None:
-        await self._topology.connector.connect(redis_connection, self._address)
+        await self._servers.connector.connect(redis_connection, self._address)
 
     async def open(self) -> None:
         """Look at the server, and go on looking; however it is, this returns."""
@@ -158,7 +158,7 @@ class Primary:
             if answer.was_sent and self._ended_count > left:
                 self.look()  # it was us who ended the connection: that tells nothing of the server
                 return
-            self._topology.moved()  # it may be that another server has taken over
+            self._servers.moved()  # it may be that another server has taken over
             self._unhealthy(answer.why)
         else:
             self._judge(answer)
@@ -211,7 +211,7 @@ class Primary:
     def name(self) -> str:
         """The server, as operators know it."""
         host, port = self._address
-        return f"{host}:{port}" if host else str(self._topology.connector.origin)
+        return f"{host}:{port}" if host else str(self._servers.connector.origin)
 
 
 class FailoverWatch:

@@ -46,7 +46,7 @@ class ServerStatusWatch(Background):
 
     def __init__(self, store: RedisStore) -> None:
         self._paths = store.names.paths
-        self._primaries = store.primaries.by_address  # changes as servers come and go
+        self._primaries = store.servers.by_address  # changes as servers come and go
         self.numbers: Mapping[str, float] = {}
 
     @override
