@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.redis import store
 from gateway.backends.redis.connection import RedisConnection
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers import call, primary
+from gateway.backends.redis.servers import primary
 from gateway.backends.redis.servers.connector import ONLY, RedisConnector, RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
@@ -47,7 +48,7 @@ async def silent(
 ) -> AsyncIterator[tuple[RedisServer, RedisLog, StreamState]]:
     """A server that has just fallen silent, a log there, and a stream in it."""
     monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
-    monkeypatch.setattr(call, "TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(store, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             new = created(log, "s", b"one")
@@ -118,7 +119,7 @@ async def test_a_request_to_a_server_known_to_be_silent_is_refused_at_once(
 async def test_a_waiting_commit_completes_when_a_silent_server_answers_again(
     silent: tuple[RedisServer, RedisLog, StreamState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(call, "TIMEOUT_S", 60.0)
+    monkeypatch.setattr(store, "TIMEOUT_S", 60.0)
     server, log, state = silent
     change = appended(state, b"two")
     committing = log.commit([change])

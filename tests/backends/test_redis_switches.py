@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.backends.redis.servers import call, primary, subscription
+from gateway.backends.redis import store
+from gateway.backends.redis.servers import primary, subscription
 from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.servers.primary import FailoverWatch
 from gateway.settings.log_kinds.redis import parse_redis
@@ -34,7 +35,7 @@ FAILOVER_S = 60.0  # it takes two on an idle machine
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence makes nobody suspicious."""
     monkeypatch.setattr(primary, "ANSWER_S", FOR_EVER_S)
-    monkeypatch.setattr(call, "TIMEOUT_S", FOR_EVER_S)
+    monkeypatch.setattr(store, "TIMEOUT_S", FOR_EVER_S)
     monkeypatch.setattr(subscription, "PING_S", FOR_EVER_S)
 
 

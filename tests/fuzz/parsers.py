@@ -16,7 +16,7 @@ from headgate.events import EventDecoder
 from multidict import CIMultiDict
 from yarl import URL
 
-from gateway.backends.sqlite.records import ChunkBuilder, row_of
+from gateway.backends.sqlite.rows import ChunkBuilder, row_of
 from gateway.background import at_once
 from gateway.edge.rules.directives import (
     parse_date,

@@ -10,10 +10,17 @@ import struct
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gateway.backends.sqlite import records
 from gateway.backends.sqlite.recent import COMPACTED_BYTES, LONGEST, compacted_rows
-from gateway.backends.sqlite.records import checksum, row_of
-from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, UPSERT_PRODUCER, row_of_state
+from gateway.backends.sqlite.rows import (
+    MOVE,
+    RECORD_COLUMNS,
+    STATE_COLUMNS,
+    UPSERT,
+    UPSERT_PRODUCER,
+    checksum,
+    row_of,
+    row_of_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence, Set
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, ProducerState, StreamState
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
-MESSAGES = f"messages ({records.COLUMNS})"
+MESSAGES = f"messages ({RECORD_COLUMNS})"
 # Rows that become one, at most: merging them takes two or three milliseconds of the writer's time.
 MOST_MERGED = 1000
 # Fewer that are as large together stay, as most of their bytes were compacted before.
@@ -69,7 +76,7 @@ class PlaceRows:
     def _write_states(self, changes: Sequence[Change], whole: Set[int]) -> None:
         states = {change.state.stream_id: change.state for change in changes}
         rows = [row_of_state(state) for stream_id, state in states.items() if stream_id in whole]
-        self.insert(f"streams ({COLUMNS})", rows, UPSERT)
+        self.insert(f"streams ({STATE_COLUMNS})", rows, UPSERT)
         self._move([state for stream_id, state in states.items() if stream_id not in whole])
 
     def _move(self, states: Sequence[StreamState]) -> None:

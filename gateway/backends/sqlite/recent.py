@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.backends.sqlite.records import row_of
-from gateway.backends.sqlite.state_rows import UPSERT_PRODUCER
+from gateway.backends.sqlite.rows import UPSERT_PRODUCER, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence, Set

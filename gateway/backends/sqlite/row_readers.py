@@ -27,8 +27,7 @@ from typing_extensions import override
 from gateway.backends.contract import Listing, ListingPage, LoadedStream, settle
 from gateway.backends.sqlite.data_folder import DataFileLost
 from gateway.backends.sqlite.recent import is_ahead
-from gateway.backends.sqlite.records import ChunkBuilder
-from gateway.backends.sqlite.state_rows import COLUMNS, state_of
+from gateway.backends.sqlite.rows import STATE_COLUMNS, ChunkBuilder, state_of
 from gateway.backends.sqlite.writer_thread import words
 from gateway.errors import LogUnavailable, RecordDamaged, StreamNotFound
 from gateway.protocol.lifecycle import PathState
@@ -77,7 +76,7 @@ class RowReader:
         waiting = {path: self._recent.waiting_changes(path) for path in paths}
         places = f"path in ({','.join('?' * len(paths))})"
         with self._connection:
-            rows = self._all(f"select {COLUMNS} from streams where {places}", paths)
+            rows = self._all(f"select {STATE_COLUMNS} from streams where {places}", paths)
             retired = dict(self._all(f"select path, generation from retired where {places}", paths))
             floor = self._one("select value from meta where name='generation_floor'", ())
             states = {row[1]: self._tried(row) for row in rows}
@@ -127,7 +126,7 @@ class RowReader:
         """Return the records after `start`, checked, up to the first end at or past `end`."""
         waiting = self._recent.waiting_changes(known.path)  # before the file is looked at
         with self._connection:
-            row = self._one(f"select {COLUMNS} from streams where id=?", (known.stream_id,))
+            row = self._one(f"select {STATE_COLUMNS} from streams where id=?", (known.stream_id,))
             if row is None:
                 raise StreamNotFound("the stream was deleted")
             state = self._state(row)
@@ -193,7 +192,7 @@ class RowReader:
     def list_streams(self, prefix: str, after: str, limit: int) -> ListingPage:
         """Return the first streams after a path: one stretch of the index of paths."""
         waiting = self._recent.all_waiting_changes()
-        rows = self._stretch(COLUMNS, prefix, after, limit + 1)
+        rows = self._stretch(STATE_COLUMNS, prefix, after, limit + 1)
         states = [_latest(self._state(row), waiting) for row in rows]
         return ListingPage(states[:limit], states[limit - 1].path if len(states) > limit else None)
 

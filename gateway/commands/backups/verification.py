@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import apsw
 import msgspec
 
-from gateway.backends.sqlite.records import checksum
 from gateway.backends.sqlite.recovery import frames_taken, skipped_frames
-from gateway.backends.sqlite.state_rows import COLUMNS, is_row_sound, state_of
+from gateway.backends.sqlite.rows import STATE_COLUMNS, checksum, is_row_sound, state_of
 from gateway.commands.backups.source import SourceFile, unused
 from gateway.features.subscriptions.storage.file_documents import checksum as document_checksum
 from gateway.protocol.streams.state import raised
@@ -164,7 +163,7 @@ class FileVerification:
             yield from check.found()
 
     def _row(self, stream_id: int) -> tuple[Any, ...] | None:
-        rows = self._all(f"select {COLUMNS} from streams where id=?", stream_id)
+        rows = self._all(f"select {STATE_COLUMNS} from streams where id=?", stream_id)
         return rows[0] if rows else None
 
     def _state_of(self, row: tuple[Any, ...]) -> StreamState:
