@@ -102,8 +102,10 @@ class DeadlineIndex:
             (found,) = await execute(meta, commands.state(path))
         except LogUnavailable:  # this stream's server; the other streams must expire all the same
             return None
-        state = _state(found)  # a client that reads a damaged stream gets the error
-        moment = None if state is None else _due(state)
+        moment = None
+        with contextlib.suppress(RecordDamaged):  # a client that reads the stream gets the error
+            state = state_in(found)
+            moment = None if state is None else _due(state)
         if moment is None:
             await execute(meta, commands.purge(path))
             await execute(self._key, pack("ZREM", self._key, path))
@@ -206,18 +208,18 @@ class PathIndex(Listing):
     async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
         paths = await self.paths(prefix, after, limit + 1)
         shown = paths[:limit]
-        replies = await self._each(shown, self._store.commands.state)
-        states = []
-        for path, reply in zip(shown, replies, strict=True):
-            state = None if reply is None else _state(reply)
-            if state is not None:
-                states.append(state)
-            elif reply is not None:
+        found = await self.states(shown)
+        for path, state in found.items():
+            if state is None:
                 self.drop(path)
+        states = [state for state in found.values() if state is not None]
         return ListingPage(states, shown[-1] if len(paths) > limit else None)
 
     async def states(self, paths: Sequence[str]) -> dict[str, StreamState | None]:
-        """Return the states of streams, None where there is none; some servers may not reply."""
+        """Return the states of streams, None where there is none.
+
+        Those that are damaged, or whose servers do not reply, are absent.
+        """
         replies = await self._each(paths, self._store.commands.state)
         found: dict[str, StreamState | None] = {}
         for path, reply in zip(paths, replies, strict=True):
@@ -282,10 +284,3 @@ def size_in(state: bytes | None) -> int | None:
     except ValueError:
         return None
     return extent.tail - extent.first
-
-
-def _state(reply: Reply) -> StreamState | None:
-    try:
-        return state_in(reply)
-    except RecordDamaged:
-        return None

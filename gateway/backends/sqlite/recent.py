@@ -172,7 +172,9 @@ class Recent:
                     return changes
             self._compacted_up_to, self._compacted_written = self._lap_began, self._lap_written
             self._lap_began, self._lap_written = self._last, self._written
-            self._lap = sorted(self._streams.values(), key=_id_of, reverse=True)
+            self._lap = sorted(
+                self._streams.values(), key=lambda it: it[0].state.stream_id, reverse=True
+            )
         return None
 
     def _rows_to_remove(self, added: int) -> int | None:
@@ -223,7 +225,3 @@ def compacted_rows(changes: Changes) -> Iterator[tuple[object, ...]]:
 
 def _bytes_of(changes: Sequence[Change]) -> int:
     return sum([change.grown + RECORD_BYTES * len(change.records) for change in changes])
-
-
-def _id_of(changes: Changes) -> int:
-    return changes[0].state.stream_id

@@ -156,7 +156,6 @@ def begin_history(connection: apsw.Connection) -> None:
 # The frames of a WAL
 
 _Checksum = tuple[int, int]
-_read_checksum = struct.Struct(">II").unpack
 
 
 class SkippedFrames(NamedTuple):
@@ -181,8 +180,7 @@ class _Frame(NamedTuple):
 
     @property
     def stored(self) -> _Checksum:
-        first, second = _read_checksum(self.head[16:24])
-        return first, second
+        return _checksum_in(self.head[16:24])
 
     @property
     def commits(self) -> bool:
@@ -239,7 +237,9 @@ def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFram
             return SkippedFrames(0, 0, is_torn=False, is_damage=False)
         wal = _Wal(opened, page_size, header)
         if sound_frames or _is_header_sound(header, wal.order):
-            before = _last(wal, sound_frames, header)
+            before = _checksum_in(header[24:])
+            if sound_frames:
+                before = next(wal.frames(sound_frames - 1)).stored
             return _behind(wal, sound_frames, before, header[16:24])
         salts = _salts(wal, header)
         if salts is None:
@@ -247,13 +247,6 @@ def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFram
         found = _behind(wal, 0, (0, 0), salts)
     # The header is synced before the first frame is written: no cut damages it.
     return found._replace(is_damage=found.commits > 0)
-
-
-def _last(wal: _Wal, sound_frames: int, header: bytes) -> _Checksum:
-    """Return the checksum from which that of the first skipped frame continues."""
-    if sound_frames:
-        return next(wal.frames(sound_frames - 1)).stored
-    return _stored(header)
 
 
 def _behind(wal: _Wal, sound_frames: int, before: _Checksum, salts: bytes) -> SkippedFrames:
@@ -279,11 +272,11 @@ def _behind(wal: _Wal, sound_frames: int, before: _Checksum, salts: bytes) -> Sk
 
 
 def _is_header_sound(header: bytes, order: str) -> bool:
-    return _checksum((0, 0), header[:24], order) == _stored(header)
+    return _checksum((0, 0), header[:24], order) == _checksum_in(header[24:])
 
 
-def _stored(header: bytes) -> _Checksum:
-    first, second = _read_checksum(header[24:])
+def _checksum_in(words: bytes) -> _Checksum:
+    first, second = struct.unpack(">II", words)
     return first, second
 
 
@@ -291,7 +284,7 @@ def _salts(wal: _Wal, header: bytes) -> bytes | None:
     """Return the salts of a WAL with a damaged header: those of its first valid frames."""
     wal.order = "<" if sys.byteorder == "little" else ">"
     # The checksum of the header may be what is damaged.
-    seeds = {_stored(header), _checksum((0, 0), header[:24], wal.order)}
+    seeds = {_checksum_in(header[24:]), _checksum((0, 0), header[:24], wal.order)}
     before = None
     for frame in wal.frames(0):
         if before in {None, frame.salts} and any(wal.checks(frame, seed) for seed in seeds):

@@ -50,11 +50,9 @@ class Reserve:
         """Allocate the file if the disk has room for it and some appends; return if it is held."""
         if not self.is_held:
             with contextlib.suppress(OSError):  # a missing or read-only folder has no reserve
-                self.is_held = self._is_there() or (self._has_room() and self._allocate())
+                allocated = self._file.stat().st_blocks * 512 if self._file.exists() else 0
+                self.is_held = allocated >= RESERVE_BYTES or (self._has_room() and self._allocate())
         return self.is_held
-
-    def _is_there(self) -> bool:
-        return self._file.exists() and self._file.stat().st_blocks * 512 >= RESERVE_BYTES
 
     def _has_room(self) -> bool:
         disk = os.statvfs(self._file.parent)

@@ -174,8 +174,7 @@ def unused_bytes(connection: apsw.Connection) -> int:
 
 def used_bytes(connection: apsw.Connection) -> int:
     """Return the bytes of the data file's pages in use."""
-    pages = number(connection, "pragma page_count") - number(connection, "pragma freelist_count")
-    return pages * number(connection, "pragma page_size")
+    return file_bytes(connection) - unused_bytes(connection)
 
 
 def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> ReclaimStep:
