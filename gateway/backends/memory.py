@@ -18,6 +18,7 @@ from gateway.backends.contract import (
     ListingPage,
     LoadedStream,
     Log,
+    settle,
 )
 from gateway.backends.counts import RECORD_BYTES, STREAM_BYTES, CommitHistograms, Quota
 from gateway.errors import StreamNotFound
@@ -154,9 +155,7 @@ class MemoryLog(Log):
         failure = self._failure(changes)
         if failure is None:
             self._histograms.stored(changes)
-            loop.call_soon(done.set_result, None)
-        else:
-            loop.call_soon(done.set_exception, failure)
+        loop.call_soon(settle, done, failure)
         return done
 
     @override
