@@ -82,32 +82,6 @@ class MemoryListing(Listing):
         return await asyncio.to_thread(_largest, states, prefix, most)
 
 
-class MemoryDocuments:
-    """The documents of a log in memory."""
-
-    private_folder = None
-
-    def __init__(self) -> None:
-        self._documents: dict[str, bytes] = {}
-
-    async def read(self, after: str, limit: int) -> Sequence[tuple[str, bytes]]:
-        """Return the first documents, at most `limit`, whose names follow `after`, by name."""
-        names = heapq.nsmallest(limit, (name for name in self._documents if name > after))
-        return [(name, self._documents[name]) for name in names]
-
-    async def read_one(self, name: str) -> bytes | None:
-        """Return a document, or None."""
-        return self._documents.get(name)
-
-    async def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Store these documents, or remove those that are None."""
-        for name, body in changes.items():
-            if body is None:
-                self._documents.pop(name, None)
-            else:
-                self._documents[name] = body
-
-
 class MemoryLog(Log):
     """A log of streams in dicts."""
 
@@ -120,7 +94,9 @@ class MemoryLog(Log):
         self._histograms = CommitHistograms()
         self.quota: Quota = Quota(max_bytes, self._used_bytes)
         self.listing: MemoryListing = MemoryListing(self._states)
-        self.documents: MemoryDocuments = MemoryDocuments()
+        self.documents: dict[
+            str, bytes
+        ] = {}  # by name, for features that store some beside streams
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
 

@@ -285,13 +285,13 @@ async def test_a_subscription_cut_while_it_is_being_made_is_made_again(
     subscription = Subscription(
         connector, connect, channel, lambda name, _: heard.append(name), lambda _: None
     )
-    subscription.open()
+    subscription.start()
     try:
         await until(lambda: made == 4 and bool(heard))
         server.command("CLIENT", "KILL", "TYPE", "pubsub")  # it lives, and is made anew when lost
         await until(lambda: made == 5)
     finally:
-        await subscription.close()
+        await subscription.stop()
 
 
 def _connections(lives_s: float, within_s: float) -> list[float]:
@@ -315,9 +315,9 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
 
         connector = RedisConnector(RedisSettings(parse_redis("redis://127.0.0.1")))
         subscription = Subscription(connector, connect, None, lambda *_: None, lambda _: None)
-        subscription.open()
+        subscription.start()
         await asyncio.sleep(within_s)
-        await subscription.close()
+        await subscription.stop()
         for end in ends:
             end.close()
 
@@ -352,11 +352,11 @@ async def test_a_channel_added_while_the_connection_is_made_is_reported_once(
     subscription = Subscription(
         connector, connect, None, lambda channel, _: heard.append(channel), lambda _: None
     )
-    subscription.open()
+    subscription.start()
     try:
         await until(lambda: added in heard)
         subscription.add(last)  # is answered after whatever was asked before
         await until(lambda: last in heard)
         assert heard == [added, last]
     finally:
-        await subscription.close()
+        await subscription.stop()

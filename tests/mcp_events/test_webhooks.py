@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from gateway.backends.memory import MemoryDocuments
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.operators.answers import answer
 from gateway.features.subscriptions.storage.documents import documents_in
+from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 from gateway.telemetry.inspected.subscriptions import SendTestDelivery
 from gateway.telemetry.inspection import AnswerFailure
 from tests.mcp_events.hosts import (

@@ -11,7 +11,6 @@ import pytest
 from aiohttp import web
 from typing_extensions import override
 
-from gateway.backends.memory import MemoryDocuments
 from gateway.background import at_once
 from gateway.errors import (
     HeadgateError,
@@ -26,6 +25,7 @@ from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.origins import origin_streams, tail_checks
 from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
 from gateway.features.subscriptions.origins.stream_requests import StreamRequests
+from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.origins import before, proxied
@@ -448,7 +448,7 @@ async def test_a_first_write_is_not_passed_on_while_its_link_cannot_be_stored(
     async with proxied() as gateway, receiver(answer=DONE) as at:
         await gateway.webhook("s", at, pattern="e/*")
         # The rows have their log from the beginning, and no log can be told to fail.
-        monkeypatch.setattr(gateway.engine.rows, "_documents", FailingDocuments())
+        monkeypatch.setattr(gateway.engine.rows, "_documents", FailingDocuments({}))
         assert (await gateway.create("e/a", body=b"[1]")).status == 503
         assert (await gateway.around("GET", "e/a")).status == 404
         tail = (await gateway.create("e/a", body=b"[1]")).next_offset
@@ -470,7 +470,7 @@ async def test_no_write_is_passed_on_as_long_as_its_links_cannot_be_stored(
         await gateway.webhook("s", at, pattern="e/*")
         with monkeypatch.context() as outage:
             # As above: no log can be told to fail.
-            outage.setattr(gateway.engine.rows, "_documents", UnreachableDocuments())
+            outage.setattr(gateway.engine.rows, "_documents", UnreachableDocuments({}))
             for _ in range(3):
                 assert (await gateway.create("e/a", body=b"[1]")).status == 503
             assert (await gateway.around("GET", "e/a")).status == 404

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.backends.memory import MemoryDocuments
 from gateway.features.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.storage.documents import documents_in
+from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 from tests.backends.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
 from tests.support.serving import PREFIX, request
@@ -123,7 +123,7 @@ async def _sent(
 
 
 async def _known(gateway: Subscribed, token: str, other: str) -> Known:
-    keys = KeyRing(DocumentKeys(MemoryDocuments()))
+    keys = KeyRing(DocumentKeys(MemoryDocuments({})))
     await keys.prepare(0.0)
     elsewhere = keys.token(gateway.engine.by_id["s"], gateway.gateway.clock())
     return Known(token, other, elsewhere, gateway.engine.keys.jwks()["keys"][0]["x"])

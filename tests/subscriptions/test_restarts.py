@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.backends.memory import MemoryDocuments
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.state import patterns
+from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 from gateway.features.subscriptions.storage.rows import SubscriptionRows
 from tests.subscriptions.receivers import (
     Receiver,
@@ -154,7 +154,7 @@ class BusyDocuments(MemoryDocuments):
     """Documents that somebody changes while others are being written."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({})
         self.rows: SubscriptionRows
         self.writes = 0
 
@@ -188,7 +188,7 @@ class FailingDocuments(MemoryDocuments):
 
 
 async def test_what_could_not_be_written_is_written_with_the_next_change() -> None:
-    documents = FailingDocuments()
+    documents = FailingDocuments({})
     rows = SubscriptionRows(documents)
     rows.mark(subscription_of("first", "e/*"))
     with pytest.raises(LogUnavailable):
@@ -204,7 +204,7 @@ async def test_a_repeated_deletion_is_refused_as_long_as_it_cannot_be_stored(
 ) -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="events/*")
-        documents = FailingDocuments()
+        documents = FailingDocuments({})
         # The rows have their log from the beginning, and no log can be told to fail.
         monkeypatch.setattr(gateway.engine.rows, "_documents", documents)
         for fails in (True, True, False):

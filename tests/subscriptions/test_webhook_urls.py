@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.backends.memory import MemoryDocuments
 from gateway.errors import DestinationRefused
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
 from gateway.features.subscriptions.sending.key_stores import DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.sending.webhooks import WebhookClient, WebhookHosts
+from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 from gateway.settings import Settings
 from gateway.settings.arrays.destinations import destination_of
 from gateway.settings.reached import callback_base, may_call_loopback
@@ -109,7 +109,7 @@ class Names:
 @contextlib.asynccontextmanager
 async def client_of(names: Names) -> AsyncIterator[WebhookClient]:
     """A client that looks names up so, and may call this machine."""
-    keys = KeyRing(DocumentKeys(MemoryDocuments()))
+    keys = KeyRing(DocumentKeys(MemoryDocuments({})))
     await keys.prepare(0.0)
     client = WebhookClient(keys, loopback=True, look_up=names.look_up)
     try:

@@ -59,7 +59,7 @@ class Notifications:
             self._finding.cancel()
             await asyncio.gather(self._finding, return_exceptions=True)
         for subscription in self._subscriptions.values():
-            await subscription.close()
+            await subscription.stop()
 
     def follow(self, channel: str) -> None:
         """Subscribe to a channel; once that is in force, messages may have been missed."""
@@ -135,7 +135,7 @@ class Notifications:
             connect = partial(connector.connect, address=address)
             subscription = Subscription(connector, connect, also, self._on_message, self._strayed)
             self._subscriptions[address] = subscription
-            subscription.open()
+            subscription.start()
         return subscription
 
     def _strayed(self, channel: bytes) -> None:
@@ -182,7 +182,7 @@ class Notifications:
             subscription = self._subscriptions.pop(address)
             for channel in subscription.channels:
                 self._channels[channel] = None
-            await subscription.close()
+            await subscription.stop()
         if not self._subscriptions:
             self._subscription_at(addresses[0])
         elif not any(one.also for one in self._subscriptions.values()):  # its server has gone

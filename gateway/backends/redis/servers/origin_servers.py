@@ -10,11 +10,13 @@ from redis import exceptions
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
+from typing_extensions import override
 
 from gateway.backends.redis.connection import Unreachable, translated
 from gateway.backends.redis.servers.connector import ONLY
 from gateway.backends.redis.servers.notifications import Notifications
 from gateway.backends.redis.servers.primary import Primary
+from gateway.background import Background
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the sa
 SURVEY_S = 1.0  # between two looks at which servers a cluster has
 
 
-class OriginServers:
+class OriginServers(Background):
     """The servers that take the calls of one log, and the channels that are heard there.
 
     Each is opened when it is first seen, and closed when it has gone. `by_address` has those that
@@ -56,7 +58,6 @@ class OriginServers:
         self._asking: asyncio.Task[None] | None = None
         self._outage: str | None = None  # why the servers of the cluster are not known
         self._opening: set[asyncio.Task[None]] = set()
-        self._surveying: asyncio.Task[None] | None = None
         self._surveyed = asyncio.Event()
         self._complained: dict[str, float] = {}  # when, by the code of the refusal
         self._is_closed = False
@@ -69,7 +70,7 @@ class OriginServers:
         """
         if not self.connector.is_cluster:
             self._only = self.primary_at(ONLY)
-        self._surveying = asyncio.get_running_loop().create_task(self._keep_surveying())
+        self.start()
         try:
             async with asyncio.timeout(OPEN_S):
                 await self._surveyed.wait()
@@ -84,8 +85,7 @@ class OriginServers:
     async def close(self) -> None:
         """Close all connections; nobody looks for the servers from now on."""
         await self.notifications.close()
-        if self._surveying is not None:
-            self._opening.add(self._surveying)
+        await self.stop()
         for task in self._opening:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
@@ -99,7 +99,8 @@ class OriginServers:
             if self._cluster is not None:
                 await self._cluster.aclose()
 
-    async def _keep_surveying(self) -> None:
+    @override
+    async def _run(self) -> None:
         """Open the servers of the cluster that are new, and close those that have left."""
         while True:
             try:

@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.backends.redis.connection import (
     Refusal,
     Unreachable,
@@ -15,6 +17,7 @@ from gateway.backends.redis.connection import (
 )
 from gateway.backends.redis.servers.pipeline import Pipeline
 from gateway.backends.redis.servers.subscription import Subscription
+from gateway.background import Background
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ SWITCHES = b"+switch-master"  # SERVICE, then host and port of the old primary a
 TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds
 
 
-class Primary:
+class Primary(Background):
     """A server with a pipeline for appends and one for reads, so that neither waits for the other.
 
     `history` is the server's history (see headgate.lua), `why_unhealthy` why the server takes no
@@ -72,7 +75,6 @@ class Primary:
         self._ended_count = 0  # times that we ended the connections
         self._is_closed = False
         self._look = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._failover_watch = FailoverWatch(servers.connector, self._switched)
 
     @property
@@ -92,14 +94,12 @@ class Primary:
         self._failover_watch.open()
         await self._probe()
         if not self._is_closed:
-            self._task = asyncio.get_running_loop().create_task(self._watch())
+            self.start()
 
     async def close(self) -> None:
         """End the pipelines."""
         self._is_closed = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self.stop()
         await self._failover_watch.close()
         await self.commits.close()
         await self.reads.close()
@@ -128,7 +128,8 @@ class Primary:
         self.commits.cut()
         self.reads.cut()
 
-    async def _watch(self) -> None:
+    @override
+    async def _run(self) -> None:
         while True:
             wait = PROBE_S if self.why_unhealthy is None else PROBE_AGAIN_S
             try:
@@ -241,12 +242,12 @@ class FailoverWatch:
     def open(self) -> None:
         """Connect to the sentinels, and stay connected."""
         for subscription in self._subscriptions:
-            subscription.open()
+            subscription.start()
 
     async def close(self) -> None:
         """End all connections."""
         for subscription in self._subscriptions:
-            await subscription.close()
+            await subscription.stop()
 
     def _on_message(self, _: bytes, message: bytes | None) -> None:
         if message is None or message.partition(b" ")[0] != self._service:

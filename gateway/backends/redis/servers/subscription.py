@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
+from typing_extensions import override
 
 from gateway.backends.redis.connection import (
     RedisConnection,
@@ -17,6 +18,7 @@ from gateway.backends.redis.connection import (
     pack,
 )
 from gateway.backends.redis.servers.pipeline import connected
+from gateway.background import Background
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ LONGEST_AGAIN_S = 1.0  # a server that is back is heard no later
 AT_ONCE = 1000  # channels in one command
 
 
-class Subscription:
-    """The connection to one server, made anew whenever it is lost."""
+class Subscription(Background):
+    """The connection to one server, made anew whenever it is lost, from its start to its stop."""
 
     def __init__(
         self,
@@ -56,21 +58,14 @@ class Subscription:
         self._added: list[bytes] = []
         self._dropped: list[bytes] = []
         self._flushes = False
-        self._task: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
         self.refused: str | None = None
         self._cutting: asyncio.TimerHandle | None = None
         self._last_message_at = 0.0
 
-    def open(self) -> None:
-        """Connect, and stay connected."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    @override
+    async def stop(self) -> None:
+        await super().stop()
         self.cut()
 
     def hear_also(self, channel: bytes) -> None:
@@ -126,6 +121,7 @@ class Subscription:
         for at in range(0, len(channels), AT_ONCE):
             self._connection.send([pack(shard + verb, *channels[at : at + AT_ONCE])])
 
+    @override
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         # Not all gateways at the same moments.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gateway.features.redis.store import store_of
 from gateway.features.subscriptions.storage.file_documents import FileDocuments, HasDataFile
+from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,18 +39,16 @@ class Documents(Protocol):
 
 
 @runtime_checkable
-class StoresDocuments(Protocol):
-    """A log that can store documents."""
+class HoldsDocuments(Protocol):
+    """A log that holds the bodies of documents in memory, by name; None if it cannot."""
 
-    @property
-    def documents(self) -> Documents | None:
-        """The documents, if the log stores some."""
+    documents: dict[str, bytes] | None
 
 
 def documents_in(log: Log) -> Documents | None:
     """Return the documents of a log; None if it stores none."""
-    if isinstance(log, StoresDocuments):
-        return log.documents
+    if isinstance(log, HoldsDocuments):
+        return None if log.documents is None else MemoryDocuments(log.documents)
     if isinstance(log, HasDataFile):
         return FileDocuments(log)
     if (store := store_of(log)) is None:
