@@ -87,13 +87,9 @@ class Sharing(ABC):
     Every `async` method may raise LogUnavailable.
     """
 
-    @property
-    @abstractmethod
-    def repeats_wait(self) -> bool:
-        """True if a duplicate append must wait for a commit of its own.
-
-        The commit of its first copy may not have reached `wait_replicas` replicas yet.
-        """
+    # True if a duplicate append must wait for a commit of its own: that of its first copy may not
+    # have reached `wait_replicas` replicas yet.
+    repeats_wait: bool
 
     @abstractmethod
     def listen(self, listener: LogListener) -> None:

@@ -56,6 +56,7 @@ class RedisStore(Sharing):
     ) -> None:
         """Call `history_changed` with a server that has another history than before."""
         self.wait_replicas = connector.settings.wait_replicas
+        self.repeats_wait: bool = self.wait_replicas > 0
         self.prefix = connector.origin.prefix
         self.names = RedisNames(self.prefix)
         self.commands = Commands(self.names, connector, secrets.token_hex(4))
@@ -95,11 +96,6 @@ class RedisStore(Sharing):
         kind = "SHARDNUMSUB" if self.servers.connector.sharded else "NUMSUB"
         (reply,) = await self.execute(channel, pack("PUBSUB", kind, channel))
         return int(reply[1])
-
-    @property
-    @override
-    def repeats_wait(self) -> bool:
-        return self.wait_replicas > 0
 
     @override
     def listen(self, listener: LogListener) -> None:
