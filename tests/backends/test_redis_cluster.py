@@ -11,7 +11,7 @@ import pytest
 from gateway.backends.redis.commands import Commands
 from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
-from gateway.backends.redis.servers.origin_servers import OriginServers
+from gateway.backends.redis.servers.redis_servers import RedisServers
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.offsets import parse_offset
@@ -344,7 +344,7 @@ async def test_a_stream_is_followed_though_the_cluster_changes_while_its_node_is
     heard: list[bytes | None] = []
     connector = RedisConnector(RedisSettings(parse_redis(cluster.url)))
     commands = Commands(RedisNames("headgate"), connector, "0" * 8)
-    servers = OriginServers(connector, commands, 0, lambda _: None)
+    servers = RedisServers(connector, commands, 0, lambda _: None)
 
     async def surveyed() -> None:
         await servers.addresses()

@@ -22,7 +22,7 @@ from gateway.backends.redis.connection import (
     pack,
 )
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.servers.origin_servers import OriginServers
+from gateway.backends.redis.servers.redis_servers import RedisServers
 from gateway.errors import LogUnavailable
 from gateway.protocol.streams.state import ClockReading
 
@@ -60,7 +60,7 @@ class RedisStore(Sharing):
         self.prefix = connector.origin.prefix
         self.names = RedisNames(self.prefix)
         self.commands = Commands(self.names, connector, secrets.token_hex(4))
-        self.servers = OriginServers(connector, self.commands, self.wait_replicas, history_changed)
+        self.servers = RedisServers(connector, self.commands, self.wait_replicas, history_changed)
 
     async def execute(
         self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
@@ -162,7 +162,7 @@ class RedisCall:
 
     def __init__(
         self,
-        servers: OriginServers,
+        servers: RedisServers,
         key: str,
         calls: Sequence[Packed],
         done: Callable[[CallReplies | LogUnavailable], None],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import LogListener
     from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.servers.connector import Address
-    from gateway.backends.redis.servers.origin_servers import OriginServers
+    from gateway.backends.redis.servers.redis_servers import RedisServers
 
     # Called with each message, and with None where some may have been missed until now.
     OnMessage = Callable[[bytes | None], None]
@@ -32,7 +32,7 @@ class Notifications:
     notified of the changes that other gateways publish.
     """
 
-    def __init__(self, servers: OriginServers, names: RedisNames) -> None:
+    def __init__(self, servers: RedisServers, names: RedisNames) -> None:
         self._servers = servers
         self._names = names
         self._removals_channel = names.removals_channel.encode()  # always heard

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, RedisConnection, Reply
     from gateway.backends.redis.servers.connector import Address, RedisConnector
-    from gateway.backends.redis.servers.origin_servers import OriginServers
     from gateway.backends.redis.servers.pipeline import Answer
+    from gateway.backends.redis.servers.redis_servers import RedisServers
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well
@@ -47,7 +47,7 @@ class Primary(Background):
 
     def __init__(
         self,
-        servers: OriginServers,
+        servers: RedisServers,
         address: Address,
         commands: Commands,
         wait_replicas: int,

@@ -1,4 +1,4 @@
-"""The Redis servers of an origin: which of them has a key, and which of them take writes."""
+"""The Redis servers of a log: which of them has a key, and which of them take writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the sa
 SURVEY_S = 1.0  # between two looks at which servers a cluster has
 
 
-class OriginServers(Background):
+class RedisServers(Background):
     """The servers that take the calls of one log, and the channels that are heard there.
 
     Each is opened when it is first seen, and closed when it has gone. `by_address` has those that
