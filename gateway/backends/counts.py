@@ -1,4 +1,4 @@
-"""What a log counts: the bytes that it takes, compared with its quota, and its commits.
+"""Counts of a log: the bytes that it takes, compared with its quota, and its commits.
 
 At its quota a log takes nothing that grows, and everything else. A log counts what it takes on the
 disk or in memory, and asks before each commit. What one commit adds is an estimate until the log
