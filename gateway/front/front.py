@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from headgate.backoff import Backoff
 
 from gateway.errors import StartError
-from gateway.front.binary import find_caddy
-from gateway.front.caddy_process import LAST_S, CaddyProcess
+from gateway.front.caddy_process import LAST_S, CaddyProcess, find_caddy
 from gateway.front.caddyfile import (
     hosts_of_own_authority,
     private_caddyfile,

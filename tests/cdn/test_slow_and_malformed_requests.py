@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.front.binary import find_caddy
+from gateway.front.caddy_process import find_caddy
 from gateway.settings import Settings, load
 from tests.cdn.candidates import CANDIDATES, Candidate
 from tests.cdn.live_cases import crowd
