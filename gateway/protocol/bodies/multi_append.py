@@ -7,9 +7,6 @@ that has them says so in its responses to PUT, HEAD and POST.
 from __future__ import annotations
 
 import struct
-from functools import partial
-from io import BytesIO
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 LENGTH_BYTES = 4  # of a message's length, the most significant byte first
 # Of a request: so many are parsed and decided in one turn of the event loop.
 MAX_MESSAGES = 4096
+_LENGTH = struct.Struct(">I").unpack_from
 NO_MESSAGE = "the body is empty: a multi-append must have a message"
 
 
@@ -59,37 +57,26 @@ def _of_one_length(body: bytes) -> list[bytes] | None:
 
 
 def _of_any_length(body: bytes) -> list[bytes]:
-    take, number = BytesIO(body).read, int.from_bytes
-    lengths = islice(iter(partial(take, LENGTH_BYTES), b""), MAX_MESSAGES)
-    messages = [take(number(length)) for length in lengths]  # of the last as much as is there
-    if take(1):
-        raise BadRequest(f"a multi-append may have {MAX_MESSAGES:,} messages: this one has more")
+    messages: list[bytes] = []
+    at, end = 0, len(body)
+    while at < end:
+        begin, number = at + LENGTH_BYTES, len(messages) + 1
+        if begin > end:
+            raise BadRequest(f"{end - at} bytes follow the last message, too few for a length")
+        if number > MAX_MESSAGES:
+            most = f"a multi-append may have {MAX_MESSAGES:,} messages"
+            raise BadRequest(f"{most}: this one has more")
+        (size,) = _LENGTH(body, at)
+        at = begin + size
+        if not size:
+            raise BadRequest(f"{_name(number)} is empty: each must have a byte")
+        if at > end:
+            cut = f"its length is {size:,}, and {end - begin:,} bytes follow"
+            raise BadRequest(f"{_name(number)} is cut: {cut}")
+        messages.append(body[begin:at])
     if not messages:
         raise BadRequest(NO_MESSAGE)
-    last = messages[-1]
-    at = len(body) - len(last)
-    if last and number(body[at - LENGTH_BYTES : at]) != len(last):
-        raise BadRequest(_fault_of_last(body, messages))
-    if b"" in messages:
-        first = messages.index(b"") + 1
-        what = _fault_of_last(body, messages) if first == len(messages) else _empty(first)
-        raise BadRequest(what)
     return messages
-
-
-def _fault_of_last(body: bytes, messages: Sequence[bytes]) -> str:
-    begin = sum(map(len, messages[:-1])) + LENGTH_BYTES * (len(messages) - 1)
-    length = body[begin : begin + LENGTH_BYTES]
-    if len(length) < LENGTH_BYTES:
-        return f"{len(length)} bytes follow the last message, too few for a length"
-    if not any(length):
-        return _empty(len(messages))
-    size, there = int.from_bytes(length), len(messages[-1])
-    return f"{_name(len(messages))} is cut: its length is {size:,}, and {there:,} bytes follow"
-
-
-def _empty(number: int) -> str:
-    return f"{_name(number)} is empty: each must have a byte"
 
 
 def multi_records(content_type: str, body: bytes) -> Records:
