@@ -21,7 +21,6 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
-from gateway.protocol.requests import ForkRequest
 from gateway.protocol.streams.limits import FOR_EVER, UNLIMITED
 from gateway.protocol.streams.state import (
     MICROSECONDS,
@@ -38,7 +37,7 @@ from gateway.protocol.streams.state import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from gateway.protocol.requests import CreateRequest
+    from gateway.protocol.requests import CreateRequest, ForkRequest
     from gateway.protocol.streams.limits import LifetimeLimits
     from gateway.protocol.streams.state import ClockReading
 
@@ -50,14 +49,6 @@ class CreationOutcome(msgspec.Struct, frozen=True):
 
     state: StreamState
     new: bool
-
-
-class Branch(msgspec.Struct, frozen=True):
-    """The point where a fork branches off: its source, and a part of the next record."""
-
-    source: StreamState
-    request: ForkRequest
-    prefix: bytes
 
 
 class PathState(msgspec.Struct, frozen=True):
@@ -182,17 +173,21 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
     place: PathState,
     path: str,
     request: CreateRequest,
-    branch: Branch,
+    source: StreamState,
+    prefix: bytes,
     stream_id: int,
     now: ClockReading,
     limits: LifetimeLimits = UNLIMITED,
 ) -> tuple[CreationOutcome, tuple[Change, ...]]:
-    """Decide a PUT with Stream-Forked-From: the fork and the source's reference in one commit."""
-    source = branch.source
+    """Decide a PUT with Stream-Forked-From: the fork and the source's reference in one commit.
+
+    `prefix` is the part of the next record that the fork begins with.
+    """
+    assert request.fork is not None, "it is a fork"
     content_type = request.content_type or source.content_type
-    position = fork_position(source, branch.request)
-    requested = None if branch.request.offset is None else position
-    point = ForkPoint(source.path, source.stream_id, requested, branch.request.sub_offset)
+    position = fork_position(source, request.fork)
+    requested = None if request.fork.offset is None else position
+    point = ForkPoint(source.path, source.stream_id, requested, request.fork.sub_offset)
     existing = _in_the_way(place, now)
     if existing is not None:
         _check_same(existing, request, content_type, point, limits)
@@ -216,9 +211,7 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
         past_generations=inherited(source, position) if place.history else (),
         first=source.first if position >= source.first else 0,
     )
-    outcome, change = _creation(
-        state, place, request, [branch.prefix] if branch.prefix else [], now
-    )
+    outcome, change = _creation(state, place, request, [prefix] if prefix else [], now)
     # It is not trimmed while it has references.
     referenced = replace(source, references=source.references + 1, trim_at=None)
     return outcome, (changed(source, referenced), change)

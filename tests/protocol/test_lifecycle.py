@@ -16,7 +16,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol import lifecycle
-from gateway.protocol.lifecycle import Branch, CreationOutcome, PathState
+from gateway.protocol.lifecycle import CreationOutcome, PathState
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.state import (
@@ -310,7 +310,8 @@ def fork(
     prefix: bytes = b"",
     place: PathState = NOWHERE,
 ) -> tuple[CreationOutcome, tuple[Change, ...]]:
-    return lifecycle.decide_fork(place, "f", request, Branch(source, asked, prefix), 8, at(NOW))
+    request = replace(request, fork=asked)
+    return lifecycle.decide_fork(place, "f", request, source, prefix, 8, at(NOW))
 
 
 def test_a_fork_and_the_reference_to_its_source_are_created_in_one_commit() -> None:
@@ -410,7 +411,7 @@ def test_forks_of_a_source_ahead_of_the_clock_get_generations_of_their_own(ahead
     place = PathState(None, None, history=4000)
     forks = [
         lifecycle.decide_fork(
-            place, "f", create(b"body", fork=asked), Branch(source, asked, b""), stream_id, at(NOW)
+            place, "f", create(b"body", fork=asked), source, b"", stream_id, at(NOW)
         )[0].state
         for stream_id in (8, 9)
     ]
@@ -500,9 +501,8 @@ def test_a_lineage_names_the_writer_of_each_byte_of_a_chain_of_forks(
     for level, (back, own) in enumerate(levels, start=1):
         position = max(0, state.tail - back)
         asked = ForkRequest("/r", Offset(0, position), 0)
-        branch = Branch(state, asked, b"")
         created, _ = lifecycle.decide_fork(
-            NOWHERE, str(level), create(b"x" * own, fork=asked), branch, level, at(NOW)
+            NOWHERE, str(level), create(b"x" * own, fork=asked), state, b"", level, at(NOW)
         )
         state = created.state
         written = written[:position] + [level] * own
