@@ -12,7 +12,7 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from gateway.telemetry import metrics
-from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
+from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 
 if TYPE_CHECKING:

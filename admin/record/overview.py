@@ -16,7 +16,7 @@ from admin.record.logs import log_view
 from admin.record.writes import writes
 from admin.source import STOPPING
 from gateway.settings import redacted_origin
-from gateway.telemetry.live_traffic import DELIVERY_SECONDS
+from gateway.telemetry.traffic import DELIVERY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.access.principal import Principal
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
 
     End = Callable[[Ended], None]
 

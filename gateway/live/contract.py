@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.live.admitted_readers import AdmittedReaders
     from gateway.protocol.responses import Response
-    from gateway.telemetry.live_traffic import Ended
-    from gateway.telemetry.traffic import Polls, Traffic
+    from gateway.telemetry.traffic import Ended, Polls, Traffic
 
 V = TypeVar("V")  # a stream as its route represents it
 N = TypeVar("N")  # one piece of the stream's news

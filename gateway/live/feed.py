@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, ParkableConnection, Waiter
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
-    from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.spans import Trail
-    from gateway.telemetry.traffic import Polls
+    from gateway.telemetry.traffic import Ended, Polls
 
     Join = Callable[[], "Feed[Any, Any]"]  # counts one more reader; raises at the limit of readers
 

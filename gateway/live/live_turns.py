@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.live.contract import FeedState, Round
-    from gateway.telemetry.live_traffic import LiveTraffic
+    from gateway.telemetry.traffic import LiveTraffic
 
 # Readers in a part: half a millisecond of writes. With 128, appends waited so long that each one
 # became a round of its own.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedState, PollAnswer, Round, Waiter
     from gateway.live.waiting_polls import Answers
     from gateway.protocol.requests import LongPoll
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
 
     Spares = Callable[[str], bool]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
     from gateway.live.contract import DataEvent, FeedState, ReaderClient, ReaderServer, Round
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 LAST_BYTES_S = 30.0  # for a slow client to read the rest of a response that has ended

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.live.contract import FeedSource, FeedState, NewsAge, Parked, Waiter
     from gateway.protocol.responses import Response
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
 
     _Late = asyncio.Task[Response | None]
     # By what the requests of equal polls have in common; None where the response has to be read.

@@ -16,9 +16,9 @@ from gateway.features.kinds import FeatureRoutes
 from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.process import reconfiguration
 from gateway.process.clock_watch import running_s
-from gateway.process.configuration import ActiveConfiguration
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front, open_tls, prepare_tls
+from gateway.process.reconfiguration import ActiveConfiguration
 from gateway.process.reloader import Reloader
 from gateway.settings.reached import stream_tls
 from gateway.telemetry import metrics, tracing

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway import app
 from gateway.errors import RestartNeeded
 from gateway.features.kinds import check_features
-from gateway.process.configuration import ActiveConfiguration
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use
 from gateway.telemetry.logs import log
+from gateway.web.connections.fast_path import FastPath
+from gateway.web.router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
     from gateway.features.kinds import FeatureRoutes
@@ -29,6 +30,34 @@ if TYPE_CHECKING:
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route, Settings
     from gateway.web.connections.server import ConnectionServer
+
+
+class ActiveConfiguration:
+    """Settings, with the authorities, purges, routes and models that follow them.
+
+    The routes and models are in the order of the settings. A reload replaces the whole object;
+    authorities, purges, routes and models may go on into the next one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        authorities: Authorities,
+        purges: Purges,
+        routes: Sequence[StreamRoute],
+        models: Sequence[FeatureRoute],
+        shared: Context,
+    ) -> None:
+        self.settings = settings
+        self.authorities = authorities
+        self.purges = purges
+        self.routes = tuple(routes)
+        self.models = tuple(models)
+        shared.connect(purge=purges.purge, purge_trust=purges.trust)
+        self.router = Router([*self.routes, *self.models])
+        self.fast_path = FastPath(self.router, shared)
+        self.handlers = app.handlers_of(self.router, shared, self.models)
+        self.inspector = app.inspector(Router(self.routes), shared, authorities, self.models)
 
 
 def check_fixed(current: Settings, new_settings: Settings) -> None:

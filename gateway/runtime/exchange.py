@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from gateway.runtime.quotas import ChargedBody
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.access_log import AccessLog, LoggedRequest
-    from gateway.telemetry.live_traffic import Ended
-    from gateway.telemetry.traffic import Traffic
+    from gateway.telemetry.traffic import Ended, Traffic
 
 
 class BodySource(Protocol):

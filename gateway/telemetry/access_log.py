@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gateway.telemetry.inspection import RefusedRequest
-from gateway.telemetry.live_traffic import Ended
 from gateway.telemetry.logs import LinesOfOneEvent, as_json, redact, requests_logged
+from gateway.telemetry.traffic import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable

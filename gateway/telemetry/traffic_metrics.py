@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.metrics import Metric, Sample, counter, gauge, histogram, observed, read
+from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.telemetry.live_traffic import LiveReaders
-    from gateway.telemetry.traffic import Traffic
+    from gateway.telemetry.traffic import LiveReaders, Traffic
 
 REQUESTS = counter(
     "headgate_requests_total",

@@ -11,8 +11,8 @@ from gateway.app import shared_by_all
 from gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from gateway.process.reloader import Reloader
 from gateway.settings import Settings
-from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
+from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -10,7 +10,7 @@ from admin.model.kinds import POINTS, SPANS_S
 from admin.record import figures, history
 from admin.record.figures import COLUMN, WIDTH
 from admin.record.history import History, Ring
-from gateway.telemetry.live_traffic import DELIVERY_SECONDS
+from gateway.telemetry.traffic import DELIVERY_SECONDS
 from tests.admin.consoles import (
     COLLAPSED,
     DELIVERY,

@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.live.feed import Feed
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
     from tests.support.http1 import Client
 
 LONG = 12 << 20  # bytes; more than the sockets take whose client reads nothing

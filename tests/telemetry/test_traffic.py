@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from gateway.live.contract import NewsAge, Round
 from gateway.live.live_turns import Delivery, DeliveryPart
 from gateway.protocol import http1
-from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
 from gateway.telemetry.traffic import (
     HIT,
@@ -21,6 +20,7 @@ from gateway.telemetry.traffic import (
     READ,
     SECONDS,
     START,
+    LiveTraffic,
     Traffic,
     resume_kind,
 )

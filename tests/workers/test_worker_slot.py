@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from admin.source import Health
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Settings
-from gateway.workers import pending_answers
+from gateway.workers import worker_slot
 from gateway.workers import worker_slot as slots
 from gateway.workers.channel import Channel, ReadyMessage, ReportStatus, StartMessage, WorkerReport
 from gateway.workers.worker_slot import WorkerSlot
@@ -72,7 +72,7 @@ class Held(NamedTuple):
 async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterator[Held]:
     """Asked much more often than workers are."""
     monkeypatch.setattr(slots, "ASK_EVERY_S", QUICK_S)
-    monkeypatch.setattr(pending_answers, "REPORT_S", QUICK_S)
+    monkeypatch.setattr(worker_slot, "REPORT_S", QUICK_S)
     monkeypatch.setattr(slots, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
     slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         ReaderQuestion,
         UsageOrder,
     )
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
     from gateway.web.router import Router
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.live.long_polls import LongPolls
     from gateway.live.sse_readers import SseReader, SseReaders
     from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
 
 
 class ReaderState(NamedTuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
     from gateway.web.requests.request import Request
 
 

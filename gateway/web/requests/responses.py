@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.runtime.exchange import BodySource, RouteAnswer
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
     from gateway.web.requests.blocks import KnownRequest
     from gateway.web.requests.request import Request
 
