@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gateway.access.principal import account_of
 from gateway.errors import Forbidden, Unauthenticated
-from gateway.live.admitted_readers import HeldRequest
 from gateway.live.waiting_polls import NO_MORE
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from typing import Any
 
     from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import RouteAnswer
+    from gateway.telemetry.live_traffic import Ended
     from gateway.web.requests.request import Request
 
 # For a last event, which says why the body ends; a client that reads nothing is cut off then.
@@ -40,7 +40,7 @@ async def held_answer(
 
     Raises the refusal, and cancels the handler, if the client loses its right before the head.
     """
-    held, ending = _hold(request, shared)
+    held = HeldRequest(request, shared)
     try:
         answered = await answering
     except asyncio.CancelledError:
@@ -49,44 +49,49 @@ async def held_answer(
         if (task := asyncio.current_task()) is not None:
             task.uncancel()
         raise _refusal(request, shared, held) from None
-    return _with_last_event(ending, answered)
+    return held.with_last_event(answered)
 
 
 def held_stream(request: Request, shared: Context, answered: RouteAnswer) -> RouteAnswer:
     """Return an answer whose body ends with the right of its client."""
-    _, ending = _hold(request, shared)
-    return _with_last_event(ending, answered)
+    return HeldRequest(request, shared).with_last_event(answered)
 
 
-class _EarlyEnd:
-    """The early end of a held request: with a last event, once it has a body that can have one."""
+class HeldRequest:
+    """A request that may be ended early: with a last event, once it has a body that can have one.
 
-    def __init__(self, cancel: Callable[[], object]) -> None:
-        self.source: RefusableSource | None = None
-        self._cancel = cancel
+    It is held until its client has received the response, or is gone. `ended` says why it had to
+    end early, if it had to.
+    """
 
-    def __call__(self) -> None:
-        if self.source is None:
+    def __init__(self, request: Request, shared: Context) -> None:
+        self.principal = principal = exchange_of(request).principal
+        self.address = shared.quotas.client_address(request.transport, request.headers)
+        self.ended: Ended | None = None
+        self._source: RefusableSource | None = None
+        self._cancel = partial(request.connection.cancel_request, request)
+        shared.held.add(self)
+        request.call_at_end(partial(shared.held.discard, self))
+        if principal is not None:
+            shared.admitted.add(self, principal, self.end)
+            request.call_at_end(partial(shared.admitted.discard, self, principal))
+
+    def end(self, ended: Ended) -> None:
+        """End the request early."""
+        if self.ended is not None:
+            return
+        self.ended = ended
+        if self._source is None:
             self._cancel()
         else:
-            self.source.refuse()
+            self._source.refuse()
             asyncio.get_running_loop().call_later(LAST_EVENT_S, self._cancel)
 
-
-def _hold(request: Request, shared: Context) -> tuple[HeldRequest, _EarlyEnd]:
-    """Hold a request until it is over: its client has received the response, or is gone."""
-    address = shared.quotas.client_address(request.transport, request.headers)
-    ending = _EarlyEnd(partial(request.connection.cancel_request, request))
-    held = shared.held.hold(HeldRequest(exchange_of(request).principal, address, ending))
-    request.call_at_end(partial(shared.held.let_go, held))
-    return held, ending
-
-
-def _with_last_event(ending: _EarlyEnd, answered: RouteAnswer) -> RouteAnswer:
-    """Return an answer which ends with an event that says so, where its body can have one."""
-    if answered.is_relayed and isinstance(answered.body, RefusableSource):
-        ending.source = answered.body
-    return answered
+    def with_last_event(self, answered: RouteAnswer) -> RouteAnswer:
+        """Return an answer which ends with an event that says so, where its body can have one."""
+        if answered.is_relayed and isinstance(answered.body, RefusableSource):
+            self._source = answered.body
+        return answered
 
 
 def _refusal(request: Request, shared: Context, held: HeldRequest) -> HeadgateError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.access.bans import Bans
 from gateway.access.principal import CredentialUses
 from gateway.errors import MisdirectedRequest
-from gateway.live.admitted_readers import AdmittedReaders, HeldRequests
+from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol import http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status, forwarding
@@ -82,7 +82,7 @@ class Context:
         self.purge_trust: Callable[[], PurgeTrust] = PurgeTrust  # whether these caches do so
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
         self.admitted = AdmittedReaders(clock)
-        self.held = HeldRequests(self.admitted)
+        self.held: set[Any] = set()  # requests of features that end early with their client's right
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.refusal_lines = cache_status.BYPASS.lines  # of refusals without a request
         self.closing = False  # answers are the last of their connections, as the server stops

@@ -112,17 +112,13 @@ class AppendMetrics:
             self.stored += 1
             self.messages += outcome.stored
             self.bytes += len(one.body)
-        else:
-            self._not_stored(outcome)
-        self.duration.observe(seconds, trace_id=one.trace_id)
-
-    def _not_stored(self, outcome: Outcome) -> None:
-        if isinstance(outcome, AppendOutcome):
+        elif isinstance(outcome, AppendOutcome):
             self.duplicate += 1
         elif isinstance(outcome, OURS):
             self.failed += 1
         else:
             self.refused += 1
+        self.duration.observe(seconds, trace_id=one.trace_id)
 
 
 class Outcomes:

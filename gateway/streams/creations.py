@@ -99,6 +99,9 @@ class Creations:
         """Carry out a PUT; `source_path` is the fork's source when the request names one."""
         if source_path is not None or is_long(request.content_type, request.body):
             return self._create_in_turns(path, request, source_path)
+        return self._queued(path, request)
+
+    def _queued(self, path: str, request: CreateRequest) -> Later[CreationOutcome]:
         created: Later[CreationOutcome] = Later()
         self.submit(path, _Submitted(request, request.body, created))
         return created
@@ -120,9 +123,7 @@ class Creations:
                 return await self._lifecycle.fork(path, request, source_path)
         finally:
             self._limits.receiving_bytes -= size
-        created: Later[CreationOutcome] = Later()
-        self.submit(path, _Submitted(request, request.body, created))
-        return await created
+        return await self._queued(path, request)
 
     def submit(self, path: str, one: WaitingCreation) -> None:
         """Queue a creation without a fork, which gets its outcome in a later pass of the loop."""

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import CredentialUse
     from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.features.console.reader_states import ReaderState
-    from gateway.live.admitted_readers import HeldRequest
+    from gateway.features.held_answers import HeldRequest
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
     from gateway.telemetry.inspected.readers import (
@@ -134,9 +134,11 @@ class ReaderLists:
             account = "" if held.principal is None else held.principal.account
             return not subjects.isdisjoint(subjects_of(account, held.address))
 
-        count = self._shared.held.end_banned(is_held_by_banned)
+        held = [it for it in self._shared.held if it.ended is None and is_held_by_banned(it)]
+        for request in held:
+            request.end("disconnected")
         ended = await self._turns.run(self._ended(is_banned))
-        return EndedReaderCount(ended.count + count)
+        return EndedReaderCount(ended.count + len(held))
 
     async def _usages_of(self, question: ListUsages) -> UsageList:
         """Return the principals that use this process most."""
