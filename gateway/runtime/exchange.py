@@ -150,10 +150,6 @@ class Exchange:
             self._request_id = self._new_id()
         return self._request_id
 
-    def assign_route(self, route: StreamRoute) -> None:
-        """Count the request for its route."""
-        self.route, self.traffic = route, route.traffic
-
     @property
     def prefix(self) -> str:
         """The prefix of its route; empty without one."""

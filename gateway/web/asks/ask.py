@@ -129,7 +129,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         logged = accounting.logged_request(request, shared) if shared.log.enabled else None
         own_id, new_id = self.known.own.id, shared.lines.new_request_id
         exchange = Exchange(route.traffic, self.operation, own_id, new_id, logged, self.came)
-        exchange.assign_route(route)
+        exchange.route = route
         if route.access.guard is not None:
             exchange.admit(self.plan.principal, sends_reader_key=False)
         return exchange

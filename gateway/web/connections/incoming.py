@@ -282,7 +282,8 @@ class IncomingConnection(HttpConnection):
             # turn before the rest of what was received with this request.
             turn.add_behind(self)
             return
-        self.rest()
+        self.state = IDLE  # as `rest` does: a call for each request would cost more
+        self._idle_until = self._loop.time() + self.owner.keepalive_s
         if self._held and not self._is_parsing:
             held = bytes(self._held)
             self._held.clear()

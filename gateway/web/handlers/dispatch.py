@@ -70,7 +70,7 @@ class Handlers:
         place = self._place(request)
         if isinstance(place, RouteAnswer):
             return place
-        request.exchange.assign_route(place.route)
+        request.exchange.route, request.exchange.traffic = place.route, place.route.traffic
         credential = admit_at_once(request, request.exchange, place, self._clock)
         if credential is None:
             return self._operate_if_admitted(request, request.exchange, place)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import CreationOutcome
-    from gateway.protocol.requests import Append
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.streams.route import HostedRoute
@@ -126,47 +125,27 @@ class HostedHandlers(RouteOperations):
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
-    def _append(
-        self, request: Request, route: HostedRoute, name: str
-    ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer]:
+    async def _append(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
+        fields = request.fields
         body = request_body.ready(request, self._shared.limits)
         if body is None:
-            return self._append_when_come(request, route, name)
-        append = request.fields.append(body, request.own)
-        self._plan(request, route, name)
-        if is_long(append.content_type, body):
-            return self._append_long(append, route, name)
-        return self._submitted(append, route, name)
-
-    def _plan(self, request: Request, route: HostedRoute, name: str) -> None:
-        """Leave a plan for the next append like this one, if its own values alone may differ."""
-        fields = request.fields
-        if fields.append_head is not None:
-            principal, path = exchange_of(request).principal, request.target
-            plan = append_plan(path, route, name, fields, fields.append_head, principal)
-            self._routes.plans.add(path, plan)
-
-    async def _append_when_come(
-        self, request: Request, route: HostedRoute, name: str
-    ) -> RouteAnswer:
-        append = request.fields.append(await self._body(request), request.own)
+            append = fields.append(await self._body(request), request.own)
+        else:
+            append = fields.append(body, request.own)
+            if (head := fields.append_head) is not None:  # the next like it needs no handler
+                principal, path = exchange_of(request).principal, request.target
+                plan = append_plan(path, route, name, fields, head, principal)
+                self._routes.plans.add(path, plan)
         if is_long(append.content_type, append.body):
-            return await self._append_long(append, route, name)
-        return await self._submitted(append, route, name)
-
-    async def _append_long(self, append: Append, route: HostedRoute, name: str) -> RouteAnswer:
-        """Split a long body into records in turns, so that it does not block the event loop."""
-        take_apart = long_multi_records if append.is_multi else long_records
-        records = await route.table.turns.run(take_apart(append.body))
-        return await self._submitted(msgspec.structs.replace(append, records=records), route, name)
-
-    def _submitted(self, append: Append, route: HostedRoute, name: str) -> Later[RouteAnswer]:
-        """Submit an append for its commit, and return its future answer."""
+            # Split in turns, so that it does not block the event loop.
+            split_up = long_multi_records if append.is_multi else long_records
+            records = await route.table.turns.run(split_up(append.body))
+            append = msgspec.structs.replace(append, records=records)
         if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
-        answered: Later[RouteAnswer] = Later()
+        answered: Later[AppendOutcome] = Later()
         route.appender.submit(name, submitted(append, partial(_set_outcome, answered)))
-        return answered
+        return RouteAnswer.of(responses.appended(await answered), cache_status.OTHER_METHOD)
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
         created = await self._created(request, await self._body(request), route, name)
@@ -193,14 +172,8 @@ class HostedHandlers(RouteOperations):
         return await request_body.whole(request, self._shared, still_admitted)
 
 
-def _set_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | HeadgateError) -> None:
-    """Set the answer of an append by its outcome; an error here must not leave it waiting."""
+def _set_outcome(answered: Later[AppendOutcome], outcome: AppendOutcome | HeadgateError) -> None:
     if isinstance(outcome, HeadgateError):
         answered.set_exception(outcome)
-        return
-    try:
-        answer = RouteAnswer.of(responses.appended(outcome), cache_status.OTHER_METHOD)
-    except Exception as error:  # noqa: BLE001 - its client gets it
-        answered.set_exception(error)
     else:
-        answered.set_result(answer)
+        answered.set_result(outcome)
