@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import RouteAnswer
-    from gateway.telemetry.live_traffic import Ended
+    from gateway.telemetry.traffic import Ended
     from gateway.web.requests.request import Request
 
 # For a last event, which says why the body ends; a client that reads nothing is cut off then.

@@ -67,6 +67,7 @@ class StreamClock:
 
     When the wall clock has moved on by more than `grace_s` that this process did not see pass, at
     its start or at once, it may be wrong. For `grace_s`, no stream is to be removed as expired.
+    `wall` returns the time by the wall clock; `in_doubt_since` is when doubt of it began, or None.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class StreamClock:
         in log lines.
         """
         self.route = route
-        self._wall = wall
+        self.wall = wall
         self._running = running
         self.grace_s = grace_s
         self._follows_wall = follows_wall
@@ -92,26 +93,17 @@ class StreamClock:
         self._steps = WallClockSteps(self._ahead, route=route)
         self._noted: ClockReading | None = None  # the note, if the wall clock is too far from it
         self._began = 0.0  # (running)
-        self._doubted: ClockReading | None = None
+        self.in_doubt_since: ClockReading | None = None
         self._doubted_until = 0.0  # (running)
 
     def __call__(self) -> ClockReading:
         """Return the present."""
-        wall = self._wall()
+        wall = self.wall()
         return ClockReading(wall, wall if self._follows_wall else self._running() + self._ahead)
-
-    def wall(self) -> float:
-        """Return the time by the wall clock."""
-        return self._wall()
-
-    @property
-    def in_doubt_since(self) -> ClockReading | None:
-        """The time at which doubt of the wall clock began; None without a doubt."""
-        return self._doubted
 
     def start(self, noted: ClockRecord | None) -> ClockReading:
         """Go on from the note of another process; return the present."""
-        wall, self._began = self._wall(), self._running()
+        wall, self._began = self.wall(), self._running()
         self._steps = WallClockSteps(wall - self._began, route=self.route)
         if noted is None:
             self._ahead = wall - self._began
@@ -127,19 +119,19 @@ class StreamClock:
 
     def look(self) -> ClockReading:
         """Notice that the wall clock was set, or that a doubt is over; return the present."""
-        wall, running = self._wall(), self._running()
+        wall, running = self.wall(), self._running()
         moved = self._steps.look(wall - running)
         if self._noted is not None and moved < 0:
             self._go_back(self._noted, wall, running)
         now = ClockReading(wall, wall if self._follows_wall else running + self._ahead)
         if moved > max(self.grace_s, LEAST_JUMP_S):
             self._doubt(now)
-        if self._doubted is not None and running >= self._doubted_until:
-            self._doubted = self._noted = None
+        if self.in_doubt_since is not None and running >= self._doubted_until:
+            self.in_doubt_since = self._noted = None
         return now
 
     def _doubt(self, now: ClockReading) -> None:
-        self._doubted = now
+        self.in_doubt_since = now
         self._doubted_until = self._running() + self.grace_s
 
     def _go_back(self, noted: ClockReading, wall: float, running: float) -> None:
@@ -155,7 +147,7 @@ class StreamClock:
         """
         if self._noted is not None:
             return None
-        return ClockRecord(now, in_doubt=self._doubted is not None)
+        return ClockRecord(now, in_doubt=self.in_doubt_since is not None)
 
 
 class Deadlines(abc.ABC):

@@ -126,11 +126,6 @@ class StreamLoader:
         elif not loading.done():
             loading.set_result(None)
 
-    @property
-    def behind(self) -> int:
-        """The number of streams that are to be loaded for their followers."""
-        return len(self._behind) + len(self._failed)
-
     def reload(self, *streams: ActiveStream) -> None:
         """Load these streams for their followers, LOADS_AT_ONCE at a time of thousands."""
         self._behind.update(dict.fromkeys(streams))
