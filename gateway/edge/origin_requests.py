@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from gateway.origin.sent_request import SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
-    from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
+    from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.streams.state import Lifetime
     from gateway.runtime.route import RouteAccess
     from gateway.telemetry.metrics import Sample
@@ -72,7 +72,7 @@ class EdgeTargets:
         self._drops = dropping(self._dropped)
         self.parse = lru_cache(REMEMBERED_TARGETS)(self._parse)
 
-    def _parse(self, target: str) -> EdgeRead | HeadgateError:
+    def _parse(self, target: str) -> Read | HeadgateError:
         try:
             if self._drops is None or self._drops.search(target) is None:
                 read = plain_catch_up(target)
@@ -153,9 +153,7 @@ class OriginRequests:
         """Return whether a 404 or 410 to a client may only conceal the stream from it."""
         return self.identity.identifies(headers)
 
-    def on_refusal(
-        self, read: EdgeRead, headers: MultiMapping[str], sent: MultiMapping[str]
-    ) -> None:
+    def on_refusal(self, read: Read, headers: MultiMapping[str], sent: MultiMapping[str]) -> None:
         """Take a 401 or 403 of the origin to a request that was passed on with the fields `sent`.
 
         `headers` are those of the client.
@@ -173,7 +171,7 @@ class OriginRequests:
         )
 
     def cache_request(
-        self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
+        self, headers: MultiMapping[str], sender: RequestSender, read: CatchUp
     ) -> CacheRequest:
         """Return a GET with its cache key; `headers` are those that the origin may have."""
         headers = forwarding.without_query_of_referer(headers)  # which Vary may put into a key
@@ -210,7 +208,7 @@ class OriginRequests:
         )
 
     def _reader(
-        self, _host: str, _read: EdgeCatchUp, headers: MultiMapping[str], who: tuple[object, ...]
+        self, _host: str, _read: CatchUp, headers: MultiMapping[str], who: tuple[object, ...]
     ) -> KeyedReader:
         """Return the reader `who` has sent these fields that identify it, if any."""
         return KeyedReader(self._hashed(who) if who else "", "", headers)

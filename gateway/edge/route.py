@@ -25,7 +25,7 @@ from gateway.protocol.bodies.content import has_no_message
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins import repair
-from gateway.protocol.origins.edge_target import EdgeLongPoll
+from gateway.protocol.requests import LongPoll
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.streams.offsets import TailBound
 from gateway.runtime.route import OPEN, StreamRoute
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, ParsedPoll, RouteAccess, RouteFeature
@@ -176,7 +175,7 @@ class EdgeRoute(StreamRoute):
         return name
 
     @override
-    def parse(self, target: str) -> EdgeRead:
+    def parse(self, target: str) -> Read:
         """Return the read that a target asks for. Raises BadRequest."""
         read = self.targets.parse(target)
         if isinstance(read, HeadgateError):
@@ -185,7 +184,7 @@ class EdgeRoute(StreamRoute):
         return read if keys is None else keys.with_key(read, target)
 
     async def missing_fields(
-        self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: OriginAnswer
+        self, method: str, read: Read, sent: MultiMapping[str], answer: OriginAnswer
     ) -> dict[str, str]:
         """Return the fields that the response to a request with the fields `sent` lacks.
 
@@ -217,7 +216,7 @@ class EdgeRoute(StreamRoute):
     ) -> bool:
         """Let a long-poll wait in a feed, or answer it with news; return False if neither works."""
         read = poll.read
-        assert isinstance(read, EdgeLongPoll), "parsed by this route"
+        assert isinstance(read, LongPoll), "parsed by this route"
         if read.offset is None or "Via" in headers or self.identity.identifies(headers):
             return False
         assert isinstance(read.offset, str), "as the origin has given it"

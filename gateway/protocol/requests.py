@@ -50,13 +50,17 @@ class _Presented(msgspec.Struct, frozen=True, kw_only=True):
     """A read whose response has the stream in a `view`, and the `reader_key`.
 
     `by_key` says whether its URL has that key, too; it is None for a URL without one. Where an SSE
-    client resumes, `last_event_id` is the id of its last event.
+    client resumes, `last_event_id` is the id of its last event. `others` are the parts of a query
+    for an origin that the protocol does not know, in canonical form; of a catch-up that does not
+    say clearly what it asks for, which only the origin knows, they are all parts of the query.
     """
 
     view: View = PLAIN
     reader_key: str = ""
     by_key: bool | None = None
     last_event_id: str = ""
+    others: tuple[str, ...] = ()
+    is_clear: bool = True
 
 
 class _Read(_Presented, frozen=True):
@@ -67,10 +71,15 @@ class _Read(_Presented, frozen=True):
     offset: Offset | str | None
 
 
-class CatchUp(_Read, frozen=True):
+class CatchUp(_Read, frozen=True, gc=False):
     """GET of what is there (section 5.6). It has no cursor: its answer is for everybody."""
 
     cursor: ClassVar[None] = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """True if the URL has an offset that the next stream at the path cannot share."""
+        return self.is_clear and self.offset not in {None, offsets.NOW}
 
 
 class LongPoll(_Read, frozen=True):
@@ -87,7 +96,7 @@ class Events(_Read, frozen=True):
 
 Live = LongPoll | Events
 Read = CatchUp | Live
-_MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse": Events}
+MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse": Events}
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -208,7 +217,7 @@ def _parse_target(target: str) -> Read:
     path, _, raw_query = target.partition("?")
     query = parse_query(raw_query)
     live = query.get("live")
-    if live is not None and live not in _MODES:
+    if live is not None and live not in MODES:
         raise BadRequest("live must be long-poll or sse")
     view = parse_view(query, is_live=live is not None)
     begin = query.get("offset")
@@ -226,7 +235,7 @@ def _parse_target(target: str) -> Read:
     cursor = parse_cursor(query.get("cursor", ""))
     echoed = "" if cursor is None else f"cursor={cursor}&"
     target = f"{path}?{view.in_query(f'{echoed}live={live}&{start}')}"
-    return _MODES[live](path, target, offset, cursor, view=view, last_event_id=last)
+    return MODES[live](path, target, offset, cursor, view=view, last_event_id=last)
 
 
 def with_last_event_id(read: E, headers: Mapping[str, str]) -> E:

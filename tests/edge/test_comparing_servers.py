@@ -21,8 +21,8 @@ from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import Span
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 
 KIND = "text/plain"
@@ -39,7 +39,11 @@ def answered(
 
 
 def reading() -> CacheRequest:
-    read = EdgeCatchUp("/s", "/s", None, (), is_clear=True)
+    read = CatchUp(
+        "/s",
+        "/s",
+        None,
+    )
     empty: CIMultiDict[str] = CIMultiDict()
     return CacheRequest("h", read, empty, empty, "", "", Lifetime())
 

@@ -26,7 +26,7 @@ from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNot
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory
 from gateway.origin.requests import RequestsInFlight
-from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
 
@@ -41,7 +41,11 @@ Step = PollResult | Exception | tuple[float, PollResult | Exception]
 BROKEN = OriginBroken("broken")
 SILENT = OriginTimeout("silent")
 NOTHING: CIMultiDict[str] = CIMultiDict()
-READ = EdgeCatchUp("/v1/stream/s", "/v1/stream/s", None, (), is_clear=True)
+READ = CatchUp(
+    "/v1/stream/s",
+    "/v1/stream/s",
+    None,
+)
 READER = CacheRequest("a", READ, NOTHING, NOTHING, "", "", Lifetime())
 
 

@@ -14,8 +14,8 @@ from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.edge.rules.cached_response import CacheRequest
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import Snapshot
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import TailBound
 from gateway.protocol.streams.state import Lifetime
 
@@ -29,7 +29,11 @@ AT_3 = PollResult("3", None, b"", KIND, closed=False, caught_up=True)
 def known() -> KnownState:
     """A stream that ends at 3."""
     empty: CIMultiDict[str] = CIMultiDict()
-    read = EdgeCatchUp("/s", "/s", None, (), is_clear=True)
+    read = CatchUp(
+        "/s",
+        "/s",
+        None,
+    )
     request = CacheRequest("h", read, empty, empty, "", "", Lifetime())
     snapshot = Snapshot("/s", KIND, "3", closed=False, caught_up=True)
     verification = Verification(RecentWindow(KIND, "3", WindowBudget(1 << 20)))

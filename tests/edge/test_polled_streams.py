@@ -23,8 +23,8 @@ from gateway.edge.rules.read_rules import LostOffsets
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import Span
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.origin.opening import TARGET, opened
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
@@ -115,7 +115,11 @@ class Stage(NamedTuple):
 
 @asynccontextmanager
 async def stage(*scripts: bytes | Play) -> AsyncIterator[Stage]:
-    read = EdgeCatchUp(TARGET, TARGET, None, (), is_clear=True)
+    read = CatchUp(
+        TARGET,
+        TARGET,
+        None,
+    )
     request = CacheRequest("a", read, FIELDS, FIELDS, "", "", Lifetime())
     watcher, window = Watcher(), RecentWindow("text/plain", "2", WindowBudget(NEWS_BYTES))
     window.append(Span("2", "5", b"old"))

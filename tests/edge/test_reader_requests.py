@@ -6,13 +6,14 @@ from multidict import CIMultiDict
 
 from gateway.edge.followed.origin_reads import MOST, ReaderRequests
 from gateway.edge.rules.cached_response import CacheRequest
-from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.edge_target import parse_edge_target
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 
 
 def _request(name: str) -> CacheRequest:
     read = parse_edge_target("/s?offset=-1", ())
-    assert isinstance(read, EdgeCatchUp)
+    assert isinstance(read, CatchUp)
     nothing: CIMultiDict[str] = CIMultiDict()
     return CacheRequest("a", read, nothing, nothing, "", "", Lifetime(), name)
 

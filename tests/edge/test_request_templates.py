@@ -14,7 +14,8 @@ from gateway.edge.rules.directives import wants_all
 from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import SCHEME, IdentityHeaders, RequestSender, hop_names
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.edge_target import parse_edge_target
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.request_fields import RequestFields
 from gateway.web.handlers.plain_reads import ReadPlan, read_plan
@@ -66,14 +67,14 @@ IDENTITIES = [
 READS = [f"{EDGE}/s?offset=a", f"{EDGE}/t?offset=-1", f"{EDGE}/s?offset=now&x=1"]
 
 
-def read_of(target: str) -> EdgeCatchUp:
+def read_of(target: str) -> CatchUp:
     read = parse_edge_target(target, ())
-    assert isinstance(read, EdgeCatchUp)
+    assert isinstance(read, CatchUp)
     return read
 
 
 def anew(
-    route: OriginRequests, headers: MultiMapping[str], address: str, read: EdgeCatchUp
+    route: OriginRequests, headers: MultiMapping[str], address: str, read: CatchUp
 ) -> CacheRequest:
     """What the route makes of a read whose fields nobody has seen before."""
     sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))

@@ -11,15 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.protocol.cache_headers import Freshness, tag_mark
-from gateway.protocol.origins.edge_target import (
-    EdgeCatchUp,
-    EdgeEvents,
-    EdgeLongPoll,
-    EdgeRead,
-    catch_up,
-    parse_edge_target,
-    poll_target,
-)
+from gateway.protocol.origins.edge_target import catch_up, parse_edge_target, poll_target
 from gateway.protocol.origins.followed import (
     Snapshot,
     Span,
@@ -31,6 +23,7 @@ from gateway.protocol.origins.followed import (
     poll_ended,
 )
 from gateway.protocol.origins.repair import new_tag
+from gateway.protocol.requests import CatchUp, Events, LongPoll, Read
 from gateway.protocol.streams.offsets import current_cursor
 
 NOW = 1_800_000_000.0
@@ -38,13 +31,13 @@ CURSOR = current_cursor(NOW)
 S = "/v1/stream/s"
 
 
-def polling(query: str) -> EdgeLongPoll:
+def polling(query: str) -> LongPoll:
     read = parsed(f"{query}&live=long-poll")
-    assert isinstance(read, EdgeLongPoll)
+    assert isinstance(read, LongPoll)
     return read
 
 
-def parsed(query: str, *drop: str) -> EdgeRead:
+def parsed(query: str, *drop: str) -> Read:
     return parse_edge_target(f"{S}?{query}" if query else S, drop)
 
 
@@ -78,20 +71,20 @@ def test_the_path_of_a_target_has_one_spelling() -> None:
 @pytest.mark.parametrize(
     ("query", "offset", "kind", "cursor", "others"),
     [
-        ("", None, EdgeCatchUp, None, ()),
-        ("offset=-1", None, EdgeCatchUp, None, ()),
-        ("offset=now", "now", EdgeCatchUp, None, ()),
-        ("offset=5&live=long-poll", "5", EdgeLongPoll, None, ()),
-        ("offset=-1&live=sse", None, EdgeEvents, None, ()),
-        ("offset=5&live=sse&cursor=7", "5", EdgeEvents, 7, ()),
-        ("offset=5&cursor=7", "5", EdgeCatchUp, None, ()),
-        ("b=2&offset=5&a=1&live=sse&Live=x", "5", EdgeEvents, None, ("Live=x", "a=1", "b=2")),
+        ("", None, CatchUp, None, ()),
+        ("offset=-1", None, CatchUp, None, ()),
+        ("offset=now", "now", CatchUp, None, ()),
+        ("offset=5&live=long-poll", "5", LongPoll, None, ()),
+        ("offset=-1&live=sse", None, Events, None, ()),
+        ("offset=5&live=sse&cursor=7", "5", Events, 7, ()),
+        ("offset=5&cursor=7", "5", CatchUp, None, ()),
+        ("b=2&offset=5&a=1&live=sse&Live=x", "5", Events, None, ("Live=x", "a=1", "b=2")),
     ],
 )
 def test_an_edge_target_is_parsed_into_its_offset_mode_and_cursor(
     query: str,
     offset: str | None,
-    kind: type[EdgeRead],
+    kind: type[Read],
     cursor: int | None,
     others: tuple[str, ...],
 ) -> None:
@@ -115,7 +108,7 @@ def test_an_edge_target_is_parsed_into_its_offset_mode_and_cursor(
     ],
 )
 def test_a_live_query_that_is_not_valid_is_parsed_as_a_catch_up(query: str) -> None:
-    assert isinstance(parsed(query), EdgeCatchUp)
+    assert isinstance(parsed(query), CatchUp)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +134,7 @@ def test_a_live_query_that_is_not_valid_is_parsed_as_a_catch_up(query: str) -> N
 def test_a_query_is_clear_only_if_its_protocol_keys_are_valid(query: str, clear: bool) -> None:
     """All of it then tells its feed and its stream from others."""
     read = parsed(query)
-    assert (not isinstance(read, EdgeCatchUp) or read.is_clear) is clear
+    assert (not isinstance(read, CatchUp) or read.is_clear) is clear
     own = {part for part in read.others if part.partition("=")[0] in {"offset", "live", "cursor"}}
     assert own == (set() if clear else set(query.split("&")))
 
@@ -212,7 +205,7 @@ def test_the_catch_up_target_of_a_feed_does_not_depend_on_the_cursor_of_its_read
         read = parsed(f"{own}offset=5&cursor={cursor}")
     except BadRequest:
         assume(False)
-    assume(not isinstance(read, EdgeCatchUp) and not read.others)
+    assume(not isinstance(read, CatchUp) and not read.others)
     assert catch_up(read, "5") == catch_up(parsed("offset=5"), "5")
 
 

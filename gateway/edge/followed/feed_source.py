@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gateway.edge.followed.origin_reads import OriginReads
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.edge_target import EdgeLongPoll
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.responses import Response
@@ -72,9 +71,7 @@ class EdgeFeedSource:
         span = stream.since(position)
         return None if span is None else self.data(stream.state.snapshot, read, span)
 
-    def rendered_recent(
-        self, stream: FollowedStream, read: EdgeLongPoll
-    ) -> tuple[bytes, int] | None:
+    def rendered_recent(self, stream: FollowedStream, read: LongPoll) -> tuple[bytes, int] | None:
         """Return the bytes of `recent`'s response, and the size of its body.
 
         They are rendered once for all equal polls.

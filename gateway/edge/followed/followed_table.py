@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.rules.cached_response import CacheRequest, StreamKey
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.origins.followed import Snapshot
+    from gateway.protocol.requests import CatchUp
 
     # Followed streams, each with its expected end.
     Tails: TypeAlias = "tuple[tuple[FollowedStream, str], ...]"
@@ -49,7 +49,7 @@ class FollowedTable:
         """Iterate over a copy, so that streams may come and go meanwhile."""
         return iter([stream for streams in self.by_path.values() for stream in streams])
 
-    def is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
+    def is_tail(self, host: str, read: CatchUp, offset: str) -> bool:
         """Return whether the stream that everybody reads is known to end at an offset."""
         stream = self.by_key.get(stream_key(host, read, ""))
         return stream is not None and stream.state.knows_tail(offset)

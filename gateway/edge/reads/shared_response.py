@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.edge.reads.variants import Variant
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest, StreamKey
     from gateway.errors import HeadgateError
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.protocol.requests import CatchUp
 
     Doubt: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -334,7 +334,7 @@ class StreamKnowledge(NamedTuple):
     # Drop what was rendered of a path: an answer may have been another request's.
     distrust: Callable[[str], None] = lambda _: None
     # Return whether the stream that everybody reads at a host is known to end at an offset.
-    is_tail: Callable[[str, EdgeCatchUp, str], bool] = lambda *_: False
+    is_tail: Callable[[str, CatchUp, str], bool] = lambda *_: False
     # Return whether nobody has newer data of a stream than a fetch, by its end and its number.
     is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
     # Note a fetch; return whether what it has brought is of the stream that is there now.

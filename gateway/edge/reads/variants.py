@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.protocol.requests import CatchUp
     from gateway.store import Store
     from gateway.telemetry.traffic import CacheShare, Hits, Traffic
 
@@ -175,7 +175,7 @@ class Variants(CacheEntry):
     def __init__(
         self,
         key: tuple[str, str],
-        read: EdgeCatchUp,
+        read: CatchUp,
         variants: Sequence[Variant],
         home: CachedVariants,
         owner: CacheShare,
@@ -240,7 +240,7 @@ class CachedVariants:
         store: Store[CacheEntry],
         clock: Callable[[], float],
         traffic: Traffic,
-        is_tail: Callable[[str, EdgeCatchUp, str], bool],
+        is_tail: Callable[[str, CatchUp, str], bool],
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
         self._store = store

@@ -15,15 +15,15 @@ from gateway.protocol import cache_headers, http1
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
 from gateway.protocol.origins import edge_target, repair
-from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.repair import StreamRead
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import Lifetime
 
 if TYPE_CHECKING:
     from gateway.edge.rules.served_lifetimes import Recipient
-    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.protocol.requests import Read
 
 # Host, path, what the protocol does not know of the query, and whose it is.
 StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
@@ -33,7 +33,7 @@ _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
 
 
-def stream_key(host: str, read: EdgeRead, identity: str) -> StreamKey:
+def stream_key(host: str, read: Read, identity: str) -> StreamKey:
     """Return the key that readers of one feed have in common. Other readers may see other data."""
     return host, read.path, read.others, identity
 
@@ -47,7 +47,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     """
 
     host: str
-    read: EdgeCatchUp
+    read: CatchUp
     headers: MultiMapping[str]
     fields: CIMultiDict[str]
     identity: str  # of whom, hashed; empty for everybody

@@ -9,7 +9,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins import edge_target
-from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeLongPoll
+from gateway.protocol.requests import CatchUp, Live, LongPoll
 from gateway.protocol.streams.offsets import BEGINNING, NOW
 from gateway.telemetry.inspection import ExplainStep
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.console.explained_request import ExplainedRequest
-    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.protocol.requests import Read
 
 NEXT = "The next answer"
 _OF_FEEDS = "what live readers were told answers it"
@@ -59,12 +59,12 @@ async def steps(route: EdgeRoute, client_request: ExplainedRequest) -> AsyncIter
         "What is asked", _what_is_asked(client_request.method, read), "section 5 of the protocol"
     )
     if client_request.method not in {"GET", "HEAD"} or not (
-        isinstance(read, EdgeCatchUp) or client_request.method == "GET"
+        isinstance(read, CatchUp) or client_request.method == "GET"
     ):
         rule = "the cache has no part in it, but forgets what an accepted write makes old"
         yield ExplainStep(NEXT, "BYPASS", rule)
         return
-    catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(client_request, read)
+    catching_up = read if isinstance(read, CatchUp) else _beginning(client_request, read)
     named = canonical_host(client_request.headers.get("Host", ""))
     headers = route.requests.headers_for_origin(
         client_request.method, client_request.target, client_request.headers
@@ -72,10 +72,10 @@ async def steps(route: EdgeRoute, client_request: ExplainedRequest) -> AsyncIter
     sender = RequestSender("", route.requests.scheme, named)
     request = route.requests.cache_request(headers, sender, catching_up)
     yield _who_shares(route, client_request)
-    if not isinstance(read, EdgeCatchUp):
+    if not isinstance(read, CatchUp):
         request = request.plain(route.identity)
     stream = route.feeds.read_by(request)
-    if not isinstance(read, EdgeCatchUp):
+    if not isinstance(read, CatchUp):
         yield _followed(stream)
         yield _of_live(read, stream, request)
         return
@@ -97,22 +97,22 @@ def _rule_of_form(route: EdgeRoute) -> str:
     return f"{rule}, without {' and '.join(drop)}" if drop else rule
 
 
-def _beginning(client_request: ExplainedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
+def _beginning(client_request: ExplainedRequest, read: Live) -> CatchUp:
     """Return the catch-up read with which a live reader begins."""
     resumed = edge_target.resumed(read, client_request.headers)
     return edge_target.catch_up(resumed, edge_target.start_of(resumed))
 
 
-def _what_is_asked(method: str, read: EdgeRead) -> str:
+def _what_is_asked(method: str, read: Read) -> str:
     if method not in {"GET", "HEAD"}:
         return f"{method}: the origin itself"
     start = edge_target.start_of(read)
     where = {BEGINNING: "from the beginning", NOW: "from the tail"}.get(
         start, f"from the offset {start}"
     )
-    if isinstance(read, EdgeCatchUp):
+    if isinstance(read, CatchUp):
         return f"what there is {where}" if read.is_clear else "what only the origin understands"
-    return f"a long-poll {where}" if isinstance(read, EdgeLongPoll) else f"events {where}"
+    return f"a long-poll {where}" if isinstance(read, LongPoll) else f"events {where}"
 
 
 def _who_shares(route: EdgeRoute, client_request: ExplainedRequest) -> ExplainStep:
@@ -151,15 +151,15 @@ def _followed(stream: FollowedStream | None) -> ExplainStep:
     return ExplainStep(title, f"yes, up to {stream.feed.tail}, {known}", rule)
 
 
-def _of_live(read: EdgeRead, stream: FollowedStream | None, request: CacheRequest) -> ExplainStep:
+def _of_live(read: Read, stream: FollowedStream | None, request: CacheRequest) -> ExplainStep:
     if stream is not None and stream.reaches(request.start):
         return ExplainStep(NEXT, "COLLAPSED", "the feed of the stream has what follows, or will")
-    kind = "poll" if isinstance(read, EdgeLongPoll) else "reader"
+    kind = "poll" if isinstance(read, LongPoll) else "reader"
     rule = (
         "the origin is read up to its tail, through the cache: what is there is a poll's answer; "
         f"else the {kind} waits in a feed, and its answer is COLLAPSED"
     )
-    return ExplainStep(NEXT, "MISS" if isinstance(read, EdgeLongPoll) else "COLLAPSED", rule)
+    return ExplainStep(NEXT, "MISS" if isinstance(read, LongPoll) else "COLLAPSED", rule)
 
 
 def _of_decision(decided: Decision, *, is_being_fetched: bool) -> ExplainStep:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from gateway.origin.sent_request import SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
-    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.protocol.requests import Read
     from gateway.runtime.route import RouteAccess
 
 QUESTIONS = counter(
@@ -97,9 +97,7 @@ class AskingRequests(OriginRequests):
         return with_token(headers, request_credential(method, target, headers).token)
 
     @override
-    def on_refusal(
-        self, read: EdgeRead, headers: MultiMapping[str], sent: MultiMapping[str]
-    ) -> None:
+    def on_refusal(self, read: Read, headers: MultiMapping[str], sent: MultiMapping[str]) -> None:
         credentials = CIMultiDict(headers)
         if "Authorization" in sent:  # a token in the query is sent as this field
             credentials["Authorization"] = sent["Authorization"]
@@ -120,7 +118,7 @@ class AskingRequests(OriginRequests):
 
     @override
     def _reader(
-        self, host: str, read: EdgeRead, headers: MultiMapping[str], who: Hashable
+        self, host: str, read: Read, headers: MultiMapping[str], who: Hashable
     ) -> KeyedReader:
         admitted_as = self._hashed((host, read.path, read.others, who))
         return KeyedReader("", admitted_as, self.guard.stripped(headers))
@@ -134,7 +132,7 @@ class AskingRequests(OriginRequests):
         target = f"{need.path}?{need.query}" if need.query else need.path
         return self._question(with_token(headers, token), parse_edge_target(target, self._dropped))
 
-    def _question(self, headers: MultiMapping[str], read: EdgeRead) -> CacheRequest:
+    def _question(self, headers: MultiMapping[str], read: Read) -> CacheRequest:
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
         request = self.cache_request(headers, RequestSender("", self.scheme, named), beginning)

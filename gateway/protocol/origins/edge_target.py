@@ -1,7 +1,6 @@
 """A GET below an HTTP origin as a read, and the target that the origin is asked with.
 
-Its offset is the origin's, which only sorts and compares. `others` are the query's parts that the
-protocol does not know, in canonical form.
+Its offset is the origin's, which only sorts and compares.
 """
 
 from __future__ import annotations
@@ -22,12 +21,14 @@ from gateway.protocol.http.paths import (
 )
 from gateway.protocol.requests import (
     LAST_EVENT_ID,
+    MODES,
     CatchUp,
     Events,
-    LongPoll,
+    Live,
+    Read,
     with_last_event_id,
 )
-from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain, parse_cursor
+from gateway.protocol.streams.offsets import BEGINNING, is_plain, parse_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,65 +40,30 @@ _OTHER = rf"(?!{'|'.join(sorted(_OURS))}){_VALUE}"
 _PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?((?:{_OTHER}&)*offset=({_VALUE})(?:&{_OTHER})*)")
 
 
-class EdgeCatchUp(CatchUp, frozen=True, gc=False):
-    """A read that is answered at once. If it is not clear, only the origin knows its meaning.
-
-    In that case `others` are all parts of the query.
-    """
-
-    others: tuple[str, ...]
-    is_clear: bool
-
-    @property
-    def is_fixed(self) -> bool:
-        """True if the URL has an offset that the next stream at the path cannot share."""
-        return self.is_clear and self.offset not in {None, NOW}
-
-
-class EdgeLongPoll(LongPoll, frozen=True):
-    """A read that waits for new data."""
-
-    others: tuple[str, ...]
-
-
-class EdgeEvents(Events, frozen=True):
-    """A read that stays connected for events."""
-
-    others: tuple[str, ...]
-
-
-EdgeLive = EdgeLongPoll | EdgeEvents
-EdgeRead = EdgeCatchUp | EdgeLive
-_MODES: dict[str, type[EdgeLongPoll] | type[EdgeEvents]] = {
-    "long-poll": EdgeLongPoll,
-    "sse": EdgeEvents,
-}
-
-
-def catch_up(read: EdgeRead, offset: str) -> EdgeCatchUp:
+def catch_up(read: Read, offset: str) -> CatchUp:
     """Return the catch-up read of the same resource from an offset, without the reader's fields."""
     start = None if offset == BEGINNING else offset
     target = _target(read, f"offset={_in_query(offset)}")
-    return EdgeCatchUp(read.path, target, start, read.others, is_clear=True)
+    return CatchUp(read.path, target, start, others=read.others)
 
 
-def start_of(read: EdgeRead) -> str:
+def start_of(read: Read) -> str:
     """Return the offset at which a read starts."""
     return read.offset if isinstance(read.offset, str) else BEGINNING
 
 
-def poll_target(read: EdgeRead, offset: str, cursor: str | None) -> str:
+def poll_target(read: Read, offset: str, cursor: str | None) -> str:
     """Return the target of a long-poll at an offset. The cursor is the origin's own."""
     own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []
     return _target(read, *own, "live=long-poll", f"offset={_in_query(offset)}")
 
 
-def _target(read: EdgeRead, *own: str) -> str:
+def _target(read: Read, *own: str) -> str:
     parts = sorted((*read.others, *own), key=_key)
     return f"{read.path}?{'&'.join(parts)}"
 
 
-def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
+def parse_edge_target(target: str, drop: Sequence[str]) -> Read:
     """Parse a target as a read; it is live only if the origin could take it for nothing else."""
     path, raw_query = split(canonical_target(target))
     query = canonical_query(raw_query, drop)
@@ -110,20 +76,21 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
     target = f"{path}?{query.text}" if query.text else path
     start = None if offset is None or offset == BEGINNING else _decoded(offset)
     others = tuple(foreign)
-    mode = _MODES.get(query.values.get("live", ""))
+    mode = MODES.get(query.values.get("live", ""))
     # A plus is a space to some.
     if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):
         cursor = parse_cursor(query.values.get("cursor", ""))
         last = ""
-        if mode is EdgeEvents and LAST_EVENT_ID in query.values:  # it is of one reader
+        if mode is Events and LAST_EVENT_ID in query.values:  # it is of one reader
             last = _decoded(query.values[LAST_EVENT_ID])
             others = tuple(part for part in foreign if _key(part) != LAST_EVENT_ID)
-        return mode(path, target, start, cursor, others, last_event_id=last)
+        return mode(path, target, start, cursor, others=others, last_event_id=last)
     is_clear = _is_plain_catch_up(own, query.values)
-    return EdgeCatchUp(path, target, start, others if is_clear else tuple(parts), is_clear)
+    others = others if is_clear else tuple(parts)
+    return CatchUp(path, target, start, others=others, is_clear=is_clear)
 
 
-def plain_catch_up(target: str) -> EdgeCatchUp | None:
+def plain_catch_up(target: str) -> CatchUp | None:
     """Parse a target with an offset in its usual form; None for any other.
 
     The result is that of `parse_edge_target` if it drops no parameter. Most targets are like this.
@@ -141,7 +108,7 @@ def plain_catch_up(target: str) -> EdgeCatchUp | None:
         target = f"{path}?{'&'.join(parts)}"
         parts.remove(f"offset={start}")
         others = tuple(parts)
-    return EdgeCatchUp(path, target, None if start == BEGINNING else start, others, is_clear=True)
+    return CatchUp(path, target, None if start == BEGINNING else start, others=others)
 
 
 def _key(part: str) -> str:
@@ -167,9 +134,9 @@ def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
     )
 
 
-def resumed(read: EdgeLive, headers: Mapping[str, str]) -> EdgeLive:
+def resumed(read: Live, headers: Mapping[str, str]) -> Live:
     """Return the read from the point where a browser's EventSource lost its connection."""
-    if not isinstance(read, EdgeEvents):
+    if not isinstance(read, Events):
         return read
     read = with_last_event_id(read, headers)
     last = read.last_event_id

@@ -22,7 +22,7 @@ from gateway.protocol.streams.offsets import BEGINNING, NOW, is_one_past, is_pla
 if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.protocol.requests import CatchUp
 
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 _NO_TAG_CHARACTER = re.compile(r"[\x00-\x20\x22\x7f]")
@@ -167,7 +167,7 @@ def is_only_no_store(fields: MultiMapping[str]) -> bool:
     return "no-store" in directives and "private" not in directives
 
 
-def is_brief(read: EdgeCatchUp, facts: StreamRead) -> bool:
+def is_brief(read: CatchUp, facts: StreamRead) -> bool:
     """Return whether an append, or a new stream at the path, would make the response stale."""
     return facts.reaches_open_tail or not read.is_fixed
 

@@ -31,8 +31,8 @@ from gateway.protocol.http import cache_status, forwarding
 from gateway.protocol.http.header_names import FORKED_FROM
 from gateway.protocol.http.paths import split
 from gateway.protocol.origins import edge_target, followed
-from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.origins.followed import Span
+from gateway.protocol.requests import CatchUp, Live, LongPoll
 from gateway.protocol.streams.offsets import NOW
 from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.quotas import peer_of
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.rules.cached_response import CacheRequest
     from gateway.later import Later
-    from gateway.protocol.origins.edge_target import EdgeEvents, EdgeRead
+    from gateway.protocol.requests import Events, Read
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
@@ -103,9 +103,9 @@ class EdgeHandlers(RouteOperations):
         if method == "POST" and (plan := self.passed_appends[route].plan(request, read)):
             self._routes.plans.add(request.target, plan)
         is_get = method == "GET" and not request.has_body
-        if isinstance(read, EdgeCatchUp) and (is_get or method == "HEAD"):
+        if isinstance(read, CatchUp) and (is_get or method == "HEAD"):
             return self._read(request, route, read)
-        if isinstance(read, EdgeLive) and is_get:
+        if isinstance(read, Live) and is_get:
             return self._live(request, route, read)
         return self._pass_on(request, route, read)
 
@@ -117,7 +117,7 @@ class EdgeHandlers(RouteOperations):
 
     # Reads
 
-    async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> RouteAnswer:
+    async def _read(self, request: Request, route: EdgeRoute, read: CatchUp) -> RouteAnswer:
         """Answer a catch-up read from the cache, a followed stream or the origin."""
         cache_request = self._cache_request(request, route, read)
         stream = route.feeds.read_by(cache_request)
@@ -141,7 +141,7 @@ class EdgeHandlers(RouteOperations):
             note_read(stream, cache_request, result)
         return present(request, route.recipients.of(read), result, self._shared)
 
-    def _cache_request(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
+    def _cache_request(self, request: Request, route: EdgeRoute, read: CatchUp) -> CacheRequest:
         """Return the cache request of a read: by its plan, if it has one, or made anew."""
         fields, own, plan = request.fields, request.own, None
         if fields.are_known and not own.has_more:
@@ -151,7 +151,7 @@ class EdgeHandlers(RouteOperations):
         sender = sender_of(request, route.requests.scheme)
         return route.requests.cache_request(_headers(request, route), sender, read)
 
-    def _plan_reads(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> None:
+    def _plan_reads(self, request: Request, route: EdgeRoute, read: CatchUp) -> None:
         """Leave a plan for reads with the same fields as this one, but for its own."""
         if request.fields.are_known and request.method == "GET":
             plan = read_plan(route, request.fields, peer_of(request.transport), read)
@@ -160,7 +160,7 @@ class EdgeHandlers(RouteOperations):
 
     # Live reads
 
-    async def _live(self, request: Request, route: EdgeRoute, read: EdgeLive) -> RouteAnswer | None:
+    async def _live(self, request: Request, route: EdgeRoute, read: Live) -> RouteAnswer | None:
         request.end_with_fin()
         live_responses.check_open(self._shared)
         self._shared.shedding.check(LIVE)
@@ -171,12 +171,12 @@ class EdgeHandlers(RouteOperations):
             _headers(request, route), sender_of(request, route.requests.scheme), beginning
         )
         plain = route.feeds.reader.keyed(cache_request.plain(route.identity))
-        if isinstance(read, EdgeLongPoll):
+        if isinstance(read, LongPoll):
             return await self._poll(request, route, plain, read)
         return await self._events(request, route, plain, read)
 
     async def _poll(
-        self, request: Request, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
+        self, request: Request, route: EdgeRoute, plain: CacheRequest, read: LongPoll
     ) -> RouteAnswer:
         """Answer a long-poll with data after its offset, or have it wait for the feed."""
         feeds = route.feeds
@@ -222,7 +222,7 @@ class EdgeHandlers(RouteOperations):
         request: Request,
         route: EdgeRoute,
         plain: CacheRequest,
-        read: EdgeEvents,
+        read: Events,
     ) -> RouteAnswer | None:
         """Hand the connection to the stream's feed, after everything that may fail."""
         feeds = route.feeds
@@ -249,7 +249,7 @@ class EdgeHandlers(RouteOperations):
         request: Request,
         route: EdgeRoute,
         plain: CacheRequest,
-        read: EdgeEvents,
+        read: Events,
         start: str,
     ) -> RouteAnswer | tuple[FollowedStream, str]:
         """Read, and return the followed stream and the next offset, or an answer without events."""
@@ -289,7 +289,7 @@ class EdgeHandlers(RouteOperations):
 
     # Everything else
 
-    async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> RouteAnswer:
+    async def _pass_on(self, request: Request, route: EdgeRoute, read: Read) -> RouteAnswer:
         tails = route.feeds.writes.tails(read.path)
         body = self._body(request)
         fields = self._passed_on(request, route, body)
@@ -344,7 +344,7 @@ class EdgeHandlers(RouteOperations):
         return path
 
 
-def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
+def _position(read: Read, stream: FollowedStream | None) -> str:
     """Return the offset where a live read begins; a followed stream resolves `now`."""
     offset = edge_target.start_of(read)
     return offset if stream is None else stream.state.start_of(offset)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_table import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer
-    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.web.requests.request import Request
 
@@ -59,13 +59,13 @@ class ForwardedRequest(NamedTuple):
 
     method: str
     headers: MultiMapping[str]
-    read: EdgeRead
+    read: Read
     base_url: str
     key_of: str | None = None
     tails: Tails = ()
 
 
-def forwarded(request: Request, read: EdgeRead, tails: Tails) -> ForwardedRequest:
+def forwarded(request: Request, read: Read, tails: Tails) -> ForwardedRequest:
     """Return a request as its client made it, with what its answer may carry."""
     reader_key = read.path if exchange_of(request).sends_reader_key else None
     headers, base = request.headers, request_head.base_url(request)

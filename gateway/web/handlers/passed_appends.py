@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.sent_request import SentRequest
-    from gateway.protocol.origins.edge_target import EdgeRead
+    from gateway.protocol.requests import Read
     from gateway.runtime.exchange import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.asks.ask import AskingConnection
@@ -84,7 +84,7 @@ class Pattern(NamedTuple):
 class PassedPlan(Plan, frozen=True, gc=False, eq=False):
     """The way of an append with these fields, from one address, to a path of an HTTP origin."""
 
-    read: EdgeRead
+    read: Read
     block: bytes  # its fields for the origin, without its own
     appends: PassedAppends
 
@@ -165,7 +165,7 @@ class PassedAppends:
         self.passing = passing
         self._patterns: AgingTable[tuple[str | None, Hashable], Pattern] = AgingTable(REMEMBERED)
 
-    def plan(self, request: Request, read: EdgeRead) -> PassedPlan | None:
+    def plan(self, request: Request, read: Read) -> PassedPlan | None:
         """Return the plan of appends like this one; None if they need the full rules.
 
         Raises BadRequest for fields that cannot be sent.
@@ -190,7 +190,7 @@ class PassedAppends:
         ask.pending = self.route.origin.start(request, ask)
 
     def respond(
-        self, read: EdgeRead, fields: RequestFields, tails: Tails, answer: OriginAnswer
+        self, read: Read, fields: RequestFields, tails: Tails, answer: OriginAnswer
     ) -> RouteAnswer | None:
         """Apply an answer's effects and return its response; None if the full rules are needed.
 
@@ -222,7 +222,7 @@ class PassedAppends:
         self,
         key: tuple[str | None, Hashable],
         fields: RequestFields,
-        read: EdgeRead,
+        read: Read,
         answer: OriginAnswer,
     ) -> Pattern | None:
         passed = ForwardedRequest("POST", fields.headers, read, "")

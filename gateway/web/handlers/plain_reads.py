@@ -24,8 +24,8 @@ from gateway.origin.requests import field_block
 from gateway.protocol import http1
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.followed import FOREVER, Span
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.responses import Facts
 from gateway.runtime.exchange import RESULTS, RouteAnswer
 from gateway.telemetry import traffic as counted
@@ -119,7 +119,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
             read = route.parse(name)
         except HeadgateError:
             return None
-        if not isinstance(read, EdgeCatchUp):
+        if not isinstance(read, CatchUp):
             return None
         request = self.request_for(read, own)
         stream = route.feeds.read_by(request)
@@ -130,7 +130,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
         came = perf_counter()
         return ReadAsk(self, name, connection, known, came, None, False, request, stream, decided)
 
-    def request_for(self, read: EdgeCatchUp, own: Own) -> CacheRequest:
+    def request_for(self, read: CatchUp, own: Own) -> CacheRequest:
         """Return the request for a read with its own fields, none of which the origin is sent."""
         headers = self.template.headers
         if own.fields:  # the origin may name them in Vary
@@ -238,7 +238,7 @@ def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult
 
 
 def read_plan(
-    route: EdgeRoute, fields: RequestFields, address: str | None, read: EdgeCatchUp
+    route: EdgeRoute, fields: RequestFields, address: str | None, read: CatchUp
 ) -> ReadPlan | None:
     """Return the plan of reads like this one; None if they need the handler."""
     if not (route.requests.are_alike and wants_all(fields.headers)):

@@ -20,7 +20,8 @@ from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import CONDITIONS, IdentityHeaders
-from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.edge_target import parse_edge_target
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.store import CacheEntry, Store
 from gateway.telemetry.traffic import Traffic
@@ -88,7 +89,7 @@ class Stage:
         """A reader's request."""
         headers = CIMultiDict([("Host", "headgate.test"), *fields])
         read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
-        assert isinstance(read, EdgeCatchUp)
+        assert isinstance(read, CatchUp)
         identity = repr([(name, headers[name]) for name in IDENTITY.identifying_names(headers)])
         coding = normalised("accept-encoding", headers) if "Accept-Encoding" in headers else ""
         sent = CIMultiDict(

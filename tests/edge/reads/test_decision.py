@@ -19,8 +19,9 @@ from gateway.edge.reads.decision import (
 )
 from gateway.edge.reads.variants import Variants
 from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.origins.followed import Snapshot
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.edge.reads.responses import NOW, fields, in_store, kept
 from tests.edge.reads.stage import PATH, staged
@@ -65,7 +66,7 @@ def decided(
     **it: bool,
 ) -> Decision:
     read = parse_edge_target(f"{PATH}?offset=5", ())
-    assert isinstance(read, EdgeCatchUp)
+    assert isinstance(read, CatchUp)
     asked = CacheRequest("headgate.test", read, fields(wishes), CIMultiDict(), "", "", Lifetime())
     known = {"is_hit_for_pass": False, "is_down": False, **it}
     return decide(method, asked, variants, stream, NOW, **known)

@@ -22,9 +22,10 @@ from gateway.origin.heads import VOLATILE
 from gateway.origin.in_step import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness, route_tag, stream_tag
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.origins.followed import FOREVER
 from gateway.protocol.origins.repair import EMPTY_BYTES
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.edge.reads.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
 
@@ -55,7 +56,7 @@ def request(
     stream: str = "s",
 ) -> CacheRequest:
     read = parse_edge_target(f"{PREFIX}/{stream}?{query}", ())
-    assert isinstance(read, EdgeCatchUp)
+    assert isinstance(read, CatchUp)
     headers = CIMultiDict([("Host", "headgate.test"), *fields])
     return CacheRequest(
         "headgate.test", read, headers, headers, identity, "", lifetime, admitted_as

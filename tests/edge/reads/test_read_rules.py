@@ -26,7 +26,6 @@ from gateway.edge.rules.response_rules import ResponseRules
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.repair import (
     StreamRead,
     cors,
@@ -36,6 +35,7 @@ from gateway.protocol.origins.repair import (
     new_tag,
     stream_read,
 )
+from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.protocol.streams.state import Lifetime
 
@@ -49,15 +49,19 @@ AT_TAIL = "no-cache, s-maxage=10, stale-while-revalidate=0"
 WELL_FORMED = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 
 
-def read(offset: str | None = "5") -> EdgeCatchUp:
+def read(offset: str | None = "5") -> CatchUp:
     target = f"/v1/stream/s?offset={offset or -1}"
-    return EdgeCatchUp("/v1/stream/s", target, offset, (), is_clear=True)
+    return CatchUp(
+        "/v1/stream/s",
+        target,
+        offset,
+    )
 
 
 def mended(
     *fields: tuple[str, str],
     body: bytes = b"data",
-    of: EdgeCatchUp | None = None,
+    of: CatchUp | None = None,
     lifetime: Lifetime = FOREVER,
     identified: bool = False,
     ignore_no_store: bool = False,
@@ -342,7 +346,7 @@ def test_an_unquoted_etag_gets_quotes(tag: str, made: str) -> None:
     assert ("etag" in repairs) is (made != tag)
 
 
-def tag_of(*fields: tuple[str, str], of: EdgeCatchUp | None = None) -> str:
+def tag_of(*fields: tuple[str, str], of: CatchUp | None = None) -> str:
     found: str = mended(*fields, of=of)[0]["ETag"]
     return found
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gateway.errors import ClientLimitReached, LimitReached, OriginBehind
 from gateway.features.mcp.reading import StreamWatch
 from gateway.live.contract import ReaderClient, Waiter
-from gateway.protocol.origins.edge_target import EdgeLongPoll
+from gateway.protocol.requests import LongPoll
 from gateway.protocol.streams.offsets import BEGINNING, TailBound
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class OriginWatch(StreamWatch, Waiter):
             stream = feeds.follow(request, known, self._account)
         self._feed = feed = feeds.join(stream, request, has_place=True)
         self._offset = offset
-        read = EdgeLongPoll(request.path, request.target, offset, None, request.read.others)
+        read = LongPoll(request.path, request.target, offset, None, others=request.read.others)
         feed.long_polls.park(self, read, offset)
 
     def _call_for(self, seen: TailBound | None) -> None:
