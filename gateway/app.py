@@ -31,9 +31,8 @@ from gateway.store import Store
 from gateway.streams.route import HostedRoute, StreamRules
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import set_level
-from gateway.web.handlers.dispatch import Handlers
+from gateway.web.handlers.dispatch import Handlers, TracedHandlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
-from gateway.web.handlers.traced_handlers import TracedHandlers
 from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
@@ -275,10 +274,10 @@ def handlers_of(
         from gateway.web.handlers.edge_handlers import EdgeHandlers
 
         operations[EdgeRoute] = EdgeHandlers(routes, shared)
-    handlers = Handlers(routes, operations, shared)
     if shared.tracer is None:
-        return handlers
-    return TracedHandlers(handlers, ServerSpans(shared.tracer, routes))
+        return Handlers(routes, operations, shared)
+    spans = ServerSpans(shared.tracer, routes)
+    return TracedHandlers(routes, operations, shared, spans)
 
 
 def inspector(

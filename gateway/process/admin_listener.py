@@ -24,8 +24,7 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
 from gateway.web.connections.incoming import IncomingConnection
-from gateway.web.connections.listener import ConnectionListener
-from gateway.web.connections.socket_acceptor import SocketAcceptor
+from gateway.web.connections.listener import ConnectionListener, SocketAcceptor
 from gateway.web.connections.wire import Connections
 from gateway.web.requests import request_body
 from gateway.web.requests.request import Request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.web.connections.bare_transport import BareTransport, Descriptors
 from gateway.web.connections.connection import Connection
-from gateway.web.connections.socket_acceptor import SocketAcceptor
+from gateway.web.connections.listener import SocketAcceptor
 from gateway.web.connections.wire import Connections
 
 if TYPE_CHECKING:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import re
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
+from typing_extensions import override
 
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, RequestTimeout
 from gateway.protocol import responses
@@ -18,6 +20,7 @@ from gateway.protocol.responses import event_stream_later
 from gateway.protocol.views import AS_EVENTS
 from gateway.runtime.exchange import CLIENT_GONE, RouteAnswer
 from gateway.stepped import outcome_of
+from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.web.operations import RouteOperations
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
+    from gateway.web.server_spans import ServerSpans
 
 
 class Handlers:
@@ -280,6 +284,57 @@ class Handlers:
             keep_alive=keep_alive,
             abandon=abandon,
         )
+
+
+class TracedHandlers(Handlers):
+    """The handlers of a traced server: each request has a span, current while it is handled."""
+
+    def __init__(
+        self,
+        routes: Router,
+        operations: Mapping[type[StreamRoute], RouteOperations],
+        shared: Context,
+        spans: ServerSpans,
+    ) -> None:
+        super().__init__(routes, operations, shared)
+        self._spans = spans
+
+    @override
+    async def handle(self, request: Request) -> Any:
+        """Return the reply to a request; its span ends before the reply is sent."""
+        span = self._spans.start(request)
+        token = tracing.current.set(span)
+        try:
+            response = await self._reply(request)
+        except asyncio.CancelledError:
+            span.failed("client_gone")
+            raise
+        else:
+            if response.status == CLIENT_GONE:
+                span.failed("client_gone")
+            else:
+                span.answered(response.status)
+            return response
+        finally:
+            tracing.current.reset(token)
+            span.end()
+
+    async def _reply(self, request: Request) -> WireResponse:
+        try:
+            answered = await outcome_of(super().handle(request))
+        except Exception as error:
+            refusal = self.refuse(request, error)
+            if refusal is None:
+                raise
+            return refusal
+        return super().answer(request, answered)
+
+    @override
+    def answer(self, request: Request, answered: Any, *, abandon: bool = False) -> WireResponse:
+        """Return the reply, which `handle` has made already unless it is one of an ask."""
+        if isinstance(answered, WireResponse):
+            return answered
+        return super().answer(request, answered, abandon=abandon)
 
 
 def _cache_use(request: Request, refusal: HeadgateError) -> CacheUse:
