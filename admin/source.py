@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
-    from gateway.access.console import ConsoleToken
+    from gateway.features.console.credential import ConsoleToken
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot

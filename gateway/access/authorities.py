@@ -7,7 +7,6 @@ import pkgutil
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gateway.access.console import ConsoleAuthority
 from gateway.access.credential_files import CredentialFiles
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.token_guard import Verifier
@@ -17,7 +16,7 @@ from gateway.errors import StartError
 from gateway.settings.credential_kinds import KINDS, ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.access.contract import Authority
     from gateway.access.jwt_issuers import JwtIssuers
@@ -40,21 +39,20 @@ class Authorities:
         self,
         settings: Settings,
         clock: Callable[[], float],
-        console: bytes = b"",
+        always: Sequence[Authority] = (),
         earlier: Authorities | None = None,
     ) -> None:
         """Read the files of the settings; raise StartError for one that cannot be used.
 
-        `clock` returns epoch seconds. `console` is the hash of the console's token, if there is a
-        console: all verifiers accept that token in addition to their own kinds. `earlier` are those
-        before a reload: what they have fetched, and their reader keys, go on.
+        `clock` returns epoch seconds. All verifiers accept the tokens of `always`, too. `earlier`
+        are those before a reload: what they have fetched, and their reader keys, go on.
         """
         self.settings = settings
         self.files = CredentialFiles(settings.named, self.judge_again)
         self.tokens: Callable[[], TokensFile] = lambda: NO_TOKENS
         self.keys: Callable[[], Keys] | None = None
         self._clock = clock
-        self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
+        self._always = always
         self._verifiers: list[Verifier] = []
         self._unjudged: Iterator[None] = iter(())  # each step judges one principal
         self._next_turn: asyncio.Handle | None = None

@@ -87,30 +87,30 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
     if not key.has_signed(parsed):
         raise signed_tokens.refused("has a signature that is wrong")
     issued = signed_tokens.revocation_claims(parsed)
+    holder = _holder(issued)
     try:
-        until = _check(parsed, max_age, now)
+        until = _check(parsed, issued, max_age, now)
     except Unauthenticated as refusal:
-        raise TokenRefused(refusal.detail, _holder(issued)) from None
+        raise TokenRefused(refusal.detail, holder) from None
     try:
         grant = grant_of(parsed.claims.get("streams"), parsed.claims.get("ops", ["read"]))
     except ValueError as cause:
         raise signed_tokens.refused(str(cause)) from None
-    name = signed_tokens.name_of(issued.subject or "")
     proof = Proof(key.thumbprint, issued)
-    account = _holder(issued).account
-    return Principal(name, [grant], until, proof=proof, digest=digest, account=account)
+    return Principal(
+        holder.name, [grant], until, proof=proof, digest=digest, account=holder.account
+    )
 
 
 def _holder(issued: RevocationClaims) -> TokenHolder:
     return signed_tokens.holder_of("read-token", "", issued.subject)
 
 
-def _check(token: SignedToken, max_age: int, now: float) -> float:
+def _check(token: SignedToken, issued: RevocationClaims, max_age: int, now: float) -> float:
     """Return the token's `exp`, without the leeway: the edge goes by that second, too."""
     payload = token.claims
     if payload.get("ver") != VERSION or isinstance(payload.get("ver"), bool):
         raise signed_tokens.refused("is of a version that is unknown")
-    issued = signed_tokens.revocation_claims(token)
     if not issued.subject or not issued.token_id or issued.at is None:
         raise signed_tokens.refused(
             "does not say for whom, when and as what it was issued (sub, iat, jti)"

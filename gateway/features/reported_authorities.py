@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.access.authorities import Authorities
+from gateway.features.console.credential import ConsoleAuthority
 from gateway.features.token_findings import (
     MOST_TOLD,
     Findings,
@@ -37,12 +38,16 @@ class ReportedAuthorities(Authorities):
         console: bytes = b"",
         earlier: Authorities | None = None,
     ) -> None:
-        """Read the files, as Authorities do, and look at what the tokens_file has."""
+        """Read the files, as Authorities do, and look at what the tokens_file has.
+
+        `console` is the hash of the console's token, which all verifiers accept; b"" for none.
+        """
         self._routes = guarded_routes(settings)
         self._found = Findings()
         # Of tokens that were removed from the file, whose streams' keys were not rotated since.
         self._removed: tuple[UnrotatedKey, ...] = ()
-        super().__init__(settings, clock, console, earlier)
+        always = (ConsoleAuthority(console),) if console else ()
+        super().__init__(settings, clock, always, earlier)
         self._last_file = self.tokens()
 
     @classmethod

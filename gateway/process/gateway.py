@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from admin.source import STARTING, STOPPING, Health, ProcessReport, Restarts
 from gateway import app
-from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
+from gateway.features.console.credential import ConsoleToken
 from gateway.features.kinds import FeatureRoutes
 from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.process import reconfiguration

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from admin.source import ProcessSource
-    from gateway.access.console import ConsoleToken
+    from gateway.features.console.credential import ConsoleToken
     from gateway.front.front import Front
     from gateway.process.reloader import Reloader
     from gateway.settings import Address, Settings, TlsFiles

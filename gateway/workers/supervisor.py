@@ -13,8 +13,8 @@ import msgspec
 import uvloop
 
 from admin.source import STOPPING, Health, ProcessReport, Restarts
-from gateway.access.console import ConsoleToken
 from gateway.errors import StartError
+from gateway.features.console.credential import ConsoleToken
 from gateway.process import serve
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from admin.source import Health, Setup
-from gateway.access.console import ConsoleToken
 from gateway.app import shared_by_all
+from gateway.features.console.credential import ConsoleToken
 from gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from gateway.process.reloader import Reloader
 from gateway.settings import Settings

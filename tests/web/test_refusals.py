@@ -10,8 +10,9 @@ from gateway.runtime.exchange import Exchange
 from gateway.telemetry import logs
 from gateway.web import accounting
 from gateway.web.connections import connection, wire
+from gateway.web.connections.connection_state import LINGERING
 from gateway.web.connections.incoming import FRAMING_BYTES, HEAD_BYTES
-from gateway.web.connections.wire import LINGER_BYTES, LINGERING
+from gateway.web.connections.wire import LINGER_BYTES
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import (
     EDGE,
