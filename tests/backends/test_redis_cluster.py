@@ -344,7 +344,7 @@ async def test_a_stream_is_followed_though_the_cluster_changes_while_its_node_is
     heard: list[bytes | None] = []
     connector = RedisConnector(RedisSettings(parse_redis(cluster.url)))
     commands = Commands(RedisNames("headgate"), connector, "0" * 8)
-    servers = RedisServers(connector, commands, 0, lambda _: None)
+    servers = RedisServers(connector, commands, lambda _: None)
 
     async def surveyed() -> None:
         await servers.addresses()

@@ -60,7 +60,7 @@ class RedisStore(Sharing):
         self.prefix = connector.origin.prefix
         self.names = RedisNames(self.prefix)
         self.commands = Commands(self.names, connector, secrets.token_hex(4))
-        self.servers = RedisServers(connector, self.commands, self.wait_replicas, history_changed)
+        self.servers = RedisServers(connector, self.commands, history_changed)
 
     async def execute(
         self, key: str, *calls: Packed, commits: bool = False, expected: int = 0

@@ -23,7 +23,6 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, RedisConnection, Reply
     from gateway.backends.redis.servers.connector import Address, RedisConnector
     from gateway.backends.redis.servers.pipeline import Answer
@@ -45,25 +44,14 @@ class Primary(Background):
     appends, if it does not.
     """
 
-    def __init__(
-        self,
-        servers: RedisServers,
-        address: Address,
-        commands: Commands,
-        wait_replicas: int,
-        changed: Callable[[Primary], None],
-        *,
-        is_new: bool,
-    ) -> None:
-        """Call `changed` with the server when its history is another one than before.
+    def __init__(self, servers: RedisServers, address: Address, *, is_new: bool) -> None:
+        """Tell `servers` when the history is another one than before.
 
         The first history of a server that `is_new` counts as another one.
         """
         self._servers = servers
         self._address = address
-        self._probe_call = commands.probe()
-        self._wait_replicas = wait_replicas
-        self._changed = changed
+        self._wait_replicas = wait_replicas = servers.connector.settings.wait_replicas
         epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
         timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
         self.commits = Pipeline(self._connect, self._lost, timeout_s, epilogue)
@@ -153,7 +141,7 @@ class Primary(Background):
 
     async def _probe(self) -> None:
         left = self._ended_count
-        answer = await _answer(self.commits, [self._probe_call])
+        answer = await _answer(self.commits, [self._servers.commands.probe()])
         self._is_in_doubt = False
         if isinstance(answer, Unreachable):
             if answer.was_sent and self._ended_count > left:
@@ -206,7 +194,7 @@ class Primary(Background):
         self.history = history
         if is_other:
             log.warning("log.history_changed", server=self.name, history=history)
-            self._changed(self)
+            self._servers.history_changed(self)
 
     @property
     def name(self) -> str:

@@ -42,14 +42,12 @@ class RedisServers(Background):
         self,
         connector: RedisConnector,
         commands: Commands,
-        wait_replicas: int,
         history_changed: Callable[[Primary], None],
     ) -> None:
         """Call `history_changed` with a server that has another history than before."""
         self.connector = connector
-        self._commands = commands
-        self._wait_replicas = wait_replicas
-        self._history_changed = history_changed
+        self.commands = commands
+        self.history_changed = history_changed
         self.notifications = Notifications(self, commands.names)
         self.by_address: dict[Address, Primary] = {}
         self._only: Primary | None = None  # when it is no cluster
@@ -166,15 +164,9 @@ class RedisServers(Background):
         """Return the server at an address, opening it when it is new."""
         primary = self.by_address.get(address)
         if primary is None:
-            primary = self.by_address[address] = Primary(
-                self,
-                address,
-                self._commands,
-                self._wait_replicas,
-                self._history_changed,
-                # One that was not there from the start has taken over what was known of others.
-                is_new=self._surveyed.is_set(),
-            )
+            # One that was not there from the start has taken over what was known of others.
+            primary = Primary(self, address, is_new=self._surveyed.is_set())
+            self.by_address[address] = primary
             opening = asyncio.get_running_loop().create_task(primary.open())
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
