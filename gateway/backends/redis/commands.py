@@ -150,22 +150,18 @@ def is_current(reply: Reply, state: StreamState) -> bool:
 def decode_stream(reply: Reply) -> LoadedStream:
     """Return the stream in a reply to `load`, in the present history. Raises RecordDamaged."""
     history, words, retired = reply
-    present = int(history)
     fields = dict(zip(words[::2], words[1::2], strict=True))
-    state = fields.get(b"s")
+    state = state_in((history, fields.get(b"s")))
     try:
         generation = None if retired is None else int(retired.split()[0])
-        if not state:
-            return LoadedStream(PathState(None, generation, present), {})
         producers = {
             name[len(PRODUCER) :].decode(): _decode_producer(value)
             for name, value in fields.items()
-            if name.startswith(PRODUCER)
+            if state is not None and name.startswith(PRODUCER)
         }
-        state_now = raised(_decode_state(state), present)
-        return LoadedStream(PathState(state_now, generation, present), producers)
     except (ValueError, IndexError) as error:  # msgspec's errors are ValueErrors
         raise RecordDamaged(UNREADABLE) from error
+    return LoadedStream(PathState(state, generation, int(history)), producers)
 
 
 class CommitState(NamedTuple):
