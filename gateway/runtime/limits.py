@@ -25,15 +25,8 @@ LIMITS = (
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
     *("max_client_connections", "max_client_appends", "max_client_append_bytes"),
     *("max_client_creations", "max_loop_lag"),
-    *(
-        "client_feeds",
-        "head_size",
-        "passed_body",
-        "stream_producers",
-        "stream_size",
-        "fork_depth",
-        "stream_answers",
-    ),
+    *("client_feeds", "head_size", "passed_body", "stream_producers", "stream_size"),
+    *("fork_depth", "stream_answers"),
 )
 # Of a body that is sent on while it comes, and not kept: files for providers have up to 512 MB.
 LONGEST_PASSED = 512 << 20

@@ -89,11 +89,8 @@ class Shedding:
 
     def limit_lag(self, max_loop_lag_s: float) -> None:
         """Shed by this limit from the next measurement on; 0 sheds nothing."""
-        self._begin_s = {
-            SheddingLevel.READS: max_loop_lag_s * READS_AT,
-            SheddingLevel.LIVE: max_loop_lag_s * LIVE_AT,
-            SheddingLevel.APPENDS: max_loop_lag_s * APPENDS_AT,
-        }
+        begin = {READS: READS_AT, LIVE: LIVE_AT, APPENDS: APPENDS_AT}
+        self._begin_s = {level: max_loop_lag_s * factor for level, factor in begin.items()}
         self._is_bounded = max_loop_lag_s > 0
         if not self._is_bounded:
             self.level = SheddingLevel.NOTHING

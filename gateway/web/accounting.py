@@ -57,8 +57,7 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
 
 def logged_request(request: Request, shared: Context) -> LoggedRequest:
     """Return what an access log line says about the request."""
-    target = without_secrets(request.target) if shared.lines.is_guarded else request.target
-    return logged_as(request.method, target, request.headers, request.transport, shared)
+    return logged_as(request.method, request.target, request.headers, request.transport, shared)
 
 
 def logged_as(
@@ -68,7 +67,9 @@ def logged_as(
     transport: asyncio.Transport | None,
     shared: Context,
 ) -> LoggedRequest:
-    """Return what an access log line says about a request with these."""
+    """Return what an access log line says about a request with these; no secret of its target."""
+    if shared.lines.is_guarded:
+        target = without_secrets(target)
     forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
     client = shared.quotas.client_address(transport, headers)
     return LoggedRequest(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))

@@ -123,8 +123,12 @@ class ShortAdmission:
         principal = guard.known_principal(headers, token, needed, self._clock())
         return principal, target, headers if principal is None else guard.stripped(headers)
 
-    def admits_write(self, request: KnownRequest, client: AuthenticatedClient) -> bool:
-        """Return whether a write to a target without a query is still admitted at once."""
+    def admits(self, request: KnownRequest, client: AuthenticatedClient) -> bool:
+        """Return whether a request of this client is still admitted at once, without its token."""
+        if request.method == "GET":
+            return self.get(request) is not None
+        if "?" in request.path:  # it may have another token
+            return False
         found = self._at(request.path)
         guard = None if found is None else found.route.access.guard
         # Only a handler conceals why a response is a 404.

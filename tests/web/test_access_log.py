@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.guarded_gateway import CANARY, tokens_file
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, post, put, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     Line = dict[str, Any]
 
@@ -80,6 +82,25 @@ async def test_an_uncached_read_at_an_origin_is_logged_with_its_user_agent(
         for name in ("one", "two"):
             await gateway.ask(get(f"{EDGE}/s", f"User-Agent: {name}"))
     assert [line["user_agent"] for line in lines] == ["one", "two"]
+
+
+async def test_a_planned_read_of_an_open_route_is_logged_without_the_token_in_its_url(
+    lines: list[Line], tmp_path: Path
+) -> None:
+    """Another route has a guard, so that the token may be one of its tokens."""
+    tokens = str(tokens_file(tmp_path))
+    own = {"auth": "tokens"}
+    async with (
+        RawOrigin(answer(b"x", "Cache-Control: max-age=60")) as origin,
+        edge_serving(origin, log_requests="info", tokens_file=tokens, own=own) as gateway,
+    ):
+        client = await gateway.connect()
+        for number in range(3):
+            read = get(f"{EDGE}/s?offset={number}&amp;token={CANARY}")
+            assert (await client.ask(read)).status == 200
+        assert gateway.fast.plans.read_routes
+    assert len(lines) == 3
+    assert CANARY not in repr(lines)
 
 
 async def test_requests_are_not_logged_unless_the_setting_says_so(lines: list[Line]) -> None:

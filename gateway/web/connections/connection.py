@@ -159,7 +159,7 @@ class Connection(IncomingConnection):
                 self.note_answered(should_close=False)
                 return True
         client = request.fields.client
-        if client is not None and not fast.admits_known(request, client):
+        if client is not None and not fast.admission.admits(request, client):
             return False
         if request.method == "GET" and fast.plans.read_routes:
             ask = fast.plans.read(self, request)

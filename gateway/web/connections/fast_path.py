@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from gateway.access.credentials import without_secrets
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
 from gateway.live.contract import ParkableConnection
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.bans import Bans
-    from gateway.access.contract import AuthenticatedClient
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import Own
@@ -86,8 +84,8 @@ class FastPath:
         # By their bytes without their own fields: reads, and long-polls, whose offset each message
         # changes. If they have a token, by a digest.
         self.heads: AgingTable[bytes, PlainGet] = AgingTable(REMEMBERED_HEADS)
-        self._admission = ShortAdmission(routes, shared.clock)
-        is_guarded = self._admission.is_guarded
+        self.admission = ShortAdmission(routes, shared.clock)
+        is_guarded = self.admission.is_guarded
         self._find_head = self._find_admitted if is_guarded else self.heads.find
         self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
         self.plans = routes.plans
@@ -155,7 +153,7 @@ class FastPath:
 
         Fields with a token are remembered without it.
         """
-        fields = self._admission.fields(message) if self._admission.is_guarded else None
+        fields = self.admission.fields(message) if self.admission.is_guarded else None
         if fields is None:
             fields = RequestFields(message.headers, are_known=True)
         if not any(identity.identifies(fields.headers) for identity in self._identities):
@@ -169,14 +167,6 @@ class FastPath:
             or "X-Request-Id" in headers
             or ("Origin" in headers and not self._shared.lines.any_origin)
         )
-
-    def admits_known(self, request: KnownRequest, client: AuthenticatedClient) -> bool:
-        """Return whether a request of this client may be taken without its token."""
-        if request.method == "GET":
-            return self._admission.get(request) is not None
-        if "?" in request.path:  # it may have another token
-            return False
-        return self._admission.admits_write(request, client)
 
     def answer_get(
         self,
@@ -193,7 +183,7 @@ class FastPath:
         if self._needs_its_own_answer(message.headers):
             return False
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
-        get = self._admission.get(message)
+        get = self.admission.get(message)
         if get is None:
             return False
         if self.answer(client, get, own):
@@ -295,7 +285,7 @@ class FastPath:
         began: float,
     ) -> None:
         """Write the log line of a cached answer: an Exchange would take longer than the line."""
-        shared, principal, target = self._shared, get.principal, get.target
+        shared, principal = self._shared, get.principal
         outcome = Outcome(
             own.id or shared.lines.new_request_id(),
             answer[0],
@@ -306,12 +296,9 @@ class FastPath:
             "answered",
             None if principal is None else principal.name,
         )
-        if shared.lines.is_guarded:
-            target = without_secrets(target)
         transport = None if client is None else client.transport
-        shared.log.line(
-            accounting.logged_as("GET", target, get.headers, transport, shared), outcome
-        )
+        asked = accounting.logged_as("GET", get.target, get.headers, transport, shared)
+        shared.log.line(asked, outcome)
 
     def _park(self, client: FastConnection, get: PlainGet) -> bool:
         """Return whether a long-poll was parked or answered; count it then."""
