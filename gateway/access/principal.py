@@ -1,4 +1,4 @@
-"""The principal of a request: a client whose credential was verified, or anybody; and its uses."""
+"""The principal of a request (a verified client, or anybody), and the uses of credentials."""
 
 from __future__ import annotations
 

@@ -150,7 +150,9 @@ class Log(ABC):
     batch_bytes: int = 4 << 20  # bytes of appends in a commit: one stream holds up no others
     sharing: Sharing | None = None  # None: only this process writes to the log
     listing: Listing | None = None
-    upkeep: FileUpkeep | None = None  # None: the log has no files of its own to look after
+    # None: the log has no files of its own to look after. Only SQLite's has: a second such log
+    # makes this a contract.
+    upkeep: FileUpkeep | None = None
     quota: Quota | None = None  # None: the log does not know how much it takes
 
     @abstractmethod

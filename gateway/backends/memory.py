@@ -94,9 +94,8 @@ class MemoryLog(Log):
         self._histograms = CommitHistograms()
         self.quota: Quota = Quota(max_bytes, self._used_bytes)
         self.listing: MemoryListing = MemoryListing(self._states)
-        self.documents: dict[
-            str, bytes
-        ] = {}  # by name, for features that store some beside streams
+        # By name, for features that store some beside streams.
+        self.documents: dict[str, bytes] = {}
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
 

@@ -1,8 +1,8 @@
 """The SSE readers of a feed: how they get from catch-up to live, and what they are sent.
 
 A reader takes over its client's connection from the HTTP handler. It is an object without a task,
-so that tens of thousands can wait. Each reader is in exactly
-one of these states, so it is sent everything once:
+so that tens of thousands can wait. Each reader is in exactly one of these states, so it is sent
+everything once:
 
 - reading: the data behind its position is being read for it;
 - paused: its connection is full, and it continues from its position once that has drained;

@@ -61,7 +61,7 @@ def recording(record: str, quantity: Quantity, part: Part | None = None) -> Reco
 
 
 def parts_of(settings: Settings) -> frozenset[Part]:
-    """Return the parts that a configuration has, such as a log in files or an HTTP origin."""
+    """Return the parts that a configuration has, so that no alert watches what is not there."""
     routes = settings.route_table
     has = {
         "log": any(not route.is_http for route in routes),

@@ -283,8 +283,12 @@ class AppendBatch:
         if append.stream_seq is not None:
             self._seq = append.stream_seq
         if datas:
-            self._records.extend(records_after(self._tail, datas))
-            self._tail = self._records[-1].end
+            if len(datas) == 1:  # in a third of the time
+                self._tail += len(datas[0])
+                self._records.append(Record(self._tail, datas[0]))
+            else:
+                self._records.extend(records_after(self._tail, datas))
+                self._tail = self._records[-1].end
             self._appends += 1
             self._messages += number
             if append.traced is not None:

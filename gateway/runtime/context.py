@@ -1,4 +1,4 @@
-"""The context that every route and connection of a process shares."""
+"""The context that every route and connection of a process shares, and the hosts it serves."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ class Context:
         self.purge_trust: Callable[[], PurgeTrust] = PurgeTrust  # whether these caches do so
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
         self.admitted = AdmittedReaders(clock)
-        self.held: set[Any] = set()  # requests of features that end early with their client's right
+        self.held: set[Any] = (
+            set()
+        )  # requests of features, ended when their client's permission ends
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.refusal_lines = cache_status.BYPASS.lines  # of refusals without a request
         self.closing = False  # answers are the last of their connections, as the server stops

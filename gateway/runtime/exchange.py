@@ -91,7 +91,7 @@ class SentResponse(Protocol):
 
 
 class Exchange:
-    """The state of a request for counts and log, which counts for its `route` once that is found.
+    """A request's state for counts and log; it counts for `route` once that is found.
 
     `cache` is the part that the cache had in its answer.
     `ended` is what has ended a wait, where that is more than that there was an answer.

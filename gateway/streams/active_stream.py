@@ -71,7 +71,8 @@ class Caches:
 
     def __init__(self, *stores: Store[Any]) -> None:
         self.stores = [*stores]
-        # Each drops what a feature has made of the stream with this id; of all streams for None.
+        # Each drops what a feature has derived from the stream with this id, whose beginning has
+        # changed or which is gone; None means all streams.
         self.derived: list[Callable[[int | None], None]] = []
 
     def changed(self, stream_id: int, *, whole: bool) -> None:

@@ -213,7 +213,10 @@ class HostedFeeds:
         return len(self._feeds)
 
     def fold_by(self, reader: ChunkReader, parts: Store[Any]) -> None:
-        """Have a reader fold what views ask for folded; `parts` are in its memory."""
+        """Use `reader` for views that ask for folded messages.
+
+        `parts` is its cache, whose entries are dropped with their streams.
+        """
         self._reads.folded = reader
         settings = self.source.settings
         self._folded_source = HostedFeedSource(self._reads, reader, settings, self._events)

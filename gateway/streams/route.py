@@ -165,7 +165,7 @@ class HostedRoute(StreamRoute):
 
     def _on_removal(self, name: str, stream_id: int, remover: Remover) -> None:
         if remover == "elsewhere":
-            return  # that process does so
+            return  # the process that removed it announces and purges it
         path = f"{self.prefix}/{name}"
         self._shared.announce(Write(prefix=self.prefix, path=path, removed_id=stream_id))
         self._shared.purge(self.prefix, path)

@@ -72,8 +72,8 @@ class StreamTable:
         self.following = LogSubscriptions(log, self.deadlines)
         self.loader = StreamLoader(log, self._take, self._forget)
         self.turns = Turns()
-        # Each is called with path and id of each stream that is gone, and with what removed it; for
-        # a successor with the id of that, since the earlier stream was removed before.
+        # Called with the path and id of a stream that is gone, and with who removed it. For
+        # `successor` the id is the new stream's: the removal of the old one was reported before.
         self.removal_observers: list[Callable[[str, int, Remover], None]] = []
         # Each is called with each change, before its client gets an answer.
         self.observers: list[Callable[[Change], None]] = []

@@ -1,6 +1,7 @@
 """The operations on the routes of one kind, and which pages of other web origins may use them.
 
-A browser sends the requests of a page with its user's rights.
+A browser sends a page's requests with its user's rights, so a page of another web origin may write
+only if it is allowed to.
 """
 
 from __future__ import annotations

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import random
 import warnings
+from pathlib import Path
 
 import pytest
 
+import gateway
+from tests.faults.injection import GIVES_BACK, GUARDS, LEFT_OUT
 from tests.faults.requests_that_fail import KINDS, faults_in, wrong_after
 
 SAMPLE = 3  # of each kind; `make torture` has all of them
@@ -17,6 +21,17 @@ SAMPLE = 3  # of each kind; `make torture` has all of them
 async def test_a_request_that_raises_anywhere_leaves_nothing_behind(kind: str) -> None:
     faults = await faults_in(kind)
     assert await wrong_after(kind, random.sample(faults, min(SAMPLE, len(faults)))) == {}
+
+
+def test_each_function_without_faults_exists() -> None:
+    defined = set()
+    for file in Path(gateway.__file__).parent.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+        defined |= {node.name for node in tree.body if isinstance(node, functions)}
+        for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            defined |= {f"{made.name}.{it.name}" for it in made.body if isinstance(it, functions)}
+    assert (LEFT_OUT | GUARDS | GIVES_BACK) - defined == set()
 
 
 async def test_a_fault_while_a_feed_is_registered_leaves_it_in_no_table() -> None:

@@ -21,7 +21,8 @@ from gateway.web.router import Router
 from tests.support.crowd import Crowd
 from tests.support.examples import examples
 from tests.support.gated_log import GatedLog
-from tests.support.serving import PREFIX, get, post, put, serving
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -132,6 +133,16 @@ async def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await gateway.ask(post("s", b"x"))
         for number in range(9):
             await gateway.ask(post(f"s{number}", b"x"))
+            assert 0 < len(gateway.routes.plans) <= 4
+
+
+async def test_plans_of_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_plans, "MOST_READ_PLANS", 4)
+    async with RawOrigin(answer(b"x")) as origin, edge_serving(origin) as gateway:
+        for number in range(9):
+            fields = f"User-Agent: {number}"
+            for offset in range(2):  # the first leaves a plan
+                await gateway.ask(get(f"{EDGE}/s{number}?offset={offset}", fields))
             assert 0 < len(gateway.routes.plans) <= 4
 
 

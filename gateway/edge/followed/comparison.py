@@ -28,7 +28,7 @@ from gateway.protocol.origins.followed import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Units = list[bytes] | memoryview
+Units = list[bytes] | memoryview  # messages of a JSON stream, or bytes of any other
 
 # Limits for JSON that is parsed only to count its messages: its bytes, and its commas, which are
 # about as many as its messages, or more. So many of the shortest messages take 3 ms.

@@ -84,9 +84,8 @@ class FollowedStream:
         self.key = key = request.stream_key
         self.path = request.path
         self.is_only_compared = False  # no client has asked for its news
-        self.rests_until = (
-            0.0  # as in Variant, once its recent data were served since the origin fails
-        )
+        # As in Variant, once its recent data were served since the origin fails.
+        self.rests_until = 0.0
         self.closing: asyncio.TimerHandle | None = None
         self.resources = ExitStack()  # released with the stream
         self.vary = False

@@ -1,4 +1,4 @@
-"""The requests by which streams are followed, each decided on after the result of the one before.
+"""The long-polls by which a stream is followed: each result decides the next poll.
 
 A poll is under way until its stream has news. Its answer comes as a call: a task that waits for it
 with a future and a timer would cost 190 us more for each event. Only bodies that do not come with

@@ -50,7 +50,7 @@ class CompanionStreams:
         if name is None or remover == "successor":
             return
         self._running.stop(self._streams.path(name), stream_id)
-        # An answer under way does so at its end.
+        # An answer under way deletes what is beside it when it ends.
         if remover == "here" and self._streams.path(name) not in self._running.answers:
             self._start(self._delete_beside(name))
 

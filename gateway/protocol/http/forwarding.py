@@ -1,4 +1,4 @@
-"""Heads that a gateway passes on (RFC 9110 section 7.6, RFC 7239), and who they say sends them."""
+"""Heads that a gateway passes on (RFC 9110 section 7.6, RFC 7239), and the fields for a reader."""
 
 from __future__ import annotations
 

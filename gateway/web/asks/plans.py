@@ -49,7 +49,7 @@ class Plans:
         self._creations: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_CREATION_PLANS)
 
     def __len__(self) -> int:
-        return len(self._appends) + len(self._creations)
+        return len(self._appends) + len(self._creations) + len(self._reads)
 
     def add(self, path: str, plan: Plan) -> None:
         """Remember a plan for appends to a path without a query, which may have a token."""

@@ -1,4 +1,4 @@
-"""The wire of a client's connection: its bytes, its place among others, and its end."""
+"""The wire of a client's connection: its bytes, its place among the connections, and its end."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Wire(BaseProtocol):
         self.state = IDLE
         self.peer: str | None = None  # the address of the client, as `peer_of` has it
         self._at_open = early, late
-        self._step: Step[Any] | None = None  # which handles it
+        self._step: Step[Any] | None = None  # runs the handler of the request under way
         self._client: str | None = None  # the client that the connection counts for
         self._counts = False  # True while it has a place among the listener's connections
         self._deadline: float | None = None  # for the head of a request (loop time)
@@ -206,7 +206,7 @@ class Wire(BaseProtocol):
             self.transport.write(wire)
 
     async def drained(self) -> None:
-        """Wait until the client has received most of it. Raises ConnectionResetError."""
+        """Wait until the client has received most of what was sent. Raises ConnectionResetError."""
         if self.transport is not None and self.writing_paused:
             if self._drained is None:
                 self._drained = Later()
@@ -223,7 +223,7 @@ class Wire(BaseProtocol):
 
     @override
     def resume_writing(self) -> None:
-        """Stop watching, and let `drained` return: the client has received most of it."""
+        """Stop watching, and let `drained` return: the client has most of what was sent."""
         super().resume_writing()
         drained, self._drained = self._drained, None
         if drained is not None:
@@ -370,8 +370,3 @@ class Connections(Generic[C]):
                     connection.force_close()
                 else:
                     connection.cancel()
-
-
-LINGER_S = 1.0  # for the client to read its last response; it may still send
-LINGER_BODY_S = 10.0  # while a body is coming: few clients read before all is sent
-LINGER_BYTES = 64 * 1024 * 1024  # dropped meanwhile; that takes a second of processor time

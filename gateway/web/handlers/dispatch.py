@@ -371,7 +371,10 @@ def is_event_source(request: Request) -> bool:
 
 
 def retry_stream(refused: RouteAnswer, status: int) -> RouteAnswer:
-    """Return an event stream that only says when to reconnect, instead of a refusal."""
+    """Return an event stream that only says when to reconnect, instead of a refusal.
+
+    An error status would close an EventSource for good.
+    """
     if not isinstance(refused.body, bytes):
         refused.body.release()
     again_s = refused.facts.again_s

@@ -1,7 +1,8 @@
 """Reads of an origin's streams that go by plans: what equal ones from one address have in common.
 
 A plan has the request that the origin is sent, but for the stream. Its reads are those that want
-the whole of a response that the cache has not; a read of another kind has a handler.
+the whole of a response that the cache has not; a read of another kind has a handler. `present`
+makes the response for reads of either kind.
 """
 
 from __future__ import annotations

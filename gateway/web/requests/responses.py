@@ -82,7 +82,7 @@ class PartsWriter(Protocol):
 
 
 class WireResponse:
-    """The reply to one request, which writes itself to the client; its bytes are all in memory.
+    """The reply to one request, which writes itself to the client; subclasses may relay a body.
 
     With `keep_alive` the client may send its next request on the same connection; with `abandon`
     the rest of the request is not read. `ended` says how it ended, for the counts.

@@ -62,7 +62,7 @@ class Notifications:
             await subscription.stop()
 
     def follow(self, channel: str) -> None:
-        """Subscribe to a channel; once that is in force, messages may have been missed."""
+        """Subscribe to a channel, then report that earlier messages may have been missed."""
         name = channel.encode()
         self._channels[name] = None
         address = self._servers.known_address(channel)
