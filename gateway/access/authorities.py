@@ -4,32 +4,102 @@ from __future__ import annotations
 
 import asyncio
 import pkgutil
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.access.credential_files import CredentialFiles
+from typing_extensions import override
+
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.token_guard import Verifier
 from gateway.access.tokens_file import NO_TOKENS, StaticTokens, parse_tokens
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import StartError
 from gateway.settings.credential_kinds import KINDS, ranked
+from gateway.small_files import WatchedFiles, read_file
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import Sample, least
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from gateway.access.contract import Authority
-    from gateway.access.jwt_issuers import JwtIssuers
-    from gateway.access.key_sets import Keys
+    from gateway.access.jwt_issuers import JwtIssuers, KeySource
+    from gateway.access.key_sets import Keys, KeySet
     from gateway.access.principal import CredentialUses, Principal
     from gateway.access.read_tokens import ReadTokens
+    from gateway.access.remote_keys import RemoteKeys
     from gateway.access.tokens_file import Revocations, TokensFile
-    from gateway.settings import Settings
-    from gateway.telemetry.metrics import Sample
+    from gateway.settings import JwtIssuer, Settings
+
+
+FILE_OK = least(
+    "headgate_access_file_ok",
+    "1 while the current file of tokens or keys is in force, by the setting that names it.",
+    "setting",
+)
+
+T = TypeVar("T")
+
+
+class WatchedFile(WatchedFiles[T]):
+    """A file's content as `parse` returns it.
+
+    `parse` takes the file's bytes. It raises ValueError with a line for each mistake, which names
+    the file and repeats nothing secret. `on_change` is called after each change of `value`.
+    """
+
+    def __init__(
+        self, setting: str, path: str, parse: Callable[[bytes], T], on_change: Callable[[], None]
+    ) -> None:
+        """Read the file for the first time. Raises StartError if it cannot be used."""
+        self.setting = setting  # the name of the setting that has its path
+        self.path = path
+        self._parse = parse
+        self._notify = on_change
+        super().__init__((path,))
+
+    @override
+    def _read(self) -> T:
+        return self._parse(read_file(self.path))
+
+    @override
+    def _on_change(self) -> None:
+        log.info("access.file_read", file=self.path)
+        self._notify()
+
+    @override
+    def _log_refusal(self, why: str) -> None:
+        log.error("access.file_refused", file=self.path, why=why, instead="its last good state")
+
+
+class _KeysOfFile:
+    """An issuer's keys in a file, which is watched all the time."""
+
+    def __init__(self, read: Callable[[], KeySet]) -> None:
+        self._read = read
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys as they were last read."""
+        return self._read()
+
+    async def look_again(self) -> None:
+        """Return at once: the file is watched, so nothing needs to be fetched."""
+
+
+def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeySet:
+    from gateway.access.key_sets import parse_keys  # 10 MB, as for the keys_file
+
+    try:
+        return parse_keys(data, algorithms)
+    except ValueError as cause:
+        raise ValueError(f"{path} {cause}") from None
 
 
 class Authorities:
-    """The authorities of a process, by the words of `auth`; started, they watch their `files`.
+    """The authorities of a process, by the words of `auth`; started, they watch their files.
 
     `tokens` and `keys` return the present content of the tokens_file, which may be empty, and of
     the keys_file, if there is one.
@@ -48,7 +118,8 @@ class Authorities:
         are those before a reload: what they have fetched, and their reader keys, go on.
         """
         self.settings = settings
-        self.files = CredentialFiles(settings.named, self.judge_again)
+        self._files: list[WatchedFile[Any]] = []
+        self._urls: list[RemoteKeys] = []
         self.tokens: Callable[[], TokensFile] = lambda: NO_TOKENS
         self.keys: Callable[[], Keys] | None = None
         self._clock = clock
@@ -58,21 +129,57 @@ class Authorities:
         self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         if settings.tokens_file:
-            self.tokens = self.files.watch(
+            self.tokens = self.watch(
                 "tokens_file", settings.tokens_file, self._parse_tokens, self._on_new_tokens
             )
         if settings.keys_file:
             # Imported at the start: the library for signatures takes 10 MB.
             from gateway.access.key_sets import parse_keys_file
 
-            self.keys = self.files.watch("keys_file", settings.keys_file, parse_keys_file)
+            self.keys = self.watch("keys_file", settings.keys_file, parse_keys_file)
         self.by_kind: dict[str, Authority] = {
             kind.name: pkgutil.resolve_name(kind.make)(self)
             for kind in ranked()
             if getattr(settings, kind.setting)
         }
-        if earlier is not None:
-            self.files.adopt(earlier.files)
+        fetched = {} if earlier is None else {keys.public_url: keys for keys in earlier._urls}
+        for keys in self._urls:
+            if keys.public_url in fetched:
+                keys.adopt(fetched[keys.public_url])
+
+    def watch(
+        self,
+        setting: str,
+        path: str,
+        parse: Callable[[str, bytes], T],
+        on_change: Callable[[], None] | None = None,
+    ) -> Callable[[], T]:
+        """Read a file, and return a function that returns its parsed content at any time.
+
+        `on_change` is called after each change, in place of `judge_again`. Raises StartError for a
+        file that cannot be used.
+        """
+        # Messages show the absolute path: a relative one may be meant for another folder.
+        path = str(Path(path).absolute())
+        try:
+            file = WatchedFile(setting, path, partial(parse, path), on_change or self.judge_again)
+        except StartError as refusal:
+            if refusal.detail.startswith(f"{path}:"):  # and with the line in the file
+                raise
+            raise StartError(f"{self.settings.named(setting)}: {refusal.detail}") from refusal
+        self._files.append(file)
+        return lambda: file.value
+
+    def keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
+        """Return the keys of an issuer, from the URL or file that its setting names."""
+        if issuer.is_remote:
+            from gateway.access.remote_keys import RemoteKeys  # only where there is a URL
+
+            remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
+            self._urls.append(remote)
+            return remote
+        parse = partial(_parse_key_file, issuer.algorithms)
+        return _KeysOfFile(self.watch(setting, issuer.jwks, parse))
 
     def revocations(self) -> Revocations:
         """Return what is revoked at present."""
@@ -119,20 +226,29 @@ class Authorities:
 
     def start(self) -> None:
         """Start to watch the files and URLs on the running loop."""
-        self.files.start()
+        for watched in (*self._files, *self._urls):
+            watched.start()
 
     async def stop(self) -> None:
         """Stop watching the files and URLs, and judging principals."""
         self._cancel_turn()
-        await self.files.stop()
+        for watched in (*self._files, *self._urls):
+            await watched.stop()
 
     def notes(self) -> dict[str, str | None]:
         """Return what is wrong with each file and URL, by name, or None where nothing is."""
-        return self.files.notes()
+        files = {file.path: file.trouble for file in self._files}
+        return files | {keys.public_url: keys.trouble for keys in self._urls}
 
     def samples(self) -> Iterator[Sample]:
-        """Return the metrics of the files, and of the URLs with keys of issuers."""
-        return self.files.samples()
+        """Yield the state of each file, and the total fetches from all URLs."""
+        for file in self._files:
+            yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
+        if self._urls:
+            from gateway.access.remote_keys import FETCHES, RESULTS
+
+            for result in RESULTS:
+                yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
 
     def judge_again(self) -> None:
         """End the principals that no authority upholds any more, and update the reader keys.
@@ -199,7 +315,7 @@ def jwt_issuers(authorities: Authorities) -> JwtIssuers:
     from gateway.access.jwt_issuers import JwtIssuers
 
     issuers = {
-        one.issuer: (one, authorities.files.keys_of(one, f"jwt_issuers[{index}].jwks"))
+        one.issuer: (one, authorities.keys_of(one, f"jwt_issuers[{index}].jwks"))
         for index, one in enumerate(authorities.settings.jwt_issuers)
     }
     return JwtIssuers(issuers, authorities.revocations)

@@ -53,7 +53,7 @@ class Issuer:
 
     @property
     def keys(self) -> remote_keys.RemoteKeys:
-        return self.authorities.files._urls[0]
+        return self.authorities._urls[0]
 
     async def publish(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=self.body, content_type="application/json")

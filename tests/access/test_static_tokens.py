@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access import credential_files
+from gateway.access import authorities
 from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
 from gateway.access.principal import Principal
@@ -198,7 +198,7 @@ async def test_an_unusable_tokens_file_changes_nothing_and_is_logged_once(
         spoil(watched.path)
         await until(lambda: watched.trouble() is not None)
         for _ in range(4):
-            await watched.authorities.files._files[0].look()
+            await watched.authorities._files[0].look()
     trouble = watched.trouble()
     assert trouble is not None
     assert why.format(path=watched.path) in trouble
@@ -226,7 +226,7 @@ async def test_a_change_missed_by_a_failed_read_is_seen_by_the_next_read(
 
     ann = await watched.verifier.verify(TOKEN, NOW)
     with monkeypatch.context() as patch:
-        patch.setattr(credential_files, "read_file", fail)
+        patch.setattr(authorities, "read_file", fail)
         watched.replace("")
         await until(lambda: watched.trouble() is not None)
         assert watched.ended == []
@@ -237,7 +237,7 @@ async def test_a_change_missed_by_a_failed_read_is_seen_by_the_next_read(
 async def test_a_tokens_file_caught_between_two_writes_ends_no_reader(watched: Watched) -> None:
     """Whoever writes in place may be between two writes when somebody looks."""
     ann = await watched.verifier.verify(TOKEN, NOW)
-    file = watched.authorities.files._files[0]
+    file = watched.authorities._files[0]
     await watched.authorities.stop()
     watched.path.write_text("")
     await file.look()

@@ -63,7 +63,7 @@ class ToyTokens(Authority):
 def authority(authorities: Authorities) -> ToyTokens:
     """Return the authority for toy tokens, whose key it watches."""
     path: str = vars(authorities.settings)["toy_file"]
-    return ToyTokens(authorities.files.watch("toy_file", path, lambda _, data: data))
+    return ToyTokens(authorities.watch("toy_file", path, lambda _, data: data))
 
 
 KIND = CredentialKind(

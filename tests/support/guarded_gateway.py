@@ -84,7 +84,7 @@ async def revoke(gateway: Serving, folder: Path, name: str) -> None:
 
 async def look_at_files(gateway: Serving) -> None:
     """Have changed files read at once, which otherwise only a timer does; two looks trust them."""
-    for file in gateway.authorities.files._files:
+    for file in gateway.authorities._files:
         await file.look()
         await file.look()
 

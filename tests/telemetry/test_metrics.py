@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from admin.alerting.notifier import NOTIFICATIONS
-from gateway.access.credential_files import FILE_OK
+from gateway.access.authorities import FILE_OK
 from gateway.access.remote_keys import FETCHES
 from gateway.edge import metrics as edge_metrics
 from gateway.features.compact import folded_reader

@@ -115,7 +115,7 @@ class Gateway:
 
     def tokens_are(self, file: TokensFile) -> None:
         """The file has changed, and was read."""
-        for watched in self._authorities.files._files:
+        for watched in self._authorities._files:
             watched.value = file
         self._authorities.judge_again()
 
