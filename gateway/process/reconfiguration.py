@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import RouteAccess, StreamRoute
     from gateway.settings import Route, Settings
-    from gateway.web.connections.server import ConnectionServer
+    from gateway.web.connections.connection import ConnectionServer
 
 
 class ActiveConfiguration:

@@ -12,9 +12,8 @@ from gateway.edge.route import EdgeRoute
 from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
-from gateway.web.connections.connection import Connection
+from gateway.web.connections.connection import Connection, ConnectionServer
 from gateway.web.connections.fast_path import FastPath
-from gateway.web.connections.server import ConnectionServer
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.router import Router
 from tests.support.http1 import Answer, Client

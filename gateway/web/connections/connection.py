@@ -1,40 +1,45 @@
-"""A client's connection: requests that need no task are answered as soon as they are parsed."""
+"""Connections of clients, and their server: requests that need no task are answered at once."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from typing_extensions import override
 
-from gateway.live.contract import ReaderClient, ReaderServer
+from gateway.live.contract import ReaderClient
 from gateway.runtime.request_fields import NOTHING
 from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.web.asks.plans import WRITES
 from gateway.web.connections import incoming
+from gateway.web.connections.bare_transport import BareTransport, Descriptors
 from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
 from gateway.web.connections.incoming import IncomingConnection
-from gateway.web.connections.wire import Owner
+from gateway.web.connections.listener import SocketAcceptor
+from gateway.web.connections.wire import Connections
 from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import is_plain
 from gateway.web.requests.responses import WireResponse
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Sequence
+    import socket
+    from collections.abc import Callable, Collection, Sequence
 
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
     from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
+    from gateway.runtime.context import Context
     from gateway.telemetry.traffic import Polls, Traffic
+    from gateway.tls.handshakes import Handshakes
     from gateway.web.asks.ask import Ask
-    from gateway.web.connections.bare_transport import Descriptors
     from gateway.web.connections.fast_path import FastPath
+    from gateway.web.connections.wire import RequestHandlers
     from gateway.web.requests.blocks import KnownRequest
 
 _NUMBERS = count(1)
@@ -42,21 +47,14 @@ MOST_ASKS = 32  # of one connection under way: pipelined writes whose queue keep
 NO_ASKS: Sequence[Ask] = ()
 
 
-class StreamOwner(Owner, ReaderServer, Protocol):
-    """The server that accepted a connection, as the connection uses it."""
-
-    fast: FastPath  # another one after a reload
-    descriptors: Descriptors
-
-
 class Connection(IncomingConnection):
     """A client's connection to streams: handlers answer what the fast path does not."""
 
     __slots__ = ("_counted", "_on_lost", "asks", "number", "poll_headers", "principal")
-    owner: StreamOwner
+    owner: ConnectionServer
     abandon = IncomingConnection.force_close  # implements Waiter.abandon
 
-    def __init__(self, owner: StreamOwner, early: bytes = b"", late: bytes = b"") -> None:
+    def __init__(self, owner: ConnectionServer, early: bytes = b"", late: bytes = b"") -> None:
         """Parse `early` bytes, received before; or send the `late` response and end."""
         super().__init__(owner, early, late)
         self.number = next(_NUMBERS)
@@ -308,3 +306,95 @@ class Connection(IncomingConnection):
         if self.transport is not None:
             self.transport.write(answer.wire)
             self.go_on()
+
+
+LOOK_S = 0.05  # between two looks at the requests that a reload waits for
+
+
+class ConnectionServer:
+    """A server whose connections share handlers, fast path, limits and descriptors."""
+
+    def __init__(
+        self, handlers: RequestHandlers, fast: FastPath, shared: Context, keepalive_s: float
+    ) -> None:
+        self.handlers = handlers
+        self.fast = fast
+        self.shared = shared
+        self.keepalive_s = keepalive_s
+        self.descriptors = Descriptors(asyncio.get_running_loop())
+        self.connections: Connections[Connection] = Connections()
+        self._entrance = SocketAcceptor(shared, self.connections)
+
+    def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
+        """Serve the next request of each connection by these, after a reload."""
+        self.handlers, self.fast, self.keepalive_s = handlers, fast, keepalive_s
+
+    async def requests_end(self, of: Collection[Traffic]) -> None:
+        """Wait until no request is under way that counts in one of these traffics."""
+        while any(  # noqa: ASYNC110 - looked at by reloads only, so that no request pays for it
+            connection.traffic in of for connection in self.connections
+        ):
+            await asyncio.sleep(LOOK_S)
+
+    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Return the response to the only request of a connection, if it is cached."""
+        if self.shared.journal is not None:
+            self.shared.journal.catch_up()
+        known = self.fast.known(data)
+        if known is None or not known[0].is_last:
+            return None
+        shared, limits = self.shared, self.shared.limits
+        if shared.log.enabled or shared.bans.in_force or shared.tracer is not None:
+            return None  # these name the client, which only a connection knows
+        if limits.connections >= limits.max_connections:
+            return None
+        get, own = known
+        answer = self.fast.cached_response(get, own=own)
+        return None if answer is None else answer[1:3]
+
+    def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
+        """Return the protocol of a new connection."""
+        return Connection(self, early, late)
+
+    def reader_lost(self, transport: asyncio.Transport) -> None:
+        """Count down the connection of an SSE reader that is gone."""
+        self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
+
+    def resume_http(self, transport: asyncio.Transport) -> bool:
+        """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
+        if self.shared.closing or transport.is_closing():
+            transport.close()
+            return True
+        counts_as = self.shared.quotas.connects_as(transport)
+        client: socket.socket | None = None
+        if isinstance(transport, BareTransport):
+            client = transport.detach()
+            if client is None:
+                return False
+        connection = self()
+        try:
+            connection.rest()  # the request of the SSE response was its last
+            connection.keep_slot(counts_as)
+            if client is not None:
+                self._entrance.enter(connection, client)
+                return True
+        except BaseException:
+            self.shared.limits.connection_lost(counts_as)
+            if client is not None:
+                client.close()
+            raise
+        transport.set_write_buffer_limits()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        return True
+
+    def enter(
+        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
+    ) -> None:
+        """Give a connection its transport and protocol."""
+        self._entrance.enter(self(early, late), client, handshakes)
+
+    def stop_sweeping(self) -> None:
+        """Cancel the timer, and abort the connections of SSE readers."""
+        self._entrance.close()
+        self.descriptors.close()

@@ -15,8 +15,8 @@ from gateway.errors import LogUnavailable
 from gateway.settings import Route
 from gateway.stepped import Step
 from gateway.web.connections import connection, http_connection, incoming
+from gateway.web.connections.connection import ConnectionServer
 from gateway.web.connections.fast_path import FastPath
-from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.edge.simulation.network import SimulatedLoop
 from tests.support.gated_log import GatedLog
