@@ -28,9 +28,6 @@ from gateway.protocol.views import END_MARK, PLAIN, View, parse_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TypeVar
-
-    E = TypeVar("E", bound="Events")
 
 MAX_INTEGER = 2**53 - 1  # what JavaScript clients can hold
 MAX_TTL_S = 10**10
@@ -238,7 +235,7 @@ def _parse_target(target: str) -> Read:
     return MODES[live](path, target, offset, cursor, view=view, last_event_id=last)
 
 
-def with_last_event_id(read: E, headers: Mapping[str, str]) -> E:
+def with_last_event_id(read: Events, headers: Mapping[str, str]) -> Events:
     """Return the read with the header's Last-Event-ID, if there is one, instead of the query's.
 
     Polyfills of EventSource repeat the last id in the query, beside the offset that they began at.
