@@ -165,7 +165,6 @@ async def staged() -> AsyncIterator[Stage]:
     """All that runs, with short times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(followed_streams, "LINGER_S", 0.02)
-        patch.setattr(followed_streams, "PERSISTS_S", 0.02)
         patch.setattr(OutageLine, "note", _log_each)
         async with _running() as stage:
             yield stage
