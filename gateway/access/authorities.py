@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from gateway.access.contract import Authority
-    from gateway.access.jwt_issuers import JwtIssuers, KeySource
+    from gateway.access.jwt_issuers import JwtIssuers, KeysOfFile, RemoteKeys
     from gateway.access.key_sets import Keys, KeySet
     from gateway.access.principal import CredentialUses, Principal
     from gateway.access.read_tokens import ReadTokens
-    from gateway.access.remote_keys import RemoteKeys
     from gateway.access.tokens_file import Revocations, TokensFile
     from gateway.settings import JwtIssuer, Settings
 
@@ -72,21 +71,6 @@ class WatchedFile(WatchedFiles[T]):
     @override
     def _log_refusal(self, why: str) -> None:
         log.error("access.file_refused", file=self.path, why=why, instead="its last good state")
-
-
-class _KeysOfFile:
-    """An issuer's keys in a file, which is watched all the time."""
-
-    def __init__(self, read: Callable[[], KeySet]) -> None:
-        self._read = read
-
-    @property
-    def keys(self) -> KeySet:
-        """The keys as they were last read."""
-        return self._read()
-
-    async def look_again(self) -> None:
-        """Return at once: the file is watched, so nothing needs to be fetched."""
 
 
 def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeySet:
@@ -170,16 +154,16 @@ class Authorities:
         self._files.append(file)
         return lambda: file.value
 
-    def keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
+    def keys_of(self, issuer: JwtIssuer, setting: str) -> RemoteKeys | KeysOfFile:
         """Return the keys of an issuer, from the URL or file that its setting names."""
-        if issuer.is_remote:
-            from gateway.access.remote_keys import RemoteKeys  # only where there is a URL
+        from gateway.access.jwt_issuers import KeysOfFile, RemoteKeys  # where there are any
 
+        if issuer.is_remote:
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
             self._urls.append(remote)
             return remote
         parse = partial(_parse_key_file, issuer.algorithms)
-        return _KeysOfFile(self.watch(setting, issuer.jwks, parse))
+        return KeysOfFile(self.watch(setting, issuer.jwks, parse))
 
     def revocations(self) -> Revocations:
         """Return what is revoked at present."""
@@ -245,7 +229,7 @@ class Authorities:
         for file in self._files:
             yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
         if self._urls:
-            from gateway.access.remote_keys import FETCHES, RESULTS
+            from gateway.access.jwt_issuers import FETCHES, RESULTS
 
             for result in RESULTS:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from structlog.testing import capture_logs
 
-from gateway.access.jwt_issuers import JwtIssuers
+from gateway.access.jwt_issuers import JwtIssuers, KeysOfFile
 from gateway.access.token_guard import Verifier
 from gateway.access.tokens_file import NOTHING
 from gateway.errors import Unauthenticated
@@ -40,13 +40,8 @@ ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 CANARY = "canary7f3b9c"
 
 
-class Known:
-    """Keys that are there."""
-
-    keys = key_set(*ALL, algorithms=ALGORITHMS)
-
-    async def look_again(self) -> None:
-        pass
+KEYS = key_set(*ALL, algorithms=ALGORITHMS)
+KNOWN = KeysOfFile(lambda: KEYS)
 
 
 def issuer(**more: object) -> JwtIssuer:
@@ -64,7 +59,7 @@ def issuer(**more: object) -> JwtIssuer:
 
 def verifier(**more: object) -> Verifier:
     one = issuer(**more)
-    return Verifier([JwtIssuers({one.issuer: (one, Known())}, lambda: NOTHING)])
+    return Verifier([JwtIssuers({one.issuer: (one, KNOWN)}, lambda: NOTHING)])
 
 
 HEADER = {"alg": "EdDSA", "kid": "ed", "typ": "JWT"}
@@ -335,8 +330,8 @@ async def test_each_bad_jwt_is_refused_for_its_reason(name: str) -> None:
 )
 async def test_a_good_jwt_of_each_algorithm_is_accepted(key: object, algorithm: str) -> None:
     """So that a refusal above is one of what is wrong, and not of everything."""
-    known, one = Known(), issuer(algorithms=[algorithm])
-    known.keys = key_set(*ALL, algorithms=[algorithm])
+    known = KeysOfFile(lambda: key_set(*ALL, algorithms=[algorithm]))
+    one = issuer(algorithms=[algorithm])
     taking = Verifier([JwtIssuers({one.issuer: (one, known)}, lambda: NOTHING)])
     ann = await taking.verify(good(key, algorithm), NOW)  # type: ignore[arg-type]
     assert (ann.name, ann.until) == ("ann", NOW + 600 + LEEWAY)

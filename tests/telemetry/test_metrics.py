@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from admin.alerting.notifier import NOTIFICATIONS
 from gateway.access.authorities import FILE_OK
-from gateway.access.remote_keys import FETCHES
+from gateway.access.jwt_issuers import FETCHES
 from gateway.edge import metrics as edge_metrics
 from gateway.features.compact import folded_reader
 from gateway.features.models.counts import metrics as model_metrics

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.access import remote_keys
+from gateway.access import jwt_issuers
 from gateway.access.authorities import Authorities
 from gateway.errors import KeysUnavailable, Unauthenticated
 from gateway.settings import Settings
@@ -52,7 +52,7 @@ class Issuer:
         self.verifier = self.authorities.verifier(["jwt"], self.ended.append)
 
     @property
-    def keys(self) -> remote_keys.RemoteKeys:
+    def keys(self) -> jwt_issuers.RemoteKeys:
         return self.authorities._urls[0]
 
     async def publish(self, _request: web.Request) -> web.StreamResponse:
@@ -122,7 +122,7 @@ async def test_a_new_issuer_key_is_fetched_when_its_first_token_arrives(
 ) -> None:
     await until(lambda: issuer.keys.keys is not None)
     ann = await issuer.verifier.verify(good(), NOW)
-    monkeypatch.setattr(remote_keys, "UNKNOWN_EVERY_S", 0.0)
+    monkeypatch.setattr(jwt_issuers, "UNKNOWN_EVERY_S", 0.0)
     issuer.body = jwks([ED, EC])
     assert await issuer.is_known(good(EC, "ES256"))
     assert issuer.verifier.known(good(), NOW) is ann
@@ -148,7 +148,7 @@ async def test_tokens_with_unknown_key_ids_cause_one_fetch_per_interval(issuer: 
     for asked in (1, 2):
         assert not any(await asyncio.gather(*map(issuer.is_known, tokens)))
         assert issuer.asked == asked
-        issuer.keys._requested_at -= remote_keys.UNKNOWN_EVERY_S  # a while ago
+        issuer.keys._requested_at -= jwt_issuers.UNKNOWN_EVERY_S  # a while ago
 
 
 # ---------------------------------------------------------------- a server that is no help
@@ -234,7 +234,7 @@ async def test_a_token_is_unavailable_rather_than_refused_before_any_keys_were_f
     """503 and not 401: a client would throw away a token that may be good."""
     answer, trouble = (TROUBLES | WITHDRAWN)[name]
     if answer in {hang, drip}:
-        monkeypatch.setattr(remote_keys, "FETCH_S", 1.0)
+        monkeypatch.setattr(jwt_issuers, "FETCH_S", 1.0)
     async with issuing(answer) as issuer:
         with capture_logs() as lines:
             with pytest.raises(KeysUnavailable):
@@ -253,7 +253,7 @@ async def test_the_last_good_issuer_keys_stay_in_use_when_a_fetch_fails(
 ) -> None:
     answer, trouble = TROUBLES[name]
     if answer in {hang, drip}:
-        monkeypatch.setattr(remote_keys, "FETCH_S", 1.0)
+        monkeypatch.setattr(jwt_issuers, "FETCH_S", 1.0)
     async with issuing() as issuer:
         ann = await issuer.verifier.verify(good(), NOW)
         issuer.answer = answer(issuer)
@@ -300,7 +300,7 @@ async def test_a_dead_issuer_ends_no_reader_and_is_used_again_once_back(
 
 
 async def test_a_failed_fetch_of_issuer_keys_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_keys, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(jwt_issuers, "FIRST_RETRY_S", 0.01)
     async with issuing(says(b"", 500)) as issuer:
         await until(lambda: issuer.asked > 3)
         issuer.answer = issuer.publish
