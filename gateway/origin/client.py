@@ -132,8 +132,6 @@ class Origin:
         target: str,
         headers: MultiMapping[str],
         body: bytes | AsyncIterable[bytes] | None = None,
-        *,
-        poll: bool = False,
     ) -> OriginAnswer:
         """Send a request, and return the response once its head is there; the caller releases it.
 
@@ -145,7 +143,7 @@ class Origin:
             length = int(headers["Content-Length"])
         block = field_block(headers)
         pending = PendingAnswer()
-        request = OriginRequest(method, target, block, body or b"", poll, length)
+        request = OriginRequest(method, target, block, body or b"", length=length)
         pending.sent = self.start(request, pending)
         try:
             return await pending

@@ -18,7 +18,7 @@ from gateway.origin.requests import why_unreachable
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from aiohappyeyeballs import AddrInfoType
 
@@ -81,15 +81,6 @@ class ConnectionPool:
         """Return how many connections may be taken at once."""
         kept = [one for place in self._places.values() for one, _ in place.idle]
         return sum(connection.transport is not None for connection in kept)
-
-    @property
-    def connections(self) -> Collection[OriginConnection]:
-        """The open connections."""
-        return self._open.keys()
-
-    def behaviours(self) -> list[ServerBehaviour]:
-        """Return the behaviour of each server that was connected to."""
-        return [place.behaviour for place in self._places.values()]
 
     def _place(self, server: OriginServer) -> _Place:
         """Return the place of a server, which those at one address share."""

@@ -138,9 +138,9 @@ def trust(origin: Origin) -> None:
 
     Nothing older is dropped either: what else came on the connection depends on the clock.
     """
-    for connection in origin.pool.connections:
+    for connection in origin.pool._open:
         connection.history = ConnectionHistory()
-    for conduct in origin.pool.behaviours():
+    for conduct in [place.behaviour for place in origin.pool._places.values()]:
         conduct.clean = dict.fromkeys(AnswerKind, PROOFS)
         conduct.rested_at = dict.fromkeys(AnswerKind, math.inf)
         conduct.closes = conduct.closes_all = False

@@ -183,8 +183,8 @@ async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one
 
 
 def _conduct(gateway: Serving) -> ServerBehaviour:
-    (conduct,) = gateway.edge.origin.pool.behaviours()
-    return conduct
+    (place,) = gateway.edge.origin.pool._places.values()
+    return place.behaviour
 
 
 class DoHeadIsDoGet(BaseHTTPRequestHandler):

@@ -9,6 +9,8 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.origin.client import Origin, OriginSettings
+from gateway.origin.requests import OriginRequest, field_block
+from gateway.origin.sent_request import PendingAnswer
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
@@ -43,7 +45,11 @@ async def send(
     poll: bool = False,
 ) -> OriginAnswer:
     """Ask for the head of an answer."""
-    return await origin.send(method, target, CIMultiDict(fields), body, poll=poll)
+    if not poll:
+        return await origin.send(method, target, CIMultiDict(fields), body)
+    pending, block = PendingAnswer(), field_block(CIMultiDict(fields))
+    pending.sent = origin.start(OriginRequest(method, target, block, is_poll=True), pending)
+    return await pending
 
 
 class Whole(NamedTuple):

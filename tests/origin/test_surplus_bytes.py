@@ -41,8 +41,8 @@ async def serving(*scripts: bytes | Play) -> AsyncIterator[tuple[RawOrigin, Orig
 
 
 def conduct(origin: Origin) -> ServerBehaviour:
-    (found,) = origin.pool.behaviours()
-    return found
+    (place,) = origin.pool._places.values()
+    return place.behaviour
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
