@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.backends.contract import settle
 from gateway.backends.redis.connection import RedisConnection, Unreachable, size_of
 from gateway.telemetry.logs import log
 
@@ -137,6 +139,12 @@ class Pipeline:
         elif not self._kicked:
             self._kicked = True
             self._loop.call_soon(self._start)
+
+    async def ask(self, commands: Sequence[Packed]) -> Answer:
+        """Return the replies. Raises Unreachable."""
+        answered: asyncio.Future[Answer] = self._loop.create_future()
+        self.send(commands, partial(settle, answered))
+        return await answered
 
     def _start(self) -> None:
         self._kicked = False

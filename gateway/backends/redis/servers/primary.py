@@ -21,7 +21,7 @@ from gateway.background import Background
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gateway.backends.redis.connection import Packed, RedisConnection, Reply
     from gateway.backends.redis.servers.connector import Address, RedisConnector
@@ -134,23 +134,22 @@ class Primary(Background):
 
     async def execute(self, *calls: Packed) -> list[Reply]:
         """Return this server's replies, refusals included. Raises Unreachable."""
-        answer = await _answer(self.reads, calls)
-        if isinstance(answer, Unreachable):
-            raise answer
-        return answer[0]
+        return (await self.reads.ask(calls))[0]
 
     async def _probe(self) -> None:
         left = self._ended_count
-        answer = await _answer(self.commits, [self._servers.commands.probe()])
-        self._is_in_doubt = False
-        if isinstance(answer, Unreachable):
-            if answer.was_sent and self._ended_count > left:
+        try:
+            answer = await self.commits.ask([self._servers.commands.probe()])
+        except Unreachable as failure:
+            if failure.was_sent and self._ended_count > left:
                 self.look()  # it was us who ended the connection: that tells nothing of the server
                 return
             self._servers.moved()  # it may be that another server has taken over
-            self._unhealthy(answer.why)
+            self._unhealthy(failure.why)
         else:
             self._judge(answer)
+        finally:
+            self._is_in_doubt = False
 
     def _judge(self, answer: Answer) -> None:
         (reply,), replicas = answer
@@ -244,14 +243,3 @@ class FailoverWatch:
         if message != self._last_message or now >= self._last_message_at + TOGETHER_S:
             self._last_message, self._last_message_at = message, now
             self._switched()
-
-
-async def _answer(pipeline: Pipeline, calls: Sequence[Packed]) -> Answer | Unreachable:
-    answered: asyncio.Future[Answer | Unreachable] = asyncio.get_running_loop().create_future()
-
-    def done(answer: Answer | Unreachable) -> None:
-        if not answered.done():
-            answered.set_result(answer)
-
-    pipeline.send(calls, done)
-    return await answered
