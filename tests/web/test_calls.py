@@ -39,7 +39,7 @@ READ = "s?offset=-1"
 REPEAT, WITH_NEW_FIELDS = 10, 21
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, and a log in memory.
-APPEND, CREATE, HEAD = 100, 152, 50
+APPEND, CREATE, HEAD = 100, 149, 50
 PASSED_ON = 47  # by its plan, with the origin's answer
 CREATION, CREATION_TOGETHER = 85, 71  # by its plan: alone, and each of those that are pipelined
 OF_QUOTA = 11  # more where creations have one, as they have by default

@@ -112,7 +112,9 @@ class EdgeHandlers(RouteOperations):
     @override
     def note_failure(self, route: EdgeRoute, error: HeadgateError, request: Request) -> None:
         """Log the error if the origin has given no answer, or a request goes round in a loop."""
-        if isinstance(error, (*OF_THE_ORIGIN, LoopDetected)):
+        # Where the origin decides who may read, its guard counts the questions that fail.
+        is_begun = route.requests.are_alike or request.grace_s is not None
+        if is_begun and isinstance(error, (*OF_THE_ORIGIN, LoopDetected)):
             route.log_failure(error, split(request_head.target(request))[0])
 
     # Reads

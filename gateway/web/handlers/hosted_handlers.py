@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.streams.route import HostedRoute
@@ -65,25 +64,23 @@ class HostedHandlers(RouteOperations):
 
     async def other(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
         """Return the answer to a request that neither reads nor appends."""
-        response = await self._carried_out(request, route, name)
-        return RouteAnswer.of(response, cache_status.OTHER_METHOD)
-
-    async def _carried_out(self, request: Request, route: HostedRoute, name: str) -> Response:
         match request.method:
             case "PUT":
-                return await self._create(request, route, name)
+                response = await self._create(request, route, name)
             case "HEAD":
                 self._shared.shedding.check(READS)
                 active = await route.table.load(name)
-                return route.with_key(responses.metadata(route.table.present(active)), name)
+                metadata = responses.metadata(route.table.present(active))
+                response = route.with_key(metadata, name)
             case "DELETE":
                 await in_task()
                 await route.lifecycle.delete(name, request.headers.get(STREAM_ID))
-                return responses.deleted()
+                response = responses.deleted()
             case "OPTIONS":
-                return responses.preflight()
+                response = responses.preflight()
             case _:
                 raise MethodNotAllowed(f"{request.method[:32]} has no meaning for a stream")
+        return RouteAnswer.of(response, cache_status.OTHER_METHOD)
 
     async def get(
         self, request: Request, target: str, route: HostedRoute, name: str, fields: str = ""
@@ -148,24 +145,18 @@ class HostedHandlers(RouteOperations):
         return RouteAnswer.of(responses.appended(await answered), cache_status.OTHER_METHOD)
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
-        created = await self._created(request, await self._body(request), route, name)
-        answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
-        sends_key = exchange_of(request).sends_reader_key
-        return route.with_key(answer, name) if sends_key else answer
-
-    async def _created(
-        self, request: Request, body: bytes, route: HostedRoute, name: str
-    ) -> CreationOutcome:
-        create = parse_create(request.headers, body)
-        source = None
+        create, source = parse_create(request.headers, await self._body(request)), None
+        exchange = exchange_of(request)
         if create.fork is not None:
             source_route, source = self._routes.find(canonical_path(create.fork.source))
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         elif route.access.reader_keys is None:
-            principal = exchange_of(request).principal
-            self._routes.plans.add_creation(creation_plan(route, request.fields, create, principal))
-        return await route.creations.create(name, create, source)
+            plan = creation_plan(route, request.fields, create, exchange.principal)
+            self._routes.plans.add_creation(plan)
+        created = await route.creations.create(name, create, source)
+        answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+        return route.with_key(answer, name) if exchange.sends_reader_key else answer
 
     async def _body(self, request: Request) -> bytes:
         still_admitted = exchange_of(request).check_admission

@@ -203,7 +203,10 @@ class PassedAppends:
         key = (answer.volatile.get("age"), answer.stable)
         pattern = self._patterns.fresh.get(key) or self._patterns.find(key)
         if pattern is None:
-            pattern = self._learn(key, fields, read, answer)
+            passed = ForwardedRequest("POST", fields.headers, read, "")
+            pattern = _pattern(passed, self.route, answer)
+            if pattern is not None:
+                self._patterns.add(key, pattern)
         tail = answer.volatile.get(_TAIL)
         if pattern is None or (pattern.is_repeat and not tail):
             return None
@@ -217,19 +220,6 @@ class PassedAppends:
         write = Write(prefix=prefix, path=path, only_grown=grown, tail=tail, closed=closed)
         self.passing.announce_write(route, write)
         return pattern.fill(answer)
-
-    def _learn(
-        self,
-        key: tuple[str | None, Hashable],
-        fields: RequestFields,
-        read: Read,
-        answer: OriginAnswer,
-    ) -> Pattern | None:
-        passed = ForwardedRequest("POST", fields.headers, read, "")
-        pattern = _pattern(passed, self.route, answer)
-        if pattern is not None:
-            self._patterns.add(key, pattern)
-        return pattern
 
 
 def is_alike(headers: MultiMapping[str]) -> bool:
