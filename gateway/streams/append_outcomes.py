@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,9 @@ from gateway.telemetry.metrics import Histogram
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.later import Later
+
+T = TypeVar("T")
 Outcome = AppendOutcome | HeadgateError
 
 UNTIMED = 16  # outcomes that are delivered without a look at the clock: 0.1 ms
@@ -69,6 +72,14 @@ def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
     media, stamp, trace_id = plain_media(append), append.producer, append.trace_id
     came, stream_id = perf_counter(), append.stream_id
     return Submitted(append, done, append.body, media, stamp, trace_id, stream_id, came)
+
+
+def set_outcome(later: Later[T], outcome: T | HeadgateError) -> None:
+    """Set the outcome of a write, which raises in whoever waits if it is an error."""
+    if isinstance(outcome, HeadgateError):
+        later.set_exception(outcome)
+    else:
+        later.set_result(outcome)
 
 
 class AppendMetrics:

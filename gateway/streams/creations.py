@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +26,7 @@ from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CreateRequest
 from gateway.stepped import in_task
 from gateway.streams.active_stream import ActiveStream
-from gateway.streams.append_outcomes import TOO_MANY_WRITERS, UNKNOWN, Outcomes
+from gateway.streams.append_outcomes import TOO_MANY_WRITERS, UNKNOWN, Outcomes, set_outcome
 from gateway.streams.lifecycle import MAX_RACES
 from gateway.telemetry.logs import log
 
@@ -58,13 +59,7 @@ class _Submitted(msgspec.Struct, gc=False, eq=False):
 
     request: CreateRequest
     body: bytes
-    created: Later[CreationOutcome]
-
-    def answered(self, outcome: Outcome) -> None:
-        if isinstance(outcome, HeadgateError):
-            self.created.set_exception(outcome)
-        else:
-            self.created.set_result(outcome)
+    answered: Callable[[Outcome], object]
 
     def abandon(self) -> None:
         """Do nothing: whoever waits has the outcome, and has raised."""
@@ -103,7 +98,7 @@ class Creations:
 
     def _queued(self, path: str, request: CreateRequest) -> Later[CreationOutcome]:
         created: Later[CreationOutcome] = Later()
-        self.submit(path, _Submitted(request, request.body, created))
+        self.submit(path, _Submitted(request, request.body, partial(set_outcome, created)))
         return created
 
     async def _create_in_turns(

@@ -111,8 +111,7 @@ GUARDS = STEPS | frozenset(
         "Commits._settled",
         "Commits._stands",
         "Outcomes.deliver",
-        "_Submitted.answered",
-        "_set_outcome",
+        "set_outcome",
         "park",
     }
 )

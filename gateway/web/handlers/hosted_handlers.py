@@ -9,7 +9,7 @@ import msgspec
 from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
-from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
+from gateway.errors import BadRequest, MethodNotAllowed
 from gateway.later import Later
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import is_long, long_records
@@ -21,7 +21,7 @@ from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, r
 from gateway.runtime.exchange import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
-from gateway.streams.append_outcomes import submitted
+from gateway.streams.append_outcomes import set_outcome, submitted
 from gateway.streams.reads import LiveRead
 from gateway.telemetry import tracing
 from gateway.web.asks.writes import append_plan, creation_plan
@@ -140,9 +140,9 @@ class HostedHandlers(RouteOperations):
             append = msgspec.structs.replace(append, records=records)
         if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
-        answered: Later[AppendOutcome] = Later()
-        route.appender.submit(name, submitted(append, partial(_set_outcome, answered)))
-        return RouteAnswer.of(responses.appended(await answered), cache_status.OTHER_METHOD)
+        outcome: Later[AppendOutcome] = Later()
+        route.appender.submit(name, submitted(append, partial(set_outcome, outcome)))
+        return RouteAnswer.of(responses.appended(await outcome), cache_status.OTHER_METHOD)
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
         create, source = parse_create(request.headers, await self._body(request)), None
@@ -161,10 +161,3 @@ class HostedHandlers(RouteOperations):
     async def _body(self, request: Request) -> bytes:
         still_admitted = exchange_of(request).check_admission
         return await request_body.whole(request, self._shared, still_admitted)
-
-
-def _set_outcome(answered: Later[AppendOutcome], outcome: AppendOutcome | HeadgateError) -> None:
-    if isinstance(outcome, HeadgateError):
-        answered.set_exception(outcome)
-    else:
-        answered.set_result(outcome)

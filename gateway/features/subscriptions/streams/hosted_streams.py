@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from gateway.backends.contract import listing_of
-from gateway.errors import HeadgateError
 from gateway.features.subscriptions.streams.contract import StreamSource
 from gateway.later import Later
 from gateway.protocol.requests import Append
-from gateway.streams.append_outcomes import submitted
+from gateway.streams.append_outcomes import set_outcome, submitted
 from gateway.streams.stream_table import find_stream
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ class HostedStreams(StreamSource):
     @override
     async def append(self, name: str, event: bytes) -> None:
         append = Append(event, "application/json", None, None, False)
-        outcome: Later[AppendOutcome | HeadgateError] = Later()
-        self._appender.submit(name, submitted(append, outcome.set_result))
-        result = await outcome
-        if isinstance(result, HeadgateError):
-            raise result
+        outcome: Later[AppendOutcome] = Later()
+        self._appender.submit(name, submitted(append, partial(set_outcome, outcome)))
+        await outcome
