@@ -63,13 +63,6 @@ class PollAnswer:
         self.readers = self.counted = 0
         self.uncounted_resumes = [0] * (NOWHERE + 1)
 
-    def count(self) -> tuple[int, list[int]]:
-        """Count the readers not counted before; return their number, in all and by beginning."""
-        readers, uncounted_resumes = self.readers - self.counted, self.uncounted_resumes
-        self.counted = self.readers
-        self.uncounted_resumes = [0] * (NOWHERE + 1)
-        return readers, uncounted_resumes
-
 
 class ReaderClient(NamedTuple):
     """The client of a live reader: its address as trusted proxies report it, and its User-Agent.

@@ -118,16 +118,18 @@ class RecentNews(Generic[N]):
 
 
 class LongPolls(WaitingPolls[V, N]):
-    """The long-polls of one feed, and the turns in which they are answered."""
+    """The long-polls of one feed, and the turns in which they are answered.
 
-    __slots__ = ("_herd_until", "_is_scheduled", "_recent", "_turns", "_with_data")
+    `turns` has the waiters that news has come for; some may have left, or been answered otherwise.
+    """
+
+    __slots__ = ("_herd_until", "_is_scheduled", "_with_data", "recent", "turns")
 
     def __init__(self, feed: FeedState[V]) -> None:
         super().__init__(feed)
-        # Waiters that news has come for; some may have left, or been answered otherwise.
-        self._turns: dict[Waiter, None] = {}
+        self.turns: dict[Waiter, None] = {}
         self._is_scheduled = False  # the next of these turns
-        self._recent: RecentNews[N] = RecentNews()
+        self.recent: RecentNews[N] = RecentNews()
         self._with_data: Answers = {}  # with news up to the feed's tail
         self._herd_until = 0.0  # loop time
 
@@ -143,8 +145,8 @@ class LongPolls(WaitingPolls[V, N]):
         if deadline < feed.due:
             feed.set_timer(deadline)
         # A waiter that came after news gets that news as soon as possible.
-        if position < self._recent.end and self._recent.covers(position):
-            self._turns[waiter] = None
+        if position < self.recent.end and self.recent.covers(position):
+            self.turns[waiter] = None
             self._schedule()
         elif position < feed.position:
             self._read_for(waiter, parked)
@@ -182,18 +184,9 @@ class LongPolls(WaitingPolls[V, N]):
     # Turns
 
     @property
-    def has_turns(self) -> bool:
-        """True while waiters that news has come for are not answered yet."""
-        return bool(self._turns)
-
-    @property
     def are_coming_back(self) -> bool:
         """True if a herd was answered just now, and news is stored for its return."""
-        return bool(self._recent) and asyncio.get_running_loop().time() < self._herd_until
-
-    def reaches(self, position: str) -> bool:
-        """Return whether all news after `position` is stored."""
-        return self._recent.covers(position)
+        return bool(self.recent) and asyncio.get_running_loop().time() < self._herd_until
 
     def add_news(self, news: Sequence[N], age: NewsAge) -> bool:
         """Store news up to the feed's tail: waiters answered from now on get it, too.
@@ -201,21 +194,21 @@ class LongPolls(WaitingPolls[V, N]):
         Return whether more than MOST_BYTES are stored.
         """
         self.renew()
-        if self._recent and news:
-            self._recent.add(self._feed.tail, news, self._source.news_bytes(news), age)
-        return self._recent.bytes > MOST_BYTES
+        if self.recent and news:
+            self.recent.add(self._feed.tail, news, self._source.news_bytes(news), age)
+        return self.recent.bytes > MOST_BYTES
 
     def serve_round(self, one: Round[N]) -> int:
         """Start to answer the waiters that a round has news for; return their number."""
         feed, parked = self._feed, self.parked
-        if not parked and not self._recent:
+        if not parked and not self.recent:
             return 0
-        if one.news and not self._recent:
-            self._recent.restart(one.start)
-            self._recent.add(feed.tail, one.news, self._source.news_bytes(one.news), one.age)
+        if one.news and not self.recent:
+            self.recent.restart(one.start)
+            self.recent.add(feed.tail, one.news, self._source.news_bytes(one.news), one.age)
         # Waiters past the feed's position have data that the feed will get later; those at it came
         # after the news of this round.
-        turns, position = self._turns, feed.position
+        turns, position = self.turns, feed.position
         turns.update(dict.fromkeys([who for who, it in parked.items() if it.position < position]))
         behind = len(turns)
         if behind >= HERD:
@@ -229,8 +222,8 @@ class LongPolls(WaitingPolls[V, N]):
         """Answer `most` waiters that news has come for, the longest waiting first."""
         feed = self._feed
         closed: Answers = {}
-        for waiter in list(islice(self._turns, most)):
-            del self._turns[waiter]
+        for waiter in list(islice(self.turns, most)):
+            del self.turns[waiter]
             parked = self.parked.get(waiter)
             if parked is None:
                 continue
@@ -239,11 +232,11 @@ class LongPolls(WaitingPolls[V, N]):
             elif feed.closed and parked.position == feed.tail:
                 self._share(closed, partial(self._at_end, "closed"), waiter, parked)
         self._observe(closed)
-        if self._turns:
+        if self.turns:
             self._schedule()
         else:
             self.renew()
-            self._recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
+            self.recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
         self._count()
 
     def _schedule(self) -> None:
@@ -257,7 +250,7 @@ class LongPolls(WaitingPolls[V, N]):
         self.serve()
 
     def _data(self, parked: Parked) -> PollAnswer | None:
-        news, age = self._recent.since(parked.position)
+        news, age = self.recent.since(parked.position)
         response = self._source.poll_data(self._feed.stream, parked, news)
         if response is None:
             return None
@@ -274,8 +267,8 @@ class LongPolls(WaitingPolls[V, N]):
     def _forget_turns(self) -> None:
         """Drop the stored news and all turns."""
         self.renew()
-        self._turns.clear()
-        self._recent.restart("")
+        self.turns.clear()
+        self.recent.restart("")
 
     # Other ends
 
@@ -287,7 +280,7 @@ class LongPolls(WaitingPolls[V, N]):
         for waiter, parked in list(self.parked.items()):
             if parked.deadline > now:
                 break
-            if (news_wait or self._turns) and parked.position < feed.tail:
+            if (news_wait or self.turns) and parked.position < feed.tail:
                 break  # it gets data in its turn, or in the next round
             if refusals is not None:
                 self._answer(waiter, next(refusals))

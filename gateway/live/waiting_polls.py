@@ -16,6 +16,7 @@ from gateway.errors import HeadgateError, LimitReached, OriginBroken, Unauthenti
 from gateway.live.contract import N, PollAnswer, V, drain_times
 from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.logs import log
+from gateway.telemetry.traffic import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +162,8 @@ class WaitingPolls(Generic[V, N]):
         """Add the readers of the answers that were given to the metrics."""
         traffic, live = self._source.traffic, self._source.traffic.live
         for answer in self._uncounted:
-            readers, resumes = answer.count()
+            readers, resumes = answer.readers - answer.counted, answer.uncounted_resumes
+            answer.counted, answer.uncounted_resumes = answer.readers, [0] * (NOWHERE + 1)
             live.long_poll.departures[answer.ended] += readers
             if answer.ended == "answered":
                 live.long_poll.delivered(readers, len(answer.response.body))

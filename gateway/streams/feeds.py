@@ -254,7 +254,7 @@ class HostedFeeds:
         """Return whether the stream's feed can answer a poll from an offset before the tail."""
         follower = active.follower
         feed = None if follower is None else follower.feeds.get(view)
-        return feed is not None and feed.long_polls.reaches(position)
+        return feed is not None and feed.long_polls.recent.covers(position)
 
     def join(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
         """Return the stream's feed of a view, made for its first reader.

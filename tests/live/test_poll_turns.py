@@ -46,7 +46,7 @@ class Crowd(NamedTuple):
     async def go_on(self) -> None:
         """Let all have their turns, and then the round."""
         self.feed.long_polls._serve_next()
-        await until(lambda: not self.feed.long_polls.has_turns)
+        await until(lambda: not self.feed.long_polls.turns)
         self.feed._send_round()
 
     async def poll(self, client: Client, position: int) -> None:
@@ -112,7 +112,7 @@ async def test_a_long_poll_that_returns_early_is_answered_last_without_a_log_rea
         await herd.append(b"three")
         ordinary = herd.gateway.ordinary
         await herd.poll(quick, 6)
-        assert list(herd.feed.long_polls._turns) == list(herd.feed.long_polls.parked)
+        assert list(herd.feed.long_polls.turns) == list(herd.feed.long_polls.parked)
         await herd.go_on()
         assert await told([slow]) == {(200, b"twothree", offset(11))}
         assert await told([quick]) == {(200, b"three", offset(11))}
@@ -175,7 +175,7 @@ async def test_the_data_kept_for_a_herd_of_long_polls_is_limited_in_bytes(more: 
     async with crowd(HERD) as herd:
         await herd.tell(b"x" * (KEPT_BYTES - PIECE_BYTES + more))
         await told(herd.clients)
-        assert herd.feed.long_polls._recent.bytes == (KEPT_BYTES + more if more < 1 else 0)
+        assert herd.feed.long_polls.recent.bytes == (KEPT_BYTES + more if more < 1 else 0)
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
@@ -187,7 +187,7 @@ async def test_all_waiting_long_polls_are_answered_at_once_when_too_many_bytes_w
         await herd.tell(b"two")
         assert herd.late == 1
         herd.hold_rounds()
-        already = herd.feed.long_polls._recent.bytes
+        already = herd.feed.long_polls.recent.bytes
         await herd.append(b"x" * (MOST_BYTES - already - PIECE_BYTES + more))
         assert herd.late == (1 if more < 1 else 0)
 
@@ -235,7 +235,7 @@ async def test_deliveries_to_a_herd_answered_in_turns_are_counted_as_one_round()
         live = herd.gateway.route.traffic.live
         await herd.tell(b"two")
         await told(herd.clients)
-        await until(lambda: not herd.feed.long_polls.has_turns)
+        await until(lambda: not herd.feed.long_polls.turns)
         assert live.long_poll.deliveries == AT_ONCE + 10
         assert live.long_poll.departures["answered"] == AT_ONCE + 10
         assert sum(live.delays.counts) == AT_ONCE + 10

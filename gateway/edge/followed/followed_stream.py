@@ -139,7 +139,7 @@ class FollowedStream:
             return True
         if self.verification.is_behind or offset == NOW:
             return False
-        return feed.long_polls.has_turns and feed.long_polls.reaches(offset)
+        return bool(feed.long_polls.turns) and feed.long_polls.recent.covers(offset)
 
     def since(self, offset: str, *, even_long: bool = False) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory.
