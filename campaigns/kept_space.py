@@ -24,7 +24,7 @@ from tests.backends.abilities import needed
 from tests.backends.kept_space import DAY_S, Writing, service_on, size_after
 
 if TYPE_CHECKING:
-    from gateway.backends.sqlite.upkeep import FileUpkeep
+    from gateway.backends.contract import Upkeep
     from tests.streams.service import Service
 
 TURN_S, TURNS = 2.0, 5
@@ -60,7 +60,7 @@ async def _fill_and_delete(service: Service, name: str) -> None:
     await service.lifecycle.delete(name)
 
 
-async def _free(upkeep: FileUpkeep) -> None:
+async def _free(upkeep: Upkeep) -> None:
     """Free room at the pace of a sweeper."""
     more = True
     while more:

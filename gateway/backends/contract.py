@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.backends.counts import Quota
-    from gateway.backends.sqlite.upkeep import FileUpkeep
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import Change, ClockReading, StreamState
+    from gateway.protocol.streams.state import Change, ClockReading, ClockRecord, StreamState
     from gateway.telemetry.metrics import Histogram
 
     # Called with the number of the first of several commits, and for each commit from that one on
@@ -140,6 +139,33 @@ class Listing(ABC):
         """
 
 
+class Upkeep(ABC):
+    """The ability of a log to look after its files: its clocks, their room, and their damage."""
+
+    @abstractmethod
+    def clock_note(self) -> ClockRecord | None:
+        """Return the clocks as the log noted them last; None in a new log."""
+
+    @abstractmethod
+    def note(self, noted: ClockRecord) -> None:
+        """Note the clocks with one of the next commits."""
+
+    @abstractmethod
+    async def reclaim(self) -> bool:
+        """Free some room of removed streams; return True if there is more to free.
+
+        Raises LogUnavailable.
+        """
+
+    @abstractmethod
+    def accepts_removals(self) -> bool:
+        """Return whether streams can be removed, which may need room, too."""
+
+    @abstractmethod
+    def loss(self) -> str | None:
+        """Return what acknowledged appends were lost, while the damaged file is kept."""
+
+
 class Log(ABC):
     """A log of streams, used from one event loop.
 
@@ -150,9 +176,7 @@ class Log(ABC):
     batch_bytes: int = 4 << 20  # bytes of appends in a commit: one stream holds up no others
     sharing: Sharing | None = None  # None: only this process writes to the log
     listing: Listing | None = None
-    # None: the log has no files of its own to look after. Only SQLite's has: a second such log
-    # makes this a contract.
-    upkeep: FileUpkeep | None = None
+    upkeep: Upkeep | None = None  # None: the log has no files of its own to look after
     quota: Quota | None = None  # None: the log does not know how much it takes
 
     @abstractmethod

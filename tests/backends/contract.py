@@ -14,8 +14,8 @@ import pytest
 
 from gateway.backends.contract import Conflict, LoadedStream
 from gateway.backends.memory import MemoryLog
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.lifecycle import PathState

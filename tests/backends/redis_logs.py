@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.commands import Commands
+from gateway.backends.redis.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends import contract

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import pytest
 
 from gateway.backends.redis.commands import Commands
+from gateway.backends.redis.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
-from gateway.backends.redis.servers.redis_servers import RedisServers
+from gateway.backends.redis.redis_servers import RedisServers
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.offsets import parse_offset

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.backends.redis.connection import LONG, RedisConnection, pack, size_of
-from gateway.backends.redis.servers.connector import ONLY, RedisConnector, RedisSettings
+from gateway.backends.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.support.redis_servers import redis_server
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.backends.redis import losses
 from gateway.backends.redis.commands import CommitState
+from gateway.backends.redis.losses import LOST, LastCommit
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.servers import losses
-from gateway.backends.redis.servers.losses import LOST, LastCommit
 from gateway.protocol.streams.state import PastGeneration, StreamState
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created, removed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.redis.log import RedisLog
-    from gateway.backends.redis.servers.losses import Lost
+    from gateway.backends.redis.losses import Lost
     from tests.support.redis_servers import RedisServer
 
 REPORTS: dict[Lost, str] = {

@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio.connection import Connection
 
 from gateway.backends.redis.commands import MOST_PUBLISHED
-from gateway.backends.redis.servers.connector import ONLY, RedisConnector, RedisSettings
-from gateway.backends.redis.servers.subscription import AT_ONCE, Subscription
+from gateway.backends.redis.connector import ONLY, RedisConnector, RedisSettings
+from gateway.backends.redis.subscription import AT_ONCE, Subscription
 from gateway.protocol.http.header_names import TraceContext
 from gateway.protocol.streams.state import Change, ProducerState
 from gateway.settings.log_kinds.redis import parse_redis

@@ -11,9 +11,9 @@ import hiredis
 import pytest
 from redis.asyncio.connection import Connection
 
+from gateway.backends.redis import pipeline
 from gateway.backends.redis.connection import Unreachable, pack
-from gateway.backends.redis.servers import pipeline
-from gateway.backends.redis.servers.pipeline import Pipeline
+from gateway.backends.redis.pipeline import Pipeline
 from tests.support.gated_log import turns
 from tests.support.listener import Listener
 from tests.support.waiting import until
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.backends.redis.connection import Packed, RedisConnection
-    from gateway.backends.redis.servers.pipeline import Answer
+    from gateway.backends.redis.pipeline import Answer
 
 PATIENCE_S = 1.0
 ENDLESS_S = 60.0  # where patience is not what is tested: a busy machine may be still for a second

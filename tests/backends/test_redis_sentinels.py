@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import hiredis
 import pytest
 
-from gateway.backends.redis.servers import connector
-from gateway.backends.redis.servers.connector import AT_MOST_S, TOGETHER_S, NoPrimary, primary_of
+from gateway.backends.redis import connector
+from gateway.backends.redis.connector import AT_MOST_S, TOGETHER_S, NoPrimary, primary_of
 from gateway.errors import LogUnavailable
 from tests.backends.redis_logs import connected
 from tests.streams.service import Service
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.backends.redis.servers.connector import Address
+    from gateway.backends.redis.connector import Address
 
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6380)
 OPTIONS = {"protocol": 2, "socket_connect_timeout": 5.0, "socket_timeout": 5.0}

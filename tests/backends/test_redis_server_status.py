@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.servers import server_status
-from gateway.backends.redis.servers.server_status import ServerStatus, read_info
+from gateway.backends.redis import server_status
+from gateway.backends.redis.server_status import ServerStatus, read_info
 from tests.backends.contract import created
 from tests.backends.redis_logs import connected
 from tests.support.redis_servers import redis_server

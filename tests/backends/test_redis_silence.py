@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis import store
+from gateway.backends.redis import primary, store
 from gateway.backends.redis.connection import RedisConnection
+from gateway.backends.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers import primary
-from gateway.backends.redis.servers.connector import ONLY, RedisConnector, RedisSettings
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.backends.redis import store
-from gateway.backends.redis.servers import primary, subscription
-from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
-from gateway.backends.redis.servers.primary import FailoverWatch
+from gateway.backends.redis import primary, store, subscription
+from gateway.backends.redis.connector import RedisConnector, RedisSettings
+from gateway.backends.redis.primary import FailoverWatch
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import Hearing, connected

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.servers import losses
-from gateway.backends.redis.servers.losses import LOST
+from gateway.backends.redis import losses
+from gateway.backends.redis.losses import LOST
 from tests.backends.redis_logs import Hearing, connected
 from tests.faults.disk import append, content, create
 from tests.faults.redis_gateway import append_until_taken, redis_gateway

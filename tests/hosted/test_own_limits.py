@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.protocol.streams.limits import LimitChanges, StreamLimits
 from gateway.settings.log_kinds.redis import parse_redis

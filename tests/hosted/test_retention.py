@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.memory import MemoryLog
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.settings.log_kinds.redis import parse_redis

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.settings.log_kinds.redis import parse_redis

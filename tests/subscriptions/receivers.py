@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions

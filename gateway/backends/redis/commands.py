@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.redis.connection import Packed, Reply, Word
+    from gateway.backends.redis.connector import RedisConnector
     from gateway.backends.redis.names import RedisNames
-    from gateway.backends.redis.records import Stretch
-    from gateway.backends.redis.servers.connector import RedisConnector
     from gateway.protocol.streams.state import Record
 
 RETIRED_S = 30 * 24 * 3600  # the generation of a removed stream is stored; then the clock will do
@@ -38,6 +37,22 @@ _decode_state = msgspec.json.Decoder(StreamState).decode
 _decode_producer = msgspec.json.Decoder(ProducerState).decode
 _encode_change = msgspec.msgpack.Encoder().encode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
+
+
+class Stretch(NamedTuple):
+    """Records that are read from one key: those that begin from `start` on and before `stop`."""
+
+    stream_id: int
+    path: str
+    start: int
+    stop: int
+
+    def calls(self, key: str) -> tuple[Packed, Packed]:
+        """Return the calls for the entry with the first record, and for the entries that follow."""
+        return (
+            pack("XREVRANGE", key, self.start, "-", "COUNT", 1),
+            pack("XRANGE", key, f"{self.start + 1}-0", f"({max(self.start + 1, self.stop)}-0"),
+        )
 
 
 class Commands(NamedTuple):

@@ -14,11 +14,11 @@ from typing_extensions import override
 from gateway.backends.contract import Conflict, Log, settle
 from gateway.backends.counts import CommitHistograms
 from gateway.backends.redis.commands import decode_stream
+from gateway.backends.redis.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.indexes import DeadlineIndex, PathIndex
+from gateway.backends.redis.losses import LossWatch
 from gateway.backends.redis.records import read_records
-from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
-from gateway.backends.redis.servers.losses import LossWatch
-from gateway.backends.redis.servers.server_status import ServerStatusWatch
+from gateway.backends.redis.server_status import ServerStatusWatch
 from gateway.backends.redis.store import AT_RISK, RedisCall, RedisStore
 from gateway.errors import LogUnavailable, RecordDamaged
 from gateway.stepped import in_task
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import LoadedStream, Settled
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.indexes import IndexNote
-    from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.primary import Primary
     from gateway.backends.redis.store import CallReplies
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState

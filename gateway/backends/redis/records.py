@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from gateway.backends.redis.commands import state_in
-from gateway.backends.redis.connection import pack
+from gateway.backends.redis.commands import Stretch, state_in
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.streams.chunks import Chunk, check_kept
@@ -21,27 +20,11 @@ from gateway.protocol.streams.state import agreed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.redis.connection import Packed, Reply
+    from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.store import RedisStore
     from gateway.protocol.streams.state import StreamState
 
 MISSING = "a record is missing in Redis: its key was evicted, or changed by somebody else"
-
-
-class Stretch(NamedTuple):
-    """Records that are read from one key: those that begin from `start` on and before `stop`."""
-
-    stream_id: int
-    path: str
-    start: int
-    stop: int
-
-    def calls(self, key: str) -> tuple[Packed, Packed]:
-        """Return the calls for the entry with the first record, and for the entries that follow."""
-        return (
-            pack("XREVRANGE", key, self.start, "-", "COUNT", 1),
-            pack("XRANGE", key, f"{self.start + 1}-0", f"({max(self.start + 1, self.stop)}-0"),
-        )
 
 
 def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:

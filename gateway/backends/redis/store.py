@@ -22,7 +22,7 @@ from gateway.backends.redis.connection import (
     pack,
 )
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.servers.redis_servers import RedisServers
+from gateway.backends.redis.redis_servers import RedisServers
 from gateway.errors import LogUnavailable
 from gateway.protocol.streams.state import ClockReading
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import LogListener
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.backends.redis.servers.connector import RedisConnector
-    from gateway.backends.redis.servers.pipeline import Answer, Pipeline
-    from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.connector import RedisConnector
+    from gateway.backends.redis.pipeline import Answer, Pipeline
+    from gateway.backends.redis.primary import Primary
     from gateway.protocol.streams.state import StreamState
 
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long

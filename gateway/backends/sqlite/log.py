@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import apsw
 from typing_extensions import override
 
-from gateway.backends.contract import Log
+from gateway.backends.contract import Log, Upkeep
 from gateway.backends.counts import Quota
 from gateway.backends.sqlite.data_folder import DataFolder, merge_on_close
 from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
 from gateway.backends.sqlite.row_readers import RowReaders
-from gateway.backends.sqlite.upkeep import FileUpkeep
+from gateway.backends.sqlite.upkeep import unused_bytes
 from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread
+from gateway.protocol.streams.state import ClockReading, ClockRecord
 from gateway.settings.log_kinds.file import folder
 
 if TYPE_CHECKING:
@@ -29,11 +30,82 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Listing, LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
-    from gateway.protocol.streams.state import Change, ClockReading, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 
 MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 100 bytes of disk each
+
+
+class FileUpkeep(Upkeep):
+    """The upkeep of a data file on its writer thread, in small steps.
+
+    The counts of its streams and its disk, `numbers`, may be a second old.
+    """
+
+    def __init__(self, folder: DataFolder, thread: WriterThread) -> None:
+        self._folder = folder
+        self._thread = thread
+        self._noted: ClockRecord | None = None
+        self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
+        self.numbers: dict[str, float] = {"returned_bytes": 0}  # that went back to the disk
+
+    def before_opening(self) -> None:
+        """Note when the file was last written, since opening it may write to it."""
+        written_at = self._folder.written_at()
+        if written_at is not None:
+            self._noted = ClockRecord(ClockReading(written_at, written_at))
+
+    def after_opening(self, writer: Writer) -> None:
+        """Use the clocks that are noted in the file, if there are any; make the first counts."""
+        self._noted = writer.clocks.noted or self._noted
+        self._measure()
+        self._look(writer)
+
+    def _measure(self) -> None:
+        """Measure the data file and the disk, which needs no open file: the disk may be full."""
+        self.damaged = self._folder.damaged_wals()
+        self.numbers["damaged_wals"] = len(self.damaged)
+        self.numbers["size_bytes"] = self._folder.size()  # of the data file and its WAL
+        self.numbers["free_bytes"] = self._folder.free()  # on the disk
+
+    def _look(self, writer: Writer) -> None:
+        """Count the streams, and what of the data file holds nothing."""
+        self.numbers["unused_bytes"] = unused_bytes(writer.connection)
+        writer.count_used()
+        self.numbers["streams"] = writer.streams
+
+    @override
+    def clock_note(self) -> ClockRecord | None:
+        return self._noted  # in the file, or else the time of its last write
+
+    @override
+    def note(self, noted: ClockRecord) -> None:
+        self._thread.to_note = noted
+
+    @override
+    async def reclaim(self) -> bool:
+        await asyncio.to_thread(self._measure)
+        return await self._thread.run(self._reclaim)
+
+    def _reclaim(self, writer: Writer) -> bool:
+        self._look(writer)
+        returned, more = self._thread.reclaim(writer)
+        self.numbers["returned_bytes"] += returned
+        return more
+
+    @override
+    def accepts_removals(self) -> bool:
+        return self._thread.accepts_removals()  # on a full disk in the room of the reserve
+
+    @override
+    def loss(self) -> str | None:
+        if not self.damaged:
+            return None
+        return (
+            "the WAL was damaged and acknowledged appends are lost, since when their offsets are"
+            f" refused: move {self.damaged[-1]} away when you have taken note"
+        )
 
 
 class SqliteLog(Log):

@@ -1,8 +1,7 @@
-"""The upkeep of the data file: its clocks, the room of what was removed, and its damage."""
+"""The note of the clocks in a data file, and the room of what was removed from it."""
 
 from __future__ import annotations
 
-import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,14 +10,7 @@ from gateway.protocol.streams.offsets import MAX_POSITION
 from gateway.protocol.streams.state import MICROSECONDS, ClockReading, ClockRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     import apsw
-
-    from gateway.backends.sqlite.data_folder import DataFolder
-    from gateway.backends.sqlite.writer import Writer
-    from gateway.backends.sqlite.writer_thread import WriterThread
 
 # How the clocks stand, each in a row of `meta` (microseconds since the epoch, and 0 or 1).
 CLOCKS = ("clock_wall", "clock_steady", "clock_in_doubt")
@@ -32,80 +24,6 @@ RECLAIM_ROWS = 1000
 RECLAIM_BYTES = 4 * 1024 * 1024
 VACUUM_PAGES = 256  # pages returned to the disk in one step
 SPARE_PAGES = 1024  # free pages that stay in the file for the next appends
-
-
-class FileUpkeep:
-    """The upkeep of a data file on its writer thread, in small steps.
-
-    The counts of its streams and its disk, `numbers`, may be a second old.
-    """
-
-    def __init__(self, folder: DataFolder, thread: WriterThread) -> None:
-        self._folder = folder
-        self._thread = thread
-        self._noted: ClockRecord | None = None
-        self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
-        self.numbers: dict[str, float] = {"returned_bytes": 0}  # that went back to the disk
-
-    def before_opening(self) -> None:
-        """Note when the file was last written, since opening it may write to it."""
-        written_at = self._folder.written_at()
-        if written_at is not None:
-            self._noted = ClockRecord(ClockReading(written_at, written_at))
-
-    def after_opening(self, writer: Writer) -> None:
-        """Use the clocks that are noted in the file, if there are any; make the first counts."""
-        self._noted = writer.clocks.noted or self._noted
-        self._measure()
-        self._look(writer)
-
-    def _measure(self) -> None:
-        """Measure the data file and the disk, which needs no open file: the disk may be full."""
-        self.damaged = self._folder.damaged_wals()
-        self.numbers["damaged_wals"] = len(self.damaged)
-        self.numbers["size_bytes"] = self._folder.size()  # of the data file and its WAL
-        self.numbers["free_bytes"] = self._folder.free()  # on the disk
-
-    def _look(self, writer: Writer) -> None:
-        """Count the streams, and what of the data file holds nothing."""
-        self.numbers["unused_bytes"] = unused_bytes(writer.connection)
-        writer.count_used()
-        self.numbers["streams"] = writer.streams
-
-    def clock_note(self) -> ClockRecord | None:
-        """Return the clocks as noted in the file, or else the time of its last write."""
-        return self._noted
-
-    def note(self, noted: ClockRecord) -> None:
-        """Note the clocks with the next step if they say something new, and on closing."""
-        self._thread.to_note = noted
-
-    async def reclaim(self) -> bool:
-        """Free some room of removed streams; return True if there is more to free.
-
-        This happens on the writer thread, after the commits that wait there. Raises LogUnavailable.
-        """
-        await asyncio.to_thread(self._measure)
-        return await self._thread.run(self._reclaim)
-
-    def _reclaim(self, writer: Writer) -> bool:
-        self._look(writer)
-        returned, more = self._thread.reclaim(writer)
-        self.numbers["returned_bytes"] += returned
-        return more
-
-    def accepts_removals(self) -> bool:
-        """Return whether streams can be removed, on a full disk in the room of the reserve."""
-        return self._thread.accepts_removals()
-
-    def loss(self) -> str | None:
-        """Return what acknowledged appends were lost, while the damaged WAL is in the folder."""
-        if not self.damaged:
-            return None
-        return (
-            "the WAL was damaged and acknowledged appends are lost, since when their offsets are"
-            f" refused: move {self.damaged[-1]} away when you have taken note"
-        )
 
 
 class ClockRows:

@@ -8,7 +8,7 @@ from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import VERSION
 
 if TYPE_CHECKING:
-    from gateway.backends.redis.servers.notifications import OnMessage
+    from gateway.backends.redis.notifications import OnMessage
     from gateway.backends.redis.store import RedisStore
 
 KEPT_MS = 30_000  # a parcel that nobody takes: whoever waits for it gives up long before

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway import app
 from gateway.backends.redis.connection import Unreachable
+from gateway.backends.redis.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
 from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.connections.connection import ConnectionServer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gateway.backends.redis.connection import RedisConnection
-    from gateway.backends.redis.servers.connector import Address
+    from gateway.backends.redis.connector import Address
     from tests.streams.simulation.redis import Redis
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from redis.crc import key_slot
 from typing_extensions import override
 
 from gateway.backends.redis.connection import Unreachable, translated
-from gateway.backends.redis.servers.connector import ONLY
-from gateway.backends.redis.servers.notifications import Notifications
-from gateway.backends.redis.servers.primary import Primary
+from gateway.backends.redis.connector import ONLY
+from gateway.backends.redis.notifications import Notifications
+from gateway.backends.redis.primary import Primary
 from gateway.background import Background
 from gateway.telemetry.logs import log
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Refusal
-    from gateway.backends.redis.servers.connector import Address, RedisConnector
+    from gateway.backends.redis.connector import Address, RedisConnector
 
 OPEN_S = 1.0  # a start waits no longer for Redis: whoever needs it is told that it is not there
 COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same

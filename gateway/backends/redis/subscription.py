@@ -17,7 +17,7 @@ from gateway.backends.redis.connection import (
     explained,
     pack,
 )
-from gateway.backends.redis.servers.pipeline import connected
+from gateway.backends.redis.pipeline import connected
 from gateway.background import Background
 from gateway.telemetry.logs import log
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.redis.connection import Reply
-    from gateway.backends.redis.servers.connector import RedisConnector
-    from gateway.backends.redis.servers.pipeline import Connect
+    from gateway.backends.redis.connector import RedisConnector
+    from gateway.backends.redis.pipeline import Connect
 
     # A channel and its message; None says that some may have been missed until now.
     Heard = Callable[[bytes, bytes | None], None]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.redis.commands import CommitState
-    from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.primary import Primary
     from gateway.backends.redis.store import RedisStore
     from gateway.protocol.streams.state import Change, StreamState
 

@@ -10,16 +10,16 @@ from headgate.backoff import Backoff
 
 from gateway.backends.redis.commands import change_in
 from gateway.backends.redis.connection import Unreachable
-from gateway.backends.redis.servers.subscription import LONGEST_AGAIN_S, RECONNECT_S, Subscription
+from gateway.backends.redis.subscription import LONGEST_AGAIN_S, RECONNECT_S, Subscription
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.contract import LogListener
+    from gateway.backends.redis.connector import Address
     from gateway.backends.redis.names import RedisNames
-    from gateway.backends.redis.servers.connector import Address
-    from gateway.backends.redis.servers.redis_servers import RedisServers
+    from gateway.backends.redis.redis_servers import RedisServers
 
     # Called with each message, and with None where some may have been missed until now.
     OnMessage = Callable[[bytes | None], None]

@@ -16,7 +16,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.backends.redis.servers.primary import Primary
+    from gateway.backends.redis.primary import Primary
     from gateway.backends.redis.store import RedisStore
 
 EVERY_S = 5.0

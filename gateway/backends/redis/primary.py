@@ -15,8 +15,8 @@ from gateway.backends.redis.connection import (
     lacks_functions,
     pack,
 )
-from gateway.backends.redis.servers.pipeline import Pipeline
-from gateway.backends.redis.servers.subscription import Subscription
+from gateway.backends.redis.pipeline import Pipeline
+from gateway.backends.redis.subscription import Subscription
 from gateway.background import Background
 from gateway.telemetry.logs import log
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.redis.connection import Packed, RedisConnection, Reply
-    from gateway.backends.redis.servers.connector import Address, RedisConnector
-    from gateway.backends.redis.servers.pipeline import Answer
-    from gateway.backends.redis.servers.redis_servers import RedisServers
+    from gateway.backends.redis.connector import Address, RedisConnector
+    from gateway.backends.redis.pipeline import Answer
+    from gateway.backends.redis.redis_servers import RedisServers
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two looks at a server that is well

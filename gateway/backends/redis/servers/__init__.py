@@ -1,1 +1,0 @@
-"""The Redis servers: connections, pipelines, failovers and notifications."""
