@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import Own
-    from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.runtime.route import KeptAnswer, PlainGet
     from gateway.web.connections.connection_state import State
     from gateway.web.router import Router
 
@@ -322,14 +322,12 @@ class FastPath:
             route.traffic.decisions[counted.ADMITTED] += 1
         return True
 
-    def _find(self, target: str) -> tuple[StreamRoute, str]:
-        return self._routes.find(split(canonical_target(target))[0])
-
     def _parse_poll(self, target: str) -> ParsedPoll | None:
         """Parse a target as a long-poll; return None if it is none."""
         try:
-            route, name = self._find(target)
-            read = route.parse(canonical_target(target))
+            target = canonical_target(target)
+            route, name = self._routes.find(split(target)[0])
+            read = route.parse(target)
         except HeadgateError:
             return None
         # A target with a reader key is not remembered: the next rotation changes it.
