@@ -155,6 +155,8 @@ def _pattern_of(kind: HeadKind, head: bytes) -> _Pattern | None:
     """Return a pattern of the head; None if none fits, or only the parser can find its end."""
     texts, names = [], []
     for line in head.decode("latin-1").split("\r\n")[:-2]:
+        if line.startswith((" ", "\t")):
+            return None  # it goes on the value of the line before (RFC 9112, section 5.2)
         spelling, _, value = line.partition(":")
         name = spelling.lower()
         if name not in VOLATILE:

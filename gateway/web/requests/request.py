@@ -73,7 +73,7 @@ class Request:
     ) -> None:
         self.message = message
         self.method: str = message.method
-        self.target: str = message.path
+        self.target: str = message.path or ""  # None for a CONNECT to nothing
         self.connection = connection
         self.whole: bytes | None = None
         self.body = EMPTY_PAYLOAD

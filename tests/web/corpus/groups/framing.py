@@ -55,6 +55,8 @@ METHODS = [
         "CONNECT of a host", _head("Host: headgate.test", line="CONNECT other.test:443 HTTP/1.1")
     ),
     _made("CONNECT of a stream", request("CONNECT", "s")),
+    _made("CONNECT of nothing", _head("Host: headgate.test", line="CONNECT  HTTP/1.1")),
+    _made("CONNECT without anything", b"CONNECT \r\n\r\n"),
     _made("the front page for a browser", request("GET", "/", "Accept: text/html")),
     _made("the front page for a program", request("GET", "/", "Accept: application/json")),
     _made("a method that is not known", request("BREW", "s")),
