@@ -42,12 +42,13 @@ PAGE = frozenset({"origin"})  # the fields with the page that a reader is on
 MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
 REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
 
-SAYING = frozenset({"HEAD", "POST", "PUT"})  # methods whose responses say whether the origin does
+# Methods whose responses say whether the origin knows multi-appends.
+TELLS_OF_MULTI = frozenset({"HEAD", "POST", "PUT"})
 # Statuses of the HEAD that settle nothing: a client that may only write has learned elsewhere that
 # the origin knows multi-appends, and for any other client the origin refuses the append, too.
-MAY_NOT_ASK = frozenset({401, 403, 404})
-UNKNOWN = f"the origin does not know multi-appends: append each message by itself, without {MULTI}"
-UNSAID = (
+MULTI_UNSETTLED = frozenset({401, 403, 404})
+NO_MULTI = f"the origin does not know multi-appends: append each message by itself, without {MULTI}"
+MULTI_UNSAID = (
     "the origin does not say whether it knows multi-appends: append each message by itself, "
     f"without {MULTI}"
 )
@@ -246,7 +247,7 @@ class MultiAppendSupport:
 
     def note_response(self, method: str, answer: OriginAnswer) -> None:
         """Note what a response says of multi-appends."""
-        if method in SAYING and answer.status < 300:
+        if method in TELLS_OF_MULTI and answer.status < 300:
             self.is_known = offers(answer.headers)
 
     async def check(self, method: str, target: str, fields: CIMultiDict[str]) -> None:
@@ -261,7 +262,7 @@ class MultiAppendSupport:
         answer = await self._origin.send("HEAD", target, head_fields)
         answer.release()
         self.note_response("HEAD", answer)
-        if not self.is_known and answer.status not in MAY_NOT_ASK:
+        if not self.is_known and answer.status not in MULTI_UNSETTLED:
             raise _refusal(answer)
 
 
@@ -274,8 +275,8 @@ def _refusal(answer: OriginAnswer) -> HeadgateError:
     """Return OriginBusy if the question may be repeated, NotOffered if that is of no use."""
     status = answer.status
     if status < 300:
-        return NotOffered(UNKNOWN)
+        return NotOffered(NO_MULTI)
     if status != 501 and (status >= 500 or status in PASSING):
         says = f"the origin answers {status} to the HEAD by which it is asked for multi-appends"
         return OriginBusy(says, again_s(answer.headers))
-    return NotOffered(UNSAID)
+    return NotOffered(MULTI_UNSAID)

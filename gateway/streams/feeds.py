@@ -90,9 +90,9 @@ class HostedFeedSource:
         self.shared = reads.shared
         self._events = events
         self._table = reads.table
-        self._of_route = reads
+        self._route_reads = reads
         self._reader = reader
-        self._reads: SingleFlight[DataEvent] = SingleFlight(reads.traffic.collapsed)
+        self._event_reads: SingleFlight[DataEvent] = SingleFlight(reads.traffic.collapsed)
 
     control_event = staticmethod(control_event)
     trailers = staticmethod(no_trailers)
@@ -114,8 +114,8 @@ class HostedFeedSource:
         return self._data(parked, self._reader.shaped(chunks.cut(stream, start, mine)[0]))
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
-        read = renewed(self._of_route.reader_keys, parked.read)
-        return responses.data(chunk, read, self._of_route.freshness, self.shared.clock())
+        read = renewed(self._route_reads.reader_keys, parked.read)
+        return responses.data(chunk, read, self._route_reads.freshness, self.shared.clock())
 
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
         """Return 204; a reader that is ahead of the feed is at the tail that the table knows."""
@@ -126,8 +126,8 @@ class HostedFeedSource:
                 unknown = LogUnavailable("the log does not tell what follows offset")
                 return self.shared.problem(unknown)
             stream = known
-        read = renewed(self._of_route.reader_keys, parked.read)
-        return responses.poll_ended(stream, read, self._of_route.freshness, self.shared.clock())
+        read = renewed(self._route_reads.reader_keys, parked.read)
+        return responses.poll_ended(stream, read, self._route_reads.freshness, self.shared.clock())
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Answer from the log a poll whose position the feed had already passed."""
@@ -162,7 +162,7 @@ class HostedFeedSource:
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
         """Read the data event of the chunk at `start` from the log."""
         key = (stream.stream_id, start, stream.version, stream.history)
-        return await self._reads.read(key, lambda: self._event(stream, start))
+        return await self._event_reads.read(key, lambda: self._event(stream, start))
 
     async def _event(self, stream: StreamState, start: str) -> DataEvent:
         position = position_of(stream, parse_offset(start, "position"))
@@ -191,7 +191,7 @@ class HostedFeeds:
 
     def __init__(self, reads: HostedReads, settings: FeedSettings) -> None:
         self._events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
-        self._reads = reads
+        self._route_reads = reads
         self._table = reads.table
         self._table.caches.stores.append(self._events)
         self.source = HostedFeedSource(reads, reads.reader, settings, self._events)
@@ -217,9 +217,9 @@ class HostedFeeds:
 
         `parts` is its cache, whose entries are dropped with their streams.
         """
-        self._reads.folded = reader
+        self._route_reads.folded = reader
         settings = self.source.settings
-        self._folded_source = HostedFeedSource(self._reads, reader, settings, self._events)
+        self._folded_source = HostedFeedSource(self._route_reads, reader, settings, self._events)
         self._table.caches.stores.append(parts)
 
     def _source_of(self, view: View) -> HostedFeedSource:
@@ -275,7 +275,9 @@ class HostedFeeds:
     def _new_feed(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
         follower = active.follower
         if follower is None:
-            follower = active.follower = HostedFollower(state, self._table, self._reads.reader)
+            follower = active.follower = HostedFollower(
+                state, self._table, self._route_reads.reader
+            )
         stream = follower.stream
         if view.is_rendered:
             assert self.views is not None, "set where the route is made"

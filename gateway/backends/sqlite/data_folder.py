@@ -92,13 +92,13 @@ class DataFolder:
 
     def occupy(self) -> None:
         """Make and lock the folder, without a data file: the caller puts one in place."""
-        with self.refusals("made"):
+        with self.start_errors("made"):
             self._make()
             self._take_lock()
 
     def prepare(self) -> None:
         """Make the folder, check the data file, lock the folder, and create a missing data file."""
-        with self.refusals("made"):
+        with self.start_errors("made"):
             self._make()
             self._check_header()
             self._take_lock()
@@ -107,8 +107,11 @@ class DataFolder:
                 self._create()
 
     @contextlib.contextmanager
-    def refusals(self, what: str) -> Iterator[None]:
-        """Release the lock on any error, and raise StartError for those of system and SQLite."""
+    def start_errors(self, what: str) -> Iterator[None]:
+        """Release the lock on any error, and raise StartError for those of system and SQLite.
+
+        `what` completes "the data file cannot be".
+        """
         try:
             yield
         except BaseException as error:

@@ -147,7 +147,7 @@ class SqliteLog(Log):
         """Return the writer, the highest stream id, and the number of the history."""
         self.upkeep.before_opening()
         self._files.prepare()
-        with self._files.refusals("used"):
+        with self._files.start_errors("used"):
             self._reserve.make()
             try:
                 return self._opened()

@@ -176,7 +176,7 @@ class Fetch(SharedResponse, AnswerReceiver):
                 return None
             if answer.status in ASKED_FOR:
                 check_asked_for(answer.status, ())
-            if answer.status >= 500 and policy.is_error(answer.status) and self._serves_stale():
+            if answer.status >= 500 and policy.is_error(answer.status) and self._finish_stale():
                 return None
             body = answer.body
             if body is None:
@@ -269,13 +269,13 @@ class Fetch(SharedResponse, AnswerReceiver):
             self.fail(OriginBroken(UNUSABLE))
             return
         is_of_the_past = isinstance(error, StreamGone | OriginBehind)  # and so may be what is kept
-        if self.is_settled or is_of_the_past or not self._serves_stale():
+        if self.is_settled or is_of_the_past or not self._finish_stale():
             self.fail(error)
         elif self.body is not None:  # who has its beginning gets no more
             self.body.fail(error)
 
-    def _serves_stale(self) -> bool:
-        """Serve what is cached, or recent, in place of the origin's answer if that is allowed."""
+    def _finish_stale(self) -> bool:
+        """Settle the fetch with recent or cached data if that is allowed; return whether it was."""
         fetches, old = self._fetches, self.old
         cached = fetches.known.recent_response(self.request)
         if cached is None and old is not None and policy.serves_error(old.stored, fetches.clock()):

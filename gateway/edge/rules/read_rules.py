@@ -36,9 +36,11 @@ MAX_SETBACKS = 1000  # reads remembered, some 100 B each; the longest ago go fir
 REFUSED_S = 60.0  # the longest that clients wait before they come back
 # An offset of both streams is of the old one for so long: its readers come back at once.
 AMBIGUOUS_S = 5.0
-MAX_STREAMS = 1000  # some 100 kB each at most; the longest ago go first
-MAX_TOLD = 1024  # offsets of the new stream, of each, some 100 B each; then all are allowed
-MAX_HELD = 4096  # offsets of each, before another loss; then only those of the next one
+MAX_LOST_STREAMS = 1000  # some 100 kB each at most; the longest ago go first
+MAX_PRESENT_OFFSETS = (
+    1024  # offsets of the new stream, of each, some 100 B each; then all are allowed
+)
+MAX_HELD_OFFSETS = 4096  # offsets of each, before another loss; then only those of the next one
 
 # By the field alone a surrogate may store a response that others must not.
 _GIVEN = tuple(name for name in LIFETIMES if name != "Surrogate-Control")
@@ -90,7 +92,7 @@ class LostOffsets:
         self._drop_old(lost.at)
         before = self.by_stream.pop(key, None)
         if before is not None:
-            if len(before.held) + len(before.echoed) > MAX_HELD:
+            if len(before.held) + len(before.echoed) > MAX_HELD_OFFSETS:
                 before = before._replace(held=frozenset(), echoed=frozenset())
                 self.forgotten["held"] += 1
             common, last = lost.common, lost.last
@@ -100,7 +102,7 @@ class LostOffsets:
             held, echoed = lost.held | before.held, lost.echoed | before.echoed
             lost = _Lost(common, last, held, echoed, lost.at, set())
         self.by_stream[key] = lost
-        if len(self.by_stream) > MAX_STREAMS:
+        if len(self.by_stream) > MAX_LOST_STREAMS:
             self.by_stream.popitem(last=False)
             self.forgotten["losses"] += 1
 
@@ -110,7 +112,7 @@ class LostOffsets:
         if lost is None:
             return
         lost.present_offsets.add(offset)
-        if len(lost.present_offsets) > MAX_TOLD:
+        if len(lost.present_offsets) > MAX_PRESENT_OFFSETS:
             del self.by_stream[key]
             self.forgotten["told"] += 1
 

@@ -8,10 +8,10 @@ import pytest
 
 from gateway.edge.rules.read_rules import (
     AMBIGUOUS_S,
-    MAX_HELD,
+    MAX_HELD_OFFSETS,
+    MAX_LOST_STREAMS,
+    MAX_PRESENT_OFFSETS,
     MAX_SETBACKS,
-    MAX_STREAMS,
-    MAX_TOLD,
     PERSISTS_S,
     REFUSED_S,
     LostOffsets,
@@ -91,10 +91,10 @@ def test_offsets_lost_in_either_of_two_losses_are_refused() -> None:
 @pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
 def test_lost_streams_over_the_limit_drop_the_oldest_loss(more: int, is_refused: bool) -> None:
     offsets = lost()
-    for number in range(MAX_STREAMS - 1 + more):
+    for number in range(MAX_LOST_STREAMS - 1 + more):
         offsets.lose(("h", f"/{number}", (), ""), "", "09", frozenset(), 100.0)
     assert offsets.refuses(KEY, "05", 100.0) is is_refused
-    assert len(offsets) == MAX_STREAMS
+    assert len(offsets) == MAX_LOST_STREAMS
     assert offsets.forgotten == Counter(losses=more)
 
 
@@ -103,7 +103,7 @@ def test_an_offset_of_the_new_stream_over_the_limit_ends_all_refusals(
     more: int, is_refused: bool
 ) -> None:
     offsets = lost()
-    for number in range(MAX_TOLD + more):
+    for number in range(MAX_PRESENT_OFFSETS + more):
         offsets.note(KEY, f"a{number}")
     assert offsets.refuses(KEY, "05", 100.0) is is_refused
     assert offsets.forgotten == Counter(told=more)
@@ -114,7 +114,7 @@ def test_offsets_held_by_readers_over_the_limit_are_dropped_across_losses(
     more: int, is_refused: bool
 ) -> None:
     offsets = LostOffsets()
-    held = frozenset(f"a{number}" for number in range(MAX_HELD - 1 + more))
+    held = frozenset(f"a{number}" for number in range(MAX_HELD_OFFSETS - 1 + more))
     offsets.lose(KEY, "", "", held, 100.0)
     offsets.lose_echoed(KEY, "b", 100.0)
     offsets.lose(KEY, "", "", frozenset({"c"}), 100.0)

@@ -124,7 +124,7 @@ class Gateway:
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
             "reads": len(route.reads.reader._reads.under_way) + len(route.reads.answers.under_way),
-            "reads of events": len(route.feeds.source._reads.under_way),
+            "reads of events": len(route.feeds.source._event_reads.under_way),
             "streams to look at": len(route.table.loader._behind) + len(route.table.loader._failed),
             "followed streams": self.log.numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
