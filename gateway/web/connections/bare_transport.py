@@ -91,7 +91,18 @@ class BareTransport(asyncio.Transport):
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.writelines((data,))
+        sent = 0
+        if self._unsent is None and not self._is_closing:
+            try:
+                sent = os.write(self.descriptor, data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self._lose(error)
+                return
+        if sent < len(data):  # seldom
+            whole = bytes(data) if isinstance(data, bytearray) else data
+            self.writelines((memoryview(whole)[sent:],))
 
     @override
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
