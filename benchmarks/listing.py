@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from benchmarks.redis_log import DISK
 from benchmarks.report import Column, Section, at_most
 from benchmarks.rounds import tell
-from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.connector import RedisSettings
+from gateway.backends.redis.log import RedisLog
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Change, StreamState
 from gateway.settings.log_kinds.redis import parse_redis

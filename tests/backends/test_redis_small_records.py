@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.redis import records as redis_records
+from gateway.backends.redis.commands import Stretch
 from gateway.backends.redis.connection import MUCH, RedisConnection
-from gateway.backends.redis.records import Run, Stretch
+from gateway.backends.redis.records import Run
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
