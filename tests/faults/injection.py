@@ -139,6 +139,7 @@ GIVES_BACK = frozenset(
         "ServerLimits.release_reader",
         "SseReaders._forget",
         "SseReaders.remove",
+        "settle",
         "Feed.has_readers",
         "Feed.remove",
         "Feed.release_reader",

@@ -165,6 +165,7 @@ async def staged() -> AsyncIterator[Stage]:
     """All that runs, with short times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(followed_streams, "LINGER_S", 0.02)
+        patch.setattr(followed_streams, "LONGEST_DOUBT_S", 0.04)
         patch.setattr(OutageLine, "note", _log_each)
         async with _running() as stage:
             yield stage
