@@ -155,8 +155,10 @@ def _pattern_of(kind: HeadKind, head: bytes) -> _Pattern | None:
     """Return a pattern of the head; None if none fits, or only the parser can find its end."""
     texts, names = [], []
     for line in head.decode("latin-1").split("\r\n")[:-2]:
-        if line.startswith((" ", "\t")):
-            return None  # it goes on the value of the line before (RFC 9112, section 5.2)
+        # It goes on the value of the line before, or the parser ends it earlier (RFC 9112,
+        # sections 5.2 and 2.2).
+        if line.startswith((" ", "\t")) or "\n" in line:
+            return None
         spelling, _, value = line.partition(":")
         name = spelling.lower()
         if name not in VOLATILE:

@@ -313,6 +313,7 @@ PARSERS = {
             answer(b"ab", "ETag: a", "Connection: close"),
             answer(b"", "Stream-Next-Offset: 7", status="204 No Content"),
             answer(b"", "Stream-Next-Offset: 7\r\n folded: 0", status="204 No Content"),
+            answer(b"ab", "ETag: a", status="200 OK\n"),
             answer(b"ab", "Set-Cookie: a", "X: \u00e9 b\t"),
             _CHUNKED + b"2\r\nab\r\n0\r\n\r\n",
             _CHUNKED + b"a;b=c\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n",
