@@ -42,6 +42,8 @@ PAGE = frozenset({"origin"})  # the fields with the page that a reader is on
 MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
 REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
 
+REFUSALS = frozenset({401, 403})  # of a client, whether or not there is a stream
+
 # Methods whose responses say whether the origin knows multi-appends.
 TELLS_OF_MULTI = frozenset({"HEAD", "POST", "PUT"})
 # Statuses of the HEAD that settle nothing: a client that may only write has learned elsewhere that

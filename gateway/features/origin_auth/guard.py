@@ -24,6 +24,7 @@ from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
 from gateway.background import Background
 from gateway.edge.followed.origin_reads import PASSING
+from gateway.edge.origin_requests import REFUSALS
 from gateway.edge.rules.directives import again_s
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     # Returns the plain read of a stream with the credentials in these headers and this token.
     Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]
 
-REFUSALS = frozenset({401, 403})  # of the client, whether or not there is a stream
 REMEMBERED = 65_536  # permissions, each of a reader for a stream, 200 B each: 13 MB
 # Permissions of waiting readers that are renewed at a time, so that many which expire together
 # leave the origin, and max_origin_requests, to other requests.

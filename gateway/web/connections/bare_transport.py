@@ -14,13 +14,14 @@ import socket
 import sys
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+D = TypeVar("D")
 _NOBODY = asyncio.Protocol()  # protocol of a replaced transport
 READ_BYTES = 4096  # of one read; what an SSE client sends is dropped
 HIGH_WATER = 64 * 1024  # asyncio's default, unless the protocol sets its own
@@ -91,15 +92,8 @@ class BareTransport(asyncio.Transport):
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        sent = 0
-        if self._unsent is None and not self._is_closing:
-            try:
-                sent = os.write(self.descriptor, data)
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError as error:
-                self._lose(error)
-                return
+        is_free = self._unsent is None and not self._is_closing
+        sent = self._sent_of(os.write, data) if is_free else 0
         if sent < len(data):  # seldom
             whole = bytes(data) if isinstance(data, bytearray) else data
             self.writelines((memoryview(whole)[sent:],))
@@ -124,15 +118,21 @@ class BareTransport(asyncio.Transport):
             self._is_paused = True
             self._protocol.pause_writing()
 
+    def _sent_of(self, write: Callable[[int, D], int], data: D) -> int:
+        """Return how many bytes the socket has accepted; a failure ends the connection."""
+        try:
+            return write(self.descriptor, data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self._lose(error)
+            return 0
+
     def _flush(self) -> None:
         unsent = self._unsent
         assert unsent is not None, "else nobody watches for room to write"
-        try:
-            sent = os.writev(self.descriptor, (*islice(unsent, MOST_PARTS),))
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(error)
+        sent = self._sent_of(os.writev, (*islice(unsent, MOST_PARTS),))
+        if self.descriptor < 0:  # the connection is lost
             return
         while unsent and sent >= len(unsent[0]):
             sent -= len(unsent.popleft())

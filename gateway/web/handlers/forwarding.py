@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import READING
+from gateway.edge.origin_requests import REFUSALS
 from gateway.edge.rules import policy
 from gateway.edge.rules.cached_response import no_store
 from gateway.edge.rules.directives import age_of, check_asked_for
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 LEFT_WRITE_S = 1.0
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
 _GONE = frozenset({404, 410})
-_REFUSALS = frozenset({401, 403})
 _WITH_TAIL = frozenset({"HEAD", "POST", "PUT"})
 
 
@@ -98,7 +98,7 @@ class ForwardingEffects:
         if passed.method in READING:
             check_asked_for(answer.status, sent)
         route.multi_append.note_response(passed.method, answer)
-        if answer.status in _REFUSALS:
+        if answer.status in REFUSALS:
             route.requests.on_refusal(passed.read, passed.headers, sent)
         try:
             lacked = await route.missing_fields(passed.method, passed.read, sent, answer)
