@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from benchmarks.redis_log import DISK
 from benchmarks.report import Column, Section, at_most
 from benchmarks.rounds import tell
-from gateway.backends.redis.connector import RedisSettings
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.redis.connector import RedisSettings
+from gateway.logs.redis.log import RedisLog
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Change, StreamState
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import PAGE
-from tests.backends.abilities import needed
+from tests.logs.abilities import needed
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from benchmarks.rounds import Measured, Plan
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
 STREAMS = 1_000_000
 QUICK_STREAMS = 100_000

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.backends.backups_under_load import play
+from tests.logs.backups_under_load import play
 
 
 async def campaign(backups: int, kills: int, megabytes: int, seed: int) -> None:

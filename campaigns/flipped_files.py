@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from tests.backends.flipped_files import flips
+from tests.logs.flipped_files import flips
 
 
 async def campaign(number: int, seed: int) -> int:

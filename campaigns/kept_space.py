@@ -20,11 +20,11 @@ import click
 
 from gateway.protocol.streams.limits import Retention
 from gateway.streams.lifecycle import INTERVAL_S, STEPS
-from tests.backends.abilities import needed
-from tests.backends.kept_space import DAY_S, Writing, service_on, size_after
+from tests.logs.abilities import needed
+from tests.logs.kept_space import DAY_S, Writing, service_on, size_after
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Upkeep
+    from gateway.logs.contract import Upkeep
     from tests.streams.service import Service
 
 TURN_S, TURNS = 2.0, 5

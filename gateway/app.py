@@ -8,22 +8,22 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.access.token_guard import TokenGuard
-from gateway.backends.registry import log_for
 from gateway.errors import StartError
 from gateway.features.console.inspector import Inspector
 from gateway.features.console.token_page import token_page
 from gateway.features.kinds import operations_of, requests_of, set_features
 from gateway.features.kinds.declaration import RouteSetup
 from gateway.live.contract import FeedSettings
+from gateway.logs.registry import log_for
 from gateway.protocol.cache_headers import Freshness, route_tag
 from gateway.protocol.http.client_address import TrustedProxies
 from gateway.protocol.http.forwarding import READER_COOKIE, IdentityHeaders
 from gateway.protocol.streams.limits import LifetimeLimits, Retention, renew
+from gateway.routes.contract import OPEN, RouteAccess
+from gateway.routes.services import ServedHosts, Services, Timeouts
 from gateway.runtime.common_headers import CommonHeaders
-from gateway.runtime.context import Context, ServedHosts, Timeouts
 from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.runtime.quotas import ClientRate, ClientRates, Quotas
-from gateway.runtime.route import OPEN, RouteAccess
 from gateway.runtime.shedding import Shedding
 from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.credential_kinds import verified
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
-    from gateway.backends.contract import Log
     from gateway.edge.route import EdgeRoute
-    from gateway.runtime.route import StreamRoute
+    from gateway.logs.contract import Log
+    from gateway.routes.contract import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
     from gateway.web.connections.wire import RequestHandlers
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 
 
-def shared_by_all(
+def make_services(
     settings: Settings,
     clock: Callable[[], float],
     elapsed: Callable[[], float] = monotonic,
     running: Callable[[], float] | None = None,
-) -> Context:
+) -> Services:
     """Return the context of the routes and connections.
 
     `clock` returns epoch seconds, and `elapsed` seconds since any moment. `running` returns seconds
@@ -72,7 +72,7 @@ def shared_by_all(
         ClientRate(settings.max_client_creations, HOUR_S, elapsed),
     )
     shedding = Shedding(settings.max_loop_lag, limits)
-    shared = Context(
+    services = Services(
         clock,
         Store(settings.cache_size),
         Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates),
@@ -81,25 +81,25 @@ def shared_by_all(
         _timeouts(settings),
         settings.scheme,
     )
-    shared.expire_by(running or clock, settings.expiry_grace)
-    shared.serve_hosts(_hosts(settings))
-    return shared
+    services.expire_by(running or clock, settings.expiry_grace)
+    services.serve_hosts(_hosts(settings))
+    return services
 
 
-def reconfigure(shared: Context, settings: Settings) -> None:
+def reconfigure(services: Services, settings: Settings) -> None:
     """Let the context of a running process follow new settings."""
     set_level(settings.log_level)
-    shared.bound_requests(_timeouts(settings), AccessLog(settings.log_requests))
-    shared.serve_hosts(_hosts(settings))
-    shared.lines.allow_origins(settings.cors_origins, settings.write_origins)
-    shared.limits.set_bounds(_bounds(settings))
-    shared.shedding.limit_lag(settings.max_loop_lag)
-    shared.quotas.limit_rates(
+    services.bound_requests(_timeouts(settings), AccessLog(settings.log_requests))
+    services.serve_hosts(_hosts(settings))
+    services.lines.allow_origins(settings.cors_origins, settings.write_origins)
+    services.limits.set_bounds(_bounds(settings))
+    services.shedding.limit_lag(settings.max_loop_lag)
+    services.quotas.limit_rates(
         settings.max_client_appends,
         settings.max_client_append_bytes,
         settings.max_client_creations,
     )
-    shared.store.resize(settings.cache_size)
+    services.store.resize(settings.cache_size)
 
 
 def _bounds(settings: Settings) -> Bounds:
@@ -124,14 +124,14 @@ def _hosts(settings: Settings) -> ServedHosts:
 
 
 def route_of(
-    settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess
+    settings: Settings, route: RouteSettings, services: Services, access: RouteAccess
 ) -> StreamRoute:
     """Make the route that these settings describe."""
     stream_route: StreamRoute
     if route.is_http:
-        stream_route = edge_route(settings, route, shared, access)
+        stream_route = edge_route(settings, route, services, access)
     else:
-        stream_route = hosted_route(settings, route, log_for(route), shared, access)
+        stream_route = hosted_route(settings, route, log_for(route), services, access)
     kinds = settings.auth_of(route)
     if kinds and stream_route.access.guard is None:
         raise _unguarded(route.prefix, kinds)
@@ -140,7 +140,11 @@ def route_of(
 
 
 def hosted_route(
-    settings: Settings, route: RouteSettings, log: Log, shared: Context, access: RouteAccess = OPEN
+    settings: Settings,
+    route: RouteSettings,
+    log: Log,
+    services: Services,
+    access: RouteAccess = OPEN,
 ) -> HostedRoute:
     """Make a route to a log of our own."""
     hosted = HostedRoute(
@@ -149,10 +153,10 @@ def hosted_route(
         _freshness(route, _private_folders(settings, route), is_private=access.is_private),
         _stream_rules(route),
         _feeds(settings),
-        shared,
+        services,
         access,
     )
-    set_features(hosted, RouteSetup(settings, route, _feeds(settings), shared))
+    set_features(hosted, RouteSetup(settings, route, _feeds(settings), services))
     return hosted
 
 
@@ -161,7 +165,7 @@ def renew_route(
     settings: Settings,
     route_settings: RouteSettings,
     access: RouteAccess,
-    shared: Context,
+    services: Services,
 ) -> None:
     """Let a route that goes on serving follow its new settings and access, after a reload."""
     folders = _private_folders(settings, route_settings)
@@ -184,11 +188,11 @@ def renew_route(
             access.reader_keys.routes.add(route.table.caches)
     else:
         is_other = _renew_edge(route, route_settings, freshness, feeds, access)
-    set_features(route, RouteSetup(settings, route_settings, feeds, shared, is_reload=True))
+    set_features(route, RouteSetup(settings, route_settings, feeds, services, is_reload=True))
     share = route.traffic.cache_share
     has_other_paths = route.features.keys() != had_paths  # one may be that of a cached stream
     if is_other or has_other_paths or share.share != route_settings.cache_share:
-        shared.store.clear(share)
+        services.store.clear(share)
         share.share = route_settings.cache_share
 
 
@@ -199,24 +203,24 @@ def end_readers(route: StreamRoute) -> None:
 
 
 def edge_route(
-    settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess = OPEN
+    settings: Settings, route: RouteSettings, services: Services, access: RouteAccess = OPEN
 ) -> EdgeRoute:
     """Make a route to an HTTP origin."""
     # 1 MB, for HTTP origins only
     from gateway.edge.origin_requests import OriginRequests
     from gateway.edge.route import EdgeRoute
-    from gateway.edge.rules.policy import Defaults
-    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.origin.client import Origin, OriginSettings
+    from gateway.rules.policy import Defaults
+    from gateway.rules.response_rules import ResponseRules
 
-    made = RouteSetup(settings, route, _feeds(settings), shared)
-    origin = Origin(OriginSettings.of(route), shared.tracer)
+    made = RouteSetup(settings, route, _feeds(settings), services)
+    origin = Origin(OriginSettings.of(route), services.tracer)
     # Readers are told apart by these headers, without our own cookie.
     cookie = READER_COOKIE if access.guard is not None else ""
     rules = ResponseRules(
         freshness=_freshness(route),
         defaults=Defaults(route.stale_if_error),
-        via=shared.via,
+        via=services.via,
         identity=IdentityHeaders(
             route.identity_headers, route.drop_headers, verified_cookie=cookie
         ),
@@ -225,10 +229,10 @@ def edge_route(
         shares_s_maxage=route.s_maxage == "share",
     )
     requests = requests_of(made, origin, rules.identity) or OriginRequests(
-        origin, rules.identity, shared.via, shared.scheme
+        origin, rules.identity, services.via, services.scheme
     )
     edge = EdgeRoute(
-        route.prefix, origin, requests, rules, route.drop_query, made.feeds, shared, access
+        route.prefix, origin, requests, rules, route.drop_query, made.feeds, services, access
     )
     set_features(edge, made)
     return edge
@@ -243,8 +247,8 @@ def _renew_edge(
 ) -> bool:
     """Apply new settings to a route to an HTTP origin; return whether they change its responses."""
     from gateway.edge.route import EdgeRoute
-    from gateway.edge.rules.policy import Defaults
     from gateway.origin.client import OriginSettings
+    from gateway.rules.policy import Defaults
 
     assert isinstance(route, EdgeRoute), "the only other kind of route"
     renew(route.feeds.source.settings, feeds)
@@ -258,47 +262,47 @@ def _renew_edge(
 
 
 def handlers_of(
-    routes: Router, shared: Context, models: Sequence[StreamRoute] = ()
+    routes: Router, services: Services, models: Sequence[StreamRoute] = ()
 ) -> RequestHandlers:
     """Make the handlers of the requests to these routes, and the lines of all responses.
 
     `models` are those of the routes that lead to model providers, and proxies.
     """
-    shared.lines.guard(is_guarded=any(route.access.guard is not None for route in routes))
-    hosted = HostedHandlers(routes, shared)
+    services.lines.guard(is_guarded=any(route.access.guard is not None for route in routes))
+    hosted = HostedHandlers(routes, services)
     operations: dict[type[StreamRoute], RouteOperations] = {HostedRoute: hosted}
     if models:
-        operations |= operations_of(hosted, shared)
+        operations |= operations_of(hosted, services)
     if any(not isinstance(route, HostedRoute) and route not in models for route in routes):
         from gateway.edge.route import EdgeRoute  # with its parts 1 MB, for HTTP origins only
         from gateway.web.handlers.edge_handlers import EdgeHandlers
 
-        operations[EdgeRoute] = EdgeHandlers(routes, shared)
-    if shared.tracer is None:
-        return Handlers(routes, operations, shared)
-    spans = ServerSpans(shared.tracer, routes)
-    return TracedHandlers(routes, operations, shared, spans)
+        operations[EdgeRoute] = EdgeHandlers(routes, services)
+    if services.tracer is None:
+        return Handlers(routes, operations, services)
+    spans = ServerSpans(services.tracer, routes)
+    return TracedHandlers(routes, operations, services, spans)
 
 
 def inspector(
     routes: Router,
-    shared: Context,
+    services: Services,
     authorities: Authorities,
     models: Sequence[StreamRoute] = (),
 ) -> Inspector:
     """Make the inspector that answers questions about these routes, their tokens, and `models`."""
-    list_tokens = partial(token_page, authorities, shared.credential_uses)
-    return Inspector(routes, shared, list_tokens, models)
+    list_tokens = partial(token_page, authorities, services.credential_uses)
+    return Inspector(routes, services, list_tokens, models)
 
 
 def access_of(
-    settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
+    settings: Settings, route: RouteSettings, authorities: Authorities, services: Services
 ) -> RouteAccess:
     """Return the access to a route by its settings."""
     guard: Guard | None = None
     kinds = settings.auth_of(route)
     if names := verified(kinds):
-        verifier = authorities.verifier(names, shared.admitted.end, shared.credential_uses)
+        verifier = authorities.verifier(names, services.admitted.end, services.credential_uses)
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))
     elif kinds and not route.is_http:  # else the route may make a guard of its own
         raise _unguarded(route.prefix, kinds)

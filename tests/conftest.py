@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 # Other folders play the contract of logs, too, and may import it first.
-pytest.register_assert_rewrite("tests.backends.contract")
+pytest.register_assert_rewrite("tests.logs.contract")
 # A busy machine is no bug: examples are bounded by their number, never by the clock.
 settings.register_profile(
     "headgate",

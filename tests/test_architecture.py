@@ -40,7 +40,7 @@ DECLARATIONS = {
     "Target": "one for each feature of a CDN or proxy",
     "ActiveStream": "50,000 are in memory: an object more for each stream takes 5 MB more",
     "CachedResponse": "one for each decision on a response",
-    "Context": "one for each part of a worker that all its routes share",
+    "Services": "one for each part of a worker that all its routes share",
     "Exchange": "one for each thing that counts and the access log need of a request",
 }
 # With these a sentence begins whose subject is elsewhere.

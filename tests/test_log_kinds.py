@@ -9,7 +9,7 @@ import pytest
 
 from admin import about
 from admin.record import policy
-from gateway.backends.registry import formats, log_for
+from gateway.logs.registry import formats, log_for
 from gateway.monitoring.rules import parts_of
 from gateway.settings import Route, Settings, SettingsError, load, redacted_origin
 from gateway.settings.log_kinds import KINDS

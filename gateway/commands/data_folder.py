@@ -58,7 +58,7 @@ def verify(place: Path, as_json: bool) -> None:
 
 
 def _summarize(check: FileVerification, file: Path, *, as_json: bool) -> None:
-    from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
+    from gateway.logs.sqlite.data_folder import SCHEMA_VERSION
 
     if as_json:
         summary = {"file": str(file), "format": SCHEMA_VERSION, "damages": check.damages}

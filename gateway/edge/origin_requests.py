@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.reader_keys import PARAMETER
 from gateway.edge.followed.origin_reads import PASSING
-from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.directives import again_s, normalised
 from gateway.errors import HeadgateError, NotOffered, OriginBusy
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.bodies.multi_append import is_multi
@@ -21,6 +19,8 @@ from gateway.protocol.http.header_names import MULTI
 from gateway.protocol.http.paths import canonical_host, dropping
 from gateway.protocol.origins.edge_target import parse_edge_target, plain_catch_up
 from gateway.protocol.origins.followed import FOREVER
+from gateway.rules.cached_response import CacheRequest
+from gateway.rules.directives import again_s, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.streams.state import Lifetime
-    from gateway.runtime.route import RouteAccess
+    from gateway.routes.contract import RouteAccess
     from gateway.telemetry.metrics import Sample
 
 # The usual members of a Connection header; any other names a field that is not passed on.

@@ -16,9 +16,6 @@ from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.origin_requests import EdgeTargets, MultiAppendSupport
 from gateway.edge.reads.decision import kept_answer
 from gateway.edge.reads.http_cache import HttpCache
-from gateway.edge.rules import read_rules
-from gateway.edge.rules.cached_response import stream_key
-from gateway.edge.rules.served_lifetimes import Recipient
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
 from gateway.protocol.bodies.content import has_no_message
@@ -28,7 +25,10 @@ from gateway.protocol.origins import repair
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.streams.offsets import TailBound
-from gateway.runtime.route import OPEN, StreamRoute
+from gateway.routes.contract import OPEN, StreamRoute
+from gateway.rules import read_rules
+from gateway.rules.cached_response import stream_key
+from gateway.rules.served_lifetimes import Recipient
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.rare_lines import OutageLine
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
     from gateway.edge.origin_requests import OriginRequests
     from gateway.edge.reads.shared_response import StreamKnowledge
-    from gateway.edge.rules.policy import Defaults
-    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, ParkableConnection
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import Checks, ParsedPoll, RouteAccess, RouteFeature
+    from gateway.routes.contract import Checks, ParsedPoll, RouteAccess, RouteFeature
+    from gateway.routes.services import Services
+    from gateway.rules.policy import Defaults
+    from gateway.rules.response_rules import ResponseRules
     from gateway.runtime.write_journal import Write
 
 # The repair of a response to a write: the end of the stream, where a repeated append lacks it.
@@ -107,7 +107,7 @@ class EdgeRoute(StreamRoute):
         rules: ResponseRules,
         drop_query: tuple[str, ...],
         settings: FeedSettings,
-        shared: Context,
+        services: Services,
         access: RouteAccess = OPEN,
     ) -> None:
         self.prefix = prefix
@@ -115,19 +115,19 @@ class EdgeRoute(StreamRoute):
         self.access = requests.access(access)
         self.origin = origin
         self.identity = rules.identity
-        self.clock = shared.clock
+        self.clock = services.clock
         self.traffic = Traffic()
         self._rules = rules
         has_keys, is_private = access.reader_keys is not None, access.is_private
         self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
         self.cache = HttpCache(
-            shared.store,
+            services.store,
             rules,
             self.requests.send,
-            shared.clock,
+            services.clock,
             partial(
-                self._follow, settings, shared, replace(rules.freshness, is_private=is_private)
+                self._follow, settings, services, replace(rules.freshness, is_private=is_private)
             ),
             self.traffic,
             self.recipients.at,
@@ -140,14 +140,14 @@ class EdgeRoute(StreamRoute):
         )
 
     def _follow(
-        self, settings: FeedSettings, shared: Context, freshness: Freshness, cache: HttpCache
+        self, settings: FeedSettings, services: Services, freshness: Freshness, cache: HttpCache
     ) -> StreamKnowledge:
         """Follow streams for live readers, who read them through the cache; return what is known.
 
         The cache is made with this: it reports its reads, and reads for the followed streams.
         """
         self.feeds = FollowedStreams(
-            self.origin, cache, settings, shared, self.traffic, self._rules, freshness
+            self.origin, cache, settings, services, self.traffic, self._rules, freshness
         )
         return self.feeds.knowledge()
 

@@ -17,8 +17,8 @@ from gateway.features.redis.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.backends.contract import Log
     from gateway.features.redis.heartbeats import RedisHeartbeats
+    from gateway.logs.contract import Log
 
 BEAT_S = 0.5
 # A gateway has stopped after so many rounds in which it has not beaten: three seconds, in which a

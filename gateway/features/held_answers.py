@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gateway.errors import HeadgateError
-    from gateway.runtime.context import Context
-    from gateway.runtime.exchange import RouteAnswer
+    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.services import Services
     from gateway.telemetry.traffic import Ended
     from gateway.web.requests.request import Request
 
@@ -34,13 +34,13 @@ class RefusableSource(Protocol):
 
 
 async def held_answer(
-    request: Request, shared: Context, answering: Coroutine[Any, Any, RouteAnswer]
+    request: Request, services: Services, answering: Coroutine[Any, Any, RouteAnswer]
 ) -> RouteAnswer:
     """Return a handler's answer, whose body is held, too.
 
     Raises the refusal, and cancels the handler, if the client loses its right before the head.
     """
-    held = HeldRequest(request, shared)
+    held = HeldRequest(request, services)
     try:
         answered = await answering
     except asyncio.CancelledError:
@@ -48,13 +48,13 @@ async def held_answer(
             raise
         if (task := asyncio.current_task()) is not None:
             task.uncancel()
-        raise _refusal(request, shared, held) from None
+        raise _refusal(request, services, held) from None
     return held.with_last_event(answered)
 
 
-def held_stream(request: Request, shared: Context, answered: RouteAnswer) -> RouteAnswer:
+def held_stream(request: Request, services: Services, answered: RouteAnswer) -> RouteAnswer:
     """Return an answer whose body ends with the right of its client."""
-    return HeldRequest(request, shared).with_last_event(answered)
+    return HeldRequest(request, services).with_last_event(answered)
 
 
 class HeldRequest:
@@ -64,17 +64,17 @@ class HeldRequest:
     end early, if it had to.
     """
 
-    def __init__(self, request: Request, shared: Context) -> None:
+    def __init__(self, request: Request, services: Services) -> None:
         self.principal = principal = exchange_of(request).principal
-        self.address = shared.quotas.client_address(request.transport, request.headers)
+        self.address = services.quotas.client_address(request.transport, request.headers)
         self.ended: Ended | None = None
         self._source: RefusableSource | None = None
         self._cancel = partial(request.connection.cancel_request, request)
-        shared.held.add(self)
-        request.call_at_end(partial(shared.held.discard, self))
+        services.held.add(self)
+        request.call_at_end(partial(services.held.discard, self))
         if principal is not None:
-            shared.admitted.add(self, principal, self.end)
-            request.call_at_end(partial(shared.admitted.discard, self, principal))
+            services.admitted.add(self, principal, self.end)
+            request.call_at_end(partial(services.admitted.discard, self, principal))
 
     def end(self, ended: Ended) -> None:
         """End the request early."""
@@ -94,10 +94,10 @@ class HeldRequest:
         return answered
 
 
-def _refusal(request: Request, shared: Context, held: HeldRequest) -> HeadgateError:
+def _refusal(request: Request, services: Services, held: HeldRequest) -> HeadgateError:
     """Return the error for a client that has lost its right while it waited."""
     if held.ended != "disconnected":
         return Unauthenticated(NO_MORE, is_refused=True)
     account = account_of(exchange_of(request).principal)
-    banned = shared.bans.refusal(account, request.transport, request.headers)
+    banned = services.bans.refusal(account, request.transport, request.headers)
     return banned or Forbidden("an operator has disconnected this client")

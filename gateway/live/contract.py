@@ -203,7 +203,7 @@ class FeedSource(Protocol[V_contra, N_contra]):
     traffic: Traffic
 
     @property
-    def shared(self) -> FeedContext:
+    def services(self) -> FeedContext:
         """The context that all routes of the process share."""
 
     def news_bytes(self, news: Sequence[N_contra]) -> int:

@@ -141,7 +141,9 @@ class LongPolls(WaitingPolls[V, N]):
         self.parked[waiter] = parked = Parked(position, read, deadline, now)
         source.traffic.live.long_poll.joins += 1
         if waiter.principal is not None:
-            source.shared.admitted.add(waiter, waiter.principal, partial(self.end_at_once, waiter))
+            source.services.admitted.add(
+                waiter, waiter.principal, partial(self.end_at_once, waiter)
+            )
         if deadline < feed.due:
             feed.set_timer(deadline)
         # A waiter that came after news gets that news as soon as possible.

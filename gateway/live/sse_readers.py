@@ -232,14 +232,14 @@ class SseReaders(Generic[V, N]):
     """
 
     __slots__ = (
-        *("_hurries", "_last_write", "_settings", "_shared", "ahead", "due_back", "ends", "feed"),
+        *("_hurries", "_last_write", "_settings", "_services", "ahead", "due_back", "ends", "feed"),
         *("overdue", "traffic", "turns"),
     )
 
     def __init__(self, feed: FeedState[V]) -> None:
         self.feed = feed
         self._settings = feed.source.settings
-        self._shared = feed.source.shared
+        self._services = feed.source.services
         self.traffic = feed.source.traffic.live
         self._hurries = False
         self.due_back = 0
@@ -266,7 +266,7 @@ class SseReaders(Generic[V, N]):
         self.traffic.sse.joins += 1
         self.due_back = max(0, self.due_back - 1)
         if reader.principal is not None:
-            self._shared.admitted.add(reader, reader.principal, partial(self.end, reader))
+            self._services.admitted.add(reader, reader.principal, partial(self.end, reader))
         end = self.ends[reader] = asyncio.get_running_loop().time() + self._settings.sse_max_age
         return min(end, self._last_write + self._settings.heartbeat)
 
@@ -316,7 +316,7 @@ class SseReaders(Generic[V, N]):
         if self.ends.pop(reader, None) is None and not self.overdue.discard(reader):
             return False
         if reader.principal is not None:
-            self._shared.admitted.discard(reader, reader.principal)
+            self._services.admitted.discard(reader, reader.principal)
             reader.principal.use.sent_bytes += reader.sent_bytes
         self.traffic.sse.departures[ended] += 1
         self.due_back += ended in _INTERRUPTED
@@ -348,7 +348,7 @@ class SseReaders(Generic[V, N]):
         at_tail = position == self.feed.tail and self.feed.caught_up
         return self.feed.source.control_event(
             position,
-            max(floor, current_cursor(self._shared.clock())),
+            max(floor, current_cursor(self._services.clock())),
             up_to_date=at_tail,
             closed=at_tail and self.feed.closed,
         )

@@ -60,7 +60,7 @@ class WaitingPolls(Generic[V, N]):
         if self.parked.pop(waiter, None) is None:
             return False
         if waiter.principal is not None:
-            self._source.shared.admitted.discard(waiter, waiter.principal)
+            self._source.services.admitted.discard(waiter, waiter.principal)
         self._source.traffic.live.long_poll.departures[ended] += 1
         self._cancel_read(waiter)
         self._feed.release_reader()
@@ -71,12 +71,12 @@ class WaitingPolls(Generic[V, N]):
         parked = self.parked.get(waiter)
         if parked is None:
             return
-        feed, shared = self._feed, self._source.shared
+        feed, services = self._feed, self._source.services
         is_at_tail = parked.position == feed.tail and feed.lost is None
         response = self._source.poll_ended(feed.stream, parked) if is_at_tail else None
         if response is None:
             is_disconnected = ended == "disconnected"
-            response = shared.problem(
+            response = services.problem(
                 LimitReached(DISCONNECTED)
                 if is_disconnected
                 else Unauthenticated(NO_MORE, is_refused=True)
@@ -101,11 +101,11 @@ class WaitingPolls(Generic[V, N]):
 
     def _rendered(self, response: Response, ended: Ended, age: NewsAge | None = None) -> PollAnswer:
         """Render a response as the answer to equal long-polls."""
-        return PollAnswer(*self._source.shared.collapsed(response), ended, age)
+        return PollAnswer(*self._source.services.collapsed(response), ended, age)
 
     def _refusal(self, reason: HeadgateError, ended: Ended) -> PollAnswer:
         """Render an error as the answer to long-polls."""
-        return self._rendered(self._source.shared.problem(reason), ended)
+        return self._rendered(self._source.services.problem(reason), ended)
 
     def _at_end(self, ended: Ended, parked: Parked) -> PollAnswer | None:
         """Render the answer without data; None if there may be data after the position."""
@@ -148,7 +148,7 @@ class WaitingPolls(Generic[V, N]):
         answer.readers += 1
         del self.parked[waiter]
         if waiter.principal is not None:
-            self._source.shared.admitted.discard(waiter, waiter.principal)
+            self._source.services.admitted.discard(waiter, waiter.principal)
         if self.late:
             self._cancel_read(waiter)
         try:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
     from gateway.tls.handshakes import Handshakes
@@ -89,8 +89,8 @@ def with_admin_bounds(settings: Settings) -> Settings:
 class AdminBounds:
     """The bounds on clients of an admin listener, in a context of their own."""
 
-    def __init__(self, shared: Context, handshakes: Handshakes | None = None) -> None:
-        self.shared = shared
+    def __init__(self, services: Services, handshakes: Handshakes | None = None) -> None:
+        self.services = services
         self.handshakes = handshakes
         self.refused = RareLine("admin.request_refused")
 
@@ -101,19 +101,19 @@ class AdminBounds:
     @property
     def most_connections(self) -> int:
         """The largest number of connections that the listener has at once."""
-        return self.shared.limits.max_connections
+        return self.services.limits.max_connections
 
     async def body(self, request: web.BaseRequest) -> bytes:
         """Return a request's body. Raises HeadgateError, or ConnectionError."""
         try:
             # aiohttp has sent 100 to a client that waits for it.
-            return await request_body.whole(_of(request), self.shared, is_invited=True)
+            return await request_body.whole(_of(request), self.services, is_invited=True)
         except RequestPayloadError as error:
             raise bad_body(error) from error
 
     def measure(self) -> Snapshot:
         """Return the connections now, and how often each bound was hit."""
-        limits = self.shared.limits
+        limits = self.services.limits
         refusals = (Sample(REFUSALS, (limit,), limits.refused[limit]) for limit in LIMITS)
         tls = () if self.handshakes is None else self.handshakes.samples()
         return (Sample(CONNECTIONS, (), limits.connections), *refusals, *tls)
@@ -126,7 +126,7 @@ class AdminListener:
         self, application: web.Application, bounds: AdminBounds, keepalive_s: float
     ) -> None:
         application.on_response_prepare.append(_note_response)
-        self.shared = bounds.shared
+        self.services = bounds.services
         self.bounds = bounds
         self.handlers = self
         self.keepalive_s = keepalive_s
@@ -138,7 +138,7 @@ class AdminListener:
     async def open(self, address: Address, inherited: Sequence[socket.socket] = ()) -> None:
         """Start listening, at `inherited` sockets if there are any. Raises OSError."""
         await self._runner.setup()
-        self._entrance = SocketAcceptor(self.shared, self.connections)
+        self._entrance = SocketAcceptor(self.services, self.connections)
         if inherited:
             self._listener.adopt(inherited)
         else:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
     from gateway.purge.purges import Purges
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
     from gateway.runtime.write_journal import Write, WriteJournal
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
@@ -84,19 +84,19 @@ class Gateway:
         self.console = ConsoleToken()
         self._console = console or self.console.digest
         self._journal = journal
-        self._shared = shared = app.shared_by_all(settings, time.time, running=running_s)
-        shared.connect(tracer=tracing.start(os.environ), journal=journal)
+        self._services = services = app.make_services(settings, time.time, running=running_s)
+        services.connect(tracer=tracing.start(os.environ), journal=journal)
         if journal is not None:
             journal.listen(self._invalidate, self._invalidate_all)
         authorities = self._authorities(settings)
         routes = [
-            app.route_of(settings, it, shared, app.access_of(settings, it, authorities, shared))
+            app.route_of(settings, it, services, app.access_of(settings, it, authorities, services))
             for it in settings.route_table
         ]
-        features = FeatureRoutes(shared)
+        features = FeatureRoutes(services)
         models = features.make(settings, routes, authorities, ())
         self._configuration = ActiveConfiguration(
-            settings, authorities, _purges(settings), routes, models, shared
+            settings, authorities, _purges(settings), routes, models, services
         )
         self._makers = reconfiguration.Makers(
             self._authorities,
@@ -138,14 +138,14 @@ class Gateway:
 
     def _invalidate_all(self) -> None:
         log.warning("worker.writes_missed")
-        self._shared.store.clear()
+        self._services.store.clear()
         for route in self._routes:
             route.invalidate_all()
 
     async def health(self) -> Health:
         """Return the health of this process and of its routes."""
         server = STARTING if self._connections is None else None
-        if self._shared.closing:
+        if self._services.closing:
             server = STOPPING
         health = Health({"server": server}, {})
         for route in self._routes:
@@ -165,11 +165,11 @@ class Gateway:
         """Return the metrics of this process."""
         configuration = self._configuration
         return (
-            *snapshot(self._shared, configuration.router),
+            *snapshot(self._services, configuration.router),
             *configuration.purges.samples(),
             *configuration.authorities.samples(),
             *principal_samples(
-                self._shared.credential_uses, configuration.settings.principal_metrics
+                self._services.credential_uses, configuration.settings.principal_metrics
             ),
             *(() if self._handshakes is None else self._handshakes.samples()),
             Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
@@ -193,10 +193,10 @@ class Gateway:
     async def start(self) -> None:
         """Open the routes, then the listeners; `stop` closes them in reverse order."""
         check_parser(asyncio.get_running_loop())
-        configuration, shared = self._configuration, self._shared
+        configuration, services = self._configuration, self._services
         settings = configuration.settings
-        shared.lag.start()
-        self._exit_stack.callback(shared.lag.stop)
+        services.lag.start()
+        self._exit_stack.callback(services.lag.stop)
         configuration.authorities.start()
         configuration.purges.open()
         self._exit_stack.push_async_callback(self._close_configuration)
@@ -207,7 +207,7 @@ class Gateway:
             at_admin = self._inherited.at(settings.admin)
             await open_admin(self, self.reloader, self.console, self._exit_stack, at_admin)
         fast, handlers = configuration.fast_path, configuration.handlers
-        connections = ConnectionServer(handlers, fast, shared, settings.keepalive_timeout)
+        connections = ConnectionServer(handlers, fast, services, settings.keepalive_timeout)
         self._exit_stack.callback(connections.stop_sweeping)
         # The drain has waited for the requests already.
         self._exit_stack.push_async_callback(connections.connections.close, LAST_WAIT_S)
@@ -252,7 +252,9 @@ class Gateway:
 
         Raises StartError, and then leaves nothing open.
         """
-        prepared = reconfiguration.Reload(self._configuration, settings, self._shared, self._makers)
+        prepared = reconfiguration.Reload(
+            self._configuration, settings, self._services, self._makers
+        )
         await prepared.prepare()
         return prepared
 
@@ -297,15 +299,15 @@ class Gateway:
                 )
                 await connections.connections.all_idle()
                 await self._configuration.purges.drain()
-                if self._shared.tracer is not None:
-                    await self._shared.tracer.close()
+                if self._services.tracer is not None:
+                    await self._services.tracer.close()
         except TimeoutError:
             log.warning("server.drain_incomplete", grace_s=grace_s)
 
     async def stop(self) -> None:
         """Drain, then close everything that was opened."""
         was_serving = self._connections is not None
-        self._shared.start_closing()
+        self._services.start_closing()
         if self._front is not None:
             self._front.terminate()
         if was_serving:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from admin.source import Setup
 from gateway import app
-from gateway.backends.registry import formats
 from gateway.errors import StartError
+from gateway.logs.registry import formats
 from gateway.process.clock_watch import ClockWatch, running_s
 from gateway.settings import variable
 
@@ -51,11 +51,11 @@ async def open_admin(
     from gateway.process.admin_listener import AdminBounds, AdminListener, with_admin_bounds
 
     settings = reloader.settings
-    shared = app.shared_by_all(with_admin_bounds(settings), time.time)
-    shared.add_to_refusals(application.REFUSAL_LINES)
+    services = app.make_services(with_admin_bounds(settings), time.time)
+    services.add_to_refusals(application.REFUSAL_LINES)
     handshakes = open_tls(settings.admin_tls, opened)
     reloader.on_prepare.append(lambda new: prepare_tls(handshakes, new.admin_tls))
-    bounds = AdminBounds(shared, handshakes)
+    bounds = AdminBounds(services, handshakes)
 
     def current_formats() -> dict[str, str]:
         return formats(reloader.settings.route_table)

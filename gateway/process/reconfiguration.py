@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.access.authorities import Authorities
     from gateway.features.kinds import FeatureRoutes
     from gateway.features.kinds.declaration import FeatureRoute
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import RouteAccess, StreamRoute
+    from gateway.routes.contract import RouteAccess, StreamRoute
+    from gateway.routes.services import Services
     from gateway.settings import Route, Settings
     from gateway.web.connections.connection import ConnectionServer
 
@@ -46,18 +46,18 @@ class ActiveConfiguration:
         purges: Purges,
         routes: Sequence[StreamRoute],
         models: Sequence[FeatureRoute],
-        shared: Context,
+        services: Services,
     ) -> None:
         self.settings = settings
         self.authorities = authorities
         self.purges = purges
         self.routes = tuple(routes)
         self.models = tuple(models)
-        shared.connect(purge=purges.purge, purge_trust=purges.trust)
+        services.connect(purge=purges.purge, purge_trust=purges.trust)
         self.router = Router([*self.routes, *self.models])
-        self.fast_path = FastPath(self.router, shared)
-        self.handlers = app.handlers_of(self.router, shared, self.models)
-        self.inspector = app.inspector(Router(self.routes), shared, authorities, self.models)
+        self.fast_path = FastPath(self.router, services)
+        self.handlers = app.handlers_of(self.router, services, self.models)
+        self.inspector = app.inspector(Router(self.routes), services, authorities, self.models)
 
 
 def check_fixed(current: Settings, new_settings: Settings) -> None:
@@ -96,11 +96,11 @@ class Reload:
     """The change from one configuration to another; its methods are called in their order."""
 
     def __init__(
-        self, current: ActiveConfiguration, settings: Settings, shared: Context, makers: Makers
+        self, current: ActiveConfiguration, settings: Settings, services: Services, makers: Makers
     ) -> None:
         self._current = current
         self._settings = settings
-        self._shared = shared
+        self._services = services
         self._makers = makers
         self._authorities: Authorities
         self._purges: Purges
@@ -138,7 +138,7 @@ class Reload:
     ) -> None:
         settings = self._settings
         check_features(route_settings)
-        access = app.access_of(settings, route_settings, self._authorities, self._shared)
+        access = app.access_of(settings, route_settings, self._authorities, self._services)
         outcome = route_outcome(self._current.settings, present, settings, route_settings)
         if current_route is not None and outcome not in {"opened", "set up anew"}:
             is_judged_anew = outcome == "authorized anew"
@@ -147,7 +147,7 @@ class Reload:
             return
         if reason := why_log_is_in_use(self._current.settings, route_settings):
             raise RestartNeeded(reason)
-        route = app.route_of(settings, route_settings, self._shared, access)
+        route = app.route_of(settings, route_settings, self._services, access)
         await route.open()
         self._opened.append(route)
         self._routes.append(route)
@@ -170,14 +170,14 @@ class Reload:
     def commit(self) -> ActiveConfiguration:
         """Return the new configuration, in force from the next request on."""
         settings, current = self._settings, self._current
-        app.reconfigure(self._shared, settings)
+        app.reconfigure(self._services, settings)
         for kept in self._kept:
-            app.renew_route(kept.route, settings, kept.route_settings, kept.access, self._shared)
+            app.renew_route(kept.route, settings, kept.route_settings, kept.access, self._services)
         for model in self._models:
             model.renew()
         self._drop_cached_responses()
         new = ActiveConfiguration(
-            settings, self._authorities, self._purges, self._routes, self._models, self._shared
+            settings, self._authorities, self._purges, self._routes, self._models, self._services
         )
         if self._purges is not current.purges:
             self._purges.open()
@@ -198,7 +198,7 @@ class Reload:
         for route in (*self._current.routes, *self._current.models):
             is_above = any(it.prefix.startswith(f"{route.prefix}/") for it in self._opened)
             if is_above or route in removed:
-                self._shared.store.clear(route.traffic.cache_share)
+                self._services.store.clear(route.traffic.cache_share)
 
     @property
     def _removed(self) -> list[StreamRoute]:
@@ -232,7 +232,7 @@ class Reload:
         except TimeoutError:
             log.warning("server.drain_incomplete", grace_s=grace_s)
         for route in removed:
-            self._shared.store.clear(route.traffic.cache_share)  # what came since the reload
+            self._services.store.clear(route.traffic.cache_share)  # what came since the reload
             await route.close()
         if self._purges is not current.purges:
             await current.purges.close()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from gateway.backends.counts import BOUNDS_S
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import HeadgateError, LimitReached, LogFull, LogUnavailable, RecordDamaged
 from gateway.later import turn
+from gateway.logs.counts import BOUNDS_S
 from gateway.protocol.appends import AppendOutcome, Taken, plain_media
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp

@@ -8,9 +8,9 @@ from functools import partial
 from time import perf_counter  # the loop's clock has milliseconds, and takes longer
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
+from gateway.logs.contract import Conflict
 from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.streams.limits import EVERYTHING, Retention
@@ -26,7 +26,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.runtime.limits import ServerLimits
     from gateway.streams.active_stream import ActiveStream

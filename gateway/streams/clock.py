@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from typing_extensions import override
 
-from gateway.backends.contract import Conflict
+from gateway.logs.contract import Conflict
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.streams.state import ClockReading, ClockRecord, steady_at_start
 from gateway.telemetry.logs import log
@@ -20,7 +20,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.contract import LoadedStream
+    from gateway.logs.contract import LoadedStream
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from gateway.backends.contract import Conflict
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable
 from gateway.later import Later
+from gateway.logs.contract import Conflict
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.json_text import SLICE_BYTES

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.protocol.views import View
-    from gateway.runtime.exchange import RouteAnswer
-    from gateway.runtime.route import ParsedPoll
+    from gateway.routes.contract import ParsedPoll
+    from gateway.routes.exchange import RouteAnswer
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.follower import HostedFeed
 
@@ -87,7 +87,7 @@ class HostedFeedSource:
         """Cache the data events for catch-up in `events`."""
         self.settings = settings
         self.traffic = reads.traffic
-        self.shared = reads.shared
+        self.services = reads.services
         self._events = events
         self._table = reads.table
         self._route_reads = reads
@@ -115,7 +115,7 @@ class HostedFeedSource:
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
         read = renewed(self._route_reads.reader_keys, parked.read)
-        return responses.data(chunk, read, self._route_reads.freshness, self.shared.clock())
+        return responses.data(chunk, read, self._route_reads.freshness, self.services.clock())
 
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
         """Return 204; a reader that is ahead of the feed is at the tail that the table knows."""
@@ -124,10 +124,12 @@ class HostedFeedSource:
             known = stream if active is None or active.state is None else active.state
             if known.offset(known.tail) != parked.position:
                 unknown = LogUnavailable("the log does not tell what follows offset")
-                return self.shared.problem(unknown)
+                return self.services.problem(unknown)
             stream = known
         read = renewed(self._route_reads.reader_keys, parked.read)
-        return responses.poll_ended(stream, read, self._route_reads.freshness, self.shared.clock())
+        return responses.poll_ended(
+            stream, read, self._route_reads.freshness, self.services.clock()
+        )
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Answer from the log a poll whose position the feed had already passed."""
@@ -156,7 +158,7 @@ class HostedFeedSource:
 
     def cached_event(self, stream: StreamState, start: str) -> DataEvent | None:
         """Return the cached data event of the chunk at `start`, or None."""
-        entry = self._events.get(self._key(stream, start), self.shared.clock())
+        entry = self._events.get(self._key(stream, start), self.services.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
@@ -197,9 +199,9 @@ class HostedFeeds:
         self.source = HostedFeedSource(reads, reads.reader, settings, self._events)
         self._folded_source = self.source
         self.views: RenderedViews | None = None  # set where the route is made
-        self._limits = reads.shared.limits
+        self._limits = reads.services.limits
         self.release_reader = self._limits.release_reader
-        self._tracer = reads.shared.tracer
+        self._tracer = reads.services.tracer
         self._feeds: set[HostedFeed] = set()
         self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
         # Each is called with a feed of the stream at its path that has lost its last reader.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from typing_extensions import override
 
-from gateway.backends.contract import Conflict
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
+from gateway.logs.contract import Conflict
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.streams.limits import (
     EVERYTHING,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.counts import APPENDS as GROUPS
-from gateway.backends.counts import BOUNDS_S
+from gateway.logs.counts import APPENDS as GROUPS
+from gateway.logs.counts import BOUNDS_S
 from gateway.telemetry.metrics import (
     Metric,
     Sample,
@@ -21,7 +21,7 @@ from gateway.telemetry.metrics import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
     from gateway.streams.append_outcomes import AppendMetrics
     from gateway.streams.appender import Appender
     from gateway.streams.lifecycle import Fate

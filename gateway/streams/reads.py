@@ -19,7 +19,7 @@ from gateway.protocol.responses import Facts
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.limits import in_force
 from gateway.protocol.streams.offsets import NOW, same_cursor_until
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.limits import Retention
     from gateway.protocol.streams.state import StreamState
-    from gateway.runtime.context import Context
+    from gateway.routes.contract import KeptAnswer, PlainGet
+    from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
-    from gateway.runtime.route import KeptAnswer, PlainGet
     from gateway.store import Store
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
@@ -172,7 +172,7 @@ class HostedReads:
         self,
         table: StreamTable,
         freshness: Freshness,
-        shared: Context,
+        services: Services,
         reader_keys: ReaderKeys | None,
         traffic: Traffic,
         retention: Retention,
@@ -182,10 +182,10 @@ class HostedReads:
         self.freshness = freshness
         self.reader_keys = reader_keys
         self.traffic = traffic
-        self._clock = shared.clock
-        self._store: Store[RenderedChunk] = shared.store  # under targets
+        self._clock = services.clock
+        self._store: Store[RenderedChunk] = services.store  # under targets
         self._retention = retention
-        self.shared = shared
+        self.services = services
         # Reads under way, each shared by all requests that wait for it.
         self.answers: SingleFlight[RenderedChunk] = SingleFlight(traffic.collapsed)
 
@@ -201,7 +201,7 @@ class HostedReads:
             entry.hits += 1
             use = cache_status.CacheUse("HIT", cache_status.HIT % entry.hits)
             return _conditional(entry, if_none_match, use)
-        self.shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
+        self.services.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
         if self.reader_keys is not None:
             read = renewed(self.reader_keys, read)
@@ -289,7 +289,7 @@ class HostedReads:
             if not chunk.at_tail:  # whole at the tail, its stream is closed
                 freshness = replace(freshness, closed_max_age=freshness.tail_max_age)
             return freshness, until
-        trust = self.shared.purge_trust() if freshness.trusts_purges else PurgeTrust()
+        trust = self.services.purge_trust() if freshness.trusts_purges else PurgeTrust()
         # The lifetime changes when the stream is closed, or purges fail or succeed again.
         renewed_in_s = trust.for_s if state.closed else RENEWED_S
         if renewed_in_s < math.inf:
@@ -297,16 +297,16 @@ class HostedReads:
         return replace(freshness, purged_fields=trust.fields), until
 
 
-def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+def kept_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
     """Return the answer, when it is in the cache and need not be confirmed."""
-    entry = shared.store.get(get.target, now)
+    entry = services.store.get(get.target, now)
     if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
         return None
     is_unchanged = own.tag is not None and cache_headers.matches(own.tag, entry.etag)
     if is_unchanged and entry.facts.is_end:
         return None  # a 304 does not count as the end of a stream
     entry.hits += 1
-    lines = shared.lines.shared_at(now), own.id_line, get.connection, entry.hits, entry.lines
+    lines = services.lines.shared_at(now), own.id_line, get.connection, entry.hits, entry.lines
     if is_unchanged:
         return 304, _UNCHANGED % lines, b"", entry.hit_counter
     return 200, _HIT % (*lines, entry.framing), entry.body, entry.hit_counter

@@ -22,7 +22,7 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.requests import parse_target
 from gateway.protocol.streams.limits import EVERYTHING, UNLIMITED, LifetimeLimits, Retention
-from gateway.runtime.route import OPEN, StreamRoute
+from gateway.routes.contract import OPEN, StreamRoute
 from gateway.runtime.write_journal import Write
 from gateway.streams import metrics
 from gateway.streams.active_stream import Caches
@@ -40,18 +40,18 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.backends.contract import Log
     from gateway.live.contract import FeedSettings, ParkableConnection
+    from gateway.logs.contract import Log
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import (
+    from gateway.routes.contract import (
         Checks,
         ParsedPoll,
         RouteAccess,
         RouteFeature,
     )
+    from gateway.routes.services import Services
     from gateway.streams.stream_table import Remover
 
 
@@ -72,7 +72,7 @@ class HostedRoute(StreamRoute):
         freshness: Freshness,
         rules: StreamRules,
         settings: FeedSettings,
-        shared: Context,
+        services: Services,
         access: RouteAccess = OPEN,
     ) -> None:
         self.prefix = prefix
@@ -80,20 +80,20 @@ class HostedRoute(StreamRoute):
         self.identity = IdentityHeaders()
         self.freshness = freshness
         self.traffic = Traffic()
-        self._shared = shared
-        self.clock = shared.clock
-        clocks = shared.clock, shared.running, shared.expiry_grace_s
+        self._services = services
+        self.clock = services.clock
+        clocks = services.clock, services.running, services.expiry_grace_s
         clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
-        self.table = StreamTable(log, clock, Caches(shared.store))
+        self.table = StreamTable(log, clock, Caches(services.store))
         keys, retention = access.reader_keys, rules.retention
         if keys is not None:
             keys.routes.add(self.table.caches)
         count = self.traffic.count_stored
-        self.appender = Appender(self.table, shared.limits, retention, count)
+        self.appender = Appender(self.table, services.limits, retention, count)
         self.lifecycle = Lifecycle(self.table, retention, rules.lifetimes)
         self.table.removal_observers.append(self._on_removal)
-        self.creations = Creations(self.table, self.lifecycle, shared.limits)
-        self.reads = HostedReads(self.table, freshness, shared, keys, self.traffic, retention)
+        self.creations = Creations(self.table, self.lifecycle, services.limits)
+        self.reads = HostedReads(self.table, freshness, services, keys, self.traffic, retention)
         self.feeds = HostedFeeds(self.reads, settings)
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.features: dict[str, RouteFeature] = {}
@@ -167,8 +167,8 @@ class HostedRoute(StreamRoute):
         if remover == "elsewhere":
             return  # the process that removed it announces and purges it
         path = f"{self.prefix}/{name}"
-        self._shared.announce(Write(prefix=self.prefix, path=path, removed_id=stream_id))
-        self._shared.purge(self.prefix, path)
+        self._services.announce(Write(prefix=self.prefix, path=path, removed_id=stream_id))
+        self._services.purge(self.prefix, path)
 
     # As a part of the process
 

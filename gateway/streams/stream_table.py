@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import override
 
-from gateway.backends.contract import Conflict, LogListener
 from gateway.background import Turns
 from gateway.errors import HeadgateError
+from gateway.logs.contract import Conflict, LogListener
 from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.chunks import no_newer_than
@@ -34,7 +34,7 @@ from gateway.telemetry.logs import log as logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from gateway.backends.contract import LoadedStream, Log, Settled
+    from gateway.logs.contract import LoadedStream, Log, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.active_stream import Caches

@@ -16,7 +16,7 @@ from gateway.errors import (
     ServerStopping,
 )
 from gateway.protocol.requests import CatchUp, Events, LongPoll, with_last_event_id
-from gateway.runtime.exchange import Exchange
+from gateway.routes.exchange import Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import LoggedRequest
 from gateway.web.requests import request_head
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.runtime.context import Context
-    from gateway.runtime.exchange import RouteAnswer
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.services import Services
     from gateway.web.requests.request import Request
 
 # Reads refused with these errors do not count for the hit ratio of the cache.
@@ -44,20 +44,20 @@ _OPERATIONS = {
 }
 
 
-def exchange_for(request: Request, shared: Context) -> Exchange:
+def exchange_for(request: Request, services: Services) -> Exchange:
     """Return the exchange of a request, from its head alone."""
     operation = _OPERATIONS.get(request.method, counted.OTHER)
     if operation == counted.APPEND and request.fields.closes:
         operation = counted.CLOSE
     is_known = request.fields.are_known
     own_id = request.own.id if is_known else request_head.client_request_id(request)
-    logged = logged_request(request, shared) if shared.log.enabled else None
-    return Exchange(shared.unrouted, operation, own_id, shared.lines.new_request_id, logged)
+    logged = logged_request(request, services) if services.log.enabled else None
+    return Exchange(services.unrouted, operation, own_id, services.lines.new_request_id, logged)
 
 
-def logged_request(request: Request, shared: Context) -> LoggedRequest:
+def logged_request(request: Request, services: Services) -> LoggedRequest:
     """Return what an access log line says about the request."""
-    return logged_as(request.method, request.target, request.headers, request.transport, shared)
+    return logged_as(request.method, request.target, request.headers, request.transport, services)
 
 
 def logged_as(
@@ -65,13 +65,13 @@ def logged_as(
     target: str,
     headers: MultiMapping[str],
     transport: asyncio.Transport | None,
-    shared: Context,
+    services: Services,
 ) -> LoggedRequest:
     """Return what an access log line says about a request with these; no secret of its target."""
-    if shared.lines.is_guarded:
+    if services.lines.is_guarded:
         target = without_secrets(target)
     forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
-    client = shared.quotas.client_address(transport, headers)
+    client = services.quotas.client_address(transport, headers)
     return LoggedRequest(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
 
 

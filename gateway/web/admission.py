@@ -22,9 +22,9 @@ from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, 
 from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import split
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.contract import PlainGet
+from gateway.routes.exchange import RouteAnswer
 from gateway.runtime.request_fields import RequestFields
-from gateway.runtime.route import PlainGet
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
 from gateway.web.requests import request_body
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from gateway.access.bans import Bans
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
-    from gateway.runtime.context import Context
-    from gateway.runtime.exchange import Exchange
+    from gateway.routes.contract import RoutedTarget, StreamRoute
+    from gateway.routes.exchange import Exchange
+    from gateway.routes.services import Services
     from gateway.runtime.quotas import Quotas
-    from gateway.runtime.route import RoutedTarget, StreamRoute
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
@@ -197,7 +197,7 @@ async def admit_control(
     request: Request,
     place: RoutedTarget,
     needed: Sequence[Need],
-    shared: Context,
+    services: Services,
 ) -> Principal | None:
     """Return the principal of a request to a control path, once the guard admits it to `needed`.
 
@@ -208,9 +208,9 @@ async def admit_control(
     if guard is not None:
         token = request_credential(request.method, place.target, request.headers).token
         guard_request = _GuardRequest(guard, request.headers, token, needed)
-        principal = await _decide(guard_request, exchange, route, shared.clock())
+        principal = await _decide(guard_request, exchange, route, services.clock())
         exchange.admit(principal, sends_reader_key=False)
-    refuse_banned(request, exchange, shared.bans)
+    refuse_banned(request, exchange, services.bans)
     return principal
 
 
@@ -334,10 +334,10 @@ async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAns
     await exchange.check_admission()
 
 
-def conceal(answered: RouteAnswer, shared: Context) -> RouteAnswer:
+def conceal(answered: RouteAnswer, services: Services) -> RouteAnswer:
     """Return an answer of a concealing route, in which every 404 is the same."""
     if answered.status != 404:
         return answered
     if not isinstance(answered.body, bytes):
         answered.body.release()
-    return RouteAnswer.of(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)
+    return RouteAnswer.of(services.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)

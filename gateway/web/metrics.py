@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.access.principal import CredentialUse, CredentialUses
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.telemetry.metrics import Snapshot
     from gateway.web.router import Router
 
-OF_SHARED: dict[Metric, Callable[[Context], float]] = {
+OF_SHARED: dict[Metric, Callable[[Services], float]] = {
     gauge("headgate_connections", "Open connections of clients."): (
         lambda at: at.limits.connections
     ),
@@ -56,14 +56,14 @@ LAG = histogram(
 UNROUTED = "none"  # the route label of requests that lead to no route
 
 
-def snapshot(shared: Context, routes: Router) -> Snapshot:
+def snapshot(services: Services, routes: Router) -> Snapshot:
     """Return all metrics with their current values."""
-    refusals = (Sample(REFUSALS, (limit,), n) for limit, n in shared.limits.refused.items())
+    refusals = (Sample(REFUSALS, (limit,), n) for limit, n in services.limits.refused.items())
     of_routes = (sample for route in routes for sample in route.samples())
-    unrouted = requests(UNROUTED, shared.unrouted)
-    lag = observed(LAG, shared.lag.late)
+    unrouted = requests(UNROUTED, services.unrouted)
+    lag = observed(LAG, services.lag.late)
     # Routes and the process may count refusals by the same limit.
-    return together([(*read(OF_SHARED, shared), *refusals, lag, *unrouted, *of_routes)])
+    return together([(*read(OF_SHARED, services), *refusals, lag, *unrouted, *of_routes)])
 
 
 # These exist only by a setting: each account is a label.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import StreamNotFound
 from gateway.protocol.http.paths import canonical_target
-from gateway.runtime.route import RoutedTarget
+from gateway.routes.contract import RoutedTarget
 from gateway.web.asks.plans import Plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.runtime.route import Entrance, StreamRoute
+    from gateway.routes.contract import Entrance, StreamRoute
 
 # Paths whose routes are remembered: clients request the same few again and again. 3 MB, with the
 # longest paths, which log lines may bring, 10.

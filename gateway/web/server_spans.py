@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.runtime.route import PlainGet
+    from gateway.routes.contract import PlainGet
     from gateway.telemetry.spans import RequestSpan, Tracer
     from gateway.web.requests.request import Request
     from gateway.web.router import Router

@@ -124,8 +124,8 @@ def fault(asked: Asked, answer: bytes) -> str | None:
 def load_again(gateway: Serving) -> None:
     """Serve the same routes by a new table of plans, as after a reload."""
     routes = Router(list(gateway.routes))
-    handlers = app.handlers_of(routes, gateway.shared)
-    gateway.server.serve(handlers, FastPath(routes, gateway.shared), 60.0)
+    handlers = app.handlers_of(routes, gateway.services)
+    gateway.server.serve(handlers, FastPath(routes, gateway.services), 60.0)
 
 
 async def create_all(gateway: Serving, tokens: Tokens) -> None:

@@ -46,7 +46,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Serving]:
 
 
 def used_at(gateway: Serving, name: str) -> float:
-    return gateway.shared.credential_uses.static[f"token {name}"].at
+    return gateway.services.credential_uses.static[f"token {name}"].at
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_a_known_request_looks_nothing_up(
 
 
 async def test_refused_forbidden_and_unknown_tokens_are_counted_apart(gateway: Serving) -> None:
-    uses = gateway.shared.credential_uses
+    uses = gateway.services.credential_uses
     unknown = uses.unknown
     for name, status in (("gone", 401), ("ben", 403), ("ben", 403), ("nobody", 401)):
         assert (await gateway.ask(get(f"{PREFIX}/a/s", bearer(name)))).status == status

@@ -45,7 +45,7 @@ async def let_end(gateway: Serving, folder: Path, how: str) -> float:
 
 
 async def parked(gateway: Serving, count: int) -> None:
-    await until(lambda: len(gateway.shared.admitted) == count)
+    await until(lambda: len(gateway.services.admitted) == count)
 
 
 async def poll(gateway: Serving, prefix: str, who: str, *lines: str) -> Client:
@@ -76,10 +76,10 @@ async def test_a_long_poll_ends_with_204_within_a_second_of_the_end_of_its_token
             again = get(f"{prefix}/a/s?offset={answer.next_offset}&live=long-poll", bearer("late"))
             assert (await client.ask(again)).status == 401
         assert left(gateway, prefix, "long_poll", how) == 2
-        assert len(gateway.shared.admitted) == 1
+        assert len(gateway.services.admitted) == 1
         await gateway.ask(post(f"{prefix}/a/s", b"more", bearer("all")))
         assert (await other.answer()).body == b"more"
-        assert len(gateway.shared.admitted) == 0
+        assert len(gateway.services.admitted) == 0
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -128,7 +128,7 @@ async def test_an_sse_response_ends_with_a_control_event_when_its_token_ends(
         assert events[-1].name == "control", events
         assert left(gateway, prefix, "sse", how) == 1
         assert (await client.ask(wire)).status == 401
-        assert len(gateway.shared.admitted) == 0
+        assert len(gateway.services.admitted) == 0
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -144,7 +144,7 @@ async def test_a_stalled_sse_reader_is_disconnected_when_its_token_ends(
             await gateway.ask(post(f"{PREFIX}/a/s", b"x" * 500_000, bearer("all")))
         await let_end(gateway, tmp_path, how)
         await until(lambda: left(gateway, PREFIX, "sse", how) == 1, within_s=WITHIN_S)
-        assert len(gateway.shared.admitted) == 0
+        assert len(gateway.services.admitted) == 0
 
 
 async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Pat
         principal = waiter.principal
         assert principal is not None
         principal.until = 0.0
-        gateway.shared.admitted.end(principal)
+        gateway.services.admitted.end(principal)
         (await client.answer()).assert_problem(401, "counts no more")
 
 

@@ -145,7 +145,7 @@ async def _use_tokens(prefix: str, tmp_path: Path) -> None:
                 answer = await gateway.ask(wire)
                 assert answer.status == statuses[who]
                 assert CANARY.encode() not in answer.wire
-        assert CANARY not in repr(snapshot(gateway.shared, gateway.routes))
+        assert CANARY not in repr(snapshot(gateway.services, gateway.routes))
         kept = [
             *gateway.store._new,
             *gateway.store._used,

@@ -217,7 +217,7 @@ async def test_a_rotation_makes_responses_by_the_old_reader_key_uncacheable(
     """Of the stream, of all below a folder, and of no other; the gateway's own cache, too."""
     if is_reloaded:
         own = Route(prefix=PREFIX, origin="memory:", auth="tokens", reader_keys="on")
-        app.renew_route(gateway.route, DEFAULTS, own, gateway.route.access, gateway.shared)
+        app.renew_route(gateway.route, DEFAULTS, own, gateway.route.access, gateway.services)
     beside = f"{PREFIX}/b/s"
     old, others = await key_of(gateway), await key_of(gateway, beside)
     for _ in range(2):

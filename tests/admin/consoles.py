@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from admin.source import Health, Setup
-from gateway.app import shared_by_all
+from gateway.app import make_services
 from gateway.features.console.credential import ConsoleToken
 from gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from gateway.process.reloader import Reloader
@@ -63,9 +63,9 @@ async def _nothing(_settings: Settings) -> None:
 def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     """What an application is told, with these settings besides the defaults."""
     made = Settings(**settings)
-    shared = shared_by_all(with_admin_bounds(made), clock)
+    services = make_services(with_admin_bounds(made), clock)
     reloader = Reloader(made, lambda: made, _nothing)
-    return Setup(reloader, lambda: {"data file": "1"}, clock, ConsoleToken(), AdminBounds(shared))
+    return Setup(reloader, lambda: {"data file": "1"}, clock, ConsoleToken(), AdminBounds(services))
 
 
 # The metrics of the catalogue that the record is made from.

@@ -285,7 +285,7 @@ async def test_exhausted_client_limits_of_127_0_0_1_do_not_lock_out_the_console(
         assert appends == [204, 429]
         assert (await at.console("POST", "stream/append", appended))[0] == 200
         assert (await at.console("POST", "stream/append", {**appended, "route": PREFIX}))[0] == 200
-        limits = at.gateway._shared.limits  # the console has connections, too: metrics add them
+        limits = at.gateway._services.limits  # the console has connections, too: metrics add them
         port = at.settings.listen.port
         held = []
         while limits.connections_of.get("127.0.0.1", 0) < 2:

@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote
 import msgspec
 from headgate.stream import Stream
 
-from gateway.backends.registry import log_for
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.registry import log_for
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.bodies.content import is_json, json_messages
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.protocol.streams.limits import Retention
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
     from gateway.protocol.streams.state import ProducerState
 
 TYPES = ("text/plain; charset=utf-8", "application/json", "application/octet-stream")

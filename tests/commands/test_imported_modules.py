@@ -40,13 +40,13 @@ OF_EDGES = {
     "gateway.web.handlers.passed_appends",
     "gateway.web.handlers.edge_handlers",
 }
-OF_FILES = {"apsw", "gateway.backends.sqlite"}
+OF_FILES = {"apsw", "gateway.logs.sqlite"}
 OF_MCP = {"gateway.features.mcp"}
 OF_METRICS = {"importlib.metadata", "prometheus_client", "gateway.telemetry.exposition"}
 OF_OPERATORS = {"difflib", "tomllib"}  # who write settings, and make mistakes in them
 OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but for what others have
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
-OF_REDIS = {"gateway.backends.redis", "redis"}
+OF_REDIS = {"gateway.logs.redis", "redis"}
 OF_RUNS = {"gateway.features.runs.runs", "headgate.records", "headgate.runs"}
 OF_TOKENS = {"cryptography", "gateway.access.signed_tokens", "joserfc"}
 OF_TRACES = {"opentelemetry"}

@@ -52,7 +52,7 @@ class Side:
     def __init__(self, origin: RawOrigin, gateway: Serving, *, remembers: bool) -> None:
         self.origin = origin
         self.gateway = gateway
-        self.told_others = writes_told_by(gateway.shared)
+        self.told_others = writes_told_by(gateway.services)
         if not remembers:
             heads, nothing = gateway.edge.cache.fetches.heads, lambda *_: None
             heads.judge = heads._apply  # type: ignore[method-assign]
@@ -103,7 +103,7 @@ class Side:
         """All that is counted, but for times."""
         edge = self.gateway.edge
         traffic, origin = edge.traffic, edge.origin
-        unrouted = self.gateway.shared.unrouted
+        unrouted = self.gateway.services.unrouted
         figures: Counter[str] = Counter()
         for name, numbers in (
             ("requests", enumerate(traffic.requests)),
@@ -129,7 +129,7 @@ class Side:
             "why unhealthy": edge.origin.servers.why_unhealthy(),
             "offers multi-appends": edge.multi_append.is_known,
             "writes": list(self.told_others),
-            "kept": len(self.gateway.shared.store),
+            "kept": len(self.gateway.services.store),
         }
 
 

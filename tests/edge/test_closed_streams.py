@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.rules.read_rules import AMBIGUOUS_S
+from gateway.rules.read_rules import AMBIGUOUS_S
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.live_readers import told as told_of
 from tests.support.live_origin import LiveOrigin

@@ -14,8 +14,6 @@ from gateway.edge.followed.known_state import Verification
 from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, ReaderRequests
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
-from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.read_rules import LostOffsets
 from gateway.errors import OriginBusy
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory
@@ -24,6 +22,8 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules.cached_response import CacheRequest
+from gateway.rules.read_rules import LostOffsets
 
 KIND = "text/plain"
 

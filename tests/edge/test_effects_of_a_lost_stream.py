@@ -10,8 +10,8 @@ from gateway.edge.followed.checks import StreamChecks
 from gateway.edge.followed.comparison import Evidence
 from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_table import FollowedTable
-from gateway.edge.rules.read_rules import LostOffsets
 from gateway.errors import StreamGone
+from gateway.rules.read_rules import LostOffsets
 
 if TYPE_CHECKING:
     from gateway.edge.reads.fetches import Fetch

@@ -32,7 +32,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import CacheResult
-    from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.rules.cached_response import CacheRequest
     from tests.support.raw_origin import Play, Wire
 
 # ---------------------------------------------------------------- one poll for all
@@ -669,7 +669,7 @@ async def test_draining_answers_all_polls_and_ends_all_viewers() -> None:
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
         await up_to(viewer, "0001")
-        gateway.shared.start_closing()
+        gateway.services.start_closing()
         draining = asyncio.create_task(gateway.edge.drain())
         assert (await waiter.answer()).status == 204
         await viewer.events_to_the_end()

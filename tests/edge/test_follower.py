@@ -21,13 +21,13 @@ from gateway.edge.followed.poll_loop import (
     backoff_s,
 )
 from gateway.edge.followed.poller import PollerRequest
-from gateway.edge.rules.cached_response import CacheRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory
 from gateway.origin.requests import RequestsInFlight
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules.cached_response import CacheRequest
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:

@@ -160,7 +160,7 @@ def test_a_read_has_the_same_response_whether_or_not_its_head_is_known(
 
     async def once(pair: Pair, exchanges: list[Exchange]) -> None:
         for side in pair:
-            side.gateway.shared.store.clear()
+            side.gateway.services.store.clear()
         path = f"{EDGE}/{next(numbers)}"
         asked = [
             (_asked(f"{path}-{stream}{query}", lines, who), partial(played, answered))
@@ -199,7 +199,7 @@ def test_a_refreshed_response_is_cached_equally_whether_or_not_its_head_is_known
 
     async def once(pair: Pair, renewed: Answered) -> None:
         for side in pair:
-            side.gateway.shared.store.clear()
+            side.gateway.services.store.clear()
         read = get(f"{EDGE}/renewed-{next(numbers)}?offset=a")
         last: Answered = ("200 OK", ["Cache-Control: max-age=60"], 3, "whole")
         answers: list[Answered] = [("200 OK", KEPT, 10, "whole"), renewed, last]

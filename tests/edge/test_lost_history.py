@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.edge.followed import known_state
-from gateway.edge.rules.read_rules import PERSISTS_S
+from gateway.rules.read_rules import PERSISTS_S
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset

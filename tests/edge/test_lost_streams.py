@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.edge.rules.read_rules import ANOTHER_STREAM
+from gateway.rules.read_rules import ANOTHER_STREAM
 from gateway.telemetry import rare_lines
 from tests.edge.live_readers import S, following, live, polling
 from tests.support.raw_origin import answer

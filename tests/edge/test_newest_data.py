@@ -20,7 +20,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.rules.cached_response import StreamKey
+    from gateway.rules.cached_response import StreamKey
     from tests.support.event_stream import Event
     from tests.support.live_origin import LiveOrigin
     from tests.support.raw_origin import Wire

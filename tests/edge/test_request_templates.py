@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.rules.directives import wants_all
 from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import SCHEME, IdentityHeaders, RequestSender, hop_names
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules.directives import wants_all
 from gateway.runtime.request_fields import RequestFields
 from gateway.web.handlers.plain_reads import ReadPlan, read_plan
 from gateway.web.requests.blocks import own_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.edge.origin_requests import OriginRequests
-    from gateway.edge.rules.cached_response import CacheRequest
+    from gateway.rules.cached_response import CacheRequest
 
 FIELDS = st.lists(
     st.sampled_from(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.sqlite.log import SqliteLog
-from gateway.backends.sqlite.reserve import FULL, RESERVE_BYTES, Reserve
 from gateway.errors import LogUnavailable
-from tests.backends.contract import created, removed
+from gateway.logs.sqlite.log import SqliteLog
+from gateway.logs.sqlite.reserve import FULL, RESERVE_BYTES, Reserve
 from tests.faults import disk
 from tests.faults.disk import FaultyDisk, append, append_at_once, assert_refused, content, create
 from tests.faults.ledger import Faults, Ledger
+from tests.logs.contract import created, removed
 from tests.support.examples import cases
 from tests.support.http1 import Wire, ask
 from tests.support.processes import Headgate, headgate

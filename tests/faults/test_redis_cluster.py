@@ -82,7 +82,7 @@ def _nodes(node: RedisServer) -> list[str]:
     return bytes(node.command("CLUSTER", "NODES")).decode().splitlines()
 
 
-@pytest.mark.torture("slots that move under one stream, in tests/backends/test_redis_cluster.py")
+@pytest.mark.torture("slots that move under one stream, in tests/logs/test_redis_cluster.py")
 @pytest.mark.timeout(TIMEOUT_S + 30)
 async def test_appends_while_cluster_slots_move_are_neither_lost_nor_stored_twice(
     tmp_path: Path,

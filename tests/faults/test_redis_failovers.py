@@ -119,7 +119,7 @@ def test_redis_restarts_with_an_older_snapshot_reuse_no_offset(tmp_path: Path) -
     assert report.named > 0, report
 
 
-@pytest.mark.torture("restarts with an older snapshot, and each loss alone in tests/backends")
+@pytest.mark.torture("restarts with an older snapshot, and each loss alone in tests/logs")
 @pytest.mark.timeout(200 + 20 * LOSSES)
 def test_redis_restarts_without_data_reuse_no_offset(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:

@@ -40,7 +40,7 @@ def next_version(tmp_path: Path) -> Path:
     folder.mkdir()
     source = ROOT
     target = folder
-    for part in ("gateway", "backends", "redis"):
+    for part in ("gateway", "logs", "redis"):
         for entry in source.iterdir():
             if not entry.name.startswith(".") and entry.name != part:
                 (target / entry.name).symlink_to(entry)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
 from gateway.features import kinds
 from gateway.features.kinds import KINDS
 from gateway.features.runs.runs import set_runs
+from gateway.logs.memory import MemoryLog
 from gateway.protocol.http.paths import MCP, RESERVED
-from gateway.runtime.route import RouteFeature
+from gateway.routes.contract import RouteFeature
 from tests.streams.shared_log import SharedLog
 from tests.support.serving import PREFIX, serving
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Log
     from gateway.features.kinds.declaration import FeatureKind, RouteSetup
+    from gateway.logs.contract import Log
     from gateway.streams.route import HostedRoute
 
 OF_EACH = {"console", "compact", "views"}

@@ -16,15 +16,9 @@ from headgate.events import EventDecoder
 from multidict import CIMultiDict
 from yarl import URL
 
-from gateway.backends.sqlite.rows import ChunkBuilder, row_of
 from gateway.background import at_once
-from gateway.edge.rules.directives import (
-    parse_date,
-    parse_dictionary,
-    parse_directives,
-    parse_range,
-)
 from gateway.errors import HeadgateError, RecordDamaged
+from gateway.logs.sqlite.rows import ChunkBuilder, row_of
 from gateway.origin import heads
 from gateway.origin.heads import HeadPatterns
 from gateway.protocol.bodies import json_text, multi_append
@@ -44,6 +38,12 @@ from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import parse_append_head, parse_create, parse_target
 from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
+from gateway.rules.directives import (
+    parse_date,
+    parse_dictionary,
+    parse_directives,
+    parse_range,
+)
 from gateway.settings.arrays.destinations import PORTS, destination_of
 from tests.origin.feeding import fed
 from tests.support.event_stream import parse_events

@@ -51,7 +51,7 @@ def shared(age: int, surrogates: int = 0) -> tuple[str, ...]:
 def trusting(gateway: Serving, trust: PurgeTrust) -> None:
     """As a log in a file is, whose caches are purged."""
     gateway.route.freshness.trusts_purges = True
-    gateway.shared.connect(purge_trust=lambda: trust)
+    gateway.services.connect(purge_trust=lambda: trust)
 
 
 async def test_a_closed_stream_is_stored_for_a_minute_by_shared_caches_alone() -> None:

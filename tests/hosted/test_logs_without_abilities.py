@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.contract import Log
-from gateway.backends.memory import MemoryLog
 from gateway.features.console.inspected_streams import streams_of
+from gateway.logs.contract import Log
+from gateway.logs.memory import MemoryLog
 from gateway.telemetry.inspection import AnswerFailure, ListStreams, StreamDescription, StreamOrder
 from tests.support.serving import PREFIX, Serving, get, post, put, serving
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Sequence
 
-    from gateway.backends.contract import LoadedStream, Settled
+    from gateway.logs.contract import LoadedStream, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
 

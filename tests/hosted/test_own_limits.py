@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.connector import RedisSettings
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.redis.connector import RedisSettings
+from gateway.logs.redis.log import RedisLog
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.limits import LimitChanges, StreamLimits
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import AnswerFailure, LimitStream, StreamDescription

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.counts import RECORD_BYTES, STREAM_BYTES
-from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite.log import SqliteLog
-from tests.backends.contract import reclaimed
+from gateway.logs.counts import RECORD_BYTES, STREAM_BYTES
+from gateway.logs.memory import MemoryLog
+from gateway.logs.sqlite.log import SqliteLog
+from tests.logs.contract import reclaimed
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
 QUOTA = 1 << 20
 PIECE = b"x" * 64 * 1024

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
-from gateway.backends.redis.connector import RedisSettings
-from gateway.backends.redis.log import RedisLog
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.memory import MemoryLog
+from gateway.logs.redis.connector import RedisSettings
+from gateway.logs.redis.log import RedisLog
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.settings.log_kinds.redis import parse_redis
-from tests.backends.contract import reclaimed
+from tests.logs.contract import reclaimed
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.serving import PREFIX, Serving, get, offset, post, put, request, serving
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
 RECORD = 100
 KEPT = 800  # bytes; marks are an eighth apart

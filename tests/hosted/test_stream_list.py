@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.memory import MemoryListing, MemoryLog
 from gateway.features.console import stream_list
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.size_survey import KEPT_S, MOST_KEPT
+from gateway.logs.memory import MemoryListing, MemoryLog
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.telemetry.inspection import LARGEST_PAGE, AnswerFailure, ListStreams, StreamPage

@@ -10,8 +10,8 @@ import pytest
 from gateway.errors import StreamGone
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.protocol.streams.state import raised
-from tests.backends.contract import appended
 from tests.live.test_feed import follow, is_told, text
+from tests.logs.contract import appended
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog
 from tests.support.serving import Serving, get, serving

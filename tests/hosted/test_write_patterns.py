@@ -74,13 +74,13 @@ class Side:
 
     def counted(self) -> dict[str, object]:
         """What is counted, but for times, and what the log holds."""
-        route, shared = self.gateway.route, self.gateway.shared
+        route, services = self.gateway.route, self.gateway.services
         figures = route.appender.figures
         return {
             "requests": list(route.traffic.requests),
-            "unrouted": list(shared.unrouted.requests),
+            "unrouted": list(services.unrouted.requests),
             "bytes": (route.traffic.request_bytes, route.traffic.response_bytes),
-            "unrouted bytes": shared.unrouted.request_bytes,
+            "unrouted bytes": services.unrouted.request_bytes,
             "timed": [sum(it.counts) for it in route.traffic.durations.values()],
             "refused": dict(self.gateway.limits.refused),
             "receiving": self.gateway.limits.receiving_bytes,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
+from gateway.logs.memory import MemoryLog
 from gateway.settings import Route
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import PREFIX, Options, Serving, put

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
     from tests.support.http1 import Answer
 
 KEPT = answer(b"canary", "Content-Type: text/plain", "Cache-Control: max-age=600")

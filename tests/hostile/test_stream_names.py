@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import BadRequest, StartError
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.http.paths import canonical_path
-from tests.backends.abilities import needed
-from tests.backends.contract import created, opened
+from tests.logs.abilities import needed
+from tests.logs.contract import created, opened
 from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
 NAMES = 100_000 if IS_WHOLE else 10_000
 A_COMMIT = 5000  # creations

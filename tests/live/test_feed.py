@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
+from gateway.logs.memory import MemoryLog
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.store import Store
 from tests.support.gated_log import GatedLog, turns
@@ -334,7 +334,7 @@ async def test_draining_answers_long_polls_and_ends_sse_readers_after_their_firs
         joins = loop.time()
         fresh = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(fresh, 3)
-        gateway.shared.start_closing()
+        gateway.services.start_closing()
         draining = asyncio.create_task(gateway.route.drain())
         assert (await poll.answer()).status == 204
         events = await old.events_to_the_end()

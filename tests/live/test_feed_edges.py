@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.memory import MemoryLog
 from gateway.live import live_turns
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
 from gateway.live.sse_readers import SseReader
+from gateway.logs.memory import MemoryLog
 from gateway.protocol.bodies.content import HEARTBEAT
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
@@ -341,7 +341,7 @@ async def test_draining_does_not_wait_for_a_reader_that_takes_no_data() -> None:
             size += len(BIG)
         await up_to(quick, size)
         await until(lambda: loop.time() > began + FRESH_S)
-        gateway.shared.start_closing()
+        gateway.services.start_closing()
         async with asyncio.timeout(PATIENCE_S):  # it would take nothing for ever
             await gateway.route.drain()
         assert gateway.limits.live_readers == 0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from gateway.edge.rules.read_rules import PERSISTS_S
 from gateway.features.mcp.origins import watches
+from gateway.rules.read_rules import PERSISTS_S
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own
 from tests.mcp_events.test_streams import ASKED, following, raw, sent

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.sqlite.log import SqliteLog
 from tests.mcp_events.hosts import append, create, guarded, host
 from tests.mcp_events.receivers import hook
 from tests.mcp_events.test_webhooks import asked, pass_time, quiet

@@ -12,8 +12,8 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.features.subscriptions.sending.key_stores import FILE
+from gateway.logs.sqlite.log import SqliteLog
 from tests.mcp_events.hosts import (
     EventsExtension,
     Host,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.connector import RedisSettings
-from gateway.backends.redis.log import RedisLog
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
+from gateway.logs.redis.connector import RedisSettings
+from gateway.logs.redis.log import RedisLog
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.mcp_events import origins
 from tests.mcp_events.hosts import append, create, guarded, host

@@ -29,7 +29,7 @@ async def model_route(
 ) -> AsyncIterator[AnswerRoute]:
     """Make a model route that writes the streams of a gateway in this process."""
     table = json.loads(models(provider, settings))[:1]
-    makes = AnswerRoutes(gateway.shared)
+    makes = AnswerRoutes(gateway.services)
     (route,) = makes.make(Settings(models=table), [gateway.route], gateway.authorities)
     await route.open()
     try:

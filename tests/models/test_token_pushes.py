@@ -119,7 +119,7 @@ async def test_an_answer_ends_when_the_log_refuses_a_token_and_its_provider_is_s
             provider.allow(2)
             await answer.wait_beyond(len(EVENTS[0]))
             with monkeypatch.context() as patch:
-                patch.setattr(gateway.shared.limits, "max_pending_appends", 0)
+                patch.setattr(gateway.services.limits, "max_pending_appends", 0)
                 provider.allow(1)
                 await answer.wait_for_end(30)
             assert answer.outcome == "failed"

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.backends.memory import MemoryLog
 from gateway.errors import (
     BadRequest,
     ContentTypeMismatch,
@@ -23,6 +22,7 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
+from gateway.logs.memory import MemoryLog
 from gateway.protocol import appends
 from gateway.protocol.appends import (
     MAX_PRODUCERS,

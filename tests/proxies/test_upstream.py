@@ -42,7 +42,7 @@ async def test_bytes_that_come_while_the_log_is_slow_are_stored_at_an_abort(
     async with serving() as upstream, serving_streams(log) as gateway:
         upstream.parts = [b"one", b"two", b"three"]
         upstream.hold()
-        makes = AnswerRoutes(gateway.shared)
+        makes = AnswerRoutes(gateway.services)
         (route,) = makes.make(settings, [gateway.route], gateway.authorities)
         await route.open()
         try:

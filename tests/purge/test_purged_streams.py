@@ -16,7 +16,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
     from tests.support.serving import Serving
 
 Purged = list[tuple[str, str]]
@@ -28,7 +28,7 @@ async def hosting(log: Log | None = None) -> AsyncIterator[tuple[Serving, Purged
     """A gateway with a log of its own, and what it has purged."""
     purged: Purged = []
     async with serving(log) as gateway:
-        gateway.shared.connect(purge=lambda prefix, path: purged.append((prefix, path)))
+        gateway.services.connect(purge=lambda prefix, path: purged.append((prefix, path)))
         yield gateway, purged
 
 
@@ -131,7 +131,7 @@ def says(status: str, *lines: str) -> bytes:
 async def before(origin: RawOrigin) -> AsyncIterator[tuple[Serving, Purged]]:
     purged: Purged = []
     async with origin, edge_serving(origin) as gateway:
-        gateway.shared.connect(purge=lambda prefix, path: purged.append((prefix, path)))
+        gateway.services.connect(purge=lambda prefix, path: purged.append((prefix, path)))
         yield gateway, purged
 
 

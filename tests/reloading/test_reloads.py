@@ -70,8 +70,8 @@ async def test_a_long_poll_of_a_removed_route_is_answered_at_once(tmp_path: Path
     async with reloadable(tmp_path, STREAMS, OTHER, long_poll_timeout=60) as at:
         created = await at.ask("PUT", "/other/s", b"one", **TEXT)
         client = await at.follow("/other/s", "long-poll", created.next_offset)
-        shared = at.gateway._shared
-        await until(lambda: shared.limits.live_readers == 1)
+        services = at.gateway._services
+        await until(lambda: services.limits.live_readers == 1)
         assert await at.reload(STREAMS) == ()
         assert (await client.answer()).status == 204
 
@@ -194,7 +194,7 @@ async def test_a_smaller_cache_holds_no_more_than_its_new_size(tmp_path: Path) -
         for number in range(20):
             await at.ask("PUT", f"/v1/stream/{number}", b"x" * 10_000, **TEXT)
             await at.ask("GET", f"/v1/stream/{number}?offset=-1")
-        store = at.gateway._shared.store
+        store = at.gateway._services.store
         assert store.bytes > 100_000
         assert await at.reload(STREAMS, cache_size=50_000) == ()
         assert store.bytes <= 50_000

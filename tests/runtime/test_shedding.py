@@ -48,19 +48,19 @@ ORDINARY = "X-Request-Id:mine"  # keeps a request from the fast path
 
 def shedding(gateway: Serving, lag_s: float) -> None:
     for _ in range(LATE_IN_A_ROW):
-        gateway.shared.shedding.add_lag(lag_s)
+        gateway.services.shedding.add_lag(lag_s)
 
 
 def tells(gateway: Serving) -> float:
     """What a scrape tells of it."""
-    numbers = snapshot(gateway.shared, gateway.routes)
+    numbers = snapshot(gateway.services, gateway.routes)
     (told,) = [it.number for it in numbers if it.metric.name == "headgate_shedding"]
     return told
 
 
 async def levels(lags: list[float]) -> list[int]:
     async with serving(max_loop_lag=MOST_S) as gateway:
-        return _levels(gateway.shared.shedding, lags)
+        return _levels(gateway.services.shedding, lags)
 
 
 def _levels(shed: Shedding, lags: list[float]) -> list[int]:
@@ -107,7 +107,7 @@ async def test_a_lag_around_the_limit_does_not_toggle_the_shed_level() -> None:
 async def test_without_max_loop_lag_nothing_is_shed() -> None:
     async with serving(max_loop_lag=0.0) as gateway:
         shedding(gateway, 1e6)
-        assert gateway.shared.shedding.level == SheddingLevel.NOTHING
+        assert gateway.services.shedding.level == SheddingLevel.NOTHING
 
 
 # ---------------------------------------------------------------- what each refuses
@@ -175,16 +175,16 @@ async def test_a_late_event_loop_sheds_reads_and_serves_them_again_when_it_is_ca
             if stalls:
                 loop.call_soon(stall)
 
-        gateway.shared.lag.start()
+        gateway.services.lag.start()
         stall()
-        await until(lambda: gateway.shared.shedding.level >= READS)
+        await until(lambda: gateway.services.shedding.level >= READS)
         assert tells(gateway) == 1
         assert_shed(await gateway.ask(get("s?offset=-1")))
         stalls = False
-        await until(lambda: gateway.shared.shedding.level == SheddingLevel.NOTHING)
+        await until(lambda: gateway.services.shedding.level == SheddingLevel.NOTHING)
         assert (await gateway.ask(get("s?offset=-1"))).status == 200
         assert tells(gateway) == 0
-        gateway.shared.lag.stop()
+        gateway.services.lag.stop()
 
 
 async def test_a_shed_request_is_refused_with_its_kind_in_the_message() -> None:
@@ -192,4 +192,4 @@ async def test_a_shed_request_is_refused_with_its_kind_in_the_message() -> None:
         shedding(gateway, APPENDS_AT)
         for what, words in ((READS, "not cached"), (LIVE, "live"), (APPENDS, "writes")):
             with pytest.raises(LimitReached, match=words):
-                gateway.shared.shedding.check(what)
+                gateway.services.shedding.check(what)

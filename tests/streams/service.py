@@ -27,7 +27,7 @@ from tests.support.manual_clock import PAST, ManualClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.streams.state import StreamState

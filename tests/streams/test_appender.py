@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 
-from gateway.backends.contract import Conflict
 from gateway.errors import (
     HeadgateError,
     LimitReached,
@@ -15,13 +14,14 @@ from gateway.errors import (
     StreamClosed,
     StreamNotFound,
 )
+from gateway.logs.contract import Conflict
 from gateway.protocol.appends import LEAST_BYTES, QUICK_BYTES, AppendOutcome
 from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import ProducerState, Stamp
 from gateway.streams import append_outcomes, appender
 from gateway.streams.append_outcomes import UNKNOWN
 from gateway.streams.appender import MAX_BATCH, MAX_CONFLICTS
-from tests.backends.contract import appended
+from tests.logs.contract import appended
 from tests.streams.service import Service
 from tests.support.gated_log import GatedLog, turns
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, HeadgateError, LimitReached, LogUnavailable
+from gateway.logs.contract import Conflict
 from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CreateRequest
 from gateway.protocol.streams.state import Lifetime
@@ -23,7 +23,7 @@ from tests.support.gated_log import GatedLog, turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import LoadedStream
+    from gateway.logs.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
 MOST = 10  # bytes of bodies that wait

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
 from gateway.errors import StreamGone
+from gateway.logs.memory import MemoryLog
 from gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service
 

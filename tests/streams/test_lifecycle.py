@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from gateway.backends.contract import Conflict
 from gateway.errors import (
     BadRequest,
     LogUnavailable,
     StreamGone,
     StreamNotFound,
 )
+from gateway.logs.contract import Conflict
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams.lifecycle import MAX_RACES
 from tests.streams.service import Service

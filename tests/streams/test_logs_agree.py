@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import HeadgateError
+from gateway.logs.memory import MemoryLog
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW, Offset
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
     Act = Callable[[Service], Awaitable[object]]
 

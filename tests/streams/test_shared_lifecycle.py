@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, LogUnavailable, StreamNotFound
+from gateway.logs.contract import Conflict
 from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service, two

@@ -14,13 +14,13 @@ from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.append_outcomes import submitted
 from gateway.streams.clock import TOUCH_SHARE
-from tests.backends.contract import appended, created, removed
+from tests.logs.contract import appended, created, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service
 from tests.support.gated_log import GatedLog, turns
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import LoadedStream
+    from gateway.logs.contract import LoadedStream
 
 MINUTE = Lifetime(ttl_s=60)
 HUNDRED = Lifetime(ttl_s=100)

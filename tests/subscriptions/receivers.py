@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.backends.redis.connector import RedisSettings
-from gateway.backends.redis.log import RedisLog
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
@@ -20,6 +18,8 @@ from gateway.features.subscriptions.state.configuration import SubscriptionConfi
 from gateway.features.subscriptions.state.owners import SubscriptionOwner
 from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
+from gateway.logs.redis.connector import RedisSettings
+from gateway.logs.redis.log import RedisLog
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.support.serving import Serving, get, post, put, request, serving
 from tests.support.waiting import until
@@ -28,8 +28,8 @@ from tests.support.web_servers import web_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from gateway.backends.contract import Log
-    from gateway.runtime.route import StreamRoute
+    from gateway.logs.contract import Log
+    from gateway.routes.contract import StreamRoute
     from tests.support.http1 import Answer
 
     Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
 from tests.subscriptions.receivers import Subscribed, receiver, subscribed
 from tests.support.serving import PREFIX, get, post, put, request

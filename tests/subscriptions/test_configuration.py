@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
+from gateway.logs.memory import MemoryLog
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.serving import PREFIX, request, serving
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typing_extensions import override
 
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.copied import copied
 from tests.subscriptions.histories import History
 from tests.subscriptions.receivers import log_at, receiver, subscribed
@@ -16,7 +16,7 @@ from tests.subscriptions.test_histories import told
 from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
     from tests.subscriptions.receivers import Subscribed
     from tests.support.redis_servers import RedisServer
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.sending.key_stores import FILE, FileKeys
 from gateway.features.subscriptions.sending.signing import AHEAD_S, BEHIND_S, ROTATE_S, KeyRing
+from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.support.serving import PREFIX, get
 

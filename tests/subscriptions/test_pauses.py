@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.features.subscriptions.operators.answers import answer
 from gateway.features.subscriptions.wakes.timing import STUCK_AFTER_S
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.telemetry.inspected.subscriptions import PauseSubscription
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
 from tests.support.serving import PREFIX

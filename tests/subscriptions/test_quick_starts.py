@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions import sole_log
 from gateway.features.subscriptions.sole_log import SoleLogSubscriptions
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
+from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
 from tests.support.serving import serving
 

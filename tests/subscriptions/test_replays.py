@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.features.subscriptions.operators.answers import answer
+from gateway.logs.sqlite.log import SqliteLog
 from gateway.telemetry.inspected.subscriptions import ReplayResult, ReplaySubscription
 from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed

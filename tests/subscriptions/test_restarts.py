@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.state import patterns
 from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 from gateway.features.subscriptions.storage.rows import SubscriptionRows
+from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import (
     Receiver,
     Subscribed,

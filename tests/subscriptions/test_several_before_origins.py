@@ -14,7 +14,7 @@ from gateway.features.subscriptions.origins import origin_streams, settled_names
 from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
 from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
 from gateway.features.subscriptions.shared.stream_notes import WriteReport, merge_notes
-from tests.backends.test_redis_rights import documented
+from tests.logs.test_redis_rights import documented
 from tests.subscriptions.origins import LosingWay, before, two_before, woken
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_kills import DURABLE

@@ -15,7 +15,7 @@ from gateway.features.subscriptions.shared import lease
 from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.receipts import RECEIPT_S
 from gateway.features.subscriptions.shared.unwanted_claims import is_claim
-from tests.backends.abilities import needed
+from tests.logs.abilities import needed
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, subscribed, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE

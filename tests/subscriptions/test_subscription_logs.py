@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from admin.configuration.in_force import configuration
-from gateway.backends.redis.connector import RedisSettings
+from gateway.logs.redis.connector import RedisSettings
 from gateway.settings import Settings
 from gateway.settings.cross_checks.dangerous_settings import dangers
 from gateway.settings.loading import SettingsError, load

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.memory import MemoryLog
+from gateway.logs.memory import MemoryLog
 from tests.support.separate_commits import commit_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import LoadedStream
+    from gateway.logs.contract import LoadedStream
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, StreamState
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from gateway.runtime.write_journal import WriteJournal, share_memory
 
 if TYPE_CHECKING:
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.runtime.write_journal import Write
 
 
-def writes_told_by(shared: Context) -> list[Write]:
+def writes_told_by(services: Services) -> list[Write]:
     """Return a list to which each write that a gateway announces from now on is added."""
     memory = share_memory(2)
     told: list[Write] = []
@@ -20,5 +20,5 @@ def writes_told_by(shared: Context) -> list[Write]:
     other.listen(told.append, lambda: None)
     gateway = WriteJournal(memory, 2, 1, other.catch_up)
     os.close(memory)
-    shared.connect(journal=gateway)
+    services.connect(journal=gateway)
     return told

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from gateway.backends.contract import Log, Settled
+    from gateway.logs.contract import Log, Settled
     from gateway.protocol.streams.state import Change
 
 

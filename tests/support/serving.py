@@ -7,9 +7,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
-from gateway.backends.memory import MemoryLog
 from gateway.edge.route import EdgeRoute
 from gateway.features.reported_authorities import ReportedAuthorities
+from gateway.logs.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
 from gateway.web.connections.connection import Connection, ConnectionServer
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from gateway.backends.contract import Log
     from gateway.edge.followed.feed_source import EdgeFeedSource
-    from gateway.runtime.route import RouteAccess
+    from gateway.logs.contract import Log
+    from gateway.routes.contract import RouteAccess
     from gateway.settings import RequestLevel
     from gateway.store import Store
     from gateway.streams.feeds import HostedFeedSource
@@ -95,11 +95,11 @@ class Serving:
         self.elapsed = ManualClock()  # of which limits by time make room
         settings = settings_of(options)
         self._settings = settings
-        self.shared = app.shared_by_all(settings, self.clock, self.elapsed)
-        self.shared.via = VIA
-        self.shared.connect(tracer=options.tracer)
-        self.limits = self.shared.limits
-        self.store: Store[RenderedChunk] = self.shared.store
+        self.services = app.make_services(settings, self.clock, self.elapsed)
+        self.services.via = VIA
+        self.services.connect(tracer=options.tracer)
+        self.limits = self.services.limits
+        self.store: Store[RenderedChunk] = self.services.store
         freshness = options.freshness
         usual = {
             "prefix": PREFIX,
@@ -110,22 +110,25 @@ class Serving:
         }
         own = Route(**{**usual, **(options.own or {})})
         self.authorities = ReportedAuthorities(settings, self.clock)
-        self.route = app.hosted_route(settings, own, log, self.shared, self._access(own))
+        self.route = app.hosted_route(settings, own, log, self.services, self._access(own))
         self.edges: list[EdgeRoute] = []
         if edge is not None:
-            self.edges = [app.edge_route(settings, edge, self.shared, self._access(edge))]
+            self.edges = [app.edge_route(settings, edge, self.services, self._access(edge))]
         self.routes = routes = Router([self.route, *self.edges])
-        self.inspector = app.inspector(routes, self.shared, self.authorities)
-        self.fast = FastPath(routes, self.shared)
+        self.inspector = app.inspector(routes, self.services, self.authorities)
+        self.fast = FastPath(routes, self.services)
         self.server = ConnectionServer(
-            app.handlers_of(routes, self.shared), self.fast, self.shared, settings.keepalive_timeout
+            app.handlers_of(routes, self.services),
+            self.fast,
+            self.services,
+            settings.keepalive_timeout,
         )
         self.port = 0
         self._sockets: asyncio.Server | None = None
         self._clients: list[Client] = []
 
     def _access(self, route: Route) -> RouteAccess:
-        return app.access_of(self._settings, route, self.authorities, self.shared)
+        return app.access_of(self._settings, route, self.authorities, self.services)
 
     async def start(self) -> None:
         """Open the log and the origin, and listen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.backends.memory import MemoryLog
+from gateway.logs.memory import MemoryLog
 from gateway.settings.log_kinds.declaration import LogKind
 
 if TYPE_CHECKING:

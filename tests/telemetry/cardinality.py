@@ -24,7 +24,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-._~/"
 
 def series(gateway: Serving) -> set[str]:
     """Each series that a scrape tells, without its number."""
-    text = generate_latest(registry(snapshot(gateway.shared, gateway.routes))).decode()
+    text = generate_latest(registry(snapshot(gateway.services, gateway.routes))).decode()
     return {line.rpartition(" ")[0] for line in text.splitlines() if line[:1] != "#"}
 
 

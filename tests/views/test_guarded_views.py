@@ -42,4 +42,4 @@ async def test_an_open_view_ends_within_a_second_of_the_end_of_its_token(
         assert perf_counter() - ended_at < WITHIN_S
         assert left(gateway, PREFIX, "sse", how) == 1
         assert (await client.ask(wire)).status == 401
-        assert len(gateway.shared.admitted) == 0
+        assert len(gateway.services.admitted) == 0

@@ -295,7 +295,7 @@ async def test_a_log_line_names_the_client_that_a_trusted_proxy_forwards(
 def test_a_route_has_its_configured_share_of_the_cache(origin: str) -> None:
     route = Route(prefix="/a", origin=origin, cache_share=10)
     settings = Settings(routes=(route,))
-    shared = app.shared_by_all(settings, ManualClock())
-    access = app.access_of(settings, route, Authorities(settings, ManualClock()), shared)
-    made = app.route_of(settings, route, shared, access)
+    services = app.make_services(settings, ManualClock())
+    access = app.access_of(settings, route, Authorities(settings, ManualClock()), services)
+    made = app.route_of(settings, route, services, access)
     assert made.traffic.cache_share.share == 10

@@ -21,7 +21,7 @@ from tests.support.manual_clock import ManualClock
 from tests.support.serving import Options, settings_of
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
 
 class Figures(SharedLog):
@@ -57,7 +57,7 @@ class Silent(Figures):
 async def shared(*logs: Log) -> tuple[object, float]:
     """What is answered by routes with these logs, and how long it takes (s)."""
     settings = settings_of(Options())
-    parts = app.shared_by_all(settings, ManualClock())
+    parts = app.make_services(settings, ManualClock())
     routes = [
         app.hosted_route(settings, Route(prefix=f"/{at}", origin="memory:"), log, parts)
         for at, log in enumerate(logs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.reads.fetches import Fetch
-from gateway.runtime.exchange import Exchange
+from gateway.routes.exchange import Exchange
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.request import Request
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence

@@ -33,7 +33,7 @@ async def begin(gateway: Serving) -> list[Write]:
     assert len(gateway.routes.plans) == 1
     await until(lambda: gateway.edge.origin.pool.idle_count() > 0)
     trust(gateway.edge.origin)
-    return writes_told_by(gateway.shared)
+    return writes_told_by(gateway.services)
 
 
 def appends(gateway: Serving, status: int) -> int:
@@ -140,7 +140,7 @@ async def test_a_stopping_gateway_closes_a_connection_after_its_last_append_is_a
         client = await gateway.connect()
         client.send(post(S, b"x"))
         await until(lambda: len(raw.heard) == 3)
-        gateway.shared.start_closing()
+        gateway.services.start_closing()
         idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         assert not idle.done()

@@ -69,11 +69,11 @@ async def banned(gateway: Serving) -> None:
 
 
 async def shed(gateway: Serving) -> None:
-    gateway.shared.shedding.level = APPENDS
+    gateway.services.shedding.level = APPENDS
 
 
 async def limited(gateway: Serving) -> None:
-    gateway.shared.quotas.limit_rates(1, 0, 1)
+    gateway.services.quotas.limit_rates(1, 0, 1)
 
 
 async def receiving(gateway: Serving) -> None:
@@ -260,8 +260,8 @@ async def test_pipelined_creations_in_two_logs_wait_for_each_other() -> None:
         serving(own={"prefix": "/two"}) as other,
     ):
         routes = Router([gateway.route, other.route])
-        fast = FastPath(routes, gateway.shared)
-        gateway.server.serve(app.handlers_of(routes, gateway.shared), fast, 60.0)
+        fast = FastPath(routes, gateway.services)
+        gateway.server.serve(app.handlers_of(routes, gateway.services), fast, 60.0)
         for name in ("a", "/two/a", "b", "/two/b"):
             await gateway.ask(put(name))
         assert len(routes.plans) == 2
@@ -329,7 +329,7 @@ async def heard(requests: list[bytes], *, pipelined: bool) -> tuple[list[bytes],
             (it.metric.name, it.values): sum(it.distribution.counts)
             if it.distribution
             else it.number
-            for it in snapshot(gateway.shared, gateway.routes)
+            for it in snapshot(gateway.services, gateway.routes)
             if "commit" not in it.metric.name  # how many appends are in one
         }
         return answers, counted

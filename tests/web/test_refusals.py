@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.runtime.exchange import Exchange
+from gateway.routes.exchange import Exchange
 from gateway.telemetry import logs
 from gateway.web import accounting
 from gateway.web.connections import connection, wire

@@ -11,7 +11,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import RequestTimeout
-from gateway.runtime.context import Timeouts
+from gateway.routes.services import Timeouts
 from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.web.requests import request_body
 from gateway.web.requests.request import Request

@@ -67,7 +67,7 @@ async def test_pipelined_appends_get_the_responses_of_separate_ones() -> None:
         together = [await client.answer() for _ in range(3)]
         assert [it.same for it in together] == [it.same for it in one_by_one]
         traffic = gateway.route.traffic
-        assert (traffic.request_bytes, gateway.shared.unrouted.request_bytes) == (9, 0)
+        assert (traffic.request_bytes, gateway.services.unrouted.request_bytes) == (9, 0)
 
 
 async def test_pipelined_appends_over_the_rate_limit_get_429_and_the_next_read_gets_200() -> None:
@@ -169,7 +169,7 @@ async def test_a_drain_answers_the_pipelined_appends_under_way_and_the_next_one(
         log.commits.clear()
         client.send(post("s", b"1") + post("s", b"2") + post("t", b"3") + post("t", b"4"))
         await until(lambda: gateway.route.appender.outcomes.pending == 2)
-        gateway.shared.start_closing()
+        gateway.services.start_closing()
         log.commits.set()
         answers = [await client.answer() for _ in range(3)]
         assert [it.status for it in answers] == [204] * 3

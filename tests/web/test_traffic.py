@@ -23,7 +23,7 @@ def numbers(gateway: Serving, name: str, route: str = PREFIX) -> dict[str, float
     routes = Router([gateway.route, *gateway.edges])
     return {
         " ".join(sample.values[1:]): sample.number
-        for sample in snapshot(gateway.shared, routes)
+        for sample in snapshot(gateway.services, routes)
         if sample.metric.name == name and sample.values[0] == route and sample.number
     }
 
@@ -32,7 +32,7 @@ def distribution(gateway: Serving, name: str, *values: str) -> Distribution:
     routes = Router([gateway.route, *gateway.edges])
     (found,) = (
         sample.distribution
-        for sample in snapshot(gateway.shared, routes)
+        for sample in snapshot(gateway.services, routes)
         if sample.metric.name == name and sample.values == values
     )
     assert found is not None
@@ -44,7 +44,7 @@ def refusals(gateway: Serving) -> dict[str, float]:
     routes = Router([gateway.route, *gateway.edges])
     return {
         sample.values[0]: sample.number
-        for sample in snapshot(gateway.shared, routes)
+        for sample in snapshot(gateway.services, routes)
         if sample.metric.name == "headgate_refusals_total" and sample.number
     }
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
-from gateway.backends.sqlite.log import SqliteLog
+from gateway.logs.memory import MemoryLog
+from gateway.logs.sqlite.log import SqliteLog
 from tests.support.serving import post, put, request, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
 STAMP = ("Producer-Epoch: 0", "Producer-Seq: 0")
 BAD = "\xff"  # one byte that no UTF-8 text has

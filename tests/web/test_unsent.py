@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.runtime.context import Timeouts
+from gateway.routes.services import Timeouts
 from gateway.web.connections.connection_state import UnsentWatch
 
 TIMEOUTS = Timeouts(header=10.0, body=30.0, body_rate=100)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
-from gateway.backends.sqlite.data_folder import DataFolder, create_file, sync_folder
-from gateway.backends.sqlite.recovery import begin_history
 from gateway.commands.backups.source import SourceFile
 from gateway.commands.backups.verification import FileVerification, wal_damages
 from gateway.errors import StartError
+from gateway.logs.sqlite.data_folder import DataFolder, create_file, sync_folder
+from gateway.logs.sqlite.recovery import begin_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

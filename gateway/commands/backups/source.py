@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import apsw
 
-from gateway.backends.sqlite.data_folder import HEADER_BYTES, DataFolder, check_format
 from gateway.errors import StartError
+from gateway.logs.sqlite.data_folder import HEADER_BYTES, DataFolder, check_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import apsw
 import msgspec
 
-from gateway.backends.sqlite.recovery import frames_taken, skipped_frames
-from gateway.backends.sqlite.rows import STATE_COLUMNS, checksum, is_row_sound, state_of
 from gateway.commands.backups.source import SourceFile, unused
 from gateway.features.subscriptions.storage.file_documents import checksum as document_checksum
+from gateway.logs.sqlite.recovery import frames_taken, skipped_frames
+from gateway.logs.sqlite.rows import STATE_COLUMNS, checksum, is_row_sound, state_of
 from gateway.protocol.streams.state import raised
 
 if TYPE_CHECKING:

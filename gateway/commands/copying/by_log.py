@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.backends.contract import Conflict, LoadedStream
 from gateway.commands.copying.content import LONGER, OTHER
 from gateway.commands.copying.contract import Description, StreamRefused, check_alike
 from gateway.commands.copying.outcome import GONE, CopyOutcome, CopyProgress
 from gateway.errors import StreamGone, StreamNotFound
+from gateway.logs.contract import Conflict, LoadedStream
 from gateway.protocol.streams.chunks import CHUNK_BYTES, no_newer_than
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Change, StreamState, records_after

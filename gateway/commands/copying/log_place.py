@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 from typing_extensions import override
 
-from gateway.backends.contract import Conflict, listing_of
-from gateway.backends.registry import log_for
-from gateway.backends.sqlite.data_folder import DataFolder, FolderInUse
 from gateway.commands.copying.contract import (
     ContentPart,
     CopiedStream,
@@ -26,6 +23,9 @@ from gateway.commands.shell.failure import Failed
 from gateway.errors import BadRequest, HeadgateError, StartError
 from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.storage.row_names import stored_number
+from gateway.logs.contract import Conflict, listing_of
+from gateway.logs.registry import log_for
+from gateway.logs.sqlite.data_folder import DataFolder, FolderInUse
 from gateway.protocol import lifecycle as rules
 from gateway.protocol.bodies.content import read_body
 from gateway.protocol.requests import CreateRequest
@@ -39,7 +39,7 @@ from gateway.streams.clock import StreamClock
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from gateway.backends.contract import LoadedStream, Log
+    from gateway.logs.contract import LoadedStream, Log
     from gateway.protocol.streams.state import ClockReading, Record
 
 PAGE = 500  # streams of a page of the list

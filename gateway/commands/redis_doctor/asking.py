@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from gateway.backends.redis.names import VERSION, RedisNames
 from gateway.commands.redis_doctor.client import connected, connected_to_sentinel
 from gateway.commands.redis_doctor.facts import (
     ClusterFacts,
@@ -19,6 +18,7 @@ from gateway.commands.redis_doctor.facts import (
     StreamSize,
 )
 from gateway.commands.redis_doctor.rights import refused
+from gateway.logs.redis.names import VERSION, RedisNames
 from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:

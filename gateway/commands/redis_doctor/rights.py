@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.names import RedisNames
+from gateway.logs.redis.names import RedisNames
 from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:

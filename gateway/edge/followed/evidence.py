@@ -19,8 +19,8 @@ from gateway.protocol.streams.offsets import BEGINNING, NOW
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.edge.rules.cached_response import StreamKey
-    from gateway.edge.rules.read_rules import LostOffsets
+    from gateway.rules.cached_response import StreamKey
+    from gateway.rules.read_rules import LostOffsets
 
 # Of what is forgotten, copies of another type may be given out until their lifetime is over.
 MAX_STREAMS = 10_000  # some 500 B each without their reads; the one read longest ago goes first

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from gateway.access.reader_keys import renewed
 from gateway.background import Turns
 from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
-from gateway.edge.rules.served_lifetimes import shortened_lines
 from gateway.errors import OriginBusy
 from gateway.live.contract import LONGEST_ROUND, DataEvent, EventChunk, no_trailers, rendered
 from gateway.protocol.bodies.content import control_event, data_event
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import LongPoll
+from gateway.rules.served_lifetimes import shortened_lines
 from gateway.runtime.single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.telemetry.traffic import Traffic
 
 MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news outdate them
@@ -46,12 +46,12 @@ class EdgeFeedSource:
         reader: OriginReads,
         freshness: Freshness,
         settings: FeedSettings,
-        shared: Context,
+        services: Services,
         traffic: Traffic,
     ) -> None:
         self.settings = settings
         self.traffic = traffic
-        self.shared = shared
+        self.services = services
         self._reader = reader
         self._freshness = freshness
         self.reader_keys: ReaderKeys | None = None
@@ -77,13 +77,13 @@ class EdgeFeedSource:
         They are rendered once for all equal polls.
         """
         assert isinstance(read.offset, str), "polls name one"
-        key = (stream.state.version, read.offset, read.cursor, int(self.shared.clock()))
+        key = (stream.state.version, read.offset, read.cursor, int(self.services.clock()))
         rendered = self._rendered.get(key)
         if rendered is None:
             response = self.recent(stream, read, read.offset)
             if response is None:
                 return None
-            rendered = self.shared.collapsed(response)[1], len(response.body)
+            rendered = self.services.collapsed(response)[1], len(response.body)
             if len(self._rendered) >= MAX_RENDERED:
                 self._rendered.clear()
             if len(rendered[0]) <= LONGEST_RENDERED:
@@ -92,7 +92,7 @@ class EdgeFeedSource:
 
     def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
         """Return 200 with data; a poll whose URL others may send has the lifetime of a tail."""
-        now, freshness = self.shared.clock(), self._freshness
+        now, freshness = self.services.clock(), self._freshness
         read = renewed(self.reader_keys, read)
         if snapshot.read_directives:
             short = shortened_lines(snapshot.read_directives, freshness)
@@ -107,14 +107,14 @@ class EdgeFeedSource:
         """Return 200 without data, for a catch-up at the tail."""
         freshness = self._freshness
         sent = as_sent(snapshot, read, freshness)
-        return followed.empty(sent, read, self.shared.clock(), freshness.toward(read.by_key))
+        return followed.empty(sent, read, self.services.clock(), freshness.toward(read.by_key))
 
     def no_content(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
         """Return 204, for a poll whose time is over or whose stream is closed."""
         read = renewed(self.reader_keys, read)
         sent = as_sent(snapshot, read, self._freshness)
         freshness = self._freshness.toward(read.by_key)
-        return followed.poll_ended(sent, read, offset, self.shared.clock(), freshness)
+        return followed.poll_ended(sent, read, offset, self.services.clock(), freshness)
 
     def news_bytes(self, news: Sequence[Span]) -> int:
         """Return how many bytes of data some news have."""
@@ -148,7 +148,7 @@ class EdgeFeedSource:
         """Return the response to a poll that has waited long enough."""
         lost = stream.feed.lost
         if lost is not None:
-            return self.shared.problem(lost)
+            return self.services.problem(lost)
         return self.poll_ended(stream, parked) or await self._read_poll(stream, parked)
 
     async def _read_poll(self, stream: FollowedStream, parked: Parked) -> Response:
@@ -169,7 +169,7 @@ class EdgeFeedSource:
                 return self.data(known, parked.read, span)
             if known.caught_up:
                 return self.no_content(known, parked.read, facts.next_offset)
-        return self.shared.problem(OriginBusy(GROWS, RETRY_S))
+        return self.services.problem(OriginBusy(GROWS, RETRY_S))
 
     def data_events(
         self, stream: FollowedStream, start: str, news: Sequence[Span]
@@ -188,7 +188,7 @@ class EdgeFeedSource:
         span = stream.since(start)
         if span is not None and len(span.body) <= LONGEST_ROUND:
             return _data_event(stream.state.snapshot.content_type, span)
-        entry = self._reader.events.get(_key(stream, start), self.shared.clock())
+        entry = self._reader.events.get(_key(stream, start), self.services.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
     async def read_event(self, stream: FollowedStream, start: str) -> DataEvent:

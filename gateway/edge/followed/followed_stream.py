@@ -16,13 +16,13 @@ from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.reads.decision import ServeRecent, ServeTail
 from gateway.edge.reads.shared_response import BEFORE_ALL
-from gateway.edge.rules.directives import wants_all
-from gateway.edge.rules.read_rules import ANOTHER_STREAM
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol.origins import followed
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
+from gateway.rules.directives import wants_all
+from gateway.rules.read_rules import ANOTHER_STREAM
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from gateway.edge.followed.recent_window import WindowBudget
     from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.shared_response import SharedResponse
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.live.contract import FeedSource
     from gateway.protocol.origins.repair import StreamRead
+    from gateway.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.rules.response_rules import ResponseRules
 
 
 class FollowedOwner(FeedOwner["FollowedStream", Span], Protocol):

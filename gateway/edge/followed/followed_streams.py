@@ -19,17 +19,15 @@ from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.shared_response import StreamKnowledge
-from gateway.edge.rules.read_rules import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.offsets import TailBound
+from gateway.rules.read_rules import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
     from gateway.edge.followed.comparison import Evidence
     from gateway.edge.reads.http_cache import CacheResult, HttpCache
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest, StreamKey
-    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
@@ -37,7 +35,9 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
+    from gateway.rules.cached_response import CachedResponse, CacheRequest, StreamKey
+    from gateway.rules.response_rules import ResponseRules
     from gateway.telemetry.traffic import Traffic
 
 NEWS_BYTES = 256 << 20  # of all streams of a route together
@@ -54,7 +54,7 @@ class FollowedStreams:
         origin: Origin,
         cache: HttpCache,
         settings: FeedSettings,
-        shared: Context,
+        services: Services,
         traffic: Traffic,
         rules: ResponseRules,
         freshness: Freshness,
@@ -63,17 +63,17 @@ class FollowedStreams:
             origin, rules.identity, rules.ignore_no_store, freshness, Counter()
         )
         self.budget = WindowBudget(NEWS_BYTES)
-        self.reader = OriginReads(cache, shared.clock)
-        self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
+        self.reader = OriginReads(cache, services.clock)
+        self.source = EdgeFeedSource(self.reader, freshness, settings, services, traffic)
         # The origin has not sent what is made of its news, so the rules do not count that.
         self.recent_rules = replace(rules, repairs=Counter(), lag=ReplicaLag(), lost=LostOffsets())
         self.table = FollowedTable()
-        self.evidence = StreamEvidence(rules.lost, shared.clock)
+        self.evidence = StreamEvidence(rules.lost, services.clock)
         self._checks = StreamChecks(self.evidence, self.table, self.reader, self._compare)
         self.writes = FollowedWrites(self.table, self.evidence)
-        self.clock = shared.clock
-        self._limits = shared.limits
-        self.release_reader = shared.limits.release_reader
+        self.clock = services.clock
+        self._limits = services.limits
+        self.release_reader = services.limits.release_reader
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.edge.rules.cached_response import stream_key
-from gateway.edge.rules.read_rules import ANOTHER_STREAM
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.streams.offsets import TailBound
+from gateway.rules.cached_response import stream_key
+from gateway.rules.read_rules import ANOTHER_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.rules.cached_response import CacheRequest, StreamKey
     from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.requests import CatchUp
+    from gateway.rules.cached_response import CacheRequest, StreamKey
 
     # Followed streams, each with its expected end.
     Tails: TypeAlias = "tuple[tuple[FollowedStream, str], ...]"

@@ -10,15 +10,15 @@ from multidict import CIMultiDict
 
 from gateway.edge.followed.origin_reads import CannotFollow, is_of_followed, with_directives
 from gateway.edge.reads.shared_response import next_number
-from gateway.edge.rules import policy
-from gateway.edge.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
-from gateway.edge.rules.served_lifetimes import shortened_lines
 from gateway.errors import OriginBehind, StreamGone
 from gateway.later import Later, is_set_within
 from gateway.protocol import cache_headers
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins.followed import is_of_type
 from gateway.protocol.streams.offsets import NOW, TailBound
+from gateway.rules import policy
+from gateway.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
+from gateway.rules.served_lifetimes import shortened_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
     from gateway.edge.followed.recent_window import RecentWindow
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.live.feed import Feed
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.followed import Snapshot, Span
+    from gateway.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.rules.response_rules import ResponseRules
 
 DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
 

@@ -9,15 +9,15 @@ from multidict import CIMultiDict
 
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.reads.variants import HitForPass
-from gateway.edge.rules.directives import normalised
-from gateway.edge.rules.read_rules import ANOTHER_STREAM
-from gateway.edge.rules.served_lifetimes import private_lines
 from gateway.errors import OriginBroken, OriginBusy, StreamGone, StreamNotFound
 from gateway.live.contract import EVENT_CHUNK_BYTES, EventChunk
 from gateway.protocol import cache_headers
 from gateway.protocol.origins import followed, repair
 from gateway.protocol.origins.followed import Snapshot
 from gateway.protocol.streams.offsets import NOW
+from gateway.rules.directives import normalised
+from gateway.rules.read_rules import ANOTHER_STREAM
+from gateway.rules.served_lifetimes import private_lines
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import Store
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from gateway.edge.reads.http_cache import CacheResult, HttpCache
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.errors import HeadgateError
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.offsets import TailBound
+    from gateway.rules.cached_response import CachedResponse, CacheRequest
 
 PASSING = frozenset({408, 425, 429})  # statuses of refusals that are worth another try
 LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers

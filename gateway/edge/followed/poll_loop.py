@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.edge.followed.poller import Poller, PollerRequest, Steps
-    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.origin.sent_request import SentRequest
+    from gateway.rules.cached_response import CacheRequest
 
 # About a second: a server that restarts or a cut connection is back before readers get an error.
 # Some clients give up at the first one.

@@ -21,15 +21,15 @@ from gateway.edge.followed.origin_reads import (
     PollResult,
     refuse,
 )
-from gateway.edge.rules.directives import again_s
-from gateway.edge.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
-from gateway.edge.rules.response_rules import is_ones_own
-from gateway.edge.rules.served_lifetimes import shorten
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
+from gateway.rules.directives import again_s
+from gateway.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
+from gateway.rules.response_rules import is_ones_own
+from gateway.rules.served_lifetimes import shorten
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.known_state import Verification
     from gateway.edge.followed.origin_reads import ReaderRequests
-    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.forwarding import IdentityHeaders
+    from gateway.rules.cached_response import CacheRequest
 
     Steps: TypeAlias = "Generator[PollerRequest, OriginAnswer, PollResult]"
     PossibleSteps: TypeAlias = "Generator[PollerRequest, OriginAnswer, PollResult | None]"

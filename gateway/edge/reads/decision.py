@@ -14,12 +14,12 @@ from weakref import ref
 import msgspec
 
 from gateway.edge.reads.variants import Variant, Variants
-from gateway.edge.rules.cached_response import CachedResponse
-from gateway.edge.rules.directives import parse_directives, part_asked_for, wants_all
-from gateway.edge.rules.policy import selects, serves_error
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.protocol.origins.followed import Snapshot, Span
+from gateway.rules.cached_response import CachedResponse
+from gateway.rules.directives import parse_directives, part_asked_for, wants_all
+from gateway.rules.policy import selects, serves_error
 from gateway.runtime.request_fields import OWN_FIELDS
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.runtime.context import Context
+    from gateway.routes.contract import KeptAnswer, PlainGet
+    from gateway.routes.services import Services
+    from gateway.rules.cached_response import CacheRequest
     from gateway.runtime.request_fields import Own
-    from gateway.runtime.route import KeptAnswer, PlainGet
 
 # Seconds after an origin has failed to answer a read, in which other reads do not wait for it. That
 # is longer than its usual timeout: one read waits for an origin that hangs, not one after another.
@@ -225,9 +225,9 @@ def only_if_cached(request_headers: MultiMapping[str]) -> bool:
     return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control", ()))
 
 
-def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+def kept_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
     """Return the cached response to a plain GET, or None unless it is fresh."""
-    entry = shared.store.get(get.key, now)
+    entry = services.store.get(get.key, now)
     if not isinstance(entry, Variants):
         return None
     variant = fresh(entry.variants, get.headers, now)
@@ -243,7 +243,7 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
         except RangeNotSatisfiable:
             return None
     entry.hits += 1
-    moment = shared.lines.referrer + get.connection
+    moment = services.lines.referrer + get.connection
     recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
     status, ends = variant.cached.status, None
     if is_unchanged:
@@ -253,6 +253,6 @@ def kept_answer(shared: Context, get: PlainGet, own: Own, now: float) -> KeptAns
         first = http1.PARTIAL + http1.range_line(begin, end, len(body))
         status, ends = 206, (first, b"Content-Length: %d\r\n\r\n" % (end - begin))
         body = body[begin:end]
-    shared_lines = shared.lines.parts_at(now)
+    shared_lines = services.lines.parts_at(now)
     head = variant.fast_head(recipient, shared_lines, moment, now, own.id_line, ends)
     return status, head, body, variant.hit_counter

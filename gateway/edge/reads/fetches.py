@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.edge.reads import shared_response
+from gateway.edge.reads.judged_heads import JudgedHeads
 from gateway.edge.reads.shared_response import (
     CONFIRMED,
     SERVED_STALE,
     SharedResponse,
     next_number,
 )
-from gateway.edge.rules import policy
-from gateway.edge.rules.directives import ASKED_FOR, check_asked_for
-from gateway.edge.rules.judged_heads import JudgedHeads
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.later import Later, turn
 from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins.repair import EMPTY_BYTES
+from gateway.rules import policy
+from gateway.rules.directives import ASKED_FOR, check_asked_for
 from gateway.stepped import Step, in_task
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from gateway.edge.reads.shared_response import Doubt, FetchReader, StreamKnowledge
     from gateway.edge.reads.variants import Variant
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.response_rules import ResponseRules
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.sent_request import SentRequest
     from gateway.protocol.streams.offsets import TailBound
+    from gateway.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.rules.response_rules import ResponseRules
     from gateway.telemetry.metrics import Histogram
 
     # Asks the origin, under these conditions if there are any.

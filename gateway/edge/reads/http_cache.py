@@ -21,11 +21,11 @@ from gateway.edge.reads.variants import (
     key_of,
     varies_of,
 )
-from gateway.edge.rules import policy
-from gateway.edge.rules.cached_response import CachedResponse
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.cache_status import CacheUse
+from gateway.rules import policy
+from gateway.rules.cached_response import CachedResponse
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from gateway.edge.reads.decision import Followed
     from gateway.edge.reads.fetches import Send
     from gateway.edge.reads.shared_response import StreamKnowledge
-    from gateway.edge.rules.cached_response import CacheRequest
-    from gateway.edge.rules.response_rules import ResponseRules
-    from gateway.edge.rules.served_lifetimes import Recipient
     from gateway.errors import HeadgateError
     from gateway.protocol.streams.offsets import TailBound
+    from gateway.rules.cached_response import CacheRequest
+    from gateway.rules.response_rules import ResponseRules
+    from gateway.rules.served_lifetimes import Recipient
     from gateway.store import CacheEntry, Store
     from gateway.telemetry.traffic import Traffic
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from gateway.edge.reads.variants import Variant
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest, StreamKey
     from gateway.errors import HeadgateError
     from gateway.protocol.requests import CatchUp
+    from gateway.rules.cached_response import CachedResponse, CacheRequest, StreamKey
 
     Doubt: TypeAlias = Callable[[], Awaitable[None]]
 

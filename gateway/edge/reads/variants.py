@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.edge.rules.directives import has_tag, normalised
-from gateway.edge.rules.served_lifetimes import EVERYBODY, Recipient
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
+from gateway.rules.directives import has_tag, normalised
+from gateway.rules.served_lifetimes import EVERYBODY, Recipient
 from gateway.store import CacheEntry
 from gateway.telemetry import traffic as counted
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
     from gateway.protocol.requests import CatchUp
+    from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.store import Store
     from gateway.telemetry.traffic import CacheShare, Hits, Traffic
 

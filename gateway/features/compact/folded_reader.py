@@ -11,7 +11,7 @@ from typing_extensions import override
 from gateway.background import at_once
 from gateway.features.compact.folding import VERSION, fold
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
-from gateway.runtime.route import RouteFeature
+from gateway.routes.contract import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry, Store
 from gateway.streams.reads import ChunkReader, groups

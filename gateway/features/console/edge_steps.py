@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from gateway.edge.reads.decision import Decision
     from gateway.edge.reads.variants import Variant
     from gateway.edge.route import EdgeRoute
-    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.protocol.requests import Read
+    from gateway.rules.cached_response import CacheRequest
 
 NEXT = "The next answer"
 _OF_FEEDS = "what live readers were told answers it"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from gateway.access.operations import Need
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
     from gateway.telemetry.inspection import ExplainRequest
     from gateway.web.router import Router
 

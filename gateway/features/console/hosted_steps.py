@@ -49,7 +49,7 @@ async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[
     state = route.table.present(await route.table.load(request.name))
     yield ExplainStep("The stream", _described(state), "what the log has at this path")
     # After the look at the log, which drops what has become old.
-    chunk = route.reads.shared.store.peek(read.target, route.clock())
+    chunk = route.reads.services.store.peek(read.target, route.clock())
     yield _step_of_chunk(chunk, route.clock())
     if request.method == "HEAD":
         yield ExplainStep(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")

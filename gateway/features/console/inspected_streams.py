@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import NotOffered
-from gateway.runtime.route import RouteFeature
+from gateway.routes.contract import RouteFeature
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.features.console.explained_request import ExplainedRequest
     from gateway.live.feed import Feed
     from gateway.protocol.streams.limits import LimitChanges
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
     from gateway.telemetry.inspection import (
         ExplainStep,
         ListStreams,

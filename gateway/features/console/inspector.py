@@ -39,8 +39,8 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.services import Services
     from gateway.telemetry.event_journal import ProcessEvents
     from gateway.telemetry.inspection import Answer, Question, StreamQuestion
     from gateway.web.router import Router
@@ -57,14 +57,14 @@ class Inspector:
     def __init__(
         self,
         routes: Router,
-        shared: Context,
+        services: Services,
         list_tokens: Callable[[ListTokens], TokenPage],
         models: Sequence[StreamRoute] = (),
     ) -> None:
         """`models` lead to models."""
         self._routes = routes
-        self._refusals = shared.refusals
-        self._readers = ReaderLists(routes, shared, lambda: JOURNAL.process)
+        self._refusals = services.refusals
+        self._readers = ReaderLists(routes, services, lambda: JOURNAL.process)
         self._list_tokens = list_tokens
         self._models = models
 

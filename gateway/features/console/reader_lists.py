@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.features.console.reader_states import ReaderState
     from gateway.features.held_answers import HeldRequest
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.services import Services
     from gateway.telemetry.inspected.readers import (
         Ban,
         GroupBy,
@@ -73,9 +73,9 @@ class _ListedReader(NamedTuple):
 class ReaderLists:
     """The lists of readers and principals of one process, whose name in them is `process`."""
 
-    def __init__(self, routes: Router, shared: Context, process: Callable[[], str]) -> None:
+    def __init__(self, routes: Router, services: Services, process: Callable[[], str]) -> None:
         self._routes = routes
-        self._shared = shared
+        self._services = services
         self._process = process
         self._turns = Turns()
         self._loop_started_at: float | None = None  # epoch seconds
@@ -123,7 +123,7 @@ class ReaderLists:
 
     async def _apply_bans(self, bans: Iterable[Ban]) -> EndedReaderCount:
         """Refuse the banned clients from now on, and disconnect their readers."""
-        subjects = {ban.subject for ban in self._shared.bans.apply(bans)}
+        subjects = {ban.subject for ban in self._services.bans.apply(bans)}
         if not subjects:
             return EndedReaderCount(0)
 
@@ -134,7 +134,7 @@ class ReaderLists:
             account = "" if held.principal is None else held.principal.account
             return not subjects.isdisjoint(subjects_of(account, held.address))
 
-        held = [it for it in self._shared.held if it.ended is None and is_held_by_banned(it)]
+        held = [it for it in self._services.held if it.ended is None and is_held_by_banned(it)]
         for request in held:
             request.end("disconnected")
         ended = await self._turns.run(self._ended(is_banned))
@@ -184,7 +184,7 @@ class ReaderLists:
                 yield
         rows: list[UsageRow] = []
         ranking = partial(usage_rank, order)
-        uses = list(self._shared.credential_uses)
+        uses = list(self._services.credential_uses)
         for number, use in enumerate(uses, 1):
             rows.append(_usage_of(use, *readers.get(use.holder.account, (0, 0))))
             if number % AT_ONCE == 0:
@@ -230,7 +230,7 @@ class ReaderLists:
         It stays the same, so that the pages of a list have the same moments.
         """
         if self._loop_started_at is None:
-            self._loop_started_at = self._shared.clock() - asyncio.get_running_loop().time()
+            self._loop_started_at = self._services.clock() - asyncio.get_running_loop().time()
         return self._loop_started_at
 
     def _states(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.backends.contract import listing_of
 from gateway.errors import LimitReached
+from gateway.logs.contract import listing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.contract import Log
+    from gateway.logs.contract import Log
 
 MOST = 1_000  # streams of a survey: twenty pages, further than anybody leafs
 KEPT_S = 60.0  # a survey looks at every stream, so one a minute is enough

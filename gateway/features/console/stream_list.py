@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import listing_of
 from gateway.errors import BadRequest, HeadgateError
 from gateway.features.console import hosted_steps
 from gateway.features.console.description import described
@@ -24,6 +23,7 @@ from gateway.features.console.inspected_streams import NAME, InspectedStreams, R
 from gateway.features.console.name_search import glob_beginning, name_test
 from gateway.features.console.size_survey import SizeSurvey
 from gateway.features.redis.store import store_of
+from gateway.logs.contract import listing_of
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.views import END_MARK

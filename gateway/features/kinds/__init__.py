@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     )
     from gateway.origin.client import Origin
     from gateway.protocol.http.forwarding import IdentityHeaders
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.services import Services
     from gateway.settings import Route, Settings
     from gateway.web.handlers.hosted_handlers import HostedHandlers
     from gateway.web.operations import RouteOperations
@@ -66,21 +66,21 @@ def requests_of(
 
 
 def operations_of(
-    hosted: HostedHandlers, shared: Context
+    hosted: HostedHandlers, services: Services
 ) -> dict[type[StreamRoute], RouteOperations]:
     """Return the operations on the routes of features' own, by their type."""
     operations: dict[type[StreamRoute], RouteOperations] = {}
     for kind in KINDS:
         if kind.operations:
-            operations |= pkgutil.resolve_name(kind.operations)(hosted, shared)
+            operations |= pkgutil.resolve_name(kind.operations)(hosted, services)
     return operations
 
 
 class FeatureRoutes:
     """The makers of the routes of one process to model providers, and of proxies."""
 
-    def __init__(self, shared: Context) -> None:
-        self._shared = shared
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._makers: dict[str, RouteMaker] = {}
 
     def make(
@@ -98,7 +98,7 @@ class FeatureRoutes:
         for kind in KINDS:
             if kind.routes and kind.has_routes(settings):
                 if kind.name not in self._makers:
-                    self._makers[kind.name] = pkgutil.resolve_name(kind.routes)(self._shared)
+                    self._makers[kind.name] = pkgutil.resolve_name(kind.routes)(self._services)
                 made += self._makers[kind.name].make(settings, routes, authorities, earlier)
         return made
 

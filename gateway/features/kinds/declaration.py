@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.runtime.route import StreamRoute
+from gateway.routes.contract import StreamRoute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
     from gateway.live.contract import FeedSettings
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.settings import Route, Settings
 
 
@@ -22,7 +22,7 @@ class RouteSetup(NamedTuple):
     settings: Settings
     route: Route
     feeds: FeedSettings
-    shared: Context
+    services: Services
     is_reload: bool = False
 
 

@@ -34,8 +34,8 @@ from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import MCP
-from gateway.runtime.exchange import RouteAnswer
-from gateway.runtime.route import Entrance, RoutedTarget, RouteFeature
+from gateway.routes.contract import Entrance, RoutedTarget, RouteFeature
+from gateway.routes.exchange import RouteAnswer
 from gateway.stepped import in_task
 from gateway.web.admission import admit_control, refuse_banned
 from gateway.web.requests import request_body, request_head
@@ -44,8 +44,8 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.features.mcp.route_events import RouteEvents
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.services import Services
     from gateway.web.requests.request import Request
 
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}"
@@ -69,10 +69,10 @@ class EventsOfRoute(RouteFeature):
         MCP,
     )
 
-    def __init__(self, route: StreamRoute, events: RouteEvents, shared: Context) -> None:
+    def __init__(self, route: StreamRoute, events: RouteEvents, services: Services) -> None:
         self.events = events
         self._subscriptions = subscriptions_feature(route)
-        self._shared = shared
+        self._services = services
         if self._subscriptions is not None:
             self._subscriptions.elsewhere[MCP] = self._answer_elsewhere
 
@@ -99,7 +99,7 @@ class EventsOfRoute(RouteFeature):
         subscriptions = None if self._subscriptions is None else self._subscriptions.subscriptions
         await in_task()
         if isinstance(subscriptions, SharedSubscriptions) and request.method == "POST":
-            handed = await handed_on(request, place, self._shared, needs_client=True)
+            handed = await handed_on(request, place, self._services, needs_client=True)
             if changes_subscriptions(handed.body):
                 back = await subscriptions.hand_on(handed)
                 if isinstance(back, mail.HandedOnResponse):
@@ -107,27 +107,27 @@ class EventsOfRoute(RouteFeature):
                     return RouteAnswer.of(response, cache_status.BYPASS)
         if isinstance(subscriptions, RouteSubscriptions):
             await subscriptions.wait_until_open()
-        return await answer_mcp(request, place, self.events, self._shared)
+        return await answer_mcp(request, place, self.events, self._services)
 
     async def _answer_elsewhere(self, request: Request, place: RoutedTarget) -> responses.Response:
         """Return the response to a host of MCP that is connected to another gateway."""
-        answered = await answer_mcp(request, place, self.events, self._shared)
+        answered = await answer_mcp(request, place, self.events, self._services)
         assert isinstance(answered.body, bytes), "streams are not handed on"
         return responses.Response(answered.status, answered.lines.decode(), answered.body)
 
 
 async def answer_mcp(
-    request: Request, place: RoutedTarget, events: RouteEvents, shared: Context
+    request: Request, place: RoutedTarget, events: RouteEvents, services: Services
 ) -> RouteAnswer:
     """Return the answer to a request to `/mcp`. Raises HeadgateError."""
     await in_task()
     if request.method != "POST":
         raise MethodNotAllowed("MCP takes POST here, and has no stream of the server's own", "POST")
-    owner = SubscriptionOwner(await _admitted(request, place, shared))
+    owner = SubscriptionOwner(await _admitted(request, place, services))
     if media_type(request.headers.get("Content-Type", "")) != JSON_TYPE:
         raise BadRequest("Content-Type must be application/json")
-    body = await request_body.whole(request, shared)
-    refuse_banned(request, exchange_of(request), shared.bans)  # meanwhile
+    body = await request_body.whole(request, services)
+    refuse_banned(request, exchange_of(request), services.bans)  # meanwhile
     version = request.headers.get(rpc.VERSION_HEADER)
     try:
         messages, is_batch = rpc.body_of(body, version)
@@ -142,13 +142,13 @@ async def answer_mcp(
         return _answer([document for document, _ in found], 200)
     document, status = found[0]
     if isinstance(document, EventStream):
-        return _streamed(request, document, shared)
+        return _streamed(request, document, services)
     return _answer(document, status)
 
 
-def _streamed(request: Request, stream: EventStream, shared: Context) -> RouteAnswer:
+def _streamed(request: Request, stream: EventStream, services: Services) -> RouteAnswer:
     """Return the answer with a stream, which ends when its client leaves."""
-    if shared.closing:
+    if services.closing:
         stream.release()
         raise ServerStopping("the server is stopping: connect again")
     try:
@@ -158,7 +158,7 @@ def _streamed(request: Request, stream: EventStream, shared: Context) -> RouteAn
         stream.release()
         raise
     streamed = RouteAnswer(200, _STREAM_LINES, stream, cache_status.BYPASS, is_relayed=True)
-    return held_stream(request, shared, streamed)
+    return held_stream(request, services, streamed)
 
 
 async def _response(
@@ -187,13 +187,13 @@ async def _response(
         return call.error(error), error.status(is_stateless=call.is_stateless)
 
 
-async def _admitted(request: Request, place: RoutedTarget, shared: Context) -> Principal | None:
+async def _admitted(request: Request, place: RoutedTarget, services: Services) -> Principal | None:
     """Return the principal; None for anybody, where anybody may read. Raises as a guard does."""
-    principal = await admit_control(request, place, (), shared)
+    principal = await admit_control(request, place, (), services)
     guard = place.route.access.guard
     if principal is None and guard is not None:
         needs = (Need(place.path, READ),)
-        if guard.known_principal(CIMultiDict(), None, needs, shared.clock()) is None:
+        if guard.known_principal(CIMultiDict(), None, needs, services.clock()) is None:
             if place.route.access.conceals:
                 raise StreamNotFound(NO_STREAM)
             raise Unauthenticated("this needs a token: send Authorization: Bearer TOKEN")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gateway.features.mcp.rpc import RpcCall
     from gateway.features.mcp.streaming import StreamedRequest
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
+    from gateway.routes.contract import StreamRoute
     from gateway.runtime.limits import ServerLimits
-    from gateway.runtime.route import StreamRoute
 
 
 @cache  # it is read from files

@@ -49,5 +49,5 @@ def set_events(
         else:
             feature.events.renew(types)
     elif types is not None:
-        events = RouteEvents(route, make_reader(), types, made.shared.limits)
-        route.features[NAME] = EventsOfRoute(route, events, made.shared)
+        events = RouteEvents(route, make_reader(), types, made.services.limits)
+        route.features[NAME] = EventsOfRoute(route, events, made.services)

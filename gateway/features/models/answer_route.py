@@ -15,7 +15,7 @@ from gateway.features.models.running import AnswerBounds
 from gateway.features.models.streams import AnswerStreams
 from gateway.features.models.sweep import AbandonedAnswers
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.runtime.route import StreamRoute
+from gateway.routes.contract import StreamRoute
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.traffic import Traffic
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.features.models.provider.contract import AnswerProviderLike
     from gateway.features.models.running import RunningAnswers
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import RouteAccess
+    from gateway.routes.contract import RouteAccess
+    from gateway.routes.services import Services
     from gateway.runtime.write_journal import Write
     from gateway.settings import ModelSettings, ProxySettings
     from gateway.streams.route import HostedRoute
@@ -44,13 +44,13 @@ class AnswerRoute(StreamRoute):
         provider: AnswerProviderLike,
         streams: HostedRoute,
         running: RunningAnswers,
-        shared: Context,
+        services: Services,
         access: RouteAccess,
     ) -> None:
         """Store the answers of `provider` in `streams`."""
         self.prefix = settings.prefix
         self.access = access
-        self.clock = shared.clock
+        self.clock = services.clock
         self.identity = IdentityHeaders()
         self.traffic = Traffic()
         self._next_access = access
@@ -62,7 +62,7 @@ class AnswerRoute(StreamRoute):
             self.streams,
             AnswerBounds(settings.max_answers, settings.max_client_answers),
             running,
-            shared.clock,
+            services.clock,
         )
         self.features = {NAME: self.answers.listed}
         self._abandoned = AbandonedAnswers(self.answers)

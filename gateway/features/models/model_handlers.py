@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from gateway.features.models.stored import Answer
     from gateway.features.models.streams import StreamEnd
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
-    from gateway.runtime.exchange import RouteAnswer
+    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.services import Services
     from gateway.web.operations import PageFields
     from gateway.web.requests.request import Request
 
@@ -75,8 +75,8 @@ _PRIVATE = ("Cache-Control", "private, no-store")
 class ModelHandlers(RouteOperations):
     """The operations below model routes, which `operate` starts."""
 
-    def __init__(self, shared: Context) -> None:
-        self._shared = shared
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     @override
     def page_fields(self, route: ModelRoute) -> PageFields:
@@ -101,7 +101,7 @@ class ModelHandlers(RouteOperations):
             raise MethodNotAllowed(f"{request.method} is not passed on")
         request_head.refuse_websocket(request)
         request.end_with_fin()
-        return held_answer(request, self._shared, self._answered(request, target, route))
+        return held_answer(request, self._services, self._answered(request, target, route))
 
     def _answered(
         self, request: Request, target: str, route: ModelRoute
@@ -129,7 +129,7 @@ class ModelHandlers(RouteOperations):
             return await self._pass_on(request, target, route)
         body = b""
         if request.has_body:
-            body = await request_body.whole(request, self._shared, may_be_coded=True)
+            body = await request_body.whole(request, self._services, may_be_coded=True)
         stored = await self._of_stored(request, target, route, answer, action)
         return stored or await self._pass_on(request, target, route, body)
 
@@ -193,9 +193,9 @@ class ModelHandlers(RouteOperations):
     async def _answer(self, request: Request, target: str, route: ModelRoute) -> RouteAnswer:
         """Return the answer of a model that is stored; pass others on."""
         still_admitted = exchange_of(request).check_admission
-        shared, turns = self._shared, route.streams.route.table.turns
-        sent = await request_body.whole(request, shared, still_admitted, may_be_coded=True)
-        uncoded = await without_coding(request, sent, shared.limits, turns)
+        services, turns = self._services, route.streams.route.table.turns
+        sent = await request_body.whole(request, services, still_admitted, may_be_coded=True)
+        uncoded = await without_coding(request, sent, services.limits, turns)
         wanted = choices_in(uncoded)
         stream, target = named_stream(request.headers, target)
         check_depth(wanted, stream, request.headers)
@@ -278,7 +278,7 @@ class ModelHandlers(RouteOperations):
         """
         if route.key or exchange_of(request).principal is not None:
             return ""
-        return self._shared.quotas.counts_as(request.transport, request.headers) or "gone"
+        return self._services.quotas.counts_as(request.transport, request.headers) or "gone"
 
     async def _pass_on_answer(
         self, request: Request, target: str, route: ModelRoute, body: bytes
@@ -316,9 +316,9 @@ class ModelHandlers(RouteOperations):
         if (whole := request_body.at_hand(request)) is not None:
             return whole
         if request.content_length is not None:
-            self._shared.limits.check_passed(request.content_length)
+            self._services.limits.check_passed(request.content_length)
             fields["Content-Length"] = str(request.content_length)
-        return Upload(passed_parts(request, self._shared))
+        return Upload(passed_parts(request, self._services))
 
     async def _in_place(
         self,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from gateway.features.models.running import RunningAnswers
     from gateway.protocol.requests import Read
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import RouteAccess
+    from gateway.routes.contract import RouteAccess
+    from gateway.routes.services import Services
     from gateway.settings import ModelSettings
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample
@@ -34,7 +34,7 @@ class ModelRoute(AnswerRoute):
         key: str,
         streams: HostedRoute,
         running: RunningAnswers,
-        shared: Context,
+        services: Services,
         access: RouteAccess,
     ) -> None:
         """Call the provider with `key`, or with those of the callers if it is empty."""
@@ -57,7 +57,7 @@ class ModelRoute(AnswerRoute):
             settings.resume,
             settings.leave,
         )
-        super().__init__(settings, provider, streams, running, shared, access)
+        super().__init__(settings, provider, streams, running, services, access)
 
     @override
     def checked(self, name: str) -> str:

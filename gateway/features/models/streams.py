@@ -21,7 +21,7 @@ from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import Append, CreateRequest, parse_target
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
 from gateway.streams.append_outcomes import submitted
 from gateway.streams.clock import MOST_SLACK_S
 

@@ -25,7 +25,6 @@ from gateway.access.principal import Principal
 from gateway.background import Background
 from gateway.edge.followed.origin_reads import PASSING
 from gateway.edge.origin_requests import REFUSALS
-from gateway.edge.rules.directives import again_s
 from gateway.errors import (
     OF_THE_ORIGIN,
     Forbidden,
@@ -38,6 +37,7 @@ from gateway.errors import (
     StreamNotFound,
     Unauthenticated,
 )
+from gateway.rules.directives import again_s
 from gateway.runtime.single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.operations import Need
-    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.origin.answer import OriginAnswer
     from gateway.protocol.http.forwarding import IdentityHeaders
+    from gateway.rules.cached_response import CacheRequest
 
     # Returns the plain read of a stream with the credentials in these headers and this token.
     Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
-    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.origin.sent_request import SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import Read
-    from gateway.runtime.route import RouteAccess
+    from gateway.routes.contract import RouteAccess
+    from gateway.rules.cached_response import CacheRequest
 
 QUESTIONS = counter(
     "headgate_origin_questions_total",
@@ -74,13 +74,13 @@ class AskingRequests(OriginRequests):
     page_of_identified = PAGE  # a response is for all whom the origin lets read
 
     def __init__(self, made: RouteSetup, origin: Origin, identity: IdentityHeaders) -> None:
-        route, feeds, shared = made.route, made.feeds, made.shared
-        super().__init__(origin, identity, shared.via, shared.scheme)
+        route, feeds, services = made.route, made.feeds, made.services
+        super().__init__(origin, identity, services.via, services.scheme)
         self._dropped = dropped_query(route.drop_query, has_reader_keys=route.reader_keys == "on")
         times = GuardTimes(route.auth_ttl, max(feeds.sse_max_age, feeds.long_poll_timeout))
-        on_end: Callable[[Principal], None] = shared.admitted.end
+        on_end: Callable[[Principal], None] = services.admitted.end
         self.guard = OriginGuard(
-            self.head, self.permission_request, identity, times, shared.clock, on_end
+            self.head, self.permission_request, identity, times, services.clock, on_end
         )
 
     # Who asks

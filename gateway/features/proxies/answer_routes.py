@@ -14,7 +14,7 @@ from gateway.features.proxies.guard import ProxyGuard
 from gateway.features.proxies.proxy_handlers import ProxyHandlers
 from gateway.features.proxies.route import ProxyRoute
 from gateway.features.proxies.signatures import UrlSignatures
-from gateway.runtime.route import RouteAccess
+from gateway.routes.contract import RouteAccess
 from gateway.settings.arrays.model_route import provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
 from gateway.streams.route import HostedRoute
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.access.token_guard import Verifier
     from gateway.features.kinds.declaration import FeatureRoute
     from gateway.features.models.answer_route import AnswerRoute
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.services import Services
     from gateway.settings import ModelSettings, ProxySettings, Settings
     from gateway.web.handlers.hosted_handlers import HostedHandlers
     from gateway.web.operations import RouteOperations
@@ -39,8 +39,8 @@ R = TypeVar("R", bound="AnswerRoute")
 class AnswerRoutes:
     """The maker of a process's routes that write answers, which remembers the answers that run."""
 
-    def __init__(self, shared: Context) -> None:
-        self._shared = shared
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._running = RunningAnswers()
 
     def make(
@@ -75,13 +75,15 @@ class AnswerRoutes:
             secret = signing_secret(proxy.secret_file)
         except (OSError, ValueError) as error:
             raise StartError(f"secret_file {proxy.secret_file} {error}") from None
-        signatures = UrlSignatures(secret, proxy.url_lifetime, self._shared.clock)
+        signatures = UrlSignatures(secret, proxy.url_lifetime, self._services.clock)
         kinds = settings.auth_of(proxy)
-        verifier = _verifier(kinds, authorities, self._shared)
+        verifier = _verifier(kinds, authorities, self._services)
         guard = ProxyGuard(proxy.prefix, verifier, signatures, is_open=not kinds)
         access = RouteAccess(guard, is_private=True)
         found = _found(earlier, ProxyRoute, streams, (proxy, signatures))
-        made = found or ProxyRoute(proxy, signatures, streams, self._running, self._shared, access)
+        made = found or ProxyRoute(
+            proxy, signatures, streams, self._running, self._services, access
+        )
         return _prepared(made, access, settings, is_new=found is None)
 
     def _model(
@@ -96,9 +98,9 @@ class AnswerRoutes:
             key = provider_key(model.key_file)
         except ValueError as error:
             raise StartError(f"key_file {model.key_file} {error}") from None
-        access = _access(settings, model, authorities, self._shared, has_own_key=bool(key))
+        access = _access(settings, model, authorities, self._services, has_own_key=bool(key))
         found = _found(earlier, ModelRoute, streams, (model, key))
-        made = found or ModelRoute(model, key, streams, self._running, self._shared, access)
+        made = found or ModelRoute(model, key, streams, self._running, self._services, access)
         return _prepared(made, access, settings, is_new=found is None)
 
 
@@ -136,7 +138,7 @@ def _access(
     settings: Settings,
     model: ModelSettings,
     authorities: Authorities,
-    shared: Context,
+    services: Services,
     *,
     has_own_key: bool,
 ) -> RouteAccess:
@@ -144,17 +146,19 @@ def _access(
     kinds = settings.auth_of(model)
     if not kinds:
         return RouteAccess(None, is_private=True)
-    verifier = _verifier(kinds, authorities, shared)
+    verifier = _verifier(kinds, authorities, services)
     dialect = DIALECTS[model.dialect]
     guard = ModelGuard(model.prefix, verifier, dialect, has_own_key=has_own_key)
     return RouteAccess(guard, is_private=True)
 
 
-def _verifier(kinds: Sequence[str], authorities: Authorities, shared: Context) -> Verifier:
+def _verifier(kinds: Sequence[str], authorities: Authorities, services: Services) -> Verifier:
     """Return a verifier of tokens of these kinds, which counts their uses."""
-    return authorities.verifier(kinds, shared.admitted.end, shared.credential_uses)
+    return authorities.verifier(kinds, services.admitted.end, services.credential_uses)
 
 
-def operations(hosted: HostedHandlers, shared: Context) -> dict[type[StreamRoute], RouteOperations]:
+def operations(
+    hosted: HostedHandlers, services: Services
+) -> dict[type[StreamRoute], RouteOperations]:
     """Return the operations on the routes; `hosted` are those on streams in logs."""
-    return {ModelRoute: ModelHandlers(shared), ProxyRoute: ProxyHandlers(hosted, shared)}
+    return {ModelRoute: ModelHandlers(services), ProxyRoute: ProxyHandlers(hosted, services)}

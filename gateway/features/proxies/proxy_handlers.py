@@ -19,7 +19,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.paths import split
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS, Response, deleted, preflight
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
 from gateway.settings.arrays.destinations import destination_of
 from gateway.stepped import in_task
 from gateway.web.operations import PageFields, RouteOperations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.features.proxies.route import ProxyRoute
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.web.handlers.hosted_handlers import HostedHandlers
     from gateway.web.requests.request import Request
 
@@ -55,10 +55,10 @@ PAGE_FIELDS = PageFields(
 class ProxyHandlers(RouteOperations):
     """The operations of proxies, which `operate` starts."""
 
-    def __init__(self, hosted: HostedHandlers, shared: Context) -> None:
+    def __init__(self, hosted: HostedHandlers, services: Services) -> None:
         """Read streams with `hosted`."""
         self._hosted = hosted
-        self._shared = shared
+        self._services = services
 
     @override
     def page_fields(self, _route: ProxyRoute) -> PageFields:
@@ -151,7 +151,7 @@ class ProxyHandlers(RouteOperations):
         if request.has_body:
             still_admitted = exchange_of(request).check_admission
             body = await request_body.whole(
-                request, self._shared, still_admitted, may_be_coded=True
+                request, self._services, still_admitted, may_be_coded=True
             )
         account = account_of(exchange_of(request).principal)
         return AnswerRequest(
@@ -182,14 +182,16 @@ class ProxyHandlers(RouteOperations):
         if read is None:
             return None
         fields = await route.fields(answer, is_at_end=read.facts.closed)
-        return responses.of_stream(read, fields, is_for_any_page=self._shared.lines.any_origin)
+        return responses.of_stream(read, fields, is_for_any_page=self._services.lines.any_origin)
 
     async def _head(self, request: Request, route: ProxyRoute, name: str) -> RouteAnswer:
         answer = await route.find(name)
         streams = route.streams
         described = await self._hosted.other(request, streams.route, streams.full_name(name))
         fields = await route.fields(answer, is_at_end=described.facts.closed)
-        return responses.of_stream(described, fields, is_for_any_page=self._shared.lines.any_origin)
+        return responses.of_stream(
+            described, fields, is_for_any_page=self._services.lines.any_origin
+        )
 
     @staticmethod
     async def _abort(target: str, route: ProxyRoute, name: str) -> Response:

@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.http import cache_status
 from gateway.protocol.responses import RESPONSE_HEADERS, SECURITY, Response
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.features.models.stored import Answer
     from gateway.features.proxies.signatures import UrlSignatures
     from gateway.protocol.requests import Read
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import RouteAccess
+    from gateway.routes.contract import RouteAccess
+    from gateway.routes.services import Services
     from gateway.settings import ProxySettings
     from gateway.streams.route import HostedRoute
 
@@ -42,14 +42,14 @@ class ProxyRoute(AnswerRoute):
         signatures: UrlSignatures,
         streams: HostedRoute,
         running: RunningAnswers,
-        shared: Context,
+        services: Services,
         access: RouteAccess,
     ) -> None:
         self.settings = settings
         self.signatures = signatures
         self.made_of = settings, signatures
         self.provider = ProxiedProvider(settings)
-        super().__init__(settings, self.provider, streams, running, shared, access)
+        super().__init__(settings, self.provider, streams, running, services, access)
 
     @override
     def checked(self, name: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.connection import pack
-from gateway.backends.redis.names import VERSION
 from gateway.errors import LogUnavailable
 from gateway.features.redis.store import NOBODY, DocumentsOwner
+from gateway.logs.redis.connection import pack
+from gateway.logs.redis.names import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.backends.redis.connection import Reply
-    from gateway.backends.redis.store import RedisStore
+    from gateway.logs.redis.connection import Reply
+    from gateway.logs.redis.store import RedisStore
 
 
 class RedisDocuments:

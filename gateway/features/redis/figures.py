@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.connection import pack
 from gateway.errors import BadRequest
+from gateway.logs.redis.connection import pack
 from gateway.telemetry.inspection import LONGEST_FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.backends.redis.store import RedisStore
+    from gateway.logs.redis.store import RedisStore
 
 KEPT_S = 15  # three times the interval between two shares: one may be late
 MOST = 64  # other gateways; a reply is at most MOST * LONGEST_FIGURES bytes

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.connection import pack
+from gateway.logs.redis.connection import pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.backends.redis.store import RedisStore
+    from gateway.logs.redis.store import RedisStore
 
 
 class RedisHeartbeats:

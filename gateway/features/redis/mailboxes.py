@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.connection import pack
-from gateway.backends.redis.names import VERSION
+from gateway.logs.redis.connection import pack
+from gateway.logs.redis.names import VERSION
 
 if TYPE_CHECKING:
-    from gateway.backends.redis.notifications import OnMessage
-    from gateway.backends.redis.store import RedisStore
+    from gateway.logs.redis.notifications import OnMessage
+    from gateway.logs.redis.store import RedisStore
 
 KEPT_MS = 30_000  # a parcel that nobody takes: whoever waits for it gives up long before
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from gateway.backends.contract import Log
-    from gateway.backends.redis.store import RedisStore
+    from gateway.logs.contract import Log
+    from gateway.logs.redis.store import RedisStore
 
 
 class DocumentsOwner(NamedTuple):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.features.kinds.declaration import RouteSetup
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.inspection import ListRuns, RunPage
     from gateway.telemetry.metrics import Sample
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class RouteRuns(ListedRuns):
     """The runs of one route."""
 
-    def __init__(self, route: HostedRoute, shared: Context) -> None:
+    def __init__(self, route: HostedRoute, services: Services) -> None:
         self._prefix = route.prefix
         self._table = RunTable(
-            route.prefix, shared.clock, shared.tracer, is_shared=route.table.is_shared
+            route.prefix, services.clock, services.tracer, is_shared=route.table.is_shared
         )
         streams = streams_of(route)
         assert isinstance(streams, StreamList), "that of a route to a log"
@@ -62,4 +62,4 @@ def set_runs(route: HostedRoute, made: RouteSetup) -> None:
         del route.features[NAME]  # the reads under way for the dashboard end by themselves
         runs.detach(route)
     elif runs is None and made.route.runs:
-        route.features[NAME] = RouteRuns(route, made.shared)
+        route.features[NAME] = RouteRuns(route, made.services)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import RoutedTarget
+    from gateway.routes.contract import RoutedTarget
+    from gateway.routes.services import Services
     from gateway.web.requests.request import Request
 
 KEYS = f"{RESERVED}/jwks.json"
@@ -90,13 +90,13 @@ class ControlRequest:
     """A request to a control path."""
 
     def __init__(
-        self, request: Request, place: RoutedTarget, engine: RouteSubscriptions, shared: Context
+        self, request: Request, place: RoutedTarget, engine: RouteSubscriptions, services: Services
     ) -> None:
         self._request = request
         self._place = place
         self._engine = engine
         self._requests = SubscriptionRequests(engine)
-        self._shared = shared
+        self._services = services
 
     async def response(self, name: str) -> Response:
         """Return the response. Raises SubscriptionRefused, HeadgateError."""
@@ -186,7 +186,7 @@ class ControlRequest:
 
     async def _admit(self, needs: Sequence[Need] = ()) -> Principal | None:
         """Return the principal, if the route's guard admits it to what it needs."""
-        return await admit_control(self._request, self._place, needs, self._shared)
+        return await admit_control(self._request, self._place, needs, self._services)
 
     async def _admit_subscriber(
         self, configuration: SubscriptionConfiguration, purpose: str = "to subscribe"
@@ -222,7 +222,7 @@ class ControlRequest:
             raise _of_another()
 
     async def _body(self) -> bytes:
-        return await request_body.whole(self._request, self._shared)
+        return await request_body.whole(self._request, self._services)
 
 
 def _of_another() -> Forbidden:

@@ -28,9 +28,9 @@ def set_subscriptions(route: HostedRoute, made: RouteSetup) -> None:
     if isinstance(feature, SubscriptionsOfRoute):
         feature.subscriptions.renew(rules)
     elif documents is not None:
-        rights = OwnerAccess(lambda: route.access.guard, made.shared.bans)
+        rights = OwnerAccess(lambda: route.access.guard, made.services.bans)
         subscriptions = _subscriptions(route, documents, rules, rights)
-        route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.shared)
+        route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.services)
 
 
 def _subscriptions(
@@ -40,9 +40,9 @@ def _subscriptions(
     if (sharing := work_sharing_of(route.table.log)) is None:
         streams = HostedStreams(route.table, route.appender)
         return SoleLogSubscriptions(prefix, streams, documents, rules, clock, rights)
-    shared = SharedStreams(route.table, route.appender, sharing)
+    streams = SharedStreams(route.table, route.appender, sharing)
 
     def make(owned: Documents) -> OwnedLogSubscriptions:
-        return OwnedLogSubscriptions(prefix, shared, owned, rules, clock, rights)
+        return OwnedLogSubscriptions(prefix, streams, owned, rules, clock, rights)
 
-    return SharedSubscriptions(prefix, shared, documents, sharing, make)
+    return SharedSubscriptions(prefix, streams, documents, sharing, make)

@@ -24,9 +24,9 @@ from gateway.features.subscriptions.shared.unwanted_claims import is_claim
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import RESERVED, split
 from gateway.protocol.responses import Response
-from gateway.runtime.exchange import Exchange, RouteAnswer
+from gateway.routes.contract import RoutedTarget, RouteFeature
+from gateway.routes.exchange import Exchange, RouteAnswer
 from gateway.runtime.request_fields import RequestFields
-from gateway.runtime.route import RoutedTarget, RouteFeature
 from gateway.stepped import in_task
 from gateway.telemetry import traffic as counted
 from gateway.web.admission import admit_control
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
-    from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.services import Services
     from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer, SubscriptionQuestion
     from gateway.telemetry.inspection import AnswerFailure
     from gateway.telemetry.metrics import Sample
@@ -63,12 +63,12 @@ class SubscriptionsOfRoute(RouteFeature):
         self,
         route: StreamRoute,
         subscriptions: RouteSubscriptions | SharedSubscriptions,
-        shared: Context,
+        services: Services,
     ) -> None:
         self.subscriptions = subscriptions
         self.elsewhere: dict[str, AnswerElsewhere] = {}
         self._route = route
-        self._shared = shared
+        self._services = services
         if isinstance(subscriptions, SharedSubscriptions):
             subscriptions.relay.carry_out_by(partial(self._carry_out, subscriptions))
 
@@ -109,7 +109,7 @@ class SubscriptionsOfRoute(RouteFeature):
     ) -> Response:
         """Return the response of this gateway alone. Raises SubscriptionRefused, HeadgateError."""
         await subscriptions.wait_until_open()
-        control = ControlRequest(request, place, subscriptions, self._shared)
+        control = ControlRequest(request, place, subscriptions, self._services)
         return await control.response(place.name)
 
     async def _response(
@@ -126,7 +126,7 @@ class SubscriptionsOfRoute(RouteFeature):
         while True:
             if engine is None:
                 needs_client = not control_requests.is_for_anybody(name)
-                handed = await handed_on(request, place, self._shared, needs_client=needs_client)
+                handed = await handed_on(request, place, self._services, needs_client=needs_client)
                 back = await subscriptions.hand_on(handed, deadline)
                 if isinstance(back, mail.HandedOnResponse):
                     if request.transport is None:
@@ -151,7 +151,7 @@ class SubscriptionsOfRoute(RouteFeature):
         under another owner. Raises SubscriptionRefused, HeadgateError.
         """
         try:
-            return await ControlRequest(request, place, engine, self._shared).response(place.name)
+            return await ControlRequest(request, place, engine, self._services).response(place.name)
         except (SubscriptionRefused, LogUnavailable) as error:  # a claim was not stored then
             may_go_on = isinstance(error, SubscriptionRefused) or is_claim(place.name)
             if not may_go_on or await subscriptions.confirm_ownership(reads_lease=True) is engine:
@@ -177,7 +177,7 @@ class SubscriptionsOfRoute(RouteFeature):
         headers = CIMultiDict(handed.headers)
         message = KnownRequest(handed.method, target, headers, RequestFields(headers))
         request = Request(message, handed.body, RemoteClient())
-        new_id = self._shared.lines.new_request_id
+        new_id = self._services.lines.new_request_id
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
         place = RoutedTarget(target, path, route, handed.name)
         try:
@@ -185,7 +185,7 @@ class SubscriptionsOfRoute(RouteFeature):
         except SubscriptionRefused as refusal:
             response = refusal_response(refusal)
         except HeadgateError as error:
-            response = self._shared.problem(error)
+            response = self._services.problem(error)
         if response is None:
             return mail.NOT_CARRIED_OUT
         return mail.HandedOnResponse(response.status, response.fields, response.body)
@@ -227,15 +227,15 @@ async def answer_operator(
 
 
 async def handed_on(
-    request: Request, place: RoutedTarget, shared: Context, *, needs_client: bool
+    request: Request, place: RoutedTarget, services: Services, *, needs_client: bool
 ) -> mail.HandedOnRequest:
     """Return a request as the other gateway gets it, which judges it by its own guard.
 
     Where the request `needs_client`, its body is read only for a client that the guard here knows.
     """
     if needs_client:
-        await admit_control(request, place, (), shared)
-    body = request.whole = await request_body.whole(request, shared)
+        await admit_control(request, place, (), services)
+    body = request.whole = await request_body.whole(request, services)
     headers = [(str(name), value) for name, value in request.headers.items()]
     query = split(place.target)[1]
     return mail.HandedOnRequest(request.method, place.name, query, headers, body)

@@ -19,8 +19,8 @@ from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.views import END_MARK, SSE, TEXT
-from gateway.runtime.exchange import RouteAnswer
-from gateway.runtime.route import RouteFeature
+from gateway.routes.contract import RouteFeature
+from gateway.routes.exchange import RouteAnswer
 from gateway.runtime.single_flight import SingleFlight
 from gateway.settings.reading.units import YEAR_S
 from gateway.web.handlers import live_responses
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Events
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.streams.feeds import HostedFeeds
     from gateway.streams.follower import HostedFeed
     from gateway.streams.reads import LiveRead
@@ -50,12 +50,12 @@ class RouteViews(RouteFeature):
     """The views of a route, whose renderings share one memory."""
 
     def __init__(
-        self, route: HostedRoute, shared: Context, settings: FeedSettings, max_response: float
+        self, route: HostedRoute, services: Services, settings: FeedSettings, max_response: float
     ) -> None:
         self.store = RenderingStore(STORE_BYTES)
         self._route = route
         self._reader = route.reads.reader
-        self._shared = shared
+        self._services = services
         self._replays = Replays(self._reader, self.store)
         self._whole: SingleFlight[ViewRendering] = SingleFlight()
         self._feeds: dict[HostedFeed, ViewFeed] = {}
@@ -81,14 +81,14 @@ class RouteViews(RouteFeature):
             answer = await self._whole_answer(request, read, live)
             if answer is not None:
                 return answer
-        live_responses.check_open(self._shared)
+        live_responses.check_open(self._services)
         await self._prepare(state, read.view)
-        live_responses.check_open(self._shared)
+        live_responses.check_open(self._services)
         join = partial(route.feeds.join, live.active, state, read.view)
         is_private = route.freshness.toward(None, read.path).is_private
         head = view_responses.live_view(read.view.name, state.content_type, private=is_private)
         live_responses.stream_events(
-            request, self._shared, join, head, read, state.offset(live.start)
+            request, self._services, join, head, read, state.offset(live.start)
         )
         return None
 
@@ -136,7 +136,7 @@ class RouteViews(RouteFeature):
         """Return a feed for the readers of a view."""
         rendering = self.store.acquire(view.name, state)
         settings = self._for_text if view.name == TEXT else self._for_events
-        rest = self._replays, settings, self._shared, self._route.traffic
+        rest = self._replays, settings, self._services, self._route.traffic
         source = ViewSource(rendering, *rest, is_batched=view.batch_ms > 0)
         feed = ViewFeed(state, source, owner, self._reader, view.batch_ms / 1000)
         self._feeds[feed] = feed
@@ -200,6 +200,6 @@ def set_views(route: HostedRoute, made: RouteSetup) -> None:
     if isinstance(views, RouteViews):
         views.renew(made.feeds, made.route.max_response)
     else:
-        views = RouteViews(route, made.shared, made.feeds, made.route.max_response)
+        views = RouteViews(route, made.services, made.feeds, made.route.max_response)
         route.feeds.views = route.features["views"] = views
         route.table.caches.derived.append(views.drop)

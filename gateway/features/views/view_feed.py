@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import Record
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.streams.reads import ChunkReader
     from gateway.telemetry.traffic import Traffic
 
@@ -46,7 +46,7 @@ class ViewSource:
         rendering: ViewRendering,
         replays: Replays,
         settings: FeedSettings,
-        shared: Context,
+        services: Services,
         traffic: Traffic,
         *,
         is_batched: bool,
@@ -54,7 +54,7 @@ class ViewSource:
         """Join neighbouring deltas in the news of a round, if the news `is_batched`."""
         self._folds_rounds = is_batched and rendering.view in FOLDED
         self.settings = settings
-        self.shared = shared
+        self.services = services
         self.traffic = traffic
         self.rendering = rendering
         self._replays = replays

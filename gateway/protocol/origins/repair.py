@@ -1,7 +1,7 @@
 """Repairs of an origin's responses to reads: facts, tags and cache lines (section 10).
 
 Origins differ: some send no Cache-Control, ETags without quotes or blind to closure, cursors that
-differ for each reader, no CORS. The rules of caching (`gateway.edge.rules`) and the followers of
+differ for each reader, no CORS. The rules of caching (`gateway.rules`) and the followers of
 streams (`gateway.edge`) use these functions to add what the protocol demands.
 """
 

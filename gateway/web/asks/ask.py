@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from gateway.access.principal import Principal
 from gateway.protocol.http import cache_status
-from gateway.runtime.exchange import Exchange, RouteAnswer
+from gateway.routes.exchange import Exchange, RouteAnswer
 from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome as LoggedOutcome
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.web.requests.request import Request
 
 
 class AskingConnection(Protocol):
     """A client's connection, as its asks use it."""
 
-    shared: Context
+    services: Services
     asks: Sequence[Ask]
     peer: str | None  # the address at its other end
 
@@ -99,14 +99,14 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     def answered(self, outcome: Any) -> None:  # noqa: ANN401 - of its queue
         """Answer and count the request."""
         connection, plan = self.connection, self.plan
-        shared, transport = connection.shared, connection.transport
-        if isinstance(outcome, BaseException) or shared.closing or transport is None:
+        services, transport = connection.services, connection.transport
+        if isinstance(outcome, BaseException) or services.closing or transport is None:
             connection.answer_by_handlers(self, outcome)
             connection.answer_asks()
             return
-        own, lines, origin = self.known.own, shared.lines, plan.fields.origin
+        own, lines, origin = self.known.own, services.lines, plan.fields.origin
         if origin is None or lines.any_origin:
-            common = lines.shared_at(shared.clock()) + own.id_line
+            common = lines.shared_at(services.clock()) + own.id_line
         else:
             common = lines.own(request_id=own.id, origin=origin, connection=None)
         status, sent = self.answer(outcome, common)
@@ -117,17 +117,17 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         if principal is not None:
             principal.use.count(sent, is_append=self.operation == counted.APPEND)
             principal.use.received_bytes += size
-        if shared.log.enabled:
+        if services.log.enabled:
             is_relayed = isinstance(outcome, RouteAnswer)
             cache = outcome.cache if is_relayed else cache_status.OTHER_METHOD
-            _log(self, status, sent, cache.result, shared)
+            _log(self, status, sent, cache.result, services)
         connection.answer_asks()
 
-    def exchange_for(self, request: Request, shared: Context) -> Exchange:
+    def exchange_for(self, request: Request, services: Services) -> Exchange:
         """Return the exchange of the request, which was admitted by its plan."""
         route = self.plan.route
-        logged = accounting.logged_request(request, shared) if shared.log.enabled else None
-        own_id, new_id = self.known.own.id, shared.lines.new_request_id
+        logged = accounting.logged_request(request, services) if services.log.enabled else None
+        own_id, new_id = self.known.own.id, services.lines.new_request_id
         exchange = Exchange(route.traffic, self.operation, own_id, new_id, logged, self.came)
         exchange.route = route
         if route.access.guard is not None:
@@ -146,12 +146,12 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         """Give up what is under way, because the server stops: a log answers in time by itself."""
 
 
-def _log(ask: Ask, status: int, sent: int, result: str, shared: Context) -> None:
+def _log(ask: Ask, status: int, sent: int, result: str, services: Services) -> None:
     """Write the log line of a write that went by its plan, as `Exchange.write_line` does."""
     plan, known, transport = ask.plan, ask.known, ask.connection.transport
     principal = plan.principal
     outcome = LoggedOutcome(
-        known.own.id or shared.lines.new_request_id(),
+        known.own.id or services.lines.new_request_id(),
         status,
         sent,
         perf_counter() - ask.came,
@@ -160,8 +160,8 @@ def _log(ask: Ask, status: int, sent: int, result: str, shared: Context) -> None
         "answered",
         None if principal is None else principal.name,
     )
-    asked = accounting.logged_as(known.method, known.path, plan.fields.headers, transport, shared)
-    shared.log.line(asked, outcome)
+    asked = accounting.logged_as(known.method, known.path, plan.fields.headers, transport, services)
+    services.log.line(asked, outcome)
 
 
 class OriginAsk(Ask, gc=False, eq=False):
@@ -175,7 +175,11 @@ class OriginAsk(Ask, gc=False, eq=False):
 
     @override
     def answer(self, outcome: RouteAnswer, common: bytes) -> tuple[int, int]:
-        own, lines, has_cors = self.known.own, self.connection.shared.lines, outcome.facts.has_cors
+        own, lines, has_cors = (
+            self.known.own,
+            self.connection.services.lines,
+            outcome.facts.has_cors,
+        )
         if outcome.has_date or has_cors:
             origin, date = self.plan.fields.origin, not outcome.has_date
             common = lines.own(

@@ -20,8 +20,8 @@ from gateway.web.requests.blocks import AgingTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.routes.contract import RoutedTarget
     from gateway.runtime.request_fields import RequestFields
-    from gateway.runtime.route import RoutedTarget
     from gateway.web.asks.ask import Ask, AskingConnection, Plan
     from gateway.web.requests.blocks import KnownRequest
 
@@ -73,8 +73,8 @@ class Plans:
 
     def read(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of an admitted GET with a plan, unless it needs a handler, as in `ask`."""
-        shared = connection.shared
-        if shared.bans.in_force or shared.shedding.level or shared.tracer is not None:
+        services = connection.services
+        if services.bans.in_force or services.shedding.level or services.tracer is not None:
             return None
         path, mark, query = known.path.partition("?")
         try:
@@ -100,9 +100,11 @@ class Plans:
         for a write beyond a quota, and for a creation on another route than a given one. A write
         that is returned has been counted for its client, and is to be begun.
         """
-        shared, limits, size = connection.shared, connection.shared.limits, len(known.body)
+        services, limits, size = connection.services, connection.services.limits, len(known.body)
         most = min(limits.max_append, limits.max_pending_appends - limits.receiving_bytes)
-        needs_handler = shared.bans.in_force or shared.shedding.level or shared.tracer is not None
+        needs_handler = (
+            services.bans.in_force or services.shedding.level or services.tracer is not None
+        )
         if needs_handler or size > most:
             return None
         if known.method == "PUT":
@@ -116,15 +118,15 @@ class Plans:
                 return None
         principal = plan.principal
         if principal is not None:
-            now = shared.clock()
+            now = services.clock()
             if principal.until <= now:
                 self._appends.drop(plan.key)
                 return None
             principal.use.at = now
         ask = plan.ask("", connection, known)
-        if ask is not None and shared.quotas.bounds_appends:
+        if ask is not None and services.quotas.bounds_appends:
             client = connection.transport, known.headers, account_of(principal)
-            return ask if shared.quotas.admits(*client, size) else None
+            return ask if services.quotas.admits(*client, size) else None
         return ask
 
     def _find(self, key: tuple[object, ...], of_address: tuple[object, ...]) -> Plan | None:
@@ -133,7 +135,7 @@ class Plans:
     def _creation(
         self, connection: AskingConnection, known: KnownRequest, route: object | None
     ) -> Ask | None:
-        shared, path, fields = connection.shared, known.path, known.fields
+        services, path, fields = connection.services, known.path, known.fields
         if "?" in path or len(path) > LONGEST_PATH:
             return None
         try:
@@ -148,12 +150,12 @@ class Plans:
         guard, principal = place.route.access.guard, plan.principal
         if guard is not None and principal is not None:
             needed = needs("PUT", place.path, fields.headers)
-            if not guard.still_admits(principal, needed, shared.clock()):
+            if not guard.still_admits(principal, needed, services.clock()):
                 return None
         ask = plan.ask(place.name, connection, known)
-        if ask is not None and shared.quotas.bounds_creations:
+        if ask is not None and services.quotas.bounds_creations:
             client = connection.transport, fields.headers, account_of(principal)
-            is_admitted = shared.quotas.admits(*client, len(known.body), is_creation=True)
+            is_admitted = services.quotas.admits(*client, len(known.body), is_creation=True)
             return ask if is_admitted else None
         return ask
 

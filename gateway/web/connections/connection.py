@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.telemetry.traffic import Polls, Traffic
     from gateway.tls.handshakes import Handshakes
     from gateway.web.asks.ask import Ask
@@ -72,7 +72,7 @@ class Connection(IncomingConnection):
 
     def client_of(self, headers: MultiMapping[str]) -> ReaderClient:
         """Return the client of this connection, by the fields of its request."""
-        address = self.shared.quotas.client_address(self.transport, headers)
+        address = self.services.quotas.client_address(self.transport, headers)
         agent = headers.get(hdrs.USER_AGENT)
         # Thousands of readers have the same few.
         shown = None if agent is None else sys.intern(agent[:LONGEST_SHOWN])
@@ -124,7 +124,7 @@ class Connection(IncomingConnection):
     @override
     def answer_known(self, data: bytes) -> bool:
         """Return whether a request was answered by a lookup of its bytes, without parsing."""
-        if self._unsent is not None or self.shared.closing:  # a client that does not keep up
+        if self._unsent is not None or self.services.closing:  # a client that does not keep up
             return False
         fast = self.owner.fast
         if data.startswith(b"GET "):
@@ -226,7 +226,7 @@ class Connection(IncomingConnection):
         self.transport.write(wire or b"")
         if is_last:
             self.linger()
-        elif self._held or self.has_fin or self.shared.closing:
+        elif self._held or self.has_fin or self.services.closing:
             self.go_on()
         else:
             self.state = IDLE  # as in `go_on`, which is for what waits
@@ -235,7 +235,7 @@ class Connection(IncomingConnection):
     def _request_of(self, ask: Ask) -> Request:
         request = Request(ask.known, ask.known.body, self)
         request.is_followed = len(self.asks) > 1
-        request.exchange = ask.exchange_for(request, self.shared)
+        request.exchange = ask.exchange_for(request, self.services)
         return request
 
     def go_on_in_handler(self, ask: Ask, handler: Callable[[Request], Any]) -> None:
@@ -260,7 +260,7 @@ class Connection(IncomingConnection):
             if isinstance(reply, WireResponse) and self.transport is not None:
                 wire = reply.take()
         finally:
-            request.finish(self.shared.log, stopping=self.shared.closing)
+            request.finish(self.services.log, stopping=self.services.closing)
         ask.wire, ask.is_last = wire, reply is None or not reply.keep_alive
 
     @override
@@ -268,14 +268,14 @@ class Connection(IncomingConnection):
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Return whether the fast path answers; `head` has the whole request, if in one piece."""
-        if self.writing_paused or self.shared.closing or not is_plain(message, self.shared.hosts):
+        services = self.services
+        if self.writing_paused or services.closing or not is_plain(message, services.hosts):
             return False
         if head is not None:
             self.owner.fast.remember_block(head, message, payload.total_bytes)
         if message.method != "GET" or payload is not EMPTY_PAYLOAD:
             return False
-        taken = self.owner.fast.answer_get(self, head, message)
-        if taken:
+        if taken := self.owner.fast.answer_get(self, head, message):
             self.note_answered(should_close=message.should_close)
         return taken
 
@@ -315,15 +315,15 @@ class ConnectionServer:
     """A server whose connections share handlers, fast path, limits and descriptors."""
 
     def __init__(
-        self, handlers: RequestHandlers, fast: FastPath, shared: Context, keepalive_s: float
+        self, handlers: RequestHandlers, fast: FastPath, services: Services, keepalive_s: float
     ) -> None:
         self.handlers = handlers
         self.fast = fast
-        self.shared = shared
+        self.services = services
         self.keepalive_s = keepalive_s
         self.descriptors = Descriptors(asyncio.get_running_loop())
         self.connections: Connections[Connection] = Connections()
-        self._entrance = SocketAcceptor(shared, self.connections)
+        self._entrance = SocketAcceptor(services, self.connections)
 
     def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
         """Serve the next request of each connection by these, after a reload."""
@@ -338,13 +338,13 @@ class ConnectionServer:
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Return the response to the only request of a connection, if it is cached."""
-        if self.shared.journal is not None:
-            self.shared.journal.catch_up()
+        if self.services.journal is not None:
+            self.services.journal.catch_up()
         known = self.fast.known(data)
         if known is None or not known[0].is_last:
             return None
-        shared, limits = self.shared, self.shared.limits
-        if shared.log.enabled or shared.bans.in_force or shared.tracer is not None:
+        services, limits = self.services, self.services.limits
+        if services.log.enabled or services.bans.in_force or services.tracer is not None:
             return None  # these name the client, which only a connection knows
         if limits.connections >= limits.max_connections:
             return None
@@ -358,14 +358,14 @@ class ConnectionServer:
 
     def reader_lost(self, transport: asyncio.Transport) -> None:
         """Count down the connection of an SSE reader that is gone."""
-        self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
+        self.services.limits.connection_lost(self.services.quotas.connects_as(transport))
 
     def resume_http(self, transport: asyncio.Transport) -> bool:
         """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
-        if self.shared.closing or transport.is_closing():
+        if self.services.closing or transport.is_closing():
             transport.close()
             return True
-        counts_as = self.shared.quotas.connects_as(transport)
+        counts_as = self.services.quotas.connects_as(transport)
         client: socket.socket | None = None
         if isinstance(transport, BareTransport):
             client = transport.detach()
@@ -379,7 +379,7 @@ class ConnectionServer:
                 self._entrance.enter(connection, client)
                 return True
         except BaseException:
-            self.shared.limits.connection_lost(counts_as)
+            self.services.limits.connection_lost(counts_as)
             if client is not None:
                 client.close()
             raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.runtime.context import Timeouts
+    from gateway.routes.services import Timeouts
 
 
 class State(IntEnum):

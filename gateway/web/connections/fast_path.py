@@ -18,8 +18,8 @@ from gateway.live.contract import ParkableConnection
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import canonical_target, split
 from gateway.protocol.requests import LongPoll
+from gateway.routes.contract import ParsedPoll
 from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, RequestFields
-from gateway.runtime.route import ParsedPoll
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
     from gateway.access.bans import Bans
     from gateway.access.principal import Principal
-    from gateway.runtime.context import Context
+    from gateway.routes.contract import KeptAnswer, PlainGet
+    from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
-    from gateway.runtime.route import KeptAnswer, PlainGet
     from gateway.web.connections.connection_state import State
     from gateway.web.router import Router
 
@@ -73,18 +73,18 @@ class FastConnection(ParkableConnection, Protocol):
 class FastPath:
     """The memory of parsed requests by which cached reads are answered and long-polls parked."""
 
-    def __init__(self, routes: Router, shared: Context) -> None:
+    def __init__(self, routes: Router, services: Services) -> None:
         self._routes = routes
-        self._shared = shared
-        self._spans = None if shared.tracer is None else ServerSpans(shared.tracer, routes)
-        self._unmeasured = 0 if shared.log.enabled else UNMEASURED
+        self._services = services
+        self._spans = None if services.tracer is None else ServerSpans(services.tracer, routes)
+        self._unmeasured = 0 if services.log.enabled else UNMEASURED
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self.answered = 0
         # By their bytes without their own fields: reads, and long-polls, whose offset each message
         # changes. If they have a token, by a digest.
         self.heads: AgingTable[bytes, PlainGet] = AgingTable(REMEMBERED_HEADS)
-        self.admission = ShortAdmission(routes, shared.clock)
+        self.admission = ShortAdmission(routes, services.clock)
         is_guarded = self.admission.is_guarded
         self._find_head = self._find_admitted if is_guarded else self.heads.find
         self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
@@ -165,7 +165,7 @@ class FastPath:
             "If-None-Match" in headers
             or "If-Range" in headers
             or "X-Request-Id" in headers
-            or ("Origin" in headers and not self._shared.lines.any_origin)
+            or ("Origin" in headers and not self._services.lines.any_origin)
         )
 
     def answer_get(
@@ -199,7 +199,7 @@ class FastPath:
         principal = get.principal
         if principal is None:
             return True
-        now = self._shared.clock()
+        now = self._services.clock()
         if principal.until <= now:
             return False
         principal.use.at = now
@@ -212,7 +212,7 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        bans = self._shared.bans
+        bans = self._services.bans
         if bans.in_force and _is_banned(bans, client, get):
             return False
         if not self._park(client, get):
@@ -226,7 +226,7 @@ class FastPath:
 
         A request remembered as a long-poll is parked if that is possible.
         """
-        if self._shared.bans.in_force and _is_banned(self._shared.bans, client, get):
+        if self._services.bans.in_force and _is_banned(self._services.bans, client, get):
             return False
         if own.has_more and self._spans is not None:  # they may have the client's trace
             return False
@@ -252,8 +252,8 @@ class FastPath:
         It is counted, logged and traced as a sent response.
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
-        now = self._shared.clock()
-        answer = get.route.cached_answer(self._shared, get, own, now)
+        now = self._services.clock()
+        answer = get.route.cached_answer(self._services, get, own, now)
         if answer is None:
             return None
         status, _, body, hits = answer
@@ -272,7 +272,7 @@ class FastPath:
             self._spans.cached(get, transport, status, now)
         if began:
             hits.measured(perf_counter() - began)
-            if self._shared.log.enabled:
+            if self._services.log.enabled:
                 self._log(get, own, answer, client, began)
         return answer
 
@@ -285,9 +285,9 @@ class FastPath:
         began: float,
     ) -> None:
         """Write the log line of a cached answer: an Exchange would take longer than the line."""
-        shared, principal = self._shared, get.principal
+        services, principal = self._services, get.principal
         outcome = Outcome(
-            own.id or shared.lines.new_request_id(),
+            own.id or services.lines.new_request_id(),
             answer[0],
             len(answer[2]),
             perf_counter() - began,
@@ -297,15 +297,15 @@ class FastPath:
             None if principal is None else principal.name,
         )
         transport = None if client is None else client.transport
-        asked = accounting.logged_as("GET", get.target, get.headers, transport, shared)
-        shared.log.line(asked, outcome)
+        asked = accounting.logged_as("GET", get.target, get.headers, transport, services)
+        services.log.line(asked, outcome)
 
     def _park(self, client: FastConnection, get: PlainGet) -> bool:
         """Return whether a long-poll was parked or answered; count it then."""
-        shared = self._shared
-        if shared.log.enabled or self._spans is not None:
+        services = self._services
+        if services.log.enabled or self._spans is not None:
             return False
-        is_refused = shared.limits.reader_places <= 0 or shared.shedding.level >= LIVE
+        is_refused = services.limits.reader_places <= 0 or services.shedding.level >= LIVE
         poll = None if is_refused else self._poll(get.target)
         if poll is None:
             return False
@@ -316,7 +316,7 @@ class FastPath:
             client.principal = client.poll_headers = None
         if not is_done:
             return False
-        if shared.clock() >= poll.long_over_at:
+        if services.clock() >= poll.long_over_at:
             route.traffic.cursor_regressions += 1
         if route.access.guard is not None:
             route.traffic.decisions[counted.ADMITTED] += 1

@@ -88,7 +88,7 @@ class HttpConnection(Wire):
             handler = owner.handlers.handle
         self.request, self.ends_with_fin = request, False
         self.began = self._loop.time()
-        context = None if self.shared.tracer is None else contextvars.copy_context()
+        context = None if self.services.tracer is None else contextvars.copy_context()
         self._step = step = Step(partial(handler, request), self._on_handled, context)
         step.run(self._loop)
 
@@ -110,7 +110,7 @@ class HttpConnection(Wire):
         elif is_sent:
             self._on_replied(reply, None)
         else:
-            context = None if self.shared.tracer is None else contextvars.copy_context()
+            context = None if self.services.tracer is None else contextvars.copy_context()
             self._step = Step(partial(self._send_rest, reply), self._on_replied, context)
             self._step.run()
 
@@ -124,7 +124,7 @@ class HttpConnection(Wire):
         assert request is not None, "its step has ended"
         has_more = False
         try:
-            request.finish(self.shared.log, stopping=self.shared.closing)
+            request.finish(self.services.log, stopping=self.services.closing)
             has_more = request.whole is None and request.has_more_body
         except Exception as failure:  # noqa: BLE001 - its connection ends
             log_failure(failure)
@@ -181,7 +181,7 @@ class HttpConnection(Wire):
             self.resume()
         elif self.state in {TAKEN, DEAF}:
             self.force_close()
-        if self.shared.closing:
+        if self.services.closing:
             self.owner.connections.notice_idle()
 
     def go_on(self) -> None:

@@ -88,8 +88,8 @@ class IncomingConnection(HttpConnection):
         The writes of other workers are taken in first, so that a client whose write was confirmed
         by another worker reads that write here.
         """
-        if self.shared.journal is not None:
-            self.shared.journal.catch_up()
+        if self.services.journal is not None:
+            self.services.journal.catch_up()
         state = self.state
         if self._ends or state is DEAF:
             self._may_drop -= len(data)
@@ -242,7 +242,7 @@ class IncomingConnection(HttpConnection):
             error = HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long")
             self.refuse(error, to_head=begins_head(self._part))
         elif self._deadline is None:
-            self._deadline = self._loop.time() + self.shared.timeouts.header
+            self._deadline = self._loop.time() + self.services.timeouts.header
 
     def _refuse_malformed(self, error: HttpProcessingError, beginning: bytearray) -> None:
         """Refuse malformed HTTP: where the next request would begin is unknown."""
@@ -293,6 +293,6 @@ class IncomingConnection(HttpConnection):
             except Exception:  # noqa: BLE001 - it is logged: no error of the caller
                 log.exception("connection.failed")
                 transport.abort()
-        if (self.shared.closing or self.has_fin) and self.is_idle:
+        if (self.services.closing or self.has_fin) and self.is_idle:
             transport.close()
             self.owner.connections.notice_idle()

@@ -21,7 +21,7 @@ from gateway.web.requests.responses import JOINED_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.wire import Connections, Wire
 
@@ -163,8 +163,8 @@ SWEEP_S = 0.5  # a slow client is noticed this much late at most
 class SocketAcceptor:
     """The accepted sockets of one listener, and the timer that checks its connections."""
 
-    def __init__(self, shared: Context, connections: Connections[Any]) -> None:
-        self._shared = shared
+    def __init__(self, services: Services, connections: Connections[Any]) -> None:
+        self._services = services
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -198,9 +198,9 @@ class SocketAcceptor:
             peer = client.getpeername()[0]
         except OSError:  # the client has disconnected
             return False
-        counts_as = self._shared.quotas.address_connects_as(peer)
-        if self._shared.limits.connection_made(counts_as) is not None:
-            self._shared.limits.connection_lost(None)
+        counts_as = self._services.quotas.address_connects_as(peer)
+        if self._services.limits.connection_made(counts_as) is not None:
+            self._services.limits.connection_lost(None)
             return False
         connection.keep_slot(counts_as)
         return True
@@ -215,7 +215,7 @@ class SocketAcceptor:
             if handshakes is None:
                 await self._loop.connect_accepted_socket(lambda: connection, client)
             else:
-                timeout_s = self._shared.timeouts.header
+                timeout_s = self._services.timeouts.header
                 await handshakes.connect(connection, client, timeout_s)
         except BaseException as error:
             connection.release_slot()
@@ -227,7 +227,7 @@ class SocketAcceptor:
         """Close the connections of slow clients, and schedule the next sweep first."""
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         now = self._loop.time()
-        refused = self._shared.limits.refused
+        refused = self._services.limits.refused
         for connection in self._connections:
             exceeded = connection.end_if_slow(now)
             if exceeded is not None:

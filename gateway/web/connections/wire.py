@@ -13,7 +13,7 @@ from typing_extensions import override
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
 from gateway.later import Later
 from gateway.protocol.http import cache_status
-from gateway.runtime.exchange import Exchange
+from gateway.routes.exchange import Exchange
 from gateway.runtime.quotas import peer_of
 from gateway.telemetry.access_log import LoggedRequest
 from gateway.telemetry.logs import log
@@ -32,7 +32,7 @@ from gateway.web.connections.connection_state import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.stepped import Step
     from gateway.web.requests.request import Request
     from gateway.web.requests.responses import WireResponse
@@ -58,7 +58,7 @@ class RequestHandlers(Protocol):
 class Owner(Protocol):
     """The server that accepted a connection, as the connection uses it."""
 
-    shared: Context
+    services: Services
     connections: Connections[Any]
     keepalive_s: float
 
@@ -75,14 +75,14 @@ class Wire(BaseProtocol):
 
     __slots__ = (
         *("_at_open", "_client", "_counts", "_deadline", "_drained", "_ends", "_idle_until"),
-        *("_lingering", "_may_drop", "_step", "_unsent", "owner", "peer", "shared", "state"),
+        *("_lingering", "_may_drop", "_step", "_unsent", "owner", "peer", "services", "state"),
     )
 
     def __init__(self, owner: Owner, early: bytes = b"", late: bytes = b"") -> None:
         """Parse `early` bytes, received before; or send the `late` answer and end."""
         super().__init__(asyncio.get_running_loop())
         self.owner = owner
-        self.shared = owner.shared
+        self.services = owner.services
         self.state = IDLE
         self.peer: str | None = None  # the address of the client, as `peer_of` has it
         self._at_open = early, late
@@ -118,12 +118,12 @@ class Wire(BaseProtocol):
             self.owner.connections.add(self)
             self.release_slot()
             peer = self.peer = peer_of(transport)
-            client = None if peer is None else self.shared.quotas.address_connects_as(peer)
-            refusal = self.shared.limits.connection_made(client)
+            client = None if peer is None else self.services.quotas.address_connects_as(peer)
+            refusal = self.services.limits.connection_made(client)
             self._counts = True
             self._client = client if refusal is None else None
             if self._idle_until is None:  # else it rests between two requests
-                self._deadline = self._loop.time() + self.shared.timeouts.header
+                self._deadline = self._loop.time() + self.services.timeouts.header
             (early, late), self._at_open = self._at_open, (b"", b"")
             if late:
                 self.write(late)
@@ -147,7 +147,7 @@ class Wire(BaseProtocol):
         """Stop counting as a connection."""
         if self._counts:
             self._counts = False
-            self.shared.limits.connection_lost(self._client)
+            self.services.limits.connection_lost(self._client)
 
     @property
     def is_idle(self) -> bool:
@@ -192,7 +192,7 @@ class Wire(BaseProtocol):
             drained.set_result(None)
         self.forget()
         self.enter(LOST)
-        if self.shared.closing:
+        if self.services.closing:
             self.owner.connections.notice_idle()
 
     def forget(self) -> None:
@@ -219,7 +219,7 @@ class Wire(BaseProtocol):
         """Begin to watch how fast the client receives what it is sent."""
         super().pause_writing()
         if self.transport is not None:
-            self._unsent = UnsentWatch(self.transport, self.shared.timeouts, self._loop.time())
+            self._unsent = UnsentWatch(self.transport, self.services.timeouts, self._loop.time())
 
     @override
     def resume_writing(self) -> None:
@@ -251,7 +251,7 @@ class Wire(BaseProtocol):
         if transport is not None:
             transport.close()
             if self._unsent is None and transport.get_write_buffer_size():
-                self._unsent = UnsentWatch(transport, self.shared.timeouts, self._loop.time())
+                self._unsent = UnsentWatch(transport, self.services.timeouts, self._loop.time())
 
     def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
         """Respond with the error, and end the connection: later bytes have no meaning.
@@ -261,26 +261,26 @@ class Wire(BaseProtocol):
         transport = self.transport
         if transport is None:
             return
-        shared = self.shared
-        refusal = shared.problem(error)
+        services = self.services
+        refusal = services.problem(error)
         logged = None
-        if shared.log.enabled:  # no request was parsed: no method, no path
+        if services.log.enabled:  # no request was parsed: no method, no path
             logged = LoggedRequest("-", "-", peer_of(transport), None, None)
-        exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id, logged)
+        exchange = Exchange(services.unrouted, OTHER, None, services.lines.new_request_id, logged)
         request_id = exchange.request_id
-        sent = shared.refusal(refusal, connection="close", request_id=request_id, to_head=to_head)
+        sent = services.refusal(refusal, connection="close", request_id=request_id, to_head=to_head)
         transport.write(sent)
         if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
             exchange.cache = cache_status.BYPASS
             size = 0 if to_head else len(refusal.body)
-            exchange.answered(shared.log, refusal.status, "answered", size)
+            exchange.answered(services.log, refusal.status, "answered", size)
             client = peer_of(transport)
-            shared.refusals.note(request_id, "", refusal.status, refusal.body, client)
+            services.refusals.note(request_id, "", refusal.status, refusal.body, client)
         self.linger()
 
     def refuse_at_once(self, error: HeadgateError) -> None:
         """Respond with the error, and close the descriptor as soon as that is sent."""
-        self.write(self.shared.refusal(self.shared.problem(error), connection="close"))
+        self.write(self.services.refusal(self.services.problem(error), connection="close"))
         self.force_close()
 
     def linger(self, *, in_body: bool = False) -> None:

@@ -18,7 +18,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import check_whole, split
 from gateway.protocol.responses import event_stream_later
 from gateway.protocol.views import AS_EVENTS
-from gateway.runtime.exchange import CLIENT_GONE, RouteAnswer
+from gateway.routes.exchange import CLIENT_GONE, RouteAnswer
 from gateway.stepped import outcome_of
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from gateway.later import Later
     from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
-    from gateway.runtime.exchange import Exchange
-    from gateway.runtime.route import RoutedTarget, StreamRoute
+    from gateway.routes.contract import RoutedTarget, StreamRoute
+    from gateway.routes.exchange import Exchange
+    from gateway.routes.services import Services
     from gateway.web.operations import RouteOperations
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
@@ -55,22 +55,22 @@ class Handlers:
         self,
         routes: Router,
         operations: Mapping[type[StreamRoute], RouteOperations],
-        shared: Context,
+        services: Services,
     ) -> None:
         """Carry out requests by the kind of their route, those to control paths by its features."""
         missing = {type(route) for route in routes} - operations.keys()
         assert not missing, f"no operations for {missing}"
         self._routes = routes
-        self._shared = shared
-        self._clock = shared.clock
-        self._lines = shared.lines
+        self._services = services
+        self._clock = services.clock
+        self._lines = services.lines
         self._operations = operations
 
     def handle(
         self, request: Request
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of a request, or what to wait for. Raises HeadgateError."""
-        request.exchange = accounting.exchange_for(request, self._shared)
+        request.exchange = accounting.exchange_for(request, self._services)
         place = self._place(request)
         if isinstance(place, RouteAnswer):
             return place
@@ -99,8 +99,8 @@ class Handlers:
         """Return the outcome of an admitted request, or what to wait for."""
         route = place.route
         operations = self._operations[type(route)]
-        if self._shared.bans.in_force:
-            refuse_banned(request, exchange, self._shared.bans)
+        if self._services.bans.in_force:
+            refuse_banned(request, exchange, self._services.bans)
         if request.method == "GET":
             accounting.note_read(exchange, request, route, credential.target, self._clock())
         else:
@@ -110,7 +110,7 @@ class Handlers:
                 )
                 is_guarded = route.access.guard is not None
                 check_web_origin(request, self._lines, is_guarded=is_guarded, has_token=has_token)
-            charge(request, exchange, self._shared.quotas)
+            charge(request, exchange, self._services.quotas)
         control = place.control
         operate = operations.operate if control is None else control.operate
         outcome = operate(request, credential.target, route, place.name)
@@ -154,7 +154,7 @@ class Handlers:
         exchange = request.exchange
         assert exchange is not None, "`handle` has made it"
         if exchange.route is not None and exchange.route.access.conceals:
-            answered = conceal(answered, self._shared)
+            answered = conceal(answered, self._services)
         status = answered.status
         if exchange.resume_kind != NOWHERE:
             kind = accounting.resumed(exchange.resume_kind, answered)
@@ -174,18 +174,18 @@ class Handlers:
 
     def _note_refusal(self, request: Request, exchange: Exchange, answered: RouteAnswer) -> None:
         """Note a response with 4xx or 5xx for the console, with the sentence that is sent."""
-        shared = self._shared
-        client = shared.quotas.client_address(request.transport, request.headers)
+        services = self._services
+        client = services.quotas.client_address(request.transport, request.headers)
         body = b"" if answered.is_relayed else answered.body
         assert isinstance(body, bytes), "only a relayed body still comes"
-        shared.refusals.note(exchange.request_id, exchange.prefix, answered.status, body, client)
+        services.refusals.note(exchange.request_id, exchange.prefix, answered.status, body, client)
 
     def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
         exchange = exchange_of(request)
         if isinstance(error, HeadgateError):
             if isinstance(error, accounting.NOT_LOOKED_UP):
                 exchange.is_looked_up = False
-            problem = self._shared.problem(error)
+            problem = self._services.problem(error)
             if exchange.route is not None:
                 operations = self._operations[type(exchange.route)]
                 operations.note_failure(exchange.route, error, request)
@@ -193,7 +193,7 @@ class Handlers:
             return RouteAnswer.of(problem, _cache_use(request, error))
         if isinstance(error, RequestPayloadError):
             bad = request_head.bad_body(error)
-            return RouteAnswer.of(self._shared.problem(bad), cache_status.BYPASS)
+            return RouteAnswer.of(self._services.problem(bad), cache_status.BYPASS)
         # A bug: the client gets a 500, and the log the traceback.
         request_id, method = exchange.request_id, request.method
         log.error("request.failed", exc_info=error, request_id=request_id, method=method)
@@ -209,7 +209,7 @@ class Handlers:
         if not request.fields.are_known:
             request_head.check(request)
             if raw != HEALTH_PATH:  # load balancers check health by address
-                self._shared.hosts.check(request.headers.get("Host", ""))
+                self._services.hosts.check(request.headers.get("Host", ""))
         is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_PATH
         if is_path and request.method != "OPTIONS":
             if raw == HEALTH_PATH:
@@ -256,7 +256,7 @@ class Handlers:
         *,
         abandon: bool,
     ) -> WireResponse:
-        ends = request.is_last or (self._shared.closing and not request.is_followed)
+        ends = request.is_last or (self._services.closing and not request.is_followed)
         keep_alive = not (abandon or ends)
         connection = None
         if request.version.minor == 0:
@@ -279,7 +279,7 @@ class Handlers:
             status,
             head,
             body,
-            timeout_s=self._shared.timeouts.body,
+            timeout_s=self._services.timeouts.body,
             chunked=answered.length is None and request.version.minor > 0,
             keep_alive=keep_alive,
             abandon=abandon,
@@ -293,10 +293,10 @@ class TracedHandlers(Handlers):
         self,
         routes: Router,
         operations: Mapping[type[StreamRoute], RouteOperations],
-        shared: Context,
+        services: Services,
         spans: ServerSpans,
     ) -> None:
-        super().__init__(routes, operations, shared)
+        super().__init__(routes, operations, services)
         self._spans = spans
 
     @override

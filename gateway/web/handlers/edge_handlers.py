@@ -14,7 +14,6 @@ from gateway.access.principal import account_of
 from gateway.edge.followed.origin_reads import snapshot_of
 from gateway.edge.reads.decision import Miss, Pass, ServeRecent, ServeTail, Validate
 from gateway.edge.route import EdgeRoute
-from gateway.edge.rules import policy
 from gateway.errors import (
     OF_THE_ORIGIN,
     BadRequest,
@@ -34,7 +33,8 @@ from gateway.protocol.origins import edge_target, followed
 from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import CatchUp, Live, LongPoll
 from gateway.protocol.streams.offsets import NOW
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
+from gateway.rules import policy
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE, READS
 from gateway.stepped import in_task
@@ -59,10 +59,10 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.later import Later
     from gateway.protocol.requests import Events, Read
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
+    from gateway.rules.cached_response import CacheRequest
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
@@ -78,10 +78,10 @@ UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo that coul
 class EdgeHandlers(RouteOperations):
     """The operations on streams of HTTP origins, which `operate` starts."""
 
-    def __init__(self, routes: Router, shared: Context) -> None:
+    def __init__(self, routes: Router, services: Services) -> None:
         self._routes = routes
-        self._shared = shared
-        self._passing = ForwardingEffects(shared)
+        self._services = services
+        self._passing = ForwardingEffects(services)
         self.passed_appends = {
             route: PassedAppends(route, self._passing)
             for route in routes
@@ -123,10 +123,10 @@ class EdgeHandlers(RouteOperations):
         """Answer a catch-up read from the cache, a followed stream or the origin."""
         cache_request = self._cache_request(request, route, read)
         stream = route.feeds.read_by(cache_request)
-        now, source = self._shared.clock(), route.feeds.source
+        now, source = self._services.clock(), route.feeds.source
         decided = route.cache.decide(request.method, cache_request, stream, now)
         if isinstance(decided.use, _COSTLY):
-            self._shared.shedding.check(READS)
+            self._services.shedding.check(READS)
         match decided.use:
             case Pass():
                 return await self._pass_on(request, route, read)
@@ -141,7 +141,7 @@ class EdgeHandlers(RouteOperations):
                 result = await route.cache.carry_out(decided, cache_request, now, held)
         if stream is not None:
             note_read(stream, cache_request, result)
-        return present(request, route.recipients.of(read), result, self._shared)
+        return present(request, route.recipients.of(read), result, self._services)
 
     def _cache_request(self, request: Request, route: EdgeRoute, read: CatchUp) -> CacheRequest:
         """Return the cache request of a read: by its plan, if it has one, or made anew."""
@@ -164,8 +164,8 @@ class EdgeHandlers(RouteOperations):
 
     async def _live(self, request: Request, route: EdgeRoute, read: Live) -> RouteAnswer | None:
         request.end_with_fin()
-        live_responses.check_open(self._shared)
-        self._shared.shedding.check(LIVE)
+        live_responses.check_open(self._services)
+        self._services.shedding.check(LIVE)
         await in_task()
         read = edge_target.resumed(read, request.headers)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
@@ -199,12 +199,12 @@ class EdgeHandlers(RouteOperations):
                 result = await feeds.reader.catch_up(plain, position)
                 plain = feeds.reader.keyed_after(plain, result)
                 if result.cached.facts is None:
-                    return present(request, route.recipients.of(read), result, self._shared)
+                    return present(request, route.recipients.of(read), result, self._services)
                 snapshot = snapshot_of(plain, result, result.cached.facts)
                 there = feeds.poll_response(plain, read, snapshot, result, position, client)
                 if there is not None:
                     return RouteAnswer.of(there, result.cache)
-                live_responses.check_open(self._shared)
+                live_responses.check_open(self._services)
                 start, position = position, snapshot.tail
                 stream = feeds.follow(plain, snapshot, client, has_tail=start != position)
                 stream.note_read(Span(start, position, result.cached.body), result)
@@ -236,14 +236,14 @@ class EdgeHandlers(RouteOperations):
             if isinstance(outcome, RouteAnswer):
                 return outcome
             stream, start = outcome
-        live_responses.check_open(self._shared)
+        live_responses.check_open(self._services)
         join = partial(feeds.join, stream, plain)
         snapshot, is_private = (
             stream.state.snapshot,
             stream.requests.current.identified or route.access.is_private,
         )
         head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
-        live_responses.stream_events(request, self._shared, join, head, read, start)
+        live_responses.stream_events(request, self._services, join, head, read, start)
         return None
 
     async def _begin_events(
@@ -261,7 +261,7 @@ class EdgeHandlers(RouteOperations):
             plain = feeds.reader.keyed_after(plain, result)
             facts = result.cached.facts
             if facts is None:
-                return present(request, route.recipients.of(plain.read), result, self._shared)
+                return present(request, route.recipients.of(plain.read), result, self._services)
             snapshot = snapshot_of(plain, result, facts)
             if read.last_event_id and facts.is_empty and snapshot.closed:
                 # The reader has received the end already; a 204 stops a browser's reconnects.
@@ -273,7 +273,7 @@ class EdgeHandlers(RouteOperations):
             if stream is None:
                 is_tail = snapshot.caught_up or snapshot.closed
                 known = snapshot if is_tail else await feeds.reader.tail(plain)
-                live_responses.check_open(self._shared)
+                live_responses.check_open(self._services)
                 if followed.goes_past(snapshot, known) and not result.current:
                     feeds.reader.forget(plain.path)  # a cached copy is older: read again
                     continue
@@ -287,7 +287,7 @@ class EdgeHandlers(RouteOperations):
     def _client(self, request: Request) -> str:
         """Return the client that a followed stream counts for."""
         account = account_of(exchange_of(request).principal)
-        return self._shared.quotas.counts_as(request.transport, request.headers, account)
+        return self._services.quotas.counts_as(request.transport, request.headers, account)
 
     # Everything else
 
@@ -323,7 +323,7 @@ class EdgeHandlers(RouteOperations):
         if (whole := request_body.at_hand(request)) is not None:
             return whole
         still = exchange_of(request).check_admission
-        return request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
+        return request_body.parts(request, self._services.timeouts, self._services.limits, still)
 
     def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
         """Return the header fields of a request for the origin."""

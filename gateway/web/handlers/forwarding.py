@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import READING
 from gateway.edge.origin_requests import REFUSALS
-from gateway.edge.rules import policy
-from gateway.edge.rules.cached_response import no_store
-from gateway.edge.rules.directives import age_of, check_asked_for
-from gateway.edge.rules.served_lifetimes import make_private
 from gateway.errors import BadRequest
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status, forwarding
@@ -26,7 +22,11 @@ from gateway.protocol.origins import followed, repair
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.responses import Facts
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
+from gateway.rules import policy
+from gateway.rules.cached_response import no_store
+from gateway.rules.directives import age_of, check_asked_for
+from gateway.rules.served_lifetimes import make_private
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.write_journal import Write
 from gateway.web.requests import request_head
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer
     from gateway.protocol.requests import Read
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.web.requests.request import Request
 
 # Seconds that a write may go on after its client has disconnected. Most origins answer in time, so
@@ -75,8 +75,8 @@ def forwarded(request: Request, read: Read, tails: Tails) -> ForwardedRequest:
 class ForwardingEffects:
     """The consequences of forwarded requests for the route's caches, feeds and other workers."""
 
-    def __init__(self, shared: Context) -> None:
-        self._shared = shared
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     def invalidate_unsure(self, passed: ForwardedRequest, route: EdgeRoute) -> None:
         """Invalidate everything that a write without a known outcome may have changed."""
@@ -138,7 +138,7 @@ class ForwardingEffects:
         route.invalidate(write)
         if route.observer is not None:
             route.observer.on_write(write)
-        self._shared.announce(write)
+        self._services.announce(write)
 
     def _compare(
         self, passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer, end: str | None
@@ -156,7 +156,7 @@ class ForwardingEffects:
         """
         succeeded = {"PUT": status == 201, "DELETE": status < 400 or status in _GONE}
         if passed.method in succeeded and (succeeded[passed.method] or status in _UNSURE):
-            self._shared.purge(route.prefix, passed.read.path)
+            self._services.purge(route.prefix, passed.read.path)
 
 
 def sender_of(request: Request, scheme: str) -> RequestSender:

@@ -18,7 +18,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import STREAM_ID
 from gateway.protocol.http.paths import canonical_path, parse_query, split
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.append_outcomes import set_outcome, submitted
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.streams.route import HostedRoute
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 class HostedHandlers(RouteOperations):
     """The operations on hosted streams; `operate` picks one by the request's method."""
 
-    def __init__(self, routes: Router, shared: Context) -> None:
+    def __init__(self, routes: Router, services: Services) -> None:
         self._routes = routes
-        self._shared = shared
+        self._services = services
 
     @override
     def operate(
@@ -68,7 +68,7 @@ class HostedHandlers(RouteOperations):
             case "PUT":
                 response = await self._create(request, route, name)
             case "HEAD":
-                self._shared.shedding.check(READS)
+                self._services.shedding.check(READS)
                 active = await route.table.load(name)
                 metadata = responses.metadata(route.table.present(active))
                 response = route.with_key(metadata, name)
@@ -101,7 +101,7 @@ class HostedHandlers(RouteOperations):
         if isinstance(read, Events) and read.view.is_rendered:
             assert route.feeds.views is not None, "set where the route is made"
             return await route.feeds.views.respond(request, read, answer)
-        live_responses.check_open(self._shared)
+        live_responses.check_open(self._services)
         state = answer.state
         if isinstance(read, LongPoll):
             request.limit_grace(0.0)
@@ -114,17 +114,17 @@ class HostedHandlers(RouteOperations):
             return RouteAnswer.of(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "a catch-up read is answered above"
         live = await route.feeds.prepare(answer, read.view)
-        live_responses.check_open(self._shared)
+        live_responses.check_open(self._services)
         join = partial(route.feeds.join, live.active, live.state, read.view)
         is_private = bool(fields) or route.freshness.toward(None, read.path).is_private
         head = responses.event_stream(live.state.content_type, fields, private=is_private)
         start = live.state.offset(live.start)
-        live_responses.stream_events(request, self._shared, join, head, read, start)
+        live_responses.stream_events(request, self._services, join, head, read, start)
         return None
 
     async def _append(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
         fields = request.fields
-        body = request_body.ready(request, self._shared.limits)
+        body = request_body.ready(request, self._services.limits)
         if body is None:
             append = fields.append(await self._body(request), request.own)
         else:
@@ -138,7 +138,7 @@ class HostedHandlers(RouteOperations):
             split_up = long_multi_records if append.is_multi else long_records
             records = await route.table.turns.run(split_up(append.body))
             append = msgspec.structs.replace(append, records=records)
-        if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
+        if self._services.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         outcome: Later[AppendOutcome] = Later()
         route.appender.submit(name, submitted(append, partial(set_outcome, outcome)))
@@ -160,4 +160,4 @@ class HostedHandlers(RouteOperations):
 
     async def _body(self, request: Request) -> bytes:
         still_admitted = exchange_of(request).check_admission
-        return await request_body.whole(request, self._shared, still_admitted)
+        return await request_body.whole(request, self._services, still_admitted)

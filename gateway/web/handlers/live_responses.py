@@ -12,7 +12,7 @@ from gateway.live.waiting_polls import UNTOLD
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.protocol.streams.offsets import cursor_floor
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
 from gateway.telemetry import tracing
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.request import exchange_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.live.sse_readers import SseReaders
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.telemetry.traffic import Ended
     from gateway.web.requests.request import Request
 
@@ -87,15 +87,15 @@ def client_of(request: Request) -> ReaderClient:
     return connection_of(request).client_of(request.headers)
 
 
-def check_open(shared: Context) -> None:
+def check_open(services: Services) -> None:
     """Raise ServerStopping if the server stops: no new wait begins."""
-    if shared.closing:
+    if services.closing:
         raise ServerStopping("the server is stopping: connect again")
 
 
 def stream_events(
     request: Request,
-    shared: Context,
+    services: Services,
     join: Join,
     head: Response,
     read: Events,
@@ -109,7 +109,7 @@ def stream_events(
         raise ConnectionResetError("the client is gone")
     chunked = request.version.minor > 0
     connection = connection_of(request)
-    common = shared.lines.own(
+    common = services.lines.own(
         request_id=exchange.client_request_id,
         origin=request.headers.get("Origin"),
         # Requests that the client sent ahead are lost: the connection ends with this response.
@@ -117,7 +117,7 @@ def stream_events(
         cors=not head.facts.has_cors,
     )
     wire = http1.stream_head(head, common + cache_status.COLLAPSED.lines, chunked=chunked)
-    cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
+    cursor = cursor_floor(services.clock(), read.cursor, f"{read.path}:{start}")
     client = client_of(request)
     feed = join()
     reader = None
@@ -149,7 +149,7 @@ def _reader(
 ) -> SseReader:
     """Return the SSE reader that takes the request's connection over."""
     owner = connection_of(request).owner
-    log = owner.shared.log
+    log = owner.services.log
     return SseReader(
         transport,
         readers,

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.sent_request import SentRequest
     from gateway.protocol.requests import Read
-    from gateway.runtime.exchange import RouteAnswer
+    from gateway.routes.exchange import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.asks.ask import AskingConnection
     from gateway.web.handlers.forwarding import ForwardingEffects

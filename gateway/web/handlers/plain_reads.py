@@ -19,7 +19,6 @@ from typing_extensions import override
 from gateway.edge.reads.decision import Miss
 from gateway.edge.reads.http_cache import begin, is_for
 from gateway.edge.reads.shared_response import BEFORE_ALL
-from gateway.edge.rules.directives import byte_range, is_not_modified, wants_all
 from gateway.errors import HeadgateError, RangeNotSatisfiable
 from gateway.origin.requests import field_block
 from gateway.protocol import http1
@@ -28,7 +27,8 @@ from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.origins.followed import FOREVER, Span
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.responses import Facts
-from gateway.runtime.exchange import RESULTS, RouteAnswer
+from gateway.routes.exchange import RESULTS, RouteAnswer
+from gateway.rules.directives import byte_range, is_not_modified, wants_all
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.admission import check_again, refuse_ended
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.reads.http_cache import Begun, CacheDecision, CacheResult
     from gateway.edge.route import EdgeRoute
-    from gateway.edge.rules.cached_response import CachedResponse, CacheRequest
-    from gateway.edge.rules.served_lifetimes import Recipient
     from gateway.later import Later
-    from gateway.runtime.context import Context
-    from gateway.runtime.exchange import Exchange
+    from gateway.routes.exchange import Exchange
+    from gateway.routes.services import Services
+    from gateway.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.rules.served_lifetimes import Recipient
     from gateway.runtime.request_fields import Own, RequestFields
     from gateway.web.asks.ask import AskingConnection
     from gateway.web.requests.blocks import KnownRequest
@@ -73,7 +73,7 @@ def whole(recipient: Recipient, result: CacheResult) -> RouteAnswer:
 
 
 def present(
-    request: Request, recipient: Recipient, result: CacheResult, shared: Context
+    request: Request, recipient: Recipient, result: CacheResult, services: Services
 ) -> RouteAnswer:
     """Return the whole response, the byte range that the request names, or 304.
 
@@ -91,7 +91,7 @@ def present(
     try:
         part = byte_range(request.headers, marks, len(cached.body))
     except RangeNotSatisfiable as refusal:
-        return RouteAnswer.of(shared.problem(refusal), result.cache)
+        return RouteAnswer.of(services.problem(refusal), result.cache)
     if part is None:
         return answer
     begin, end = part
@@ -113,7 +113,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
     @override
     def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> ReadAsk | None:
         """Return the ask of a read of the target `name` that the origin has to answer."""
-        own, route, shared = known.own, self.route, connection.shared
+        own, route, services = known.own, self.route, connection.services
         if own.tag is not None or own.has_more:
             return None
         try:
@@ -124,7 +124,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
             return None
         request = self.request_for(read, own)
         stream = route.feeds.read_by(request)
-        decided = route.cache.decide("GET", request, stream, shared.clock())
+        decided = route.cache.decide("GET", request, stream, services.clock())
         is_shared = not (decided.variants or decided.is_hit_for_pass)
         if not (is_shared and isinstance(decided.use, Miss)):
             return None
@@ -176,7 +176,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
         body, facts = answered.body, answered.facts
         is_plain = answered.status == 200 and not (facts.next_offset and facts.is_end is None)
         principal = self.plan.principal
-        is_admitted = principal is None or principal.until > self.connection.shared.clock()
+        is_admitted = principal is None or principal.until > self.connection.services.clock()
         is_short = isinstance(body, bytes) and len(body) <= JOINED_BYTES
         if is_plain and is_admitted and is_short:
             self.end(answered)
@@ -192,8 +192,8 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
         traffic.read(counted.READ, outcome.status, size, seconds, kind, result)
 
     @override
-    def exchange_for(self, request: Request, shared: Context) -> Exchange:
-        exchange = super().exchange_for(request, shared)
+    def exchange_for(self, request: Request, services: Services) -> Exchange:
+        exchange = super().exchange_for(request, services)
         exchange.resume_kind = counted.resume_kind(self.request.read.offset)
         return exchange
 
@@ -209,7 +209,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
     async def _carry_out(self, begun: Begun, request: Request) -> RouteAnswer:
         """Read on in the handler of a request."""
         request.limit_grace(0.0)
-        route, now = self.plan.route, self.connection.shared.clock()
+        route, now = self.plan.route, self.connection.services.clock()
         held = request.resources
         result = await route.cache.carry_out(self.decided, self.request, now, held, begun)
         return await self._checked(self._present(result), request)
@@ -217,7 +217,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
     async def _checked(self, answered: RouteAnswer, request: Request) -> RouteAnswer:
         """Return the answer if its reader, which has waited, is still admitted."""
         exchange, route = exchange_of(request), self.plan.route
-        exchange.decide_again = partial(refuse_ended, route, self.connection.shared.clock)
+        exchange.decide_again = partial(refuse_ended, route, self.connection.services.clock)
         await check_again(exchange, route, answered)
         return answered
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from multidict import MultiMapping
 
-    from gateway.runtime.exchange import Exchange
+    from gateway.routes.exchange import Exchange
     from gateway.runtime.request_fields import Own
     from gateway.telemetry.access_log import AccessLog
 

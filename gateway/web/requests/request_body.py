@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.runtime.context import Context, Timeouts
+    from gateway.routes.services import Services, Timeouts
     from gateway.runtime.limits import ServerLimits
     from gateway.web.requests.request import Request
 
@@ -118,20 +118,20 @@ def ready(request: Request, limits: ServerLimits, *, may_be_coded: bool = False)
 
 async def whole(
     request: Request,
-    shared: Context,
+    services: Services,
     still_admitted: Callable[[], Awaitable[None]] | None = None,
     *,
     is_invited: bool = False,
     may_be_coded: bool = False,
 ) -> bytes:
     """Return the whole body, of `max_append` bytes at most, within the memory for all bodies."""
-    limits = shared.limits
+    limits = services.limits
     if (body := ready(request, limits, may_be_coded=may_be_coded)) is not None:
         return body
     received = BytesIO()  # its bytes are taken without a copy, which would block the loop
     with limits.receiving() as count:
         async for part in parts(
-            request, shared.timeouts, limits, still_admitted, is_invited=is_invited
+            request, services.timeouts, limits, still_admitted, is_invited=is_invited
         ):
             count(len(part))
             received.write(part)

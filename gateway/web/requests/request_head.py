@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
-    from gateway.runtime.context import ServedHosts
+    from gateway.routes.services import ServedHosts
     from gateway.web.requests.request import Request
 
 

@@ -201,9 +201,9 @@ class Campaign:
                 answer = repr(await gateway.inspector.answer(question))
                 ways["answers of the console"] += 1
                 complain(f"{question} shows", answer if CANARY in answer else "")
-        told = repr(metrics.snapshot(gateway.shared, gateway.routes))
+        told = repr(metrics.snapshot(gateway.services, gateway.routes))
         complain("a metric has a token", told if CANARY in told else "")
-        objects, found = found_in_store(gateway.shared.store, CANARY)
+        objects, found = found_in_store(gateway.services.store, CANARY)
         ways["objects of the store"] += objects
         complain("the store has a token", found)
         heads = repr(gateway.fast.heads.fresh)

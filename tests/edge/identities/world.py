@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.access.authorities import Authorities
-from gateway.backends.memory import MemoryLog
+from gateway.logs.memory import MemoryLog
 from gateway.settings import Route
 from gateway.web.connections.connection import ConnectionServer
 from gateway.web.connections.fast_path import FastPath
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.access.tokens_file import TokensFile
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
     from gateway.settings import RequestLevel, Settings
     from tests.edge.identities.people import Person
     from tests.edge.simulation.network import Address, SimulatedLoop
@@ -89,15 +89,18 @@ class Gateway:
             )
         )
         self._authorities = Authorities(settings, self._clock)
-        self.shared = app.shared_by_all(settings, self._clock)
-        self.shared.via = f"1.1 {address[0]}"
+        self.services = app.make_services(settings, self._clock)
+        self.services.via = f"1.1 {address[0]}"
         self.log = MemoryLog()
         self.routes = Router([self._route(settings, at, url) for at, url in origins.items()])
-        fast = FastPath(self.routes, self.shared)
+        fast = FastPath(self.routes, self.services)
         self.fast = fast
-        self.inspector = app.inspector(self.routes, self.shared, self._authorities)
+        self.inspector = app.inspector(self.routes, self.services, self._authorities)
         self._server = ConnectionServer(
-            app.handlers_of(self.routes, self.shared), fast, self.shared, settings.keepalive_timeout
+            app.handlers_of(self.routes, self.services),
+            fast,
+            self.services,
+            settings.keepalive_timeout,
         )
         self._idle: list[Line] = []
 
@@ -108,10 +111,10 @@ class Gateway:
         auth = {OPEN: "none", BY_ORIGIN: "origin"}.get(prefix, "tokens")
         given = {"auth_ttl": AUTH_TTL_S} if prefix == BY_ORIGIN else {}
         route = Route(prefix=prefix, origin=url, auth=auth, **given)
-        access = app.access_of(settings, route, self._authorities, self.shared)
+        access = app.access_of(settings, route, self._authorities, self.services)
         if route.is_http:
-            return app.edge_route(settings, route, self.shared, access)
-        return app.hosted_route(settings, route, self.log, self.shared, access)
+            return app.edge_route(settings, route, self.services, access)
+        return app.hosted_route(settings, route, self.log, self.services, access)
 
     def tokens_are(self, file: TokensFile) -> None:
         """The file has changed, and was read."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.edge.reads.variants import Variant
-from gateway.edge.rules.cached_response import CachedResponse
-from gateway.edge.rules.policy import Defaults, ResponseMetadata, Times, storable
 from gateway.protocol.http.forwarding import IdentityHeaders
+from gateway.rules.cached_response import CachedResponse
+from gateway.rules.policy import Defaults, ResponseMetadata, Times, storable
 from gateway.telemetry.traffic import Hits
 
 if TYPE_CHECKING:

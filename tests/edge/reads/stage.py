@@ -11,11 +11,6 @@ from multidict import CIMultiDict
 from gateway.edge.reads.decision import select
 from gateway.edge.reads.http_cache import HttpCache
 from gateway.edge.reads.shared_response import StreamKnowledge
-from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.directives import normalised
-from gateway.edge.rules.policy import Defaults
-from gateway.edge.rules.response_rules import ResponseRules
-from gateway.edge.rules.served_lifetimes import EVERYBODY
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.cache_headers import Freshness
@@ -23,6 +18,11 @@ from gateway.protocol.http.forwarding import CONDITIONS, IdentityHeaders
 from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules.cached_response import CacheRequest
+from gateway.rules.directives import normalised
+from gateway.rules.policy import Defaults
+from gateway.rules.response_rules import ResponseRules
+from gateway.rules.served_lifetimes import EVERYBODY
 from gateway.store import CacheEntry, Store
 from gateway.telemetry.traffic import Traffic
 from tests.support.cache_status import said

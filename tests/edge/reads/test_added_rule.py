@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.rules import read_rules
-from gateway.edge.rules.judged_heads import JudgedHeads
-from gateway.edge.rules.policy import Times
-from gateway.edge.rules.read_rules import ReadRule
+from gateway.edge.reads.judged_heads import JudgedHeads
+from gateway.rules import read_rules
+from gateway.rules.policy import Times
+from gateway.rules.read_rules import ReadRule
 from tests.edge.reads.responses import NOW
 from tests.edge.reads.test_judged_heads import a_chunk, judged, request, rules
 from tests.edge.reads.toy_rule import RULE
@@ -18,7 +18,7 @@ from tests.support.serving import EDGE, edge_serving, get
 from tests.web.test_traffic import numbers
 
 if TYPE_CHECKING:
-    from gateway.edge.rules.read_rules import ReadResponse
+    from gateway.rules.read_rules import ReadResponse
 
 READ = ("Stream-Next-Offset: 0001", "Content-Type: text/plain", "Cache-Control: max-age=60")
 

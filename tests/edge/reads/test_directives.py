@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.rules.directives import (
+from gateway.rules.directives import (
     LONGEST_S,
     age_of,
     governing,

@@ -11,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.rules import judged_heads
-from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.judged_heads import JudgedHeads
-from gateway.edge.rules.policy import Defaults, Times
-from gateway.edge.rules.response_rules import ResponseRules
+from gateway.edge.reads import judged_heads
+from gateway.edge.reads.judged_heads import JudgedHeads
 from gateway.errors import HeadgateError
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.heads import VOLATILE
@@ -27,10 +24,13 @@ from gateway.protocol.origins.followed import FOREVER
 from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules.cached_response import CacheRequest
+from gateway.rules.policy import Defaults, Times
+from gateway.rules.response_rules import ResponseRules
 from tests.edge.reads.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
 
 if TYPE_CHECKING:
-    from gateway.edge.rules.cached_response import CachedResponse
+    from gateway.rules.cached_response import CachedResponse
 
 IDENTITY = IdentityHeaders()
 PREFIX = "/v1/stream"

@@ -19,8 +19,9 @@ from gateway.edge.reads.decision import (
     reuse,
     select,
 )
-from gateway.edge.rules.directives import Marks, byte_range, date_of, is_not_modified
-from gateway.edge.rules.policy import (
+from gateway.errors import RangeNotSatisfiable
+from gateway.rules.directives import Marks, byte_range, date_of, is_not_modified
+from gateway.rules.policy import (
     OF_ONE_REQUEST,
     Times,
     confirms,
@@ -32,7 +33,6 @@ from gateway.edge.rules.policy import (
     validators,
     variant,
 )
-from gateway.errors import RangeNotSatisfiable
 from tests.edge.reads.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, in_store, kept
 
 if TYPE_CHECKING:

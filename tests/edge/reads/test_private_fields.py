@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.edge.rules.served_lifetimes import make_private, private_lines
+from gateway.rules.served_lifetimes import make_private, private_lines
 
 
 @pytest.mark.parametrize(

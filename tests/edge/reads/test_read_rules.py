@@ -12,17 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.rules.cached_response import CacheRequest
-from gateway.edge.rules.policy import Defaults
-from gateway.edge.rules.read_rules import (
-    IGNORED_NO_STORE,
-    OUR_CURSOR,
-    OWN_LIFETIME,
-    PLACE,
-    TAG,
-    ReadResponse,
-)
-from gateway.edge.rules.response_rules import ResponseRules
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
@@ -38,6 +27,17 @@ from gateway.protocol.origins.repair import (
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules.cached_response import CacheRequest
+from gateway.rules.policy import Defaults
+from gateway.rules.read_rules import (
+    IGNORED_NO_STORE,
+    OUR_CURSOR,
+    OWN_LIFETIME,
+    PLACE,
+    TAG,
+    ReadResponse,
+)
+from gateway.rules.response_rules import ResponseRules
 
 NOW = 1_800_000_000.0
 CURSOR = str(current_cursor(NOW))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.edge.rules.read_rules import ReadRule
 from gateway.errors import OriginBroken
 from gateway.protocol.origins.repair import LIFETIMES
+from gateway.rules.read_rules import ReadRule
 
 if TYPE_CHECKING:
-    from gateway.edge.rules.read_rules import ReadResponse
+    from gateway.rules.read_rules import ReadResponse
 
 
 def _keep_drafts_out(response: ReadResponse) -> bool:

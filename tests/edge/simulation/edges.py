@@ -14,7 +14,7 @@ from tests.support.serving import Options, settings_of
 if TYPE_CHECKING:
     import random
 
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from tests.edge.simulation.network import Address, SimulatedLoop
 
 PREFIX = "/edge"
@@ -56,13 +56,13 @@ class Edge:
             read_timeout=PATIENCE_S,
             poll_timeout=POLL_PATIENCE_S,
         )
-        self.shared: Context = app.shared_by_all(settings, self._clock)
-        self.shared.via = f"1.1 {name}"
-        self.route = app.edge_route(settings, route, self.shared)
+        self.services: Services = app.make_services(settings, self._clock)
+        self.services.via = f"1.1 {name}"
+        self.route = app.edge_route(settings, route, self.services)
         routes = Router([self.route])
-        fast = FastPath(routes, self.shared)
+        fast = FastPath(routes, self.services)
         self._server = ConnectionServer(
-            app.handlers_of(routes, self.shared), fast, self.shared, settings.keepalive_timeout
+            app.handlers_of(routes, self.services), fast, self.services, settings.keepalive_timeout
         )
 
     def _clock(self) -> float:
@@ -84,7 +84,7 @@ class Edge:
     def left(self) -> dict[str, object]:
         """What is held for nobody once everybody has gone: nothing of it should be."""
         fetches = self.route.cache.fetches
-        feeds, limits = self.route.feeds, self.shared.limits
+        feeds, limits = self.route.feeds, self.services.limits
         held = {
             "streams": len(feeds.table.by_key),
             "paths": len(feeds.table.by_path),
@@ -98,7 +98,7 @@ class Edge:
             "fetches": len(fetches.joinable) + len(fetches._under_way),
             "in flight": self.route.origin.requests.count,
         }
-        store = self.shared.store
+        store = self.services.store
         entries = [*store._new.values(), *store._used.values()]
         held["store"] = store.bytes - sum(entry.size for entry in entries)
         held["asked for"] = sum(one.is_validating for slot in entries for one in slot.variants)

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway import app
-from gateway.backends.redis.connection import Unreachable
-from gateway.backends.redis.connector import RedisConnector, RedisSettings
-from gateway.backends.redis.log import RedisLog
+from gateway.logs.redis.connection import Unreachable
+from gateway.logs.redis.connector import RedisConnector, RedisSettings
+from gateway.logs.redis.log import RedisLog
 from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.connections.connection import ConnectionServer
@@ -21,8 +21,8 @@ from tests.support.serving import PREFIX, Options, settings_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.backends.redis.connection import RedisConnection
-    from gateway.backends.redis.connector import Address
+    from gateway.logs.redis.connection import RedisConnection
+    from gateway.logs.redis.connector import Address
     from tests.streams.simulation.redis import Redis
 
 T = TypeVar("T")
@@ -90,13 +90,13 @@ class Gateway:
         settings = settings_of(options)
         self.redis = redis
         self.log = _Log(redis)
-        self.shared = app.shared_by_all(settings, clock)
+        self.services = app.make_services(settings, clock)
         route = Route(prefix=PREFIX, origin=str(SETTINGS.origin), retention_size=retention)
-        self.route = app.hosted_route(settings, route, self.log, self.shared)
+        self.route = app.hosted_route(settings, route, self.log, self.services)
         routes = Router([self.route])
-        fast = FastPath(routes, self.shared)
+        fast = FastPath(routes, self.services)
         self.server = ConnectionServer(
-            app.handlers_of(routes, self.shared), fast, self.shared, settings.keepalive_timeout
+            app.handlers_of(routes, self.services), fast, self.services, settings.keepalive_timeout
         )
         self.pipes: dict[Pipe, None] = {}
 
@@ -116,7 +116,7 @@ class Gateway:
 
     def leftovers(self) -> list[str]:
         """What is not as it was in the beginning, although nobody is there any more."""
-        route, limits = self.route, self.shared.limits
+        route, limits = self.route, self.services.limits
         counts = {
             "appends": route.appender.outcomes.pending,
             "bytes of appends": route.appender.outcomes.pending_bytes,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.backends.redis.names import RedisNames
 from gateway.errors import HeadgateError
+from gateway.logs.redis.names import RedisNames
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import parse_offset

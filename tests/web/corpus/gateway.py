@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from gateway.backends.memory import MemoryLog
+from gateway.logs.memory import MemoryLog
 from gateway.settings import Route
 from gateway.telemetry.spans import Tracer
 from gateway.web.connections.listener import ConnectionListener
@@ -127,7 +127,7 @@ class CorpusGateway(Serving):
             (sample.metric, sample.values): sample.number
             if sample.distribution is None
             else sum(sample.distribution.counts)
-            for sample in (*snapshot(self.shared, self.routes), *self.authorities.samples())
+            for sample in (*snapshot(self.services, self.routes), *self.authorities.samples())
         }
 
 

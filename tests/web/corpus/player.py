@@ -34,7 +34,7 @@ class Player:
         self._unanswered: dict[str, list[Request]] = {}
         self._open: dict[str, Response] = {}  # the last response of each connection
         self._ended: set[str] = set()
-        instance = gateway.shared.lines._instance
+        instance = gateway.services.lines._instance
         ports = {gateway.port: "port"}
         if gateway.origin is not None:
             ports[gateway.origin.port] = "origin"

@@ -20,7 +20,7 @@ def nothing_is_held(world: World) -> None:
     """No connection, step or place of any kind is left, although nobody has closed anything."""
     for client in world.clients:
         assert client.pipe.is_lost, "the connection is kept for ever"
-    limits = world.shared.limits
+    limits = world.services.limits
     lives = [route.traffic.live for route in world.routes]
     held = {
         "connections": limits.connections,
@@ -61,7 +61,7 @@ def answers_hold(world: World) -> None:
             told[final.status // 100 - 1] += 1
         _each_fits(client, answers)
         _none_is_missing(world, client, answers)
-    if world.shared.log.enabled:
+    if world.services.log.enabled:
         assert len(world.lines) == sum(counts), f"{world.lines}, counted {counts}"
     assert all(map(int.__le__, told[:5], counts[:5])), f"told {told}, counted {counts}"
     if not any(client.has_left or client.half_closed for client in world.clients):
@@ -71,7 +71,7 @@ def answers_hold(world: World) -> None:
 
 def _counts(world: World) -> list[int]:
     """Requests that were counted, by class of status; the last are those that were cut."""
-    traffics = [*(route.traffic for route in world.routes), world.shared.unrouted]
+    traffics = [*(route.traffic for route in world.routes), world.services.unrouted]
     return [
         sum(
             traffic.request_count(operation, status)

@@ -29,7 +29,7 @@ from tests.web.schedules.wires import Origin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.runtime.route import StreamRoute
+    from gateway.routes.contract import StreamRoute
 
 ORIGIN = ("10.0.0.1", 80)
 EPOCH_S = 1_800_000_000.0
@@ -73,13 +73,13 @@ class World:
                 cache_size=1 << 20,
             )
         )
-        self.shared = app.shared_by_all(settings, lambda: EPOCH_S + loop.time(), loop.time)
-        self.shared.via = "1.1 headgate-test"
+        self.services = app.make_services(settings, lambda: EPOCH_S + loop.time(), loop.time)
+        self.services.via = "1.1 headgate-test"
         if logs:
-            self.shared.log.enabled = True
-            self.shared.log.line = lambda *line: self.lines.append(line)
+            self.services.log.enabled = True
+            self.services.log.line = lambda *line: self.lines.append(line)
         own = Route(prefix=PREFIX, origin="memory:", tail_max_age=1)
-        self.own = app.hosted_route(settings, own, self.log, self.shared)
+        self.own = app.hosted_route(settings, own, self.log, self.services)
         edge = Route(
             prefix=EDGE,
             origin=f"http://{ORIGIN[0]}:{ORIGIN[1]}",
@@ -87,13 +87,13 @@ class World:
             read_timeout=9.0,
             poll_timeout=15.0,
         )
-        self.edge = app.edge_route(settings, edge, self.shared)
+        self.edge = app.edge_route(settings, edge, self.services)
         self.routes: list[StreamRoute] = [self.own, self.edge]
         routes = Router(self.routes)
         self.server = ConnectionServer(
-            app.handlers_of(routes, self.shared),
-            FastPath(routes, self.shared),
-            self.shared,
+            app.handlers_of(routes, self.services),
+            FastPath(routes, self.services),
+            self.services,
             settings.keepalive_timeout,
         )
         self.clients: list[Client] = []
@@ -210,7 +210,7 @@ class World:
 
     def _drain_begins(self) -> None:
         if self._draining is None:
-            self.shared.start_closing()
+            self.services.start_closing()
             self._draining = self.loop.create_task(self._drain())
 
     async def _drain(self) -> None:

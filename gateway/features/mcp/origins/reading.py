@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.edge.route import EdgeRoute
-    from gateway.edge.rules.cached_response import CacheRequest
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.streams.contract import OtherView, StreamView
     from gateway.live.contract import FeedSettings
     from gateway.protocol.origins.followed import Snapshot
+    from gateway.rules.cached_response import CacheRequest
     from gateway.runtime.limits import ServerLimits
 
 
@@ -305,4 +305,4 @@ def _closing_event(event: EventType, name: str, end: EventPosition) -> McpEvent:
 
 def set_events_of_origin(route: EdgeRoute, made: RouteSetup) -> None:
     """Set up the events of a route to an HTTP origin. Raises StartError at a start."""
-    set_events(route, made, lambda: OriginEventReader(route, made.shared.limits))
+    set_events(route, made, lambda: OriginEventReader(route, made.services.limits))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.background import Turns
-    from gateway.runtime.context import Context
+    from gateway.routes.services import Services
     from gateway.runtime.limits import ServerLimits
     from gateway.web.requests.request import Request
 
@@ -145,10 +145,10 @@ async def without_coding(
         return await turns.run(decoded(body, coding, count))
 
 
-async def passed_parts(request: Request, shared: Context) -> AsyncIterator[bytes]:
+async def passed_parts(request: Request, services: Services) -> AsyncIterator[bytes]:
     """Yield the parts of a body that is only passed on, up to LONGEST_PASSED bytes in all."""
     size = 0
-    async for part in request_body.parts(request, shared.timeouts, shared.limits):
+    async for part in request_body.parts(request, services.timeouts, services.limits):
         size += len(part)
-        shared.limits.check_passed(size)
+        services.limits.check_passed(size)
         yield part

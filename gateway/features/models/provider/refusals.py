@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import wait_s
 
-from gateway.edge.rules.directives import LONGEST_AGAIN_S, again_s
+from gateway.rules.directives import LONGEST_AGAIN_S, again_s
 
 if TYPE_CHECKING:
     from multidict import MultiMapping

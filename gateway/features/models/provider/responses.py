@@ -14,13 +14,13 @@ from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import end_to_end
 from gateway.protocol.responses import Facts, Response
-from gateway.runtime.exchange import RouteAnswer
+from gateway.routes.exchange import RouteAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.features.models.provider.client import ProviderResponse
-    from gateway.runtime.exchange import BodySource
+    from gateway.routes.exchange import BodySource
 
 # A response that is no stream of events is kept whole, for all who wait for it.
 LONGEST_WHOLE = 16 << 20

@@ -32,9 +32,9 @@ from gateway.features.subscriptions.storage.rows import SubscriptionRow
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from gateway.backends.contract import Log
     from gateway.features.subscriptions.copies.cursors import ComparedStreams
     from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.logs.contract import Log
 
 MAX_LOST_RACES = 20  # copies in a row that a gateway of the target overtakes
 OTHER = "there is another subscription with this id already"

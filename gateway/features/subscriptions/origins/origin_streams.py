@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from gateway.background import Turns
-from gateway.edge.rules.read_rules import PERSISTS_S
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
 from gateway.features.subscriptions.origins.origin_view import (
@@ -24,6 +23,7 @@ from gateway.features.subscriptions.origins.origin_view import (
 )
 from gateway.features.subscriptions.origins.tail_checks import TailChecks
 from gateway.features.subscriptions.streams.contract import StreamSource
+from gateway.rules.read_rules import PERSISTS_S
 from gateway.telemetry.logs import log
 from gateway.telemetry.rare_lines import OutageLine
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.backends.registry import log_for
 from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.origins.origin_streams import AskingAgain, OriginStreams
 from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
@@ -14,6 +13,7 @@ from gateway.features.subscriptions.origins.shared_origin import SharedOriginSub
 from gateway.features.subscriptions.origins.stream_requests import StreamRequests
 from gateway.features.subscriptions.state.owners import OwnerAccess
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
+from gateway.logs.registry import log_for
 from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
@@ -29,19 +29,19 @@ def set_subscriptions(route: EdgeRoute, made: RouteSetup) -> None:
         feature.subscriptions.renew(rules)
         return
     subscriptions = _subscriptions(route, rules, made)
-    route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.shared)
+    route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.services)
     route.observe(subscriptions)
 
 
 def _subscriptions(
     route: EdgeRoute, rules: SubscriptionRules, made: RouteSetup
 ) -> OnlyGatewaySubscriptions | SharedOriginSubscriptions:
-    shared = made.shared
-    announce = partial(ForwardingEffects(shared).announce_write, route)
-    requests = StreamRequests(route.prefix, route.origin, shared.via, announce)
+    services = made.services
+    announce = partial(ForwardingEffects(services).announce_write, route)
+    requests = StreamRequests(route.prefix, route.origin, services.via, announce)
     log = log_for(made.route.subscription_log)
-    rights = OwnerAccess(lambda: route.access.guard, shared.bans)
-    rest = rules, shared.clock, rights
+    rights = OwnerAccess(lambda: route.access.guard, services.bans)
+    rest = rules, services.clock, rights
     if log.sharing is None:
         return OnlyGatewaySubscriptions(route.prefix, requests, log, *rest)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import LogListener
 from gateway.errors import LogUnavailable
 from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions import metrics
@@ -28,15 +27,16 @@ from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.stream_notes import WriteReport
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.storage.documents import documents_in
+from gateway.logs.contract import LogListener
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.backends.contract import Log
     from gateway.features.subscriptions.origins.settled_names import AwaitedNames
     from gateway.features.subscriptions.shared.changes import ReportedChanges
     from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.logs.contract import Log
     from gateway.protocol.streams.offsets import TailBound
     from gateway.protocol.streams.state import Change
     from gateway.runtime.write_journal import Write

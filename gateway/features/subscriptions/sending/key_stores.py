@@ -60,7 +60,7 @@ class FileKeys(KeyStore):
 
     def _write(self, content: bytes) -> None:
         """Write the file under another name first, so that a crash leaves the old or the new."""
-        from gateway.backends.sqlite.data_folder import sync_folder  # loaded with the log there
+        from gateway.logs.sqlite.data_folder import sync_folder  # loaded with the log there
 
         draft = self._file.with_name(f"{FILE}.new")
         try:

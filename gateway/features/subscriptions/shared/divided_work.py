@@ -9,10 +9,10 @@ from gateway.features.redis.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from gateway.backends.contract import Log
     from gateway.features.redis.documents import RedisOwnership
     from gateway.features.redis.heartbeats import RedisHeartbeats
     from gateway.features.redis.mailboxes import RedisMailboxes
+    from gateway.logs.contract import Log
     from gateway.protocol.streams.state import StreamState
 
 
@@ -33,10 +33,10 @@ def work_sharing_of(log: Log) -> WorkSharing | None:
     """Return the sharing of a log; None for one that no other process writes."""
     if (store := store_of(log)) is None:
         return None
-    from gateway.backends.redis.indexes import PathIndex
     from gateway.features.redis.documents import RedisOwnership
     from gateway.features.redis.heartbeats import RedisHeartbeats
     from gateway.features.redis.mailboxes import RedisMailboxes
+    from gateway.logs.redis.indexes import PathIndex
 
     assert isinstance(log.listing, PathIndex), "a log in Redis has it"
     return WorkSharing(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import listing_of
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.subscriptions.shared.changes import ChangeSource
 from gateway.features.subscriptions.streams.hosted_streams import STREAMS_AT_ONCE, HostedStreams
+from gateway.logs.contract import listing_of
 from gateway.protocol.lifecycle import present
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from gateway.backends.sqlite.writer_thread import WriterThread
+    from gateway.logs.sqlite.writer_thread import WriterThread
 
 
 @runtime_checkable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.backends.contract import listing_of
 from gateway.features.subscriptions.streams.contract import StreamSource
 from gateway.later import Later
+from gateway.logs.contract import listing_of
 from gateway.protocol.requests import Append
 from gateway.streams.append_outcomes import set_outcome, submitted
 from gateway.streams.stream_table import find_stream

@@ -1,0 +1,271 @@
+"""The contract of a log: it stores streams and compares versions, and knows no protocol rule.
+
+Every log has ten methods, and may count for the metrics. A log may also have any of four abilities:
+each is an attribute that holds the object for it, or None. Features declare further ones next to
+their users.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from gateway.errors import NotOffered
+from gateway.protocol.lifecycle import PathState
+from gateway.protocol.streams.state import ProducerState
+
+if TYPE_CHECKING:
+    from asyncio import Future
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from gateway.logs.counts import Quota
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import Change, ClockReading, ClockRecord, StreamState
+    from gateway.telemetry.metrics import Histogram
+
+    # Called with the number of the first of several commits, and for each commit from that one on
+    # the error with which it failed, or None if it succeeded.
+    Settled = Callable[[int, Sequence[Exception | None]], None]
+
+T = TypeVar("T")
+
+
+class LoadedStream(msgspec.Struct, frozen=True):
+    """The stream that a log has at a path, or none, and the stream's producers."""
+
+    place: PathState
+    producers: dict[str, ProducerState]
+
+
+class ListingPage(NamedTuple):
+    """A page of a log's streams by path, with those that have ended and are not removed yet.
+
+    `after` is the last path of the page, behind which the next page begins; None on the last page.
+    """
+
+    states: Sequence[StreamState]
+    after: str | None
+
+
+class Conflict(Exception):
+    """A stream is no longer at the version that a change expects. Nothing was written.
+
+    `found` is what is at the path of the first change instead, if the log's reply has it.
+    """
+
+    def __init__(self, found: LoadedStream | None = None) -> None:
+        super().__init__()
+        self.found = found
+
+
+class LogListener(Protocol):
+    """An observer of what other processes do to a shared log, called on the event loop."""
+
+    def on_change(self, change: Change) -> None:
+        """Apply the change of a followed stream; records too long for a notification are absent."""
+
+    def on_missed_changes(self, path: str) -> None:
+        """Treat a followed stream as changed or removed: notifications may have been lost."""
+
+    def on_removal(self, path: str, stream_id: int) -> None:
+        """Drop a removed stream, followed or not."""
+
+    def on_missed_removals(self) -> None:
+        """Treat any stream as removed, followed or not: notifications may have been lost."""
+
+    def on_history_change(self) -> None:
+        """Treat any stream as changed: the log may have lost what it acknowledged."""
+
+
+class Sharing(ABC):
+    """The ability of a log to be written by other processes too.
+
+    A stream's state in memory may be stale, and is confirmed before a client gets it.
+    Every `async` method may raise LogUnavailable.
+    """
+
+    # True if a duplicate append must wait for a commit of its own: that of its first copy may not
+    # have reached `wait_replicas` replicas yet.
+    repeats_wait: bool
+
+    @abstractmethod
+    def listen(self, listener: LogListener) -> None:
+        """Notify `listener` of what other processes do; called before the log is opened."""
+
+    @abstractmethod
+    async def is_current(self, state: StreamState) -> bool:
+        """Return whether a stream is still at the version of `state`.
+
+        Its deadline may have moved.
+        """
+
+    @abstractmethod
+    def follow(self, path: str) -> None:
+        """Notify the listener of the stream's changes, and once when that has begun."""
+
+    @abstractmethod
+    def unfollow(self, path: str) -> None:
+        """Stop notifying the listener of the stream's changes."""
+
+    @abstractmethod
+    async def removal_time(self, now: ClockReading) -> ClockReading:
+        """Return the present for removals: `now`, or the time of the log's server if earlier."""
+
+
+class Listing(ABC):
+    """The ability of a log to list its streams. Every method may raise LogUnavailable."""
+
+    @abstractmethod
+    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
+        """Return the first streams, at most `limit`, that begin with `prefix` and follow `after`.
+
+        The cost depends on their number, not on how many streams the log has.
+        """
+
+    @abstractmethod
+    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        """Return the first paths, at most `limit`, that begin with `prefix` and follow `after`.
+
+        There may be no stream at some of them any more.
+        """
+
+    @abstractmethod
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
+        """Return bytes and path of the largest streams, at most `most`, that begin with `prefix`.
+
+        Every one of these streams is looked at, which may take many seconds.
+        """
+
+
+class Upkeep(ABC):
+    """The ability of a log to look after its files: its clocks, their room, and their damage."""
+
+    @abstractmethod
+    def clock_note(self) -> ClockRecord | None:
+        """Return the clocks as the log noted them last; None in a new log."""
+
+    @abstractmethod
+    def note(self, noted: ClockRecord) -> None:
+        """Note the clocks with one of the next commits."""
+
+    @abstractmethod
+    async def reclaim(self) -> bool:
+        """Free some room of removed streams; return True if there is more to free.
+
+        Raises LogUnavailable.
+        """
+
+    @abstractmethod
+    def accepts_removals(self) -> bool:
+        """Return whether streams can be removed, which may need room, too."""
+
+    @abstractmethod
+    def loss(self) -> str | None:
+        """Return what acknowledged appends were lost, while the damaged file is kept."""
+
+
+class Log(ABC):
+    """A log of streams, used from one event loop.
+
+    `load`, `read` and `expired` may raise LogUnavailable; then nothing was changed. A kind that
+    lacks an abstract method cannot be made.
+    """
+
+    batch_bytes: int = 4 << 20  # bytes of appends in a commit: one stream holds up no others
+    sharing: Sharing | None = None  # None: only this process writes to the log
+    listing: Listing | None = None
+    upkeep: Upkeep | None = None  # None: the log has no files of its own to look after
+    quota: Quota | None = None  # None: the log does not know how much it takes
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready, recovering what a crash left. Raises StartError with one clear sentence."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what was begun and release everything."""
+
+    @abstractmethod
+    def why_unhealthy(self) -> str | None:
+        """Return why the log takes no appends at this moment, None if it does."""
+
+    @abstractmethod
+    def new_stream_id(self) -> int:
+        """Return an id that no stream of this log ever had."""
+
+    @abstractmethod
+    def load(self, path: str) -> Awaitable[LoadedStream]:
+        """Load the stream at `path` and its producers."""
+
+    @abstractmethod
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        """Return the records after `start` up to the first record end at or past `end`, or all.
+
+        A `start` inside a record is where that record begins. The chunk's state is the stream as
+        it stood when the records were read; that of a shared log may be a moment younger. Raises
+        StreamNotFound when the stream is gone, StreamGone when it begins after `start` by now,
+        RecordDamaged when a checksum does not match.
+        """
+
+    def can_commit_together(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - for logs of several servers
+        """Return whether one commit can take these changes."""
+        return True
+
+    @abstractmethod
+    def commit(self, changes: Sequence[Change]) -> Future[None]:
+        """Compare and commit: all changes, durably, or none.
+
+        A change that `trims` frees the stream's own records before its `first`, then or later.
+
+        The future fails with Conflict when a version is not as expected, with LogFull when the
+        changes do not fit into the log's quota, with LogUnavailable when the log could not write,
+        or cannot say whether it has. It is never done when it is returned, and the futures of one
+        stream are resolved in the order of their commits.
+        """
+
+    @abstractmethod
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Commit changes of different streams, each by itself, as `commit` does with one.
+
+        `settled` is called once for each change, in later passes of the loop, with as many as are
+        known then. An exception raised here is passed to it, too: then nobody can say whether the
+        change was written.
+        """
+
+    @abstractmethod
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
+        """Return the paths, at most `limit`, of streams that are due (`StreamState.is_due`)."""
+
+    def histograms(self) -> Mapping[str, Histogram]:
+        """Return the histograms of `CommitHistograms` that the log fills, by name."""
+        return {}
+
+    def numbers(self) -> Mapping[str, float]:
+        """Return what this kind of log counts, by the names of `streams.metrics.OF_SOME_LOGS`."""
+        return {}
+
+    async def count_expired(self, now: ClockReading) -> int:  # noqa: ARG002 - for logs that count
+        """Return how many streams end at or before `now`; a log may stop counting early."""
+        return 0
+
+
+def settle(done: Future[T], outcome: T | Exception) -> None:
+    """Set the result or error that a caller waits for, unless the caller was cancelled.
+
+    A commit stands or falls all the same.
+    """
+    if done.done():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)
+
+
+def listing_of(log: Log) -> Listing:
+    """Return the log's listing. Raises NotOffered if it has none."""
+    if log.listing is None:
+        raise NotOffered("the log of this route cannot list its streams")
+    return log.listing

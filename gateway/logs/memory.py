@@ -1,0 +1,281 @@
+"""The log in memory: the contract at its plainest. It ends with the process."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from bisect import bisect_left, bisect_right
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.errors import StreamNotFound
+from gateway.logs.contract import (
+    Conflict,
+    Listing,
+    ListingPage,
+    LoadedStream,
+    Log,
+    settle,
+)
+from gateway.logs.counts import RECORD_BYTES, STREAM_BYTES, CommitHistograms, Quota
+from gateway.protocol.lifecycle import PathState
+from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from gateway.errors import LogFull
+    from gateway.logs.contract import Settled
+    from gateway.protocol.streams.state import Change, ClockReading, ProducerState, StreamState
+    from gateway.settings import Route
+    from gateway.telemetry.metrics import Histogram
+
+MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 200 bytes each
+
+
+class _Records:
+    """The records of a stream: their ends, sorted because they only grow, and their bytes."""
+
+    __slots__ = ("datas", "ends", "producers")
+
+    @property
+    def size(self) -> int:
+        """The bytes that they take, as a quota counts them."""
+        return sum(map(len, self.datas)) + RECORD_BYTES * len(self.datas)
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        self.datas: list[bytes] = []
+        self.producers: dict[str, ProducerState] = {}
+
+    def trim(self, first: int) -> int:
+        """Drop the records before a position; return the bytes that they took."""
+        gone = bisect_right(self.ends, first)
+        size = sum(map(len, self.datas[:gone])) + RECORD_BYTES * gone
+        del self.ends[:gone], self.datas[:gone]
+        return size
+
+
+class MemoryListing(Listing):
+    """Lists of the streams of a log in memory, made on another thread: all paths are compared."""
+
+    def __init__(self, states: Mapping[str, StreamState]) -> None:
+        self._states = states
+
+    @override
+    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
+        found = await self.paths(prefix, after, limit + 1)
+        states = [self._states[path] for path in found[:limit] if path in self._states]
+        return ListingPage(states, found[limit - 1] if len(found) > limit else None)
+
+    @override
+    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        return await asyncio.to_thread(_first_paths, list(self._states), prefix, after, limit)
+
+    @override
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
+        states = list(self._states.values())
+        return await asyncio.to_thread(_largest, states, prefix, most)
+
+
+class MemoryLog(Log):
+    """A log of streams in dicts."""
+
+    def __init__(self, max_retired: int = MAX_RETIRED, max_bytes: int = 0) -> None:
+        self._states: dict[str, StreamState] = {}
+        self._records: dict[int, _Records] = {}
+        self._retired: dict[str, int] = {}
+        self._generation_floor: int | None = None
+        self._max_retired = max_retired
+        self._histograms = CommitHistograms()
+        self.quota: Quota = Quota(max_bytes, self._used_bytes)
+        self.listing: MemoryListing = MemoryListing(self._states)
+        # By name, for features that store some beside streams.
+        self.documents: dict[str, bytes] = {}
+        # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
+        self._ids = itertools.count(time.time_ns())
+
+    @override
+    async def open(self) -> None:
+        """Do nothing: there is nothing to recover."""
+
+    @override
+    async def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+    @override
+    def new_stream_id(self) -> int:
+        return next(self._ids)
+
+    @override
+    def load(self, path: str) -> Awaitable[LoadedStream]:
+        loaded: asyncio.Future[LoadedStream] = asyncio.get_running_loop().create_future()
+        loaded.set_result(self._found(path))
+        return loaded
+
+    def _found(self, path: str) -> LoadedStream:
+        state = self._states.get(path)
+        producers = dict(self._records[state.stream_id].producers) if state is not None else {}
+        retired = self._retired.get(path, self._generation_floor)
+        return LoadedStream(PathState(state, retired), producers)
+
+    @override
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        failure = self._failure(changes)
+        if failure is None:
+            self._histograms.stored(changes)
+        loop.call_soon(settle, done, failure)
+        return done
+
+    @override
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        failures = self._failures(changes)
+        stored = changes
+        if any(failures):
+            done = zip(changes, failures, strict=True)
+            stored = [change for change, failure in done if failure is None]
+        self._histograms.stored(stored)
+        loop = asyncio.get_running_loop()
+        # One pass of the loop later, like a future's callbacks: this keeps the order of commits.
+        loop.call_soon(loop.call_soon, settled, 0, failures)
+
+    def _failures(self, changes: Sequence[Change]) -> Sequence[Exception | None]:
+        """Apply each change by itself; return why not, or None."""
+        failures: list[Exception | None] = []
+        has_quota = bool(self.quota.max_bytes)
+        for change in changes:
+            try:
+                stands = self._states.get(change.state.path)
+                # What makes a stream longer, and no more, has only its version against it.
+                if (
+                    (change.grown and not has_quota and stands is not None)
+                    and stands.version == change.expected
+                    and stands.stream_id == change.state.stream_id
+                ):
+                    self._apply(change)
+                    failures.append(None)
+                else:
+                    failures.append(self._failure((change,)))
+            except Exception as error:  # noqa: BLE001 - the others go on
+                failures.append(error)
+        return failures
+
+    def _failure(self, changes: Sequence[Change]) -> Conflict | LogFull | None:
+        """Apply all changes if the versions are as expected and the quota has room for them."""
+        for change in changes:
+            if self._version(change) != change.expected:
+                return Conflict()
+        refusal = self.quota.refusal(changes)
+        if refusal is not None:
+            return refusal
+        for change in changes:
+            self._apply(change)
+        return None
+
+    def _version(self, change: Change) -> int | None:
+        stands = self._states.get(change.state.path)
+        if stands is None:
+            return None
+        if change.expected is not None and stands.stream_id != change.state.stream_id:
+            return -1
+        return stands.version
+
+    def _apply(self, change: Change) -> None:
+        state = change.state
+        if change.removes:
+            del self._states[state.path]
+            removed = self._records.pop(state.stream_id)
+            if self.quota.max_bytes:
+                self.quota.used -= STREAM_BYTES + removed.size
+            self._retire(state.path, state.generation)
+            return
+        records = self._records.get(state.stream_id)
+        if records is None:
+            records = self._records[state.stream_id] = _Records()
+        self._states[state.path] = state
+        for record in change.records:
+            records.ends.append(record.end)
+            records.datas.append(record.data)
+        if change.trims:
+            trimmed = records.trim(state.first)
+            if self.quota.max_bytes:
+                self.quota.used -= trimmed
+        for name in change.forgotten:
+            records.producers.pop(name, None)
+        records.producers.update(change.producers)
+
+    def _used_bytes(self) -> int:
+        records = self._records.values()
+        return sum(one.size for one in records) + STREAM_BYTES * len(records)
+
+    def _retire(self, path: str, generation: int) -> None:
+        self._retired.pop(path, None)
+        self._retired[path] = generation
+        if len(self._retired) > self._max_retired:
+            oldest = self._retired.pop(next(iter(self._retired)))
+            self._generation_floor = max(self._generation_floor or 0, oldest)
+
+    @override
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        stands = self._states.get(state.path)
+        if stands is None or stands.stream_id != state.stream_id:
+            raise StreamNotFound("the stream was deleted")
+        check_kept(stands, start)
+        position = start
+        found: list[list[bytes]] = []
+        for segment in segments_from(stands, start):
+            records = self._records[segment.stream_id]
+            first = bisect_right(records.ends, position)
+            stop = bisect_left(records.ends, min(end, segment.end)) + 1
+            datas = records.datas[first:stop]
+            if datas:
+                if not found:
+                    start = records.ends[first] - len(datas[0])
+                position = records.ends[first + len(datas) - 1]
+                found.append(datas)
+            if position >= end:
+                break
+        return Chunk(stands, start, position, tuple(chain.from_iterable(found)))
+
+    @override
+    async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
+        late = (path for path, state in self._states.items() if state.is_due(now))
+        return list(itertools.islice(late, limit))
+
+    @override
+    def why_unhealthy(self) -> str | None:
+        return None  # memory is always there
+
+    @override
+    def histograms(self) -> Mapping[str, Histogram]:
+        return self._histograms.by_name("appends")
+
+    @override
+    def numbers(self) -> Mapping[str, float]:
+        return {"streams": len(self._states)}
+
+    @override
+    async def count_expired(self, now: ClockReading) -> int:
+        return sum(state.expired(now) for state in self._states.values())
+
+
+def _first_paths(paths: list[str], prefix: str, after: str, limit: int) -> list[str]:
+    fitting = (path for path in paths if path > after and path.startswith(prefix))
+    return heapq.nsmallest(limit, fitting)
+
+
+def _largest(states: list[StreamState], prefix: str, most: int) -> list[tuple[int, str]]:
+    return heapq.nlargest(
+        most, ((state.size, state.path) for state in states if state.path.startswith(prefix))
+    )
+
+
+def log_of(route: Route) -> MemoryLog:
+    """Return a log in memory, which is every route's own."""
+    return MemoryLog(max_bytes=route.max_log_size)

@@ -1,0 +1,181 @@
+"""A watch for servers that lost commits which this gateway had acknowledged.
+
+A Redis that loses writes loses its latest ones: those that were not on its disk, or not at the
+replica that took over. So the commit that was acknowledged last stands for all before it. If that
+commit is found again, nothing that this gateway acknowledged is lost.
+
+Each gateway knows only its own commits, and an operator asks for those of all. So the gateways
+leave their findings in Redis, and all report the worst of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from gateway.errors import LogUnavailable, RecordDamaged
+from gateway.logs.redis.commands import commit_state_in
+from gateway.logs.redis.connection import pack
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.logs.redis.commands import CommitState
+    from gateway.logs.redis.primary import Primary
+    from gateway.logs.redis.store import RedisStore
+    from gateway.protocol.streams.state import Change, StreamState
+
+Lost = Literal["no", "unknown", "yes"]
+LOST: tuple[Lost, ...] = ("no", "unknown", "yes")  # from the best to the worst
+
+PATIENCE_S = 60.0  # a server may come back and go again, but not for ever
+AGAIN_S = 0.5
+# When the findings of all gateways are read: after each has probed a server that is back, and once
+# more for a gateway that was cut off meanwhile.
+READ_AFTER_S = (3.0, PATIENCE_S)
+KEPT_S = 3600  # findings
+MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; nodes that are replaced leave theirs here
+
+
+class LastCommit(NamedTuple):
+    """The commit that a server acknowledged last."""
+
+    state: StreamState
+    version: int  # at which the stream stood afterwards, or was removed
+    token: int  # see headgate.lua
+
+    def is_lost(self, found: CommitState) -> Lost:
+        """Return whether a server with this state of the path has lost the commit.
+
+        That is "unknown" if somebody else removed the stream, or wrote to it, in a later history
+        before the look.
+        """
+        if str(self.token).encode() in found.tokens:
+            return "no"
+        state = found.state
+        if state is None or state.stream_id != self.state.stream_id:
+            return self._is_lost_without_stream(found)
+        if state.history == self.state.history:
+            return "no" if state.version >= self.version else "yes"
+        for past in state.past_generations:
+            if past.generation == self.state.generation and past.end < self.state.tail:
+                return "yes"
+        return "unknown"
+
+    def _is_lost_without_stream(self, found: CommitState) -> Lost:
+        if found.removed_generation > self.state.generation:
+            return "unknown"
+        was_removed_later = (
+            found.removed_generation == self.state.generation
+            and found.removed_version >= self.version
+        )
+        return "no" if was_removed_later else "yes"
+
+
+class LossWatch:
+    """A comparison of servers in a new history with what they had acknowledged before.
+
+    `counts` has the number of new histories by whether something was lost, each once.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._last: dict[Primary, LastCommit] = {}
+        # Of servers whose other history a commit told of before they were looked at.
+        self._checks: dict[Primary, list[asyncio.Task[Lost]]] = {}
+        self._counting: set[asyncio.Task[None]] = set()
+        self.counts: dict[Lost, int] = dict.fromkeys(LOST, 0)
+
+    async def close(self) -> None:
+        """End all comparisons."""
+        tasks = [*self._counting, *(task for tasks in self._checks.values() for task in tasks)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def acknowledged(self, primary: Primary, change: Change, token: int) -> None:
+        """Remember a server's latest commit, and begin a comparison if its history is a new one."""
+        state = change.state
+        last = self._last.get(primary)
+        if last is None and len(self._last) >= MOST_SERVERS:
+            del self._last[next(iter(self._last))]
+        elif last is not None and last.state.history != state.history:
+            # At once: a stream remembers only the last four commits of this gateway.
+            self._begin(primary, last)
+        self._last[primary] = LastCommit(state, state.version + change.removes, token)
+
+    def history_changed(self, primary: Primary) -> None:
+        """Count a server's new history by whether something was lost, once that is known."""
+        last = self._last.get(primary)
+        if last is not None and last.state.history != primary.history:
+            self._begin(primary, self._last.pop(primary))
+        elif primary not in self._checks:
+            for other in [*self._last]:  # one of them may be the server that this one has replaced
+                key = self._store.names.meta(self._last[other].state.path)
+                if other is not primary and self._store.servers.primary_of(key) is primary:
+                    self._begin(primary, self._last.pop(other))
+        checks = self._checks.pop(primary, [])
+        counting = asyncio.get_running_loop().create_task(self._count(primary, checks))
+        self._counting.add(counting)
+        counting.add_done_callback(self._counting.discard)
+
+    def _begin(self, primary: Primary, last: LastCommit) -> None:
+        check = asyncio.get_running_loop().create_task(self._check(last))
+        self._checks.setdefault(primary, []).append(check)
+
+    async def _check(self, last: LastCommit) -> Lost:
+        store, path = self._store, last.state.path
+        key, load = store.names.meta(path), store.commands.load(path)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    try:
+                        (reply,) = await store.execute(key, load, commits=True)
+                        return last.is_lost(commit_state_in(reply, store.commands.gateway))
+                    except LogUnavailable:
+                        await asyncio.sleep(AGAIN_S)
+        except (TimeoutError, RecordDamaged):
+            return "unknown"
+
+    async def _count(self, primary: Primary, checks: Sequence[asyncio.Task[Lost]]) -> None:
+        """Log what all gateways have found, and again if a late one knows more; count it once.
+
+        A loss is counted at once, all else only when no gateway can find one any more.
+        """
+        history = primary.history
+        own = max(await asyncio.gather(*checks), key=LOST.index) if checks else "unknown"
+        await self._exchange(history, own)
+        reported: Lost | None = None
+        for wait_s in READ_AFTER_S:
+            await asyncio.sleep(wait_s)
+            lost = await self._exchange(history, own)
+            if reported is None or lost == "yes" or (reported, lost) == ("unknown", "no"):
+                reported = lost
+                self._report(primary, history, lost)
+            if lost == "yes":
+                break
+        if reported is not None:
+            self.counts[reported] += 1
+
+    async def _exchange(self, history: int, own: Lost) -> Lost:
+        """Leave this gateway's finding, and return the worst; one gateway that can tell is enough.
+
+        Returns the gateway's own while Redis is away.
+        """
+        key = self._store.names.losses(history)
+        leave = pack("HSET", key, self._store.commands.gateway, own), pack("EXPIRE", key, KEPT_S)
+        calls = [pack("HGETALL", key)] if own == "unknown" else [*leave, pack("HGETALL", key)]
+        try:
+            found = (await self._store.execute(key, *calls))[-1]
+        except LogUnavailable:
+            return own
+        return "yes" if b"yes" in found else "no" if b"no" in found else "unknown"
+
+    def _report(self, primary: Primary, history: int, lost: Lost) -> None:
+        if lost == "yes":
+            log.error("log.writes_lost", server=primary.name, history=history)
+        elif lost == "no":
+            log.info("log.nothing_lost", server=primary.name, history=history)
+        else:
+            log.warning("log.loss_unknown", server=primary.name, history=history)

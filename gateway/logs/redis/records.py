@@ -1,0 +1,179 @@
+"""Records in Redis: those of one commit are one entry, which reads split again.
+
+An entry's ID is `START-HISTORY`: the position of its first record, and the history in which it was
+added. Of two entries with one START the later one counts. An entry that begins at or past the tail
+does not count: a crash may have kept its commit from being finished (see headgate.lua).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+from gateway.background import LONGEST_TURN_S
+from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
+from gateway.logs.redis.commands import Stretch, state_in
+from gateway.protocol.streams.chunks import Chunk, check_kept
+from gateway.protocol.streams.state import agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.logs.redis.connection import Reply
+    from gateway.logs.redis.store import RedisStore
+    from gateway.protocol.streams.state import StreamState
+
+MISSING = "a record is missing in Redis: its key was evicted, or changed by somebody else"
+
+
+def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:
+    """Return the places of the records between two positions.
+
+    The last may be the stream's own, which may have grown since the state was known.
+    """
+    found: list[Stretch] = []
+    for segment in state.lineage:
+        if start < min(end, segment.end):
+            stop = min(end, segment.end)
+            found.append(Stretch(segment.stream_id, segment.path, start, stop))
+            start = segment.end
+    if start < end:
+        found.append(Stretch(state.stream_id, state.path, start, end))
+    return found
+
+
+def start_of(found: Reply) -> int:
+    """Return the position at which an entry's first record begins."""
+    return int(found[0].partition(b"-")[0])
+
+
+def _records(fields: Reply) -> Sequence[bytes]:
+    """Return the records of an entry."""
+    data = fields[1]
+    if len(fields) == 2:
+        return (data,)
+    ends = [0, *accumulate(map(int, fields[3].split()))]
+    return [data[begin:end] for begin, end in pairwise(ends)]
+
+
+class Run:
+    """Records from a position on, as far as they follow each other.
+
+    If `start` lies inside a record, `start` becomes the position where that record begins.
+    """
+
+    __slots__ = ("_limit", "datas", "position", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = self.position = start
+        self.datas: list[bytes] = []
+        self._limit = 0
+
+    async def extend(self, stretch: Stretch, entries: list[Reply], tail: int) -> None:
+        """Take the records of a stretch, if it begins here; `entries` are emptied.
+
+        A chunk may be a quarter of a million records, a thousand to an entry, so others have their
+        turn in between. To free all entries at once would take long, too.
+        """
+        if stretch.start != self.position:
+            return
+        self._limit = min(stretch.stop, tail)
+        time = asyncio.get_running_loop().time
+        turn_ends = time() + LONGEST_TURN_S
+        entries.reverse()
+        while entries:
+            found = entries.pop()
+            begin = start_of(found)
+            if entries and start_of(entries[-1]) == begin:
+                continue  # the later one counts
+            if not self._take(begin, found[1]):
+                return
+            if entries and time() >= turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time() + LONGEST_TURN_S
+
+    def _take(self, entry_start: int, fields: Reply) -> bool:
+        """Take an entry's records; False where one is missing, or no more are wanted."""
+        for data in _records(fields):
+            end = entry_start + len(data)
+            if not self.datas and entry_start < self.position < end:
+                self.start = self.position = entry_start
+            if entry_start == self.position and entry_start < self._limit:
+                self.datas.append(data)
+                self.position = end
+            elif end > self.position:
+                return False
+            entry_start = end
+        return True
+
+
+async def read_records(store: RedisStore, state: StreamState, start: int, end: int) -> Chunk:
+    """Return the records after `start`, and a state that is as new as they are, or newer.
+
+    Those of a fork's sources may be on other servers. Raises as `Log.read`.
+    """
+    places = stretches(state, start, end)
+    read, was, now = await _entries(store, state, places)
+    if now is None or was is None or not was.stream_id == now.stream_id == state.stream_id:
+        raise StreamNotFound("the stream was deleted")
+    if start > now.tail or now.offset(start) != state.offset(start):
+        raise StreamGone("the log has lost what was before this offset")
+    check_kept(now, start)
+    run = Run(start)
+    for place, entries in read:
+        await run.extend(place, entries, was.tail)
+    kept = read[-1][0].stop if read else end
+    if run.position < min(kept, state.tail, was.tail):
+        raise RecordDamaged(MISSING)
+    return Chunk(now, run.start, run.position, tuple(run.datas))
+
+
+async def _entries(
+    store: RedisStore, state: StreamState, places: Sequence[Stretch]
+) -> tuple[list[tuple[Stretch, list[Reply]]], StreamState | None, StreamState | None]:
+    """Return the entries of each place, and the state before and after them.
+
+    One call reads all of it from one server. A place ends where the rest of it is lost.
+    """
+    keys = [store.names.meta(place.path) for place in places]
+    key = store.names.meta(state.path)
+    apart: list[tuple[Stretch, list[Reply]]] = []
+    if not store.servers.together([*keys, key]):
+        own = places[-1:] if keys[-1] == key else []
+        for place in places[: len(places) - len(own)]:
+            apart.append(await _inherited(store, state, place))
+            if apart[-1][0].stop < place.stop:
+                own = []
+                break
+        places = own
+    expected = sum(place.stop - place.start for place in places)
+    reads = store.commands.read(state.path, places)
+    was, *replies, now = await store.execute(key, *reads, expected=expected)
+    return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
+
+
+async def _inherited(
+    store: RedisStore, fork: StreamState, place: Stretch
+) -> tuple[Stretch, list[Reply]]:
+    """Return the records of a fork that another server has, as far as it still has them."""
+    key = store.names.meta(place.path)
+    reads = store.commands.read(place.path, [place])
+    expected = place.stop - place.start
+    _, *replies, found = await store.execute(key, *reads, expected=expected)
+    source = state_in(found)
+    kept = -1
+    if source is not None and source.stream_id == place.stream_id:
+        kept = agreed(source, fork, place.stop)
+    if kept <= place.start:
+        raise StreamGone("the log has lost what the fork's source had here")
+    ((_, entries),) = _by_place([place], replies)
+    return place._replace(stop=min(kept, place.stop)), entries
+
+
+def _by_place(
+    places: Sequence[Stretch], replies: Sequence[Reply]
+) -> list[tuple[Stretch, list[Reply]]]:
+    """Return each place with the entry in which it begins and the entries that follow."""
+    pairs = zip(places, replies[::2], replies[1::2], strict=True)
+    return [(place, before + entries) for place, before, entries in pairs]

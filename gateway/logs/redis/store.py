@@ -1,0 +1,287 @@
+"""The Redis of a log: calls that find their servers, and channels.
+
+The log uses it, and what is built on the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from typing_extensions import override
+
+from gateway.errors import LogUnavailable
+from gateway.logs.contract import Sharing, settle
+from gateway.logs.redis.commands import Commands, is_current
+from gateway.logs.redis.connection import (
+    Refusal,
+    Unreachable,
+    explained,
+    lacks_functions,
+    pack,
+)
+from gateway.logs.redis.names import RedisNames
+from gateway.logs.redis.redis_servers import RedisServers
+from gateway.protocol.streams.state import ClockReading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.logs.contract import LogListener
+    from gateway.logs.redis.connection import Packed, Reply
+    from gateway.logs.redis.connector import RedisConnector
+    from gateway.logs.redis.pipeline import Answer, Pipeline
+    from gateway.logs.redis.primary import Primary
+    from gateway.protocol.streams.state import StreamState
+
+TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
+RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
+MOST_TURNS = 8  # times that one call is sent elsewhere, or again after its function was loaded
+AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
+ASKING = pack("ASKING")
+PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
+
+
+class RedisStore(Sharing):
+    """The servers of one log, called by the key that a call concerns, and the channels of the log.
+
+    Keys and channels of others than the log begin with `prefix`, ":" and a name of their own; what
+    follows that in brackets or braces never makes it a key of a stream.
+    """
+
+    def __init__(
+        self, connector: RedisConnector, history_changed: Callable[[Primary], None]
+    ) -> None:
+        """Call `history_changed` with a server that has another history than before."""
+        self.wait_replicas = connector.settings.wait_replicas
+        self.repeats_wait: bool = self.wait_replicas > 0
+        self.prefix = connector.origin.prefix
+        self.names = RedisNames(self.prefix)
+        self.commands = Commands(self.names, connector, secrets.token_hex(4))
+        self.servers = RedisServers(connector, self.commands, history_changed)
+
+    async def execute(
+        self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
+    ) -> list[Reply]:
+        """Return the replies of the server that has `key`. Raises LogUnavailable.
+
+        `expected` is about how many bytes they may be, where they are many.
+        """
+        return (await self._reply(key, calls, commits=commits, expected=expected)).replies
+
+    async def commit(self, key: str, call: Packed) -> Reply:
+        """Return the reply to a write, once `wait_replicas` have it. Raises LogUnavailable."""
+        answer = await self._reply(key, [call], commits=True, expected=0)
+        if answer.is_at_risk(self.wait_replicas):
+            raise LogUnavailable(AT_RISK)
+        return answer.replies[-1]
+
+    async def _reply(
+        self, key: str, calls: Sequence[Packed], *, commits: bool, expected: int
+    ) -> CallReplies:
+        replied: asyncio.Future[CallReplies] = asyncio.get_running_loop().create_future()
+        done = partial(settle, replied)
+        RedisCall(self.servers, key, calls, done, commits=commits, expected=expected).go()
+        return await replied
+
+    def publish(self, channel: str, message: bytes) -> Packed:
+        """Return the call, for the server of `channel`, which replies how many hear it."""
+        return pack("SPUBLISH" if self.servers.connector.sharded else "PUBLISH", channel, message)
+
+    async def followers(self, path: str) -> int:
+        """Return how many gateways follow a stream, this one included once that has begun."""
+        channel = self.names.meta(path)
+        kind = "SHARDNUMSUB" if self.servers.connector.sharded else "NUMSUB"
+        (reply,) = await self.execute(channel, pack("PUBSUB", kind, channel))
+        return int(reply[1])
+
+    @override
+    def listen(self, listener: LogListener) -> None:
+        self.servers.notifications.listener = listener
+
+    @override
+    async def is_current(self, state: StreamState) -> bool:
+        path = state.path
+        (reply,) = await self.execute(self.names.meta(path), self.commands.confirm(path))
+        self.servers.compare(int(reply[0]))
+        return is_current(reply, state)
+
+    @override
+    def follow(self, path: str) -> None:
+        self.servers.notifications.follow(self.names.meta(path))
+
+    @override
+    def unfollow(self, path: str) -> None:
+        self.servers.notifications.unfollow(self.names.meta(path))
+
+    @override
+    async def removal_time(self, now: ClockReading) -> ClockReading:
+        """Return `now`, or the time of the server of the deadlines if that is earlier.
+
+        A gateway whose clock is ahead then removes no stream that has not ended by Redis' clock.
+        """
+        ((seconds, micros),) = await self.execute(self.names.deadlines, pack("TIME"))
+        time = int(seconds) + int(micros) / 1e6
+        return ClockReading(min(now.wall, time), min(now.steady, time))
+
+
+class CallReplies(NamedTuple):
+    """The replies to the calls, the reply to the epilogue of their pipeline, and who gave them."""
+
+    replies: list[Reply]
+    epilogue: Reply
+    primary: Primary
+
+    def is_at_risk(self, wait_replicas: int) -> bool:
+        """Return whether fewer replicas than `wait_replicas` have a write, as WAIT replied."""
+        if not wait_replicas:
+            return False
+        return not isinstance(self.epilogue, int) or self.epilogue < wait_replicas
+
+
+class RedisCall:
+    """Packed calls for the server of `key`; `done` gets what it answered, or LogUnavailable.
+
+    A call whose connection is lost is sent again. Commits may be: one that had been carried out
+    is told so by what it finds.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_commits",
+        "_deadline",
+        "_done",
+        "_expected",
+        "_key",
+        "_servers",
+        "_turns",
+        "_was_sent",
+    )
+
+    def __init__(
+        self,
+        servers: RedisServers,
+        key: str,
+        calls: Sequence[Packed],
+        done: Callable[[CallReplies | LogUnavailable], None],
+        *,
+        commits: bool = False,
+        expected: int = 0,
+    ) -> None:
+        """Take `expected` as about the number of bytes of the replies, where they are many."""
+        self._servers = servers
+        self._key = key
+        self._calls = calls
+        self._done = done
+        self._commits = commits
+        self._expected = expected
+        self._deadline = 0.0
+        self._turns = 0
+        self._was_sent = False
+
+    def go(self) -> None:
+        """Send the calls, or send them again."""
+        primary = self._servers.primary_of(self._key)
+        if primary is not None:
+            self._send(primary)
+            return
+        finding = asyncio.get_running_loop().create_task(self._servers.find(self._key))
+        finding.add_done_callback(self._found)
+
+    def _found(self, finding: asyncio.Task[Primary]) -> None:
+        error = None if finding.cancelled() else finding.exception()
+        if finding.cancelled():
+            self._unreachable(Unreachable("the gateway is stopping"))
+        elif isinstance(error, Unreachable):
+            self._unreachable(error)
+        elif error is not None:
+            self._fail(f"the log cannot be reached: {error!r}")
+            raise error
+        else:
+            self._send(finding.result())
+
+    def _send(self, primary: Primary) -> None:
+        if primary.is_down:  # its own looks at it will tell when it is back
+            why = primary.why_unhealthy or "it is down"
+            asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
+            return
+        answered = partial(self._answered, primary)
+        self._pipeline(primary).send(self._calls, answered, self._expected)
+
+    def _send_asking(self, primary: Primary) -> None:
+        """Send to the server that imports the slot: it takes a call only behind ASKING."""
+        asking = [command for call in self._calls for command in (ASKING, call)]
+
+        def answered(answer: Answer | Unreachable) -> None:
+            if not isinstance(answer, Unreachable):
+                answer = (answer[0][1::2], answer[1])
+            self._answered(primary, answer)
+
+        self._pipeline(primary).send(asking, answered, self._expected)
+
+    def _pipeline(self, primary: Primary) -> Pipeline:
+        return primary.commits if self._commits else primary.reads
+
+    def _answered(self, primary: Primary, answer: Answer | Unreachable) -> None:
+        if isinstance(answer, Unreachable):
+            primary.look()
+            self._unreachable(answer)
+            return
+        replies, epilogue = answer
+        counts = replies[-1:] if self._commits else replies  # a note before it may be refused
+        refusals = [reply for reply in counts if isinstance(reply, Refusal)]
+        if refusals:
+            self._refused(primary, refusals[0], of_all=len(refusals) == len(replies))
+        else:
+            self._done(CallReplies(replies, epilogue, primary))
+
+    def _unreachable(self, failure: Unreachable) -> None:
+        self._was_sent = self._was_sent or failure.was_sent
+        self._servers.moved()  # it may be that another server has taken over
+        if (self._was_sent or failure.is_passing) and self._may_go_on():
+            self._later()
+        else:
+            what = "did not answer" if self._was_sent else "cannot be reached"
+            self._fail(f"the log {what}: {failure.why}")
+
+    def _refused(self, primary: Primary, refusal: Refusal, *, of_all: bool) -> None:
+        # Of a slot that is moving, some keys may be here and some there.
+        is_passing = refusal.code in PASSING or (refusal.code == "ASK" and not of_all)
+        if is_passing and primary.why_unhealthy is None and self._may_go_on():
+            self._servers.moved()
+            self._later()
+            return
+        self._turns += refusal.code != "ASK"  # whoever is asked then does it, or asks for patience
+        if self._turns > MOST_TURNS:
+            self._fail(f"the log refuses: {explained(refusal.text)}")
+        elif refusal.code == "MOVED":
+            self._servers.moved()
+            self.go()
+        elif refusal.code == "ASK":
+            host, _, port = refusal.text.split(" ")[2].rpartition(":")
+            self._send_asking(self._servers.primary_at((host, int(port))))
+        elif lacks_functions(refusal.text):
+            primary.reconnect()  # with the next connection the functions are loaded again
+            self.go()
+        else:
+            if refusal.code == "READONLY":
+                primary.reconnect()
+            primary.look()
+            self._servers.complain(self._key, refusal)
+            self._fail(f"the log refuses: {explained(refusal.text)}")
+
+    def _may_go_on(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if not self._deadline:
+            self._deadline = now + TIMEOUT_S
+        return now < self._deadline
+
+    def _later(self) -> None:
+        asyncio.get_running_loop().call_later(RETRY_S, self.go)
+
+    def _fail(self, why: str) -> None:
+        if self._was_sent and self._commits:
+            why += ": it is not known whether this request was stored"
+        self._done(LogUnavailable(why))

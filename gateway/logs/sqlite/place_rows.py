@@ -1,0 +1,233 @@
+"""Rows in a stream's own place: its state, records and producers, and those of removed streams.
+
+Each statement hands the interpreter over and takes it back, which under load costs more than the
+statement itself; so a group's rows are written by one statement a table.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from gateway.logs.sqlite.recent import COMPACTED_BYTES, LONGEST, compacted_rows
+from gateway.logs.sqlite.rows import (
+    MOVE,
+    RECORD_COLUMNS,
+    STATE_COLUMNS,
+    UPSERT,
+    UPSERT_PRODUCER,
+    checksum,
+    row_of,
+    row_of_state,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence, Set
+
+    import apsw
+
+    from gateway.logs.sqlite.recent import Changes
+    from gateway.protocol.streams.state import Change, ProducerState, StreamState
+
+MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
+MESSAGES = f"messages ({RECORD_COLUMNS})"
+# Rows that become one, at most: merging them takes two or three milliseconds of the writer's time.
+MOST_MERGED = 1000
+# Fewer that are as large together stay, as most of their bytes were compacted before.
+LEAST_MERGED = 16
+# Streams whose rows are counted, about 150 bytes each: the rows of others stay as they are.
+MAX_COUNTED = 10_000
+
+COUNT_RETIRED = "select count(*) from retired"  # generations that are remembered
+
+T = TypeVar("T")
+
+
+class PlaceRows:
+    """Statements over one connection that write rows of streams."""
+
+    def __init__(self, connection: apsw.Connection, max_retired: int) -> None:
+        self._connection = connection
+        self._max_retired = max_retired
+        self._retired = number(connection, COUNT_RETIRED)
+        self._small_rows = SmallRows(connection)
+
+    def forget(self) -> None:
+        """Count again after a transaction was rolled back."""
+        self._retired = -1
+        self._small_rows.forget()
+
+    def write(self, changes: Sequence[Change], whole: Set[int]) -> None:
+        """Write states, records and producers; the states of `whole` in all columns.
+
+        Note where streams that are trimmed begin; their earlier records are freed later.
+        """
+        self._write_states(changes, whole)
+        rows = [row_of(it.state.stream_id, it.records) for it in changes if it.records]
+        self.insert(MESSAGES, rows)
+        self._write_producers(changes)
+        self._small_rows.note(changes)
+        trimmed: list[tuple[object, ...]] = [
+            (it.state.stream_id, it.state.first) for it in changes if it.trims
+        ]
+        self.insert("trimmed", trimmed, " on conflict (stream) do update set first=excluded.first")
+
+    def _write_states(self, changes: Sequence[Change], whole: Set[int]) -> None:
+        states = {change.state.stream_id: change.state for change in changes}
+        rows = [row_of_state(state) for stream_id, state in states.items() if stream_id in whole]
+        self.insert(f"streams ({STATE_COLUMNS})", rows, UPSERT)
+        self._move([state for stream_id, state in states.items() if stream_id not in whole])
+
+    def _move(self, states: Sequence[StreamState]) -> None:
+        """Write version and tail alone, which takes half the time."""
+        for part in parts([(state.stream_id, state.version, state.tail) for state in states]):
+            marks = ",".join(["(?,?,?)"] * len(part))
+            self._connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
+
+    def compact(self, streams: Sequence[Changes]) -> None:
+        """Write in its stream's place what was in the table `recent` only."""
+        self.insert(MESSAGES, list(chain.from_iterable(map(compacted_rows, streams))))
+        self._move([changes[-1].state for changes in streams])
+        self._write_producers(list(chain.from_iterable(streams)))
+
+    def _write_producers(self, changes: Sequence[Change]) -> None:
+        last: dict[tuple[int, str], ProducerState | None] = {}
+        for change in changes:
+            if change.producers or change.forgotten:
+                stream_id = change.state.stream_id
+                last.update({(stream_id, name): None for name in change.forgotten})
+                last.update({(stream_id, name): state for name, state in change.producers})
+        gone = [key for key, state in last.items() if state is None]
+        if gone:
+            self._connection.executemany(
+                "delete from producers where stream=? and producer=?", gone
+            )
+        rows: list[tuple[object, ...]] = [
+            (*key, state.epoch, state.seq, state.used_at)
+            for key, state in last.items()
+            if state is not None
+        ]
+        self.insert("producers", rows, UPSERT_PRODUCER)
+
+    def insert(self, table: str, rows: list[tuple[object, ...]], suffix: str = "") -> None:
+        """Insert rows by as few statements as the bound allows.
+
+        A failure rolls the transaction back, so `or fail` spares SQLite the journal with which
+        it could undo one statement alone: a third of the cost of a commit.
+        """
+        for part in parts(rows):
+            row = f"({','.join('?' * len(part[0]))})"
+            self._connection.execute(
+                f"insert or fail into {table} values {','.join([row] * len(part))}{suffix}",
+                tuple(chain.from_iterable(part)),
+            )
+
+    def remove(self, state: StreamState) -> None:
+        """Remove a stream's row; its records are freed later, and its generation is remembered."""
+        if self._retired < 0:
+            self._retired = number(self._connection, COUNT_RETIRED)
+        connection = self._connection
+        connection.execute("delete from streams where id=?", (state.stream_id,))
+        connection.execute("insert into doomed values (?)", (state.stream_id,))
+        connection.execute("delete from retired where path=?", (state.path,))
+        self._retired += 1 - connection.changes()
+        connection.execute(
+            "insert into retired (path, generation) values (?, ?)", (state.path, state.generation)
+        )
+        if self._retired > self._max_retired:
+            connection.execute(
+                "insert into meta select 'generation_floor', generation from retired"
+                " where true order by nr limit 1"
+                " on conflict (name) do update set value=max(value, excluded.value);"
+                "delete from retired where nr=(select min(nr) from retired)"
+            )
+            self._retired -= 1
+
+
+class _Tail(NamedTuple):
+    """The number of rows after a position of a stream."""
+
+    start: int
+    rows: int
+
+
+class SmallRows:
+    """Short appends that are rows of their own, merged in their stream's place once they are many.
+
+    An append that changes more of its stream than its length cannot wait in the table `recent`:
+    where messages are counted, where each use moves a deadline, or where a producer numbers its
+    appends. As a row of its own a message of 96 bytes takes 150, and one of 2 KiB a page of 4. So
+    what such appends have added to a stream becomes one row, in the transaction of the append that
+    completes it. The rows are counted by stream; the counts end with the process.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._tails: dict[int, _Tail] = {}
+
+    def forget(self) -> None:
+        """Forget all streams, as what was written is rolled back."""
+        self._tails.clear()
+
+    def note(self, changes: Sequence[Change]) -> None:
+        """Merge rows of the streams that these changes were written to, each as a row."""
+        tails = self._tails
+        for change in changes:
+            state, size = change.state, sum([len(record.data) for record in change.records])
+            if not 0 < size <= LONGEST:
+                continue
+            known = tails.pop(state.stream_id, None) or _Tail(state.tail - size, 0)
+            tail = _Tail(max(known.start, state.first), known.rows + 1)
+            is_large = state.tail - tail.start >= COMPACTED_BYTES
+            if is_large or tail.rows >= MOST_MERGED:
+                if tail.rows >= LEAST_MERGED:
+                    self._merge(state.stream_id, tail.start, state.tail)
+                tail = _Tail(state.tail, 0)
+            tails[state.stream_id] = tail
+        for stream_id in list(islice(tails, max(0, len(tails) - MAX_COUNTED))):
+            del tails[stream_id]
+
+    def _merge(self, stream_id: int, start: int, end: int) -> None:
+        """Replace the rows between two positions by one, unless one is damaged or missing."""
+        place = (stream_id, start, end)
+        rows: list[Any] = self._connection.execute(
+            "select end, crc, sizes, data from messages where stream=? and end>? and end<=?"
+            " order by end",
+            place,
+        ).fetchall()
+        if len(rows) < 2 or not _are_sound(stream_id, rows):
+            return
+        sizes = b"".join(
+            [struct.pack(">I", len(data)) if own is None else own for _, _, own, data in rows]
+        )
+        data = b"".join([row[3] for row in rows])
+        last = rows[-1][0]
+        self._connection.execute("delete from messages where stream=? and end>? and end<=?", place)
+        self._connection.execute(
+            "insert into messages (stream, end, crc, sizes, data) values (?, ?, ?, ?, ?)",
+            (stream_id, last, checksum(stream_id, last, sizes, data), sizes, data),
+        )
+
+
+def _are_sound(stream_id: int, rows: Sequence[Any]) -> bool:
+    """Return whether rows follow each other and match their checksums: damage stays visible."""
+    position = rows[0][0] - len(rows[0][3])
+    for end, crc, sizes, data in rows:
+        if end - len(data) != position or checksum(stream_id, end, sizes, data) != crc:
+            return False
+        position = end
+    return True
+
+
+def number(connection: apsw.Connection, statement: str) -> int:
+    """Return the whole number that a statement selects."""
+    for (found,) in connection.execute(statement):
+        if isinstance(found, int):
+            return found
+    raise AssertionError(f"no number from {statement!r}")
+
+
+def parts(rows: Sequence[T]) -> Iterable[Sequence[T]]:
+    """Split rows into those of one statement each."""
+    return (rows[at : at + MAX_ROWS] for at in range(0, len(rows), MAX_ROWS))

@@ -1,0 +1,221 @@
+"""Groups of commits, each in one transaction: versions are compared, then rows are written."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gateway.logs.contract import Conflict
+from gateway.logs.sqlite import recent
+from gateway.logs.sqlite.place_rows import PlaceRows, number, parts
+from gateway.logs.sqlite.recent import compact_all
+from gateway.logs.sqlite.upkeep import ClockRows, file_bytes, used_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.errors import LogFull
+    from gateway.logs.counts import Quota
+    from gateway.logs.sqlite.recent import Recent, RecentStep
+    from gateway.protocol.streams.state import Change, ClockRecord
+
+# Most streams whose versions are cached, about 150 bytes each: those that were written last. The
+# cache cannot be stale, as no other process writes to the file.
+MAX_KNOWN = 10_000
+
+
+class Writer:
+    """Writes over one connection, for one thread."""
+
+    def __init__(
+        self, connection: apsw.Connection, max_retired: int, recent: Recent, quota: Quota
+    ) -> None:
+        """Compact what an earlier connection left in the table `recent`."""
+        self.connection = connection  # for steps of the writer thread
+        self._recent = recent
+        self._quota = quota
+        compact_all(connection)
+        recent.clear()
+        self._rows = PlaceRows(connection, max_retired)
+        self.clocks = ClockRows(connection)
+        self._known: dict[int, int] = {}  # cached versions by stream id
+        self.streams = number(connection, "select count(*) from streams")
+        self.stored: Sequence[Change] = ()  # by the last group
+        self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
+        self.count_used()
+
+    def close(self) -> None:
+        """Close the connection; frames that cannot be copied into the file now stay in the WAL."""
+        with contextlib.suppress(apsw.Error):
+            self.connection.close()
+
+    def finish(self, to_note: ClockRecord | None) -> None:
+        """Compact `recent` as far as there is room, note the clocks, and close the connection."""
+        with contextlib.suppress(apsw.Error):
+            compact_all(self.connection)
+            if to_note is not None:
+                self.clocks.write(to_note)
+        self.close()
+
+    def last_stream_id(self) -> int:
+        """Return the highest stream id in the file."""
+        return number(
+            self.connection,
+            "select max(coalesce((select max(id) from streams), 0),"
+            " coalesce((select max(stream) from doomed), 0))",
+        )
+
+    def history(self) -> int:
+        """Return the number of the file's present history; 0 before any change was lost."""
+        return number(
+            self.connection, "select coalesce((select value from meta where name='history'), 0)"
+        )
+
+    def prove(self) -> None:
+        """Commit a row of Headgate's own, which shows that the file takes writes again."""
+        self.connection.execute(
+            "begin immediate; insert into meta values ('recoveries', 1)"
+            " on conflict (name) do update set value=value+1; commit"
+        )
+
+    def count_used(self) -> None:
+        """Measure the pages in use for the quota, if there is one."""
+        if self._quota.max_bytes:
+            self._quota.used = used_bytes(self.connection)
+
+    def commit(self, commits: Sequence[Sequence[Change]]) -> list[Conflict | LogFull | None]:
+        """Write a group in one transaction; return for each commit why it was refused, or None."""
+        connection = self.connection
+        connection.execute("begin immediate")
+        try:
+            outcomes, changes = self._compare(commits)
+            step = self._write(changes)
+            self.count_used()
+            self.written_at = time.monotonic()
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            self._rows.forget()
+            self._known.clear()
+            raise
+        self._note(changes)
+        self._recent.note(step)
+        self.stored = changes
+        self.streams += sum((it.expected is None) - it.removes for it in changes)
+        return outcomes
+
+    def _note(self, changes: Sequence[Change]) -> None:
+        """Cache the versions that these changes have written."""
+        known = self._known
+        for change in changes:
+            known.pop(change.state.stream_id, None)
+            if not change.removes:
+                known[change.state.stream_id] = change.state.version
+        for stream_id in list(islice(known, max(0, len(known) - MAX_KNOWN))):
+            del known[stream_id]
+
+    def _compare(
+        self, commits: Sequence[Sequence[Change]]
+    ) -> tuple[list[Conflict | LogFull | None], list[Change]]:
+        versions = self._versions(list(chain.from_iterable(commits)))
+        outcomes: list[Conflict | LogFull | None] = []
+        changes: list[Change] = []
+        for commit in commits:
+            outcome = self._failure(commit, versions)
+            outcomes.append(outcome)
+            if outcome is None:
+                changes.extend(commit)
+                for change in commit:
+                    version = None if change.removes else change.state.version
+                    versions[change.state.path] = versions[change.state.stream_id] = version
+        return outcomes, changes
+
+    def _failure(
+        self, commit: Sequence[Change], versions: Mapping[str | int, int | None]
+    ) -> Conflict | LogFull | None:
+        for change in commit:
+            if versions.get(_key(change)) != change.expected:
+                return Conflict()
+        return self._quota.refusal(commit)
+
+    def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
+        """Return the present versions, by id for changes and by path for creations."""
+        versions: dict[str | int, int | None] = {}
+        known, ids = self._known, []
+        for change in changes:
+            if change.expected is not None:
+                stream_id = change.state.stream_id
+                version = known.get(stream_id)
+                if version is None:
+                    version = self._recent.version(change.state)
+                if version is None:
+                    ids.append(stream_id)
+                else:
+                    versions[stream_id] = version
+        paths = [change.state.path for change in changes if change.expected is None]
+        for column, keys in (("id", ids), ("path", paths)):
+            for part in parts(keys):
+                marks = ",".join("?" * len(part))
+                versions.update(
+                    self.connection.execute(
+                        f"select {column}, version from streams where {column} in ({marks})", part
+                    )
+                )
+        return versions
+
+    def _write(self, changes: list[Change]) -> RecentStep:
+        """Write short appends to the table `recent`, and other changes at their streams' places."""
+        removed = {change.state.stream_id: change.state for change in changes if change.removes}
+        for state in removed.values():
+            self._rows.remove(state)
+        kept = [change for change in changes if change.state.stream_id not in removed]
+        apart = {change.state.stream_id for change in kept if not self._is_short(change)}
+        others = [change for change in kept if change.state.stream_id in apart]
+        step = self._recent.step(
+            [change for change in kept if change.state.stream_id not in apart],
+            {change.state.path for change in others},
+            {state.path for state in removed.values()},
+        )
+        if step.compacted:
+            self._rows.compact(step.compacted)
+        if others:
+            whole = {it.state.stream_id for it in others if not self._grows_alone(it)}
+            self._rows.write(others, whole)
+        self._rows.insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
+        if step.deleted_up_to is not None:
+            self.connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
+        return step
+
+    def _is_short(self, change: Change) -> bool:
+        """Return whether a change is short enough to wait in the table `recent`."""
+        return change.grown <= recent.LONGEST and not change.forgotten and self._grows_alone(change)
+
+    def _grows_alone(self, change: Change) -> bool:
+        """Return whether the stream's row has all of its state but version and tail.
+
+        A state that was read is raised to the present history, which the row may not have yet.
+        """
+        return change.grown > 0 and (
+            not change.state.history or change.state.stream_id in self._known
+        )
+
+    def file_bytes(self) -> int:
+        """Return the bytes of the data file with the WAL copied into it; sys.maxsize on errors."""
+        try:
+            return file_bytes(self.connection)
+        except apsw.Error:
+            return sys.maxsize
+
+    def empty_wal(self) -> None:
+        """Copy the WAL into the data file, as far as readers allow, and truncate it."""
+        self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+
+def _key(change: Change) -> str | int:
+    return change.state.path if change.expected is None else change.state.stream_id

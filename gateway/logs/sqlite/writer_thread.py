@@ -1,0 +1,312 @@
+"""The one thread that writes the data file: all commits that wait become one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from gateway.errors import LogUnavailable
+from gateway.logs.contract import settle
+from gateway.logs.counts import CommitHistograms
+from gateway.logs.sqlite.data_folder import DataFileLost, merge_on_close
+from gateway.logs.sqlite.recovery import truncate_wal
+from gateway.logs.sqlite.reserve import AT_ONCE, FULL, removes
+from gateway.logs.sqlite.upkeep import reclaim
+from gateway.logs.sqlite.writer import Writer
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.logs.contract import Settled
+    from gateway.logs.sqlite.data_folder import DataFolder
+    from gateway.logs.sqlite.reserve import Reserve
+    from gateway.logs.sqlite.upkeep import ReclaimStep
+    from gateway.protocol.streams.state import Change, ClockRecord
+
+# A transaction with so many commits takes no further job; a job has at most as many. All writers of
+# a transaction wait for the last of its commits.
+MAX_GROUP = 1024
+
+T = TypeVar("T")
+
+
+class _Job:
+    """A job of the writer thread: independent commits, or one small step (`task`).
+
+    `on_result` is called with the outcomes: an exception or None for each commit, in their order,
+    or one outcome of the step.
+    """
+
+    __slots__ = ("commits", "on_result", "outcomes", "queued_at", "task")
+
+    def __init__(
+        self,
+        on_result: Callable[[Sequence[Any]], object],
+        commits: Sequence[Sequence[Change]] = (),
+        task: Callable[[Writer], object] | None = None,
+    ) -> None:
+        self.on_result = on_result
+        self.commits = commits
+        self.task = task
+        self.queued_at = time.monotonic()
+        self.outcomes: Sequence[object] = ()
+
+
+class WriterThread:
+    """Commits in groups, each of which is one sync to disk, and reopens the file after a failure.
+
+    On a full disk only removals are accepted, for which the reserve is released.
+    """
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        reserve: Reserve,
+        make_writer: Callable[[apsw.Connection], Writer],
+    ) -> None:
+        self._folder = folder
+        self._reserve = reserve
+        self._make_writer = make_writer
+        self._writer: Writer | None = None  # None after a failure: reopened with the next group
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._why_unhealthy: str | None = None
+        self._is_failure_logged = False  # the last line about it says that no appends are accepted
+        self._is_full = False  # the last failure was that the disk is full
+        self._can_reclaim = False  # removed streams and records still occupy room
+        self.to_note: ClockRecord | None = None  # the present clocks; only the event loop sets them
+        self.histograms = CommitHistograms()  # written by the thread, read by the loop
+        self.groups = 0
+        self.commits = 0
+        self.failed_groups = 0
+
+    def start(self, writer: Writer) -> None:
+        """Begin, with the file as it was opened."""
+        self._writer = writer
+        self._log_health()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write, name="headgate-log-write", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Finish the jobs that wait, close the file and delete the reserve."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+            await asyncio.to_thread(self._reserve.give_up)
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        """Queue the changes for the next group; durable when the future is done."""
+        assert self._loop is not None, "not started"
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._jobs.put(_Job(partial(_settle_one, done), (changes,)))
+        return done
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Queue the changes for the next group, or several, each as a commit of its own."""
+        assert self._loop is not None, "not started"
+        for first in range(0, len(changes), MAX_GROUP):
+            part = [(change,) for change in changes[first : first + MAX_GROUP]]
+            self._jobs.put(_Job(partial(_tell_later, self._loop, settled, first), part))
+
+    def run(self, step: Callable[[Writer], T]) -> asyncio.Future[T]:
+        """Queue a small step that runs after the commits that wait; return its result."""
+        assert self._loop is not None, "not started"
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put(_Job(partial(_settle_one, done), task=step))
+        return done
+
+    def reclaim(self, writer: Writer) -> ReclaimStep:
+        """Free some room of removed records, on the thread; on a full disk more of it."""
+        if self._reserve.make():
+            writer.clocks.note(self.to_note)
+            reclaimed = reclaim(writer.connection)
+        else:
+            reclaimed = reclaim(writer.connection, spare_pages=0)
+            writer.empty_wal()
+            self._reserve.make()
+        self._can_reclaim = reclaimed.more
+        return reclaimed
+
+    def why_unhealthy(self) -> str | None:
+        """Return the last failure, until a commit of the reopened file went through."""
+        return self._why_unhealthy or (None if self._reserve.is_held else FULL)
+
+    def accepts_removals(self) -> bool:
+        """Return whether a removal fits, on a full disk in the reserve."""
+        return self._why_unhealthy is None or self._is_full
+
+    def _write(self) -> None:
+        """Run the writer thread: all waiting jobs become one transaction."""
+        assert self._loop is not None, "started"
+        while (job := self._jobs.get()) is not None:
+            group = self._gather(job)
+            self._run_group(group)
+            self._loop.call_soon_threadsafe(_settle_all, group)
+        if self._writer is not None:
+            self._writer.finish(self.to_note)
+
+    def _gather(self, first: _Job) -> list[_Job]:
+        group, commits = [first], len(first.commits)
+        while commits < MAX_GROUP:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                self._jobs.put(None)  # the end, after this group
+                break
+            group.append(job)
+            commits += len(job.commits) or 1
+        return group
+
+    def _run_group(self, group: list[_Job]) -> None:
+        """Run a group's commits in one transaction, then its small steps; set all outcomes."""
+        began = time.monotonic()
+        for job in group:
+            if job.commits:
+                self.histograms.queue.observe(began - job.queued_at, len(job.commits))
+        outcomes = iter(self._commit_all(list(chain.from_iterable([it.commits for it in group]))))
+        for job in group:
+            if job.task is None:
+                job.outcomes = list(islice(outcomes, len(job.commits)))
+            else:
+                job.outcomes = (self._run_task(job.task),)
+
+    def _run_task(self, task: Callable[[Writer], object]) -> object:
+        outcome = self._guarded(task)
+        if self._is_full and self._can_reclaim and self._reserve.release():
+            outcome = self._guarded(task)
+        return outcome
+
+    def _commit_all(self, commits: list[Sequence[Change]]) -> list[object]:
+        """Commit; on a full disk, only the commits that remove, in the room of the reserve."""
+        outcomes: list[object] = [LogUnavailable(f"{FULL}: nothing of this request was stored")]
+        outcomes *= len(commits)
+        if self._reserve.make():
+            outcomes = self._commit_group(commits)
+            if not self._is_full:
+                return outcomes
+        removing = [number for number, changes in enumerate(commits) if removes(changes)]
+        if removing:
+            self._reserve.release()
+        for start in range(0, len(removing), AT_ONCE):
+            part = removing[start : start + AT_ONCE]
+            stood = self._commit_group([commits[number] for number in part])
+            for number, outcome in zip(part, stood, strict=True):
+                outcomes[number] = outcome
+            self._guarded(Writer.empty_wal)
+        return outcomes
+
+    def _commit_group(self, commits: list[Sequence[Change]]) -> list[object]:
+        if not commits:
+            return []
+        began = time.monotonic()
+        result = self._guarded(lambda writer: writer.commit(commits))
+        if isinstance(result, LogUnavailable):
+            self.failed_groups += 1
+            return [result] * len(commits)
+        self.groups += 1
+        self.commits += len(commits)
+        writer = self._writer
+        if writer is not None:
+            self.histograms.write.observe(writer.written_at - began)
+            self.histograms.sync.observe(time.monotonic() - writer.written_at)
+            self.histograms.stored(writer.stored)
+            self._can_reclaim |= any(it.removes or it.trims for it in writer.stored)
+        assert isinstance(result, list), "Writer.commit tells of each commit why it failed"
+        return result
+
+    def _guarded(self, step: Callable[[Writer], object]) -> object:
+        """Run one step on the file, which after a failure is closed, and reopened next time.
+
+        A failed sync must not be tried again on the same handle: the kernel may have dropped the
+        pages and would report success. The reopened file has to carry a commit of its own, over
+        the place of the failed one, before it takes anybody's data.
+        """
+        opened = self._writer
+        try:
+            self._folder.open_files.check(lambda: 0 if opened is None else opened.file_bytes())
+            if self._writer is None:
+                self._writer = self._reopened()
+            result = step(self._writer)
+            self._folder.open_files.hold()  # before any commit is acknowledged
+        except DataFileLost as error:  # what is open stays so: the file may be put back
+            return self._failed(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, writers must hear of it
+            failure = self._failed(error)
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            self._folder.open_files.release_wal()
+            return failure
+        self._why_unhealthy = None
+        self._is_full = False
+        self._log_health()
+        return result
+
+    def _reopened(self) -> Writer:
+        connection = self._folder.connect()
+        try:
+            truncate_wal(self._folder, connection)
+            writer = self._make_writer(connection)
+            writer.prove()
+            merge_on_close(connection, allowed=True)
+        except BaseException:
+            connection.close()
+            raise
+        return writer
+
+    def _failed(self, error: Exception) -> LogUnavailable:
+        self._is_full = isinstance(error, apsw.FullError)
+        self._why_unhealthy = f"the log cannot be written: {words(error)}"
+        self._log_health()
+        why = "the disk is full" if self._is_full else "the log cannot be written now"
+        return LogUnavailable(f"{why}: nothing of this request was stored")
+
+    def _log_health(self) -> None:
+        """Log once that no appends are accepted, and once that they are accepted again."""
+        why_unhealthy = self.why_unhealthy()
+        if why_unhealthy is not None and not self._is_failure_logged:
+            log.error("log.failed", file=str(self._folder.file), reason=why_unhealthy)
+        elif why_unhealthy is None and self._is_failure_logged:
+            log.info("log.recovered", file=str(self._folder.file))
+        self._is_failure_logged = why_unhealthy is not None
+
+
+def words(error: Exception) -> str:
+    """Return what went wrong with the file, in words for an operator."""
+    if isinstance(error, apsw.FullError):
+        return "the disk is full"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) or type(error).__name__
+
+
+def _settle_all(group: list[_Job]) -> None:
+    for job in group:
+        job.on_result(job.outcomes)
+
+
+def _tell_later(
+    loop: asyncio.AbstractEventLoop,
+    settled: Settled,
+    first: int,
+    failures: Sequence[Exception | None],
+) -> None:
+    """Call `settled` in a later pass of the loop, as a future's callbacks are: in commit order."""
+    loop.call_soon(settled, first, failures)
+
+
+def _settle_one(done: asyncio.Future[Any], outcomes: Sequence[object]) -> None:
+    settle(done, outcomes[0])

@@ -1,0 +1,251 @@
+"""A request from its head to its end: its answer, its counts, and its line in the access log."""
+
+from __future__ import annotations
+
+import abc
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.cache_status import CacheUse
+from gateway.protocol.origins.repair import EMPTY_BYTES
+from gateway.protocol.responses import NO_FACTS, Facts
+from gateway.telemetry import traffic as counted
+from gateway.telemetry.access_log import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from gateway.access.principal import Principal
+    from gateway.protocol.responses import Response
+    from gateway.routes.contract import StreamRoute
+    from gateway.runtime.quotas import ChargedBody
+    from gateway.telemetry.access_log import AccessLog, LoggedRequest
+    from gateway.telemetry.traffic import Ended, Traffic
+
+
+class BodySource(Protocol):
+    """A body that arrives in parts; its connection is held until it ends or is released."""
+
+    def parts(self) -> AsyncIterator[bytes]:
+        """Yield the parts. Raises HeadgateError when they end too early."""
+
+    def release(self) -> None:
+        """Give up the rest of the body."""
+
+
+class PushingSource(BodySource):
+    """A body whose parts may also come while the next one is awaited.
+
+    It is no Protocol: each relayed response asks whether its body is one, and that takes 20 us.
+    """
+
+    @abc.abstractmethod
+    def push_to(self, write: Callable[[bytes], bool], /) -> None:
+        """Write such parts with `write`; one for which it returns False is yielded."""
+
+
+class RouteAnswer(msgspec.Struct, frozen=True, eq=False):
+    """The answer to a request, from the route that decides it to what writes and counts it.
+
+    `lines` are its own header lines, without those about the framing. What is asked of them later
+    is in `facts`: nothing searches the lines. `length` is that of a relayed body, or None if it is
+    not known before the end.
+    """
+
+    status: int
+    lines: bytes
+    body: bytes | BodySource
+    cache: CacheUse
+    facts: Facts = NO_FACTS
+    is_relayed: bool = False  # then its lines are before those of this server (RFC 9211)
+    has_date: bool = False  # no other is added
+    length: int | None = None
+
+    @classmethod
+    def of(cls, response: Response, cache: CacheUse) -> RouteAnswer:
+        """Return the answer with a response of this server."""
+        lines = response.fields.encode("utf-8", "surrogateescape")
+        return cls(response.status, lines, response.body, cache, response.facts)
+
+
+_READS = frozenset({counted.READ, counted.LONG_POLL, counted.SSE})
+_APPENDS = frozenset({counted.APPEND, counted.CLOSE})
+CLIENT_GONE = 499  # as a status: what proxies log where nobody is left to be answered
+
+
+class SentResponse(Protocol):
+    """An answer as it was written: its status, the bytes of its body, and how that has ended.
+
+    `ended` is None while nothing was written.
+    """
+
+    body_sent: int
+    ended: Ended | None
+
+    @property
+    def status(self) -> int:
+        """The status of the response."""
+
+
+class Exchange:
+    """A request's state for counts and log; it counts for `route` once that is found.
+
+    `cache` is the part that the cache had in its answer.
+    `ended` is what has ended a wait, where that is more than that there was an answer.
+    """
+
+    __slots__ = (
+        *("_began", "_is_over", "_new_id", "_request_id", "client_request_id", "resume_kind"),
+        "ends_if_empty",
+        *("cache", "charged", "decide_again", "ended", "is_looked_up"),
+        *("logged_request", "operation", "principal", "refused", "route"),
+        *("sends_reader_key", "sent", "traffic"),
+    )
+
+    def __init__(
+        self,
+        traffic: Traffic,
+        operation: int,
+        client_request_id: str | None,
+        new_id: Callable[[], str],
+        logged_request: LoggedRequest | None = None,
+        began: float | None = None,
+    ) -> None:
+        """Begin with the id that the client has given; write a line if there is one to log.
+
+        It `began` (perf_counter) now, unless it is given.
+        """
+        self._began = perf_counter() if began is None else began
+        self.traffic = traffic
+        self.route: StreamRoute | None = None
+        self.principal: Principal | None = None  # whom a guard knows, if not anybody
+        self.refused: str | None = None
+        self.operation = operation
+        self.resume_kind = counted.NOWHERE
+        self.ends_if_empty = False  # the body, which still comes, decides where the read began
+        self.client_request_id = client_request_id
+        self.logged_request = logged_request
+        self.cache = cache_status.UNUSED
+        self.sends_reader_key = False  # True if the client may read the stream
+        self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
+        self.sent: SentResponse | None = None
+        self.ended: Ended = "answered"
+        # Raises where a guard would not admit it any more. It is told of the exchange, and does not
+        # hold it: with it, the token would stay in memory until garbage is collected.
+        self.decide_again: Callable[[Exchange], Awaitable[None]] | None = None
+        self.charged: ChargedBody | None = None  # if the bytes of its body have a limit
+        self._new_id = new_id
+        self._request_id: str | None = None
+        self._is_over = False
+
+    @property
+    def request_id(self) -> str:
+        """The id that its client has given it, or else a new one."""
+        if self.client_request_id is not None:
+            return self.client_request_id
+        if self._request_id is None:
+            self._request_id = self._new_id()
+        return self._request_id
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of its route; empty without one."""
+        return "" if self.route is None else self.route.prefix
+
+    def admit(
+        self,
+        principal: Principal | None,
+        *,
+        sends_reader_key: bool,
+        decide_again: Callable[[Exchange], Awaitable[None]] | None = None,
+    ) -> None:
+        """Count that the guard admitted the request; `decide_again` raises once it would not."""
+        self.traffic.decisions[counted.ADMITTED] += 1
+        self.principal = principal
+        self.sends_reader_key = sends_reader_key
+        self.decide_again = decide_again
+
+    def refuse(self, reason: str) -> None:
+        """Note why the guard refused the request, for the log: a code, and words for operators."""
+        self.refused = reason
+        self.is_looked_up = False
+
+    def note_wait(self, ended: Ended = "answered") -> None:
+        """Note that the request waits for a response that many share, or how the wait ended."""
+        self.cache = cache_status.COLLAPSED
+        self.ended = ended
+
+    async def check_admission(self) -> None:
+        """Raise the refusal if the guard no longer admits the request, whose body is awaited."""
+        if self.decide_again is not None:
+            await self.decide_again(self)
+
+    def start_events(self) -> None:
+        """Count the request now: its SSE response goes on, and the reader's end is logged."""
+        self._is_over = True
+        self._count(200, 0)
+
+    def finish(self, received: int, log: AccessLog, *, stopping: bool) -> None:
+        """Count the request, which is over and had `received` bytes of body, and write its line."""
+        self.traffic.request_bytes += received
+        if received and self.principal is not None:
+            self.principal.use.received_bytes += received
+        if self.charged is not None:
+            self.charged.count_rest(received)
+        if self._is_over:
+            return
+        self._is_over = True
+        sent = self.sent
+        if sent is None or sent.ended is None:  # its client was left without a response
+            self._count(counted.CUT, 0)
+            self.write_line(log, CLIENT_GONE, "drain" if stopping else "client", 0)
+        else:
+            if self.ends_if_empty and sent.ended == "answered" and sent.body_sent <= EMPTY_BYTES:
+                self.resume_kind = counted.TERMINAL
+            self._count(sent.status, sent.body_sent)
+            if self.logged_request is not None:
+                ended = self.ended if sent.ended == "answered" else sent.ended
+                self.write_line(log, sent.status, ended, sent.body_sent)
+
+    def answered(self, log: AccessLog, status: int, ended: Ended, size: int) -> None:
+        """Count the request, and write its line."""
+        self._count(status, size)
+        self.write_line(log, status, ended, size)
+
+    def _count(self, status: int, size: int) -> None:
+        traffic, seconds = self.traffic, perf_counter() - self._began
+        if self.principal is not None:
+            is_append = self.operation in _APPENDS
+            is_failure = 400 <= status < counted.CUT
+            self.principal.use.count(size, is_append=is_append, is_failure=is_failure)
+        if self.operation not in _READS:
+            traffic.answered(self.operation, status, size, seconds)
+            return
+        # Cut, it was not here at once.
+        result = None
+        if self.is_looked_up:
+            result = RESULTS.get(self.cache.result, counted.MISS)
+        traffic.read(self.operation, status, size, seconds, self.resume_kind, result)
+
+    def write_line(self, log: AccessLog, status: int, ended: Ended, size: int) -> None:
+        """Write the line of the access log, if there is to be one."""
+        if self.logged_request is not None:
+            outcome = Outcome(
+                self.request_id,
+                status,
+                size,
+                perf_counter() - self._began,
+                self.cache.result,
+                self.prefix or "none",
+                ended,
+                None if self.principal is None else self.principal.name,
+                self.refused,
+            )
+            log.line(self.logged_request, outcome)
+
+
+# By X-Cache, as what a read counts.
+RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}

@@ -1,0 +1,232 @@
+"""A read as the cache sees it, and an origin's answer as the cache stores it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec.structs import force_setattr
+from multidict import CIMultiDict, MultiMapping
+
+from gateway.protocol import cache_headers, http1
+from gateway.protocol.http.forwarding import IdentityHeaders
+from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
+from gateway.protocol.origins import edge_target, repair
+from gateway.protocol.origins.repair import StreamRead
+from gateway.protocol.requests import CatchUp
+from gateway.protocol.responses import NO_FACTS, Facts
+from gateway.protocol.streams.offsets import BEGINNING
+from gateway.protocol.streams.state import Lifetime
+from gateway.rules.directives import Marks, parse_date
+from gateway.rules.policy import ResponseMetadata
+from gateway.rules.served_lifetimes import CachingLines, caching_lines
+
+if TYPE_CHECKING:
+    from gateway.protocol.requests import Read
+    from gateway.rules.served_lifetimes import Recipient
+
+# Host, path, what the protocol does not know of the query, and whose it is.
+StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
+
+NO_CACHING = caching_lines(())
+_OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
+_OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
+
+
+def stream_key(host: str, read: Read, identity: str) -> StreamKey:
+    """Return the key that readers of one feed have in common. Other readers may see other data."""
+    return host, read.path, read.others, identity
+
+
+class CacheRequest(msgspec.Struct, frozen=True, gc=False):
+    """A catch-up GET as the cache handles it.
+
+    `headers` are the client's, `fields` those that the origin is sent. The headers of an
+    `identified` request identify its reader. A request that is `admitted_as` a reader is not
+    identified: the origin has admitted that reader, and sends the same to all that it admits.
+    """
+
+    host: str
+    read: CatchUp
+    headers: MultiMapping[str]
+    fields: CIMultiDict[str]
+    identity: str  # of whom, hashed; empty for everybody
+    coding: str  # what compressions the client takes
+    lifetime: Lifetime  # of the stream, as far as it is known here
+    admitted_as: str = ""  # whom, hashed, where the origin decides who may read
+    block: bytes | None = None  # `fields` as they are sent, where somebody has remembered that
+
+    # What follows from these is computed once: a read that is not cached needs it a dozen times.
+    path: str = ""  # canonical
+    start: str = ""  # the offset that it reads from
+    key: tuple[str, str] = ("", "")  # of cached responses
+    stream_key: StreamKey = ("", "", (), "")  # of the stream that it reads
+    fetch_key: tuple[str, str, str, str] = ("", "", "", "")  # that equal requests share
+
+    def __post_init__(self) -> None:
+        """Compute the rest; msgspec calls this for a changed copy, too."""
+        host, read = self.host, self.read
+        offset = read.offset  # as `edge_target.start_of`
+        force_setattr(self, "path", read.path)
+        force_setattr(self, "start", offset if isinstance(offset, str) else BEGINNING)
+        force_setattr(self, "key", (host, read.target))
+        force_setattr(self, "stream_key", (host, read.path, read.others, self.identity))
+        force_setattr(self, "fetch_key", (host, read.target, self.identity, self.coding))
+
+    @property
+    def target(self) -> str:
+        """The canonical path and query."""
+        return self.read.target
+
+    @property
+    def identified(self) -> bool:
+        """True if the request identifies its sender."""
+        return bool(self.identity)
+
+    def plain(self, identity: IdentityHeaders) -> CacheRequest:
+        """Return this reader's request with only its identity in it: live readers share it.
+
+        An anonymous reader's address is left out too: the first reader's would stand for all.
+        """
+        allowed = _OF_THE_WAY | _OF_THE_SENDER if self.identified else _OF_THE_WAY
+        fields = CIMultiDict(
+            (name, value)
+            for name, value in self.fields.items()
+            if name.lower() in allowed or identity.has(name)
+        )
+        fields["Accept-Encoding"] = "identity"
+        headers = fields
+        if self.admitted_as:
+            headers = CIMultiDict(
+                (name, value) for name, value in fields.items() if not identity.has(name)
+            )
+        return msgspec.structs.replace(self, fields=fields, block=None, coding="", headers=headers)
+
+    def apart(self) -> CacheRequest:
+        """Return the request as that of an identified reader, with its own response."""
+        return msgspec.structs.replace(
+            self, identity=self.admitted_as, admitted_as="", headers=self.fields
+        )
+
+    def elsewhere(self, offset: str) -> CacheRequest:
+        """Return this reader's request to catch up from an offset."""
+        return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
+
+
+class TailLines(NamedTuple):
+    """The lines of a response that depend on whether it may say that it reached the tail."""
+
+    told: bytes
+    untold: bytes
+
+
+class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
+    """An origin's response as the cache stores it, if it `is_storable`.
+
+    A `joinable` one may be shared by equal requests that came while it arrived. `lines` are its
+    header lines, without Age and the like, and without framing.
+    """
+
+    status: int
+    lines: bytes  # but for these:
+    shared_lines: bytes = b""  # for caches that many use, which private recipients do not get
+    caching_lines: CachingLines = NO_CACHING
+    tail_lines: TailLines | None = None  # and those of its tag, if it reached a tail and says so
+    body: bytes = b""
+    stored: ResponseMetadata  # what decides about its use
+    facts: StreamRead | None  # what it says of a stream
+    identity: IdentityHeaders
+    is_storable: bool
+    joinable: bool
+    is_ones_own: bool  # for whom it was asked, though others are admitted, too
+    is_public: bool  # the origin says that it is for everybody, and not only for anybody
+    is_ours: bool  # that it may be kept is our word, not the origin's
+    is_tail: bool  # its stream's tail may have been reached, and move on
+    origin_directives: list[tuple[str, str]]  # of caches by the origin, where they are told less
+    own_date: bool  # its head lacks a Date line, which is that of the moment
+    own_cors: bool  # and who may read it in a browser
+    tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
+    validators: list[tuple[str, str]] = []  # as the origin knows them
+    length: int | None = None  # of the body, where the origin says it
+    cors: str = ""  # the origin's CORS lines, if they are the same for all pages
+    is_marked_private: bool = False  # the origin forbids shared caches to store it
+    data_directives: str = ""  # what a response with the newest data says to caches
+    said: Facts = NO_FACTS  # for counts and refusals, by what is no answer to a read of a stream
+
+    @property
+    def may_be_cut(self) -> bool:
+        """True if a client may be sent the byte range that it asks for."""
+        return self.status == 200 and self.joinable
+
+    def with_body(self, body: bytes) -> CachedResponse:
+        """Return the response with its whole body, and an ETag made from that if it has none."""
+        if self.tagged_as is None and self.body is body:
+            return self
+        facts = self.facts
+        if self.tagged_as is None or facts is None:
+            return msgspec.structs.replace(self, body=body, tagged_as=None)
+        path, start = self.tagged_as
+        mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
+        tag = repair.new_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
+        lines, tail = self.lines, self.tail_lines
+        if tail is None:
+            lines += http1.field_lines([("ETag", tag)])
+        else:
+            tail = tail_lines(tag)
+        stored = msgspec.structs.replace(self.stored, etag=tag)
+        return msgspec.structs.replace(
+            self, lines=lines, tail_lines=tail, stored=stored, body=body, tagged_as=None
+        )
+
+    def lines_for(self, recipient: Recipient, *, tells_of_tail: bool) -> bytes:
+        """Return the header lines for one client, which may say that the tail was reached."""
+        caching, tail = self.caching_lines, self.tail_lines
+        if not recipient.is_private or (recipient.by_key and self.is_storable):
+            lines = self.lines + self.shared_lines + caching.for_all
+        else:
+            is_old = recipient.by_key is False
+            lines = self.lines + (caching.never if is_old else caching.private)
+        if tail is not None:
+            lines += tail.told if tells_of_tail else tail.untold
+        if recipient.is_private and recipient.reader_key and self.status < 400:
+            lines += http1.field_lines([(READER_KEY, recipient.reader_key)])
+        return lines
+
+    def tells_of_unknown_tail(self, *, is_new: bool) -> bool:
+        """Return whether the response may say that it reached the tail where that is not known.
+
+        Its tag says the same, or else a 304 would confirm what is not known. An empty copy has to
+        say so, or readers would ask again and get the same; what `is_new` from the origin need not.
+        """
+        return not is_new and self.facts is not None and self.facts.is_empty
+
+    def marks(self, *, tells_of_tail: bool) -> Marks:
+        """Return the marks that conditions are compared with."""
+        stored = self.stored
+        tag, modified = stored.etag, stored.last_modified
+        if tag is not None and self.tail_lines is not None and not tells_of_tail:
+            tag = repair.untailed(tag)
+        changed_at = None if modified is None else parse_date(modified)
+        return Marks(tag, changed_at, stored.date, self.facts is not None)
+
+    def fields(self) -> CIMultiDict[str]:
+        """Return the header fields, which a 304 of the origin updates."""
+        told = b"" if self.tail_lines is None else self.tail_lines.told
+        lines = (self.lines, self.shared_lines, self.caching_lines.for_all, told)
+        return CIMultiDict(http1.parse_field_lines(b"".join(lines)))
+
+
+def tail_lines(tag: str | None) -> TailLines:
+    """Return the last lines of a response with this ETag that reached its stream's tail."""
+    told = [(UP_TO_DATE, "true")]
+    if tag is None:
+        return TailLines(http1.field_lines(told), b"")
+    untold = [("ETag", repair.untailed(tag))]
+    return TailLines(http1.field_lines([("ETag", tag), *told]), http1.field_lines(untold))
+
+
+def no_store(fields: CIMultiDict[str]) -> CIMultiDict[str]:
+    """Add no-store to an error whose origin does not say that it may be cached."""
+    if not any(name in fields for name in (*repair.LIFETIMES, "Last-Modified")):
+        fields["Cache-Control"] = "no-store"
+    return fields

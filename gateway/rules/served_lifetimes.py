@@ -1,0 +1,261 @@
+"""Header fields of caching as clients get them: brief at open tails, private on private routes.
+
+The gateway's own cache has a response as the origin sent it. On a private route clients get it with
+directives that let only a browser's cache store it; under a URL with the stream's reader key, all
+caches may.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from multidict import CIMultiDict
+
+from gateway.protocol import cache_headers
+from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.http1 import field_lines
+from gateway.protocol.origins.repair import LIFETIMES
+from gateway.rules.directives import (
+    Directives,
+    date_of,
+    governing,
+    members,
+    parse_dictionary,
+    parse_directives,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import MultiMapping
+
+    from gateway.protocol.cache_headers import TailDirective
+
+# Each lets a cache give to others what came with Authorization (RFC 9111 section 3.5), or says how
+# long. A browser goes by max-age as before.
+_FOR_ALL = frozenset({"public", "s-maxage", "must-revalidate", "proxy-revalidate", "private"})
+_CREDENTIALS = ("Authorization", "Cookie")
+_OF_ALL_CACHES = frozenset({"cache-control", "vary"})
+# Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
+# Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
+_OF_SHARED_CACHES = re.compile(
+    r".+-cache-control|.*surrogate-(control|key)|edge-control|.*cache-tags?"
+    r"|x-(accel-expires|key|litespeed-tag)|xkey|cdn-tag"
+    # It names no audience, and those caches go by it that do not know `private`.
+    r"|expires"
+)
+
+_GRACE = "stale-while-revalidate"
+_AGES = frozenset({"max-age", "s-maxage", _GRACE, "stale-if-error"})
+_NEVER_FRESH = frozenset({"no-store", "no-cache"})
+_FOR_SHARED = frozenset({"public", "s-maxage"})
+
+
+class Recipient(NamedTuple):
+    """The recipient of a response, as far as its header fields depend on it."""
+
+    is_private: bool = False  # its route is
+    reader_key: str = ""
+    by_key: bool | None = None
+
+
+EVERYBODY = Recipient()
+
+
+class CachingLines(NamedTuple):
+    """The `Cache-Control` and `Vary` lines of a response, by who receives it."""
+
+    for_all: bytes
+    private: bytes
+    never: bytes  # for a recipient whose URL has an old reader key
+
+
+class ServedFields(NamedTuple):
+    """The header fields of a response, in three parts: by what a private recipient gets of them."""
+
+    rest: list[tuple[str, str]]  # all of it
+    shared: list[tuple[str, str]]  # nothing
+    caching: list[tuple[str, str]]  # other ones
+
+
+def served(fields: MultiMapping[str]) -> ServedFields:
+    """Return the parts of a response's fields."""
+    parts = ServedFields([], [], [])
+    for pair in fields.items():
+        name = pair[0].lower()
+        if name in _OF_ALL_CACHES:
+            parts.caching.append(pair)
+        elif _is_of_shared_caches(name):
+            parts.shared.append(pair)
+        else:
+            parts.rest.append(pair)
+    return parts
+
+
+@lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them
+def caching_lines(caching: tuple[tuple[str, str], ...]) -> CachingLines:
+    """Return the lines with the `caching` part of a response's fields."""
+    private = CIMultiDict(caching)
+    make_private(private)
+    never = private.copy()
+    never["Cache-Control"] = "private, no-store"
+    return CachingLines(*(field_lines(it) for it in (caching, private.items(), never.items())))
+
+
+def make_private(fields: CIMultiDict[str]) -> None:
+    """Remove the fields that let shared caches store a response.
+
+    Another user of the same browser has another credential, which the cached copy does not match.
+    """
+    for name in {name for name in fields if _is_of_shared_caches(name)}:
+        del fields[name]
+    fields["Cache-Control"] = _private(tuple(fields.getall("Cache-Control", ())))
+    varies = {name.lower() for name in members(fields.getall("Vary", ()))}
+    for name in _CREDENTIALS:
+        if name.lower() not in varies and "*" not in varies:
+            fields.add("Vary", name)
+
+
+@lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them
+def private_lines(lines: str) -> str:
+    """Return an origin's caching lines for polls as private ones; no lines stay none."""
+    if not lines:
+        return ""
+    fields = CIMultiDict(cache_headers.fields(lines))
+    make_private(fields)
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+
+
+@lru_cache(maxsize=256)  # clients do not choose the names: there are a few dozen
+def _is_of_shared_caches(name: str) -> bool:
+    return _OF_SHARED_CACHES.fullmatch(name.lower()) is not None
+
+
+@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
+def _private(lines: tuple[str, ...]) -> str:
+    directives = [
+        it for it in members(lines) if it.partition("=")[0].strip().lower() not in _FOR_ALL
+    ]
+    return ", ".join(["private", *directives])
+
+
+def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str, str]] | None:
+    """Return an origin's cache headers so that browsers ask again each time; None if they do.
+
+    Shared caches store it for `tail_max_age` at most. All other directives
+    stay.
+    """
+    longest_s = freshness.tail_max_age
+    browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
+    shared = governing(fields)
+    told_s = _shared_s(shared, fields)
+    is_short = told_s <= longest_s and not _has_grace(shared)
+    # Where Cache-Control says nothing of it, Varnish has a grace of its own.
+    denies_grace = not told_s or browsers.by_name.get(_GRACE) == "0"
+    if (
+        is_short
+        and denies_grace
+        and _asks_again(browsers)
+        and _are_short_for_surrogates(fields, longest_s)
+    ):
+        return None
+    age = 0 if "private" in browsers else min(told_s, longest_s)
+    is_for_all = age > 0 and not _FOR_SHARED.isdisjoint(shared.by_name)
+    is_spelled = browsers.seconds("max-age") == 0
+    spelling = "max-age=0" if is_spelled else freshness.tail_directive
+    asked_again = _asked_again(browsers, spelling if is_for_all else "no-cache")
+    if age:
+        # Varnish stores by Surrogate-Control, for the time that Cache-Control says.
+        asked_again |= {"s-maxage": str(age)} if is_for_all else {"max-age": "0"}
+        asked_again[_GRACE] = "0"
+    lines = [("Cache-Control", _directive_line(asked_again, targeted=False))]
+    if age:
+        directives = {name: value for name, value in shared.by_name.items() if name not in _AGES}
+        edge = _directive_line({**directives, "max-age": str(age)}, targeted=shared.targeted)
+        also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
+        lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
+    elif shared.targeted:
+        never = _directive_line(_asked_again(shared, "no-cache"), targeted=True)
+        lines.append(("CDN-Cache-Control", never))
+    return lines
+
+
+def _has_grace(directives: Directives) -> bool:
+    return directives.by_name.get(_GRACE, "0") != "0"
+
+
+def _asked_again(directives: Directives, tail_directive: TailDirective) -> dict[str, str]:
+    """Return the directives without their ages, and with this one unless they never are fresh."""
+    remaining = {name: value for name, value in directives.by_name.items() if name not in _AGES}
+    if _NEVER_FRESH.isdisjoint(remaining):
+        name, _, value = tail_directive.partition("=")
+        remaining[name] = value
+    return remaining
+
+
+def _directive_line(directives: Mapping[str, str], *, targeted: bool) -> str:
+    plain = "?1" if targeted else ""  # how a member without an argument was parsed
+    return ", ".join(
+        name if value in {"", plain} else f"{name}={value}" for name, value in directives.items()
+    )
+
+
+def _asks_again(directives: Directives) -> bool:
+    if not _NEVER_FRESH.isdisjoint(directives.by_name):
+        return True
+    return directives.seconds("max-age") == 0 and not _has_grace(directives)
+
+
+def _shared_s(directives: Directives, fields: MultiMapping[str]) -> int:
+    """Return the seconds for which shared caches may serve a response without validation."""
+    if "private" in directives or not _NEVER_FRESH.isdisjoint(directives.by_name):
+        return 0
+    for name in ("s-maxage", "max-age"):
+        seconds = directives.seconds(name)
+        if seconds is not None:
+            return seconds
+    expires, date = date_of(fields, "Expires"), date_of(fields, "Date")
+    if directives.targeted or expires is None or date is None:
+        return 0
+    return max(0, int(expires - date))
+
+
+def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool:
+    """Return whether Surrogate-Control is missing, or well-formed and at most `longest_s`.
+
+    Some surrogates accept what is no dictionary, such as `max-age=1+60`.
+    """
+    if "Surrogate-Control" not in fields:
+        return True
+    directives = Directives(parse_dictionary(fields.getall("Surrogate-Control")))
+    if not _NEVER_FRESH.isdisjoint(directives.by_name):
+        return True
+    seconds = directives.seconds("max-age")
+    return seconds is not None and seconds <= longest_s and not _has_grace(directives)
+
+
+def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, str]]:
+    """Have `fields` say the same; returns what its origin had said, where that was more."""
+    lines = shortened(fields, freshness)
+    if lines is None:
+        return []
+    removed = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
+    fields.extend(lines)
+    return removed
+
+
+def shortened_lines(lines: str, freshness: Freshness) -> str:
+    """Shorten header lines for caches, such as an origin sends with every poll; none stay none."""
+    return _shortened_lines(lines, freshness.tail_max_age, freshness.tail_directive)
+
+
+@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
+def _shortened_lines(lines: str, tail_max_age: int, tail_directive: TailDirective) -> str:
+    if not lines:
+        return ""
+    fields = CIMultiDict(cache_headers.fields(lines))
+    freshness = Freshness(tail_max_age=tail_max_age, tail_directive=tail_directive)
+    shorten(fields, freshness)
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -1,3 +1,0 @@
-"""The contract, run against every log there is."""
-
-from tests.backends.contract import *  # noqa: F403 - the tests are meant to be found here

@@ -1,0 +1,261 @@
+"""A Redis in another history is compared with what it had acknowledged here before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.logs.redis import losses
+from gateway.logs.redis.commands import CommitState
+from gateway.logs.redis.losses import LOST, LastCommit
+from gateway.logs.redis.names import RedisNames
+from gateway.protocol.streams.state import PastGeneration, StreamState
+from gateway.settings.log_kinds.redis import parse_redis
+from tests.logs.contract import appended, created, removed
+from tests.logs.redis_logs import connected, stood, with_a_stream
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.logs.redis.log import RedisLog
+    from gateway.logs.redis.losses import Lost
+    from tests.support.redis_servers import RedisServer
+
+REPORTS: dict[Lost, str] = {
+    "no": "log.nothing_lost",
+    "unknown": "log.loss_unknown",
+    "yes": "log.writes_lost",
+}
+IN_A_FILE = {"appendonly": "yes", "appendfsync": "always"}
+IN_A_SNAPSHOT = {"save": "3600 1"}  # which SIGTERM writes, too
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let findings be read for the last time soon after the first one."""
+    first, _ = losses.READ_AFTER_S
+    monkeypatch.setattr(losses, "READ_AFTER_S", (first, 2.0))
+
+
+def counts(log: RedisLog) -> dict[Lost, float]:
+    numbers = log.numbers()
+    return {lost: numbers[f"histories_{lost}"] for lost in LOST}
+
+
+async def found(log: RedisLog) -> list[Lost]:
+    """Wait for the result of a comparison, and return all."""
+    await until(lambda: sum(counts(log).values()) > 0)
+    return [lost for lost, count in counts(log).items() for _ in range(int(count))]
+
+
+@contextlib.asynccontextmanager
+async def crashing(server: RedisServer) -> AsyncIterator[None]:
+    """Let Redis crash at the end of the block, and start with its earlier files."""
+    await asyncio.to_thread(server.command, "SAVE")
+    yield
+    await asyncio.to_thread(server.restart)
+
+
+async def restart_as_planned(server: RedisServer) -> None:
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("kept", [IN_A_FILE, IN_A_SNAPSHOT], ids=["file", "snapshot"])
+async def test_a_planned_restart_with_persistence_is_reported_as_no_loss(
+    kept: dict[str, str], tmp_path: Path
+) -> None:
+    async with with_a_stream(tmp_path, **kept) as (server, log, _):
+        await restart_as_planned(server)
+        assert await found(log) == ["no"]
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_crash_without_lost_data_reports_no_loss(tmp_path: Path) -> None:
+    async with with_a_stream(tmp_path) as (server, log, change):
+        await log.commit([appended(change.state, b"two")])
+        async with crashing(server):
+            pass
+        assert await found(log) == ["no"]
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_removal_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
+    async with with_a_stream(tmp_path) as (server, log, change):
+        async with crashing(server):
+            await log.commit([removed(change.state)])
+        assert await found(log) == ["yes"]
+
+
+@pytest.mark.usefixtures("processes")
+async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log, connected(server.url) as other:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            later = appended(await stood(other), b"two")
+            await other.commit([later])
+            await other.commit([removed(later.state)])
+            await restart_as_planned(server)
+            assert (await found(log), await found(other)) == (["no"], ["no"])
+
+
+@pytest.mark.usefixtures("processes")
+async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(
+    tmp_path: Path,
+) -> None:
+    """The gateway appends more than a stream remembers of its commits before it looks at Redis."""
+    async with with_a_stream(tmp_path) as (server, log, change):
+        async with crashing(server):
+            await log.commit([appended(change.state, b"two")])
+        await until(lambda: log.why_unhealthy() is None)
+        for _ in range(8):
+            await log.commit([appended(await stood(log), b"new")])
+        assert await found(log) == ["yes"]
+
+
+@pytest.mark.usefixtures("processes")
+async def test_appends_after_a_restart_without_loss_do_not_change_the_report_of_no_loss(
+    tmp_path: Path,
+) -> None:
+    async with with_a_stream(tmp_path, **IN_A_FILE) as (server, log, _):
+        await restart_as_planned(server)
+        await until(lambda: log.why_unhealthy() is None)
+        for _ in range(8):
+            await log.commit([appended(await stood(log), b"new")])
+        assert await found(log) == ["no"]
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("lost", LOST)
+async def test_all_gateways_report_the_worst_that_one_of_them_has_found(
+    lost: Lost, tmp_path: Path
+) -> None:
+    """One stores nothing, one what is in the snapshot, and the third what is lost, or nothing."""
+    with redis_server(tmp_path) as server:
+        async with (
+            connected(server.url) as idle,
+            connected(server.url) as kept,
+            connected(server.url) as late,
+        ):
+            if lost != "unknown":
+                await kept.commit([created(kept, "s", b"one")])
+            async with crashing(server):
+                if lost == "yes":
+                    await late.commit([created(late, "t", b"two")])
+            reports = [await found(log) for log in (idle, kept, late)]
+            assert reports == [[lost]] * 3
+
+
+@pytest.mark.usefixtures("processes")
+async def test_each_restart_is_checked_against_commits_since_the_last_one(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log:
+            for number in range(1, 4):
+                history = (await log.load("-")).place.history
+                await log.commit([created(log, f"s{number}", b"one", history=history)])
+                await restart_as_planned(server)
+                await until(lambda number=number: sum(counts(log).values()) == number)  # type: ignore[misc] # bound
+            assert await found(log) == ["no"] * 3
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(("first", "late"), [("no", "yes"), ("unknown", "yes"), ("unknown", "no")])
+async def test_a_restart_of_which_more_is_known_late_counts_once(
+    first: Lost, late: Lost, tmp_path: Path
+) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log:
+            if first == "no":
+                await log.commit([created(log, "s", b"one")])
+            with capture_logs() as lines:
+                await restart_as_planned(server)
+
+                def reports() -> list[str]:
+                    return [it["event"] for it in lines if it["event"] in REPORTS.values()]
+
+                await until(lambda: reports() == [REPORTS[first]])
+                history = (await log.load("-")).place.history
+                key = RedisNames(parse_redis(server.url).prefix).losses(history)
+                await asyncio.to_thread(server.command, "HSET", key, "another", late)
+                assert await found(log) == [late]
+                assert reports() == [REPORTS[first], REPORTS[late]]
+
+
+# ---------------------------------------------------------------- what stands where
+
+
+MADE = StreamState(
+    "s", stream_id=5, generation=105, content_type="a/b", version=3, tail=30, history=100
+)
+LAST = LastCommit(MADE, version=3, token=7)
+replace = msgspec.structs.replace
+
+
+def raised_at(end: int, **fields: int) -> StreamState:
+    """Return the stream as somebody else has extended it from `end` on, in a later history."""
+    past = (PastGeneration(105, end),)
+    return replace(MADE, generation=205, history=200, past_generations=past, **fields)
+
+
+@pytest.mark.parametrize(
+    ("found", "lost"),
+    [
+        pytest.param(CommitState(MADE, [b"8", b"7"], -1, -1), "no", id="its-stamp-is-there"),
+        pytest.param(
+            CommitState(raised_at(30), [b"7"], -1, -1), "no", id="the-log-was-raised-to-its-tail"
+        ),
+        # Without its token: as many gateways as a stream remembers have written since, or nobody.
+        pytest.param(CommitState(replace(MADE, version=4), [], -1, -1), "no", id="a-later-version"),
+        pytest.param(
+            CommitState(replace(MADE, version=2, tail=20), [b"6"], -1, -1),
+            "yes",
+            id="an-earlier-version",
+        ),
+        pytest.param(
+            CommitState(raised_at(20, version=9), [], -1, -1), "yes", id="raised-below-its-tail"
+        ),
+        pytest.param(
+            CommitState(raised_at(30, version=9), [], -1, -1),
+            "unknown",
+            id="raised-to-its-tail-in-a-later-version",
+        ),
+        # Without the stream: never created, removed after the commit, or perhaps before it.
+        pytest.param(CommitState(None, [], -1, -1), "yes", id="no-stream"),
+        pytest.param(CommitState(None, [], 99, 8), "yes", id="no-stream-and-an-older-creation"),
+        pytest.param(CommitState(None, [], 105, 4), "no", id="deleted-after-the-commit"),
+        pytest.param(CommitState(None, [], 105, 3), "no", id="deleted-by-the-commit"),
+        pytest.param(CommitState(None, [], 205, 4), "unknown", id="deleted-in-a-later-generation"),
+        pytest.param(
+            CommitState(replace(MADE, stream_id=6, generation=106), [], 105, 4),
+            "no",
+            id="recreated-after-the-commit",
+        ),
+        pytest.param(
+            CommitState(replace(MADE, stream_id=6, generation=206), [], 205, 1),
+            "unknown",
+            id="recreated-in-a-later-generation",
+        ),
+    ],
+)
+def test_a_commit_counts_as_lost_by_the_state_at_its_path(found: CommitState, lost: Lost) -> None:
+    assert LAST.is_lost(found) == lost
+
+
+def test_a_removal_counts_as_lost_if_its_stream_exists() -> None:
+    removal = LAST._replace(version=4)
+    assert removal.is_lost(CommitState(MADE, [b"6"], -1, -1)) == "yes"
+    assert removal.is_lost(CommitState(None, [b"7"], 105, 4)) == "no"

@@ -1,0 +1,358 @@
+"""What the durable log alone promises: its file, its groups, and what it does about damage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apsw
+import msgspec
+import pytest
+
+from gateway.errors import RecordDamaged, StartError
+from gateway.logs.contract import Conflict, LoadedStream
+from gateway.logs.sqlite import writer
+from gateway.logs.sqlite.data_folder import SCHEMA_VERSION
+from gateway.logs.sqlite.log import SqliteLog
+from gateway.logs.sqlite.row_readers import MAX_LOADS
+from gateway.logs.sqlite.writer_thread import MAX_GROUP
+from gateway.protocol.lifecycle import PathState
+from gateway.protocol.streams.state import ProducerState
+from tests.logs.abilities import needed
+from tests.logs.contract import (
+    appended,
+    committed_apart,
+    created,
+    loaded,
+    opened,
+    reclaimed,
+    removed,
+    replace,
+)
+
+if TYPE_CHECKING:
+    from gateway.protocol.streams.state import Change
+
+
+def database(folder: Path) -> apsw.Connection:
+    return apsw.Connection(str(folder / "headgate.db"))
+
+
+async def written(folder: Path, first: bytes, *others: bytes) -> Change:
+    """A stream of these records, each committed by itself, and the last change."""
+    async with opened("sqlite", folder) as log:
+        change = created(log, "s", first)
+        await log.commit([change])
+        for data in others:
+            change = appended(change.state, data)
+            await log.commit([change])
+    return change
+
+
+def damage(folder: Path, statement: str, *values: object) -> None:
+    connection = database(folder)
+    connection.execute(statement, values)
+    assert connection.changes() == 1
+    connection.close()
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("bit", [0, 7])
+async def test_a_record_with_a_flipped_bit_is_refused_and_the_others_are_served(
+    at: int, bit: int, tmp_path: Path
+) -> None:
+    change = await written(tmp_path, b"abc", b"def", b"ghi")
+    broken = bytearray(b"def")
+    broken[at] ^= 1 << bit
+    damage(tmp_path, "update messages set data=? where end=6", bytes(broken))
+    async with opened("sqlite", tmp_path) as log:
+        for start in (0, 3):
+            with pytest.raises(RecordDamaged) as refusal:
+                await log.read(change.state, start, 100)
+            assert refusal.value.detail == (
+                "the record that follows position 3 of s is damaged on disk: nothing of this"
+                " read is served"
+            )
+        assert (await log.read(change.state, 0, 3)).records == (b"abc",)
+        assert (await log.read(change.state, 6, 100)).records == (b"ghi",)
+
+
+@pytest.mark.parametrize("column", ["sizes", "data"])
+async def test_damage_in_a_row_of_several_records_refuses_them_all(
+    column: str, tmp_path: Path
+) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s", b"abc", b"de", b"f")
+        await log.commit([change])
+        for start, records in ((0, (b"abc", b"de", b"f")), (3, (b"de", b"f")), (5, (b"f",))):
+            assert (await log.read(change.state, start, 100)).records == records
+        assert (await log.read(change.state, 0, 4)).records == (b"abc", b"de")
+        assert (await log.read(change.state, 4, 100)).records == (b"de", b"f")
+    connection = database(tmp_path)
+    ((value,),) = connection.execute(f"select {column} from messages").fetchall()
+    connection.close()
+    assert isinstance(value, bytes)
+    damage(tmp_path, f"update messages set {column}=?", value[:-1] + bytes([value[-1] ^ 1]))
+    async with opened("sqlite", tmp_path) as log:
+        for start in (0, 3, 5):
+            with pytest.raises(RecordDamaged):
+                await log.read(change.state, start, 100)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update messages set crc=crc+1 where end=6",
+        "update messages set data=x'6162' where end=6",
+        "update messages set data=x'616263' where end=6",
+        "update messages set end=7 where end=6",
+        "update messages set stream=stream+1 where end=6",
+        "delete from messages where end=6",
+    ],
+)
+async def test_a_record_with_altered_fields_is_refused_as_damage(
+    statement: str, tmp_path: Path
+) -> None:
+    change = await written(tmp_path, b"abc", b"def", b"ghi")
+    damage(tmp_path, statement)
+    async with opened("sqlite", tmp_path) as log:
+        with pytest.raises(RecordDamaged):
+            await log.read(change.state, 0, 100)
+
+
+async def test_a_valid_record_at_a_wrong_position_is_refused_as_damage(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        one, other = created(log, "one", b"abc"), created(log, "other", b"xyz")
+        await log.commit([one, other])
+    connection = database(tmp_path)
+    connection.execute(
+        "update messages set (data, crc) = (select data, crc from messages where stream=?2)"
+        " where stream=?1",
+        (one.state.stream_id, other.state.stream_id),
+    )
+    connection.close()
+    async with opened("sqlite", tmp_path) as log:
+        with pytest.raises(RecordDamaged):
+            await log.read(one.state, 0, 100)
+        assert (await log.read(other.state, 0, 100)).records == (b"xyz",)
+
+
+@pytest.mark.parametrize("end", [3, 6, 9])
+async def test_a_read_of_a_missing_record_raises_record_damaged(end: int, tmp_path: Path) -> None:
+    """A 4xx would make clients stop for good, and a short answer would make them spin."""
+    change = await written(tmp_path, b"abc", b"def", b"ghi")
+    damage(tmp_path, "delete from messages where end=?", end)
+    async with opened("sqlite", tmp_path) as log:
+        with pytest.raises(RecordDamaged):
+            await log.read(change.state, end - 3, 100)
+
+
+# ---------------------------------------------------------------- groups
+
+
+async def test_commits_that_wait_together_share_disk_syncs(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path)
+    await log.open()
+    count = 3 * MAX_GROUP
+    await asyncio.gather(
+        *[log.commit([created(log, f"s{number}", b"x")]) for number in range(count)]
+    )
+    numbers = log.numbers()
+    assert numbers["commits"] == count
+    assert 3 <= numbers["groups"] < count / 10
+    await log.close()
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_separate_commits_are_one_group_up_to_its_bound(tmp_path: Path, more: int) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"x") for number in range(MAX_GROUP + more)]
+        assert await committed_apart(log, *changes) == [None] * len(changes)
+        assert log.numbers()["commits"] == len(changes)
+        assert log.numbers()["groups"] == (2 if more > 0 else 1)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_commits_succeed_with_more_streams_than_the_row_cache_holds(
+    tmp_path: Path, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_KNOWN", 1_000)
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"1") for number in range(1_000 + more)]
+        for add in (b"2", b"3"):
+            assert await committed_apart(log, *changes) == [None] * len(changes)
+            changes = [appended(change.state, add) for change in changes]
+        ends = changes[0], changes[-1]
+        sequel = [appended(ends[1].state, b"4", stream_seq="4"), replace(ends[0], expected=0)]
+        assert await committed_apart(log, *changes[1:]) == [None] * (len(changes) - 1)
+        outcomes = await committed_apart(log, *sequel, ends[0])
+        assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, type(None)]
+        assert await loaded(log, "s0") == ends[0].state
+        assert await loaded(log, ends[1].state.path) == sequel[0].state
+        assert (await log.read(sequel[0].state, 0, 9)).records == (b"1", b"2", b"3", b"4")
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_simultaneous_loads_each_find_the_stream_at_their_path(
+    tmp_path: Path, more: int
+) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"x") for number in range(MAX_LOADS + more)]
+        gone = created(log, "gone", generation=7)
+        stamped = replace(changes[1], producers=(("p", ProducerState(1, 2, 3.5)),))
+        await log.commit([gone, changes[0], stamped, *changes[2:-1]])
+        await log.commit([removed(gone.state)])
+        paths = ["gone", *(change.state.path for change in changes), "s0"]
+        found = await asyncio.gather(*map(log.load, paths))
+        assert found[0].place == PathState(None, 7)
+        assert [it.place.state for it in found[1:-2]] == [it.state for it in changes[:-1]]
+        assert [it.producers for it in found[1:4]] == [{}, {"p": ProducerState(1, 2, 3.5)}, {}]
+        assert found[-2].place == PathState(None)
+        assert found[-1] == found[1]
+
+
+async def test_an_unreadable_row_fails_only_the_load_of_its_own_path(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"x") for number in range(3)]
+        await log.commit(changes)
+    database(tmp_path).execute("update streams set detail='{' where path='s1'")
+    async with opened("sqlite", tmp_path) as log:
+        loads = [log.load(change.state.path) for change in changes]
+        found = await asyncio.gather(*loads, return_exceptions=True)
+        assert [type(it) for it in found] == [LoadedStream, msgspec.DecodeError, LoadedStream]
+
+
+async def test_closing_a_log_waits_for_the_commits_before_it(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path)
+    await log.open()
+    futures = [log.commit([created(log, f"s{number}", b"x")]) for number in range(500)]
+    await log.close()
+    assert [future.done() and future.exception() for future in futures] == [None] * 500
+    async with opened("sqlite", tmp_path) as again:
+        assert (await again.load("s499")).place.state is not None
+
+
+# ---------------------------------------------------------------- the file
+
+
+async def test_a_reopened_sqlite_log_has_all_states_records_and_retired_generations(
+    tmp_path: Path,
+) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s", b"one")
+        gone = created(log, "gone", b"x" * 100, generation=3)
+        await log.commit([change, gone])
+        second = appended(change.state, b"two", closed=True)
+        await log.commit([second, removed(gone.state)])
+    async with opened("sqlite", tmp_path) as log:
+        assert (await log.load("s")).place.state == second.state
+        assert (await log.read(second.state, 0, 100)).records == (b"one", b"two")
+        assert (await log.load("gone")).place.retired == 3
+        assert await needed(log.upkeep).reclaim()
+        assert log.new_stream_id() > gone.state.stream_id
+
+
+async def test_the_data_folder_has_one_data_file_after_a_clean_stop(tmp_path: Path) -> None:
+    """Who copies it has a backup."""
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s", b"one")
+        await log.commit([change])
+        await log.read(change.state, 0, 100)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["headgate.db", "headgate.lock"]
+
+
+async def test_an_unwritable_data_folder_is_reported_with_the_user_id() -> None:
+    log = SqliteLog(Path("/sys/headgate"))  # where root may not either
+    with pytest.raises(StartError) as refusal:
+        await log.open()
+    told = refusal.value.detail
+    assert told.startswith("the data folder /sys/headgate cannot be used: ")
+    assert told.endswith(f"; user {os.geteuid()}, who runs Headgate, has to be able to write there")
+
+
+def foreign(folder: Path) -> None:
+    connection = database(folder)
+    connection.execute("create table theirs (x); insert into theirs values (1)")
+    connection.close()
+
+
+def of_format(version: int, folder: Path) -> None:
+    connection = database(folder)
+    connection.execute(
+        f"pragma application_id={0x48454144}; pragma user_version={version};create table theirs (x)"
+    )
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (foreign, "is a SQLite file of another application: it was left as it is"),
+        *(
+            (
+                partial(of_format, SCHEMA_VERSION + step),
+                f"headgate.db is of format {SCHEMA_VERSION + step}, and this Headgate knows format"
+                f" {SCHEMA_VERSION}: start the Headgate that wrote it, and take its streams from"
+                f" there by headgate copy, or restore a backup of format {SCHEMA_VERSION}; it was"
+                " left as it is",
+            )
+            for step in (-1, 1)
+        ),
+        (
+            lambda folder: (folder / "headgate.db").write_bytes(b"SQLite format 3\0"),
+            "is not a Headgate data file: it was left as it is",
+        ),
+    ],
+    ids=["foreign", "earlier", "later", "short"],
+)
+async def test_a_foreign_data_file_is_refused_and_not_changed(
+    make: object, reason: str, tmp_path: Path
+) -> None:
+    assert callable(make)
+    make(tmp_path)
+    before = (tmp_path / "headgate.db").read_bytes()
+    log = SqliteLog(tmp_path)
+    with pytest.raises(StartError) as refusal:
+        await log.open()
+    assert reason in refusal.value.detail
+    await log.close()
+    assert (tmp_path / "headgate.db").read_bytes() == before
+    assert not (tmp_path / "headgate.db-wal").exists()
+
+
+async def test_a_data_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    log = SqliteLog(tmp_path / "file" / "data")
+    with pytest.raises(StartError) as refusal:
+        await log.open()
+    assert refusal.value.detail.startswith(f"the data folder {tmp_path / 'file' / 'data'} cannot")
+    await log.close()
+
+
+async def test_a_half_made_data_file_left_by_a_crash_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "headgate.db.new").write_bytes(b"half")
+    change = await written(tmp_path, b"abc")
+    async with opened("sqlite", tmp_path) as log:
+        assert (await log.load("s")).place.state == change.state
+
+
+async def test_reclaiming_after_a_removal_shrinks_the_database_file(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        doomed = created(log, "doomed", *[b"x" * 100_000] * 100)
+        await log.commit([doomed])
+        await log.commit([removed(doomed.state)])
+        await reclaimed(log)
+        await needed(log.upkeep).reclaim()  # which counts before it begins
+        numbers = log.numbers()
+        assert numbers["returned_bytes"] + numbers["unused_bytes"] > 10_000_000
+        assert 0 < numbers["unused_bytes"] <= 4 << 20
+    connection = database(tmp_path)
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    connection.close()
+    assert (tmp_path / "headgate.db").stat().st_size < 6_000_000
