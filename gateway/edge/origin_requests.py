@@ -17,10 +17,10 @@ from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import CONDITIONS, RequestSender
 from gateway.protocol.http.header_names import MULTI
 from gateway.protocol.http.paths import canonical_host, dropping
-from gateway.protocol.origins.edge_target import parse_edge_target, plain_catch_up
-from gateway.protocol.origins.followed import FOREVER
 from gateway.rules.cached_response import CacheRequest
 from gateway.rules.directives import again_s, normalised
+from gateway.rules.edge_target import parse_edge_target, plain_catch_up
+from gateway.rules.followed import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence

@@ -21,12 +21,11 @@ from gateway.live.feed import park
 from gateway.protocol.bodies.content import has_no_message
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.header_names import NEXT_OFFSET
-from gateway.protocol.origins import repair
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.streams.offsets import TailBound
 from gateway.routes.contract import OPEN, StreamRoute
-from gateway.rules import read_rules
+from gateway.rules import read_rules, repair
 from gateway.rules.cached_response import stream_key
 from gateway.rules.served_lifetimes import Recipient
 from gateway.telemetry import traffic_metrics

@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.cache_status import CacheUse
-from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.responses import NO_FACTS, Facts
+from gateway.rules.repair import EMPTY_BYTES
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
 

@@ -11,14 +11,14 @@ from multidict import CIMultiDict, MultiMapping
 from gateway.protocol import cache_headers, http1
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
-from gateway.protocol.origins import edge_target, repair
-from gateway.protocol.origins.repair import StreamRead
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules import edge_target, repair
 from gateway.rules.directives import Marks, parse_date
 from gateway.rules.policy import ResponseMetadata
+from gateway.rules.repair import StreamRead
 from gateway.rules.served_lifetimes import CachingLines, caching_lines
 
 if TYPE_CHECKING:

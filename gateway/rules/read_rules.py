@@ -18,7 +18,9 @@ from gateway.errors import OriginBehind, StreamGone
 from gateway.protocol import cache_headers
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.header_names import CURSOR, UP_TO_DATE
-from gateway.protocol.origins.repair import (
+from gateway.protocol.streams.offsets import BEGINNING, NOW, current_cursor
+from gateway.rules.cached_response import CacheRequest, StreamKey
+from gateway.rules.repair import (
     LIFETIMES,
     StreamRead,
     check_end,
@@ -26,8 +28,6 @@ from gateway.protocol.origins.repair import (
     is_only_no_store,
     repaired_tag,
 )
-from gateway.protocol.streams.offsets import BEGINNING, NOW, current_cursor
-from gateway.rules.cached_response import CacheRequest, StreamKey
 from gateway.rules.served_lifetimes import shorten
 
 ANOTHER_STREAM = "the stream was made anew, or has lost its end: read from the beginning"

@@ -13,10 +13,9 @@ from gateway.protocol.cache_headers import retag
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import IdentityHeaders, relocate, response_fields
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
-from gateway.protocol.origins import repair
 from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import NOW
-from gateway.rules import policy, read_rules
+from gateway.rules import policy, read_rules, repair
 from gateway.rules.cached_response import (
     CachedResponse,
     CacheRequest,
@@ -33,9 +32,9 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.protocol.origins.repair import StreamRead
     from gateway.rules.cached_response import CacheRequest
     from gateway.rules.policy import Defaults, ResponseMetadata, Times
+    from gateway.rules.repair import StreamRead
 
 
 class ResponseRules(RouteState, kw_only=True):

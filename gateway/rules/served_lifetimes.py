@@ -16,7 +16,6 @@ from multidict import CIMultiDict
 from gateway.protocol import cache_headers
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http1 import field_lines
-from gateway.protocol.origins.repair import LIFETIMES
 from gateway.rules.directives import (
     Directives,
     date_of,
@@ -25,6 +24,7 @@ from gateway.rules.directives import (
     parse_dictionary,
     parse_directives,
 )
+from gateway.rules.repair import LIFETIMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,10 +19,10 @@ from gateway.origin.answer import OriginAnswer
 from gateway.origin.in_step import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
+from gateway.rules.followed import Span
 from gateway.rules.read_rules import LostOffsets
 
 KIND = "text/plain"

@@ -20,7 +20,7 @@ from gateway.edge.followed.comparison import (
     evidence_of,
     newest,
 )
-from gateway.protocol.origins.followed import Span
+from gateway.rules.followed import Span
 
 if TYPE_CHECKING:
     from gateway.edge.followed.comparison import Known

@@ -13,11 +13,11 @@ from gateway.edge.followed.known_state import KnownState, Verification
 from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.origins.followed import Snapshot
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import TailBound
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
+from gateway.rules.followed import Snapshot
 
 if TYPE_CHECKING:
     import pytest

@@ -20,8 +20,8 @@ from gateway.edge.followed.evidence import (
 )
 from gateway.edge.followed.followed_table import FollowedTable
 from gateway.edge.reads.shared_response import FETCHED
-from gateway.protocol.origins.repair import StreamRead
 from gateway.rules.read_rules import LostOffsets
+from gateway.rules.repair import StreamRead
 
 if TYPE_CHECKING:
     from gateway.edge.reads.fetches import Fetch

@@ -21,10 +21,10 @@ from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
+from gateway.rules.followed import Span
 from gateway.rules.read_rules import LostOffsets
 from tests.origin.opening import TARGET, opened
 from tests.support.raw_origin import RawOrigin, Steps, answer, close

@@ -5,10 +5,10 @@ from __future__ import annotations
 from multidict import CIMultiDict
 
 from gateway.edge.followed.origin_reads import MOST, ReaderRequests
-from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
+from gateway.rules.edge_target import parse_edge_target
 
 
 def _request(name: str) -> CacheRequest:

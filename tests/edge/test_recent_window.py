@@ -17,7 +17,7 @@ from gateway.edge.followed.recent_window import (
     RecentWindow,
     WindowBudget,
 )
-from gateway.protocol.origins.followed import Span
+from gateway.rules.followed import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ from multidict import CIMultiDict
 from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import SCHEME, IdentityHeaders, RequestSender, hop_names
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.directives import wants_all
+from gateway.rules.edge_target import parse_edge_target
 from gateway.runtime.request_fields import RequestFields
 from gateway.web.handlers.plain_reads import ReadPlan, read_plan
 from gateway.web.requests.blocks import own_of

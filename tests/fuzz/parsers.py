@@ -34,7 +34,6 @@ from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import parse_traceparent
 from gateway.protocol.http.paths import canonical_query, canonical_target, parse_query
-from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import parse_append_head, parse_create, parse_target
 from gateway.protocol.streams.offsets import format_offset, parse_offset
 from gateway.protocol.streams.state import Record, Segment, StreamState
@@ -44,6 +43,7 @@ from gateway.rules.directives import (
     parse_directives,
     parse_range,
 )
+from gateway.rules.edge_target import parse_edge_target
 from gateway.settings.arrays.destinations import PORTS, destination_of
 from tests.origin.feeding import fed
 from tests.support.event_stream import parse_events

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.protocol.cache_headers import Freshness, tag_mark
-from gateway.protocol.origins.edge_target import catch_up, parse_edge_target, poll_target
-from gateway.protocol.origins.followed import (
+from gateway.protocol.requests import CatchUp, Events, LongPoll, Read
+from gateway.protocol.streams.offsets import current_cursor
+from gateway.rules.edge_target import catch_up, parse_edge_target, poll_target
+from gateway.rules.followed import (
     Snapshot,
     Span,
     data,
@@ -22,9 +24,7 @@ from gateway.protocol.origins.followed import (
     joined,
     poll_ended,
 )
-from gateway.protocol.origins.repair import new_tag
-from gateway.protocol.requests import CatchUp, Events, LongPoll, Read
-from gateway.protocol.streams.offsets import current_cursor
+from gateway.rules.repair import new_tag
 
 NOW = 1_800_000_000.0
 CURSOR = current_cursor(NOW)

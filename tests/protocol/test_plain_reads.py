@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import MAX_PATH_BYTES
-from gateway.protocol.origins.edge_target import parse_edge_target, plain_catch_up
+from gateway.rules.edge_target import parse_edge_target, plain_catch_up
 
 PARTS = st.sampled_from(
     [

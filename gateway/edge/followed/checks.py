@@ -16,8 +16,8 @@ from gateway.edge.followed.evidence import ANYWHERE
 from gateway.edge.followed.origin_reads import UNSURE, is_variant
 from gateway.edge.reads.shared_response import SERVED_STALE
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
-from gateway.protocol.origins.followed import is_of_type
 from gateway.protocol.streams.offsets import NOW, TailBound
+from gateway.rules.followed import is_of_type
 from gateway.rules.read_rules import ANOTHER_STREAM, REFUSED_S
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_table import FollowedTable
     from gateway.edge.followed.origin_reads import OriginReads
     from gateway.edge.reads.shared_response import SharedResponse
-    from gateway.protocol.origins.repair import StreamRead
     from gateway.rules.cached_response import CacheRequest, StreamKey
+    from gateway.rules.repair import StreamRead
 
 LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
 LONGEST_COMPARISON_S = 1.0  # that a read waits for a comparison, which takes one request, or a few

@@ -16,7 +16,7 @@ import xxhash
 
 from gateway.errors import HeadgateError
 from gateway.protocol.bodies.content import is_json, json_messages
-from gateway.protocol.origins.followed import (
+from gateway.rules.followed import (
     Span,
     after_beginning,
     begins_alike,

@@ -11,9 +11,9 @@ from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
 from gateway.errors import OriginBusy
 from gateway.live.contract import LONGEST_ROUND, DataEvent, EventChunk, no_trailers, rendered
 from gateway.protocol.bodies.content import control_event, data_event
-from gateway.protocol.origins import followed, repair
-from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import LongPoll
+from gateway.rules import followed, repair
+from gateway.rules.followed import Span
 from gateway.rules.served_lifetimes import shortened_lines
 from gateway.runtime.single_flight import SingleFlight
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.edge.followed.origin_reads import OriginReads
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.responses import Response
     from gateway.routes.services import Services
+    from gateway.rules.followed import Snapshot
     from gateway.telemetry.traffic import Traffic
 
 MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news outdate them

@@ -18,10 +18,10 @@ from gateway.edge.reads.decision import ServeRecent, ServeTail
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
-from gateway.protocol.origins import followed
-from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
+from gateway.rules import followed
 from gateway.rules.directives import wants_all
+from gateway.rules.followed import Snapshot, Span
 from gateway.rules.read_rules import ANOTHER_STREAM
 from gateway.telemetry.logs import log
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.shared_response import SharedResponse
     from gateway.live.contract import FeedSource
-    from gateway.protocol.origins.repair import StreamRead
     from gateway.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.rules.repair import StreamRead
     from gateway.rules.response_rules import ResponseRules
 
 

@@ -20,8 +20,8 @@ from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.reads.http_cache import REST_S
 from gateway.edge.reads.shared_response import StreamKnowledge
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
-from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.offsets import TailBound
+from gateway.rules.followed import Snapshot, Span
 from gateway.rules.read_rules import ANOTHER_STREAM, LostOffsets, ReplicaLag
 from gateway.telemetry.rare_lines import RareLine
 

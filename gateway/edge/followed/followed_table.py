@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.protocol.origins.followed import Snapshot
     from gateway.protocol.requests import CatchUp
     from gateway.rules.cached_response import CacheRequest, StreamKey
+    from gateway.rules.followed import Snapshot
 
     # Followed streams, each with its expected end.
     Tails: TypeAlias = "tuple[tuple[FollowedStream, str], ...]"

@@ -14,9 +14,9 @@ from gateway.errors import OriginBehind, StreamGone
 from gateway.later import Later, is_set_within
 from gateway.protocol import cache_headers
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
-from gateway.protocol.origins.followed import is_of_type
 from gateway.protocol.streams.offsets import NOW, TailBound
 from gateway.rules import policy
+from gateway.rules.followed import is_of_type
 from gateway.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
 from gateway.rules.served_lifetimes import shortened_lines
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gateway.edge.followed.recent_window import RecentWindow
     from gateway.live.feed import Feed
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.followed import Snapshot, Span
     from gateway.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.rules.followed import Snapshot, Span
     from gateway.rules.response_rules import ResponseRules
 
 DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end

@@ -12,10 +12,10 @@ from gateway.edge.reads.variants import HitForPass
 from gateway.errors import OriginBroken, OriginBusy, StreamGone, StreamNotFound
 from gateway.live.contract import EVENT_CHUNK_BYTES, EventChunk
 from gateway.protocol import cache_headers
-from gateway.protocol.origins import followed, repair
-from gateway.protocol.origins.followed import Snapshot
 from gateway.protocol.streams.offsets import NOW
+from gateway.rules import followed, repair
 from gateway.rules.directives import normalised
+from gateway.rules.followed import Snapshot
 from gateway.rules.read_rules import ANOTHER_STREAM
 from gateway.rules.served_lifetimes import private_lines
 from gateway.runtime.single_flight import SingleFlight
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import CacheResult, HttpCache
     from gateway.errors import HeadgateError
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.offsets import TailBound
     from gateway.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.rules.repair import StreamRead
 
 PASSING = frozenset({408, 425, 429})  # statuses of refusals that are worth another try
 LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers

@@ -23,10 +23,10 @@ from gateway.edge.followed.origin_reads import (
 )
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
-from gateway.protocol.origins import edge_target, followed, repair
-from gateway.protocol.origins.followed import Span
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
+from gateway.rules import edge_target, followed, repair
 from gateway.rules.directives import again_s
+from gateway.rules.followed import Span
 from gateway.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
 from gateway.rules.response_rules import is_ones_own
 from gateway.rules.served_lifetimes import shorten

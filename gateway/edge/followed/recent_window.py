@@ -22,8 +22,8 @@ from gateway.edge.followed.comparison import (
     rest_of,
     units_of,
 )
-from gateway.protocol.origins.followed import Span, is_whole, joined
 from gateway.protocol.streams.offsets import BEGINNING
+from gateway.rules.followed import Span, is_whole, joined
 
 if TYPE_CHECKING:
     from gateway.edge.followed.comparison import Evidence, Known, Units

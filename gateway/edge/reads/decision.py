@@ -16,9 +16,9 @@ import msgspec
 from gateway.edge.reads.variants import Variant, Variants
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
-from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.rules.cached_response import CachedResponse
 from gateway.rules.directives import parse_directives, part_asked_for, wants_all
+from gateway.rules.followed import Snapshot, Span
 from gateway.rules.policy import selects, serves_error
 from gateway.runtime.request_fields import OWN_FIELDS
 

@@ -20,9 +20,9 @@ from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.later import Later, turn
 from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.header_names import NEXT_OFFSET
-from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.rules import policy
 from gateway.rules.directives import ASKED_FOR, check_asked_for
+from gateway.rules.repair import EMPTY_BYTES
 from gateway.stepped import Step, in_task
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log

@@ -16,12 +16,11 @@ from multidict import CIMultiDict
 
 from gateway.protocol.cache_headers import TAG_HEADERS, tag_lines
 from gateway.protocol.http import cache_status
-from gateway.protocol.origins import repair
-from gateway.protocol.origins.followed import FOREVER
 from gateway.protocol.streams.offsets import BEGINNING, NOW, current_cursor, is_one_past, is_plain
-from gateway.rules import policy
+from gateway.rules import policy, repair
 from gateway.rules.cached_response import tail_lines
 from gateway.rules.directives import age_said, normalised, parse_date
+from gateway.rules.followed import FOREVER
 from gateway.rules.policy import Times
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
     from gateway.origin.answer import OriginAnswer
-    from gateway.protocol.origins.repair import StreamRead
     from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.policy import ResponseMetadata
+    from gateway.rules.repair import StreamRead
     from gateway.rules.response_rules import ResponseRules
     from gateway.rules.served_lifetimes import ServedFields
 

@@ -8,9 +8,9 @@ from gateway.edge.reads import decision
 from gateway.errors import BadRequest
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins import edge_target
 from gateway.protocol.requests import CatchUp, Live, LongPoll
 from gateway.protocol.streams.offsets import BEGINNING, NOW
+from gateway.rules import edge_target
 from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from gateway.features.origin_auth.guard import GuardTimes, OriginGuard
 from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins.edge_target import catch_up, parse_edge_target
 from gateway.protocol.streams.offsets import BEGINNING
+from gateway.rules.edge_target import catch_up, parse_edge_target
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:

@@ -29,12 +29,11 @@ from gateway.protocol import responses
 from gateway.protocol.http import cache_status, forwarding
 from gateway.protocol.http.header_names import FORKED_FROM
 from gateway.protocol.http.paths import split
-from gateway.protocol.origins import edge_target, followed
-from gateway.protocol.origins.followed import Span
 from gateway.protocol.requests import CatchUp, Live, LongPoll
 from gateway.protocol.streams.offsets import NOW
 from gateway.routes.exchange import RouteAnswer
-from gateway.rules import policy
+from gateway.rules import edge_target, followed, policy
+from gateway.rules.followed import Span
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE, READS
 from gateway.stepped import in_task

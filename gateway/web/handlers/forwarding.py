@@ -18,12 +18,11 @@ from gateway.protocol.http import cache_status, forwarding
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, NEXT_OFFSET, READER_KEY
 from gateway.protocol.http.paths import canonical_path, canonical_target, split
-from gateway.protocol.origins import followed, repair
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.responses import Facts
 from gateway.protocol.streams.state import Lifetime
 from gateway.routes.exchange import RouteAnswer
-from gateway.rules import policy
+from gateway.rules import followed, policy, repair
 from gateway.rules.cached_response import no_store
 from gateway.rules.directives import age_of, check_asked_for
 from gateway.rules.served_lifetimes import make_private

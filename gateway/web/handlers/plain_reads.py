@@ -24,11 +24,11 @@ from gateway.origin.requests import field_block
 from gateway.protocol import http1
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
-from gateway.protocol.origins.followed import FOREVER, Span
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.responses import Facts
 from gateway.routes.exchange import RESULTS, RouteAnswer
 from gateway.rules.directives import byte_range, is_not_modified, wants_all
+from gateway.rules.followed import FOREVER, Span
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.admission import check_again, refuse_ended

@@ -13,7 +13,7 @@ from gateway.rules.policy import Defaults, ResponseMetadata, Times, storable
 from gateway.telemetry.traffic import Hits
 
 if TYPE_CHECKING:
-    from gateway.protocol.origins.repair import StreamRead
+    from gateway.rules.repair import StreamRead
 
 NOW = 784_111_777.0
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"  # NOW

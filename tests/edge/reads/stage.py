@@ -15,11 +15,11 @@ from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import CONDITIONS, IdentityHeaders
-from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
 from gateway.rules.directives import normalised
+from gateway.rules.edge_target import parse_edge_target
 from gateway.rules.policy import Defaults
 from gateway.rules.response_rules import ResponseRules
 from gateway.rules.served_lifetimes import EVERYBODY

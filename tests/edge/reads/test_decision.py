@@ -18,11 +18,11 @@ from gateway.edge.reads.decision import (
     fresh,
 )
 from gateway.edge.reads.variants import Variants
-from gateway.protocol.origins.edge_target import parse_edge_target
-from gateway.protocol.origins.followed import Snapshot
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CachedResponse, CacheRequest
+from gateway.rules.edge_target import parse_edge_target
+from gateway.rules.followed import Snapshot
 from tests.edge.reads.responses import NOW, fields, in_store, kept
 from tests.edge.reads.stage import PATH, staged
 from tests.support.raw_origin import RawOrigin, answer

@@ -19,13 +19,13 @@ from gateway.origin.heads import VOLATILE
 from gateway.origin.in_step import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness, route_tag, stream_tag
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.edge_target import parse_edge_target
-from gateway.protocol.origins.followed import FOREVER
-from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
+from gateway.rules.edge_target import parse_edge_target
+from gateway.rules.followed import FOREVER
 from gateway.rules.policy import Defaults, Times
+from gateway.rules.repair import EMPTY_BYTES
 from gateway.rules.response_rules import ResponseRules
 from tests.edge.reads.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
 

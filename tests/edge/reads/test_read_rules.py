@@ -15,15 +15,6 @@ from multidict import CIMultiDict
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.origins.repair import (
-    StreamRead,
-    cors,
-    directive_lines,
-    forbid_caching_tail,
-    is_nothing,
-    new_tag,
-    stream_read,
-)
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.protocol.streams.state import Lifetime
@@ -36,6 +27,15 @@ from gateway.rules.read_rules import (
     PLACE,
     TAG,
     ReadResponse,
+)
+from gateway.rules.repair import (
+    StreamRead,
+    cors,
+    directive_lines,
+    forbid_caching_tail,
+    is_nothing,
+    new_tag,
+    stream_read,
 )
 from gateway.rules.response_rules import ResponseRules
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken
-from gateway.protocol.origins.repair import LIFETIMES
 from gateway.rules.read_rules import ReadRule
+from gateway.rules.repair import LIFETIMES
 
 if TYPE_CHECKING:
     from gateway.rules.read_rules import ReadResponse

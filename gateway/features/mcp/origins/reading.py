@@ -24,8 +24,8 @@ from gateway.features.mcp.reading import EventPage, EventReader, StreamWatch
 from gateway.features.mcp.setup import set_events
 from gateway.features.subscriptions.state.cursors import EventPosition
 from gateway.protocol.http.forwarding import RequestSender
-from gateway.protocol.origins import edge_target
 from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
+from gateway.rules import edge_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.features.subscriptions.streams.contract import OtherView, StreamView
     from gateway.live.contract import FeedSettings
-    from gateway.protocol.origins.followed import Snapshot
     from gateway.rules.cached_response import CacheRequest
+    from gateway.rules.followed import Snapshot
     from gateway.runtime.limits import ServerLimits
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.cursors import EventPosition
     from gateway.live.contract import PollAnswer
     from gateway.live.feed import Feed
-    from gateway.protocol.origins.followed import Snapshot, Span
     from gateway.rules.cached_response import CacheRequest
+    from gateway.rules.followed import Snapshot, Span
     from gateway.runtime.limits import ServerLimits
 
 # seconds until a stream is checked again that is not there, has ended, or is not followed because

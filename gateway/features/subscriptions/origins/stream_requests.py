@@ -10,8 +10,8 @@ from multidict import CIMultiDict
 from gateway.errors import OriginBroken, OriginBusy, StreamNotFound
 from gateway.features.subscriptions.origins.origin_view import OriginEnd
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
-from gateway.protocol.origins.repair import is_true
 from gateway.protocol.streams.offsets import is_plain
+from gateway.rules.repair import is_true
 from gateway.runtime.write_journal import Write
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.protocol import cache_headers
 from gateway.protocol.bodies.content import is_json, is_text, media_type, read_body
 from gateway.protocol.bodies.json_text import LONGEST_RUN, without_blanks
-from gateway.protocol.origins import repair
 from gateway.protocol.requests import CatchUp, LongPoll
 from gateway.protocol.responses import Response, ResponseEnd, answered
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.state import Lifetime
+from gateway.rules import repair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

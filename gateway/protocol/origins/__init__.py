@@ -1,1 +1,0 @@
-"""Other servers of streams: how they are asked, and how their answers are completed."""
