@@ -20,11 +20,10 @@ import click
 
 from gateway.protocol.streams.limits import Retention
 from gateway.streams.lifecycle import INTERVAL_S, STEPS
-from tests.logs.abilities import needed
 from tests.logs.kept_space import DAY_S, Writing, service_on, size_after
 
 if TYPE_CHECKING:
-    from gateway.logs.contract import Upkeep
+    from gateway.logs.contract import Log
     from tests.streams.service import Service
 
 TURN_S, TURNS = 2.0, 5
@@ -40,7 +39,7 @@ async def latencies(folder: Path, turns: int) -> tuple[list[float], list[float]]
             await _fill_and_delete(service, f"old{number}")
         for turn in range(2 * turns):
             frees = turn % 2 == 1
-            freeing = asyncio.create_task(_free(needed(service.log.upkeep))) if frees else None
+            freeing = asyncio.create_task(_free(service.log)) if frees else None
             until = time.perf_counter() + TURN_S
             while time.perf_counter() < until:
                 began = time.perf_counter()
@@ -60,12 +59,12 @@ async def _fill_and_delete(service: Service, name: str) -> None:
     await service.lifecycle.delete(name)
 
 
-async def _free(upkeep: Upkeep) -> None:
+async def _free(log: Log) -> None:
     """Free room at the pace of a sweeper."""
     more = True
     while more:
         for _ in range(STEPS):
-            more = await upkeep.reclaim()
+            more = await log.reclaim()
         await asyncio.sleep(INTERVAL_S)
 
 

@@ -1,14 +1,14 @@
 """The contract of a log: it stores streams and compares versions, and knows no protocol rule.
 
-Every log has ten methods, and may count for the metrics. A log may also have any of four abilities:
-each is an attribute that holds the object for it, or None. Features declare further ones next to
-their users.
+Every log has ten methods. The others have defaults: for a log that counts nothing for the metrics,
+and for one without files to look after. A log may also have abilities: each is an attribute that
+holds the object for it, or None. Features declare further ones next to their users.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.logs.counts import Quota
+    from gateway.logs.sharing import Sharing
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, ClockRecord, StreamState
     from gateway.telemetry.metrics import Histogram
@@ -60,60 +61,6 @@ class Conflict(Exception):
         self.found = found
 
 
-class LogListener(Protocol):
-    """An observer of what other processes do to a shared log, called on the event loop."""
-
-    def on_change(self, change: Change) -> None:
-        """Apply the change of a followed stream; records too long for a notification are absent."""
-
-    def on_missed_changes(self, path: str) -> None:
-        """Treat a followed stream as changed or removed: notifications may have been lost."""
-
-    def on_removal(self, path: str, stream_id: int) -> None:
-        """Drop a removed stream, followed or not."""
-
-    def on_missed_removals(self) -> None:
-        """Treat any stream as removed, followed or not: notifications may have been lost."""
-
-    def on_history_change(self) -> None:
-        """Treat any stream as changed: the log may have lost what it acknowledged."""
-
-
-class Sharing(ABC):
-    """The ability of a log to be written by other processes too.
-
-    A stream's state in memory may be stale, and is confirmed before a client gets it.
-    Every `async` method may raise LogUnavailable.
-    """
-
-    # True if a duplicate append must wait for a commit of its own: that of its first copy may not
-    # have reached `wait_replicas` replicas yet.
-    repeats_wait: bool
-
-    @abstractmethod
-    def listen(self, listener: LogListener) -> None:
-        """Notify `listener` of what other processes do; called before the log is opened."""
-
-    @abstractmethod
-    async def is_current(self, state: StreamState) -> bool:
-        """Return whether a stream is still at the version of `state`.
-
-        Its deadline may have moved.
-        """
-
-    @abstractmethod
-    def follow(self, path: str) -> None:
-        """Notify the listener of the stream's changes, and once when that has begun."""
-
-    @abstractmethod
-    def unfollow(self, path: str) -> None:
-        """Stop notifying the listener of the stream's changes."""
-
-    @abstractmethod
-    async def removal_time(self, now: ClockReading) -> ClockReading:
-        """Return the present for removals: `now`, or the time of the log's server if earlier."""
-
-
 class Listing(ABC):
     """The ability of a log to list its streams. Every method may raise LogUnavailable."""
 
@@ -139,33 +86,6 @@ class Listing(ABC):
         """
 
 
-class Upkeep(ABC):
-    """The ability of a log to look after its files: its clocks, their room, and their damage."""
-
-    @abstractmethod
-    def clock_note(self) -> ClockRecord | None:
-        """Return the clocks as the log noted them last; None in a new log."""
-
-    @abstractmethod
-    def note(self, noted: ClockRecord) -> None:
-        """Note the clocks with one of the next commits."""
-
-    @abstractmethod
-    async def reclaim(self) -> bool:
-        """Free some room of removed streams; return True if there is more to free.
-
-        Raises LogUnavailable.
-        """
-
-    @abstractmethod
-    def accepts_removals(self) -> bool:
-        """Return whether streams can be removed, which may need room, too."""
-
-    @abstractmethod
-    def loss(self) -> str | None:
-        """Return what acknowledged appends were lost, while the damaged file is kept."""
-
-
 class Log(ABC):
     """A log of streams, used from one event loop.
 
@@ -176,7 +96,6 @@ class Log(ABC):
     batch_bytes: int = 4 << 20  # bytes of appends in a commit: one stream holds up no others
     sharing: Sharing | None = None  # None: only this process writes to the log
     listing: Listing | None = None
-    upkeep: Upkeep | None = None  # None: the log has no files of its own to look after
     quota: Quota | None = None  # None: the log does not know how much it takes
 
     @abstractmethod
@@ -249,6 +168,28 @@ class Log(ABC):
     async def count_expired(self, now: ClockReading) -> int:  # noqa: ARG002 - for logs that count
         """Return how many streams end at or before `now`; a log may stop counting early."""
         return 0
+
+    def noted_clocks(self) -> ClockRecord | None:
+        """Return the clocks as the log noted them last; None in a new log."""
+        return None
+
+    def note_clocks(self, clocks: ClockRecord) -> None:  # noqa: B027 - for logs with files
+        """Note the clocks with one of the next commits."""
+
+    async def reclaim(self) -> bool:
+        """Free some room of removed streams; return True if there is more to free.
+
+        Raises LogUnavailable.
+        """
+        return False
+
+    def accepts_removals(self) -> bool:
+        """Return whether streams can be removed, which may need room, too."""
+        return self.why_unhealthy() is None
+
+    def loss(self) -> str | None:
+        """Return what acknowledged appends were lost, while the damaged file is kept."""
+        return None
 
 
 def settle(done: Future[T], outcome: T | Exception) -> None:

@@ -310,9 +310,7 @@ class Sweeper(Background):
         is left alone. Return True if more streams are to be ended.
         """
         now = await self._look()
-        upkeep = self._log.upkeep
-        accepts = self._log.why_unhealthy() is None if upkeep is None else upkeep.accepts_removals()
-        if not accepts:
+        if not self._log.accepts_removals():
             return False
         paths: Sequence[str] = ()
         removal_time = None
@@ -330,18 +328,17 @@ class Sweeper(Background):
             ]
             ended = await asyncio.gather(*map(self._step, together))
             self.expired += sum(map(bool, ended))
-        if upkeep is not None:
-            for _ in range(STEPS):
-                if not await self._step(upkeep.reclaim()):
-                    break
+        for _ in range(STEPS):
+            if not await self._step(self._log.reclaim()):
+                break
         return len(paths) == EXPIRIES and self.expired > before
 
     def note(self) -> ClockReading:
         """Look at the clocks, and let the log note them; return the present."""
         now = self._table.clock.look()
         noted = self._table.clock.to_note(now)
-        if noted is not None and self._log.upkeep is not None:
-            self._log.upkeep.note(noted)
+        if noted is not None:
+            self._log.note_clocks(noted)
         return now
 
     async def _look(self) -> ClockReading:

@@ -180,9 +180,9 @@ class HostedRoute(StreamRoute):
     @override
     def notes(self) -> Checks:
         """Return a loss of data and a full log as notes: the log still serves reads."""
-        upkeep, quota = self.table.log.upkeep, self.table.log.quota
+        quota = self.table.log.quota
         notes = {
-            f"loss {self.prefix}": None if upkeep is None else upkeep.loss(),
+            f"loss {self.prefix}": self.table.log.loss(),
             f"quota {self.prefix}": None if quota is None else quota.note(),
         }
         for feature in self.features.values():
@@ -213,7 +213,7 @@ class HostedRoute(StreamRoute):
         """Open the log; raises StartError."""
         log = self.table.log
         await log.open()
-        self.table.clock.start(None if log.upkeep is None else log.upkeep.clock_note())
+        self.table.clock.start(log.noted_clocks())
         await self.open_features()
         self.sweeper.start()
 

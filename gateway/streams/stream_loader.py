@@ -18,7 +18,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.logs.contract import LoadedStream, Log, Sharing
+    from gateway.logs.contract import LoadedStream, Log
+    from gateway.logs.sharing import Sharing
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream, Watcher
     from gateway.streams.clock import Deadlines

@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from gateway.background import Turns
 from gateway.errors import HeadgateError
-from gateway.logs.contract import Conflict, LogListener
+from gateway.logs.contract import Conflict
+from gateway.logs.sharing import LogListener
 from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.chunks import no_newer_than

@@ -123,7 +123,7 @@ def test_a_damaged_record_is_named_with_its_stream_and_offset_and_is_not_backed_
     assert done.returncode == 1
     assert done.stdout.decode().splitlines() == [
         "fork at 0000000000000000_0000000000000013: a record does not match its checksum",
-        f"Damaged in 1 place: 4 streams with 32 bytes in {tmp_path}/headgate.db, format 3.",
+        f"Damaged in 1 place: 4 streams with 32 bytes in {tmp_path}/headgate.db, format 4.",
     ]
     first, last = map(json.loads, command("verify", "--json", tmp_path).stdout.splitlines())
     assert (first["path"], first["offset"]) == ("fork", "0000000000000000_0000000000000013")
@@ -298,7 +298,7 @@ def test_a_file_of_another_format_is_refused_with_both_versions(name: str, tmp_p
     place = tmp_path / ("copy" if name == "restore" else "data")
     done = command(name, place, *([tmp_path / "new"] if name != "verify" else []))
     assert done.returncode == 2
-    assert "is of format 99, and this Headgate knows format 3: start the Headgate that" in (
+    assert "is of format 99, and this Headgate knows format 4: start the Headgate that" in (
         done.stderr.decode()
     )
     assert not (tmp_path / "new").exists()

@@ -8,6 +8,6 @@ T = TypeVar("T")
 
 
 def needed(ability: T | None) -> T:
-    """Return an ability of a log, as in `needed(log.upkeep)`; a log without it fails the test."""
+    """Return an ability of a log, as in `needed(log.listing)`; a log without it fails the test."""
     assert ability is not None, "the log of this test lacks an ability that the test needs"
     return ability

@@ -154,10 +154,8 @@ async def loaded(log: Log, path: str) -> StreamState | None:
 
 async def reclaimed(log: Log) -> int:
     """Steps until nothing is left to free."""
-    if log.upkeep is None:
-        return 0
     for step in range(1000):
-        if not await log.upkeep.reclaim():
+        if not await log.reclaim():
             return step
     raise AssertionError("reclaiming does not end")
 

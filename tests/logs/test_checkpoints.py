@@ -70,7 +70,7 @@ class Checkpoints(Campaign):
                 changes |= {change.state.path: change for change in pair}
                 self.acknowledged = number
                 await log.commit([removed(passing.state)])
-                while await log.upkeep.reclaim():
+                while await log.reclaim():
                     pass
             self.vfs.before = None
             await log.close()

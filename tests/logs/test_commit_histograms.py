@@ -9,7 +9,6 @@ import pytest
 
 from gateway.logs.contract import Conflict
 from gateway.logs.counts import APPENDS
-from tests.logs.abilities import needed
 from tests.logs.contract import appended, created, kinds, opened, reclaimed, removed
 from tests.logs.contract import kind as kind
 from tests.support.waiting import until
@@ -83,7 +82,7 @@ async def test_the_metrics_of_a_data_file_have_its_size_and_the_free_space(tmp_p
     async with opened("sqlite", tmp_path) as log:
         before = log.numbers()["size_bytes"]
         await log.commit([created(log, "s", b"x" * 2_000_000)])
-        await needed(log.upkeep).reclaim()
+        await log.reclaim()
         files = [tmp_path / "headgate.db", tmp_path / "headgate.db-wal"]
         size = sum(it.stat().st_size for it in files)
         assert before < size

@@ -130,8 +130,8 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
                     position_of(state, parse_offset(offset, "offset"))
             records = (await log.read(state, 0, 10**9)).records
             assert b"".join(records) == kept + b"x" * 20_000
-        alarm = log.upkeep.loss() is not None
-        assert alarm == bool(log.upkeep.damaged)
+        alarm = log.loss() is not None
+        assert alarm == bool(log.damaged)
     return lost, alarm
 
 
@@ -177,7 +177,7 @@ async def test_a_wal_cut_within_its_last_transaction_does_not_count_as_damaged(
     for size in sorted(cuts):
         folder = with_wal(crash, tmp_path / str(size), crash.wal[:size])
         async with sqlite(folder) as log:
-            assert log.upkeep.loss() is None
+            assert log.loss() is None
             assert (await log.load("a")).place.history == 0
         shutil.rmtree(folder)
 
@@ -197,7 +197,7 @@ async def test_a_torn_last_transaction_in_the_wal_is_reported_as_no_loss(
             torn[at : at + size] = bytes(size) if filler == "zeros" else chance.randbytes(size)
         folder = with_wal(crash, tmp_path / str(number), bytes(torn))
         async with sqlite(folder) as log:
-            assert log.upkeep.loss() is None
+            assert log.loss() is None
         shutil.rmtree(folder)
 
 
@@ -228,7 +228,7 @@ async def test_frames_from_before_a_wal_restart_do_not_count_as_damage(
         loaded = await log.load("a")
         assert loaded.place.state is not None
         assert loaded.place.state.tail == state.tail + len(b"one more")
-        assert (loaded.place.history, log.upkeep.loss()) == (0, None)
+        assert (loaded.place.history, log.loss()) == (0, None)
 
 
 async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
@@ -236,18 +236,18 @@ async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
 ) -> None:
     folder = with_wal(crash, tmp_path / "data", flipped(crash.wal, HEADER + 100))
     async with sqlite(folder) as log:
-        (kept,) = log.upkeep.damaged
+        (kept,) = log.damaged
         assert re.fullmatch(r"headgate\.db-wal\.damaged-\d{8}T\d{6}Z\.\d", kept.name)
-        loss = log.upkeep.loss()
+        loss = log.loss()
         assert loss is not None
         assert str(kept) in loss
         assert log.why_unhealthy() is None
         history = (await log.load("a")).place.history
     async with sqlite(folder) as log:
-        assert (log.upkeep.damaged, log.upkeep.loss()) == ([kept], loss)
+        assert (log.damaged, log.loss()) == ([kept], loss)
     kept.unlink()
     async with sqlite(folder) as log:
-        assert log.upkeep.loss() is None
+        assert log.loss() is None
         assert (await log.load("a")).place.history == history > 0
 
 
@@ -258,8 +258,8 @@ async def test_the_number_of_saved_damaged_wals_is_bounded(crash: Crash, tmp_pat
         shutil.copy(crash.folder / "headgate.db", folder)
         (folder / "headgate.db-wal").write_bytes(flipped(crash.wal, HEADER + 100))
         async with sqlite(folder) as log:
-            assert len(log.upkeep.damaged) == min(number, MAX_KEPT)
-            seen.append(log.upkeep.damaged[-1])
+            assert len(log.damaged) == min(number, MAX_KEPT)
+            seen.append(log.damaged[-1])
     assert sorted(folder.glob("headgate.db-wal.damaged-*")) == seen[1:]
 
 

@@ -78,7 +78,7 @@ class Campaign:
         await asyncio.gather(*futures)
         self.acknowledged = number
         if self.chance.random() < 0.3:
-            await log.upkeep.reclaim()
+            await log.reclaim()
 
     def _step(self, log: SqliteLog, path: str, last: Change | None, number: int) -> Change:
         data = b"%08d" % number + self.chance.randbytes(self.chance.choice([0, 10, 5000]))
@@ -127,7 +127,7 @@ async def _difference(log: SqliteLog, acknowledged: int) -> str | None:
         await log.commit([appended(state, b"%08d" % (len(numbers) + 1))])
     if counts[0] != counts[1]:
         return f"half a commit stands: {counts}"
-    if log.upkeep.damaged:
+    if log.damaged:
         return "what a power cut leaves is taken for damage"
     if counts[0] < acknowledged:
         return f"{acknowledged} commits were acknowledged, {counts[0]} are there"
@@ -284,7 +284,7 @@ async def test_a_failed_disk_write_refuses_the_whole_group_and_stores_nothing_of
         gate = vfs.before = Gate()
         blocked = log.commit([created(log, "first")])
         assert await asyncio.to_thread(gate.reached.wait, 30)
-        reclaiming = asyncio.ensure_future(log.upkeep.reclaim())
+        reclaiming = asyncio.ensure_future(log.reclaim())
         await asyncio.sleep(0)  # lets it take its place in the queue
         change = step(standing.state, 1)
         appending = log.commit([change])

@@ -6,8 +6,9 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.logs.contract import Conflict, LoadedStream, Sharing
+from gateway.logs.contract import Conflict, LoadedStream
 from gateway.logs.memory import MemoryLog
+from gateway.logs.sharing import Sharing
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.state import raised
@@ -16,7 +17,7 @@ from tests.support.gated_log import GatedLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.contract import LogListener
+    from gateway.logs.sharing import LogListener
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
 
 

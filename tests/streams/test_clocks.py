@@ -77,7 +77,7 @@ class World:
         self.log = SqliteLog(self.folder)
         await self.log.open()
         self.service = Service(self.log, self.wall, running=self.true)
-        self.service.steady.start(self.log.upkeep.clock_note())
+        self.service.steady.start(self.log.noted_clocks())
         self.ran = 0.0
 
     async def stop(self) -> None:
@@ -337,10 +337,10 @@ async def test_a_log_records_its_clocks_each_minute_and_after_a_clock_was_set(
     was_set = ClockReading(nearly[0] + 1, nearly[1])
     try:
         for moment in (now, ClockReading(*nearly), was_set):
-            log.upkeep.note(ClockRecord(moment))
-            await log.upkeep.reclaim()
+            log.note_clocks(ClockRecord(moment))
+            await log.reclaim()
             written.append(noted_in(tmp_path))
-        log.upkeep.note(ClockRecord(now, in_doubt=True))
+        log.note_clocks(ClockRecord(now, in_doubt=True))
     finally:
         await log.close()
     (wall, steady), (later, _) = now, was_set
@@ -363,10 +363,10 @@ async def test_a_data_file_without_a_recorded_clock_uses_its_modification_time(
 ) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
-    assert log.upkeep.clock_note() is None
+    assert log.noted_clocks() is None
     await log.close()
     for file in tmp_path.iterdir():
         os.utime(file, (1_500_000_000, 1_500_000_000))
     await log.open()
-    assert log.upkeep.clock_note() == ClockRecord(ClockReading(1_500_000_000.0, 1_500_000_000.0))
+    assert log.noted_clocks() == ClockRecord(ClockReading(1_500_000_000.0, 1_500_000_000.0))
     await log.close()

@@ -84,7 +84,7 @@ class LogPlace(CopyPlace):
             ) from refusal
         except StartError as refusal:
             raise Failed(refusal.detail) from refusal
-        self.clock.start(None if self.log.upkeep is None else self.log.upkeep.clock_note())
+        self.clock.start(self.log.noted_clocks())
 
     async def close(self) -> None:
         """Close the log."""

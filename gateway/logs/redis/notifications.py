@@ -16,10 +16,10 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.logs.contract import LogListener
     from gateway.logs.redis.connector import Address
     from gateway.logs.redis.names import RedisNames
     from gateway.logs.redis.redis_servers import RedisServers
+    from gateway.logs.sharing import LogListener
 
     # Called with each message, and with None where some may have been missed until now.
     OnMessage = Callable[[bytes | None], None]

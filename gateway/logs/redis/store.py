@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from gateway.errors import LogUnavailable
-from gateway.logs.contract import Sharing, settle
+from gateway.logs.contract import settle
 from gateway.logs.redis.commands import Commands, is_current
 from gateway.logs.redis.connection import (
     Refusal,
@@ -24,16 +24,17 @@ from gateway.logs.redis.connection import (
 )
 from gateway.logs.redis.names import RedisNames
 from gateway.logs.redis.redis_servers import RedisServers
+from gateway.logs.sharing import Sharing
 from gateway.protocol.streams.state import ClockReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.logs.contract import LogListener
     from gateway.logs.redis.connection import Packed, Reply
     from gateway.logs.redis.connector import RedisConnector
     from gateway.logs.redis.pipeline import Answer, Pipeline
     from gateway.logs.redis.primary import Primary
+    from gateway.logs.sharing import LogListener
     from gateway.protocol.streams.state import StreamState
 
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 HEADER_BYTES = 100
 # Only the server's user may read the files, whatever the umask: clients read through the server.
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
@@ -60,7 +60,6 @@ create table producers (
 create table retired (
     nr integer primary key, path text not null unique, generation integer not null
 ) strict;
-create table doomed (stream integer primary key) strict;
 create table trimmed (stream integer primary key, first integer not null) strict;
 create table documents (
     name text primary key, crc integer not null, body blob not null

@@ -21,6 +21,7 @@ from gateway.logs.sqlite.rows import (
     row_of,
     row_of_state,
 )
+from gateway.protocol.streams.offsets import MAX_POSITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence, Set
@@ -39,110 +40,99 @@ LEAST_MERGED = 16
 # Streams whose rows are counted, about 150 bytes each: the rows of others stay as they are.
 MAX_COUNTED = 10_000
 
-COUNT_RETIRED = "select count(*) from retired"  # generations that are remembered
+# A removed stream is trimmed up to MAX_POSITION: its records and producers are freed later.
+UPSERT_TRIMMED = " on conflict (stream) do update set first=excluded.first"
 
 T = TypeVar("T")
 
 
-class PlaceRows:
-    """Statements over one connection that write rows of streams."""
+def write(
+    connection: apsw.Connection, changes: Sequence[Change], whole: Set[int], small_rows: SmallRows
+) -> None:
+    """Write states, records and producers; the states of `whole` in all columns.
 
-    def __init__(self, connection: apsw.Connection, max_retired: int) -> None:
-        self._connection = connection
-        self._max_retired = max_retired
-        self._retired = number(connection, COUNT_RETIRED)
-        self._small_rows = SmallRows(connection)
+    Note where streams that are trimmed begin; their earlier records are freed later.
+    """
+    states = {change.state.stream_id: change.state for change in changes}
+    full = [row_of_state(state) for stream_id, state in states.items() if stream_id in whole]
+    insert(connection, f"streams ({STATE_COLUMNS})", full, UPSERT)
+    _move(connection, [state for stream_id, state in states.items() if stream_id not in whole])
+    rows = [row_of(it.state.stream_id, it.records) for it in changes if it.records]
+    insert(connection, MESSAGES, rows)
+    _write_producers(connection, changes)
+    small_rows.note(changes)
+    trimmed = [(it.state.stream_id, it.state.first) for it in changes if it.trims]
+    insert(connection, "trimmed", trimmed, UPSERT_TRIMMED)
 
-    def forget(self) -> None:
-        """Count again after a transaction was rolled back."""
-        self._retired = -1
-        self._small_rows.forget()
 
-    def write(self, changes: Sequence[Change], whole: Set[int]) -> None:
-        """Write states, records and producers; the states of `whole` in all columns.
+def compact(connection: apsw.Connection, streams: Sequence[Changes]) -> None:
+    """Write in its stream's place what was in the table `recent` only."""
+    insert(connection, MESSAGES, list(chain.from_iterable(map(compacted_rows, streams))))
+    _move(connection, [changes[-1].state for changes in streams])
+    _write_producers(connection, list(chain.from_iterable(streams)))
 
-        Note where streams that are trimmed begin; their earlier records are freed later.
-        """
-        self._write_states(changes, whole)
-        rows = [row_of(it.state.stream_id, it.records) for it in changes if it.records]
-        self.insert(MESSAGES, rows)
-        self._write_producers(changes)
-        self._small_rows.note(changes)
-        trimmed: list[tuple[object, ...]] = [
-            (it.state.stream_id, it.state.first) for it in changes if it.trims
-        ]
-        self.insert("trimmed", trimmed, " on conflict (stream) do update set first=excluded.first")
 
-    def _write_states(self, changes: Sequence[Change], whole: Set[int]) -> None:
-        states = {change.state.stream_id: change.state for change in changes}
-        rows = [row_of_state(state) for stream_id, state in states.items() if stream_id in whole]
-        self.insert(f"streams ({STATE_COLUMNS})", rows, UPSERT)
-        self._move([state for stream_id, state in states.items() if stream_id not in whole])
+def _move(connection: apsw.Connection, states: Sequence[StreamState]) -> None:
+    """Write version and tail alone, which takes half the time."""
+    for part in parts([(state.stream_id, state.version, state.tail) for state in states]):
+        marks = ",".join(["(?,?,?)"] * len(part))
+        connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
 
-    def _move(self, states: Sequence[StreamState]) -> None:
-        """Write version and tail alone, which takes half the time."""
-        for part in parts([(state.stream_id, state.version, state.tail) for state in states]):
-            marks = ",".join(["(?,?,?)"] * len(part))
-            self._connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
 
-    def compact(self, streams: Sequence[Changes]) -> None:
-        """Write in its stream's place what was in the table `recent` only."""
-        self.insert(MESSAGES, list(chain.from_iterable(map(compacted_rows, streams))))
-        self._move([changes[-1].state for changes in streams])
-        self._write_producers(list(chain.from_iterable(streams)))
+def _write_producers(connection: apsw.Connection, changes: Sequence[Change]) -> None:
+    last: dict[tuple[int, str], ProducerState | None] = {}
+    for change in changes:
+        if change.producers or change.forgotten:
+            stream_id = change.state.stream_id
+            last.update({(stream_id, name): None for name in change.forgotten})
+            last.update({(stream_id, name): state for name, state in change.producers})
+    gone = [key for key, state in last.items() if state is None]
+    if gone:
+        connection.executemany("delete from producers where stream=? and producer=?", gone)
+    rows = [
+        (*key, state.epoch, state.seq, state.used_at)
+        for key, state in last.items()
+        if state is not None
+    ]
+    insert(connection, "producers", rows, UPSERT_PRODUCER)
 
-    def _write_producers(self, changes: Sequence[Change]) -> None:
-        last: dict[tuple[int, str], ProducerState | None] = {}
-        for change in changes:
-            if change.producers or change.forgotten:
-                stream_id = change.state.stream_id
-                last.update({(stream_id, name): None for name in change.forgotten})
-                last.update({(stream_id, name): state for name, state in change.producers})
-        gone = [key for key, state in last.items() if state is None]
-        if gone:
-            self._connection.executemany(
-                "delete from producers where stream=? and producer=?", gone
-            )
-        rows: list[tuple[object, ...]] = [
-            (*key, state.epoch, state.seq, state.used_at)
-            for key, state in last.items()
-            if state is not None
-        ]
-        self.insert("producers", rows, UPSERT_PRODUCER)
 
-    def insert(self, table: str, rows: list[tuple[object, ...]], suffix: str = "") -> None:
-        """Insert rows by as few statements as the bound allows.
+def insert(
+    connection: apsw.Connection, table: str, rows: Sequence[tuple[object, ...]], suffix: str = ""
+) -> None:
+    """Insert rows by as few statements as the bound allows.
 
-        A failure rolls the transaction back, so `or fail` spares SQLite the journal with which
-        it could undo one statement alone: a third of the cost of a commit.
-        """
-        for part in parts(rows):
-            row = f"({','.join('?' * len(part[0]))})"
-            self._connection.execute(
-                f"insert or fail into {table} values {','.join([row] * len(part))}{suffix}",
-                tuple(chain.from_iterable(part)),
-            )
-
-    def remove(self, state: StreamState) -> None:
-        """Remove a stream's row; its records are freed later, and its generation is remembered."""
-        if self._retired < 0:
-            self._retired = number(self._connection, COUNT_RETIRED)
-        connection = self._connection
-        connection.execute("delete from streams where id=?", (state.stream_id,))
-        connection.execute("insert into doomed values (?)", (state.stream_id,))
-        connection.execute("delete from retired where path=?", (state.path,))
-        self._retired += 1 - connection.changes()
+    A failure rolls the transaction back, so `or fail` spares SQLite the journal with which
+    it could undo one statement alone: a third of the cost of a commit.
+    """
+    for part in parts(rows):
+        row = f"({','.join('?' * len(part[0]))})"
         connection.execute(
-            "insert into retired (path, generation) values (?, ?)", (state.path, state.generation)
+            f"insert or fail into {table} values {','.join([row] * len(part))}{suffix}",
+            tuple(chain.from_iterable(part)),
         )
-        if self._retired > self._max_retired:
-            connection.execute(
-                "insert into meta select 'generation_floor', generation from retired"
-                " where true order by nr limit 1"
-                " on conflict (name) do update set value=max(value, excluded.value);"
-                "delete from retired where nr=(select min(nr) from retired)"
-            )
-            self._retired -= 1
+
+
+def remove(connection: apsw.Connection, state: StreamState, max_retired: int) -> None:
+    """Remove a stream's row; its records are freed later, and its generation is remembered.
+
+    The generations of the last `max_retired` removals are remembered by path, and the highest of
+    those before them for every other path.
+    """
+    connection.execute("delete from streams where id=?", (state.stream_id,))
+    insert(connection, "trimmed", [(state.stream_id, MAX_POSITION)], UPSERT_TRIMMED)
+    connection.execute("delete from retired where path=?", (state.path,))
+    connection.execute(
+        "insert into retired (path, generation) values (?, ?)", (state.path, state.generation)
+    )
+    last = connection.last_insert_rowid() - max_retired
+    if last > 0:
+        connection.execute(
+            "insert into meta select 'generation_floor', generation from retired where nr<=?"
+            " on conflict (name) do update set value=max(value, excluded.value)",
+            (last,),
+        )
+        connection.execute("delete from retired where nr<=?", (last,))
 
 
 class _Tail(NamedTuple):

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 import apsw
 
 from gateway.logs.contract import Conflict
-from gateway.logs.sqlite import recent
-from gateway.logs.sqlite.place_rows import PlaceRows, number, parts
+from gateway.logs.sqlite import place_rows, recent
+from gateway.logs.sqlite.place_rows import SmallRows, number, parts
 from gateway.logs.sqlite.recent import compact_all
-from gateway.logs.sqlite.upkeep import ClockRows, file_bytes, used_bytes
+from gateway.logs.sqlite.upkeep import (
+    file_bytes,
+    is_news,
+    note_clocks,
+    noted_clocks,
+    unused_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,10 +47,20 @@ class Writer:
         self._quota = quota
         compact_all(connection)
         recent.clear()
-        self._rows = PlaceRows(connection, max_retired)
-        self.clocks = ClockRows(connection)
+        self._max_retired = max_retired
+        self._small_rows = SmallRows(connection)
+        self.noted = noted_clocks(connection)
         self._known: dict[int, int] = {}  # cached versions by stream id
         self.streams = number(connection, "select count(*) from streams")
+        self.last_stream_id = number(
+            connection,
+            "select max(coalesce((select max(id) from streams), 0),"
+            " coalesce((select max(stream) from trimmed), 0))",
+        )
+        # The number of the file's present history; 0 before any change was lost.
+        self.history = number(
+            connection, "select coalesce((select value from meta where name='history'), 0)"
+        )
         self.stored: Sequence[Change] = ()  # by the last group
         self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
         self.count_used()
@@ -59,22 +75,8 @@ class Writer:
         with contextlib.suppress(apsw.Error):
             compact_all(self.connection)
             if to_note is not None:
-                self.clocks.write(to_note)
+                note_clocks(self.connection, to_note)
         self.close()
-
-    def last_stream_id(self) -> int:
-        """Return the highest stream id in the file."""
-        return number(
-            self.connection,
-            "select max(coalesce((select max(id) from streams), 0),"
-            " coalesce((select max(stream) from doomed), 0))",
-        )
-
-    def history(self) -> int:
-        """Return the number of the file's present history; 0 before any change was lost."""
-        return number(
-            self.connection, "select coalesce((select value from meta where name='history'), 0)"
-        )
 
     def prove(self) -> None:
         """Commit a row of Headgate's own, which shows that the file takes writes again."""
@@ -83,10 +85,21 @@ class Writer:
             " on conflict (name) do update set value=value+1; commit"
         )
 
+    def counts(self) -> dict[str, float]:
+        """Return the number of streams, and what of the data file holds nothing."""
+        self.count_used()
+        return {"unused_bytes": unused_bytes(self.connection), "streams": self.streams}
+
     def count_used(self) -> None:
         """Measure the pages in use for the quota, if there is one."""
         if self._quota.max_bytes:
-            self._quota.used = used_bytes(self.connection)
+            self._quota.used = file_bytes(self.connection) - unused_bytes(self.connection)
+
+    def note_clocks(self, clocks: ClockRecord | None) -> None:
+        """Note the clocks, unless the last note is still good."""
+        if clocks is not None and (self.noted is None or is_news(self.noted, clocks)):
+            note_clocks(self.connection, clocks)
+            self.noted = clocks
 
     def commit(self, commits: Sequence[Sequence[Change]]) -> list[Conflict | LogFull | None]:
         """Write a group in one transaction; return for each commit why it was refused, or None."""
@@ -101,7 +114,7 @@ class Writer:
         except BaseException:
             if connection.in_transaction:
                 connection.execute("rollback")
-            self._rows.forget()
+            self._small_rows.forget()
             self._known.clear()
             raise
         self._note(changes)
@@ -173,7 +186,7 @@ class Writer:
         """Write short appends to the table `recent`, and other changes at their streams' places."""
         removed = {change.state.stream_id: change.state for change in changes if change.removes}
         for state in removed.values():
-            self._rows.remove(state)
+            place_rows.remove(self.connection, state, self._max_retired)
         kept = [change for change in changes if change.state.stream_id not in removed]
         apart = {change.state.stream_id for change in kept if not self._is_short(change)}
         others = [change for change in kept if change.state.stream_id in apart]
@@ -183,11 +196,13 @@ class Writer:
             {state.path for state in removed.values()},
         )
         if step.compacted:
-            self._rows.compact(step.compacted)
+            place_rows.compact(self.connection, step.compacted)
         if others:
             whole = {it.state.stream_id for it in others if not self._grows_alone(it)}
-            self._rows.write(others, whole)
-        self._rows.insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
+            place_rows.write(self.connection, others, whole, self._small_rows)
+        place_rows.insert(
+            self.connection, f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added)
+        )
         if step.deleted_up_to is not None:
             self.connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
         return step

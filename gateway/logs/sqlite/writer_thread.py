@@ -8,7 +8,7 @@ import threading
 import time
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import apsw
 
@@ -16,8 +16,8 @@ from gateway.errors import LogUnavailable
 from gateway.logs.contract import settle
 from gateway.logs.counts import CommitHistograms
 from gateway.logs.sqlite.data_folder import DataFileLost, merge_on_close
-from gateway.logs.sqlite.recovery import truncate_wal
-from gateway.logs.sqlite.reserve import AT_ONCE, FULL, removes
+from gateway.logs.sqlite.recovery import recover, truncate_wal
+from gateway.logs.sqlite.reserve import AT_ONCE, FULL, Reserve, removes
 from gateway.logs.sqlite.upkeep import reclaim
 from gateway.logs.sqlite.writer import Writer
 from gateway.telemetry.logs import log
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from gateway.logs.contract import Settled
     from gateway.logs.sqlite.data_folder import DataFolder
-    from gateway.logs.sqlite.reserve import Reserve
-    from gateway.logs.sqlite.upkeep import ReclaimStep
     from gateway.protocol.streams.state import Change, ClockRecord
 
 # A transaction with so many commits takes no further job; a job has at most as many. All writers of
@@ -38,26 +36,17 @@ MAX_GROUP = 1024
 T = TypeVar("T")
 
 
-class _Job:
+class _Job(NamedTuple):
     """A job of the writer thread: independent commits, or one small step (`task`).
 
-    `on_result` is called with the outcomes: an exception or None for each commit, in their order,
-    or one outcome of the step.
+    `on_result` is called on the event loop with the outcomes: an exception or None for each commit,
+    in their order, or one outcome of the step.
     """
 
-    __slots__ = ("commits", "on_result", "outcomes", "queued_at", "task")
-
-    def __init__(
-        self,
-        on_result: Callable[[Sequence[Any]], object],
-        commits: Sequence[Sequence[Change]] = (),
-        task: Callable[[Writer], object] | None = None,
-    ) -> None:
-        self.on_result = on_result
-        self.commits = commits
-        self.task = task
-        self.queued_at = time.monotonic()
-        self.outcomes: Sequence[object] = ()
+    on_result: Callable[[Sequence[Any]], object]
+    commits: Sequence[Sequence[Change]]
+    task: Callable[[Writer], object] | None
+    queued_at: float  # (monotonic)
 
 
 class WriterThread:
@@ -67,13 +56,10 @@ class WriterThread:
     """
 
     def __init__(
-        self,
-        folder: DataFolder,
-        reserve: Reserve,
-        make_writer: Callable[[apsw.Connection], Writer],
+        self, folder: DataFolder, make_writer: Callable[[apsw.Connection], Writer]
     ) -> None:
         self._folder = folder
-        self._reserve = reserve
+        self._reserve = Reserve(folder.folder / "headgate.reserve")
         self._make_writer = make_writer
         self._writer: Writer | None = None  # None after a failure: reopened with the next group
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -84,14 +70,27 @@ class WriterThread:
         self._is_full = False  # the last failure was that the disk is full
         self._can_reclaim = False  # removed streams and records still occupy room
         self.to_note: ClockRecord | None = None  # the present clocks; only the event loop sets them
-        self.histograms = CommitHistograms()  # written by the thread, read by the loop
-        self.groups = 0
-        self.commits = 0
-        self.failed_groups = 0
+        # Both are written by the thread, and read by the loop.
+        self.histograms = CommitHistograms()
+        self.numbers: dict[str, float] = dict.fromkeys(
+            ("commits", "groups", "failed_groups", "returned_bytes"), 0
+        )
 
-    def start(self, writer: Writer) -> None:
-        """Begin, with the file as it was opened."""
+    def open(self) -> Writer:
+        """Open the file as the last process left it; on a full disk, in the reserve's room."""
+        self._reserve.make()
+        try:
+            writer = self._opened(recover)
+        except apsw.Error as error:  # even opening the file needs some room on the disk
+            if isinstance(error, apsw.CorruptError) or not self._reserve.release():
+                raise
+            writer = self._opened(recover)
         self._writer = writer
+        self.numbers |= writer.counts()
+        return writer
+
+    def start(self) -> None:
+        """Begin, with the file as it was opened."""
         self._log_health()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write, name="headgate-log-write", daemon=True)
@@ -107,36 +106,50 @@ class WriterThread:
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Queue the changes for the next group; durable when the future is done."""
-        assert self._loop is not None, "not started"
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put(_Job(partial(_settle_one, done), (changes,)))
-        return done
+        return self._queue((changes,))
 
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         """Queue the changes for the next group, or several, each as a commit of its own."""
-        assert self._loop is not None, "not started"
+        loop = self._loop
+        assert loop is not None, "not started"
         for first in range(0, len(changes), MAX_GROUP):
+
+            def on_result(failures: Sequence[Any], first: int = first) -> None:
+                # In a later pass, as a future's callbacks are: in the order of commits.
+                loop.call_soon(settled, first, failures)
+
             part = [(change,) for change in changes[first : first + MAX_GROUP]]
-            self._jobs.put(_Job(partial(_tell_later, self._loop, settled, first), part))
+            self._jobs.put(_Job(on_result, part, None, time.monotonic()))
 
     def run(self, step: Callable[[Writer], T]) -> asyncio.Future[T]:
         """Queue a small step that runs after the commits that wait; return its result."""
+        return self._queue((), step)
+
+    def _queue(
+        self, commits: Sequence[Sequence[Change]], task: Callable[[Writer], object] | None = None
+    ) -> asyncio.Future[Any]:
         assert self._loop is not None, "not started"
-        done: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(partial(_settle_one, done), task=step))
+        done: asyncio.Future[Any] = self._loop.create_future()
+        on_result = partial(_settle_first, done)
+        self._jobs.put(_Job(on_result, commits, task, time.monotonic()))
         return done
 
-    def reclaim(self, writer: Writer) -> ReclaimStep:
-        """Free some room of removed records, on the thread; on a full disk more of it."""
+    def reclaim(self, writer: Writer) -> bool:
+        """Free some room of removed records, on the thread; return whether more remains.
+
+        On a full disk more of it is freed.
+        """
+        self.numbers |= writer.counts()
         if self._reserve.make():
-            writer.clocks.note(self.to_note)
-            reclaimed = reclaim(writer.connection)
+            writer.note_clocks(self.to_note)
+            returned, more = reclaim(writer.connection)
         else:
-            reclaimed = reclaim(writer.connection, spare_pages=0)
+            returned, more = reclaim(writer.connection, spare_pages=0)
             writer.empty_wal()
             self._reserve.make()
-        self._can_reclaim = reclaimed.more
-        return reclaimed
+        self.numbers["returned_bytes"] += returned
+        self._can_reclaim = more
+        return more
 
     def why_unhealthy(self) -> str | None:
         """Return the last failure, until a commit of the reopened file went through."""
@@ -150,38 +163,25 @@ class WriterThread:
         """Run the writer thread: all waiting jobs become one transaction."""
         assert self._loop is not None, "started"
         while (job := self._jobs.get()) is not None:
-            group = self._gather(job)
-            self._run_group(group)
-            self._loop.call_soon_threadsafe(_settle_all, group)
+            group = _gathered(self._jobs, job)
+            outcomes = self._run_group(group)
+            self._loop.call_soon_threadsafe(_settle_all, group, outcomes)
         if self._writer is not None:
             self._writer.finish(self.to_note)
 
-    def _gather(self, first: _Job) -> list[_Job]:
-        group, commits = [first], len(first.commits)
-        while commits < MAX_GROUP:
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                self._jobs.put(None)  # the end, after this group
-                break
-            group.append(job)
-            commits += len(job.commits) or 1
-        return group
-
-    def _run_group(self, group: list[_Job]) -> None:
-        """Run a group's commits in one transaction, then its small steps; set all outcomes."""
+    def _run_group(self, group: Sequence[_Job]) -> list[Sequence[object]]:
+        """Run a group's commits in one transaction, then its small steps; return the outcomes."""
         began = time.monotonic()
         for job in group:
             if job.commits:
                 self.histograms.queue.observe(began - job.queued_at, len(job.commits))
         outcomes = iter(self._commit_all(list(chain.from_iterable([it.commits for it in group]))))
-        for job in group:
-            if job.task is None:
-                job.outcomes = list(islice(outcomes, len(job.commits)))
-            else:
-                job.outcomes = (self._run_task(job.task),)
+        return [
+            list(islice(outcomes, len(job.commits)))
+            if job.task is None
+            else (self._run_task(job.task),)
+            for job in group
+        ]
 
     def _run_task(self, task: Callable[[Writer], object]) -> object:
         outcome = self._guarded(task)
@@ -214,10 +214,10 @@ class WriterThread:
         began = time.monotonic()
         result = self._guarded(lambda writer: writer.commit(commits))
         if isinstance(result, LogUnavailable):
-            self.failed_groups += 1
+            self.numbers["failed_groups"] += 1
             return [result] * len(commits)
-        self.groups += 1
-        self.commits += len(commits)
+        self.numbers["groups"] += 1
+        self.numbers["commits"] += len(commits)
         writer = self._writer
         if writer is not None:
             self.histograms.write.observe(writer.written_at - began)
@@ -238,7 +238,8 @@ class WriterThread:
         try:
             self._folder.open_files.check(lambda: 0 if opened is None else opened.file_bytes())
             if self._writer is None:
-                self._writer = self._reopened()
+                self._writer = self._opened(truncate_wal)
+                self._writer.prove()
             result = step(self._writer)
             self._folder.open_files.hold()  # before any commit is acknowledged
         except DataFileLost as error:  # what is open stays so: the file may be put back
@@ -255,15 +256,17 @@ class WriterThread:
         self._log_health()
         return result
 
-    def _reopened(self) -> Writer:
+    def _opened(self, prepare: Callable[[DataFolder, apsw.Connection], None]) -> Writer:
+        """Open the file, whose WAL `prepare` makes fit for new frames."""
         connection = self._folder.connect()
         try:
-            truncate_wal(self._folder, connection)
+            prepare(self._folder, connection)
+            self._folder.open_files.hold()
             writer = self._make_writer(connection)
-            writer.prove()
             merge_on_close(connection, allowed=True)
         except BaseException:
             connection.close()
+            self._folder.open_files.release_wal()
             raise
         return writer
 
@@ -293,20 +296,26 @@ def words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _settle_all(group: list[_Job]) -> None:
-    for job in group:
-        job.on_result(job.outcomes)
+def _gathered(jobs: queue.SimpleQueue[_Job | None], first: _Job) -> list[_Job]:
+    """Return the jobs that wait, up to MAX_GROUP commits."""
+    group, commits = [first], len(first.commits)
+    while commits < MAX_GROUP:
+        try:
+            job = jobs.get_nowait()
+        except queue.Empty:
+            break
+        if job is None:
+            jobs.put(None)  # the end, after this group
+            break
+        group.append(job)
+        commits += len(job.commits) or 1
+    return group
 
 
-def _tell_later(
-    loop: asyncio.AbstractEventLoop,
-    settled: Settled,
-    first: int,
-    failures: Sequence[Exception | None],
-) -> None:
-    """Call `settled` in a later pass of the loop, as a future's callbacks are: in commit order."""
-    loop.call_soon(settled, first, failures)
+def _settle_all(group: Sequence[_Job], outcomes: Sequence[Sequence[object]]) -> None:
+    for job, of_job in zip(group, outcomes, strict=True):
+        job.on_result(of_job)
 
 
-def _settle_one(done: asyncio.Future[Any], outcomes: Sequence[object]) -> None:
+def _settle_first(done: asyncio.Future[Any], outcomes: Sequence[object]) -> None:
     settle(done, outcomes[0])

@@ -27,7 +27,7 @@ from gateway.features.subscriptions.shared.divided_work import work_sharing_of
 from gateway.features.subscriptions.shared.stream_notes import WriteReport
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.logs.contract import LogListener
+from gateway.logs.sharing import LogListener
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
