@@ -105,31 +105,54 @@ class Freshness(msgspec.Struct):
             return self
         return msgspec.structs.replace(self, is_private=is_private)
 
-    def at_end(self, *, closed: bool) -> Freshness:
-        """Return the freshness of a response at a tail that may be the end of a closed stream."""
-        if not closed or self.closed_max_age == self.tail_max_age:
-            return self
-        return msgspec.structs.replace(self, tail_max_age=self.closed_max_age)
-
 
 def lifetime_of(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> str:
-    """Return the Cache-Control of a response that has a chunk; `freshness` is that of the read."""
+    """Return the lines for caches, with tags, of a response that has a chunk of an own log."""
     state = chunk.state
     remaining: float | None = state.lifetime.ttl_s  # a read restarts a sliding window
     if remaining is None and state.deadline is not None:
         remaining = same_until(state, now) - now
+    lifetime = read_lifetime(
+        read,
+        freshness,
+        remaining,
+        now,
+        is_fixed=_is_fixed(chunk, read),
+        is_whole=_is_whole(chunk),
+        ends=state.closed and is_whole_beginning(chunk, read),
+    )
+    return tagged(lifetime, read.path, freshness)
+
+
+def read_lifetime(  # noqa: PLR0913 - what a lifetime depends on
+    read: Read,
+    freshness: Freshness,
+    remaining_s: float | None,
+    now: float,
+    *,
+    is_fixed: bool,
+    is_whole: bool,
+    ends: bool,
+) -> str:
+    """Return the lines for caches of a response to a read, of an own log or from an origin.
+
+    `freshness` is that of the read, and its stream lives for `remaining_s` more. Its URL `is_fixed`
+    if the next stream at the path cannot share it. The response `is_whole` if no append changes
+    it, and `ends` if it also has the end of a closed stream.
+    """
     if freshness.is_private and read.by_key is not None:
         return PRIVATE_NO_STORE  # its URL has a key of before
-    if isinstance(read, LongPoll) and read.offset == NOW:
-        return news_from_now(is_private=freshness.is_private)
-    if isinstance(read, LongPoll) and moves_on(read.cursor, now, is_fixed=_is_fixed(chunk, read)):
-        return poll_lifetime(freshness, remaining)
-    if not isinstance(read, LongPoll) and _is_fixed(chunk, read) and _is_whole(chunk):
-        # A catch-up whose URL has one response for as long as its stream exists.
-        return chunk_lifetime(freshness, remaining)
-    if chunk.state.closed and is_whole_beginning(chunk, read):
-        return closed_lifetime(freshness, remaining)
-    return tail_lifetime(freshness, remaining)
+    waits = isinstance(read, LongPoll)
+    if read.offset == NOW:
+        news = PRIVATE_NO_STORE if freshness.is_private else NEWS_FROM_NOW
+        return news if waits else NO_STORE
+    if waits and moves_on(read.cursor, now, is_fixed=is_fixed):
+        return poll_lifetime(freshness, remaining_s)
+    if not waits and is_fixed and is_whole:
+        return chunk_lifetime(freshness, remaining_s)
+    if not waits and ends:
+        return closed_lifetime(freshness, remaining_s)
+    return tail_lifetime(freshness, remaining_s)
 
 
 def same_until(state: StreamState, now: float) -> float:
@@ -254,11 +277,6 @@ def poll_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     """Return the Cache-Control of the data of a long-poll that moves on: one cursor interval."""
     age = INTERVAL_S if remaining_s is None else max(0, min(INTERVAL_S, int(remaining_s)))
     return _for_whom(freshness, f"max-age={age}, {NO_GRACE}")
-
-
-def news_from_now(*, is_private: bool) -> str:
-    """Return the Cache-Control of the data of a long-poll that waits from `now`."""
-    return PRIVATE_NO_STORE if is_private else NEWS_FROM_NOW
 
 
 def poll_timeout(freshness: Freshness, *, closed: bool) -> str:

@@ -93,6 +93,10 @@ STATUS: dict[type[errors.HeadgateError], int] = {
 }
 # Whole seconds, as Retry-After has them; told in turn, so that a herd does not come back as one.
 RETRY_AFTER_S = (1, 2, 3)
+_PASSING = (
+    *(errors.KeysUnavailable, errors.LimitReached, errors.LogUnavailable, errors.ServerStopping),
+    *(errors.OriginBehind, errors.OriginBroken, errors.OriginTimeout, errors.OriginUnreachable),
+)
 FULL_AGAIN_S = 60  # retention or an operator has to make room before another try is worth it
 
 
@@ -130,8 +134,7 @@ class Response(msgspec.Struct, frozen=True):
 class ResponseEnd(msgspec.Struct, frozen=True, gc=False):
     """The end of a response to a read; it is `closed` if no record can ever follow.
 
-    `place`, its stream and beginning, seeds its cursor. A response that `is_empty` has no data; one
-    that `has_cors` has its own lines on the pages that may read it.
+    `place`, its stream and beginning, seeds its cursor. A response that `is_empty` has no data.
     """
 
     offset: str
@@ -139,34 +142,43 @@ class ResponseEnd(msgspec.Struct, frozen=True, gc=False):
     closed: bool
     place: str
     is_empty: bool = True
-    has_cors: bool = False
 
 
-def end_fields(end: ResponseEnd, read: Read, now: float) -> str:
-    """Return the header lines on a response's end: where to read on, or that there is no more."""
-    key = key_line(read.reader_key) if read.reader_key else ""
-    fields = f"{NEXT_OFFSET}: {end.offset}\r\n{key}{UP_TO_DATE_LINE if end.at_tail else ''}"
+def read_response(  # noqa: PLR0913 - what a response has
+    read: Read,
+    now: float,
+    end: ResponseEnd,
+    caching: str,
+    *,
+    lines: str = "",
+    body: bytes | None = None,
+    tag: str = "",
+    cors: str = "",
+) -> Response:
+    """Return the response to a read that has this end: a 200 with a body, or a 204 without.
+
+    Reads of own logs, of followed streams and of views are all answered with it. `caching` are its
+    lines for caches, `lines` those of its type, `cors` those on the pages that may read it. The
+    `tag` is that of the data: what the response says of the stream's end is added.
+    """
+    if tag:
+        tag = f'"{tag}{cache_headers.tag_mark(closed=end.closed, at_tail=end.at_tail)}"'
+        lines += f"ETag: {tag}\r\n"
+    if read.reader_key:
+        lines += key_line(read.reader_key)
+    lines += f"{NEXT_OFFSET}: {end.offset}\r\n{UP_TO_DATE_LINE if end.at_tail else ''}"
     if end.closed:
-        return fields + CLOSED_LINE
-    return f"{fields}{CURSOR}: {next_cursor(now, read.cursor, end.place)}\r\n"
+        lines += CLOSED_LINE
+    else:
+        lines += f"{CURSOR}: {next_cursor(now, read.cursor, end.place)}\r\n"
+    fields = f"{SECURITY}{cors}{caching}{lines}"
+    facts = Facts(end.offset, end.closed, end.closed and end.is_empty, has_cors=bool(cors))
+    return Response(204 if body is None else 200, fields, body or b"", tag, facts)
 
 
 def key_line(reader_key: str) -> str:
     """Return the line with the reader key, under which shared caches may store private reads."""
     return f"{READER_KEY}: {reader_key}\r\n"
-
-
-def answered(
-    read: Read, now: float, end: ResponseEnd, lines: str, body: bytes | None = None, tag: str = ""
-) -> Response:
-    """Return the response to a read that has this end: a 200 with a body, or a 204 without.
-
-    `lines` are those of its type, and for caches and browsers.
-    """
-    facts = Facts(end.offset, end.closed, end.closed and end.is_empty, has_cors=end.has_cors)
-    etag = f"ETag: {tag}\r\n" if tag else ""
-    fields = f"{SECURITY}{lines}{etag}{end_fields(end, read, now)}"
-    return Response(204 if body is None else 200, fields, body or b"", tag, facts)
 
 
 # Its type, its next offset, and perhaps that it is closed.
@@ -218,27 +230,19 @@ def deleted() -> Response:
 
 def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response:
     """Return a 200 with the bytes of a catch-up or a long-poll (sections 5.6, 5.7)."""
-    content_type, end = chunk.state.content_type, end_of(chunk)
-    freshness = freshness.toward(read.by_key, read.path)
-    lifetime = cache_headers.lifetime_of(chunk, read, freshness, now)
-    lines = f"{cache_headers.tagged(lifetime, read.path, freshness)}{_type_line(content_type)}"
-    body = read_body(content_type, chunk.records)
-    return answered(read, now, end, lines, body, tag_of(chunk, end))
-
-
-def tag_of(chunk: Chunk, end: ResponseEnd) -> str:
-    """Return a strong ETag of a range, and of what the response says of the stream's end."""
-    state = chunk.state
+    state, end = chunk.state, end_of(chunk)
+    caching = cache_headers.lifetime_of(chunk, read, freshness.toward(read.by_key, read.path), now)
+    lines, body = _type_line(state.content_type), read_body(state.content_type, chunk.records)
     fold = f":fold{chunk.fold_version}" if chunk.fold_version else ""
-    mark = cache_headers.tag_mark(closed=end.closed, at_tail=end.at_tail)
-    return f'"{state.stream_id:x}:{state.offset(chunk.start)}:{end.offset}{fold}{mark}"'
+    tag = f"{state.stream_id:x}:{state.offset(chunk.start)}:{end.offset}{fold}"
+    return read_response(read, now, end, caching, lines=lines, body=body, tag=tag)
 
 
 def tail(state: StreamState, read: Read, now: float) -> Response:
     """Return a 200 without data, never stored: the answer to `offset=now` (section 8)."""
-    lines = f"{cache_headers.NO_STORE}{_type_line(state.content_type)}"
-    body = read_body(state.content_type, ())
-    return answered(read, now, end_of(chunks.empty(state)), lines, body)
+    lines, body = _type_line(state.content_type), read_body(state.content_type, ())
+    end = end_of(chunks.empty(state))
+    return read_response(read, now, end, cache_headers.NO_STORE, lines=lines, body=body)
 
 
 @lru_cache(128)  # streams have a few types
@@ -250,20 +254,26 @@ def _type_line(content_type: str) -> str:
 def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float) -> Response:
     """Return a 204: the long-poll's time is over, or the stream is closed (section 5.7)."""
     freshness = freshness.toward(read.by_key, read.path)
-    lifetime = cache_headers.poll_timeout(freshness, closed=state.closed)
-    return answered(read, now, end_of(chunks.empty(state)), lifetime)
+    caching = cache_headers.poll_timeout(freshness, closed=state.closed)
+    return read_response(read, now, end_of(chunks.empty(state)), caching)
+
+
+def events_type(content_type: str) -> str:
+    """Return the lines with the type of SSE, and the coding of this type's data in it."""
+    base64 = "" if is_text(content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
+    return f"Content-Type: text/event-stream\r\n{base64}"
 
 
 def event_stream(content_type: str, cors: str = "", *, private: bool = False) -> Response:
-    """Return the head of an SSE response; it tells proxies not to buffer."""
-    base64 = "" if is_text(content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
+    """Return the head of an SSE response."""
+    return live_response(events_type(content_type), cors, private=private)
+
+
+def live_response(lines: str, cors: str = "", *, private: bool = False) -> Response:
+    """Return the head of a response that goes on, of this type; it tells proxies not to buffer."""
     caching = cache_headers.PRIVATE_EVENT_STREAM if private else cache_headers.EVENT_STREAM
-    return Response(
-        200,
-        f"{SECURITY}{cors}{caching}Content-Type: text/event-stream\r\n"
-        f"X-Accel-Buffering: no\r\n{base64}",
-        facts=Facts(has_cors=bool(cors)),
-    )
+    fields = f"{SECURITY}{cors}{caching}{lines}X-Accel-Buffering: no\r\n"
+    return Response(200, fields, facts=Facts(has_cors=bool(cors)))
 
 
 def event_stream_later(status: int, wait_ms: int) -> Response:
@@ -334,24 +344,11 @@ def explanation(error: errors.HeadgateError) -> str:
 
 def _again(error: errors.HeadgateError, again_s: int) -> int | None:
     """Return in how many seconds another try is worth it, for what passes."""
-    match error:
-        case (
-            errors.KeysUnavailable()
-            | errors.LimitReached()
-            | errors.LogUnavailable()
-            | errors.ServerStopping()
-            | errors.OriginBehind()
-            | errors.OriginBroken()
-            | errors.OriginTimeout()
-            | errors.OriginUnreachable()
-        ):
-            return again_s
-        case errors.LogFull():
-            return FULL_AGAIN_S + again_s
-        case errors.ClientLimitReached() | errors.OriginBusy():
-            return (error.again_s or 1) - 1 + again_s  # no sooner than it was said
-        case _:
-            return None
+    if isinstance(error, errors.LogFull):
+        return FULL_AGAIN_S + again_s
+    if isinstance(error, errors.ClientLimitReached | errors.OriginBusy):
+        return (error.again_s or 1) - 1 + again_s  # no sooner than it was said
+    return again_s if isinstance(error, _PASSING) else None
 
 
 def _challenge(error: errors.Unauthenticated) -> str:

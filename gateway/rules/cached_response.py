@@ -167,7 +167,8 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             return msgspec.structs.replace(self, body=body, tagged_as=None)
         path, start = self.tagged_as
         mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
-        tag = repair.new_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
+        data_tag = repair.data_tag(path, start, facts.next_offset, body)
+        tag = f'{"W/" if facts.is_coded else ""}"{data_tag}{mark}"'
         lines, tail = self.lines, self.tail_lines
         if tail is None:
             lines += http1.field_lines([("ETag", tag)])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.protocol import cache_headers
 from gateway.protocol.bodies.content import is_json, is_text, media_type, read_body
 from gateway.protocol.bodies.json_text import LONGEST_RUN, without_blanks
-from gateway.protocol.requests import CatchUp, LongPoll
-from gateway.protocol.responses import Response, ResponseEnd, answered
+from gateway.protocol.requests import LongPoll
+from gateway.protocol.responses import Response, ResponseEnd, read_response
 from gateway.protocol.streams.offsets import NOW
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules import repair
@@ -125,44 +125,39 @@ def joined(content_type: str, spans: Sequence[Span]) -> Span:
 
 def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Freshness) -> Response:
     """Return a 200 with what came after the offset of a catch-up or long-poll (5.6, 5.7)."""
-    closed = span.end == snapshot.tail and snapshot.closed
-    is_empty = repair.is_nothing(snapshot.content_type, span.body)
-    end = _end(snapshot, span.start, span.end, closed=closed, is_empty=is_empty)
-    lifetime = _lifetime(snapshot, read, now, freshness, closed=closed)
-    lines = cache_headers.tagged(lifetime, snapshot.place, freshness)
-    return _of_span(snapshot, read, span, now, lines, end)
-
-
-def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
-    """Return a 200 without data, for a catch-up at the tail of a stream that is followed anyway."""
-    span = Span(snapshot.tail, snapshot.tail, b"")
-    end = ResponseEnd(
-        snapshot.tail,
-        True,
-        False,
-        f"{snapshot.place}:{snapshot.tail}",
-        has_cors=bool(snapshot.cors),
+    content_type = snapshot.content_type
+    is_empty = repair.is_nothing(content_type, span.body)
+    end = _end(snapshot, span.start, span.end, is_empty=is_empty)
+    lifetime = _lifetime(snapshot, read, now, freshness, ends=end.closed)
+    caching = cache_headers.tagged(lifetime, snapshot.place, freshness)
+    lines = f"Content-Type: {content_type}\r\n"
+    body = span.body or read_body(content_type, ())
+    tag = repair.data_tag(snapshot.place, *span)
+    return read_response(
+        read, now, end, caching, lines=lines, body=body, tag=tag, cors=snapshot.cors
     )
-    lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
-    lines = cache_headers.tagged(lifetime, snapshot.place, freshness)
-    return _of_span(snapshot, read, span, now, lines, end)
 
 
-def _of_span(
-    snapshot: Snapshot, read: Read, span: Span, now: float, lines: str, end: ResponseEnd
+def poll_ended(
+    snapshot: Snapshot, read: Read, offset: str, now: float, freshness: Freshness
 ) -> Response:
-    mark = cache_headers.tag_mark(closed=end.closed, at_tail=end.at_tail)
-    tag = repair.new_tag(snapshot.place, *span, mark)
-    lines = f"{snapshot.cors}{lines}Content-Type: {snapshot.content_type}\r\n"
-    body = span.body or read_body(snapshot.content_type, ())
-    return answered(read, now, end, lines, body, tag)
+    """Return a 204: the time is over, or the stream is closed."""
+    end = _end(snapshot, offset, offset)
+    caching = cache_headers.NO_STORE
+    if not snapshot.private:
+        caching = cache_headers.poll_timeout(freshness, closed=end.closed)
+    return read_response(read, now, end, caching, cors=snapshot.cors)
 
 
-def _end(
-    snapshot: Snapshot, start: str, offset: str, *, closed: bool, is_empty: bool = True
-) -> ResponseEnd:
-    place, has_cors = f"{snapshot.place}:{start}", bool(snapshot.cors)
-    return ResponseEnd(offset, is_end(snapshot, offset), closed, place, is_empty, has_cors)
+def _end(snapshot: Snapshot, start: str, offset: str, *, is_empty: bool = True) -> ResponseEnd:
+    at_tail = is_end(snapshot, offset)
+    closed = snapshot.closed and offset == snapshot.tail
+    return ResponseEnd(offset, at_tail, closed, f"{snapshot.place}:{start}", is_empty)
+
+
+def is_end(snapshot: Snapshot, offset: str) -> bool:
+    """Return whether nothing is known to follow an offset, as a 204 must say (section 5.7)."""
+    return offset == snapshot.tail and snapshot.caught_up
 
 
 def moves_on(read: LongPoll, now: float) -> bool:
@@ -171,38 +166,25 @@ def moves_on(read: LongPoll, now: float) -> bool:
 
 
 def _lifetime(
-    snapshot: Snapshot, read: Read, now: float, freshness: Freshness, *, closed: bool
+    snapshot: Snapshot, read: Read, now: float, freshness: Freshness, *, ends: bool
 ) -> str:
-    waits = isinstance(read, LongPoll)
-    directives = snapshot.read_directives
-    if waits:
+    directives = snapshot.read_directives or ""
+    if isinstance(read, LongPoll):
         directives = snapshot.poll_directives or directives
-    if waits and read.offset == NOW:  # whatever an origin says of it
+    if isinstance(read, LongPoll) and read.offset == NOW:  # whatever an origin says of it
         is_private = snapshot.private or freshness.is_private
-        return cache_headers.news_from_now(is_private=is_private) + repair.varying(directives or "")
+        news = cache_headers.PRIVATE_NO_STORE if is_private else cache_headers.NEWS_FROM_NOW
+        return news + repair.varying(directives)
     if directives:
         return directives
     if snapshot.private:
         return cache_headers.PRIVATE
-    remaining = snapshot.lifetime.remaining(now)
-    if isinstance(read, LongPoll) and moves_on(read, now):
-        return cache_headers.poll_lifetime(freshness, remaining)
-    freshness = freshness.at_end(closed=closed and not waits)
-    return cache_headers.tail_lifetime(freshness, remaining)
-
-
-def is_end(snapshot: Snapshot, offset: str) -> bool:
-    """Return whether nothing is known to follow an offset, as a 204 must say (section 5.7)."""
-    return offset == snapshot.tail and snapshot.caught_up
-
-
-def poll_ended(
-    snapshot: Snapshot, read: Read, offset: str, now: float, freshness: Freshness
-) -> Response:
-    """Return a 204: the time is over, or the stream is closed."""
-    closed = is_end(snapshot, offset) and snapshot.closed
-    lifetime = cache_headers.NO_STORE
-    if not snapshot.private:
-        lifetime = cache_headers.poll_timeout(freshness, closed=closed)
-    end = _end(snapshot, offset, offset, closed=closed)
-    return answered(read, now, end, f"{snapshot.cors}{lifetime}")
+    return cache_headers.read_lifetime(
+        read,
+        freshness,
+        snapshot.lifetime.remaining(now),
+        now,
+        is_fixed=read.offset not in {None, NOW},
+        is_whole=False,  # the follower's news begin and end anywhere
+        ends=ends,
+    )

@@ -255,17 +255,19 @@ def _give_lifetime(response: ReadResponse) -> bool:
 
 
 def _lifetime(response: ReadResponse) -> list[tuple[str, str]]:
-    read, facts = response.request.read, response.facts
-    freshness = response.route.freshness
+    read, facts, now = response.request.read, response.facts, response.answered
     if _is_for_one(response):
         return cache_headers.fields(cache_headers.PRIVATE)
-    if read.offset == NOW:
-        return cache_headers.fields(cache_headers.NO_STORE)
-    remaining = response.request.lifetime.remaining(response.answered)
-    if is_brief(read, facts):
-        freshness = freshness.at_end(closed=facts.closed)
-        return cache_headers.fields(cache_headers.tail_lifetime(freshness, remaining))
-    return cache_headers.fields(cache_headers.chunk_lifetime(freshness, remaining))
+    lifetime = cache_headers.read_lifetime(
+        read,
+        response.route.freshness,
+        response.request.lifetime.remaining(now),
+        now,
+        is_fixed=read.is_fixed,
+        is_whole=not facts.reaches_open_tail,
+        ends=facts.closed,
+    )
+    return cache_headers.fields(lifetime)
 
 
 def _shorten(response: ReadResponse) -> bool:
@@ -291,7 +293,8 @@ def _longest_s(response: ReadResponse) -> int | None:
     ends_s = None if remaining is None else max(0, int(remaining))
     if not is_brief(response.request.read, response.facts):
         return ends_s
-    at_end_s = response.route.freshness.at_end(closed=response.facts.closed).tail_max_age
+    freshness = response.route.freshness
+    at_end_s = freshness.closed_max_age if response.facts.closed else freshness.tail_max_age
     return at_end_s if ends_s is None else min(at_end_s, ends_s)
 
 

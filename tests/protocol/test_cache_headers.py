@@ -16,7 +16,8 @@ from gateway.protocol.cache_headers import (
     poll_timeout,
     tail_lifetime,
 )
-from gateway.protocol.responses import end_of, tag_of
+from gateway.protocol.requests import CatchUp
+from gateway.protocol.responses import data
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.state import StreamState
 
@@ -109,7 +110,7 @@ def test_poll_data_are_fresh_for_one_cursor_interval(remaining: float | None, ag
 
 
 def etag(chunk: Chunk) -> str:
-    return tag_of(chunk, end_of(chunk))
+    return data(chunk, CatchUp("/s", "/s", None), Freshness(), 0.0).tag
 
 
 def test_an_etag_names_the_stream_its_range_and_its_end() -> None:

@@ -18,13 +18,12 @@ from gateway.rules.followed import (
     Snapshot,
     Span,
     data,
-    empty,
     is_cut,
     is_whole,
     joined,
     poll_ended,
 )
-from gateway.rules.repair import new_tag
+from gateway.rules.repair import data_tag
 
 NOW = 1_800_000_000.0
 CURSOR = current_cursor(NOW)
@@ -384,7 +383,7 @@ def test_poll_data_name_their_end_and_whether_it_is_the_tail_or_the_closure(
         **more,
     }
     mark = tag_mark(closed="Stream-Closed" in more, at_tail="Stream-Up-To-Date" in more)
-    assert tag == new_tag(S, "5", end, b"news", mark)
+    assert tag == f'"{data_tag(S, "5", end, b"news")}{mark}"'
 
 
 @pytest.mark.parametrize(
@@ -421,14 +420,14 @@ def test_a_poll_without_data_uses_the_tail_directive_of_the_route() -> None:
 )
 def test_an_empty_read_at_the_tail_has_the_tail_headers(content_type: str, body: bytes) -> None:
     snapshot = VIEW._replace(content_type=content_type)
-    response = empty(snapshot, catch_up(POLL, "9"), NOW, Freshness())
+    response = data(snapshot, catch_up(POLL, "9"), Span("9", "9", b""), NOW, Freshness())
     assert (response.status, response.body) == (200, body)
     assert told(response.fields) == {
         "Cache-Control": "no-cache, s-maxage=1, stale-while-revalidate=0",
         "CDN-Cache-Control": "public, max-age=1",
         "Surrogate-Control": "public, max-age=1",
         "Content-Type": content_type,
-        "ETag": new_tag(VIEW.place, "9", "9", b"", ":tail"),
+        "ETag": f'"{data_tag(VIEW.place, "9", "9", b"")}:tail"',
         "Stream-Next-Offset": "9",
         "Stream-Up-To-Date": "true",
         "Stream-Cursor": str(CURSOR),

@@ -103,12 +103,6 @@ class EdgeFeedSource:
         snapshot = as_sent(snapshot, read, freshness)
         return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
 
-    def empty(self, snapshot: Snapshot, read: CatchUp) -> Response:
-        """Return 200 without data, for a catch-up at the tail."""
-        freshness = self._freshness
-        sent = as_sent(snapshot, read, freshness)
-        return followed.empty(sent, read, self.services.clock(), freshness.toward(read.by_key))
-
     def no_content(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
         """Return 204, for a poll whose time is over or whose stream is closed."""
         read = renewed(self.reader_keys, read)

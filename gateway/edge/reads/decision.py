@@ -83,14 +83,8 @@ class UncachedRefusal(msgspec.Struct, frozen=True):
     """Answer with 504, because of `only-if-cached` (RFC 9111, section 5.2.1.7)."""
 
 
-class ServeTail(msgspec.Struct, frozen=True):
-    """Answer without data: the offset is the tail of the followed stream in the snapshot."""
-
-    snapshot: Snapshot
-
-
 class ServeRecent(msgspec.Struct, frozen=True):
-    """Answer with recent data of a followed stream."""
+    """Answer with recent data of a followed stream; none at its tail."""
 
     snapshot: Snapshot
     span: Span
@@ -107,7 +101,7 @@ class Followed(Protocol):
     def rests_until(self) -> float:
         """The time (epoch seconds) until which recent data are served while the origin fails."""
 
-    def known_answer(self, request: CacheRequest) -> ServeTail | ServeRecent | None:
+    def known_answer(self, request: CacheRequest) -> ServeRecent | None:
         """Return the decision to serve what is known of the stream right now, or None."""
 
     def recent_response(self, request: CacheRequest) -> CachedResponse | None:
@@ -117,7 +111,7 @@ class Followed(Protocol):
 _MISS = Miss()
 Reuse = ServeCached | ServeStale | ServeStaleOnError | Validate | Miss | UncachedRefusal
 Use = Reuse | ServeRecentOnError
-Decision = Use | ServeTail | ServeRecent | Pass
+Decision = Use | ServeRecent | Pass
 
 
 def decide(  # noqa: PLR0913 - what an answer depends on

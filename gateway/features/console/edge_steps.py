@@ -34,7 +34,6 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
     ),
     decision.ServeStaleOnError: ("STALE", "the origin fails, or has lately (stale-if-error)"),
     decision.ServeRecentOnError: ("STALE", f"the origin fails; {_OF_FEEDS} (stale-if-error)"),
-    decision.ServeTail: ("COLLAPSED", _OF_FEEDS),
     decision.ServeRecent: ("COLLAPSED", _OF_FEEDS),
     decision.UncachedRefusal: ("504 not_cached", "only-if-cached, and no fresh answer is kept"),
     decision.Pass: ("BYPASS", "only the origin can answer it, and the answer is not kept"),

@@ -124,8 +124,7 @@ class RouteViews(RouteFeature):
             return None
         response = view_responses.whole_view(read, state, live.start, route.freshness, now, body)
         tag = request.headers.get("If-None-Match")
-        etag = view_responses.view_tag(read.view.name, state, live.start)
-        if tag is not None and cache_headers.matches(tag, etag):
+        if tag is not None and cache_headers.matches(tag, response.tag):
             facts = replace(response.facts, is_end=False)
             response = responses.Response(304, response.fields, facts=facts)
         return RouteAnswer.of(response, cache_status.MISS)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from gateway.access.principal import account_of
 from gateway.edge.followed.origin_reads import snapshot_of
-from gateway.edge.reads.decision import Miss, Pass, ServeRecent, ServeTail, Validate
+from gateway.edge.reads.decision import Miss, Pass, ServeRecent, Validate
 from gateway.edge.route import EdgeRoute
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -129,8 +129,6 @@ class EdgeHandlers(RouteOperations):
         match decided.use:
             case Pass():
                 return await self._pass_on(request, route, read)
-            case ServeTail(snapshot):
-                return RouteAnswer.of(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
                 return RouteAnswer.of(source.data(snapshot, read, span), cache_status.COLLAPSED)
             case _:

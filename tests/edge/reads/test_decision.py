@@ -12,8 +12,8 @@ from gateway.edge.reads.decision import (
     Miss,
     Pass,
     ServeCached,
+    ServeRecent,
     ServeRecentOnError,
-    ServeTail,
     decide,
     fresh,
 )
@@ -22,7 +22,7 @@ from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CachedResponse, CacheRequest
 from gateway.rules.edge_target import parse_edge_target
-from gateway.rules.followed import Snapshot
+from gateway.rules.followed import Snapshot, Span
 from tests.edge.reads.responses import NOW, fields, in_store, kept
 from tests.edge.reads.stage import PATH, staged
 from tests.support.raw_origin import RawOrigin, answer
@@ -39,7 +39,7 @@ class Outdated:
 
     rests_until = 0.0
 
-    def known_answer(self, request: CacheRequest) -> ServeTail | None:
+    def known_answer(self, request: CacheRequest) -> ServeRecent | None:
         return None
 
     def recent_response(self, request: CacheRequest) -> CachedResponse | None:
@@ -51,8 +51,8 @@ class AtTail(Outdated):
 
     snapshot = Snapshot(PATH, "text/plain", "9", closed=False, caught_up=True)
 
-    def known_answer(self, request: CacheRequest) -> ServeTail | None:
-        return ServeTail(self.snapshot)
+    def known_answer(self, request: CacheRequest) -> ServeRecent | None:
+        return ServeRecent(self.snapshot, Span("9", "9", b""))
 
 
 OUTDATED = Outdated()
@@ -75,7 +75,7 @@ def decided(
 def test_a_fresh_response_is_used_before_the_known_tail_of_a_followed_stream() -> None:
     fresh_one = in_store(kept("Cache-Control: max-age=60"))
     assert decided("", fresh_one, stream=AtTail()) == ServeCached(fresh_one)
-    assert decided("", OLD, stream=AtTail()) == ServeTail(AtTail.snapshot)
+    assert decided("", OLD, stream=AtTail()) == ServeRecent(AtTail.snapshot, Span("9", "9", b""))
 
 
 def test_recent_data_stand_in_at_once_if_the_origin_is_known_to_be_down() -> None:
