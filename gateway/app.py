@@ -13,7 +13,7 @@ from gateway.features.console.inspector import Inspector
 from gateway.features.console.token_page import token_page
 from gateway.features.kinds import operations_of, requests_of, set_features
 from gateway.features.kinds.declaration import RouteSetup
-from gateway.live.contract import FeedSettings
+from gateway.live.source import FeedSettings
 from gateway.logs.registry import log_for
 from gateway.protocol.cache_headers import Freshness, route_tag
 from gateway.protocol.http.client_address import TrustedProxies

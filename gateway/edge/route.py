@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
     from gateway.edge.origin_requests import OriginRequests
     from gateway.edge.reads.shared_response import StreamKnowledge
-    from gateway.live.contract import FeedSettings, ParkableConnection
+    from gateway.live.contract import ParkableConnection
+    from gateway.live.source import FeedSettings
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gateway.access.principal import account_of
 from gateway.errors import Forbidden, Unauthenticated
-from gateway.live.waiting_polls import NO_MORE
+from gateway.live.long_polls import NO_MORE
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:

@@ -8,12 +8,14 @@ the last one took, so that the loop reads input and news gathers in between.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import override
 
-from gateway.live.contract import NO_AGE, FeedState, N, NewsAge, Round, V
+from gateway.live.contract import NewsAge
+from gateway.live.feed_state import NO_AGE, FeedState, Round
 from gateway.live.long_polls import LongPolls
+from gateway.live.source import N, V
 from gateway.live.sse_readers import SseReaders
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.live.contract import FeedSource, ParkableConnection, Waiter
+    from gateway.live.contract import ParkableConnection, Waiter
+    from gateway.live.source import FeedSource
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
     from gateway.telemetry.spans import Trail
@@ -34,23 +37,11 @@ PAUSE_SHARE = 0.25
 LONGEST_PAUSE_S = 0.05
 
 
-class FeedOwner(Protocol[V, N]):
-    """The owner of a feed, which is notified of readers that leave.
-
-    `release_reader` counts one live reader less.
-    """
-
-    release_reader: Callable[[], None]
-
-    def feed_empty(self, feed: Feed[V, N]) -> None:
-        """Note that the feed has no reader any more."""
-
-
 class Feed(FeedState[V], Generic[V, N]):
     """The live readers of one stream."""
 
     __slots__ = (
-        *("_earliest_round", "_has_unsent", "_is_round_due", "_owner", "_pause_s", "_pending"),
+        *("_earliest_round", "_has_unsent", "_is_round_due", "_on_empty", "_pause_s", "_pending"),
         *("_round_timer", "long_polls", "sse_readers", "trail"),
     )
 
@@ -59,14 +50,17 @@ class Feed(FeedState[V], Generic[V, N]):
         stream: V,
         tail: str,
         source: FeedSource[V, N],
-        owner: FeedOwner[V, N],
+        on_empty: Callable[[Feed[V, N]], None],
         *,
         closed: bool,
         pause_s: float = 0.0,
     ) -> None:
-        """Let news gather for `pause_s` seconds before each round."""
+        """Let news gather for `pause_s` seconds before each round.
+
+        `on_empty` is called whenever the feed has no reader any more.
+        """
         super().__init__(stream, tail, source, closed=closed)
-        self._owner = owner
+        self._on_empty = on_empty
         self._pause_s = pause_s
         self._earliest_round = 0.0  # loop time
         self._round_timer: asyncio.TimerHandle | None = None  # of the round that is due
@@ -100,17 +94,14 @@ class Feed(FeedState[V], Generic[V, N]):
 
     @override
     def release_reader(self) -> None:
-        self._owner.release_reader()
-        if not self.long_polls.parked and not self.has_readers:
+        self.source.services.release_reader()
+        if not self.long_polls.parked and not self.has_readers:  # the former costs no call
             self.cancel_timer()
-            self._owner.feed_empty(self)
+            self._on_empty(self)
 
     @override
     def cut_off(self) -> None:
-        """Close the connections of all readers, whose clients resume from their offsets.
-
-        After an unexpected failure it is not known which reader has been sent what.
-        """
+        # After an unexpected failure it is not known which reader has been sent what.
         self._is_round_due = False
         self._pending[0].clear()
         self.position = self.tail
@@ -121,7 +112,7 @@ class Feed(FeedState[V], Generic[V, N]):
     def _report_if_empty(self) -> None:
         """Notify the owner if the feed has no reader."""
         if not self.has_readers:
-            self._owner.feed_empty(self)
+            self._on_empty(self)
 
     # News
 
@@ -143,7 +134,11 @@ class Feed(FeedState[V], Generic[V, N]):
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
-        self.run(self._add_news, news, age)
+        if news:
+            before, its_age = self._pending
+            at = its_age.at if before else age.at  # of the oldest
+            self._pending = before, NewsAge(at, age.trace_id or its_age.trace_id)
+            before.extend(news)
         if self.long_polls.add_news(news, age):
             self.run(self.long_polls.serve, self.reader_count)
         if self._pending[0] or closed or reached:
@@ -151,17 +146,10 @@ class Feed(FeedState[V], Generic[V, N]):
             self._has_unsent = True
             self._request_round(at_once=closed)
 
-    def _add_news(self, news: Sequence[N], age: NewsAge) -> None:
-        if news:
-            before, its_age = self._pending
-            at = its_age.at if before else age.at  # of the oldest
-            self._pending = before, NewsAge(at, age.trace_id or its_age.trace_id)
-            before.extend(news)
-
     def mark_behind(self) -> None:
         """Note that more data follows the tail, so that no response says "up to date"."""
         self.caught_up = False
-        self.long_polls.renew()
+        self.long_polls.answers.renew()
 
     def suspend(self, reason: HeadgateError) -> None:
         """Refuse the polls, because no news can arrive for a while; SSE readers wait."""
@@ -242,7 +230,7 @@ class Feed(FeedState[V], Generic[V, N]):
         self.long_polls.end(now, news_wait=bool(self._pending[0]))
         self.sse_readers.tick(now)
         if self.long_polls.parked:
-            due = self.long_polls.due
+            due = next(iter(self.long_polls.parked.values())).deadline
             self.set_timer(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
         if self.sse_readers:
             self.set_timer(self.sse_readers.due(now))

@@ -16,14 +16,15 @@ from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
-from gateway.live.contract import DataEvent, N, V
+from gateway.live.contract import DataEvent
+from gateway.live.source import N, V
 from gateway.protocol import http1
 from gateway.protocol.bodies.content import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.live.contract import FeedState, Round
+    from gateway.live.feed_state import FeedState, Round
     from gateway.telemetry.traffic import LiveTraffic
 
 # Readers in a part: half a millisecond of writes. With 128, appends waited so long that each one

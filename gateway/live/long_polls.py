@@ -1,37 +1,37 @@
-"""The long-polls that wait in a feed, and the news that is stored for them.
+"""The long-polls that wait in a feed: who waits, and how each wait ends.
 
 A client that got its response asks for what follows at once. In a herd, others are still waiting
-for their turn then. The news that any of them may lack is stored while they are many, so that none
-of them costs a read of the log or origin.
+for their turn then: polls are answered in turns, the longest waiting first.
 """
 
 from __future__ import annotations
 
-import asyncio
-from bisect import bisect_right
 from functools import partial
-from itertools import cycle, islice
-from operator import attrgetter
-from typing import TYPE_CHECKING, Generic, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Generic
 
 from msgspec.structs import replace
-from typing_extensions import override
 
-from gateway.live.contract import N, NewsAge, Parked, V
-from gateway.live.waiting_polls import WaitingPolls
-from gateway.protocol.responses import RETRY_AFTER_S
+from gateway.errors import HeadgateError, LimitReached, OriginBroken, Unauthenticated
+from gateway.live.contract import Parked
+from gateway.live.feed_state import drain_times
+from gateway.live.poll_answers import PollAnswers
+from gateway.live.source import N, V
 from gateway.protocol.streams.offsets import BEGINNING, NOW
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import asyncio
+    from collections.abc import Callable, Sequence
 
-    from gateway.errors import HeadgateError
-    from gateway.live.contract import FeedState, PollAnswer, Round, Waiter
-    from gateway.live.waiting_polls import Answers
+    from gateway.live.contract import NewsAge, PollAnswer, Waiter
+    from gateway.live.feed_state import FeedState, Round
+    from gateway.live.source import FeedSource
     from gateway.protocol.requests import LongPoll
+    from gateway.protocol.responses import Response
     from gateway.telemetry.traffic import Ended
 
-    Spares = Callable[[str], bool]
+    _Read = asyncio.Task[Response | None]
 
 # Polls answered in one pass of the loop: 3 ms. Between two passes the clients that were answered
 # come back, and the writer appends more, which the polls behind get in the same response.
@@ -45,93 +45,36 @@ HERD_S = 1.0  # for a client of a herd to come back; a later one is late for rea
 MOST_BYTES = 1 << 20
 # Bytes of news stored for clients that come back late: a herd of HERD polls takes up as much.
 KEPT_BYTES = 64 * 1024
-PIECE_BYTES = 256  # added to the size of each piece, so that their number is bounded, too
+
+NO_MORE = "the token counts no more"
+DISCONNECTED = "an operator has ended this request: connect again"
+UNTOLD = "what follows could not be read"
 
 
-class _StoredNews(NamedTuple, Generic[N]):
-    """The news of one publication, which ends at the offset `end`."""
-
-    end: str
-    news: Sequence[N]
-    age: NewsAge
-    size: int
-
-
-_END = attrgetter("end")
-
-
-class RecentNews(Generic[N]):
-    """The news between the offsets `start` and `end`; empty before the first `restart`."""
-
-    __slots__ = ("_pieces", "bytes", "end", "start")
-
-    def __init__(self) -> None:
-        self.start = self.end = ""
-        self.bytes = 0
-        self._pieces: list[_StoredNews[N]] = []
-
-    def __bool__(self) -> bool:
-        """Return whether news is being stored."""
-        return self.start != ""
-
-    def restart(self, start: str) -> None:
-        """Drop everything, and store the news that follows `start` from now on."""
-        self.start = self.end = start
-        self.bytes = 0
-        self._pieces.clear()
-
-    def add(self, end: str, news: Sequence[N], size: int, age: NewsAge) -> None:
-        """Store the next news, which ends at the offset `end` and has `size` bytes."""
-        self.end = end
-        self._pieces.append(_StoredNews(end, news, age, size + PIECE_BYTES))
-        self.bytes += size + PIECE_BYTES
-
-    def covers(self, position: str) -> bool:
-        """Return whether all news after `position` is stored, and there is some."""
-        return "" != self.start <= position < self.end
-
-    def since(self, position: str) -> tuple[Sequence[N], NewsAge | None]:
-        """Return the stored news after `position`, and its age; nothing if it is not covered."""
-        if not self.covers(position):
-            return (), None
-        pieces = self._pieces[bisect_right(self._pieces, position, key=_END) :]
-        age = NewsAge(pieces[0].age.at, pieces[-1].age.trace_id)
-        if len(pieces) == 1:
-            return pieces[0].news, age
-        return [item for piece in pieces for item in piece.news], age
-
-    def trim(self, sent: str, most: int) -> None:
-        """Drop the oldest news up to the offset `sent`, until at most `most` bytes are left.
-
-        Where nothing is left, no news is stored before the next `restart`.
-        """
-        oldest = 0
-        for piece in self._pieces:
-            if self.bytes <= most or piece.end > sent:
-                break
-            self.bytes -= piece.size
-            self.start = piece.end
-            oldest += 1
-        del self._pieces[:oldest]
-        if not self._pieces:
-            self.restart("")
-
-
-class LongPolls(WaitingPolls[V, N]):
-    """The long-polls of one feed, and the turns in which they are answered.
+class LongPolls(Generic[V, N]):
+    """The long-polls of one feed that wait, the longest waiting first.
 
     `turns` has the waiters that news has come for; some may have left, or been answered otherwise.
+    `late` has the reads under way, by the waiter that each is for.
     """
 
-    __slots__ = ("_herd_until", "_is_scheduled", "_with_data", "recent", "turns")
+    __slots__ = (
+        *("_ended", "_feed", "_herd_until", "_is_scheduled", "_source", "answers", "late"),
+        *("parked", "turns"),
+    )
 
     def __init__(self, feed: FeedState[V]) -> None:
-        super().__init__(feed)
+        self._feed = feed
+        self._source: FeedSource[V, N] = feed.source
+        self.answers: PollAnswers[V, N] = PollAnswers(feed)
+        self.parked: dict[Waiter, Parked] = {}
         self.turns: dict[Waiter, None] = {}
-        self._is_scheduled = False  # the next of these turns
-        self.recent: RecentNews[N] = RecentNews()
-        self._with_data: Answers = {}  # with news up to the feed's tail
+        self.late: dict[Waiter, _Read] = {}
+        self._ended: Ended = "timeout"  # what ends a wait; "drain" once the server stops
+        self._is_scheduled = False  # the next of the turns
         self._herd_until = 0.0  # loop time
+
+    # Who waits
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter wait for the next data, or for the end of its time or credential."""
@@ -147,74 +90,81 @@ class LongPolls(WaitingPolls[V, N]):
         if deadline < feed.due:
             feed.set_timer(deadline)
         # A waiter that came after news gets that news as soon as possible.
-        if position < self.recent.end and self.recent.covers(position):
+        recent = self.answers.recent
+        if position < recent.end and recent.covers(position):
             self.turns[waiter] = None
             self._schedule()
         elif position < feed.position:
             self._read_for(waiter, parked)
 
-    def refuse(self, reason: HeadgateError, ended: Ended, spares: Spares | None = None) -> None:
-        """Answer all polls with the error, except those from `now` and those spared."""
-        self._forget_turns()
-        if self.parked:
-            refusals = self._refusals(reason, ended)
-            for waiter, parked in list(self.parked.items()):
-                at = NOW if parked.read.offset == NOW else parked.position
-                if spares is not None and (at == NOW or spares(at)):
-                    self._read_for(waiter, replace(parked, position=at, deadline=0.0))
-                else:
-                    self._answer(waiter, next(refusals))
-            self._count()
+    def remove(self, waiter: Waiter, ended: Ended) -> bool:
+        """Remove a waiter that gets no response; return whether it waited."""
+        if waiter not in self.parked:
+            return False
+        self._source.traffic.live.long_poll.departures[ended] += 1
+        self._forget(waiter)
+        self._feed.release_reader()
+        return True
 
-    def break_off(self, reason: HeadgateError) -> None:
-        """Answer all polls, because another stream has taken the place of this one.
+    def _forget(self, waiter: Waiter) -> None:
+        """End a wait, and the waiter's read, which may hold a place at the origin."""
+        del self.parked[waiter]
+        if waiter.principal is not None:
+            self._source.services.admitted.discard(waiter, waiter.principal)
+        if self.late and (late := self.late.pop(waiter, None)) is not None:
+            late.cancel()
 
-        `now` and the beginning mean other offsets in it, so those polls are read for.
-        """
-        self._forget_turns()
-        for waiter, parked in list(self.parked.items()):
-            if parked.read.offset in {None, NOW}:
-                start = parked.read.offset or BEGINNING
-                self._read_for(waiter, replace(parked, position=start))
-                continue
-            answer = None
-            if parked.position != self._feed.tail:
-                answer = self._at_end("closed", parked)
-            self._answer(waiter, answer or self._refusal(reason, "closed"))
-        self._count()
+    def _answer(self, waiter: Waiter, parked: Parked, answer: PollAnswer | None) -> None:
+        """End a wait with an answer, which the caller has counted; read for it if that is None."""
+        if answer is None:
+            self._read_for(waiter, parked)
+            return
+        if answer.readers == answer.counted:
+            self.answers.uncounted.append(answer)
+        answer.readers += 1
+        self._forget(waiter)
+        try:
+            waiter.answer(answer)
+        except Exception:  # noqa: BLE001 - raised by later requests on it; the others wait
+            log.exception("poll.unanswered")
+            waiter.abandon()
+        self._feed.release_reader()
 
-    # Turns
+    # News, and the turns in which polls get it
 
     @property
     def are_coming_back(self) -> bool:
         """True if a herd was answered just now, and news is stored for its return."""
-        return bool(self.recent) and asyncio.get_running_loop().time() < self._herd_until
+        return bool(self.answers.recent) and self._feed.loop.time() < self._herd_until
 
     def add_news(self, news: Sequence[N], age: NewsAge) -> bool:
         """Store news up to the feed's tail: waiters answered from now on get it, too.
 
         Return whether more than MOST_BYTES are stored.
         """
-        self.renew()
-        if self.recent and news:
-            self.recent.add(self._feed.tail, news, self._source.news_bytes(news), age)
-        return self.recent.bytes > MOST_BYTES
+        answers = self.answers
+        answers.renew()
+        if not answers.recent:
+            return False
+        if news:
+            answers.store(news, age)
+        return answers.recent.bytes > MOST_BYTES
 
     def serve_round(self, one: Round[N]) -> int:
         """Start to answer the waiters that a round has news for; return their number."""
-        feed, parked = self._feed, self.parked
-        if not parked and not self.recent:
+        feed, parked, answers = self._feed, self.parked, self.answers
+        if not parked and not answers.recent:
             return 0
-        if one.news and not self.recent:
-            self.recent.restart(one.start)
-            self.recent.add(feed.tail, one.news, self._source.news_bytes(one.news), one.age)
+        if one.news and not answers.recent:
+            answers.recent.restart(one.start)
+            answers.store(one.news, one.age)
         # Waiters past the feed's position have data that the feed will get later; those at it came
         # after the news of this round.
         turns, position = self.turns, feed.position
         turns.update(dict.fromkeys([who for who, it in parked.items() if it.position < position]))
         behind = len(turns)
         if behind >= HERD:
-            self._herd_until = asyncio.get_running_loop().time() + HERD_S
+            self._herd_until = feed.loop.time() + HERD_S
         if feed.closed:
             turns.update((who, None) for who, it in parked.items() if it.position == position)
         self.serve()
@@ -222,24 +172,22 @@ class LongPolls(WaitingPolls[V, N]):
 
     def serve(self, most: int = AT_ONCE) -> None:
         """Answer `most` waiters that news has come for, the longest waiting first."""
-        feed = self._feed
-        closed: Answers = {}
+        feed, answers = self._feed, self.answers
         for waiter in list(islice(self.turns, most)):
             del self.turns[waiter]
             parked = self.parked.get(waiter)
             if parked is None:
                 continue
             if parked.position < feed.tail:
-                self._share(self._with_data, self._data, waiter, parked)
+                self._answer(waiter, parked, answers.with_data(parked))
             elif feed.closed and parked.position == feed.tail:
-                self._share(closed, partial(self._at_end, "closed"), waiter, parked)
-        self._observe(closed)
+                self._answer(waiter, parked, answers.at_end(parked, "closed"))
         if self.turns:
             self._schedule()
         else:
-            self.renew()
-            self.recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
-        self._count()
+            answers.renew()
+            answers.recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
+        answers.count()
 
     def _schedule(self) -> None:
         """Answer the next waiters that news has come for in another pass of the loop."""
@@ -251,51 +199,121 @@ class LongPolls(WaitingPolls[V, N]):
         self._is_scheduled = False
         self.serve()
 
-    def _data(self, parked: Parked) -> PollAnswer | None:
-        news, age = self.recent.since(parked.position)
-        response = self._source.poll_data(self._feed.stream, parked, news)
-        if response is None:
-            return None
-        if response.status >= 400:
-            return self._rendered(response, "error")
-        return self._rendered(response, "answered", age)
-
-    def renew(self) -> None:
-        """Drop the rendered responses, which lack the latest news."""
-        if self._with_data:
-            self._observe(self._with_data)
-            self._with_data = {}
-
-    def _forget_turns(self) -> None:
-        """Drop the stored news and all turns."""
-        self.renew()
-        self.turns.clear()
-        self.recent.restart("")
-
     # Other ends
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer the waiters whose time is over."""
-        feed = self._feed
-        at_end: Answers = {}
-        refusals = None if feed.lost is None else self._refusals(feed.lost, "error")
+        feed, answers = self._feed, self.answers
+        refusals = None if feed.lost is None else answers.refusals(feed.lost, "error")
         for waiter, parked in list(self.parked.items()):
             if parked.deadline > now:
                 break
             if (news_wait or self.turns) and parked.position < feed.tail:
                 break  # it gets data in its turn, or in the next round
-            if refusals is not None:
-                self._answer(waiter, next(refusals))
-            else:
-                self._share(at_end, partial(self._at_end, self._ended), waiter, parked)
-        self._observe(at_end)
-        self._count()
+            answer = next(refusals) if refusals else answers.at_end(parked, self._ended)
+            self._answer(waiter, parked, answer)
+        answers.count()
 
-    @override
-    def abandon(self) -> None:
+    def end_at_once(self, waiter: Waiter, ended: Ended) -> None:
+        """Answer a waiter whose credential is no longer valid, or whom an operator disconnects."""
+        parked = self.parked.get(waiter)
+        if parked is None:
+            return
+        feed, answers = self._feed, self.answers
+        is_at_tail = parked.position == feed.tail and feed.lost is None
+        response = self._source.poll_ended(feed.stream, parked) if is_at_tail else None
+        if response is None:
+            response = self._source.services.problem(
+                LimitReached(DISCONNECTED)
+                if ended == "disconnected"
+                else Unauthenticated(NO_MORE, is_refused=True)
+            )
+        self._answer(waiter, parked, answers.rendered(response, ended))
+        answers.count()
+
+    def refuse(
+        self, reason: HeadgateError, ended: Ended, spares: Callable[[str], bool] | None = None
+    ) -> None:
+        """Answer all polls with the error, except those from `now` and those spared."""
         self._forget_turns()
-        super().abandon()
+        if not self.parked:
+            return
+        refusals = self.answers.refusals(reason, ended)
+        for waiter, parked in list(self.parked.items()):
+            at = NOW if parked.read.offset == NOW else parked.position
+            if spares is not None and (at == NOW or spares(at)):
+                self._read_for(waiter, replace(parked, position=at, deadline=0.0))
+            else:
+                self._answer(waiter, parked, next(refusals))
+        self.answers.count()
 
-    def _refusals(self, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
-        """Cycle through refusals with different Retry-After."""
-        return cycle([self._refusal(reason, ended) for _ in RETRY_AFTER_S])
+    def break_off(self, reason: HeadgateError) -> None:
+        """Answer all polls, because another stream has taken the place of this one.
+
+        `now` and the beginning mean other offsets in it, so those polls are read for.
+        """
+        self._forget_turns()
+        answers = self.answers
+        for waiter, parked in list(self.parked.items()):
+            if parked.read.offset in {None, NOW}:
+                start = parked.read.offset or BEGINNING
+                self._read_for(waiter, replace(parked, position=start))
+                continue
+            is_ahead = parked.position != self._feed.tail
+            answer = answers.at_end(parked, "closed") if is_ahead else None
+            self._answer(waiter, parked, answer or answers.refusal(reason, "closed"))
+        answers.count()
+
+    def hurry(self, now: float) -> None:
+        """End the time of all waiters soon, in lots, because the server stops."""
+        self._ended = "drain"
+        times = drain_times(now, len(self.parked), self._source.settings.drain_time)
+        for (waiter, parked), at in zip(list(self.parked.items()), times, strict=True):
+            self.parked[waiter] = replace(parked, deadline=min(parked.deadline, at))
+
+    def abandon(self) -> None:
+        """End all waits without a response, after a failure that is in the log."""
+        self._forget_turns()
+        for waiter in list(self.parked):
+            self.remove(waiter, "error")
+            waiter.abandon()
+
+    def _forget_turns(self) -> None:
+        """Drop the stored news and all turns."""
+        self.answers.renew()
+        self.turns.clear()
+        self.answers.recent.restart("")
+
+    # Reads
+
+    def _read_for(self, waiter: Waiter, parked: Parked) -> None:
+        """Read the response for a waiter from the log or origin, if no such read is under way."""
+        under_way = self.late.get(waiter)
+        if under_way is not None and not under_way.done():
+            return
+        late = self._source.late_poll(self._feed.stream, parked)
+        read = self.late[waiter] = self._feed.loop.create_task(late)
+        read.add_done_callback(partial(self._answer_read, waiter))
+
+    def _answer_read(self, waiter: Waiter, done: _Read) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()  # retrieved in any case, else asyncio logs it
+        if self.late.get(waiter) is not done:
+            return  # the waiter has left, or waits anew
+        del self.late[waiter]
+        answers = self.answers
+        try:
+            if isinstance(error, HeadgateError):
+                answer = answers.refusal(error, "error")
+            elif (response := done.result()) is None:
+                return  # the waiter has to wait on
+            elif response.status == 204:
+                answer = answers.rendered(response, "closed" if self._feed.closed else "timeout")
+            else:
+                answer = answers.rendered(response, "answered")
+        except Exception:  # noqa: BLE001 - the waiter must not wait for ever
+            log.exception("poll.unreadable")
+            answer = answers.refusal(OriginBroken(UNTOLD), "error")
+        self._answer(waiter, self.parked[waiter], answer)
+        answers.count()

@@ -9,74 +9,21 @@ from __future__ import annotations
 import fcntl
 import struct
 import termios
-from math import inf
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asyncio import Transport
-    from collections.abc import Callable, Iterator
 
 LEAST_RATE = 16 * 1024  # bytes a second; the largest append (16 MiB) takes 17 minutes
 CHECK_S = 5.0  # between two looks at how much the readers have taken
 # A client's window opens in steps of up to 400 KiB (a sixteenth of the largest tcp_rmem), which
 # take 25 s at LEAST_RATE.
-MOST_BEHIND = 30 * LEAST_RATE  # bytes
+GRACE_S = 30.0
 
 
-R = TypeVar("R")
-
-
-class _Pace(NamedTuple):
-    """The bytes that a reader had not received at its last check, and its lag in bytes."""
-
-    unread: int
-    lag: float  # behind LEAST_RATE
-
-
-class OverdueReaders(Generic[R]):
-    """The overdue readers of a feed; `due` is the time of their next check (loop time)."""
-
-    __slots__ = ("_checked_at", "_paces", "_unread_bytes", "due")
-
-    def __init__(self, unread_bytes: Callable[[R], int]) -> None:
-        """Call `unread_bytes` for the number of written bytes that a reader has not received."""
-        self._unread_bytes = unread_bytes
-        self._paces: dict[R, _Pace] = {}
-        self._checked_at = 0.0
-        self.due = inf
-
-    def __len__(self) -> int:
-        return len(self._paces)
-
-    def __contains__(self, reader: object) -> bool:
-        return reader in self._paces
-
-    def __iter__(self) -> Iterator[R]:
-        return iter(list(self._paces))
-
-    def add(self, reader: R, now: float) -> None:
-        """Let a reader take the rest of its message."""
-        if not self._paces:
-            self._checked_at, self.due = now, now + CHECK_S
-        self._paces[reader] = _Pace(self._unread_bytes(reader), 0.0)
-
-    def discard(self, reader: R) -> bool:
-        """Remove a reader; return whether it was overdue."""
-        was_overdue = self._paces.pop(reader, None) is not None
-        if not self._paces:
-            self.due = inf
-        return was_overdue
-
-    def too_slow(self, now: float) -> list[R]:
-        """Return the readers that fell too far behind LEAST_RATE, if a check is due."""
-        if now < self.due:
-            return []
-        allowed = LEAST_RATE * (now - self._checked_at)
-        self._checked_at, self.due = now, now + CHECK_S
-        for reader, (before, lag) in self._paces.items():
-            unread = self._unread_bytes(reader)
-            self._paces[reader] = _Pace(unread, max(0.0, lag + allowed - (before - unread)))
-        return [reader for reader, pace in self._paces.items() if pace.lag > MOST_BEHIND]
+def most_unread(unread: int, elapsed_s: float) -> float:
+    """Return how much of its `unread` bytes a reader may still lack after `elapsed_s` seconds."""
+    return unread - LEAST_RATE * (elapsed_s - GRACE_S)
 
 
 def unread_bytes(transport: Transport) -> int:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Generic
 from typing_extensions import override
 
 from gateway.errors import HeadgateError
-from gateway.live.contract import N, V, drain_times
+from gateway.live.feed_state import drain_times
 from gateway.live.live_turns import LiveReader, LiveTurns
-from gateway.live.overdue_readers import OverdueReaders, unread_bytes
+from gateway.live.overdue_readers import CHECK_S, most_unread, unread_bytes
+from gateway.live.source import N, V
 from gateway.protocol import http1
 from gateway.protocol.streams import offsets
 from gateway.protocol.streams.offsets import current_cursor
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.access.principal import Principal
-    from gateway.live.contract import DataEvent, FeedState, ReaderClient, ReaderServer, Round
+    from gateway.live.contract import DataEvent, ReaderClient
+    from gateway.live.feed_state import FeedState, Round
     from gateway.telemetry.traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
@@ -51,7 +53,7 @@ class SseReader(LiveReader, asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_chunked", "_has_input", "_readers", "_server", "transport"),
+        *("_chunked", "_has_input", "_on_lost", "_readers", "_resume_http", "transport"),
         *("client", "on_end", "paused", "principal", "reading", "sent_bytes", "since"),
     )
 
@@ -63,19 +65,25 @@ class SseReader(LiveReader, asyncio.Protocol):
         cursor: int,
         *,
         chunked: bool,
-        server: ReaderServer,
+        on_lost: Callable[[asyncio.Transport], None],
+        resume_http: Callable[[asyncio.Transport], bool],
         client: ReaderClient,
         on_end: Callable[[Ended, int], None] | None = None,
     ) -> None:
+        """Call `on_lost` if the connection is lost, and `resume_http` when the response has ended.
+
+        The latter serves the client's next request; False while some of the response is unsent.
+        """
         super().__init__(position, cursor)
         self.transport = transport
         self._readers = readers
         self._chunked = chunked
-        self._server = server
+        self._on_lost = on_lost
+        self._resume_http = resume_http
         self.on_end = on_end
         self._has_input = False
         self.client = client
-        self.since = asyncio.get_running_loop().time()
+        self.since = readers.feed.loop.time()
         self.sent_bytes = 0
         self.principal: Principal | None = None  # set where its route has a guard
         self.reading: asyncio.Task[DataEvent] | None = None
@@ -96,8 +104,8 @@ class SseReader(LiveReader, asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._readers.remove(self)
-        self._server.reader_lost(self.transport)
+        self._readers.remove(self, "client")
+        self._on_lost(self.transport)
 
     @override
     def pause_writing(self) -> None:
@@ -130,7 +138,7 @@ class SseReader(LiveReader, asyncio.Protocol):
         if self._chunked:
             trailers = self._readers.feed.source.trailers(self.position, closed=self.is_at_end())
             self.transport.write(http1.last_chunk(trailers))
-            if not (self._has_input or self.paused) and self._server.resume_http(self.transport):
+            if not (self._has_input or self.paused) and self._resume_http(self.transport):
                 return
         self.transport.close()
         # A client that does not read the rest would keep the connection for ever.
@@ -227,8 +235,9 @@ class SseReaders(Generic[V, N]):
     """The SSE readers that a feed serves, each until its time is over.
 
     `turns` has the live readers, and `ahead` those that are past the feed's position. `overdue`
-    has those whose time is over amid a message: they are no longer in `ends`. `due_back` counts
-    the clients whose responses the server has ended, less those that have come since.
+    has those whose time is over amid a message, with the bytes that they had not read then, and
+    when that was (loop time): they are no longer in `ends`. `due_back` counts the clients whose
+    responses the server has ended, less those that have come since.
     """
 
     __slots__ = (
@@ -244,12 +253,10 @@ class SseReaders(Generic[V, N]):
         self._hurries = False
         self.due_back = 0
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
-        self.overdue: OverdueReaders[SseReader] = OverdueReaders(
-            lambda reader: unread_bytes(reader.transport)
-        )
+        self.overdue: dict[SseReader, tuple[int, float]] = {}
         self.ahead: dict[SseReader, None] = {}
         self.turns: LiveTurns[V, N] = LiveTurns(feed, self.control_event)
-        self._last_write = asyncio.get_running_loop().time()
+        self._last_write = self.feed.loop.time()
 
     def __len__(self) -> int:
         return len(self.ends) + len(self.overdue)
@@ -267,24 +274,17 @@ class SseReaders(Generic[V, N]):
         self.due_back = max(0, self.due_back - 1)
         if reader.principal is not None:
             self._services.admitted.add(reader, reader.principal, partial(self.end, reader))
-        end = self.ends[reader] = asyncio.get_running_loop().time() + self._settings.sse_max_age
+        end = self.ends[reader] = self.feed.loop.time() + self._settings.sse_max_age
         return min(end, self._last_write + self._settings.heartbeat)
-
-    def remove(self, reader: SseReader) -> None:
-        """Remove a reader whose client has disconnected."""
-        if self._forget(reader, "client"):
-            self.feed.release_reader()
 
     def finish(self, reader: SseReader, ended: Ended) -> None:
         """End a response with its last chunk."""
-        if self._forget(reader, ended):
+        if self.remove(reader, ended):
             try:
                 reader.end()
             except BaseException:
                 reader.transport.abort()
                 raise
-            finally:
-                self.feed.release_reader()
 
     def end(self, reader: SseReader, ended: Ended) -> None:
         """End the response of a reader whose time is over, with a last control event.
@@ -293,7 +293,7 @@ class SseReaders(Generic[V, N]):
         """
         if reader.paused and ended == "timeout":
             if self.ends.pop(reader, None) is not None:
-                self.overdue.add(reader, asyncio.get_running_loop().time())
+                self.overdue[reader] = unread_bytes(reader.transport), self.feed.loop.time()
         elif reader.paused:
             self.drop(reader, "slow" if ended == "drain" else ended)
         elif reader in self:
@@ -303,23 +303,24 @@ class SseReaders(Generic[V, N]):
 
     def drop(self, reader: SseReader, ended: Ended = "error") -> None:
         """Close the reader's connection at once, whose client resumes from its offset."""
-        if self._forget(reader, ended):
+        if self.remove(reader, ended):
             reader.transport.abort()
-            self.feed.release_reader()
 
-    def _forget(self, reader: SseReader, ended: Ended) -> bool:
+    def remove(self, reader: SseReader, ended: Ended) -> bool:
+        """Remove a reader, for example one that disconnected; return whether it was served."""
         self.turns.remove(reader)
         self.ahead.pop(reader, None)
         self.traffic.slow.discard(reader)
         if reader.reading is not None:
             reader.reading.cancel()  # it may hold a place at the origin
-        if self.ends.pop(reader, None) is None and not self.overdue.discard(reader):
+        if self.ends.pop(reader, None) is None and self.overdue.pop(reader, None) is None:
             return False
         if reader.principal is not None:
             self._services.admitted.discard(reader, reader.principal)
             reader.principal.use.sent_bytes += reader.sent_bytes
         self.traffic.sse.departures[ended] += 1
         self.due_back += ended in _INTERRUPTED
+        self.feed.release_reader()
         if reader.on_end is not None:
             reader.on_end(ended, reader.sent_bytes)
         return True
@@ -340,7 +341,7 @@ class SseReaders(Generic[V, N]):
 
     def write_round(self, one: Round[N]) -> int:
         """Start to send a round to the live readers; return how many of them it has news for."""
-        self._last_write = asyncio.get_running_loop().time()
+        self._last_write = self.feed.loop.time()
         return self.turns.send_round(one)
 
     def control_event(self, position: str, floor: int) -> bytes:
@@ -372,8 +373,8 @@ class SseReaders(Generic[V, N]):
         """Return the time at which the oldest response ends or a heartbeat is due (loop time)."""
         heartbeat = self._settings.heartbeat
         beat = self._last_write + heartbeat
-        end = min(next(iter(self.ends.values()), inf), self.overdue.due)
-        return min(end, beat if beat > now else now + heartbeat)
+        due = min(next(iter(self.ends.values()), inf), beat if beat > now else now + heartbeat)
+        return min(due, now + CHECK_S) if self.overdue else due
 
     def tick(self, now: float) -> None:
         """End the responses whose time is over, and send heartbeats if they are due."""
@@ -381,8 +382,9 @@ class SseReaders(Generic[V, N]):
             if end > now:
                 break
             self.end(reader, "drain" if self._hurries else "timeout")
-        for reader in self.overdue.too_slow(now):
-            self.drop(reader, "slow")
+        for reader, (unread, since) in list(self.overdue.items()):
+            if unread_bytes(reader.transport) > most_unread(unread, now - since):
+                self.drop(reader, "slow")
         if self.turns.live and now >= self._last_write + self._settings.heartbeat:
             self.turns.send_heartbeats(list(self.turns.live))
             self._last_write = now
@@ -390,7 +392,7 @@ class SseReaders(Generic[V, N]):
     def hurry(self, now: float) -> None:
         """End the time of every response soon, in lots; of a new one when it is FRESH_S old."""
         self._hurries = True
-        for reader in self.overdue:
+        for reader in list(self.overdue):
             self.drop(reader, "slow")
         begun_before = now - FRESH_S + self._settings.sse_max_age
         times = drain_times(now, len(self.ends), self._settings.drain_time)

@@ -62,6 +62,7 @@ class Services:
         self.store = store
         self.quotas = quotas
         self.limits = quotas.limits
+        self.release_reader = quotas.limits.release_reader
         self.bans = Bans(clock, quotas.client_address)
         self.lines = lines
         self.log = log

@@ -9,20 +9,17 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import LogUnavailable, StreamGone
-from gateway.live.contract import (
-    EVENT_CHUNK_BYTES,
-    DataEvent,
-    EventChunk,
-    no_trailers,
-    rendered,
-)
+from gateway.live.contract import DataEvent
+from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk, rendered
 from gateway.live.feed import Feed
 from gateway.live.long_polls import HERD_S
+from gateway.live.source import FeedSource
 from gateway.protocol import responses
-from gateway.protocol.bodies.content import control_event, data_event, read_body
+from gateway.protocol.bodies.content import data_event, read_body
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW, Offset, parse_offset
 from gateway.protocol.streams.state import position_of
@@ -35,7 +32,8 @@ from gateway.streams.reads import ChunkReader, HostedReads, LiveRead, groups
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from gateway.live.contract import FeedSettings, Parked
+    from gateway.live.contract import Parked
+    from gateway.live.source import FeedSettings
     from gateway.protocol.requests import Events
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.chunks import Chunk
@@ -74,7 +72,7 @@ class PollPlace(NamedTuple):
     position: str
 
 
-class HostedFeedSource:
+class HostedFeedSource(FeedSource["StreamState", "Record"]):
     """The FeedSource of a route, whose chunks are read by `reader`."""
 
     def __init__(
@@ -85,22 +83,18 @@ class HostedFeedSource:
         events: Store[EventChunk],
     ) -> None:
         """Cache the data events for catch-up in `events`."""
-        self.settings = settings
-        self.traffic = reads.traffic
-        self.services = reads.services
+        super().__init__(reads.services, settings, reads.traffic)
         self._events = events
         self._table = reads.table
         self._route_reads = reads
         self._reader = reader
         self._event_reads: SingleFlight[DataEvent] = SingleFlight(reads.traffic.collapsed)
 
-    control_event = staticmethod(control_event)
-    trailers = staticmethod(no_trailers)
-
+    @override
     def news_bytes(self, news: Sequence[Record]) -> int:
-        """Return the number of bytes of data in the records."""
         return sum(len(record.data) for record in news)
 
+    @override
     def poll_data(
         self, stream: StreamState, parked: Parked, news: Sequence[Record]
     ) -> Response | None:
@@ -117,6 +111,7 @@ class HostedFeedSource:
         read = renewed(self._route_reads.reader_keys, parked.read)
         return responses.data(chunk, read, self._route_reads.freshness, self.services.clock())
 
+    @override
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
         """Return 204; a reader that is ahead of the feed is at the tail that the table knows."""
         if stream.offset(stream.tail) != parked.position:
@@ -131,6 +126,7 @@ class HostedFeedSource:
             stream, read, self._route_reads.freshness, self.services.clock()
         )
 
+    @override
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
         """Answer from the log a poll whose position the feed had already passed."""
         active = await self._table.load(stream.path)
@@ -146,6 +142,7 @@ class HostedFeedSource:
             return self.poll_ended(state, parked) if state.closed else None
         return self._data(parked, await self._reader.chunk_for(parked.read, state, start))
 
+    @override
     def data_events(
         self, stream: StreamState, start: str, news: Sequence[Record]
     ) -> list[DataEvent] | None:
@@ -156,13 +153,13 @@ class HostedFeedSource:
         cut = chunks.cut(stream, begin, news)
         return [_data_event(self._reader.shaped(chunk)) for chunk in cut]
 
+    @override
     def cached_event(self, stream: StreamState, start: str) -> DataEvent | None:
-        """Return the cached data event of the chunk at `start`, or None."""
         entry = self._events.get(self._key(stream, start), self.services.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
+    @override
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
-        """Read the data event of the chunk at `start` from the log."""
         key = (stream.stream_id, start, stream.version, stream.history)
         return await self._event_reads.read(key, lambda: self._event(stream, start))
 
@@ -200,7 +197,6 @@ class HostedFeeds:
         self._folded_source = self.source
         self.views: RenderedViews | None = None  # set where the route is made
         self._limits = reads.services.limits
-        self.release_reader = self._limits.release_reader
         self._tracer = reads.services.tracer
         self._feeds: set[HostedFeed] = set()
         self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
@@ -256,7 +252,7 @@ class HostedFeeds:
         """Return whether the stream's feed can answer a poll from an offset before the tail."""
         follower = active.follower
         feed = None if follower is None else follower.feeds.get(view)
-        return feed is not None and feed.long_polls.recent.covers(position)
+        return feed is not None and feed.long_polls.answers.recent.covers(position)
 
     def join(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
         """Return the stream's feed of a view, made for its first reader.
@@ -271,7 +267,7 @@ class HostedFeeds:
         try:
             return self._new_feed(active, state, view)
         except BaseException:
-            self.release_reader()
+            self._limits.release_reader()
             raise
 
     def _new_feed(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
@@ -287,7 +283,9 @@ class HostedFeeds:
         else:
             closed, pause_s = follower.is_caught_up and stream.closed, view.batch_ms / 1000
             source = self._source_of(view)
-            feed = Feed(stream, follower.tail, source, self, closed=closed, pause_s=pause_s)
+            feed = Feed(
+                stream, follower.tail, source, self.on_feed_empty, closed=closed, pause_s=pause_s
+            )
             feed.caught_up = follower.is_caught_up
         follower.feeds[view] = feed
         if self._tracer is not None:
@@ -342,7 +340,7 @@ class HostedFeeds:
             if not feed.has_readers:
                 self._end(feed)
 
-    def feed_empty(self, feed: HostedFeed) -> None:
+    def on_feed_empty(self, feed: HostedFeed) -> None:
         """Drop a feed without readers, or keep it for a while if many are expected back."""
         if self.on_empty and (note := self.on_empty.get(feed.stream.path)) is not None:
             note(feed)
@@ -356,7 +354,7 @@ class HostedFeeds:
         """Drop a kept feed, unless it has readers again."""
         del self._lingering[feed]
         if not feed.has_readers:
-            self.feed_empty(feed)
+            self.on_feed_empty(feed)
 
     def _end(self, feed: HostedFeed) -> None:
         timer = self._lingering.pop(feed, None)

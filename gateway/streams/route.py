@@ -40,7 +40,8 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.live.contract import FeedSettings, ParkableConnection
+    from gateway.live.contract import ParkableConnection
+    from gateway.live.source import FeedSettings
     from gateway.logs.contract import Log
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read

@@ -19,7 +19,7 @@ from gateway.access.operations import READ, SAFE, Need, needs
 from gateway.access.principal import account_of
 from gateway.access.reader_keys import without_key
 from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
-from gateway.live.waiting_polls import NO_MORE
+from gateway.live.long_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import split
 from gateway.routes.contract import PlainGet

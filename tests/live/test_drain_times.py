@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.live.contract import LOT_S, drain_times
+from gateway.live.feed_state import LOT_S, drain_times
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.features.console.reader_states import reader_states
-from gateway.live import overdue_readers
-from gateway.live.overdue_readers import CHECK_S, LEAST_RATE, OverdueReaders
+from gateway.live import overdue_readers, sse_readers
+from gateway.live.overdue_readers import CHECK_S, most_unread
 from tests.live.test_feed_edges import ended_properly
 from tests.support.serving import Serving, get, offset, post, put, serving
 from tests.support.waiting import until
@@ -101,23 +101,13 @@ async def test_an_overdue_reader_is_cut_at_once_by_anything_but_its_age(ended: E
 
 
 async def test_an_overdue_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overdue_readers, "CHECK_S", 0.05)
-    monkeypatch.setattr(overdue_readers, "MOST_BEHIND", LEAST_RATE // 4)
+    monkeypatch.setattr(sse_readers, "CHECK_S", 0.05)
+    monkeypatch.setattr(overdue_readers, "GRACE_S", 0.25)
     async with serving(sse_max_age=0.2, max_append=LONG, max_pending_appends=LONG) as gateway:
         client = await overdue(gateway)
         await until(lambda: departures(gateway) == {"slow": 1})
         client.resume()
         assert not await ended_properly(client)
-
-
-class Taking:
-    """A reader that has 16 MiB left, and takes it in steps."""
-
-    def __init__(self) -> None:
-        self.unread = 16 * KIB * KIB
-
-    def unread_bytes(self) -> int:
-        return self.unread
 
 
 @pytest.mark.parametrize(
@@ -132,13 +122,10 @@ class Taking:
 def test_an_overdue_reader_may_take_as_long_as_it_keeps_the_least_rate(
     step: int, each_s: int, *, is_cut: bool
 ) -> None:
-    readers, reader = OverdueReaders[Taking](Taking.unread_bytes), Taking()
-    readers.add(reader, 100.0)
-    cut = False
+    begin = unread = 16 * KIB * KIB
+    was_cut = False
     for number in range(1, 16 * KIB // 80):
         if number * CHECK_S % each_s == 0:
-            reader.unread = max(0, reader.unread - step)
-        cut = cut or readers.too_slow(100.0 + number * CHECK_S) == [reader]
-    assert cut is is_cut
-    assert readers.discard(reader)
-    assert not readers.discard(reader)
+            unread = max(0, unread - step)
+        was_cut = was_cut or unread > most_unread(begin, number * CHECK_S)
+    assert was_cut is is_cut

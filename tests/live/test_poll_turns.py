@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, KEPT_BYTES, MOST_BYTES, PIECE_BYTES
+from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, KEPT_BYTES, MOST_BYTES
+from gateway.live.poll_answers import PIECE_BYTES
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
 
@@ -175,7 +176,7 @@ async def test_the_data_kept_for_a_herd_of_long_polls_is_limited_in_bytes(more: 
     async with crowd(HERD) as herd:
         await herd.tell(b"x" * (KEPT_BYTES - PIECE_BYTES + more))
         await told(herd.clients)
-        assert herd.feed.long_polls.recent.bytes == (KEPT_BYTES + more if more < 1 else 0)
+        assert herd.feed.long_polls.answers.recent.bytes == (KEPT_BYTES + more if more < 1 else 0)
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
@@ -187,7 +188,7 @@ async def test_all_waiting_long_polls_are_answered_at_once_when_too_many_bytes_w
         await herd.tell(b"two")
         assert herd.late == 1
         herd.hold_rounds()
-        already = herd.feed.long_polls.recent.bytes
+        already = herd.feed.long_polls.answers.recent.bytes
         await herd.append(b"x" * (MOST_BYTES - already - PIECE_BYTES + more))
         assert herd.late == (1 if more < 1 else 0)
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.contract import NewsAge, Round
+from gateway.live.contract import NewsAge
+from gateway.live.feed_state import Round
 from gateway.live.live_turns import Delivery, DeliveryPart
 from gateway.protocol import http1
 from gateway.telemetry.metrics import Distribution, Histogram

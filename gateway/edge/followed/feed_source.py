@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.access.reader_keys import renewed
 from gateway.background import Turns
 from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
 from gateway.errors import OriginBusy
-from gateway.live.contract import LONGEST_ROUND, DataEvent, EventChunk, no_trailers, rendered
-from gateway.protocol.bodies.content import control_event, data_event
+from gateway.live.contract import DataEvent
+from gateway.live.event_chunks import LONGEST_ROUND, EventChunk, rendered
+from gateway.live.source import FeedSource
+from gateway.protocol.bodies.content import data_event
 from gateway.protocol.requests import LongPoll
 from gateway.rules import followed, repair
 from gateway.rules.followed import Span
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
     from gateway.access.reader_keys import ReaderKeys
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.followed.origin_reads import OriginReads
-    from gateway.live.contract import FeedSettings, Parked
+    from gateway.live.contract import Parked
+    from gateway.live.source import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.responses import Response
@@ -38,7 +43,7 @@ RETRY_S = 1
 GROWS = "the stream was written to while its end was looked for"
 
 
-class EdgeFeedSource:
+class EdgeFeedSource(FeedSource["FollowedStream", Span]):
     """The FeedSource of a route: the recent windows of followed streams, the cache, the origin."""
 
     def __init__(
@@ -49,18 +54,13 @@ class EdgeFeedSource:
         services: Services,
         traffic: Traffic,
     ) -> None:
-        self.settings = settings
-        self.traffic = traffic
-        self.services = services
+        super().__init__(services, settings, traffic)
         self._reader = reader
         self._freshness = freshness
         self.reader_keys: ReaderKeys | None = None
         self._rendered: dict[tuple[int, str, int | None, int], tuple[bytes, int]] = {}
         self._reads: SingleFlight[DataEvent] = SingleFlight()
         self.turns = Turns()
-
-    control_event = staticmethod(control_event)
-    trailers = staticmethod(no_trailers)
 
     def clear(self) -> None:
         """Drop all rendered responses: nothing is followed any more."""
@@ -110,10 +110,11 @@ class EdgeFeedSource:
         freshness = self._freshness.toward(read.by_key)
         return followed.poll_ended(sent, read, offset, self.services.clock(), freshness)
 
+    @override
     def news_bytes(self, news: Sequence[Span]) -> int:
-        """Return how many bytes of data some news have."""
         return sum(len(span.body) for span in news)
 
+    @override
     def poll_data(
         self, stream: FollowedStream, parked: Parked, news: Sequence[Span]
     ) -> Response | None:
@@ -126,12 +127,14 @@ class EdgeFeedSource:
             response = self.data(stream.state.snapshot, parked.read, span)
         return response
 
+    @override
     def poll_ended(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """Return 204 if the stream is known to end at the poll's offset, else None."""
         if not followed.is_end(stream.state.snapshot, parked.position):
             return None
         return self.no_content(stream.state.snapshot, parked.read, parked.position)
 
+    @override
     async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """Return the response to a poll whose offset is inside the news; None to let it wait."""
         response = await self._read_poll(stream, parked)
@@ -165,10 +168,10 @@ class EdgeFeedSource:
                 return self.no_content(known, parked.read, facts.next_offset)
         return self.services.problem(OriginBusy(GROWS, RETRY_S))
 
+    @override
     def data_events(
         self, stream: FollowedStream, start: str, news: Sequence[Span]
     ) -> list[DataEvent] | None:
-        """Return news as one data event; None if they are too long for one turn."""
         if not news:
             return []
         assert news[0].start == start, "a follower leaves nothing out"
@@ -177,6 +180,7 @@ class EdgeFeedSource:
         content_type = stream.state.snapshot.content_type
         return [_data_event(content_type, followed.joined(content_type, news))]
 
+    @override
     def cached_event(self, stream: FollowedStream, start: str) -> DataEvent | None:
         """Return the data after `start` as an event if that takes no waiting, else None."""
         span = stream.since(start)
@@ -185,6 +189,7 @@ class EdgeFeedSource:
         entry = self._reader.events.get(_key(stream, start), self.services.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
+    @override
     async def read_event(self, stream: FollowedStream, start: str) -> DataEvent:
         """Return the data after `start` as an event: from long news, the cache, or the origin."""
         key = (stream.key, start, self._reader.forgotten)

@@ -17,7 +17,7 @@ from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.reads.decision import ServeRecent
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
-from gateway.live.feed import Feed, FeedOwner
+from gateway.live.feed import Feed
 from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
 from gateway.rules import followed
 from gateway.rules.directives import wants_all
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from gateway.edge.followed.recent_window import WindowBudget
     from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.shared_response import SharedResponse
-    from gateway.live.contract import FeedSource
+    from gateway.live.source import FeedSource
     from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.repair import StreamRead
     from gateway.rules.response_rules import ResponseRules
 
 
-class FollowedOwner(FeedOwner["FollowedStream", Span], Protocol):
+class FollowedOwner(Protocol):
     """The followed streams of one route, and what they share."""
 
     origin: PolledOrigin
@@ -53,6 +53,9 @@ class FollowedOwner(FeedOwner["FollowedStream", Span], Protocol):
     @property
     def source(self) -> FeedSource[FollowedStream, Span]:
         """The source that renders answers for the streams' feeds."""
+
+    def on_feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
+        """Note that a stream's feed has no reader any more."""
 
     def on_growth(self, stream: FollowedStream) -> None:
         """Drop what is cached of the old tail: the stream has grown, or was closed."""
@@ -91,7 +94,7 @@ class FollowedStream:
         self.vary = False
         self._owner = owner
         self.feed: Feed[FollowedStream, Span] = Feed(
-            self, snapshot.tail, owner.source, owner, closed=snapshot.closed
+            self, snapshot.tail, owner.source, owner.on_feed_empty, closed=snapshot.closed
         )
         self.feed.caught_up = snapshot.caught_up
         content_type, origin = snapshot.content_type, owner.origin
@@ -139,7 +142,7 @@ class FollowedStream:
             return True
         if self.verification.is_behind or offset == NOW:
             return False
-        return bool(feed.long_polls.turns) and feed.long_polls.recent.covers(offset)
+        return bool(feed.long_polls.turns) and feed.long_polls.answers.recent.covers(offset)
 
     def since(self, offset: str, *, even_long: bool = False) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory.

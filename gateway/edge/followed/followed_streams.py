@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from gateway.edge.followed.comparison import Evidence
     from gateway.edge.reads.http_cache import CacheResult, HttpCache
     from gateway.errors import HeadgateError
-    from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
+    from gateway.live.source import FeedSettings
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import LongPoll
@@ -73,7 +73,6 @@ class FollowedStreams:
         self.writes = FollowedWrites(self.table, self.evidence)
         self.clock = services.clock
         self._limits = services.limits
-        self.release_reader = services.limits.release_reader
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
 
@@ -254,7 +253,7 @@ class FollowedStreams:
         self._unfollow(stream)
         self.reader.forget(stream.path)
 
-    def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
+    def on_feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Follow a stream without readers a little longer, unless the server stops."""
         stream = feed.stream
         if self._draining or feed.closed:

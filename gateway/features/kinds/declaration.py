@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.live.contract import FeedSettings
+    from gateway.live.source import FeedSettings
     from gateway.routes.services import Services
     from gateway.settings import Route, Settings
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
     from gateway.features.subscriptions.state.subscription import StreamLink
-    from gateway.live.contract import FeedSettings
+    from gateway.live.source import FeedSettings
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.streams.route import HostedRoute
     from gateway.streams.stream_table import StreamTable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.cursors import EventNumbering, EventPosition
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.features.subscriptions.streams.contract import OtherView, StreamView
-    from gateway.live.contract import FeedSettings
+    from gateway.live.source import FeedSettings
 
 
 class EventPage(NamedTuple):

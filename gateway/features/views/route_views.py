@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.views.rendering import ViewRendering
-    from gateway.live.contract import FeedSettings
+    from gateway.live.source import FeedSettings
     from gateway.protocol.requests import Events
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
@@ -137,7 +137,7 @@ class RouteViews(RouteFeature):
         settings = self._for_text if view.name == TEXT else self._for_events
         rest = self._replays, settings, self._services, self._route.traffic
         source = ViewSource(rendering, *rest, is_batched=view.batch_ms > 0)
-        feed = ViewFeed(state, source, owner, self._reader, view.batch_ms / 1000)
+        feed = ViewFeed(state, source, owner.on_feed_empty, self._reader, view.batch_ms / 1000)
         self._feeds[feed] = feed
         return feed
 

@@ -16,20 +16,19 @@ from gateway.features.views.replays import render_chunk
 from gateway.features.views.view_responses import text_trailers
 from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
+from gateway.live.source import FeedSource
 from gateway.protocol.streams.state import StreamState
 from gateway.protocol.views import END_MARK, TEXT
 from gateway.streams.stream_loader import RELOAD_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.features.views.rendering import ViewRendering
     from gateway.features.views.replays import Replays
-    from gateway.live.contract import FeedSettings, Parked
-    from gateway.live.feed import FeedOwner
+    from gateway.live.source import FeedSettings
     from gateway.live.sse_readers import SseReader
-    from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import Record
     from gateway.routes.services import Services
     from gateway.streams.reads import ChunkReader
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 LONGEST_AT_ONCE = 16 * 1024  # bytes of news that are rendered in one turn: some milliseconds
 
 
-class ViewSource:
+class ViewSource(FeedSource[StreamState, Group]):
     """The FeedSource of one view of one stream: its events are the groups of its rendering."""
 
     def __init__(
@@ -52,28 +51,29 @@ class ViewSource:
         is_batched: bool,
     ) -> None:
         """Join neighbouring deltas in the news of a round, if the news `is_batched`."""
+        super().__init__(services, settings, traffic)
         self._folds_rounds = is_batched and rendering.view in FOLDED
-        self.settings = settings
-        self.services = services
-        self.traffic = traffic
         self.rendering = rendering
         self._replays = replays
 
     @staticmethod
-    def control_event(_next: str, _cursor: int, *, up_to_date: bool, closed: bool) -> bytes:  # noqa: ARG004
+    @override
+    def control_event(_next: str, _cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
         """Return b"": views have no control events."""
         return b""
 
+    @override
     def trailers(self, position: str, *, closed: bool) -> bytes:
         """Return where to read on, for a text, in which no id says it."""
         if self.rendering.view != TEXT:
             return b""
         return text_trailers(position.removesuffix(END_MARK), closed=closed)
 
+    @override
     def news_bytes(self, news: Sequence[Group]) -> int:
-        """Return the number of bytes in the groups."""
         return sum(len(group.data) for group in news)
 
+    @override
     def data_events(
         self, _stream: StreamState, _start: str, news: Sequence[Group]
     ) -> list[DataEvent] | None:
@@ -87,31 +87,17 @@ class ViewSource:
         joined = at_once(fold_groups(datas)) if self._folds_rounds else b"".join(datas)
         return [DataEvent(joined, news[-1].end)]
 
+    @override
     def cached_event(self, _stream: StreamState, start: str) -> DataEvent | None:
         """Return the first groups behind an offset, if they are in memory."""
         return self.rendering.ready_piece(start)
 
+    @override
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
         """Fold the first groups behind an offset, or render again what had to make room."""
         if self.rendering.has(start):
             return await self._replays.folded(self.rendering, start) or DataEvent(b"", start)
         return await self._replays.piece(self.rendering.view, stream, start)
-
-    # No long-poll reads a view
-
-    def poll_data(
-        self, _stream: StreamState, _parked: Parked, _news: Sequence[Group]
-    ) -> Response | None:
-        """Return None."""
-        return None
-
-    def poll_ended(self, _stream: StreamState, _parked: Parked) -> Response | None:
-        """Return None."""
-        return None
-
-    async def late_poll(self, _stream: StreamState, _parked: Parked) -> Response | None:
-        """Return None."""
-        return None
 
 
 class ViewFeed(Feed[StreamState, Any]):
@@ -126,13 +112,15 @@ class ViewFeed(Feed[StreamState, Any]):
         self,
         state: StreamState,
         source: ViewSource,
-        owner: FeedOwner[StreamState, Any],
+        on_empty: Callable[[Feed[StreamState, Any]], None],
         reader: ChunkReader,
         pause_s: float,
     ) -> None:
         self.rendering = source.rendering
         closed = self.rendering.is_closed
-        super().__init__(state, self.rendering.end, source, owner, closed=closed, pause_s=pause_s)
+        super().__init__(
+            state, self.rendering.end, source, on_empty, closed=closed, pause_s=pause_s
+        )
         self._latest = state
         self._reader = reader
         self._reading: asyncio.Task[None] | None = None

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import OriginBroken, ServerStopping
+from gateway.live.long_polls import UNTOLD
 from gateway.live.sse_readers import SseReader
-from gateway.live.waiting_polls import UNTOLD
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.protocol.streams.offsets import cursor_floor
@@ -156,7 +156,8 @@ def _reader(
         start,
         cursor,
         chunked=request.version.minor > 0,
-        server=owner,
+        on_lost=owner.reader_lost,
+        resume_http=owner.resume_http,
         client=client,
         on_end=partial(exchange_of(request).write_line, log, 200) if log.enabled else None,
     )

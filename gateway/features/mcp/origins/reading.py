@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.cursors import EventNumbering
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.features.subscriptions.streams.contract import OtherView, StreamView
-    from gateway.live.contract import FeedSettings
+    from gateway.live.source import FeedSettings
     from gateway.rules.cached_response import CacheRequest
     from gateway.rules.followed import Snapshot
     from gateway.runtime.limits import ServerLimits
