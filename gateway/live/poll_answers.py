@@ -151,8 +151,9 @@ class PollAnswers(Generic[V, N]):
         key = (parked.position, unfixed, read.cursor, read.by_key, read.reader_key)
         if key not in self._at_end:
             response = self._source.poll_ended(self._feed.stream, parked)
-            is_error = response is not None and response.status >= 400
-            self._at_end[key] = response and self.rendered(response, "error" if is_error else ended)
+            if response is not None and response.status >= 400:
+                ended = "error"
+            self._at_end[key] = None if response is None else self.rendered(response, ended)
         return self._at_end[key]
 
     def rendered(self, response: Response, ended: Ended, age: NewsAge | None = None) -> PollAnswer:
