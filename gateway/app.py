@@ -209,7 +209,8 @@ def edge_route(
     # 1 MB, for HTTP origins only
     from gateway.edge.origin_requests import OriginRequests
     from gateway.edge.route import EdgeRoute
-    from gateway.origin.client import Origin, OriginSettings
+    from gateway.origin.client import Origin
+    from gateway.origin.servers import OriginSettings
     from gateway.rules.policy import Defaults
     from gateway.rules.response_rules import ResponseRules
 
@@ -247,7 +248,7 @@ def _renew_edge(
 ) -> bool:
     """Apply new settings to a route to an HTTP origin; return whether they change its responses."""
     from gateway.edge.route import EdgeRoute
-    from gateway.origin.client import OriginSettings
+    from gateway.origin.servers import OriginSettings
     from gateway.rules.policy import Defaults
 
     assert isinstance(route, EdgeRoute), "the only other kind of route"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.origin.client import OriginSettings
+from gateway.origin.servers import OriginSettings
 from gateway.process.in_thread import serving
 from gateway.settings import (
     Address,

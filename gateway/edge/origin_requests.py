@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.origin.answer import AnswerReceiver, OriginAnswer
-    from gateway.origin.client import Origin
-    from gateway.origin.sent_request import SentRequest
+    from gateway.origin.client import Origin, SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.streams.state import Lifetime

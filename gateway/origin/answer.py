@@ -13,7 +13,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from typing_extensions import override
 
 from gateway.errors import OriginBroken, OriginTimeout
-from gateway.origin.in_step import ConnectionHistory
+from gateway.later import Later
+from gateway.origin.reuse import ConnectionHistory
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
@@ -176,10 +177,14 @@ class Loss(Enum):
     CUT = "the origin closed the connection without an answer"
     GARBLED = "what the origin answered is no HTTP, or its head is too long"
     REFUSED = "the origin's answer cannot be passed on"
+    UNKNOWN = "something failed here: it is not known what the origin has answered"
 
 
 class Attempt(Protocol):
-    """A request on a connection, which calls one of `on_answer`, `on_lost` and `on_raised`."""
+    """A request on a connection, which calls `on_answer` or `on_lost`.
+
+    It is also lost, with UNKNOWN, if one of these methods raises.
+    """
 
     is_head: bool  # its method is HEAD
     patterns: HeadPatterns
@@ -193,5 +198,27 @@ class Attempt(Protocol):
     def on_released(self) -> None:
         """Take note that the body of the answer was read or released, if it was unread."""
 
-    def on_raised(self) -> None:
-        """Fail the request, because one of these methods raised: its answer is lost."""
+
+class PendingAnswer(Later[OriginAnswer]):
+    """The future answer to one request: an `AnswerReceiver` that a handler awaits.
+
+    A handler that is cancelled meanwhile has to call `cancel`.
+    """
+
+    __slots__ = ("abandon",)
+    abandon: Callable[[], None]  # the request
+
+    def on_answer(self, answer: OriginAnswer) -> None:
+        """Resume the handler with an answer."""
+        self.set_result(answer)
+
+    def on_failure(self, error: Exception) -> None:
+        """Raise the error in the handler."""
+        self.set_exception(error)
+
+    def cancel(self) -> None:
+        """Abandon the request, or release an answer that has come meanwhile."""
+        if not self.done():
+            self.abandon()
+        elif self.exception() is None:
+            self.result().release()

@@ -1,49 +1,47 @@
-"""An origin: the HTTP servers behind a route, and the one client of them."""
+"""An origin: the HTTP servers behind a route, and the requests to them.
+
+A request makes attempts at one server after another, until the head of an answer is there.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from typing_extensions import override
 
 from gateway import trust
-from gateway.errors import HeadgateError
+from gateway.errors import BadRequest, HeadgateError, OriginBroken, OriginTimeout, OriginUnreachable
+from gateway.origin.answer import AnswerReceiver, Loss, OriginAnswer, PendingAnswer
+from gateway.origin.connection import OriginConnection
 from gateway.origin.heads import HeadPatterns
-from gateway.origin.in_step import Surpluses
+from gateway.origin.health import HealthChecks
 from gateway.origin.pool import ConnectionPool
 from gateway.origin.requests import (
+    AnswerDeadlines,
+    AttemptSpan,
     OriginMetrics,
     OriginRequest,
     RequestLines,
     RequestsInFlight,
     field_block,
+    trace_id_of,
     why_unreachable,
 )
-from gateway.origin.sent_request import AnswerDeadlines, PendingAnswer, SentRequest
-from gateway.origin.servers import (
-    PROBE_PATH,
-    PROBE_TIMEOUT_S,
-    PROBED_EVERY_S,
-    HealthChecks,
-    OriginServer,
-    OriginServers,
-    OriginSettings,
-)
+from gateway.origin.servers import OriginServer, OriginServers, OriginSettings
+from gateway.protocol import http1
 from gateway.protocol.streams.limits import renew
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, Callable
 
     from multidict import MultiMapping
 
-    from gateway.origin.answer import AnswerReceiver, Loss, OriginAnswer
-    from gateway.origin.connection import OriginConnection
     from gateway.telemetry.spans import Tracer
-
-__all__ = ["Origin", "OriginSettings"]
 
 
 class Origin:
@@ -53,24 +51,13 @@ class Origin:
         self.settings = settings
         self.tracer = tracer
         self.servers = OriginServers(settings.urls, settings.prefix, tries=not settings.health_path)
-        interval = settings.health_interval
-        self._checks = HealthChecks(
-            self.servers,
-            self._check,
-            min(interval, PROBED_EVERY_S) if settings.has_probes else interval,
-            always=bool(settings.health_path) or settings.has_probes,
-        )
         self.figures = OriginMetrics()
         self.requests = RequestsInFlight(settings.max_requests)
-        self._surpluses = Surpluses(self.figures)
-        self.pool = ConnectionPool(self._surpluses, settings.connect_timeout, settings.read_timeout)
+        self.pool = ConnectionPool(self.servers, settings, self.figures)
+        self._checks = HealthChecks(self.servers, self.pool, settings)
         self.patterns = HeadPatterns()
         self.lines = {server: RequestLines(server) for server in self.servers}
         self.under_way: dict[SentRequest, None] = {}
-
-    @override
-    def __repr__(self) -> str:
-        return f"Origin({self.settings.prefix!r}, {self.requests!r}, {self.servers!r})"
 
     async def open(self) -> None:
         """Begin. Raises StartError when the authorities to trust cannot be read."""
@@ -79,15 +66,15 @@ class Origin:
         if any(server.speaks_tls for server in self.servers) or settings.tls_ca:
             self.pool.tls = trust.context(settings.tls_ca, verify=settings.tls_verify)
         self.loop = asyncio.get_running_loop()
-        self._deadlines = AnswerDeadlines(self.loop, settings.response_timeout)
-        self._poll_deadlines = AnswerDeadlines(self.loop, settings.poll_timeout)
+        on_silence = SentRequest.on_silence
+        self._deadlines = AnswerDeadlines(self.loop, settings.response_timeout, on_silence)
+        self._poll_deadlines = AnswerDeadlines(self.loop, settings.poll_timeout, on_silence)
         self._checks.start()
 
     def renew(self, settings: OriginSettings) -> None:
         """Bound requests by these settings from now on; the others need another Origin."""
         renew(self.settings, settings)
         self.requests.most = settings.max_requests
-        self.pool.read_timeout_s = settings.read_timeout
 
     async def close(self) -> None:
         """Abandon all requests, and close every connection."""
@@ -97,7 +84,6 @@ class Origin:
         for sent in list(self.under_way):
             sent.abandon()
         self.pool.close()
-        self._surpluses.close()
 
     def start(self, request: OriginRequest, receiver: AnswerReceiver) -> SentRequest:
         """Send a request, and notify the receiver of what comes of it, after this has returned."""
@@ -144,7 +130,7 @@ class Origin:
         block = field_block(headers)
         pending = PendingAnswer()
         request = OriginRequest(method, target, block, body or b"", length=length)
-        pending.sent = self.start(request, pending)
+        pending.abandon = self.start(request, pending).abandon
         try:
             return await pending
         except asyncio.CancelledError:
@@ -153,77 +139,260 @@ class Origin:
         finally:
             del pending  # its error has this frame: both would stay in memory
 
-    async def _check(self, server: OriginServer) -> None:
-        """Note on a server whether it is well: with its path, a probe, or just a connection."""
-        settings = self.settings
-        if settings.health_path:
-            why = await self._why_unwell(server, settings.health_path, settings.connect_timeout)
-        elif settings.has_probes or server.was_silent:
-            why = await self._why_unwell(server, PROBE_PATH, PROBE_TIMEOUT_S)
+
+class SentRequest(Struct, eq=False):
+    """A request, until the receiver has the head of its answer, or the failure.
+
+    It is the `Attempt` of the connections that it goes out on.
+    """
+
+    origin: Origin
+    request: OriginRequest
+    receiver: AnswerReceiver
+    deadlines: AnswerDeadlines[SentRequest]
+    is_head: bool
+    patterns: HeadPatterns
+    server: OriginServer  # which has the request, or gets it
+    began: float  # loop time
+    connection: OriginConnection | None = None  # of the attempt under way
+    is_repetition: bool = False  # a server may have had it before
+    tried: tuple[OriginServer, ...] = ()  # without an answer
+    task: asyncio.Task[None] | None = None  # which connects, or sends the body
+    is_over: bool = False  # there is an answer or a failure, or nobody waits any more
+    is_reported: bool = False  # the receiver has taken it
+    context: Context | None = None  # of the caller, if requests are traced
+    span: AttemptSpan | None = None  # of the attempt under way
+
+    @override
+    def __repr__(self) -> str:
+        return f"SentRequest({self.request.method} {self.request.target}, {self.server!r})"
+
+    # Attempts
+
+    def attempt(self) -> None:
+        """Send the request to the server: now, if a connection is idle and the body is here."""
+        origin, request, server = self.origin, self.request, self.server
+        fields = request.fields
+        # The span of a poll would be open for as long as a stream is silent.
+        if origin.tracer is not None and self.context is not None and not request.is_poll:
+            self.span = AttemptSpan(
+                origin.tracer, self.context, request, server, is_repetition=self.is_repetition
+            )
+            fields = self.span.fields
+        wire = request.wire(origin.lines[server], fields)
+        connection = None if self.is_repetition else origin.pool.by_server[server].acquire()
+        if connection is not None and isinstance(request.body, bytes):
+            self.connection = connection
+            self.deadlines.start(self)
+            connection.send(self, wire)
         else:
-            why = await self.pool.why_unreachable(server)
-        if why is None:
-            server.recovered()
-        else:
-            server.failed(why)
+            task = self.task = origin.loop.create_task(self._attempt_in_task(connection, wire))
+            task.add_done_callback(self._on_task_done)
 
-    async def _why_unwell(self, server: OriginServer, path: str, timeout_s: float) -> str | None:
-        """Request a path of a server; return why it is unhealthy, or None."""
-        late = f"did not answer its health check within {timeout_s:g} s"
+    async def _attempt_in_task(self, connection: OriginConnection | None, wire: bytes) -> None:
+        if connection is None:
+            pool, settings = self.origin.pool, self.origin.settings
+            try:
+                connection = await pool.connect(self.server, is_pooled=not self.is_repetition)
+            except OSError as error:
+                why = why_unreachable(error, settings.connect_timeout)
+                self.server.failed(why)
+                self._go_on(OriginUnreachable(f"the origin {why}"), self._other_server())
+                return
+        if connection.transport is None:  # the server has closed it at once: nothing was sent
+            following = self._other_server() or self.server
+            self._repeat(OriginBroken(Loss.CUT.value), following, is_unsent=True)
+            return
+        self.connection = connection
+        self.deadlines.start(self)
+        connection.send(self, wire)
+        if not isinstance(self.request.body, bytes):
+            connection.is_sending = True
+            await self._upload(connection, self.request.body)
+            connection.is_sending = False
+
+    async def _upload(self, connection: OriginConnection, body: AsyncIterable[bytes]) -> None:
+        """Send a body while it comes; the server's time stops while its next part is awaited."""
+        length, sent = self.request.length, 0
         try:
-            async with asyncio.timeout(timeout_s):
-                try:
-                    connection = await self.pool.connect(server, is_pooled=False)
-                except TimeoutError:
-                    raise
-                except OSError as error:
-                    return why_unreachable(error, timeout_s)
-                status = await _Probe(connection, self.loop).status_of(server, path)
-        except TimeoutError:
-            return late
-        if status is None:
-            return late
-        if not self.settings.health_path:
-            server.errors.note(status, path, is_probe=True)
-        elif status >= 400:
-            return f"answers its health check with {status}"
-        return None
+            self.deadlines.stop(self)
+            async for part in body:
+                self.deadlines.start(self)
+                sent += len(part)
+                if length is not None and sent > length:
+                    break
+                if part:  # an empty chunk would be the end
+                    await connection.send_more(part if length is not None else http1.chunk(part))
+                self.deadlines.stop(self)
+            self.deadlines.start(self)
+            if length is None:
+                await connection.send_more(http1.LAST_CHUNK)
+            elif sent != length:
+                connection.abandon()
+                self.fail(BadRequest(f"the body has not the {length} bytes of its Content-Length"))
+        except Exception as error:  # noqa: BLE001 - the receiver gets it: the server is not at fault
+            connection.abandon()
+            self.fail(error)
 
-
-class _Probe:
-    """A GET on a connection of its own, of whose answer only the status counts."""
-
-    is_head = False
-
-    def __init__(self, connection: OriginConnection, loop: asyncio.AbstractEventLoop) -> None:
-        self.patterns = HeadPatterns()
-        self._connection = connection
-        self._status: asyncio.Future[int | None] = loop.create_future()
-
-    async def status_of(self, server: OriginServer, path: str) -> int | None:
-        """Return the status that a server answers a GET of one of its paths with, or None."""
-        wire = f"GET {path} HTTP/1.1\r\nHost: {server.host}\r\n\r\n"
-        try:
-            self._connection.send(self, wire.encode())
-            return await self._status
-        finally:
-            self._connection.abandon()
+    # What comes of them
 
     def on_answer(self, answer: OriginAnswer) -> None:
-        """Take the status."""
-        self._end(answer.status)
+        """Pass an answer to the receiver."""
+        origin, request, server, unread = self.origin, self.request, self.server, answer.unread
+        try:
+            if self.span is not None:
+                self.span.answered(answer.status)
+                self.span = None
+            self._leave(frees=unread is None)
+            server.answered(answer.status, request.target)
+            origin.figures.results[f"{answer.status // 100}xx"] += 1
+            if not request.is_poll:
+                is_traced = self.context is not None or b"raceparent:" in request.fields
+                traced = trace_id_of(request, self.context) if is_traced else None
+                origin.figures.duration.observe(origin.loop.time() - self.began, 1, traced)
+            answer.server, answer.is_repetition = server.incarnation, self.is_repetition
+            if self.context is None:
+                self.receiver.on_answer(answer)
+            else:
+                self.context.run(self.receiver.on_answer, answer)
+        except BaseException:
+            answer.release()
+            raise
+        self.is_reported = True
 
-    def on_lost(self, _loss: Loss, _error: Exception) -> None:
-        """End without a status."""
-        self._end(None)
+    def on_lost(self, loss: Loss, error: OriginBroken) -> None:
+        """Repeat a read, here or elsewhere; fail another request, which may have been done."""
+        connection, server = self.connection, self.server
+        if loss is Loss.UNKNOWN:
+            self._fail_unknown()
+            return
+        if loss is Loss.GARBLED:
+            server.answered(502, self.request.target)
+        elif loss is Loss.REFUSED:
+            server.answered(200, self.request.target)
+        following = self._other_server()
+        # A connection that was not fit for another request says nothing about the server.
+        was_stale = connection is not None and connection.was_used and loss is not Loss.REFUSED
+        if was_stale or (loss is Loss.CUT and following is None):
+            following = server
+        self._repeat(error, following)
+
+    def on_silence(self) -> None:
+        """Blame the server, which has not answered in time; go on as after a loss."""
+        self.guarded(self._go_on_without_answer)
+
+    def _go_on_without_answer(self) -> None:
+        assert self.connection is not None, "its time runs"
+        self.connection.abandon()
+        why = f"did not answer within {self.deadlines.wait_s:g} s"
+        self.server.silent(why)
+        self._repeat(OriginTimeout(f"the origin {why}"), self._other_server())
+
+    def _fail_unknown(self) -> None:
+        """Fail the request: something raised here, and its answer is lost."""
+        error = OriginBroken(Loss.UNKNOWN.value)
+        if not self.is_over:
+            self.fail(error)
+        elif not self.is_reported:
+            self._report(error)
+
+    def _other_server(self) -> OriginServer | None:
+        return self.origin.servers.following({*self.tried, self.server})
+
+    def _repeat(
+        self, error: HeadgateError, server: OriginServer | None, *, is_unsent: bool = False
+    ) -> None:
+        """Send the request once more, to `server`, if that does no harm."""
+        is_safe = is_unsent or self.request.is_repeatable
+        if self.is_repetition or server is None or not is_safe:
+            self.fail(error)
+        else:
+            self.is_repetition = True
+            self._go_on(error, server)
+
+    def _go_on(self, error: HeadgateError, server: OriginServer | None) -> None:
+        """Send the request to another server after an error; fail if there is none."""
+        if server is None:
+            self.fail(error)
+            return
+        self._end_attempt(error)
+        self.tried = (*self.tried, self.server)
+        self.server = server
+        try:
+            self.attempt()
+        except HeadgateError as failure:  # the next one has another base URL
+            self.fail(failure)
+
+    def _end_attempt(self, error: Exception | None) -> None:
+        self.deadlines.stop(self)
+        self.connection = None
+        task, self.task = self.task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        span, self.span = self.span, None
+        if span is not None:
+            span.failed(error)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the receiver that there is no answer, and why."""
+        if self.is_over:
+            return
+        self._end_attempt(error)
+        self._leave()
+        if isinstance(error, HeadgateError):
+            self.origin.figures.failed(error)
+        self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        self.is_reported = True
+        if self.context is None:
+            self.receiver.on_failure(error)
+        else:
+            self.context.run(self.receiver.on_failure, error)
+
+    def abandon(self) -> None:
+        """Give up the request: the receiver is not called any more."""
+        if self.is_over:
+            return
+        connection, request, server = self.connection, self.request, self.server
+        self._end_attempt(None)
+        self._leave()
+        self.is_reported = True
+        if connection is not None:
+            connection.abandon()
+            if isinstance(request.body, bytes) and not request.is_poll:
+                server.abandoned(request.target, self.origin.loop.time() - self.began)
+
+    def _leave(self, *, frees: bool = True) -> None:
+        """End the request; its slot is free unless a body is still to be read."""
+        self.is_over = True
+        self.deadlines.since.pop(self, None)
+        self.origin.under_way.pop(self, None)
+        self.connection = None
+        if self.task is not None:
+            self._end_attempt(None)
+        if frees and not self.request.is_poll:
+            self.origin.requests.count -= 1
 
     def on_released(self) -> None:
-        """Do nothing: the connection is closed."""
+        """Free the slot of a request whose body was read, or is not needed."""
+        if not self.request.is_poll:
+            self.origin.requests.count -= 1
 
-    def on_raised(self) -> None:
-        """End without a status."""
-        self._end(None)
+    # What raises without anybody who waits for it
 
-    def _end(self, status: int | None) -> None:
-        if not self._status.done():
-            self._status.set_result(status)
+    def guarded(self, step: Callable[[], None]) -> None:
+        """Take a step; fail the request if that raises."""
+        try:
+            step()
+        except Exception:  # noqa: BLE001 - nobody else would
+            log.exception("origin.answer_lost", target=self.request.target)
+            self._fail_unknown()
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("origin.answer_lost", target=self.request.target, exc_info=error)
+            if self.connection is not None:
+                self.connection.abandon()
+            self.guarded(self._fail_unknown)

@@ -2,13 +2,13 @@
 
 An answer that comes whole within GATHERING_S is passed on whole; of any other, the body is passed
 on while it comes. The connection notes how each answer ends, and reports whatever comes besides the
-answers (`in_step`).
+answers to its `server_connections` (`reuse`).
 """
 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,8 +17,8 @@ from typing_extensions import override
 from gateway.errors import OriginBroken
 from gateway.origin.answer import CUT_SHORT, Loss, OriginAnswer, UnreadBody
 from gateway.origin.heads import WHOLE, HeadKind, end_of, fault, is_last, stable_of
-from gateway.origin.in_step import REST_S, ConnectionHistory
-from gateway.origin.reader import GATHERED_BYTES, HEAD_END, ResponseReader, SocketProtocol
+from gateway.origin.reader import GATHERED_BYTES, HEAD_END, ResponseReader
+from gateway.origin.reuse import REST_S, ConnectionHistory, SocketProtocol
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -28,50 +28,27 @@ if TYPE_CHECKING:
 
     from gateway.origin.answer import Attempt
     from gateway.origin.heads import AnswerKind
-    from gateway.origin.in_step import ServerBehaviour
     from gateway.origin.reader import ParsedHead
+    from gateway.origin.reuse import ServerConnections
 
 # How long the rest of a body may take that is gathered: a reader of a slow one is given its parts.
 GATHERING_S = 0.02
 
 
-class ConnectionOwner(Protocol):
-    """The pool of a connection."""
-
-    read_timeout_s: float  # between two parts of an answer's body
-
-    def give_back(self, connection: OriginConnection) -> None:
-        """Keep a connection for another request, if its server may be asked on it again."""
-
-    def on_closed(self, connection: OriginConnection) -> None:
-        """Forget a connection."""
-
-    def on_surplus(self, connection: OriginConnection, data: bytes) -> None:
-        """Note bytes that were no part of an answer."""
-
-
 class OriginConnection(SocketProtocol):
-    """A connection, on which there is one request at a time.
-
-    While it `is_idle`, or at rest, there is none.
-    """
+    """A connection, on which there is one request at a time."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        pool: ConnectionOwner,
-        server: ServerBehaviour,
+        server_connections: ServerConnections[OriginConnection],
         *,
         is_pooled: bool,
     ) -> None:
-        super().__init__(loop)
-        self.server = server
-        self.history = ConnectionHistory()
-        self.is_idle = False
+        super().__init__(loop, server_connections)
         self.was_used = False  # for a request before the one that it is taken for
         self.attempt: Attempt | None = None  # until its answer was passed on
         self.is_sending = False  # a part of the request's body is still to be sent
-        self._pool = pool
         self._must_close = not is_pooled
         self._sent_at = 0.0  # monotonic time
         self._reader = ResponseReader(loop, self)
@@ -236,7 +213,7 @@ class OriginConnection(SocketProtocol):
             self.close()
         else:
             self.was_used = True
-            self._pool.give_back(self)
+            self.server_connections.give_back(self)
 
     def _hand_over(self) -> None:
         """Pass on an answer whose body is still to come."""
@@ -247,8 +224,8 @@ class OriginConnection(SocketProtocol):
         self._stop_gathering()
         self.attempt = None
         try:
-            read_timeout_s = self._pool.read_timeout_s
-            answer.unread = UnreadBody(content, self.close, attempt.on_released, read_timeout_s)
+            timeout_s = self.server_connections.settings.read_timeout
+            answer.unread = UnreadBody(content, self.close, attempt.on_released, timeout_s)
             attempt.on_answer(answer)
         except Exception:  # noqa: BLE001 - as of data_received
             self._lose(attempt)
@@ -277,7 +254,7 @@ class OriginConnection(SocketProtocol):
     def _spill(self, data: bytes) -> None:
         """Report bytes that came besides the answers."""
         self._must_close = True
-        self._pool.on_surplus(self, data)
+        self.server_connections.on_surplus(self, data)
 
     def _lose(self, attempt: Attempt | None) -> None:
         log.exception("origin.answer_lost")
@@ -287,7 +264,7 @@ class OriginConnection(SocketProtocol):
         if content is not None and not content.is_eof():
             content.set_exception(OriginBroken(CUT_SHORT))
         if attempt is not None:
-            attempt.on_raised()
+            attempt.on_lost(Loss.UNKNOWN, OriginBroken(Loss.UNKNOWN.value))
 
     def _forget(self) -> None:
         self.attempt = self._answer = self._content = None
@@ -305,7 +282,7 @@ class OriginConnection(SocketProtocol):
             self.history.spoil()  # it cannot rest any more
         self.transport, self.connected = None, False
         self.resume_writing()
-        self._pool.on_closed(self)
+        self.server_connections.open.discard(self)
         attempt, content = self.attempt, self._content
         try:
             if content is not None:

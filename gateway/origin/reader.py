@@ -1,4 +1,4 @@
-"""aiohttp's parser of responses, fed with heads and bodies one by one, and its socket.
+"""aiohttp's parser of responses, fed with heads and bodies one by one.
 
 So what comes after a response is told from the response itself: the parser would refuse both at
 once.
@@ -6,19 +6,15 @@ once.
 
 from __future__ import annotations
 
-import asyncio
-from array import array
-from fcntl import ioctl
-from termios import FIONREAD
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp.http import HttpResponseParser
 from aiohttp.http_exceptions import HttpProcessingError
-from typing_extensions import override
 
 from gateway.origin.heads import HEAD_BYTES
 
 if TYPE_CHECKING:
+    import asyncio
     from typing import Any
 
     from aiohttp import StreamReader
@@ -27,72 +23,6 @@ if TYPE_CHECKING:
 GATHERED_BYTES = 1 << 20  # of a body that is passed on whole; what is longer is passed on in parts
 HEADER_LINES = 256
 HEAD_END = b"\r\n\r\n"
-_unread = array("i", [0])
-
-
-class SocketProtocol(asyncio.Protocol):
-    """A socket, which pauses its other side, and is paused by it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.transport: asyncio.Transport | None = None  # None once it is closed, or lost
-        self.connected = True  # as aiohttp's StreamReader asks
-        self._loop = loop
-        self._descriptor = -1  # the socket's descriptor; -1 before it is connected
-        self._reading_paused = False  # as aiohttp's StreamReader asks
-        self._drained: asyncio.Future[None] | None = None  # while it takes nothing to send
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment] # uvloop's class is no Transport
-        # Asked for once: one kind of loop makes an object for it each time.
-        self._descriptor = transport.get_extra_info("socket").fileno()
-
-    @override
-    def pause_writing(self) -> None:
-        self._drained = self._loop.create_future()
-
-    @override
-    def resume_writing(self) -> None:
-        drained, self._drained = self._drained, None
-        if drained is not None and not drained.done():
-            drained.set_result(None)
-
-    async def send_more(self, data: bytes) -> None:
-        """Send a part of the request's body once there is room for it."""
-        if self._drained is not None:
-            await self._drained
-        if self.transport is not None:
-            self.transport.write(data)
-
-    def close(self) -> None:
-        """Close the connection; what could not be sent yet is dropped."""
-        transport, self.transport = self.transport, None
-        if transport is not None:
-            if transport.get_write_buffer_size():
-                transport.abort()  # the other side may never take it
-            else:
-                transport.close()
-
-    @property
-    def has_unread(self) -> bool:
-        """True while bytes wait in the socket that the event loop has not read yet."""
-        if self._descriptor < 0 or self.transport is None or self.transport.is_closing():
-            return False
-        ioctl(self._descriptor, FIONREAD, _unread)
-        return _unread[0] > 0
-
-    def pause_reading(self) -> None:
-        """Read nothing more: nobody takes the body as fast as it comes."""
-        self._reading_paused = True
-        if self.transport is not None:
-            self.transport.pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: ARG002
-        """Read on."""
-        if self._reading_paused:
-            self._reading_paused = False
-            if self.transport is not None:
-                self.transport.resume_reading()
 
 
 class ParsedHead(NamedTuple):

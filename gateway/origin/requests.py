@@ -9,12 +9,11 @@ import ssl
 from collections.abc import AsyncIterable
 from contextlib import ExitStack
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 import aiohttp
 from msgspec import Struct
 from multidict import CIMultiDict
-from typing_extensions import override
 
 from gateway.errors import (
     BadRequest,
@@ -33,12 +32,16 @@ from gateway.telemetry.logs import redact
 from gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
     from contextvars import Context
 
     from multidict import MultiMapping
 
     from gateway.origin.servers import OriginServer
     from gateway.telemetry.spans import Tracer
+
+T = TypeVar("T")
 
 SAFE = frozenset({"GET", "HEAD"})
 BODYLESS = frozenset({"GET", "HEAD", "OPTIONS"})  # all others have a Content-Length always
@@ -199,6 +202,46 @@ class OriginMetrics:
             self.results[result] += 1
 
 
+class AnswerDeadlines(Generic[T]):
+    """A timer for all requests that are to be answered within `wait_s`, else `on_silence`."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wait_s: float, on_silence: Callable[[T], None]
+    ) -> None:
+        self.wait_s = wait_s
+        self._on_silence = on_silence
+        self.since: dict[T, float] = {}  # loop time; the longest under way first
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, sent: T) -> None:
+        """Let a server answer within `wait_s` from now."""
+        now = self._loop.time()
+        self.since.pop(sent, None)
+        self.since[sent] = now
+        if self._timer is None:
+            self._timer = self._loop.call_at(now + self.wait_s, self._expire)
+
+    def stop(self, sent: T) -> None:
+        """Let a server take its time."""
+        self.since.pop(sent, None)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for sent, since in list(self.since.items()):
+            if since + self.wait_s > now:
+                self._timer = self._loop.call_at(since + self.wait_s, self._expire)
+                return
+            if self.since.pop(sent, None) is not None:
+                self._on_silence(sent)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 class RequestsInFlight:
     """The requests at an origin, of which there may be `most`.
 
@@ -209,10 +252,6 @@ class RequestsInFlight:
         self.most = most
         self.count = 0
         self.refused = 0  # requests beyond max_origin_requests
-
-    @override
-    def __repr__(self) -> str:
-        return f"{self.count} in flight"
 
     @property
     def is_full(self) -> bool:

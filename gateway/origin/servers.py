@@ -1,14 +1,12 @@
-"""The servers of an origin: their health, its checks, and which of them gets requests."""
+"""The servers of an origin: their health, and which of them gets requests."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
-from headgate.backoff import Backoff
 from typing_extensions import override
 from yarl import URL
 
@@ -16,7 +14,7 @@ from gateway.errors import OriginUnreachable
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Self
 
     from gateway.settings import Route
@@ -24,10 +22,6 @@ if TYPE_CHECKING:
 # One slow answer may be the request's fault; two in a row, none between them, are the server's.
 SILENCES = 2
 TRIED_EVERY_S = 0.25  # where a server is alone and down: the others are refused at once meanwhile
-# A reader waits this long at most for a server that is back, at four short requests a second.
-PROBED_EVERY_S = 0.25
-PROBE_TIMEOUT_S = 1.5  # above a pause of a busy server, below the patience of a client
-PROBE_PATH = "/healthz"  # a Headgate answers it without a look at its log; any answer will do
 # After so long a server that answers with nothing but 5xx is failing: longer than a restart or a
 # failover behind a load balancer, shorter than anybody's patience.
 FAILING_AFTER_S = 10.0
@@ -35,9 +29,6 @@ FAILING_AFTER = 5  # requests: the first retries of one reader and one writer ar
 # A client that leaves earlier may not have wanted the answer. A slow origin answers some request
 # within FAILING_AFTER_S.
 ABANDONED_AFTER_S = 1.0
-
-# A server that restarts is missed for no longer than it was away: waits double from here.
-FIRST_WAIT_S = 0.1
 
 
 class OriginSettings(msgspec.Struct):
@@ -257,10 +248,6 @@ class OriginServers:
         self.preferred = self._servers[0]
         self._changes = 0
 
-    @override
-    def __repr__(self) -> str:
-        return f"OriginServers({', '.join(map(repr, self._servers))})"
-
     def __iter__(self) -> Iterator[OriginServer]:
         return iter(self._servers)
 
@@ -344,54 +331,3 @@ def _split(url: str) -> tuple[tuple[str | None, int | None], str]:
     if parsed.scheme not in {"http", "https"} or parsed.raw_user or parsed.raw_fragment:
         return (None, None), ""
     return host, parsed.raw_path_qs
-
-
-class HealthChecks:
-    """A task for each server, which waits as long as there is nothing to check.
-
-    `check` probes a server, and calls its `recovered` or `failed`.
-    """
-
-    def __init__(
-        self,
-        servers: Iterable[OriginServer],
-        check: Callable[[OriginServer], Awaitable[None]],
-        interval: float,
-        *,
-        always: bool,
-    ) -> None:
-        self._servers = tuple(servers)
-        self._check = check
-        self._interval = interval
-        self._always = always
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Begin; with `always` each server is checked now."""
-        self._tasks = [asyncio.create_task(self._watch(server)) for server in self._servers]
-
-    async def stop(self) -> None:
-        """End all checks."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _watch(self, server: OriginServer) -> None:
-        while True:
-            if self._always:
-                await self._check(server)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._interval):
-                        await server.fell.wait()
-            else:
-                await server.fell.wait()
-            await self._until_up(server)
-
-    async def _until_up(self, server: OriginServer) -> None:
-        # To a server that takes connections and keeps silent no question is cheap.
-        first_s = self._interval if server.was_silent else FIRST_WAIT_S
-        backoff = Backoff(first_s, self._interval)
-        while not server.up:
-            await asyncio.sleep(backoff.next_s())
-            if not server.up:  # else the answer to somebody's request has told meanwhile
-                await self._check(server)

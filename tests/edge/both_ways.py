@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +14,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from gateway.origin.heads import AnswerKind
-from gateway.origin.in_step import PROOFS, ConnectionHistory
+from gateway.origin.reuse import PROOFS, ConnectionHistory
 from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by
@@ -138,13 +137,11 @@ def trust(origin: Origin) -> None:
 
     Nothing older is dropped either: what else came on the connection depends on the clock.
     """
-    for connection in origin.pool._open:
-        connection.history = ConnectionHistory()
-    for conduct in [place.behaviour for place in origin.pool._places.values()]:
-        conduct.clean = dict.fromkeys(AnswerKind, PROOFS)
-        conduct.rested_at = dict.fromkeys(AnswerKind, math.inf)
-        conduct.closes = conduct.closes_all = False
-        conduct.is_plain = True
+    for endpoint in origin.pool.by_server.values():
+        for connection in endpoint.open:
+            connection.history = ConnectionHistory()
+        endpoint.silent_rests = dict.fromkeys(AnswerKind, PROOFS)
+        endpoint.closes = endpoint.closes_all = False
 
 
 async def _told(client: Client) -> Told:

@@ -16,7 +16,7 @@ from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.errors import OriginBusy
 from gateway.origin.answer import OriginAnswer
-from gateway.origin.in_step import ConnectionHistory
+from gateway.origin.reuse import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.requests import CatchUp

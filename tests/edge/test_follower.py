@@ -23,8 +23,8 @@ from gateway.edge.followed.poll_loop import (
 from gateway.edge.followed.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.origin.answer import OriginAnswer
-from gateway.origin.in_step import ConnectionHistory
 from gateway.origin.requests import RequestsInFlight
+from gateway.origin.reuse import ConnectionHistory
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.origin.in_step import REST_S
+from gateway.origin.reuse import REST_S
 from tests.support.examples import IS_WHOLE
 from tests.support.serving import EDGE, edge_serving, get, post, request
 from tests.support.surplus_origin import FORGED, SPOILING, SURPLUS, SurplusOrigin, name_of
@@ -20,7 +20,6 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.origin.in_step import ServerBehaviour
     from tests.support.http1 import Client
     from tests.support.serving import Serving
 
@@ -170,7 +169,8 @@ async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one
     ):
         crowd, client = Crowd(gateway, origin), await gateway.connect()
         await crowd.spoil(client)
-        await until(lambda: _conduct(gateway).resting == 0)
+        (endpoint,) = gateway.edge.origin.pool.by_server.values()
+        await until(lambda: endpoint.resting == 0)
         await crowd.read_one(client)  # on the connection that has rested in vain
         assert crowd.wrong == [("GET /edge/ok-1", FORGED)]
         await until(lambda: _is_seen(gateway))
@@ -180,11 +180,6 @@ async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one
             await crowd.read_one(client)
         assert len(crowd.wrong) == 1
         assert await crowd.wrong_copies() == []
-
-
-def _conduct(gateway: Serving) -> ServerBehaviour:
-    (place,) = gateway.edge.origin.pool._places.values()
-    return place.behaviour
 
 
 class DoHeadIsDoGet(BaseHTTPRequestHandler):

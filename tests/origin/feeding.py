@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from typing_extensions import override
+
+from gateway.origin.answer import Loss
 from gateway.origin.connection import OriginConnection
-from gateway.origin.in_step import ServerBehaviour
+from gateway.origin.requests import OriginMetrics
+from gateway.origin.reuse import ServerConnections
+from tests.origin.opening import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.errors import OriginBroken
-    from gateway.origin.answer import Loss, OriginAnswer
+    from gateway.origin.answer import OriginAnswer
     from gateway.origin.heads import HeadPatterns
 
 FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -51,12 +56,11 @@ class Wire(asyncio.Transport):
         """As above."""
 
 
-class Feeding:
-    """A pool and a request; it notes what the connection tells both."""
-
-    read_timeout_s = 1.0
+class Feeding(ServerConnections[OriginConnection]):
+    """An endpoint and a request; it notes what the connection tells both."""
 
     def __init__(self, patterns: HeadPatterns, *, is_head: bool = False) -> None:
+        super().__init__("s", DEFAULTS, OriginMetrics())
         self.patterns = patterns
         self.is_head = is_head
         self.answer: OriginAnswer | None = None
@@ -64,15 +68,12 @@ class Feeding:
         self.is_kept = False
         self.surpluses: list[bytes] = []
 
-    def give_back(self, _: OriginConnection) -> None:
-        """Of a pool."""
+    @override
+    def give_back(self, connection: OriginConnection) -> None:
         self.is_kept = True
 
-    def on_closed(self, _: OriginConnection) -> None:
-        """Of a pool."""
-
-    def on_surplus(self, _: OriginConnection, data: bytes) -> None:
-        """Of a pool."""
+    @override
+    def on_surplus(self, connection: OriginConnection, data: bytes) -> None:
         self.surpluses.append(data)
 
     def on_answer(self, answer: OriginAnswer) -> None:
@@ -81,14 +82,11 @@ class Feeding:
 
     def on_lost(self, loss: Loss, _: OriginBroken) -> None:
         """Of an attempt."""
+        assert loss is not Loss.UNKNOWN, "something failed"
         self.loss = loss
 
     def on_released(self) -> None:
         """Of an attempt."""
-
-    def on_raised(self) -> None:
-        """Of an attempt."""
-        raise AssertionError("something failed")
 
 
 class Fed(NamedTuple):
@@ -113,7 +111,7 @@ def fed(
 ) -> Fed | Loss | None:
     """Feed parts of an answer, the last of which is the end of the connection."""
     feeding, wire = Feeding(patterns, is_head=is_head), Wire()
-    connection = OriginConnection(loop, feeding, ServerBehaviour("s"), is_pooled=True)
+    connection = OriginConnection(loop, feeding, is_pooled=True)
     connection.connection_made(wire)
     connection.send(feeding, b"")
     for part in parts:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.origin.client import Origin, OriginSettings
+from gateway.origin.answer import PendingAnswer
+from gateway.origin.client import Origin
 from gateway.origin.requests import OriginRequest, field_block
-from gateway.origin.sent_request import PendingAnswer
+from gateway.origin.servers import OriginSettings
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ async def send(
     if not poll:
         return await origin.send(method, target, CIMultiDict(fields), body)
     pending, block = PendingAnswer(), field_block(CIMultiDict(fields))
-    pending.sent = origin.start(OriginRequest(method, target, block, is_poll=True), pending)
+    request = OriginRequest(method, target, block, is_poll=True)
+    pending.abandon = origin.start(request, pending).abandon
     return await pending
 
 

@@ -136,7 +136,7 @@ async def test_a_connection_with_unread_bytes_of_an_answer_is_closed() -> None:
 async def test_an_idle_origin_connection_is_closed_after_keep_alive_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.origin.pool.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("gateway.origin.reuse.KEEP_ALIVE_S", 0.05)
     async with RawOrigin(answer()) as server, opened(server) as origin:
         await ask(origin)
         await until(lambda: server.closed == 1)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
-from gateway.origin import client, servers
+from gateway.origin import health as health_checks
+from gateway.origin import servers
+from gateway.origin.health import FIRST_WAIT_S
 from gateway.origin.pool import ConnectionPool
-from gateway.origin.servers import FIRST_WAIT_S, HealthChecks, OriginServer
 from tests.origin.opening import PREFIX, TARGET, ask, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.origin.connection import OriginConnection
+    from gateway.origin.servers import OriginServer
     from tests.support.raw_origin import Play, Wire
 
 REFUSED = "the origin cannot be connected to: Connection refused"
@@ -344,7 +346,7 @@ async def test_two_timeouts_in_a_row_mark_a_server_down(
 async def test_a_silent_server_is_up_again_only_after_a_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "PROBE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(health_checks, "PROBE_TIMEOUT_S", 0.3)
     times = {"response_timeout": 0.05, "connect_timeout": 0.5}
     async with RawOrigin(silence) as server, opened(server, **times) as origin:
         server.probe_script = silence
@@ -411,7 +413,7 @@ async def test_a_server_beside_another_one_is_probed_all_the_time() -> None:
             assert (first.heard, second.heard) == ([], [])
             stands_by = list(origin.servers)[1]
             await until(lambda: not stands_by.up)
-            why = f"did not answer its health check within {servers.PROBE_TIMEOUT_S:g} s"
+            why = f"did not answer its health check within {health_checks.PROBE_TIMEOUT_S:g} s"
             assert stands_by.why_unhealthy == why
             second.probe_script = answer(status="503 Service Unavailable")
             await until(lambda: stands_by.up)  # any answer will do
@@ -421,7 +423,7 @@ async def test_requests_go_to_the_servers_as_ever_while_all_of_several_are_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What finds all of them down may be a fault of its own: none counts as down then."""
-    monkeypatch.setattr(client, "PROBE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(health_checks, "PROBE_TIMEOUT_S", 0.3)
     async with RawOrigin(answer(b"second")) as second:
         second.probe_script = silence
         async with opened(nobody(), second, health_interval=60) as origin:
@@ -436,18 +438,17 @@ async def test_a_server_that_stays_down_is_checked_with_growing_pauses() -> None
     loop = asyncio.get_running_loop()
     times: list[float] = []
 
-    async def check(server: OriginServer) -> None:
+    async def refuse(self: ConnectionPool, server: OriginServer) -> str | None:
         times.append(loop.time())
-        if len(times) == 5:
-            server.recovered()
+        return None if len(times) == 5 else "is away"
 
-    server = OriginServer("http://o", PREFIX)
-    checks = HealthChecks([server], check, 0.3, always=False)
-    checks.start()
-    server.failed("is away")
-    begun = loop.time()
-    await until(lambda: server.up)
-    await checks.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConnectionPool, "why_unreachable", refuse)
+        async with opened("http://o", health_interval=0.3) as origin:
+            (server,) = origin.servers
+            server.failed("is away")
+            begun = loop.time()
+            await until(lambda: server.up)
     waits = [later - earlier for earlier, later in pairwise([begun, *times])]
     least = [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 0.3, 0.3, 0.3]
     assert [wait > bound - 0.01 for wait, bound in zip(waits, least, strict=True)] == [True] * 5

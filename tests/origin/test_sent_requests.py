@@ -11,9 +11,9 @@ from multidict import CIMultiDict
 
 from gateway.errors import BadRequest, OriginBroken, OriginUnreachable
 from gateway.origin import connection
+from gateway.origin.answer import PendingAnswer
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.origin.requests import OriginRequest, field_block
-from gateway.origin.sent_request import PendingAnswer
 from gateway.origin.servers import OriginServer
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
@@ -21,8 +21,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
-    from gateway.origin.client import Origin
-    from gateway.origin.sent_request import SentRequest
+    from gateway.origin.client import Origin, SentRequest
     from tests.support.raw_origin import Wire
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.origin import in_step
+from gateway.origin import reuse
 from gateway.origin.connection import OriginConnection
-from gateway.origin.in_step import MOST_COPIES, PROOFS, ConnectionHistory
+from gateway.origin.reuse import MOST_COPIES, PROOFS, ConnectionHistory
 from tests.origin.opening import ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.surplus_origin import HEADS, SURPLUS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.origin.client import Origin
-    from gateway.origin.in_step import ServerBehaviour
+    from gateway.origin.reuse import ServerConnections
     from tests.support.raw_origin import Play, Wire
 
 WHOLE = answer(b"whole")
@@ -40,9 +40,9 @@ async def serving(*scripts: bytes | Play) -> AsyncIterator[tuple[RawOrigin, Orig
         yield server, origin
 
 
-def conduct(origin: Origin) -> ServerBehaviour:
-    (place,) = origin.pool._places.values()
-    return place.behaviour
+def conduct(origin: Origin) -> ServerConnections[OriginConnection]:
+    (endpoint,) = origin.pool.by_server.values()
+    return endpoint
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
@@ -68,10 +68,10 @@ async def test_a_204_that_announces_a_body_closes_its_connection(kind: str) -> N
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
-async def test_a_server_without_surplus_bytes_is_trusted_but_for_one_rest_a_second(
+async def test_a_server_without_surplus_bytes_is_trusted(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("gateway.origin.pool.REST_S", 0.001)
+    monkeypatch.setattr("gateway.origin.reuse.REST_S", 0.001)
     async with serving(as_asked) as (server, origin):
         for _ in range(PROOFS):
             await ask(origin, method)
@@ -81,20 +81,17 @@ async def test_a_server_without_surplus_bytes_is_trusted_but_for_one_rest_a_seco
             await ask(origin, method)
             assert conduct(origin).resting == 0
         assert len({heard.connection for heard in server.heard}) == 1
-        monkeypatch.setattr(in_step, "CHECK_EVERY_S", 0.0)
-        await ask(origin, method)
-        assert conduct(origin).resting == 1
 
 
 async def test_trust_from_one_kind_of_response_does_not_count_for_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.origin.pool.REST_S", 0.001)
+    monkeypatch.setattr("gateway.origin.reuse.REST_S", 0.001)
     async with serving(as_asked) as (_, origin):
         for _ in range(PROOFS):
             await ask(origin, "HEAD")
             await until(lambda: conduct(origin).resting == 0)
-        monkeypatch.setattr("gateway.origin.pool.REST_S", 60.0)  # so it rests when looked at
+        monkeypatch.setattr("gateway.origin.reuse.REST_S", 60.0)  # so it rests when looked at
         await ask(origin, "POST")
         assert conduct(origin).resting == 1
 
@@ -182,7 +179,7 @@ async def test_a_slow_response_begins_a_new_connection_history(
 
 
 async def test_a_connection_in_long_use_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_step, "LONGEST_UNKNOWN_S", 0.0)
+    monkeypatch.setattr(reuse, "LONGEST_UNKNOWN_S", 0.0)
     async with serving(as_asked) as (_, origin):
         await ask(origin)
         assert conduct(origin).resting == 1
@@ -210,9 +207,9 @@ def test_a_drop_that_raises_does_not_prevent_the_others() -> None:
 async def test_the_number_of_resting_connections_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(in_step, "MOST_RESTING", 2)
+    monkeypatch.setattr(reuse, "MOST_RESTING", 2)
     # A busy machine takes longer for three answers than a rest takes.
-    monkeypatch.setattr("gateway.origin.pool.REST_S", 60.0)
+    monkeypatch.setattr("gateway.origin.reuse.REST_S", 60.0)
     async with serving(as_asked) as (server, origin):
         for _ in range(3):
             await ask(origin, "HEAD")
@@ -225,7 +222,7 @@ async def test_a_connection_with_unread_bytes_is_not_reused(
 ) -> None:
     async with serving(WHOLE) as (server, origin):
         await ask(origin)
-        monkeypatch.setattr("gateway.origin.pool.REST_S", 0.0)
+        monkeypatch.setattr("gateway.origin.reuse.REST_S", 0.0)
         monkeypatch.setattr(OriginConnection, "has_unread", True)
         assert (await ask(origin)).body == b"whole"
         assert server.heard[0].connection != server.heard[1].connection

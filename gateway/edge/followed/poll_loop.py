@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.poller import Poller, PollerRequest, Steps
     from gateway.origin.answer import OriginAnswer
-    from gateway.origin.client import Origin
-    from gateway.origin.sent_request import SentRequest
+    from gateway.origin.client import Origin, SentRequest
     from gateway.rules.cached_response import CacheRequest
 
 # About a second: a server that restarts or a cut connection is back before readers get an error.

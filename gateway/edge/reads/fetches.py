@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.edge.reads.shared_response import Doubt, FetchReader, StreamKnowledge
     from gateway.edge.reads.variants import Variant
     from gateway.origin.answer import OriginAnswer
-    from gateway.origin.sent_request import SentRequest
+    from gateway.origin.client import SentRequest
     from gateway.protocol.streams.offsets import TailBound
     from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.response_rules import ResponseRules

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.features.kinds.declaration import RouteSetup
     from gateway.origin.answer import OriginAnswer
-    from gateway.origin.client import Origin
-    from gateway.origin.sent_request import SentRequest
+    from gateway.origin.client import Origin, SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import Read
     from gateway.routes.contract import RouteAccess

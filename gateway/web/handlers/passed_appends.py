@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_table import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.origin.answer import OriginAnswer
-    from gateway.origin.sent_request import SentRequest
+    from gateway.origin.client import SentRequest
     from gateway.protocol.requests import Read
     from gateway.routes.exchange import RouteAnswer
     from gateway.runtime.request_fields import RequestFields

@@ -11,8 +11,9 @@ from multidict import CIMultiDict
 from gateway.edge.reads.decision import select
 from gateway.edge.reads.http_cache import HttpCache
 from gateway.edge.reads.shared_response import StreamKnowledge
-from gateway.origin.client import Origin, OriginSettings
+from gateway.origin.client import Origin
 from gateway.origin.requests import OriginRequest, field_block
+from gateway.origin.servers import OriginSettings
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import CONDITIONS, IdentityHeaders
 from gateway.protocol.requests import CatchUp
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.variants import Variant
     from gateway.origin.answer import AnswerReceiver
-    from gateway.origin.sent_request import SentRequest
+    from gateway.origin.client import SentRequest
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"

@@ -16,7 +16,7 @@ from gateway.edge.reads.judged_heads import JudgedHeads
 from gateway.errors import HeadgateError
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.heads import VOLATILE
-from gateway.origin.in_step import ConnectionHistory
+from gateway.origin.reuse import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness, route_tag, stream_tag
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.requests import CatchUp
