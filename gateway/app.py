@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import resource
+import secrets
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gateway.access.bans import Bans
+from gateway.access.principal import CredentialUses
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import StartError
 from gateway.features.console.inspector import Inspector
 from gateway.features.console.token_page import token_page
 from gateway.features.kinds import operations_of, requests_of, set_features
 from gateway.features.kinds.declaration import RouteSetup
+from gateway.live.admitted_readers import AdmittedReaders
 from gateway.live.source import FeedSettings
 from gateway.logs.registry import log_for
 from gateway.protocol.cache_headers import Freshness, route_tag
+from gateway.protocol.http.cache_status import BYPASS
 from gateway.protocol.http.client_address import TrustedProxies
 from gateway.protocol.http.forwarding import READER_COOKIE, IdentityHeaders
 from gateway.protocol.streams.limits import LifetimeLimits, Retention, renew
 from gateway.routes.contract import OPEN, RouteAccess
-from gateway.routes.services import ServedHosts, Services, Timeouts
+from gateway.routes.services import FrontCaches, ServedHosts, Services, Timeouts
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.runtime.quotas import ClientRate, ClientRates, Quotas
@@ -29,7 +34,7 @@ from gateway.settings.arrays.model_route import route_of_streams
 from gateway.settings.credential_kinds import verified
 from gateway.store import Store
 from gateway.streams.route import HostedRoute, StreamRules
-from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.access_log import AccessLog, NewestRefusals
 from gateway.telemetry.logs import set_level
 from gateway.web.handlers.dispatch import Handlers, TracedHandlers
 from gateway.web.handlers.hosted_handlers import HostedHandlers
@@ -43,8 +48,10 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.logs.contract import Log
     from gateway.routes.contract import StreamRoute
+    from gateway.runtime.write_journal import WriteJournal
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
+    from gateway.telemetry.spans import Tracer
     from gateway.web.connections.wire import RequestHandlers
     from gateway.web.operations import RouteOperations
     from gateway.web.router import Router
@@ -52,45 +59,61 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 
 
-def make_services(
+def make_services(  # noqa: PLR0913 - what differs between listeners
     settings: Settings,
     clock: Callable[[], float],
     elapsed: Callable[[], float] = monotonic,
+    *,
     running: Callable[[], float] | None = None,
+    tracer: Tracer | None = None,
+    journal: WriteJournal | None = None,
+    refusal_lines: bytes = BYPASS.lines,
 ) -> Services:
-    """Return the context of the routes and connections.
+    """Return the parts that the routes and connections of a listener share.
 
     `clock` returns epoch seconds, and `elapsed` seconds since any moment. `running` returns seconds
     of a clock that cannot be set, and runs on while the machine sleeps. Without `running`, `clock`
-    cannot be set either.
+    cannot be set either. `refusal_lines` are header lines of refusals without a request.
     """
-    bounds = _bounds(settings)
-    limits = ServerLimits(bounds)
+    limits = ServerLimits(_bounds(settings))
     rates = ClientRates(
         ClientRate(settings.max_client_appends, 1, elapsed),
         ClientRate(settings.max_client_append_bytes, 1, elapsed),
         ClientRate(settings.max_client_creations, HOUR_S, elapsed),
     )
-    shedding = Shedding(settings.max_loop_lag, limits)
-    services = Services(
-        clock,
-        Store(settings.cache_size),
-        Quotas(limits, shedding, TrustedProxies(settings.trusted_proxies), rates),
-        CommonHeaders(clock, settings.cors_origins, settings.write_origins),
-        AccessLog(settings.log_requests),
-        _timeouts(settings),
-        settings.scheme,
+    quotas = Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
+    return Services(
+        clock=clock,
+        running=running or clock,
+        expiry_grace_s=settings.expiry_grace,
+        scheme=settings.scheme,
+        via=f"1.1 headgate-{secrets.token_hex(4)}",
+        store=Store(settings.cache_size),
+        limits=limits,
+        release_reader=limits.release_reader,
+        shedding=Shedding(settings.max_loop_lag, limits),
+        quotas=quotas,
+        bans=Bans(clock, quotas.client_address),
+        lines=CommonHeaders(clock, settings.cors_origins, settings.write_origins),
+        refusal_lines=refusal_lines,
+        log=AccessLog(settings.log_requests),
+        timeouts=_timeouts(settings),
+        hosts=ServedHosts(*_hosts(settings)),
+        refusals=NewestRefusals(clock),
+        credential_uses=CredentialUses(),
+        admitted=AdmittedReaders(clock),
+        front_caches=FrontCaches(),
+        journal=journal,
+        tracer=tracer,
     )
-    services.expire_by(running or clock, settings.expiry_grace)
-    services.serve_hosts(_hosts(settings))
-    return services
 
 
 def reconfigure(services: Services, settings: Settings) -> None:
     """Let the context of a running process follow new settings."""
     set_level(settings.log_level)
-    services.bound_requests(_timeouts(settings), AccessLog(settings.log_requests))
-    services.serve_hosts(_hosts(settings))
+    renew(services.timeouts, _timeouts(settings))
+    services.log.set_level(settings.log_requests)
+    services.hosts.set(*_hosts(settings))
     services.lines.allow_origins(settings.cors_origins, settings.write_origins)
     services.limits.set_bounds(_bounds(settings))
     services.shedding.limit_lag(settings.max_loop_lag)
@@ -118,9 +141,9 @@ def _timeouts(settings: Settings) -> Timeouts:
     return Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate)
 
 
-def _hosts(settings: Settings) -> ServedHosts:
+def _hosts(settings: Settings) -> tuple[tuple[str, ...], str]:
     hosts = (*settings.hosts, *settings.front) if settings.hosts else ()
-    return ServedHosts(hosts, settings.listen.reached_at)
+    return hosts, settings.listen.reached_at
 
 
 def route_of(

@@ -32,14 +32,19 @@ class FeedSettings(msgspec.Struct):
 
 
 class FeedContext(Protocol):
-    """The part of the process that a feed needs: the clock (epoch seconds), and rendering.
+    """The part of the process that a feed needs: the clock (epoch seconds), and rendering."""
 
-    `release_reader` counts one live reader less.
-    """
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock, which returns epoch seconds."""
 
-    clock: Callable[[], float]
-    admitted: AdmittedReaders
-    release_reader: Callable[[], None]
+    @property
+    def admitted(self) -> AdmittedReaders:
+        """The readers whose permission may end while they wait."""
+
+    @property
+    def release_reader(self) -> Callable[[], None]:
+        """The function that counts one live reader less."""
 
     def problem(self, error: HeadgateError) -> Response:
         """Return the response to an error; its Retry-After differs from that of the next."""

@@ -130,6 +130,7 @@ class AdminListener:
         self.bounds = bounds
         self.handlers = self
         self.keepalive_s = keepalive_s
+        self.is_closing = False  # it is closed without a drain
         self.connections: Connections[AdminConnection] = Connections()
         self._runner = web.AppRunner(application)
         self._listener = ConnectionListener(self, bounds.handshakes)

@@ -51,6 +51,9 @@ CONFIGURATIONS = gauge(
     "headgate_configurations_in_use",
     "1, and each configuration before a reload whose requests have not ended.",
 )
+DRAINING = gauge(
+    "headgate_draining", "1 while the process stops and finishes the requests under way."
+)
 
 
 def _purges(settings: Settings) -> Purges:
@@ -83,9 +86,10 @@ class Gateway:
         """
         self.console = ConsoleToken()
         self._console = console or self.console.digest
-        self._journal = journal
-        self._services = services = app.make_services(settings, time.time, running=running_s)
-        services.connect(tracer=tracing.start(os.environ), journal=journal)
+        tracer = tracing.start(os.environ)
+        self._services = services = app.make_services(
+            settings, time.time, running=running_s, tracer=tracer, journal=journal
+        )
         if journal is not None:
             journal.listen(self._invalidate, self._invalidate_all)
         authorities = self._authorities(settings)
@@ -95,9 +99,8 @@ class Gateway:
         ]
         features = FeatureRoutes(services)
         models = features.make(settings, routes, authorities, ())
-        self._configuration = ActiveConfiguration(
-            settings, authorities, _purges(settings), routes, models, services
-        )
+        parts = authorities, _purges(settings), routes, models, services
+        self._configuration = ActiveConfiguration(settings, *parts)
         self._makers = reconfiguration.Makers(
             self._authorities,
             _purges,
@@ -106,6 +109,7 @@ class Gateway:
         )
         self._retiring: set[asyncio.Task[None]] = set()  # one for each former configuration
         self._connections: ConnectionServer | None = None  # None until the gateway serves
+        self._is_stopping = False
         self.reloader = Reloader(settings, reread or (lambda: settings), self.reload)
         self._front: Front | None = None
         self._handshakes: Handshakes | None = None
@@ -128,8 +132,8 @@ class Gateway:
 
     def catch_up(self) -> None:
         """Process the writes of other workers now, so that waiting live readers see them."""
-        if self._journal is not None:
-            self._journal.catch_up()
+        if self._services.journal is not None:
+            self._services.journal.catch_up()
 
     def _invalidate(self, write: Write) -> None:
         for route in self._routes:
@@ -145,7 +149,7 @@ class Gateway:
     async def health(self) -> Health:
         """Return the health of this process and of its routes."""
         server = STARTING if self._connections is None else None
-        if self._services.closing:
+        if self._is_stopping:
             server = STOPPING
         health = Health({"server": server}, {})
         for route in self._routes:
@@ -173,6 +177,7 @@ class Gateway:
             ),
             *(() if self._handshakes is None else self._handshakes.samples()),
             Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
+            Sample(DRAINING, (), float(self._is_stopping)),
             *metrics.of_this_process(),
         )
 
@@ -195,15 +200,15 @@ class Gateway:
         check_parser(asyncio.get_running_loop())
         configuration, services = self._configuration, self._services
         settings = configuration.settings
-        services.lag.start()
-        self._exit_stack.callback(services.lag.stop)
+        services.shedding.start()
+        self._exit_stack.callback(services.shedding.stop)
         configuration.authorities.start()
         configuration.purges.open()
         self._exit_stack.push_async_callback(self._close_configuration)
         for route in (*configuration.routes, *configuration.models):
             await route.open()
             self._open_routes.append(route)
-        if self._journal is None:
+        if self._services.journal is None:
             at_admin = self._inherited.at(settings.admin)
             await open_admin(self, self.reloader, self.console, self._exit_stack, at_admin)
         fast, handlers = configuration.fast_path, configuration.handlers
@@ -218,7 +223,7 @@ class Gateway:
         if inherited := self._inherited.at(listen):
             self._listener.adopt(inherited)
         else:
-            is_shared = self._journal is not None
+            is_shared = self._services.journal is not None
             with explaining(listen, "listen"):
                 await self._listener.open(listen.host, listen.port, shared=is_shared)
         self._exit_stack.push_async_callback(self._drain, connections)
@@ -228,7 +233,7 @@ class Gateway:
 
     def _listen_for_front(self, connections: ConnectionServer) -> None:
         """Accept connections of the front until it has ended, so it loses none while it stops."""
-        if self._journal is None:
+        if self._services.journal is None:
             inherited = self._inherited.of_front(self.settings)
             self._front = open_front(self.settings, self._exit_stack, inherited)
         listener = ConnectionListener(connections)
@@ -307,7 +312,9 @@ class Gateway:
     async def stop(self) -> None:
         """Drain, then close everything that was opened."""
         was_serving = self._connections is not None
-        self._services.start_closing()
+        self._is_stopping = True
+        if self._connections is not None:
+            self._connections.is_closing = True
         if self._front is not None:
             self._front.terminate()
         if was_serving:

@@ -51,8 +51,9 @@ async def open_admin(
     from gateway.process.admin_listener import AdminBounds, AdminListener, with_admin_bounds
 
     settings = reloader.settings
-    services = app.make_services(with_admin_bounds(settings), time.time)
-    services.add_to_refusals(application.REFUSAL_LINES)
+    services = app.make_services(
+        with_admin_bounds(settings), time.time, refusal_lines=application.REFUSAL_LINES
+    )
     handshakes = open_tls(settings.admin_tls, opened)
     reloader.on_prepare.append(lambda new: prepare_tls(handshakes, new.admin_tls))
     bounds = AdminBounds(services, handshakes)

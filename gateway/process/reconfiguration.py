@@ -53,7 +53,7 @@ class ActiveConfiguration:
         self.purges = purges
         self.routes = tuple(routes)
         self.models = tuple(models)
-        services.connect(purge=purges.purge, purge_trust=purges.trust)
+        services.front_caches.purges = purges
         self.router = Router([*self.routes, *self.models])
         self.fast_path = FastPath(self.router, services)
         self.handlers = app.handlers_of(self.router, services, self.models)

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import secrets
+from dataclasses import dataclass, field
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from gateway.access.bans import Bans
-from gateway.access.principal import CredentialUses
+import msgspec
+
 from gateway.errors import MisdirectedRequest
-from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol import http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status, forwarding
-from gateway.runtime.shedding import LoopLag
-from gateway.telemetry.access_log import NewestRefusals
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from gateway.access.bans import Bans
+    from gateway.access.principal import CredentialUses
     from gateway.errors import HeadgateError
+    from gateway.live.admitted_readers import AdmittedReaders
     from gateway.protocol.responses import Response
+    from gateway.purge.purges import Purges
     from gateway.runtime.common_headers import CommonHeaders
+    from gateway.runtime.limits import ServerLimits
     from gateway.runtime.quotas import Quotas
+    from gateway.runtime.shedding import Shedding
     from gateway.runtime.write_journal import Write, WriteJournal
     from gateway.store import Store
-    from gateway.telemetry.access_log import AccessLog
+    from gateway.telemetry.access_log import AccessLog, NewestRefusals
     from gateway.telemetry.spans import Tracer
 
 
-class Timeouts(NamedTuple):
+class Timeouts(msgspec.Struct):
     """Timeouts of a request: for its head, and between the parts of its body, in seconds.
 
     `body_rate` is the least of a body in bytes a second, once it has taken some seconds in all.
-    The last two bound how slowly an answer is taken, too.
+    `body` and `body_rate` also limit how slowly a client may receive a response. A reload changes
+    all three.
     """
 
     header: float
@@ -42,90 +46,57 @@ class Timeouts(NamedTuple):
     body_rate: int
 
 
+class FrontCaches:
+    """The caches in front of this server; a reload may replace their `purges`."""
+
+    def __init__(self) -> None:
+        self.purges: Purges | None = None  # None until they are made
+
+    def purge(self, prefix: str, path: str) -> None:
+        """Let the caches forget a stream of the route with this prefix, at a canonical path."""
+        if self.purges is not None:
+            self.purges.purge(prefix, path)
+
+    def trust(self) -> PurgeTrust:
+        """Return which of the caches carry purges out."""
+        return PurgeTrust() if self.purges is None else self.purges.trust()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Services:
-    """The clock (epoch seconds), the cache, the bounds, and how answers begin and are logged."""
+    """The parts of a process that all its routes and connections share; times in epoch seconds.
 
-    def __init__(  # noqa: PLR0913 - what all routes share
-        self,
-        clock: Callable[[], float],
-        store: Store[Any],
-        quotas: Quotas,
-        lines: CommonHeaders,
-        log: AccessLog,
-        timeouts: Timeouts,
-        scheme: str = forwarding.SCHEME,
-    ) -> None:
-        self.clock = clock
-        self.scheme = scheme  # by which the listener is reached without a proxy
-        self.running = clock  # seconds that nobody sets, where somebody sets the clock
-        self.expiry_grace_s = 0.0  # for how long no stream is removed while the clock is in doubt
-        self.store = store
-        self.quotas = quotas
-        self.limits = quotas.limits
-        self.release_reader = quotas.limits.release_reader
-        self.bans = Bans(clock, quotas.client_address)
-        self.lines = lines
-        self.log = log
-        self.timeouts = timeouts
-        self.hosts = ServedHosts()  # any, unless the settings name some
-        self.shedding = quotas.shedding
-        self.lag = LoopLag(self.shedding.add_lag)
-        self.refusals = NewestRefusals(clock)
-        self.credential_uses = CredentialUses()
-        self.unrouted = Traffic()  # requests that fit no route
-        self.via = (
-            f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it
-        )
-        # Of writes, which make copies of other workers old, too. None without other workers.
-        self.journal: WriteJournal | None = None
-        # The caches in front are to forget a stream: a route's prefix, and a canonical path.
-        self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
-        self.purge_trust: Callable[[], PurgeTrust] = PurgeTrust  # whether these caches do so
-        self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
-        self.admitted = AdmittedReaders(clock)
-        self.held: set[Any] = (
-            set()
-        )  # requests of features, ended when their client's permission ends
-        self._again_s = cycle(responses.RETRY_AFTER_S)
-        self.refusal_lines = cache_status.BYPASS.lines  # of refusals without a request
-        self.closing = False  # answers are the last of their connections, as the server stops
+    They are made once. A reload changes `lines`, `log`, `timeouts`, `hosts`, `front_caches`, the
+    limits and the rates in place.
+    """
 
-    def connect(
-        self,
-        *,
-        tracer: Tracer | None = None,
-        journal: WriteJournal | None = None,
-        purge: Callable[[str, str], None] | None = None,
-        purge_trust: Callable[[], PurgeTrust] | None = None,
-    ) -> None:
-        """Connect the routes to traces, to the other workers, and to the caches in front.
-
-        Called before the routes are made. What is not given stays as it is.
-        """
-        self.tracer = tracer or self.tracer
-        self.journal = journal or self.journal
-        self.purge = purge or self.purge
-        self.purge_trust = purge_trust or self.purge_trust
-
-    def bound_requests(self, timeouts: Timeouts, log: AccessLog) -> None:
-        """Bound and log the requests that begin from now on by these."""
-        self.timeouts, self.log = timeouts, log
-
-    def serve_hosts(self, hosts: ServedHosts) -> None:
-        """Refuse requests for other hosts than these."""
-        self.hosts = hosts
-
-    def expire_by(self, running: Callable[[], float], grace_s: float) -> None:
-        """Let streams expire by a clock that cannot be set; wait `grace_s` if the clock is set."""
-        self.running, self.expiry_grace_s = running, grace_s
-
-    def add_to_refusals(self, lines: bytes) -> None:
-        """Set the header lines that refusals without a request have."""
-        self.refusal_lines = lines
-
-    def start_closing(self) -> None:
-        """Let each response be the last of its connection, because the server stops."""
-        self.closing = True
+    clock: Callable[[], float]
+    # Seconds of a clock that nobody sets: streams expire by it where `clock` may be set.
+    running: Callable[[], float]
+    expiry_grace_s: float  # for how long no stream is removed while `clock` is in doubt
+    scheme: str = forwarding.SCHEME  # by which the listener is reached without a proxy
+    via: str  # our line in Via, which no other process has
+    store: Store[Any]
+    limits: ServerLimits
+    release_reader: Callable[[], None]  # that of `limits`: a feed calls it for each reader
+    shedding: Shedding
+    quotas: Quotas
+    bans: Bans
+    lines: CommonHeaders
+    refusal_lines: bytes  # of refusals without a request
+    log: AccessLog
+    timeouts: Timeouts
+    hosts: ServedHosts
+    refusals: NewestRefusals
+    credential_uses: CredentialUses
+    admitted: AdmittedReaders
+    front_caches: FrontCaches
+    journal: WriteJournal | None = None  # None without other workers
+    tracer: Tracer | None = None  # None where no spans are wanted
+    unrouted: Traffic = field(default_factory=Traffic)  # of requests that fit no route
+    # Requests of features, ended when their client's permission ends.
+    held: set[Any] = field(default_factory=set)
+    _again_s: Iterator[int] = field(default_factory=lambda: cycle(responses.RETRY_AFTER_S))
 
     def announce(self, write: Write) -> None:
         """Announce a write to the other workers before its answer is sent."""
@@ -170,7 +141,10 @@ class ServedHosts:
     """
 
     def __init__(self, named: Iterable[str] = (), reached_at: str = "localhost") -> None:
-        """Take the host at which programs on this machine reach the server as `reached_at`."""
+        self.set(named, reached_at)
+
+    def set(self, named: Iterable[str], reached_at: str) -> None:
+        """Serve these hosts, and `reached_at`, where programs on this machine reach the server."""
         some = frozenset(_bare(host) for host in named)
         self._served = some | {*_OF_THIS_MACHINE, _bare(reached_at)} if some else None
 

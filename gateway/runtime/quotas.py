@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.runtime.limits import ServerLimits
-    from gateway.runtime.shedding import Shedding
 
 
 # Buckets: 10 MB. Beyond that, the bucket of the client that was idle for longest is dropped.
@@ -109,11 +108,8 @@ class Quotas:
     A client is the account that was admitted, or else an address.
     """
 
-    def __init__(
-        self, limits: ServerLimits, shedding: Shedding, proxies: TrustedProxies, rates: ClientRates
-    ) -> None:
+    def __init__(self, limits: ServerLimits, proxies: TrustedProxies, rates: ClientRates) -> None:
         self.limits = limits
-        self.shedding = shedding
         self.proxies = proxies
         self._rates = rates
         self._note_bounds()

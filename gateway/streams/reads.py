@@ -289,7 +289,9 @@ class HostedReads:
             if not chunk.at_tail:  # whole at the tail, its stream is closed
                 freshness = replace(freshness, closed_max_age=freshness.tail_max_age)
             return freshness, until
-        trust = self.services.purge_trust() if freshness.trusts_purges else PurgeTrust()
+        trust = PurgeTrust()
+        if freshness.trusts_purges:
+            trust = self.services.front_caches.trust()
         # The lifetime changes when the stream is closed, or purges fail or succeed again.
         renewed_in_s = trust.for_s if state.closed else RENEWED_S
         if renewed_in_s < math.inf:

@@ -169,7 +169,7 @@ class HostedRoute(StreamRoute):
             return  # the process that removed it announces and purges it
         path = f"{self.prefix}/{name}"
         self._services.announce(Write(prefix=self.prefix, path=path, removed_id=stream_id))
-        self._services.purge(self.prefix, path)
+        self._services.front_caches.purge(self.prefix, path)
 
     # As a part of the process
 

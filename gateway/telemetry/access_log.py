@@ -54,12 +54,13 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class AccessLog:
-    """Lines of one level. Whether any are written is fixed at the start.
-
-    `line` writes the line of a request that has ended.
-    """
+    """Lines of one level; `line` writes the line of a request that has ended."""
 
     def __init__(self, level: RequestLevel) -> None:
+        self.set_level(level)
+
+    def set_level(self, level: RequestLevel) -> None:
+        """Write lines of this level from now on; with "off", write none."""
         self.enabled = requests_logged(level)
         self.line: Callable[[LoggedRequest, Outcome], None] = _write_nothing
         if level != "off" and self.enabled:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from gateway.routes.contract import RoutedTarget, StreamRoute
     from gateway.routes.exchange import Exchange
     from gateway.routes.services import Services
-    from gateway.runtime.quotas import Quotas
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
@@ -223,15 +222,16 @@ def refuse_banned(request: Request, exchange: Exchange, bans: Bans) -> None:
         raise refusal
 
 
-def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
+def charge(request: Request, exchange: Exchange, services: Services) -> None:
     """Count a write against its client's quotas: a creation, or an append for all other methods.
 
     Raises ClientLimitReached over a quota, and LimitReached while the server sheds load.
     """
     if request.method in SAFE:
         return
-    if quotas.shedding.level:
-        quotas.shedding.check(APPENDS)
+    if services.shedding.level:
+        services.shedding.check(APPENDS)
+    quotas = services.quotas
     if not (quotas.bounds_appends or quotas.bounds_creations):
         return
     count = quotas.create if request.method == "PUT" else quotas.append

@@ -44,9 +44,6 @@ OF_SHARED: dict[Metric, Callable[[Services], float]] = {
     gauge("headgate_shedding", "1 while requests are refused because the event loop is late."): (
         lambda at: at.shedding.level > 0
     ),
-    gauge("headgate_draining", "1 while the process stops and finishes the requests under way."): (
-        lambda at: at.closing
-    ),
 }
 LAG = histogram(
     "headgate_event_loop_lag_seconds",
@@ -61,7 +58,7 @@ def snapshot(services: Services, routes: Router) -> Snapshot:
     refusals = (Sample(REFUSALS, (limit,), n) for limit, n in services.limits.refused.items())
     of_routes = (sample for route in routes for sample in route.samples())
     unrouted = requests(UNROUTED, services.unrouted)
-    lag = observed(LAG, services.lag.late)
+    lag = observed(LAG, services.shedding.late)
     # Routes and the process may count refusals by the same limit.
     return together([(*read(OF_SHARED, services), *refusals, lag, *unrouted, *of_routes)])
 

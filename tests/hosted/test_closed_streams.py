@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -51,7 +52,8 @@ def shared(age: int, surrogates: int = 0) -> tuple[str, ...]:
 def trusting(gateway: Serving, trust: PurgeTrust) -> None:
     """As a log in a file is, whose caches are purged."""
     gateway.route.freshness.trusts_purges = True
-    gateway.services.connect(purge_trust=lambda: trust)
+    purges: Any = SimpleNamespace(trust=lambda: trust)
+    gateway.services.front_caches.purges = purges
 
 
 async def test_a_closed_stream_is_stored_for_a_minute_by_shared_caches_alone() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,12 +24,16 @@ Purged = list[tuple[str, str]]
 S = (PREFIX, f"{PREFIX}/s")
 
 
+def recording(purged: Purged) -> Any:
+    return SimpleNamespace(purge=lambda prefix, path: purged.append((prefix, path)))
+
+
 @asynccontextmanager
 async def hosting(log: Log | None = None) -> AsyncIterator[tuple[Serving, Purged]]:
     """A gateway with a log of its own, and what it has purged."""
     purged: Purged = []
     async with serving(log) as gateway:
-        gateway.services.connect(purge=lambda prefix, path: purged.append((prefix, path)))
+        gateway.services.front_caches.purges = recording(purged)
         yield gateway, purged
 
 
@@ -131,7 +136,7 @@ def says(status: str, *lines: str) -> bytes:
 async def before(origin: RawOrigin) -> AsyncIterator[tuple[Serving, Purged]]:
     purged: Purged = []
     async with origin, edge_serving(origin) as gateway:
-        gateway.services.connect(purge=lambda prefix, path: purged.append((prefix, path)))
+        gateway.services.front_caches.purges = recording(purged)
         yield gateway, purged
 
 

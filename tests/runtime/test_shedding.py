@@ -175,7 +175,7 @@ async def test_a_late_event_loop_sheds_reads_and_serves_them_again_when_it_is_ca
             if stalls:
                 loop.call_soon(stall)
 
-        gateway.services.lag.start()
+        gateway.services.shedding.start()
         stall()
         await until(lambda: gateway.services.shedding.level >= READS)
         assert tells(gateway) == 1
@@ -184,7 +184,7 @@ async def test_a_late_event_loop_sheds_reads_and_serves_them_again_when_it_is_ca
         await until(lambda: gateway.services.shedding.level == SheddingLevel.NOTHING)
         assert (await gateway.ask(get("s?offset=-1"))).status == 200
         assert tells(gateway) == 0
-        gateway.services.lag.stop()
+        gateway.services.shedding.stop()
 
 
 async def test_a_shed_request_is_refused_with_its_kind_in_the_message() -> None:

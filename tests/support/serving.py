@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
@@ -95,9 +96,8 @@ class Serving:
         self.elapsed = ManualClock()  # of which limits by time make room
         settings = settings_of(options)
         self._settings = settings
-        self.services = app.make_services(settings, self.clock, self.elapsed)
-        self.services.via = VIA
-        self.services.connect(tracer=options.tracer)
+        services = app.make_services(settings, self.clock, self.elapsed, tracer=options.tracer)
+        self.services = replace(services, via=VIA)
         self.limits = self.services.limits
         self.store: Store[RenderedChunk] = self.services.store
         freshness = options.freshness

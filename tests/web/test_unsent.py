@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.routes.services import Timeouts
 from gateway.web.connections.connection_state import UnsentWatch
@@ -61,7 +62,7 @@ def test_a_response_that_was_read_completely_is_not_cut() -> None:
 
 def test_a_response_without_a_minimum_rate_is_cut_only_if_nothing_is_read() -> None:
     pipe = Pipe()
-    unsent = UnsentWatch(pipe, TIMEOUTS._replace(body_rate=0), 0.0)
+    unsent = UnsentWatch(pipe, replace(TIMEOUTS, body_rate=0), 0.0)
     pipe.left -= 1
     assert not unsent.cut_if_stuck(30.0)
     assert unsent.cut_if_stuck(60.0)

@@ -38,6 +38,7 @@ from gateway.routes.contract import Entrance, RoutedTarget, RouteFeature
 from gateway.routes.exchange import RouteAnswer
 from gateway.stepped import in_task
 from gateway.web.admission import admit_control, refuse_banned
+from gateway.web.handlers import live_responses
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
@@ -148,13 +149,11 @@ async def answer_mcp(
 
 def _streamed(request: Request, stream: EventStream, services: Services) -> RouteAnswer:
     """Return the answer with a stream, which ends when its client leaves."""
-    if services.closing:
-        stream.release()
-        raise ServerStopping("the server is stopping: connect again")
     try:
+        live_responses.check_open(request)
         request.limit_grace(0.0)
         request.end_with_fin()
-    except ConnectionResetError:
+    except (ConnectionResetError, ServerStopping):
         stream.release()
         raise
     streamed = RouteAnswer(200, _STREAM_LINES, stream, cache_status.BYPASS, is_relayed=True)

@@ -81,9 +81,9 @@ class RouteViews(RouteFeature):
             answer = await self._whole_answer(request, read, live)
             if answer is not None:
                 return answer
-        live_responses.check_open(self._services)
+        live_responses.check_open(request)
         await self._prepare(state, read.view)
-        live_responses.check_open(self._services)
+        live_responses.check_open(request)
         join = partial(route.feeds.join, live.active, state, read.view)
         is_private = route.freshness.toward(None, read.path).is_private
         head = view_responses.live_view(read.view.name, state.content_type, private=is_private)

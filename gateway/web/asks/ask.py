@@ -32,6 +32,7 @@ class AskingConnection(Protocol):
     """A client's connection, as its asks use it."""
 
     services: Services
+    owner: Any  # its listener, which `is_closing` while the server stops
     asks: Sequence[Ask]
     peer: str | None  # the address at its other end
 
@@ -100,7 +101,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         """Answer and count the request."""
         connection, plan = self.connection, self.plan
         services, transport = connection.services, connection.transport
-        if isinstance(outcome, BaseException) or services.closing or transport is None:
+        if isinstance(outcome, BaseException) or connection.owner.is_closing or transport is None:
             connection.answer_by_handlers(self, outcome)
             connection.answer_asks()
             return

@@ -124,7 +124,7 @@ class Connection(IncomingConnection):
     @override
     def answer_known(self, data: bytes) -> bool:
         """Return whether a request was answered by a lookup of its bytes, without parsing."""
-        if self._unsent is not None or self.services.closing:  # a client that does not keep up
+        if self._unsent is not None or self.owner.is_closing:  # a client that does not keep up
             return False
         fast = self.owner.fast
         if data.startswith(b"GET "):
@@ -226,7 +226,7 @@ class Connection(IncomingConnection):
         self.transport.write(wire or b"")
         if is_last:
             self.linger()
-        elif self._held or self.has_fin or self.services.closing:
+        elif self._held or self.has_fin or self.owner.is_closing:
             self.go_on()
         else:
             self.state = IDLE  # as in `go_on`, which is for what waits
@@ -260,7 +260,7 @@ class Connection(IncomingConnection):
             if isinstance(reply, WireResponse) and self.transport is not None:
                 wire = reply.take()
         finally:
-            request.finish(self.services.log, stopping=self.services.closing)
+            request.finish(self.services.log, stopping=self.owner.is_closing)
         ask.wire, ask.is_last = wire, reply is None or not reply.keep_alive
 
     @override
@@ -268,8 +268,8 @@ class Connection(IncomingConnection):
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Return whether the fast path answers; `head` has the whole request, if in one piece."""
-        services = self.services
-        if self.writing_paused or services.closing or not is_plain(message, services.hosts):
+        hosts = self.services.hosts
+        if self.writing_paused or self.owner.is_closing or not is_plain(message, hosts):
             return False
         if head is not None:
             self.owner.fast.remember_block(head, message, payload.total_bytes)
@@ -321,6 +321,7 @@ class ConnectionServer:
         self.fast = fast
         self.services = services
         self.keepalive_s = keepalive_s
+        self.is_closing = False  # True: each response is the last of its connection
         self.descriptors = Descriptors(asyncio.get_running_loop())
         self.connections: Connections[Connection] = Connections()
         self._entrance = SocketAcceptor(services, self.connections)
@@ -348,8 +349,7 @@ class ConnectionServer:
             return None  # these name the client, which only a connection knows
         if limits.connections >= limits.max_connections:
             return None
-        get, own = known
-        answer = self.fast.cached_response(get, own=own)
+        answer = self.fast.cached_response(known[0], own=known[1])
         return None if answer is None else answer[1:3]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
@@ -362,7 +362,7 @@ class ConnectionServer:
 
     def resume_http(self, transport: asyncio.Transport) -> bool:
         """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
-        if self.services.closing or transport.is_closing():
+        if self.is_closing or transport.is_closing():
             transport.close()
             return True
         counts_as = self.services.quotas.connects_as(transport)

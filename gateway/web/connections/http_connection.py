@@ -124,7 +124,7 @@ class HttpConnection(Wire):
         assert request is not None, "its step has ended"
         has_more = False
         try:
-            request.finish(self.services.log, stopping=self.services.closing)
+            request.finish(self.services.log, stopping=self.owner.is_closing)
             has_more = request.whole is None and request.has_more_body
         except Exception as failure:  # noqa: BLE001 - its connection ends
             log_failure(failure)
@@ -181,7 +181,7 @@ class HttpConnection(Wire):
             self.resume()
         elif self.state in {TAKEN, DEAF}:
             self.force_close()
-        if self.services.closing:
+        if self.owner.is_closing:
             self.owner.connections.notice_idle()
 
     def go_on(self) -> None:

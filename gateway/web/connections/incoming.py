@@ -293,6 +293,6 @@ class IncomingConnection(HttpConnection):
             except Exception:  # noqa: BLE001 - it is logged: no error of the caller
                 log.exception("connection.failed")
                 transport.abort()
-        if (self.services.closing or self.has_fin) and self.is_idle:
+        if (self.owner.is_closing or self.has_fin) and self.is_idle:
             transport.close()
             self.owner.connections.notice_idle()

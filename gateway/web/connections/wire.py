@@ -61,6 +61,7 @@ class Owner(Protocol):
     services: Services
     connections: Connections[Any]
     keepalive_s: float
+    is_closing: bool  # True if each response is the last of its connection
 
     @property
     def handlers(self) -> RequestHandlers:
@@ -192,7 +193,7 @@ class Wire(BaseProtocol):
             drained.set_result(None)
         self.forget()
         self.enter(LOST)
-        if self.services.closing:
+        if self.owner.is_closing:
             self.owner.connections.notice_idle()
 
     def forget(self) -> None:

@@ -110,7 +110,7 @@ class Handlers:
                 )
                 is_guarded = route.access.guard is not None
                 check_web_origin(request, self._lines, is_guarded=is_guarded, has_token=has_token)
-            charge(request, exchange, self._services.quotas)
+            charge(request, exchange, self._services)
         control = place.control
         operate = operations.operate if control is None else control.operate
         outcome = operate(request, credential.target, route, place.name)
@@ -256,7 +256,8 @@ class Handlers:
         *,
         abandon: bool,
     ) -> WireResponse:
-        ends = request.is_last or (self._services.closing and not request.is_followed)
+        is_closing = request.connection.owner.is_closing
+        ends = request.is_last or (is_closing and not request.is_followed)
         keep_alive = not (abandon or ends)
         connection = None
         if request.version.minor == 0:

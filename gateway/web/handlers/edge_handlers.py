@@ -161,7 +161,7 @@ class EdgeHandlers(RouteOperations):
 
     async def _live(self, request: Request, route: EdgeRoute, read: Live) -> RouteAnswer | None:
         request.end_with_fin()
-        live_responses.check_open(self._services)
+        live_responses.check_open(request)
         self._services.shedding.check(LIVE)
         await in_task()
         read = edge_target.resumed(read, request.headers)
@@ -201,7 +201,7 @@ class EdgeHandlers(RouteOperations):
                 there = feeds.poll_response(plain, read, snapshot, result, position, client)
                 if there is not None:
                     return RouteAnswer.of(there, result.cache)
-                live_responses.check_open(self._services)
+                live_responses.check_open(request)
                 start, position = position, snapshot.tail
                 stream = feeds.follow(plain, snapshot, client, has_tail=start != position)
                 stream.note_read(Span(start, position, result.cached.body), result)
@@ -233,7 +233,7 @@ class EdgeHandlers(RouteOperations):
             if isinstance(outcome, RouteAnswer):
                 return outcome
             stream, start = outcome
-        live_responses.check_open(self._services)
+        live_responses.check_open(request)
         join = partial(feeds.join, stream, plain)
         snapshot, is_private = (
             stream.state.snapshot,
@@ -270,7 +270,7 @@ class EdgeHandlers(RouteOperations):
             if stream is None:
                 is_tail = snapshot.caught_up or snapshot.closed
                 known = snapshot if is_tail else await feeds.reader.tail(plain)
-                live_responses.check_open(self._services)
+                live_responses.check_open(request)
                 if followed.goes_past(snapshot, known) and not result.current:
                     feeds.reader.forget(plain.path)  # a cached copy is older: read again
                     continue

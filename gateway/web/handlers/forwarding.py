@@ -155,7 +155,7 @@ class ForwardingEffects:
         """
         succeeded = {"PUT": status == 201, "DELETE": status < 400 or status in _GONE}
         if passed.method in succeeded and (succeeded[passed.method] or status in _UNSURE):
-            self._services.purge(route.prefix, passed.read.path)
+            self._services.front_caches.purge(route.prefix, passed.read.path)
 
 
 def sender_of(request: Request, scheme: str) -> RequestSender:

@@ -101,7 +101,7 @@ class HostedHandlers(RouteOperations):
         if isinstance(read, Events) and read.view.is_rendered:
             assert route.feeds.views is not None, "set where the route is made"
             return await route.feeds.views.respond(request, read, answer)
-        live_responses.check_open(self._services)
+        live_responses.check_open(request)
         state = answer.state
         if isinstance(read, LongPoll):
             request.limit_grace(0.0)
@@ -114,7 +114,7 @@ class HostedHandlers(RouteOperations):
             return RouteAnswer.of(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "a catch-up read is answered above"
         live = await route.feeds.prepare(answer, read.view)
-        live_responses.check_open(self._services)
+        live_responses.check_open(request)
         join = partial(route.feeds.join, live.active, live.state, read.view)
         is_private = bool(fields) or route.freshness.toward(None, read.path).is_private
         head = responses.event_stream(live.state.content_type, fields, private=is_private)

@@ -87,9 +87,9 @@ def client_of(request: Request) -> ReaderClient:
     return connection_of(request).client_of(request.headers)
 
 
-def check_open(services: Services) -> None:
+def check_open(request: Request) -> None:
     """Raise ServerStopping if the server stops: no new wait begins."""
-    if services.closing:
+    if connection_of(request).owner.is_closing:
         raise ServerStopping("the server is stopping: connect again")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 class ClientConnection(Protocol):
     """A client's connection, as a request uses it."""
+
+    owner: Any = None  # its listener, which `is_closing` while the server stops
 
     @property
     def transport(self) -> asyncio.Transport | None:

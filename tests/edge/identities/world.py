@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
@@ -89,8 +90,8 @@ class Gateway:
             )
         )
         self._authorities = Authorities(settings, self._clock)
-        self.services = app.make_services(settings, self._clock)
-        self.services.via = f"1.1 {address[0]}"
+        services = app.make_services(settings, self._clock)
+        self.services = replace(services, via=f"1.1 {address[0]}")
         self.log = MemoryLog()
         self.routes = Router([self._route(settings, at, url) for at, url in origins.items()])
         fast = FastPath(self.routes, self.services)

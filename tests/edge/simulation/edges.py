@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway import app
@@ -14,7 +15,6 @@ from tests.support.serving import Options, settings_of
 if TYPE_CHECKING:
     import random
 
-    from gateway.routes.services import Services
     from tests.edge.simulation.network import Address, SimulatedLoop
 
 PREFIX = "/edge"
@@ -56,8 +56,8 @@ class Edge:
             read_timeout=PATIENCE_S,
             poll_timeout=POLL_PATIENCE_S,
         )
-        self.services: Services = app.make_services(settings, self._clock)
-        self.services.via = f"1.1 {name}"
+        services = app.make_services(settings, self._clock)
+        self.services = replace(services, via=f"1.1 {name}")
         self.route = app.edge_route(settings, route, self.services)
         routes = Router([self.route])
         fast = FastPath(routes, self.services)

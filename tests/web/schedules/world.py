@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
@@ -73,8 +74,8 @@ class World:
                 cache_size=1 << 20,
             )
         )
-        self.services = app.make_services(settings, lambda: EPOCH_S + loop.time(), loop.time)
-        self.services.via = "1.1 headgate-test"
+        services = app.make_services(settings, lambda: EPOCH_S + loop.time(), loop.time)
+        self.services = replace(services, via="1.1 headgate-test")
         if logs:
             self.services.log.enabled = True
             self.services.log.line = lambda *line: self.lines.append(line)
@@ -210,7 +211,7 @@ class World:
 
     def _drain_begins(self) -> None:
         if self._draining is None:
-            self.services.start_closing()
+            self.server.is_closing = True
             self._draining = self.loop.create_task(self._drain())
 
     async def _drain(self) -> None:
