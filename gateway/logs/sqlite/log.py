@@ -109,7 +109,7 @@ class SqliteLog(Log):
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
-        return await self._readers.run(lambda reader: reader.read(state, start, end))
+        return await self._readers.read(state, start, end)
 
     @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
@@ -133,7 +133,7 @@ class SqliteLog(Log):
 
     @override
     async def count_expired(self, now: ClockReading) -> int:
-        return await self._readers.run(lambda reader: reader.count_expired(now))
+        return await self._readers.count_expired(now)
 
     @override
     def noted_clocks(self) -> ClockRecord | None:

@@ -210,9 +210,9 @@ def _are_sound(stream_id: int, rows: Sequence[Any]) -> bool:
     return True
 
 
-def number(connection: apsw.Connection, statement: str) -> int:
+def number(connection: apsw.Connection, statement: str, values: Sequence[float] = ()) -> int:
     """Return the whole number that a statement selects."""
-    for (found,) in connection.execute(statement):
+    for (found,) in connection.execute(statement, values):
         if isinstance(found, int):
             return found
     raise AssertionError(f"no number from {statement!r}")

@@ -16,21 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.errors import RecordDamaged
-from gateway.protocol.streams.state import (
-    ForkPoint,
-    Lifetime,
-    Mark,
-    OwnRetention,
-    PastGeneration,
-    Segment,
-    Stamp,
-    StreamState,
-)
+from gateway.protocol.streams.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.streams.state import Change, Record
+    from gateway.protocol.streams.state import Change, Record, Segment
 
 _place = struct.Struct(">qq").pack
 
@@ -153,23 +144,17 @@ MOVE = (
 )
 
 
-class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The parts of a state that few statements read, stored as JSON text."""
-
-    closed_by: Stamp | None = None
-    stream_seq: str | None = None
-    lifetime: Lifetime = Lifetime()
-    fork: ForkPoint | None = None
-    lineage: tuple[Segment, ...] = ()
-    history: int = 0
-    past_generations: tuple[PastGeneration, ...] = ()
-    first: int = 0
-    marks: tuple[Mark, ...] = ()
-    created_at: int | None = None
-    created_lifetime: Lifetime | None = None
-    own_retention: OwnRetention | None = None
-
-
+# The parts of a state that few statements read, stored as JSON text.
+_Detail: Any = msgspec.defstruct(
+    "_Detail",
+    [
+        (it.name, it.type, it.default)
+        for it in msgspec.structs.fields(StreamState)
+        if it.name not in FIELDS.values()
+    ],
+    frozen=True,
+    omit_defaults=True,
+)
 _decode_detail = msgspec.json.Decoder(_Detail).decode
 _encode = msgspec.json.Encoder().encode
 
