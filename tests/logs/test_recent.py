@@ -56,7 +56,7 @@ def copied(folder: Path, to: Path) -> Path:
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> int:
     """So few are not filed, and so few of them in one step when a file is opened."""
     monkeypatch.setattr(recent, "STEP", 7)
-    monkeypatch.setattr(recent, "MOST_ROWS", 20)
+    monkeypatch.setattr(recent, "MOST_BYTES", 20 * recent.RECORD_BYTES)
     return 20
 
 
@@ -195,12 +195,9 @@ async def _assert_all(
         assert b"".join(half.records) == bodies[path][half.start :]
 
 
-@pytest.mark.parametrize("bound", ["MOST_ROWS", "MOST_BYTES"])
 async def test_the_table_is_bounded_although_every_stream_is_closed_before_much_waits(
-    bound: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_rows: int, tmp_path: Path
 ) -> None:
-    per_row = 1 if bound == "MOST_ROWS" else recent.RECORD_BYTES + 1
-    monkeypatch.setattr(recent, bound, 20 * per_row)
     async with opened("sqlite", tmp_path) as log:
         quiet = created(log, "quiet", b"-")
         await log.commit([quiet])
@@ -214,7 +211,7 @@ async def test_the_table_is_bounded_although_every_stream_is_closed_before_much_
                 await log.commit([change])
             change = appended(change.state, closed=True)
             await log.commit([change])
-            assert counted(tmp_path) <= (recent.TABLE_LAPS + 1) * 20
+            assert counted(tmp_path) <= (recent.TABLE_LAPS + 1) * few_rows
             assert await read(log, change.state) == b"-xxxx"
         assert await read(log, quiet.state) == b"-q"
 

@@ -20,6 +20,7 @@ STREAM = "/v1/stream/s"
 TEXT = {"Content-Type": "text/plain"}
 RECORD_BYTES = SNAPSHOT_BYTES // 2 + 1  # two of them fill a snapshot
 RECORDS = 4
+ROW = MEMORY_BYTES + len(b"short")  # the id of the first row
 DAMAGE = "data=cast('x' || substr(data, 2) as blob)"
 
 
@@ -52,6 +53,6 @@ def test_a_damage_is_reported_before_the_rest_is_read_and_outside_of_a_snapshot(
     assert [
         *((2 * RECORD_BYTES, f"a record {wrong}"),) * 2,
         *((4 * RECORD_BYTES, f"a record {wrong}"),) * 2,
-        (recent, f"a recent record (row 1) {wrong}"),
+        (recent, f"a recent record (row {ROW}) {wrong}"),
         (recent, "row 1 missing from index streams_deadline"),
     ] == read_at_damages

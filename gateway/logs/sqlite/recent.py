@@ -14,6 +14,7 @@ version the stream's own row has reached is compacted already, or was never part
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -31,18 +32,17 @@ if TYPE_CHECKING:
 
 COLUMNS = "stream, end, crc, sizes, data, nr, version, producers"
 
-# Rows that are not compacted yet. So many let a commit compact several streams on the same pages,
-# and opening the file takes a second at most. In memory a row takes half a KB and its records: at
-# most 24 MB.
-MOST_ROWS = 32_768
-# Records in memory. If all are one stream's, one commit compacts all of them.
+# Bytes of the changes that are not compacted yet. These are at most 46,000, or 30,000 of 100 bytes
+# each, which take 24 MB of memory with their objects. So many let a commit compact several streams
+# on the same pages, and opening the file takes a second at most. If all are one stream's, one
+# commit compacts all of them.
 MOST_BYTES = 8 * 1024 * 1024
-RECORD_BYTES = 100  # memory of a record besides its data
+RECORD_BYTES = 180  # of a record besides its data
 # Bytes of a row. A longer record costs less in its own place: here it would be written twice.
 LONGEST = 2048
-# The bounds of the whole table, with compacted rows, as a multiple of MOST_ROWS and MOST_BYTES. At
-# a steady pace a lap takes MOST_ROWS rows, and old rows are deleted within two or three laps. Where
-# streams are closed, and so compacted, before there are so many rows, no lap would end by itself.
+# The bound of the whole table, with compacted rows, as a multiple of MOST_BYTES. At a steady pace a
+# lap takes MOST_BYTES, and old rows are deleted within two or three laps. Where streams are closed,
+# and so compacted, before so much waits, no lap would end by itself.
 TABLE_LAPS = 3
 COMPACTED_BYTES = 64 * 1024  # most bytes of a compacted row: to read a part of it, all is read
 STEP = 2000  # rows compacted in one transaction when a file is opened: its WAL stays small
@@ -84,7 +84,7 @@ class RecentStep(NamedTuple):
     added: Sequence[Change]
     compacted: Sequence[Changes]
     dropped: Set[str]
-    deleted_up_to: int | None  # row id
+    deleted_up_to: int  # row id; 0 if no rows are deleted
 
 
 class Recent:
@@ -97,14 +97,12 @@ class Recent:
         """Forget all changes: the table `recent` is empty."""
         self._streams: dict[str, Changes] = {}
         self.rows = 0  # rows that are not compacted
-        self._bytes = 0  # memory of their records
+        self._bytes = 0  # of these rows
+        # A row's id is the number of bytes of all rows up to it.
         self._last = 0  # id of the last row
         self._lap: list[Changes] = []  # still to be compacted in this lap, the next one last
         self._lap_began = 0  # id of the last row when the lap began
         self._compacted_up_to = 0  # row id
-        self._written = 0  # bytes of all rows, as `_bytes` counts them, and at the same rows:
-        self._lap_written = 0
-        self._compacted_written = 0
         self._deleted_up_to = 0  # row id, at most _compacted_up_to
 
     # For any thread, which calls these before it reads the file: a change is in memory, in the
@@ -125,11 +123,11 @@ class Recent:
         return [
             (
                 *row_of(change.state.stream_id, change.records),
-                nr,
+                self._last + size,
                 change.state.version,
                 _encode(change.producers).decode() if change.producers else None,
             )
-            for nr, change in enumerate(changes, self._last + 1)
+            for change, size in zip(changes, accumulate(_sizes(changes)), strict=True)
         ]
 
     def version(self, state: StreamState) -> int | None:
@@ -147,20 +145,18 @@ class Recent:
         streams = self._streams
         found = [streams[path] for path in whole - dropped if path in streams]
         seen = {id(streams[path]) for path in whole | dropped if path in streams}
-        rows = max(self.rows + len(added) - MOST_ROWS, self._rows_to_hasten(len(added)))
-        size = self._bytes + _bytes_of(added) - MOST_BYTES
-        while (rows > 0 or size > 0) and (changes := self._next(seen)) is not None:
+        size = sum(_sizes(added))
+        to_compact = self._bytes + size - MOST_BYTES
+        if self._last - self._deleted_up_to > TABLE_LAPS * MOST_BYTES:
+            to_compact = max(to_compact, size + 1)  # so that laps end
+        while to_compact > 0 and (changes := self._next(seen)) is not None:
             seen.add(id(changes))
             found.append(changes)
-            rows -= len(changes)
-            size -= _bytes_of(changes)
-        return RecentStep(added, found, dropped, self._rows_to_remove(len(added)))
-
-    def _rows_to_hasten(self, added: int) -> int:
-        """Return how many rows to compact so that laps end while the table is over its bounds."""
-        is_long = self._last - self._deleted_up_to > TABLE_LAPS * MOST_ROWS
-        is_large = self._written - self._compacted_written > TABLE_LAPS * MOST_BYTES
-        return added + 1 if is_long or is_large else 0
+            to_compact -= sum(_sizes(changes))
+        deleted_up_to = 0
+        if self._deleted_up_to < self._compacted_up_to:
+            deleted_up_to = min(self._compacted_up_to, self._deleted_up_to + 2 * size)
+        return RecentStep(added, found, dropped, deleted_up_to)
 
     def _next(self, seen: Set[int]) -> Changes | None:
         """Return the next waiting stream of this lap, or of a new one, that is not in `seen`."""
@@ -170,36 +166,28 @@ class Recent:
                 stands = self._streams.get(changes[0].state.path)
                 if stands is changes and id(changes) not in seen:
                     return changes
-            self._compacted_up_to, self._compacted_written = self._lap_began, self._lap_written
-            self._lap_began, self._lap_written = self._last, self._written
+            self._compacted_up_to, self._lap_began = self._lap_began, self._last
             self._lap = sorted(
                 self._streams.values(), key=lambda it: it[0].state.stream_id, reverse=True
             )
         return None
-
-    def _rows_to_remove(self, added: int) -> int | None:
-        if self._deleted_up_to == self._compacted_up_to:
-            return None
-        return min(self._compacted_up_to, self._deleted_up_to + 2 * added)
 
     def note(self, step: RecentStep) -> None:
         """Apply the effect of a commit that succeeded to the changes in memory."""
         for path in (*(changes[0].state.path for changes in step.compacted), *step.dropped):
             changes = self._streams.pop(path, ())
             self.rows -= len(changes)
-            self._bytes -= _bytes_of(changes)
+            self._bytes -= sum(_sizes(changes))
         for change in step.added:
             if change.state.path in self._streams:
                 self._streams[change.state.path].append(change)
             else:
                 self._streams[change.state.path] = [change]
         self.rows += len(step.added)
-        added = _bytes_of(step.added)
-        self._bytes += added
-        self._written += added
-        self._last += len(step.added)
-        if step.deleted_up_to is not None:
-            self._deleted_up_to = step.deleted_up_to
+        size = sum(_sizes(step.added))
+        self._bytes += size
+        self._last += size
+        self._deleted_up_to = max(self._deleted_up_to, step.deleted_up_to)
 
 
 def is_ahead(waiting: Sequence[Change], state: StreamState) -> bool:
@@ -223,5 +211,5 @@ def compacted_rows(changes: Changes) -> Iterator[tuple[object, ...]]:
     yield row_of(changes[0].state.stream_id, records)
 
 
-def _bytes_of(changes: Sequence[Change]) -> int:
-    return sum([change.grown + RECORD_BYTES * len(change.records) for change in changes])
+def _sizes(changes: Sequence[Change]) -> list[int]:
+    return [change.grown + RECORD_BYTES * len(change.records) for change in changes]

@@ -203,7 +203,7 @@ class Writer:
         place_rows.insert(
             self.connection, f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added)
         )
-        if step.deleted_up_to is not None:
+        if step.deleted_up_to:
             self.connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
         return step
 
