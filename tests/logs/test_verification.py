@@ -10,6 +10,7 @@ import pytest
 
 from gateway.commands.backups.source import SourceFile
 from gateway.commands.backups.verification import SNAPSHOT_BYTES, FileVerification
+from gateway.logs.sqlite import recent
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 
@@ -20,7 +21,7 @@ STREAM = "/v1/stream/s"
 TEXT = {"Content-Type": "text/plain"}
 RECORD_BYTES = SNAPSHOT_BYTES // 2 + 1  # two of them fill a snapshot
 RECORDS = 4
-ROW = MEMORY_BYTES + len(b"short")  # the id of the first row
+FIRST_ROW = recent.RECORD_BYTES + len(b"short")
 DAMAGE = "data=cast('x' || substr(data, 2) as blob)"
 
 
@@ -49,10 +50,10 @@ def test_a_damage_is_reported_before_the_rest_is_read_and_outside_of_a_snapshot(
                 writer.execute("update meta set value=value")
                 busy, *_ = writer.execute("pragma wal_checkpoint(truncate)").fetchone()
                 assert busy == 0, "the WAL cannot be taken into the file amid a snapshot"
-    wrong, recent = "does not match its checksum", RECORDS * RECORD_BYTES + len(b"short")
+    wrong, whole = "does not match its checksum", RECORDS * RECORD_BYTES + len(b"short")
     assert [
         *((2 * RECORD_BYTES, f"a record {wrong}"),) * 2,
         *((4 * RECORD_BYTES, f"a record {wrong}"),) * 2,
-        (recent, f"a recent record (row {ROW}) {wrong}"),
-        (recent, "row 1 missing from index streams_deadline"),
+        (whole, f"a recent record (row {FIRST_ROW}) {wrong}"),
+        (whole, "row 1 missing from index streams_deadline"),
     ] == read_at_damages

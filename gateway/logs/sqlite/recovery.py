@@ -171,50 +171,36 @@ class SkippedFrames(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    at: int
-    head: bytes
+    """A frame: its salts, the checksum stored in it, and the bytes that the checksum is of.
 
-    @property
-    def salts(self) -> bytes:
-        return self.head[8:16]
+    `commits` if it ends a transaction, and `is_of_one_write` if a power cut cannot have left new
+    salts before the rest of an old frame.
+    """
 
-    @property
-    def stored(self) -> _Checksum:
-        return _checksum_in(self.head[16:24])
+    salts: bytes
+    stored: _Checksum
+    content: bytes
+    commits: bool
+    is_of_one_write: bool
 
-    @property
-    def commits(self) -> bool:
-        """True if the frame ends a transaction."""
-        return any(self.head[4:8])
-
-    @property
-    def is_of_one_write(self) -> bool:
-        """True if a power cut cannot have left new salts before the rest of an old frame."""
-        return self.at % SECTOR + 16 <= SECTOR
+    def follows(self, before: _Checksum, order: str) -> bool:
+        """Return whether its checksum follows from the frame before, without its salts."""
+        return _checksum(before, self.content, order) == self.stored
 
 
-class _Wal:
-    """An open WAL, with the page size and the byte order of its frames."""
-
-    def __init__(self, file: BinaryIO, page_size: int, header: bytes) -> None:
-        self._file = file
-        self._page_size = page_size
-        self.order = ">" if header.startswith(BIG_ENDIAN) else "<"
-
-    def frames(self, first: int) -> Iterator[_Frame]:
-        """Yield the frames that are there in full, from number `first`, counted from 0."""
-        at = bytes_of(first, self._page_size)
-        size = os.fstat(self._file.fileno()).st_size
-        while at + FRAME_BYTES + self._page_size <= size:
-            self._file.seek(at)
-            yield _Frame(at, self._file.read(FRAME_BYTES))
-            at += FRAME_BYTES + self._page_size
-
-    def checks(self, frame: _Frame, before: _Checksum) -> bool:
-        """Return whether a frame's checksum follows from the frame before, without its salts."""
-        self._file.seek(frame.at + FRAME_BYTES)
-        content = frame.head[:8] + self._file.read(self._page_size)
-        return _checksum(before, content, self.order) == frame.stored
+def _frames(file: BinaryIO, page_size: int, first: int) -> Iterator[_Frame]:
+    """Yield the frames that are there in full, from number `first`, counted from 0."""
+    at, size = bytes_of(first, page_size), FRAME_BYTES + page_size
+    file.seek(at)
+    while len(frame := file.read(size)) == size:
+        yield _Frame(
+            frame[8:16],
+            _checksum_in(frame[16:24]),
+            frame[:8] + frame[24:],
+            commits=any(frame[4:8]),
+            is_of_one_write=at % SECTOR + 16 <= SECTOR,
+        )
+        at += size
 
 
 def bytes_of(frames: int, page_size: int) -> int:
@@ -225,8 +211,8 @@ def bytes_of(frames: int, page_size: int) -> int:
 def pages(file: Path, sound_frames: int, page_size: int) -> set[int]:
     """Return the numbers, from 1, of the pages that the first `sound_frames` frames have."""
     with file.open("rb") as opened:
-        frames = _Wal(opened, page_size, opened.read(HEADER_BYTES)).frames(0)
-        return {int.from_bytes(one.head[:4]) for one in itertools.islice(frames, sound_frames)}
+        frames = itertools.islice(_frames(opened, page_size, 0), sound_frames)
+        return {int.from_bytes(one.content[:4]) for one in frames}
 
 
 def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFrames:
@@ -235,30 +221,37 @@ def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFram
         header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
             return SkippedFrames(0, 0, is_torn=False, is_damage=False)
-        wal = _Wal(opened, page_size, header)
-        if sound_frames or _is_header_sound(header, wal.order):
-            before = _checksum_in(header[24:])
+        order = ">" if header.startswith(BIG_ENDIAN) else "<"
+        stored = _checksum_in(header[24:])
+        if sound_frames or _checksum((0, 0), header[:24], order) == stored:
             if sound_frames:
-                before = next(wal.frames(sound_frames - 1)).stored
-            return _behind(wal, sound_frames, before, header[16:24])
-        salts = _salts(wal, header)
+                stored = next(_frames(opened, page_size, sound_frames - 1)).stored
+            skipped = _frames(opened, page_size, sound_frames)
+            return _judged(skipped, order, stored, header[16:24])
+        # The header is damaged, maybe in its magic number.
+        order = "<" if sys.byteorder == "little" else ">"
+        seeds = {stored, _checksum((0, 0), header[:24], order)}
+        salts = _salts(_frames(opened, page_size, 0), order, seeds)
         if salts is None:
             return SkippedFrames(0, 0, is_torn=False, is_damage=False)
-        found = _behind(wal, 0, (0, 0), salts)
+        found = _judged(_frames(opened, page_size, 0), order, (0, 0), salts)
     # The header is synced before the first frame is written: no cut damages it.
     return found._replace(is_damage=found.commits > 0)
 
 
-def _behind(wal: _Wal, sound_frames: int, before: _Checksum, salts: bytes) -> SkippedFrames:
+def _judged(
+    skipped: Iterator[_Frame], order: str, before: _Checksum, salts: bytes
+) -> SkippedFrames:
+    """Judge the frames that follow one with the checksum `before`, in a WAL with these salts."""
     frames = commits = 0
     is_whole = is_ours = True  # all frames so far; the frame before
     is_damage = False
-    for frame in wal.frames(sound_frames):
+    for frame in skipped:
         bears_them = frame.salts == salts
         # A frame with damaged salts is still ours if its checksum follows; of the old frames
         # after ours, only the first is checked.
         checks = (is_whole or not frame.is_of_one_write or not bears_them) and (
-            is_ours and wal.checks(frame, before)
+            is_ours and frame.follows(before, order)
         )
         is_ours = bears_them or checks
         before = frame.stored
@@ -271,23 +264,19 @@ def _behind(wal: _Wal, sound_frames: int, before: _Checksum, salts: bytes) -> Sk
     return SkippedFrames(frames, commits, bool(frames and not is_whole) or commits > 0, is_damage)
 
 
-def _is_header_sound(header: bytes, order: str) -> bool:
-    return _checksum((0, 0), header[:24], order) == _checksum_in(header[24:])
-
-
 def _checksum_in(words: bytes) -> _Checksum:
     first, second = struct.unpack(">II", words)
     return first, second
 
 
-def _salts(wal: _Wal, header: bytes) -> bytes | None:
-    """Return the salts of a WAL with a damaged header: those of its first valid frames."""
-    wal.order = "<" if sys.byteorder == "little" else ">"
-    # The checksum of the header may be what is damaged.
-    seeds = {_checksum_in(header[24:]), _checksum((0, 0), header[:24], wal.order)}
+def _salts(frames: Iterator[_Frame], order: str, seeds: set[_Checksum]) -> bytes | None:
+    """Return the salts of a WAL with a damaged header: those of its first valid frames.
+
+    `seeds` are the checksums that the first frame may follow.
+    """
     before = None
-    for frame in wal.frames(0):
-        if before in {None, frame.salts} and any(wal.checks(frame, seed) for seed in seeds):
+    for frame in frames:
+        if before in {None, frame.salts} and any(frame.follows(seed, order) for seed in seeds):
             return frame.salts
         before, seeds = frame.salts, {frame.stored}
     return None
