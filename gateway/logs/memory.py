@@ -42,48 +42,14 @@ class _Records:
 
     __slots__ = ("datas", "ends", "producers")
 
-    @property
-    def size(self) -> int:
-        """The bytes that they take, as a quota counts them."""
-        return sum(map(len, self.datas)) + RECORD_BYTES * len(self.datas)
-
     def __init__(self) -> None:
         self.ends: list[int] = []
         self.datas: list[bytes] = []
         self.producers: dict[str, ProducerState] = {}
 
-    def trim(self, first: int) -> int:
-        """Drop the records before a position; return the bytes that they took."""
-        gone = bisect_right(self.ends, first)
-        size = sum(map(len, self.datas[:gone])) + RECORD_BYTES * gone
-        del self.ends[:gone], self.datas[:gone]
-        return size
 
-
-class MemoryListing(Listing):
-    """Lists of the streams of a log in memory, made on another thread: all paths are compared."""
-
-    def __init__(self, states: Mapping[str, StreamState]) -> None:
-        self._states = states
-
-    @override
-    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
-        found = await self.paths(prefix, after, limit + 1)
-        states = [self._states[path] for path in found[:limit] if path in self._states]
-        return ListingPage(states, found[limit - 1] if len(found) > limit else None)
-
-    @override
-    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        return await asyncio.to_thread(_first_paths, list(self._states), prefix, after, limit)
-
-    @override
-    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
-        states = list(self._states.values())
-        return await asyncio.to_thread(_largest, states, prefix, most)
-
-
-class MemoryLog(Log):
-    """A log of streams in dicts."""
+class MemoryLog(Log, Listing):
+    """A log of streams in dicts, which compares all paths on another thread to list some."""
 
     def __init__(self, max_retired: int = MAX_RETIRED, max_bytes: int = 0) -> None:
         self._states: dict[str, StreamState] = {}
@@ -93,7 +59,7 @@ class MemoryLog(Log):
         self._max_retired = max_retired
         self._histograms = CommitHistograms()
         self.quota: Quota = Quota(max_bytes, self._used_bytes)
-        self.listing: MemoryListing = MemoryListing(self._states)
+        self.listing: Listing = self
         # By name, for features that store some beside streams.
         self.documents: dict[str, bytes] = {}
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
@@ -101,11 +67,11 @@ class MemoryLog(Log):
 
     @override
     async def open(self) -> None:
-        """Do nothing: there is nothing to recover."""
+        """Recover nothing."""
 
     @override
     async def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Release nothing."""
 
     @override
     def new_stream_id(self) -> int:
@@ -192,7 +158,7 @@ class MemoryLog(Log):
             del self._states[state.path]
             removed = self._records.pop(state.stream_id)
             if self.quota.max_bytes:
-                self.quota.used -= STREAM_BYTES + removed.size
+                self.quota.used -= STREAM_BYTES + _size_of(removed.datas)
             self._retire(state.path, state.generation)
             return
         records = self._records.get(state.stream_id)
@@ -203,16 +169,17 @@ class MemoryLog(Log):
             records.ends.append(record.end)
             records.datas.append(record.data)
         if change.trims:
-            trimmed = records.trim(state.first)
+            trimmed = bisect_right(records.ends, state.first)
             if self.quota.max_bytes:
-                self.quota.used -= trimmed
+                self.quota.used -= _size_of(records.datas[:trimmed])
+            del records.ends[:trimmed], records.datas[:trimmed]
         for name in change.forgotten:
             records.producers.pop(name, None)
         records.producers.update(change.producers)
 
     def _used_bytes(self) -> int:
         records = self._records.values()
-        return sum(one.size for one in records) + STREAM_BYTES * len(records)
+        return sum(_size_of(one.datas) for one in records) + STREAM_BYTES * len(records)
 
     def _retire(self, path: str, generation: int) -> None:
         self._retired.pop(path, None)
@@ -249,6 +216,21 @@ class MemoryLog(Log):
         return list(itertools.islice(late, limit))
 
     @override
+    async def page(self, prefix: str, after: str, limit: int) -> ListingPage:
+        found = await self.paths(prefix, after, limit + 1)
+        states = [self._states[path] for path in found[:limit] if path in self._states]
+        return ListingPage(states, found[limit - 1] if len(found) > limit else None)
+
+    @override
+    async def paths(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        return await asyncio.to_thread(_first_paths, list(self._states), prefix, after, limit)
+
+    @override
+    async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
+        states = list(self._states.values())
+        return await asyncio.to_thread(_largest, states, prefix, most)
+
+    @override
     def why_unhealthy(self) -> str | None:
         return None  # memory is always there
 
@@ -263,6 +245,10 @@ class MemoryLog(Log):
     @override
     async def count_expired(self, now: ClockReading) -> int:
         return sum(state.expired(now) for state in self._states.values())
+
+
+def _size_of(datas: Sequence[bytes]) -> int:
+    return sum(map(len, datas)) + RECORD_BYTES * len(datas)
 
 
 def _first_paths(paths: list[str], prefix: str, after: str, limit: int) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from gateway.features.console import stream_list
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.size_survey import KEPT_S, MOST_KEPT
-from gateway.logs.memory import MemoryListing, MemoryLog
+from gateway.logs.memory import MemoryLog
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.telemetry.inspection import LARGEST_PAGE, AnswerFailure, ListStreams, StreamPage
@@ -179,22 +179,14 @@ async def test_a_stream_list_limit_is_bounded_by_one_and_largest_page(
         assert rest.rows[0].name == f"{rows:03}"
 
 
-class CountedListing(MemoryListing):
-    """Counts how often all streams are looked at."""
+class Surveyed(MemoryLog):
+    """A log in memory that counts how often its largest streams are looked for."""
 
     surveys = 0
 
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         self.surveys += 1
         return await super().largest(prefix, most)
-
-
-class Surveyed(MemoryLog):
-    """A log in memory with a counted listing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listing: CountedListing = CountedListing(self._states)
 
 
 async def test_the_largest_streams_are_listed_from_a_survey_cached_for_a_minute() -> None:
@@ -211,12 +203,12 @@ async def test_the_largest_streams_are_listed_from_a_survey_cached_for_a_minute(
         assert (names(page), page.as_of) == (["s1", "s4"], began)
         page = await listed(gateway, order="size", limit=2, after=page.after)
         assert (names(page), page.after) == (["s0"], None)
-        assert log.listing.surveys == 1
+        assert log.surveys == 1
         gateway.clock.advance(0.5)
         page = await listed(gateway, order="size", limit=1)
         assert (names(page), page.as_of) == (["larger"], began + KEPT_S)
         assert names(await listed(gateway, order="size", name_prefix="s", limit=1)) == ["s3"]
-        assert log.listing.surveys == 3
+        assert log.surveys == 3
 
 
 async def test_the_number_of_surveys_of_a_log_is_bounded() -> None:
@@ -227,10 +219,10 @@ async def test_the_number_of_surveys_of_a_log_is_bounded() -> None:
             for number in range(MOST_KEPT):
                 page = await listed(gateway, order="size", name_prefix=f"s{number}")
                 assert names(page) == [f"s{number}"]
-        assert log.listing.surveys == MOST_KEPT  # whoever looks in turn with others has his own
+        assert log.surveys == MOST_KEPT  # whoever looks in turn with others has his own
         told = await answered(gateway, order="size", name_prefix=f"s{MOST_KEPT}")
         assert isinstance(told, AnswerFailure)
-        assert (told.status, log.listing.surveys) == (503, MOST_KEPT)
+        assert (told.status, log.surveys) == (503, MOST_KEPT)
         gateway.clock.advance(KEPT_S)
         page = await listed(gateway, order="size", name_prefix=f"s{MOST_KEPT}")
         assert names(page) == [f"s{MOST_KEPT}"]

@@ -157,7 +157,7 @@ async def test_a_verification_finds_no_damage_in_rows_that_are_merged_while_it_r
             counts.append(len(rows(tmp_path)))
             if len(counts) == 3:  # in the midst of a stream
                 monkeypatch.setattr(place_rows, "MOST_MERGED", MANY - 1)
-                place_rows.SmallRows(other).note(changes)
+                place_rows.merge_small(other, changes, {})
 
         found = FileVerification(source, merge_once)
         assert list(found.run()) == []

@@ -99,7 +99,8 @@ class DataFolder:
         """Make the folder, check the data file, lock the folder, and create a missing data file."""
         with self.start_errors("made"):
             self._make()
-            self._check_header()
+            if self.file.exists():
+                self._check_header()
             self._take_lock()
             if not self.file.exists():
                 self._check_alone()
@@ -148,8 +149,6 @@ class DataFolder:
         return StartError(f"{place} cannot be used: {reason}")
 
     def _check_header(self) -> None:
-        if not self.file.exists():
-            return
         # Before SQLite opens the file: closing another descriptor later would release the locks of
         # this process (fcntl(2)), and the next program that opens the file would remove its WAL.
         # Opened for writing, too, so that a file that cannot be written is refused by its name.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.logs.sqlite.recent import COMPACTED_BYTES, LONGEST, compacted_rows
 from gateway.logs.sqlite.rows import (
@@ -40,6 +40,9 @@ LEAST_MERGED = 16
 # Streams whose rows are counted, about 150 bytes each: the rows of others stay as they are.
 MAX_COUNTED = 10_000
 
+# Of a stream, a position and the number of small rows after it.
+Tails = dict[int, tuple[int, int]]
+
 # A removed stream is trimmed up to MAX_POSITION: its records and producers are freed later.
 UPSERT_TRIMMED = " on conflict (stream) do update set first=excluded.first"
 
@@ -47,7 +50,7 @@ T = TypeVar("T")
 
 
 def write(
-    connection: apsw.Connection, changes: Sequence[Change], whole: Set[int], small_rows: SmallRows
+    connection: apsw.Connection, changes: Sequence[Change], whole: Set[int], tails: Tails
 ) -> None:
     """Write states, records and producers; the states of `whole` in all columns.
 
@@ -60,7 +63,7 @@ def write(
     rows = [row_of(it.state.stream_id, it.records) for it in changes if it.records]
     insert(connection, MESSAGES, rows)
     _write_producers(connection, changes)
-    small_rows.note(changes)
+    merge_small(connection, changes, tails)
     trimmed = [(it.state.stream_id, it.state.first) for it in changes if it.trims]
     insert(connection, "trimmed", trimmed, UPSERT_TRIMMED)
 
@@ -135,69 +138,48 @@ def remove(connection: apsw.Connection, state: StreamState, max_retired: int) ->
         connection.execute("delete from retired where nr<=?", (last,))
 
 
-class _Tail(NamedTuple):
-    """The number of rows after a position of a stream."""
-
-    start: int
-    rows: int
-
-
-class SmallRows:
-    """Short appends that are rows of their own, merged in their stream's place once they are many.
+def merge_small(connection: apsw.Connection, changes: Sequence[Change], tails: Tails) -> None:
+    """Merge rows of the streams that these changes were written to, once they are many.
 
     An append that changes more of its stream than its length cannot wait in the table `recent`:
     where messages are counted, where each use moves a deadline, or where a producer numbers its
     appends. As a row of its own a message of 96 bytes takes 150, and one of 2 KiB a page of 4. So
     what such appends have added to a stream becomes one row, in the transaction of the append that
-    completes it. The rows are counted by stream; the counts end with the process.
+    completes it.
     """
+    for change in changes:
+        state, size = change.state, sum([len(record.data) for record in change.records])
+        if not 0 < size <= LONGEST:
+            continue
+        start, rows = tails.pop(state.stream_id, (state.tail - size, 0))
+        start, rows = max(start, state.first), rows + 1
+        if state.tail - start >= COMPACTED_BYTES or rows >= MOST_MERGED:
+            if rows >= LEAST_MERGED:
+                _merge(connection, state.stream_id, start, state.tail)
+            start, rows = state.tail, 0
+        tails[state.stream_id] = (start, rows)
+    for stream_id in list(islice(tails, max(0, len(tails) - MAX_COUNTED))):
+        del tails[stream_id]
 
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self._tails: dict[int, _Tail] = {}
 
-    def forget(self) -> None:
-        """Forget all streams, as what was written is rolled back."""
-        self._tails.clear()
-
-    def note(self, changes: Sequence[Change]) -> None:
-        """Merge rows of the streams that these changes were written to, each as a row."""
-        tails = self._tails
-        for change in changes:
-            state, size = change.state, sum([len(record.data) for record in change.records])
-            if not 0 < size <= LONGEST:
-                continue
-            known = tails.pop(state.stream_id, None) or _Tail(state.tail - size, 0)
-            tail = _Tail(max(known.start, state.first), known.rows + 1)
-            is_large = state.tail - tail.start >= COMPACTED_BYTES
-            if is_large or tail.rows >= MOST_MERGED:
-                if tail.rows >= LEAST_MERGED:
-                    self._merge(state.stream_id, tail.start, state.tail)
-                tail = _Tail(state.tail, 0)
-            tails[state.stream_id] = tail
-        for stream_id in list(islice(tails, max(0, len(tails) - MAX_COUNTED))):
-            del tails[stream_id]
-
-    def _merge(self, stream_id: int, start: int, end: int) -> None:
-        """Replace the rows between two positions by one, unless one is damaged or missing."""
-        place = (stream_id, start, end)
-        rows: list[Any] = self._connection.execute(
-            "select end, crc, sizes, data from messages where stream=? and end>? and end<=?"
-            " order by end",
-            place,
-        ).fetchall()
-        if len(rows) < 2 or not _are_sound(stream_id, rows):
-            return
-        sizes = b"".join(
-            [struct.pack(">I", len(data)) if own is None else own for _, _, own, data in rows]
-        )
-        data = b"".join([row[3] for row in rows])
-        last = rows[-1][0]
-        self._connection.execute("delete from messages where stream=? and end>? and end<=?", place)
-        self._connection.execute(
-            "insert into messages (stream, end, crc, sizes, data) values (?, ?, ?, ?, ?)",
-            (stream_id, last, checksum(stream_id, last, sizes, data), sizes, data),
-        )
+def _merge(connection: apsw.Connection, stream_id: int, start: int, end: int) -> None:
+    """Replace the rows between two positions by one, unless one is damaged or missing."""
+    place = (stream_id, start, end)
+    rows: list[Any] = connection.execute(
+        "select end, crc, sizes, data from messages where stream=? and end>? and end<=?"
+        " order by end",
+        place,
+    ).fetchall()
+    if len(rows) < 2 or not _are_sound(stream_id, rows):
+        return
+    sizes = b"".join(
+        [struct.pack(">I", len(data)) if own is None else own for _, _, own, data in rows]
+    )
+    data = b"".join([row[3] for row in rows])
+    last = rows[-1][0]
+    connection.execute("delete from messages where stream=? and end>? and end<=?", place)
+    row = (stream_id, last, checksum(stream_id, last, sizes, data), sizes, data)
+    insert(connection, MESSAGES, [row])
 
 
 def _are_sound(stream_id: int, rows: Sequence[Any]) -> bool:

@@ -12,7 +12,7 @@ import apsw
 
 from gateway.logs.contract import Conflict
 from gateway.logs.sqlite import place_rows, recent
-from gateway.logs.sqlite.place_rows import SmallRows, number, parts
+from gateway.logs.sqlite.place_rows import number, parts
 from gateway.logs.sqlite.recent import compact_all
 from gateway.logs.sqlite.upkeep import (
     file_bytes,
@@ -23,10 +23,11 @@ from gateway.logs.sqlite.upkeep import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gateway.errors import LogFull
     from gateway.logs.counts import Quota
+    from gateway.logs.sqlite.place_rows import Tails
     from gateway.logs.sqlite.recent import Recent, RecentStep
     from gateway.protocol.streams.state import Change, ClockRecord
 
@@ -48,7 +49,7 @@ class Writer:
         compact_all(connection)
         recent.clear()
         self._max_retired = max_retired
-        self._small_rows = SmallRows(connection)
+        self._tails: Tails = {}
         self.noted = noted_clocks(connection)
         self._known: dict[int, int] = {}  # cached versions by stream id
         self.streams = number(connection, "select count(*) from streams")
@@ -114,17 +115,12 @@ class Writer:
         except BaseException:
             if connection.in_transaction:
                 connection.execute("rollback")
-            self._small_rows.forget()
+            self._tails.clear()
             self._known.clear()
             raise
-        self._note(changes)
         self._recent.note(step)
         self.stored = changes
         self.streams += sum((it.expected is None) - it.removes for it in changes)
-        return outcomes
-
-    def _note(self, changes: Sequence[Change]) -> None:
-        """Cache the versions that these changes have written."""
         known = self._known
         for change in changes:
             known.pop(change.state.stream_id, None)
@@ -132,15 +128,25 @@ class Writer:
                 known[change.state.stream_id] = change.state.version
         for stream_id in list(islice(known, max(0, len(known) - MAX_KNOWN))):
             del known[stream_id]
+        return outcomes
 
     def _compare(
         self, commits: Sequence[Sequence[Change]]
     ) -> tuple[list[Conflict | LogFull | None], list[Change]]:
+        """Return why each commit is refused, or None, and the changes of the others."""
         versions = self._versions(list(chain.from_iterable(commits)))
         outcomes: list[Conflict | LogFull | None] = []
         changes: list[Change] = []
         for commit in commits:
-            outcome = self._failure(commit, versions)
+            outcome: Conflict | LogFull | None = None
+            for change in commit:
+                state = change.state
+                key = state.path if change.expected is None else state.stream_id
+                if versions.get(key) != change.expected:
+                    outcome = Conflict()
+                    break
+            else:
+                outcome = self._quota.refusal(commit)
             outcomes.append(outcome)
             if outcome is None:
                 changes.extend(commit)
@@ -148,14 +154,6 @@ class Writer:
                     version = None if change.removes else change.state.version
                     versions[change.state.path] = versions[change.state.stream_id] = version
         return outcomes, changes
-
-    def _failure(
-        self, commit: Sequence[Change], versions: Mapping[str | int, int | None]
-    ) -> Conflict | LogFull | None:
-        for change in commit:
-            if versions.get(_key(change)) != change.expected:
-                return Conflict()
-        return self._quota.refusal(commit)
 
     def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
         """Return the present versions, by id for changes and by path for creations."""
@@ -199,7 +197,7 @@ class Writer:
             place_rows.compact(self.connection, step.compacted)
         if others:
             whole = {it.state.stream_id for it in others if not self._grows_alone(it)}
-            place_rows.write(self.connection, others, whole, self._small_rows)
+            place_rows.write(self.connection, others, whole, self._tails)
         place_rows.insert(
             self.connection, f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added)
         )
@@ -230,7 +228,3 @@ class Writer:
     def empty_wal(self) -> None:
         """Copy the WAL into the data file, as far as readers allow, and truncate it."""
         self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
-
-
-def _key(change: Change) -> str | int:
-    return change.state.path if change.expected is None else change.state.stream_id
