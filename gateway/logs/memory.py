@@ -101,18 +101,6 @@ class MemoryLog(Log, Listing):
 
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        failures = self._failures(changes)
-        stored = changes
-        if any(failures):
-            done = zip(changes, failures, strict=True)
-            stored = [change for change, failure in done if failure is None]
-        self._histograms.stored(stored)
-        loop = asyncio.get_running_loop()
-        # One pass of the loop later, like a future's callbacks: this keeps the order of commits.
-        loop.call_soon(loop.call_soon, settled, 0, failures)
-
-    def _failures(self, changes: Sequence[Change]) -> Sequence[Exception | None]:
-        """Apply each change by itself; return why not, or None."""
         failures: list[Exception | None] = []
         has_quota = bool(self.quota.max_bytes)
         for change in changes:
@@ -130,12 +118,22 @@ class MemoryLog(Log, Listing):
                     failures.append(self._failure((change,)))
             except Exception as error:  # noqa: BLE001 - the others go on
                 failures.append(error)
-        return failures
+        stored = changes
+        if any(failures):
+            done = zip(changes, failures, strict=True)
+            stored = [change for change, failure in done if failure is None]
+        self._histograms.stored(stored)
+        loop = asyncio.get_running_loop()
+        # One pass of the loop later, like a future's callbacks: this keeps the order of commits.
+        loop.call_soon(loop.call_soon, settled, 0, failures)
 
     def _failure(self, changes: Sequence[Change]) -> Conflict | LogFull | None:
         """Apply all changes if the versions are as expected and the quota has room for them."""
         for change in changes:
-            if self._version(change) != change.expected:
+            stands = self._states.get(change.state.path)
+            version = None if stands is None else stands.version
+            is_other = stands is not None and stands.stream_id != change.state.stream_id
+            if is_other or version != change.expected:
                 return Conflict()
         refusal = self.quota.refusal(changes)
         if refusal is not None:
@@ -144,14 +142,6 @@ class MemoryLog(Log, Listing):
             self._apply(change)
         return None
 
-    def _version(self, change: Change) -> int | None:
-        stands = self._states.get(change.state.path)
-        if stands is None:
-            return None
-        if change.expected is not None and stands.stream_id != change.state.stream_id:
-            return -1
-        return stands.version
-
     def _apply(self, change: Change) -> None:
         state = change.state
         if change.removes:
@@ -159,7 +149,11 @@ class MemoryLog(Log, Listing):
             removed = self._records.pop(state.stream_id)
             if self.quota.max_bytes:
                 self.quota.used -= STREAM_BYTES + _size_of(removed.datas)
-            self._retire(state.path, state.generation)
+            self._retired.pop(state.path, None)
+            self._retired[state.path] = state.generation
+            if len(self._retired) > self._max_retired:
+                oldest = self._retired.pop(next(iter(self._retired)))
+                self._generation_floor = max(self._generation_floor or 0, oldest)
             return
         records = self._records.get(state.stream_id)
         if records is None:
@@ -180,13 +174,6 @@ class MemoryLog(Log, Listing):
     def _used_bytes(self) -> int:
         records = self._records.values()
         return sum(_size_of(one.datas) for one in records) + STREAM_BYTES * len(records)
-
-    def _retire(self, path: str, generation: int) -> None:
-        self._retired.pop(path, None)
-        self._retired[path] = generation
-        if len(self._retired) > self._max_retired:
-            oldest = self._retired.pop(next(iter(self._retired)))
-            self._generation_floor = max(self._generation_floor or 0, oldest)
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
