@@ -344,8 +344,9 @@ class AppendBatch:
             stream_seq=self._seq,
             deadline=deadline,
         )
-        expires = self._retention is not EVERYTHING or before.own_retention is not None
-        if self._records and expires and (self._retention or before.own_retention):
+        limits = self._retention  # a reload changes it in place
+        expires = limits.max_age_s or limits.max_bytes or limits.max_messages
+        if self._records and (expires or before.own_retention):
             now = self._moment.wall
             state = marked(state, before.tail, now, self._retention, self._messages)
         only_grows = (

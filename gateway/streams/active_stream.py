@@ -10,7 +10,6 @@ import msgspec
 
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState, StreamState
-from gateway.streams.append_outcomes import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,8 +123,8 @@ class AppendRate(msgspec.Struct, gc=False, eq=False):
         return recent / MINUTE_S
 
 
-# The empty queue, shared by all streams in which no append waits: it saves an object for each.
-NOBODY: list[Waiting] = []
+# The empty queue, shared by all streams in which no write waits: it saves an object for each.
+NOBODY: list[Any] = []
 
 
 class ActiveStream(msgspec.Struct, gc=False, eq=False):
@@ -136,7 +135,9 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     """
 
     path: str
-    waiting: list[Waiting]
+    waiting: list[Any]  # writes (`outcomes.Waiting`) in their order
+    creations: int = 0  # of the waiting writes
+    confirmed: int = 0  # of the waiting writes: the first, queued before the state was loaded
     state: StreamState | None = None
     absent: bool = False
     retired: int | None = None
@@ -159,10 +160,13 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     followed: bool = False  # other processes' changes are notified
     unfollowing: asyncio.TimerHandle | None = None  # the timer that ends `followed`
 
-    def pop_waiting(self, count: int) -> list[Waiting]:
-        """Remove the first `count` waiting appends, and return them."""
+    def pop_waiting(self, count: int) -> list[Any]:
+        """Remove the first `count` waiting writes, and return them."""
         first, rest = self.waiting[:count], self.waiting[count:]
         self.waiting = rest or NOBODY
+        self.confirmed = max(0, self.confirmed - count)
+        if self.creations:
+            self.creations = sum(one.is_creation for one in rest)
         return first
 
     @property

@@ -5,12 +5,10 @@ Each use of a stream with a TTL moves its sliding deadline on, and few of these 
 
 from __future__ import annotations
 
-import abc
 import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
-from typing_extensions import override
 
 from gateway.logs.contract import Conflict
 from gateway.protocol.lifecycle import touched
@@ -150,19 +148,26 @@ class StreamClock:
         return ClockRecord(now, in_doubt=self.in_doubt_since is not None)
 
 
-class Deadlines(abc.ABC):
-    """The deadlines of one log's streams, as epoch seconds of the clock that each counts by."""
+class Deadlines:
+    """The deadlines of one log's streams, as epoch seconds of the clock that each counts by.
+
+    Where one process serves the log it knows every use, and writes few. Those of a log that several
+    processes serve are written with a margin for the others.
+    """
 
     def __init__(
         self,
         commit: Callable[[Sequence[Change]], asyncio.Future[None]],
         adopt: Callable[[str, LoadedStream | None], None],
         clock: Callable[[], ClockReading],
+        *,
+        is_shared: bool,
     ) -> None:
         """`commit` makes a moved deadline durable; `adopt` takes the state after a conflict."""
         self._commit = commit
         self._adopt = adopt
         self._clock = clock
+        self._is_shared = is_shared
         # Each is called with the path of a stream whose deadline has moved on and is written.
         self.observers: list[Callable[[str], None]] = []
         self.uses: dict[str, Callable[[], None]] = {}  # called at each use of the stream at a path
@@ -175,27 +180,58 @@ class Deadlines(abc.ABC):
         return now
 
     def touch(self, active: ActiveStream) -> None:
-        """Restart the countdown of a sliding window (section 5.1)."""
+        """Restart the countdown of a sliding window (section 5.1), and write it when it must be."""
         if self.uses and (on_use := self.uses.get(active.path)) is not None:
             on_use()
         state = active.state
-        if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
-            ttl_s = state.lifetime.ttl_s
-            self._move(active, state, self._clock().steady + ttl_s, ttl_s)
+        if state is None or state.lifetime.ttl_s is None or state.deadline is None:
+            return
+        ttl_s = state.lifetime.ttl_s
+        deadline = self._clock().steady + ttl_s
+        if self._is_shared:
+            if deadline > max(state.deadline, active.written_deadline or 0.0):
+                deadline += min(max(LEAST_MARGIN_S, ttl_s / MARGIN_SHARE), MOST_MARGIN_S)
+                self._write(active, msgspec.structs.replace(state, deadline=deadline))
+            return
+        if deadline > state.deadline:
+            state = active.state = msgspec.structs.replace(state, deadline=deadline)
+            active.grace_s = 0.0
+        if deadline > (active.written_deadline or 0.0) + _slack(ttl_s):
+            self._write(active, state)
 
-    @abc.abstractmethod
-    def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
-        """Let the stream end at `deadline` if that is later, and write it when it must be."""
+    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
+        """Take the deadline that the log has; `known` is the state before, if there was one.
 
-    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:  # noqa: ARG002
-        """Take the deadline that the log has; `known` is the state before, if there was one."""
-        active.written_deadline = None if active.state is None else active.state.deadline
+        In a log of one process the later of the two counts, with grace for a use that nobody saw.
+        This process has seen every use since it first loaded the stream: a second load gives no
+        more grace, else a stream that clients were told is gone would be back.
+        """
+        state, grace_s = active.state, active.grace_s
+        active.written_deadline = None if state is None else state.deadline
         active.grace_s = 0.0
+        if self._is_shared or state is None or state.lifetime.ttl_s is None:
+            return
+        if known is None or not _is_counted_alike(known, state):
+            active.grace_s = _slack(state.lifetime.ttl_s) + 1.0
+            return
+        active.grace_s = grace_s
+        if (known.deadline or 0.0) > (state.deadline or 0.0):
+            active.state = msgspec.structs.replace(state, deadline=known.deadline)
 
     def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
-        """Return a committed state with the deadline that counts, which a use may have moved."""
+        """Return a committed state with the deadline that counts.
+
+        In a log of one process a use may have moved it on meanwhile.
+        """
         active.written_deadline = state.deadline
-        if active.state is None or active.state.deadline != state.deadline:
+        known = active.state
+        if known is None or self._is_shared or (known.deadline or 0.0) <= (state.deadline or 0.0):
+            is_moved = False
+        else:
+            is_moved = _is_counted_alike(known, state)
+        if known is not None and is_moved:
+            return msgspec.structs.replace(state, deadline=known.deadline)
+        if known is None or known.deadline != state.deadline:
             active.grace_s = 0.0
         return state
 
@@ -227,67 +263,9 @@ class Deadlines(abc.ABC):
             notify(active.path)
 
 
-class SoleDeadlines(Deadlines):
-    """The deadlines of a log that one process serves, which knows every use and writes few."""
-
-    @override
-    def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
-        if state.deadline is None or deadline > state.deadline:
-            state = active.state = msgspec.structs.replace(state, deadline=deadline)
-            active.grace_s = 0.0
-        if deadline > (active.written_deadline or 0.0) + _slack(ttl_s):
-            self._write(active, state)
-
-    @override
-    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
-        """Take the later of the log's and the known deadline, with grace for a use that nobody saw.
-
-        This process has seen every use since it first loaded the stream: a second load gives no
-        more grace, else a stream that clients were told is gone would be back.
-        """
-        grace_s = active.grace_s
-        super().loaded(active, known)
-        state = active.state
-        if state is None or state.lifetime.ttl_s is None:
-            return
-        if not _is_counted_alike(known, state):
-            active.grace_s = _slack(state.lifetime.ttl_s) + 1.0
-            return
-        active.grace_s = grace_s
-        if known is not None and (known.deadline or 0.0) > (state.deadline or 0.0):
-            active.state = msgspec.structs.replace(state, deadline=known.deadline)
-
-    @override
-    def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
-        """Return a committed state with the later deadline: a use may have moved it meanwhile."""
-        known = active.state
-        if (
-            known is not None
-            and (known.deadline or 0.0) > (state.deadline or 0.0)
-            and _is_counted_alike(known, state)
-        ):
-            active.written_deadline = state.deadline
-            return msgspec.structs.replace(state, deadline=known.deadline)
-        return super().committed(active, state)
-
-
-class SharedDeadlines(Deadlines):
-    """The deadlines of a log that several processes serve, written with a margin for them."""
-
-    @override
-    def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
-        if deadline > max(state.deadline or 0.0, active.written_deadline or 0.0):
-            deadline += min(max(LEAST_MARGIN_S, ttl_s / MARGIN_SHARE), MOST_MARGIN_S)
-            self._write(active, msgspec.structs.replace(state, deadline=deadline))
-
-
-def _is_counted_alike(known: StreamState | None, state: StreamState) -> bool:
+def _is_counted_alike(known: StreamState, state: StreamState) -> bool:
     """Return whether a known deadline counts for a state: an operator may have set another TTL."""
-    return (
-        known is not None
-        and known.stream_id == state.stream_id
-        and known.lifetime == state.lifetime
-    )
+    return known.stream_id == state.stream_id and known.lifetime == state.lifetime
 
 
 def _slack(ttl_s: int) -> float:

@@ -24,7 +24,7 @@ from gateway.protocol.streams.limits import (
     decide_limits,
     trim,
 )
-from gateway.streams.append_outcomes import TOO_MANY_WRITERS
+from gateway.streams.outcomes import TOO_MANY_WRITERS
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Lifecycle:
             self._table.deadlines.now(active),
             self.lifetimes,
         )
-        await self._commit(self.begun(changes), anew=active.retired is not None)
+        await self._commit(self.with_marks(changes), anew=active.retired is not None)
         return created
 
     async def source(self, path: str) -> StreamState:
@@ -103,8 +103,8 @@ class Lifecycle:
         active = await self._table.load(path)
         return rules.source_of(active.state, self._table.deadlines.now(active))
 
-    def begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
-        """Return the changes of a creation, with the marks that its retention needs."""
+    def with_marks(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        """Return the changes of a creation with data, with the marks that its retention needs."""
         if not self.retention:
             return changes
         now = self._table.clock.wall()

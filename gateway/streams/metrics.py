@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gateway.logs.contract import Log
-    from gateway.streams.append_outcomes import AppendMetrics
-    from gateway.streams.appender import Appender
     from gateway.streams.lifecycle import Fate
+    from gateway.streams.outcomes import AppendMetrics
+    from gateway.streams.writes import WriteQueue
 
 OF_LOGS: dict[Metric, Callable[[Log], float]] = {
     least("headgate_log_up", "1 while the log takes appends.", "route"): (
@@ -32,13 +32,13 @@ OF_LOGS: dict[Metric, Callable[[Log], float]] = {
     ),
 }
 
-OF_APPENDS: dict[Metric, Callable[[Appender], float]] = {
+OF_APPENDS: dict[Metric, Callable[[WriteQueue], float]] = {
     gauge("headgate_appends_pending", "Appends that wait for the log.", "route"): (
-        lambda appender: appender.outcomes.pending
+        lambda writes: writes.outcomes.pending
     ),
     gauge(
         "headgate_append_pending_bytes", "Bytes of the appends that wait for the log.", "route"
-    ): (lambda appender: appender.outcomes.pending_bytes),
+    ): (lambda writes: writes.outcomes.pending_bytes),
 }
 
 # Metrics that only some kinds of log have, by the keys of their `numbers`.
@@ -161,13 +161,13 @@ DECLARED = (
 
 
 def samples(
-    prefix: str, log: Log, appender: Appender, lifecycle: Mapping[Fate, int]
+    prefix: str, log: Log, writes: WriteQueue, lifecycle: Mapping[Fate, int]
 ) -> Iterator[Sample]:
     """Yield every sample of the route with this prefix."""
     yield from read(OF_LOGS, log, prefix)
     yield from read(OF_STREAMS, lifecycle, prefix)
-    yield from read(OF_APPENDS, appender, prefix)
-    figures = appender.figures
+    yield from read(OF_APPENDS, writes, prefix)
+    figures = writes.figures
     for result in _RESULTS:
         yield Sample(APPENDS, (prefix, result), float(getattr(figures, result)))
     yield from read(OF_STORED, figures, prefix)

@@ -26,13 +26,12 @@ from gateway.routes.contract import OPEN, StreamRoute
 from gateway.runtime.write_journal import Write
 from gateway.streams import metrics
 from gateway.streams.active_stream import Caches
-from gateway.streams.appender import Appender
 from gateway.streams.clock import StreamClock
-from gateway.streams.creations import Creations
 from gateway.streams.feeds import HostedFeeds, PollPlace
 from gateway.streams.lifecycle import Lifecycle, Sweeper
 from gateway.streams.reads import HostedReads, kept_answer
 from gateway.streams.stream_table import StreamTable
+from gateway.streams.writes import WriteQueue
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.traffic import Traffic
@@ -90,10 +89,9 @@ class HostedRoute(StreamRoute):
         if keys is not None:
             keys.routes.add(self.table.caches)
         count = self.traffic.count_stored
-        self.appender = Appender(self.table, services.limits, retention, count)
         self.lifecycle = Lifecycle(self.table, retention, rules.lifetimes)
+        self.writes = WriteQueue(self.table, self.lifecycle, services.limits, count)
         self.table.removal_observers.append(self._on_removal)
-        self.creations = Creations(self.table, self.lifecycle, services.limits)
         self.reads = HostedReads(self.table, freshness, services, keys, self.traffic, retention)
         self.feeds = HostedFeeds(self.reads, settings)
         self.sweeper = Sweeper(self.table, self.lifecycle)
@@ -194,14 +192,14 @@ class HostedRoute(StreamRoute):
     def samples(self) -> Iterator[Sample]:
         """Yield the metrics of the log and of its queues."""
         fates = self.lifecycle.figures
-        yield from metrics.samples(self.prefix, self.table.log, self.appender, fates)
+        yield from metrics.samples(self.prefix, self.table.log, self.writes, fates)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         for feature in self.features.values():
             yield from feature.samples()
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
-        refused = self.appender.refused_for_room
+        refused = self.writes.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
         quota = self.table.log.quota
         if quota is not None and quota.max_bytes:
@@ -224,8 +222,7 @@ class HostedRoute(StreamRoute):
         for feature in self.features.values():
             feature.drain()
         await self.feeds.drain()
-        await self.appender.outcomes.idle.wait()
-        await self.creations.outcomes.idle.wait()
+        await self.writes.outcomes.idle.wait()
 
     @override
     async def close(self) -> None:

@@ -28,7 +28,7 @@ from gateway.streams.active_stream import (
     is_old,
     is_rewritten,
 )
-from gateway.streams.clock import SharedDeadlines, SoleDeadlines
+from gateway.streams.clock import Deadlines
 from gateway.streams.stream_loader import LogSubscriptions, StreamLoader
 from gateway.telemetry.logs import log as logger
 
@@ -67,8 +67,7 @@ class StreamTable:
         self.commits = Commits(self)
         if log.sharing is not None:
             log.sharing.listen(self.commits)
-        kind = SharedDeadlines if self.is_shared else SoleDeadlines
-        self.deadlines = kind(self.commits.commit, self.adopt, clock)
+        self.deadlines = Deadlines(self.commits.commit, self.adopt, clock, is_shared=self.is_shared)
         self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once
         self.following = LogSubscriptions(log, self.deadlines)
         self.loader = StreamLoader(log, self._take, self._forget)

@@ -76,18 +76,12 @@ LEFT_OUT = BY_TIMERS | ACCEPTS
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
 GUARDS = STEPS | frozenset(
     {
-        "Appender._advance_all",
-        "Appender._commit",
-        "Appender._gather",
-        "Appender._guarded",
-        "Appender._settled",
+        "WriteQueue._advance_all",
+        "WriteQueue._commit",
+        "WriteQueue._gather",
+        "WriteQueue._guarded",
+        "WriteQueue._settled",
         "SocketAcceptor._connect",
-        "Creations._advance",
-        "Creations._loaded",
-        "Creations._commit",
-        "Creations._end",
-        "Creations._end_in_failure",
-        "Creations._on_committed",
         "Fetches.ended",
         "Fetch._end",
         "Fetch._on_done",

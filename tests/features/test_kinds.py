@@ -66,7 +66,7 @@ async def test_a_route_has_the_features_that_its_log_and_settings_allow(
 
 def called_by(route: HostedRoute) -> list[object]:
     """What a route calls with each append, and with each change of another kind."""
-    return [*route.appender.observers, *route.lifecycle.observers]
+    return [*route.writes.observers, *route.lifecycle.observers]
 
 
 async def test_runs_that_are_turned_off_take_no_part_in_writes() -> None:

@@ -10,7 +10,7 @@ from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.active_stream import MINUTE_S
-from gateway.streams.append_outcomes import submitted
+from gateway.streams.outcomes import submitted
 from gateway.telemetry.inspection import MOST_PRODUCERS, ProducerRow
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
 from tests.support.waiting import until
@@ -21,7 +21,7 @@ NONE = Lifetime()
 async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | None = None) -> None:
     outcomes: list[object] = []
     asked = Append(body, "text/plain", None, producer, False)
-    gateway.route.appender.submit(name, submitted(asked, outcomes.append))
+    gateway.route.writes.submit(name, submitted(asked, outcomes.append))
     await until(lambda: len(outcomes) == 1)
     assert isinstance(outcomes[0], AppendOutcome)
 
@@ -29,9 +29,9 @@ async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | Non
 async def test_the_description_of_a_stream_has_its_metadata() -> None:
     async with serving() as gateway:
         asked = CreateRequest(b"four", "text/plain", Lifetime(ttl_s=60), False, None)
-        await gateway.route.creations.create("s", asked, None)
+        await gateway.route.writes.create("s", asked, None)
         fork = ForkRequest(f"{PREFIX}/s", None, 0)
-        await gateway.route.creations.create("f", CreateRequest(b"", None, NONE, True, fork), "s")
+        await gateway.route.writes.create("f", CreateRequest(b"", None, NONE, True, fork), "s")
         told = await streams_of(gateway.route).describe("s")
         state = (await gateway.log.load("s")).place.state
         assert state is not None

@@ -55,7 +55,7 @@ async def test_a_log_in_memory_takes_bytes_up_to_its_quota_and_not_one_more() ->
         assert gateway.route.notes().keys() == {f"quota {PREFIX}"}
         (await gateway.ask(put("u"))).assert_problem(507)
         assert refused(gateway) == [2]
-        assert gateway.route.appender.figures.failed == 1
+        assert gateway.route.writes.figures.failed == 1
 
 
 async def test_the_note_of_a_full_log_stays_until_there_is_more_room() -> None:

@@ -265,7 +265,7 @@ async def test_the_append_limit_is_exact() -> None:
 
 
 def _waits(gateway: Serving, number: int) -> bool:
-    return gateway.route.appender.outcomes.pending == number
+    return gateway.route.writes.outcomes.pending == number
 
 
 async def test_the_bytes_of_appends_that_wait_for_the_log_are_bounded() -> None:

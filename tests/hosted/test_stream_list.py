@@ -43,7 +43,7 @@ async def create(
 ) -> None:
     for path in paths:
         asked = CreateRequest(body, "text/plain", Lifetime(ttl_s=ttl_s), False, None)
-        await gateway.route.creations.create(path, asked, None)
+        await gateway.route.writes.create(path, asked, None)
 
 
 async def test_a_listed_stream_has_its_size_type_and_times() -> None:
@@ -51,7 +51,7 @@ async def test_a_listed_stream_has_its_size_type_and_times() -> None:
         now = gateway.clock()
         await create(gateway, "a", ttl_s=60, body=b"four")
         fork = ForkRequest(f"{PREFIX}/a", None, 0)
-        await gateway.route.creations.create(
+        await gateway.route.writes.create(
             "f", CreateRequest(b"", None, Lifetime(), True, fork), "a"
         )
         first, second = (await listed(gateway)).rows
@@ -144,7 +144,7 @@ async def test_expired_streams_are_not_listed_and_pages_are_full() -> None:
         await create(gateway, "old-source", "z")
         fork = ForkRequest(f"{PREFIX}/old-source", None, 0)
         asked = CreateRequest(b"", None, Lifetime(), False, fork)
-        await gateway.route.creations.create("y", asked, "old-source")
+        await gateway.route.writes.create("y", asked, "old-source")
         await gateway.ask(request("DELETE", "old-source"))
         gateway.clock.advance(10)
         page = await listed(gateway, limit=2)

@@ -75,7 +75,7 @@ class Side:
     def counted(self) -> dict[str, object]:
         """What is counted, but for times, and what the log holds."""
         route, services = self.gateway.route, self.gateway.services
-        figures = route.appender.figures
+        figures = route.writes.figures
         return {
             "requests": list(route.traffic.requests),
             "unrouted": list(services.unrouted.requests),

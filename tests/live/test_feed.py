@@ -98,7 +98,7 @@ async def test_appends_that_are_committed_together_are_one_event_for_every_reade
         writers = [await gateway.connect() for _ in range(5)]
         for number, writer in enumerate(writers):
             writer.send(post("s", b"%d" % number))
-        await until(lambda: gateway.route.appender.outcomes.pending == 5)
+        await until(lambda: gateway.route.writes.outcomes.pending == 5)
         log.commits.set()
         for reader in readers:
             events = await up_to(reader, 5)
@@ -250,7 +250,7 @@ async def test_a_reader_ahead_of_the_rounds_gets_the_tail_or_end_once_the_rounds
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two", *(["Stream-Closed: true"] if closing else [])))
-        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        await until(lambda: gateway.route.writes.outcomes.pending == 1)
         await turns(20)
         client = await follow(gateway, "s?offset=-1&live=sse")
         events = await client.events_until(lambda found: len(controls(found)) == 1)
@@ -354,7 +354,7 @@ async def test_draining_waits_for_appends_in_progress() -> None:
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"x"))
-        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        await until(lambda: gateway.route.writes.outcomes.pending == 1)
         draining = asyncio.create_task(gateway.route.drain())
         await turns(20)
         assert not draining.done()

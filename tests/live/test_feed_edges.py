@@ -89,7 +89,7 @@ async def test_a_reader_that_joins_around_a_round_gets_all_data_once(
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two"))
-        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        await until(lambda: gateway.route.writes.outcomes.pending == 1)
         await turns(20)
         client, connection = await connected(gateway)
         where = "-1" if start < 0 else offset(start)

@@ -92,7 +92,7 @@ async def test_multi_appends_of_many_writers_are_stored_contiguously_and_in_orde
             assert found[at : at + len(batch)] == batch
             at += len(batch)
         assert [next(rest, None) for rest in waiting] == [None] * WRITERS
-        figures, requests = service.appender.figures, sum(map(len, sent))
+        figures, requests = service.writes.figures, sum(map(len, sent))
         assert (figures.stored, figures.messages) == (requests, WRITERS * MESSAGES)
         assert log.histograms()["appends"].sum == requests
 

@@ -19,7 +19,7 @@ from gateway.protocol.appends import MAX_PRODUCERS
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime, ProducerState, position_of
-from gateway.streams.appender import MAX_BATCH
+from gateway.streams.writes import MAX_BATCH
 from tests.logs.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.logs.redis_logs import LossyProxy, connected, lossy
 from tests.streams.service import Service

@@ -45,7 +45,7 @@ from gateway.protocol.streams.state import (
     Stamp,
     StreamState,
 )
-from gateway.streams.append_outcomes import submitted
+from gateway.streams.outcomes import submitted
 from tests.streams.service import Service
 from tests.support.manual_clock import at
 

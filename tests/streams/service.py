@@ -14,12 +14,11 @@ from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.runtime.limits import Bounds, ServerLimits
 from gateway.streams.active_stream import Caches
-from gateway.streams.append_outcomes import submitted
-from gateway.streams.appender import Appender
 from gateway.streams.clock import StreamClock
-from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle, Sweeper
+from gateway.streams.outcomes import submitted
 from gateway.streams.stream_table import StreamTable
+from gateway.streams.writes import WriteQueue
 from tests.streams.shared_log import SharedLog
 from tests.support.gated_log import GatedLog
 from tests.support.manual_clock import PAST, ManualClock
@@ -80,9 +79,8 @@ class Service:
             self.clock, running or self.clock, follows_wall=self.log.sharing is not None
         )
         self.table = StreamTable(self.log, self.steady, self.caches, max_active)
-        self.appender = Appender(self.table, limits_of(max_pending_bytes), retention)
         self.lifecycle = Lifecycle(self.table, retention)
-        self.creations = Creations(self.table, self.lifecycle, limits_of(1 << 40))
+        self.writes = WriteQueue(self.table, self.lifecycle, limits_of(max_pending_bytes))
         self.sweeper = Sweeper(self.table, self.lifecycle)
 
     async def create(
@@ -94,7 +92,7 @@ class Service:
         content_type: str | None = TEXT,
         close: bool = False,
     ) -> CreationOutcome:
-        return await self.creations.create(
+        return await self.writes.create(
             path, CreateRequest(body, content_type, lifetime, close, None)
         )
 
@@ -110,7 +108,7 @@ class Service:
     ) -> CreationOutcome:
         at = None if position is None else Offset(await self.generation(source), position)
         asked = ForkRequest(f"/{source}", at, sub_offset)
-        return await self.creations.create(
+        return await self.writes.create(
             path, CreateRequest(body, None, lifetime, False, asked), source
         )
 
@@ -133,7 +131,7 @@ class Service:
             asyncio.get_running_loop().create_future()
         )
         append = Append(body, content_type, stream_seq, producer, close, is_multi)
-        self.appender.submit(path, submitted(append, done.set_result))
+        self.writes.submit(path, submitted(append, done.set_result))
         return done
 
     async def append(

@@ -14,7 +14,7 @@ from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.state import Stamp
 from gateway.streams.active_stream import MINUTE_S, AppendRate
-from gateway.streams.append_outcomes import submitted
+from gateway.streams.outcomes import submitted
 from tests.streams.service import PENDING, Service
 from tests.support.gated_log import GatedLog
 
@@ -23,7 +23,7 @@ JSON = "application/json"
 
 
 def results(service: Service) -> dict[str, int]:
-    figures = service.appender.figures
+    figures = service.writes.figures
     names = ("stored", "duplicate", "refused", "failed")
     return {name: getattr(figures, name) for name in names if getattr(figures, name)}
 
@@ -39,9 +39,9 @@ async def test_appends_are_counted_as_stored_duplicate_or_refused() -> None:
     assert isinstance(await service.submit("s", b"x", content_type=JSON), HeadgateError)
     assert isinstance(await service.submit("none", b"x"), HeadgateError)
     assert results(service) == {"stored": 2, "duplicate": 1, "refused": 4}
-    assert service.appender.figures.bytes == 6
-    assert service.appender.figures.messages == 2
-    assert sum(service.appender.figures.duration.counts) == 7
+    assert service.writes.figures.bytes == 6
+    assert service.writes.figures.messages == 2
+    assert sum(service.writes.figures.duration.counts) == 7
 
 
 async def test_an_append_that_the_log_cannot_store_counts_as_failed() -> None:
@@ -52,7 +52,7 @@ async def test_an_append_that_the_log_cannot_store_counts_as_failed() -> None:
     assert isinstance(await service.submit("s", b"x"), LogUnavailable)
     assert isinstance(await service.submit("s", b"x" * 11), HeadgateError)
     assert results(service) == {"failed": 2}
-    assert service.appender.figures.bytes == 0
+    assert service.writes.figures.bytes == 0
 
 
 async def test_a_close_without_data_counts_as_no_append() -> None:
@@ -74,8 +74,8 @@ async def test_each_item_of_an_appended_json_array_counts_as_a_message(
     service = Service()
     await service.create("s", content_type=JSON)
     await service.submit("s", body, content_type=JSON)
-    assert service.appender.figures.messages == messages
-    assert service.appender.figures.bytes == len(body)
+    assert service.writes.figures.messages == messages
+    assert service.writes.figures.bytes == len(body)
 
 
 async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> None:
@@ -87,10 +87,10 @@ async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> Non
     began = monotonic()
     append = Append(b"x", "text/plain", None, None, False, trace_id=TRACE)
     done: asyncio.Future[object] = loop.create_future()
-    service.appender.submit("s", submitted(append, done.set_result))
+    service.writes.submit("s", submitted(append, done.set_result))
     loop.call_later(0.03, log.commits.set)
     await done
-    took = service.appender.figures.duration
+    took = service.writes.figures.duration
     assert 0.02 <= took.sum <= monotonic() - began
     ((_, traced),) = took.distribution().traced.items()
     assert (traced.trace_id, traced.value) == (TRACE, took.sum)
@@ -104,7 +104,7 @@ async def test_a_stream_keeps_the_trace_of_its_latest_append() -> None:
     for trace, known in ((TRACE, TRACE), (None, None)):
         done: asyncio.Future[object] = loop.create_future()
         append = Append(b"x", "text/plain", None, None, False, trace_id=trace)
-        service.appender.submit("s", submitted(append, done.set_result))
+        service.writes.submit("s", submitted(append, done.set_result))
         await done
         assert active.trace_id == known
 

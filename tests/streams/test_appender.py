@@ -18,9 +18,9 @@ from gateway.logs.contract import Conflict
 from gateway.protocol.appends import LEAST_BYTES, QUICK_BYTES, AppendOutcome
 from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import ProducerState, Stamp
-from gateway.streams import append_outcomes, appender
-from gateway.streams.append_outcomes import UNKNOWN
-from gateway.streams.appender import MAX_BATCH, MAX_CONFLICTS
+from gateway.streams import outcomes, writes
+from gateway.streams.outcomes import UNKNOWN
+from gateway.streams.writes import MAX_BATCH, MAX_CONFLICTS
 from tests.logs.contract import appended
 from tests.streams.service import Service
 from tests.support.gated_log import GatedLog, turns
@@ -94,8 +94,8 @@ async def test_appends_that_complete_together_are_answered_in_several_turns(
     answered: list[int] = []
     writers = [service.submit("s", b"x") for _ in range(5)]
     await turns()
-    monkeypatch.setattr(append_outcomes, "UNTIMED", 1)
-    monkeypatch.setattr(append_outcomes, "LONGEST_TURN_S", 0.0)
+    monkeypatch.setattr(outcomes, "UNTIMED", 1)
+    monkeypatch.setattr(outcomes, "LONGEST_TURN_S", 0.0)
     log.commits.set()
     for number, writer in enumerate(writers):
         writer.add_done_callback(partial(_note, answered, number))
@@ -105,7 +105,7 @@ async def test_appends_that_complete_together_are_answered_in_several_turns(
         seen.add(len(answered))
     assert (answered, seen) == ([0, 1, 2, 3, 4], {0, 1, 2, 3, 4, 5})
     assert len(log.committed) == before + 1
-    await asyncio.wait_for(service.appender.outcomes.idle.wait(), 1)
+    await asyncio.wait_for(service.writes.outcomes.idle.wait(), 1)
 
 
 async def test_an_append_to_one_stream_commits_while_another_streams_commit_waits() -> None:
@@ -128,7 +128,7 @@ async def test_an_append_to_one_stream_commits_while_another_streams_commit_wait
 async def test_a_batch_holds_a_bounded_number_of_appends(
     count: int, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appender, "LONGEST_TURN_S", 3600.0)
+    monkeypatch.setattr(writes, "LONGEST_TURN_S", 3600.0)
     log = GatedLog()
     service = Service(log)
     await service.create("s")
@@ -139,7 +139,7 @@ async def test_a_batch_holds_a_bounded_number_of_appends(
 
 
 async def test_a_batch_holds_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appender, "LONGEST_TURN_S", 3600.0)
+    monkeypatch.setattr(writes, "LONGEST_TURN_S", 3600.0)
     log = GatedLog()
     service = Service(log, max_pending_bytes=4 * log.batch_bytes)
     await service.create("s")
@@ -159,7 +159,7 @@ async def test_a_batch_ends_when_its_turn_is_over(
     body: bytes, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left comes in the next one; a few short appends are decided without a look."""
-    monkeypatch.setattr(appender, "LONGEST_TURN_S", 0.0)
+    monkeypatch.setattr(writes, "LONGEST_TURN_S", 0.0)
     log = GatedLog()
     service = Service(log, max_pending_bytes=1 << 30)
     await service.create("s")
@@ -219,8 +219,8 @@ async def test_an_unexpected_exception_in_a_commit_fails_its_appends_and_none_wa
         waiting = [service.submit("s", b"a"), service.submit("s", b"b")]
         outcomes = await asyncio.gather(*waiting)
     assert [str(outcome) for outcome in outcomes] == [UNKNOWN] * 2
-    assert (service.appender.outcomes.pending, service.appender.outcomes.pending_bytes) == (0, 0)
-    assert service.appender.outcomes.idle.is_set()
+    assert (service.writes.outcomes.pending, service.writes.outcomes.pending_bytes) == (0, 0)
+    assert service.writes.outcomes.idle.is_set()
     assert await service.append("s", b"c") == stored(1)
 
 
@@ -318,21 +318,21 @@ async def test_an_append_waits_only_if_the_bytes_of_waiting_appends_are_within_t
     else:
         assert isinstance(outcome, LimitReached)
         assert outcome.detail == "max_pending_appends is reached: the log is behind, try again"
-    assert service.appender.refused_for_room == (0 if accepted else 1)
-    assert (service.appender.outcomes.pending, service.appender.outcomes.pending_bytes) == (0, 0)
+    assert service.writes.refused_for_room == (0 if accepted else 1)
+    assert (service.writes.outcomes.pending, service.writes.outcomes.pending_bytes) == (0, 0)
     assert await service.append("b", b"z" * 100) == stored(size + 100 if accepted else 100)
 
 
-async def test_the_appender_is_idle_only_when_no_append_is_under_way() -> None:
+async def test_the_queue_is_idle_only_when_no_append_is_under_way() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
-    assert service.appender.outcomes.idle.is_set()
+    assert service.writes.outcomes.idle.is_set()
     log.commits.clear()
     waiting = [service.submit("s", b"a"), service.submit("nothing", b"b")]
-    assert not service.appender.outcomes.idle.is_set()
+    assert not service.writes.outcomes.idle.is_set()
     assert isinstance(await waiting[1], StreamNotFound)
-    assert not service.appender.outcomes.idle.is_set()
+    assert not service.writes.outcomes.idle.is_set()
     log.commits.set()
     await waiting[0]
-    assert service.appender.outcomes.idle.is_set()
+    assert service.writes.outcomes.idle.is_set()

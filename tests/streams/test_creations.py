@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import ConfigurationConflict, HeadgateError, LimitReached, LogUnavailable
+from gateway.errors import (
+    ConfigurationConflict,
+    HeadgateError,
+    LimitReached,
+    LogUnavailable,
+    StreamNotFound,
+)
 from gateway.logs.contract import Conflict
 from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CreateRequest
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.limits import Bounds, ServerLimits
-from gateway.streams import creations
-from gateway.streams.creations import Creations
-from gateway.streams.lifecycle import MAX_RACES
+from gateway.streams import writes
+from gateway.streams.outcomes import SubmittedCreation
+from gateway.streams.writes import MAX_CONFLICTS
 from tests.streams.service import TEXT, Service
 from tests.support.gated_log import GatedLog, turns
 
@@ -47,30 +51,14 @@ class SlowForSome(GatedLog):
         return found
 
 
-@dataclass
-class Submitted:
-    """A creation that notes what it was told."""
-
-    request: CreateRequest
-    body: bytes
-    told: list[Outcome]
-
-    def answered(self, outcome: Outcome, /) -> None:
-        self.told.append(outcome)
-
-    def abandon(self) -> None:
-        raise AssertionError
-
-
 class Asked:
     """Creations on a service, and what was told of each."""
 
     def __init__(self, log: GatedLog | None = None) -> None:
-        self.service = Service(log)
+        self.service = Service(log, max_pending_bytes=MOST)
+        self.writes = self.service.writes
         self.ended: list[str] = []
         self.service.table.removal_observers.append(lambda path, *_: self.ended.append(path))
-        self.bounds = ServerLimits(Bounds(1, 1, 1, 1, MOST, MOST))
-        self.creations = Creations(self.service.table, self.service.lifecycle, self.bounds)
         self.told: dict[str, list[Outcome]] = {}
 
     def ask(
@@ -78,16 +66,16 @@ class Asked:
     ) -> None:
         told = self.told.setdefault(path, [])
         request = CreateRequest(body, TEXT, lifetime, close, None)
-        self.creations.submit(path, Submitted(request, body, told))
+        self.writes.submit(path, SubmittedCreation(request, body, told.append, 0.0))
 
     async def outcome(self, path: str, **more: object) -> Outcome:
         self.ask(path, **more)  # type: ignore[arg-type] # as it has them
-        await self.creations.outcomes.idle.wait()
+        await self.writes.outcomes.idle.wait()
         return self.told[path][-1]
 
     async def answer(self, path: str) -> CreationOutcome:
         """What whoever awaits a creation gets."""
-        return await self.creations.create(path, CreateRequest(b"", TEXT, MINUTE, False, None))
+        return await self.writes.create(path, CreateRequest(b"", TEXT, MINUTE, False, None))
 
     def new(self, paths: Sequence[str]) -> list[bool]:
         """Whether each was created, of those that came to be."""
@@ -100,10 +88,10 @@ async def test_creations_are_committed_in_the_order_of_their_requests() -> None:
     asked = Asked(log)
     for path in ("a", "b", "c"):
         asked.ask(path)
-    await asked.creations.outcomes.idle.wait()
+    await asked.writes.outcomes.idle.wait()
     assert [changes[0].state.path for changes in log.committed] == ["a", "b", "c"]
     assert asked.new(["a", "b", "c"]) == [True] * 3
-    assert asked.creations.outcomes.pending == 0
+    assert asked.writes.outcomes.pending == 0
 
 
 async def test_a_creation_whose_path_is_looked_up_late_does_not_delay_the_others() -> None:
@@ -113,20 +101,20 @@ async def test_a_creation_whose_path_is_looked_up_late_does_not_delay_the_others
     asked.ask("a")
     assert (await asked.answer("b")).new
     log.late["a"].set()
-    await asked.creations.outcomes.idle.wait()
+    await asked.writes.outcomes.idle.wait()
     assert asked.new(["a"]) == [True]
 
 
 async def test_creations_are_committed_one_by_one_if_each_turn_is_over_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(creations, "LONGEST_TURN_S", 0.0)
+    monkeypatch.setattr(writes, "LONGEST_TURN_S", 0.0)
     log = GatedLog()
     asked = Asked(log)
     paths = [f"s{number}" for number in range(5)]
     for path in paths:
         asked.ask(path)
-    await asked.creations.outcomes.idle.wait()
+    await asked.writes.outcomes.idle.wait()
     assert [[change.state.path for change in changes] for changes in log.committed] == [
         [path] for path in paths
     ]
@@ -137,7 +125,7 @@ async def test_simultaneous_creations_of_one_path_create_once_and_confirm_or_con
     asked = Asked()
     for close in (False, False, True):
         asked.ask("s", close=close)
-    await asked.creations.outcomes.idle.wait()
+    await asked.writes.outcomes.idle.wait()
     first, second, third = asked.told["s"]
     assert isinstance(first, CreationOutcome)
     assert first.new
@@ -166,29 +154,30 @@ async def test_a_creation_replaces_an_expired_stream() -> None:
     assert asked.ended == ["s", "s"]  # one has ended, one is not the first
 
 
-async def test_a_creation_whose_entry_was_dropped_from_the_table_loads_again() -> None:
-    log = SlowForSome()
+async def test_appends_and_creations_of_a_path_are_decided_in_their_order() -> None:
+    log = GatedLog()
     asked = Asked(log)
-    late = log.late["s"] = asyncio.Event()
-    asked.ask("s")
-    await turns()
-    del asked.service.table._streams["s"], log.late["s"]
-    await asked.service.create("s")
-    await asked.service.lifecycle.delete("s")
-    late.set()
-    await asked.creations.outcomes.idle.wait()
-    (outcome,) = asked.told["s"]
-    assert isinstance(outcome, CreationOutcome)
-    assert (outcome.new, outcome.state.generation) == (True, 1)
+    before = asked.service.submit("s", b"x")
+    asked.ask("s", body=b"1")
+    between = [asked.service.submit("s", b"2"), asked.service.submit("s", b"3")]
+    asked.ask("s", close=True)
+    behind = asked.service.submit("s", b"4")
+    assert isinstance(await before, StreamNotFound)
+    assert [getattr(await it, "stored", None) for it in (*between, behind)] == [1, 1, 1]
+    first, second = asked.told["s"]
+    assert isinstance(first, CreationOutcome)
+    assert isinstance(second, ConfigurationConflict)
+    assert await asked.service.data("s") == b"1234"
+    assert (log.loaded, asked.writes.outcomes.pending) == (1, 0)
 
 
-@pytest.mark.parametrize("lost", [1, MAX_RACES - 1, MAX_RACES])
+@pytest.mark.parametrize("lost", [1, MAX_CONFLICTS, MAX_CONFLICTS + 1])
 async def test_a_creation_that_lost_a_race_is_decided_again_but_not_for_ever(lost: int) -> None:
     log = GatedLog()
     asked = Asked(log)
     log.failures.extend(Conflict() for _ in range(lost))
     outcome = await asked.outcome("s")
-    assert isinstance(outcome, LogUnavailable if lost == MAX_RACES else CreationOutcome)
+    assert isinstance(outcome, LogUnavailable if lost > MAX_CONFLICTS else CreationOutcome)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +201,7 @@ async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> N
     log.unreadable.add("a")
     for path in ("a", "b"):
         asked.ask(path)
-    await asked.creations.outcomes.idle.wait()
+    await asked.writes.outcomes.idle.wait()
     assert isinstance(asked.told["a"][0], LogUnavailable)
     assert asked.new(["b"]) == [True]
 
@@ -225,16 +214,19 @@ async def test_the_bodies_of_waiting_creations_are_bounded() -> None:
         asked.ask(path, body=b"12345")
     await turns()
     assert isinstance(asked.told["c"][0], LimitReached)
-    assert (asked.bounds.receiving_bytes, asked.creations.outcomes.pending) == (10, 2)
+    outcomes = asked.writes.outcomes
+    assert (outcomes.pending_bytes, outcomes.pending) == (10, 2)
     log.commits.set()
-    await asked.creations.outcomes.idle.wait()
+    await asked.writes.outcomes.idle.wait()
     assert asked.new(["a", "b"]) == [True, True]
-    assert asked.bounds.receiving_bytes == 0
+    assert outcomes.pending_bytes == 0
     assert isinstance(await asked.outcome("c", body=b"12345"), CreationOutcome)
 
 
 async def test_whoever_cannot_be_answered_is_abandoned_and_the_others_are_answered() -> None:
     class Failing:
+        is_creation = True
+        came = 0.0
         request = CreateRequest(b"", TEXT, MINUTE, close=False, fork=None)
         body = b""
         is_abandoned = False
@@ -246,6 +238,6 @@ async def test_whoever_cannot_be_answered_is_abandoned_and_the_others_are_answer
             self.is_abandoned = True
 
     asked, failing = Asked(), Failing()
-    asked.creations.submit("s", failing)
+    asked.writes.submit("s", failing)
     assert isinstance(await asked.outcome("t"), CreationOutcome)
     assert failing.is_abandoned

@@ -8,31 +8,14 @@ import pytest
 
 from gateway.errors import (
     BadRequest,
-    LogUnavailable,
     StreamGone,
     StreamNotFound,
 )
-from gateway.logs.contract import Conflict
 from gateway.protocol.streams.state import Lifetime
-from gateway.streams.lifecycle import MAX_RACES
 from tests.streams.service import Service
 from tests.support.gated_log import GatedLog, turns
 
 MINUTE = Lifetime(ttl_s=60)
-
-
-@pytest.mark.parametrize(("races", "refused"), [(MAX_RACES - 1, False), (MAX_RACES, True)])
-async def test_a_creation_is_refused_only_after_too_many_lost_races(
-    races: int, refused: bool
-) -> None:
-    log = GatedLog()
-    service = Service(log)
-    log.failures += [Conflict() for _ in range(races)]
-    if refused:
-        with pytest.raises(LogUnavailable):
-            await service.create("s")
-    else:
-        assert (await service.create("s")).new
 
 
 async def test_a_creation_is_completed_although_its_client_disconnects() -> None:

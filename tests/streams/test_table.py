@@ -12,8 +12,8 @@ from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.requests import Append
 from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import Lifetime, Stamp
-from gateway.streams.append_outcomes import submitted
 from gateway.streams.clock import TOUCH_SHARE
+from gateway.streams.outcomes import submitted
 from tests.logs.contract import appended, created, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service
@@ -324,7 +324,7 @@ async def test_the_table_and_followers_are_updated_before_the_writer_is_answered
         heard.append((version, list(readers.heard), len(service.caches.dropped)))
         told.set()
 
-    service.appender.submit("s", submitted(append, done))
+    service.writes.submit("s", submitted(append, done))
     await told.wait()
     assert heard == [(1, [1], 2)]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.bodies.json_text import MAX_DEPTH, MAX_DIGITS
 from gateway.protocol.bodies.multi_append import LENGTH_BYTES, MAX_MESSAGES
-from gateway.streams.appender import MAX_BATCH
+from gateway.streams.writes import MAX_BATCH
 from tests.support.http1 import Wire, request
 from tests.support.multi_append import MULTI, framed
 from tests.support.processes import ROOT, headgate

@@ -9,7 +9,7 @@ import pytest
 from headgate.runs import Runs
 
 from gateway.protocol.appends import MOST_TRACED
-from gateway.streams import appender
+from gateway.streams import writes
 from tests.support.gated_log import GatedLog
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer
@@ -337,7 +337,7 @@ async def test_a_round_has_one_delivery_span_that_links_to_its_latest_appends(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What waits is one commit, and so one round, however slow the machine is.
-    monkeypatch.setattr(appender, "LONGEST_TURN_S", 60.0)
+    monkeypatch.setattr(writes, "LONGEST_TURN_S", 60.0)
     log, count = GatedLog(), MOST_TRACED + 4
     async with traced() as tracer, serving(log, tracer=tracer) as gateway:
         await gateway.ask(put("s"))
@@ -348,10 +348,10 @@ async def test_a_round_has_one_delivery_span_that_links_to_its_latest_appends(
         log.commits.clear()
         writers = [await gateway.connect() for _ in range(count + 1)]
         writers[0].send(post("s", b"0"))
-        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        await until(lambda: gateway.route.writes.outcomes.pending == 1)
         for writer in writers[1:]:
             writer.send(post("s", b"1"))
-        await until(lambda: gateway.route.appender.outcomes.pending == count + 1)
+        await until(lambda: gateway.route.writes.outcomes.pending == count + 1)
         log.commits.set()
         appends = [span.span_id for span in await collector.several(APPEND, count + 1)]
         await until(lambda: any(len(one.links) > 1 for one in collector.named("deliver")))
@@ -388,7 +388,7 @@ async def test_pipelined_writes_each_get_a_span_and_an_answer(
         log.commits.clear()
         client = await gateway.connect()
         client.send(post("s", b"1") * 3)
-        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        await until(lambda: gateway.route.writes.outcomes.pending == 1)
         log.commits.set()
         assert [(await client.answer()).status for _ in range(3)] == [204] * 3
         assert len(await collector.several(APPEND, 4)) == 4

@@ -96,14 +96,14 @@ async def test_pipelined_appends_are_refused_in_order_while_the_log_is_full() ->
         log.commits.clear()
         holder = await gateway.connect()
         holder.send(post("s", b"x" * 8))
-        await until(lambda: gateway.route.appender.outcomes.pending_bytes == 8)
+        await until(lambda: gateway.route.writes.outcomes.pending_bytes == 8)
         client = await gateway.connect()
         client.send((post("s", b"xyz") + get("s?offset=-1")) * 40)
         for _ in range(40):
             assert_limit_reached(await client.answer())
             answer = await client.answer()
             assert (answer.status, answer.body) == (200, b"0")
-        assert gateway.route.appender.refused_for_room == 40
+        assert gateway.route.writes.refused_for_room == 40
         log.commits.set()
         assert (await holder.answer()).status == 204
         assert (await client.ask(post("s", b"xyz"))).get("Stream-Next-Offset") == offset(12)
@@ -238,7 +238,7 @@ async def test_a_connection_that_raises_on_a_pipelined_request_is_closed(
         client = await gateway.connect()
         log.commits.clear()
         client.send(post("s", b"data"))
-        await until(lambda: gateway.route.appender.outcomes.pending == 1)
+        await until(lambda: gateway.route.writes.outcomes.pending == 1)
         client.send(get("s?offset=-1"))
         held = gateway.server.connections
         await until(lambda: any(one.has_more for one in held))

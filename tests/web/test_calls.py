@@ -18,7 +18,7 @@ from headgate import records
 from headgate.sending.framing import json_array
 
 from gateway.origin.heads import WORTH_A_PATTERN
-from gateway.streams import append_outcomes, appender, creations
+from gateway.streams import outcomes, writes
 from gateway.telemetry import logs
 from gateway.web.asks.plans import Plans
 from gateway.web.connections.connection import MOST_ASKS, Connection
@@ -141,9 +141,9 @@ BY_PLAN = {
 async def test_an_append_by_its_plan_stays_within_its_bound_of_python_calls(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (appender, append_outcomes):  # however slow the machine is
+    for module in (writes, outcomes):  # however slow the machine is
         monkeypatch.setattr(module, "LONGEST_TURN_S", 60.0)
-    monkeypatch.setattr(appender, "LONGEST_GATHER_S", 60.0)
+    monkeypatch.setattr(writes, "LONGEST_GATHER_S", 60.0)
     cost = await append_cost(APPENDS[kind], rounds=1)
     assert cost.calls <= BY_PLAN[kind], cost.by_function
 
@@ -238,7 +238,7 @@ async def test_an_append_passed_on_stays_within_its_bound_of_python_calls(
 async def test_a_creation_by_its_plan_stays_within_its_bound_of_python_calls(
     quota: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creations, "LONGEST_TURN_S", 60.0)  # however slow the machine is
+    monkeypatch.setattr(writes, "LONGEST_TURN_S", 60.0)  # however slow the machine is
     async with serving(max_client_creations=quota) as gateway:
         more = OF_QUOTA if quota else 0
         calls = await calls_until_answered(gateway, *(put(str(n)) for n in range(6)))

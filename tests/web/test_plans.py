@@ -204,7 +204,7 @@ async def test_a_write_whose_client_leaves_is_stored_counted_as_cut_and_answers_
 
 def pending(gateway: Serving) -> int:
     """The writes that wait for their commits."""
-    return gateway.route.appender.outcomes.pending + gateway.route.creations.outcomes.pending
+    return gateway.route.writes.outcomes.pending
 
 
 async def test_a_write_whose_answer_fails_ends_its_connection_and_no_other(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import LogUnavailable
-from gateway.streams import appender
+from gateway.streams import writes
 from gateway.web.connections.connection import MOST_ASKS as MOST
 from gateway.web.connections.connection import Connection
 from tests.edge.both_ways import trust
@@ -43,7 +43,7 @@ async def opened(gateway: Serving) -> Client:
 async def test_pipelined_appends_are_one_commit_up_to_the_batch_limit(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appender, "LONGEST_TURN_S", 60.0)  # however slow the machine is
+    monkeypatch.setattr(writes, "LONGEST_TURN_S", 60.0)  # however slow the machine is
     log = GatedLog()
     async with serving(log) as gateway:
         client = await opened(gateway)
@@ -91,7 +91,7 @@ async def test_pipelined_appends_to_several_streams_are_committed_in_order() -> 
             post("s", b"1") * 2 + post("t", b"2") * 2 + get("t?offset=-1") + post("s", b"3")
         )
         await until(lambda: bool(log.committed))
-        assert (gateway.route.appender.outcomes.pending, len(log.committed)) == (2, 1)
+        assert (gateway.route.writes.outcomes.pending, len(log.committed)) == (2, 1)
         log.commits.set()
         answers = [await client.answer() for _ in range(6)]
         assert [it.status for it in answers] == [204, 204, 204, 204, 200, 204]
@@ -106,11 +106,11 @@ async def test_pipelined_appends_are_stored_although_their_client_disconnects() 
         client = await opened(gateway)
         log.commits.clear()
         client.send(post("s", b"1") * 3)
-        await until(lambda: gateway.route.appender.outcomes.pending == 3)
+        await until(lambda: gateway.route.writes.outcomes.pending == 3)
         client.reset()
         await until(lambda: gateway.limits.connections == 0)
         log.commits.set()
-        await until(lambda: gateway.route.appender.outcomes.pending == 0)
+        await until(lambda: gateway.route.writes.outcomes.pending == 0)
         assert (await gateway.ask(get("s?offset=-1"))).body == b"111"
 
 
@@ -168,7 +168,7 @@ async def test_a_drain_answers_the_pipelined_appends_under_way_and_the_next_one(
         client = await opened(gateway)
         log.commits.clear()
         client.send(post("s", b"1") + post("s", b"2") + post("t", b"3") + post("t", b"4"))
-        await until(lambda: gateway.route.appender.outcomes.pending == 2)
+        await until(lambda: gateway.route.writes.outcomes.pending == 2)
         gateway.server.is_closing = True
         log.commits.set()
         answers = [await client.answer() for _ in range(3)]

@@ -57,4 +57,4 @@ async def test_an_undecodable_header_of_one_client_does_not_stop_the_others(
         assert [(await other.answer()).status for other in others] == [204, 204, 204]
         assert (await gateway.ask(post("s", b"c"))).status == 204
         assert (await gateway.ask(put("u"))).status == 201
-        assert gateway.route.appender.outcomes.pending == 0
+        assert gateway.route.writes.outcomes.pending == 0

@@ -22,8 +22,8 @@ from gateway.protocol.requests import Append, CreateRequest, parse_target
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime
 from gateway.routes.exchange import RouteAnswer
-from gateway.streams.append_outcomes import submitted
 from gateway.streams.clock import MOST_SLACK_S
+from gateway.streams.outcomes import submitted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -98,7 +98,7 @@ class AnswerStreams:
         self, name: str, content_type: str, body: bytes, ttl_s: int
     ) -> CreationOutcome:
         request = CreateRequest(body, content_type, Lifetime(ttl_s=ttl_s), False, None)
-        return await self.route.creations.create(self.full_name(name), request)
+        return await self.route.writes.create(self.full_name(name), request)
 
     async def replace(self, name: str, content_type: str, body: bytes) -> CreationOutcome:
         """Create a stream beside an answer, in place of one that may be there.
@@ -174,7 +174,7 @@ class AnswerStreams:
         )
         outcome: Later[AppendOutcome] = Later()
         waiting = submitted(append, partial(_set, outcome, stamp))
-        self.route.appender.submit(self.full_name(name), waiting)
+        self.route.writes.submit(self.full_name(name), waiting)
         return outcome
 
     async def end(self, name: str) -> StreamEnd | None:

@@ -34,12 +34,12 @@ class RouteRuns(ListedRuns):
         streams = streams_of(route)
         assert isinstance(streams, StreamList), "that of a route to a log"
         self._list = RunList(route.table, streams, self._table)
-        route.appender.observers.append(self._table.on_stored)
+        route.writes.observers.append(self._table.on_stored)
         route.lifecycle.observers.append(self._table.on_settled)
 
     def detach(self, route: HostedRoute) -> None:
         """Take no more part in the writes of the route."""
-        route.appender.observers.remove(self._table.on_stored)
+        route.writes.observers.remove(self._table.on_stored)
         route.lifecycle.observers.remove(self._table.on_settled)
 
     @override

@@ -38,9 +38,9 @@ def _subscriptions(
 ) -> SoleLogSubscriptions | SharedSubscriptions:
     clock, prefix = route.clock, route.prefix
     if (sharing := work_sharing_of(route.table.log)) is None:
-        streams = HostedStreams(route.table, route.appender)
+        streams = HostedStreams(route.table, route.writes)
         return SoleLogSubscriptions(prefix, streams, documents, rules, clock, rights)
-    streams = SharedStreams(route.table, route.appender, sharing)
+    streams = SharedStreams(route.table, route.writes, sharing)
 
     def make(owned: Documents) -> OwnedLogSubscriptions:
         return OwnedLogSubscriptions(prefix, streams, owned, rules, clock, rights)

@@ -77,13 +77,14 @@ def append_plan(
     if head.content_type is not None and not (head.close or head.is_multi):
         media = media_type(head.content_type)
     key = path, fields
-    return AppendPlan(key, route, fields, principal, route.appender.submit, name, head, media)
+    return AppendPlan(key, route, fields, principal, route.writes.submit, name, head, media)
 
 
 class AppendAsk(Ask, gc=False, eq=False):
     """An append under way."""
 
     operation = counted.APPEND
+    is_creation = False
     stream_id = None
     plan: AppendPlan
     body: bytes
@@ -131,13 +132,14 @@ def creation_plan(
 ) -> CreationPlan:
     """Return the plan of creations like `create`, which was admitted."""
     key, head = (route, fields), replace(create, body=b"")
-    return CreationPlan(key, route, fields, principal, route.creations.submit, head)
+    return CreationPlan(key, route, fields, principal, route.writes.submit, head)
 
 
 class CreationAsk(Ask, gc=False, eq=False):
     """A creation under way."""
 
     operation = counted.CREATE
+    is_creation = True
     request: CreateRequest
     body: bytes
 

@@ -21,7 +21,7 @@ from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, r
 from gateway.routes.exchange import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
-from gateway.streams.append_outcomes import set_outcome, submitted
+from gateway.streams.outcomes import set_outcome, submitted
 from gateway.streams.reads import LiveRead
 from gateway.telemetry import tracing
 from gateway.web.asks.writes import append_plan, creation_plan
@@ -141,7 +141,7 @@ class HostedHandlers(RouteOperations):
         if self._services.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         outcome: Later[AppendOutcome] = Later()
-        route.appender.submit(name, submitted(append, partial(set_outcome, outcome)))
+        route.writes.submit(name, submitted(append, partial(set_outcome, outcome)))
         return RouteAnswer.of(responses.appended(await outcome), cache_status.OTHER_METHOD)
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
@@ -154,7 +154,7 @@ class HostedHandlers(RouteOperations):
         elif route.access.reader_keys is None:
             plan = creation_plan(route, request.fields, create, exchange.principal)
             self._routes.plans.add_creation(plan)
-        created = await route.creations.create(name, create, source)
+        created = await route.writes.create(name, create, source)
         answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
         return route.with_key(answer, name) if exchange.sends_reader_key else answer
 

@@ -118,8 +118,8 @@ class Gateway:
         """What is not as it was in the beginning, although nobody is there any more."""
         route, limits = self.route, self.services.limits
         counts = {
-            "appends": route.appender.outcomes.pending,
-            "bytes of appends": route.appender.outcomes.pending_bytes,
+            "appends": route.writes.outcomes.pending,
+            "bytes of appends": route.writes.outcomes.pending_bytes,
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),

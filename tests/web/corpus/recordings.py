@@ -41,8 +41,7 @@ TITLE = "=== "
 # How long one piece of work may take before other work runs, in seconds.
 TURNS = (
     "gateway.later.TURN_S",
-    "gateway.streams.appender.LONGEST_TURN_S",
-    "gateway.streams.creations.LONGEST_TURN_S",
+    "gateway.streams.writes.LONGEST_TURN_S",
 )
 Sections = dict[str, list[str]]  # what each mode shows, by its name
 _MARKS = {f"[{mode.name}]": mode.name for mode in MODES}

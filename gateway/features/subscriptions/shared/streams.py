@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.shared.divided_work import WorkSharing
     from gateway.features.subscriptions.streams.contract import StreamView
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
-    from gateway.streams.appender import Appender
     from gateway.streams.stream_table import StreamTable
+    from gateway.streams.writes import WriteQueue
 
 # A slow list pauses for this many times the duration of each page, so that it takes a tenth of the
 # time from others.
@@ -32,8 +32,8 @@ LEAST_PAUSE_S = 0.002
 class SharedStreams(HostedStreams, ChangeSource):
     """The streams of a shared log: all gateways report what they change (`shared.changes`)."""
 
-    def __init__(self, table: StreamTable, appender: Appender, sharing: WorkSharing) -> None:
-        super().__init__(table, appender)
+    def __init__(self, table: StreamTable, writes: WriteQueue, sharing: WorkSharing) -> None:
+        super().__init__(table, writes)
         self.table = table
         self.sharing = sharing
         self._changed: ReportedChanges | None = None

@@ -12,7 +12,7 @@ from gateway.features.subscriptions.streams.contract import StreamSource
 from gateway.later import Later
 from gateway.logs.contract import listing_of
 from gateway.protocol.requests import Append
-from gateway.streams.append_outcomes import set_outcome, submitted
+from gateway.streams.outcomes import set_outcome, submitted
 from gateway.streams.stream_table import find_stream
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.streams.state import Change, StreamState
-    from gateway.streams.appender import Appender
     from gateway.streams.stream_table import StreamTable
+    from gateway.streams.writes import WriteQueue
 
 STREAMS_AT_ONCE = 500  # of one page of the log's list
 
@@ -31,9 +31,9 @@ class HostedStreams(StreamSource):
 
     is_listed = True
 
-    def __init__(self, table: StreamTable, appender: Appender) -> None:
+    def __init__(self, table: StreamTable, writes: WriteQueue) -> None:
         self._table = table
-        self._appender = appender
+        self._writes = writes
         self.turns = table.turns
         self._on_change: Callable[[Change], None] | None = None
 
@@ -73,5 +73,5 @@ class HostedStreams(StreamSource):
     async def append(self, name: str, event: bytes) -> None:
         append = Append(event, "application/json", None, None, False)
         outcome: Later[AppendOutcome] = Later()
-        self._appender.submit(name, submitted(append, partial(set_outcome, outcome)))
+        self._writes.submit(name, submitted(append, partial(set_outcome, outcome)))
         await outcome

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
@@ -14,8 +14,9 @@ from gateway.background import LONGEST_TURN_S
 from gateway.errors import HeadgateError, LimitReached, LogFull, LogUnavailable, RecordDamaged
 from gateway.later import turn
 from gateway.logs.counts import BOUNDS_S
-from gateway.protocol.appends import AppendOutcome, Taken, plain_media
-from gateway.protocol.requests import Append
+from gateway.protocol.appends import AppendOutcome, plain_media
+from gateway.protocol.lifecycle import CreationOutcome
+from gateway.protocol.requests import Append, CreateRequest
 from gateway.protocol.streams.state import Stamp
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Histogram
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.later import Later
 
 T = TypeVar("T")
-Outcome = AppendOutcome | HeadgateError
+Outcome = AppendOutcome | CreationOutcome | HeadgateError
 
 UNTIMED = 16  # outcomes that are delivered without a look at the clock: 0.1 ms
 TOO_MANY_WRITERS = "too many writers met on this stream: nothing was stored"
@@ -35,12 +36,17 @@ UNKNOWN = "something failed here: it is not known whether this request was store
 OURS = (LogFull, LogUnavailable, LimitReached, RecordDamaged)
 
 
-class Waiting(Taken, Protocol):
-    """An append in the queue of its log. Its attributes do not change while it waits."""
+class Waiting(Protocol):
+    """A write in the queue of its log, a `Taken` append or a creation with its `request`.
 
+    Its attributes do not change while it waits.
+    """
+
+    is_creation: ClassVar[bool]
+    body: bytes
     came: float  # perf_counter
 
-    def answered(self, outcome: Outcome, /) -> object:
+    def answered(self, outcome: Any, /) -> object:  # noqa: ANN401 - of an append or a creation
         """Take the outcome, once it is known; called once, in a later pass of the loop."""
 
     def abandon(self) -> None:
@@ -50,6 +56,7 @@ class Waiting(Taken, Protocol):
 class Submitted(msgspec.Struct, gc=False, eq=False):
     """An append of a part of this process, which `answered` gives the outcome to."""
 
+    is_creation: ClassVar = False
     append: Append
     answered: Callable[[Outcome], object]
     body: bytes
@@ -65,6 +72,19 @@ class Submitted(msgspec.Struct, gc=False, eq=False):
 
     def abandon(self) -> None:
         """Do nothing: the callback `answered` has raised, and must clean up itself."""
+
+
+class SubmittedCreation(msgspec.Struct, gc=False, eq=False):
+    """A creation of a handler or another part of this process; `answered` gets its outcome."""
+
+    is_creation: ClassVar = True
+    request: CreateRequest
+    body: bytes
+    answered: Callable[[CreationOutcome | HeadgateError], object]
+    came: float
+
+    def abandon(self) -> None:
+        """Do nothing, as `Submitted` does."""
 
 
 def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
@@ -101,24 +121,24 @@ class AppendMetrics:
 
     def count(
         self,
-        waiting: Sequence[Waiting],
+        waiting: Sequence[Any],
         outcomes: Sequence[Outcome],
         now: float,
     ) -> None:
-        """Count appends that waited and whose outcome is known `now`."""
+        """Count the appends among the writes whose outcome is known `now`."""
         times: list[float] = []
         for one, outcome in zip(waiting, outcomes, strict=True):
             if isinstance(outcome, AppendOutcome) and outcome.stored and one.trace_id is None:
                 self.messages += outcome.stored
                 self.bytes += len(one.body)
                 times.append(one.came)
-            elif one.body:
+            elif one.body and not one.is_creation:
                 self._count_one(one, outcome, now - one.came)
         if times:
             self.stored += len(times)
             self.duration.observe_since(sorted(times), now)
 
-    def _count_one(self, one: Waiting, outcome: Outcome, seconds: float) -> None:
+    def _count_one(self, one: Any, outcome: Outcome, seconds: float) -> None:  # noqa: ANN401
         if isinstance(outcome, AppendOutcome) and outcome.stored:
             self.stored += 1
             self.messages += outcome.stored
@@ -145,12 +165,12 @@ class Outcomes:
         self.idle.set()
         # Writes that wait no longer, with their outcomes: filled before `deliver` is called, so
         # that whatever raises there, the next delivery has them.
-        self.undelivered: deque[tuple[Any, Any]] = deque()
+        self.undelivered: deque[tuple[Waiting, Any]] = deque()
         self._is_delivering = False
         self._on_turn = on_turn
 
     @staticmethod
-    def give(one: Any, outcome: Any) -> None:  # noqa: ANN401 - a Waiting or a WaitingCreation
+    def give(one: Waiting, outcome: HeadgateError) -> None:
         """Deliver the outcome of a write that did not wait."""
         try:
             one.answered(outcome)

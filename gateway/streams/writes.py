@@ -1,0 +1,399 @@
+"""The writes of one log in their order: appends and creations, by the queue of each path.
+
+A write waits in the queue of its path. When a pass of the loop brings no further write, the queue's
+first creation, or the appends before the next creation, are decided on the loaded state. What was
+decided in a pass is committed together, each stream's by itself. After its commit the table, the
+observers and then the writers get to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from time import perf_counter  # the loop's clock has milliseconds, and takes longer
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.background import LONGEST_TURN_S
+from gateway.errors import HeadgateError, LimitReached, LogUnavailable
+from gateway.later import Later
+from gateway.logs.contract import Conflict
+from gateway.protocol import lifecycle as rules
+from gateway.protocol.appends import AppendBatch, AppendOutcome
+from gateway.protocol.bodies.content import is_long, long_records
+from gateway.protocol.bodies.json_text import SLICE_BYTES
+from gateway.stepped import in_task
+from gateway.streams.active_stream import NOBODY, AppendRate
+from gateway.streams.outcomes import (
+    TOO_MANY_WRITERS,
+    UNKNOWN,
+    AppendMetrics,
+    Outcomes,
+    SubmittedCreation,
+    set_outcome,
+)
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.logs.contract import Log
+    from gateway.protocol.lifecycle import CreationOutcome
+    from gateway.protocol.requests import CreateRequest
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
+    from gateway.runtime.limits import ServerLimits
+    from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.lifecycle import Lifecycle
+    from gateway.streams.outcomes import Outcome, Waiting
+    from gateway.streams.stream_table import StreamTable
+
+    Decisions = Sequence[Outcome]  # on the first waiting writes
+    Decided = tuple[ActiveStream, Decisions, Change]
+
+MAX_BATCH = 1024  # appends of one stream in one commit
+LONGEST_GATHER_S = 0.002  # writes never wait longer than this for others to join their commit
+# Lost races in a row on one stream before its writers are told to come back: of ten gateways that
+# meet there all the time, one loses so often once in 10^9 commits.
+MAX_CONFLICTS = 200
+
+
+class WriteQueue:
+    """The waiting writes of one log; each stream has one commit under way at a time."""
+
+    def __init__(
+        self,
+        table: StreamTable,
+        lifecycle: Lifecycle,
+        limits: ServerLimits,
+        on_turn: Callable[[], None] | None = None,
+    ) -> None:
+        """Call `on_turn` after each turn of outcomes, for what is counted together."""
+        self._table = table
+        self._lifecycle = lifecycle
+        self._retention = lifecycle.retention
+        self._limits = limits
+        self._loop: asyncio.AbstractEventLoop  # from the first write on: to look costs a call
+        self._dirty: list[ActiveStream] = []
+        self._decided: list[Decided] = []  # to be committed in this pass of the loop
+        self._submitted = 0
+        self.figures = AppendMetrics()
+        self.outcomes = Outcomes(on_turn)
+        self.refused_for_room = 0
+        # Each is called with the appends that were stored, before their writers get their outcomes.
+        self.observers: list[Callable[[Change, Decisions], None]] = []
+
+    # A write is queued
+
+    def create(
+        self, path: str, request: CreateRequest, source_path: str | None = None
+    ) -> Awaitable[CreationOutcome]:
+        """Carry out a PUT; `source_path` is the fork's source when the request names one."""
+        if source_path is not None or is_long(request.content_type, request.body):
+            return self._create_in_turns(path, request, source_path)
+        created: Later[CreationOutcome] = Later()
+        on_outcome = partial(set_outcome, created)
+        self.submit(path, SubmittedCreation(request, request.body, on_outcome, perf_counter()))
+        return created
+
+    async def _create_in_turns(
+        self, path: str, request: CreateRequest, source_path: str | None
+    ) -> CreationOutcome:
+        """Create a fork, or parse a long body in turns with other work before."""
+        await in_task()
+        size, content_type = len(request.body), request.content_type
+        self._limits.receive(size)
+        try:
+            if content_type is None and source_path is not None and size > SLICE_BYTES:
+                content_type = (await self._lifecycle.source(source_path)).content_type
+            if is_long(content_type, request.body):
+                records = await self._table.turns.run(long_records(request.body))
+                request = msgspec.structs.replace(request, records=records)
+            if source_path is not None:
+                return await self._lifecycle.fork(path, request, source_path)
+            created: Later[CreationOutcome] = Later()
+            on_outcome = partial(set_outcome, created)
+            self.submit(path, SubmittedCreation(request, b"", on_outcome, perf_counter()))
+            return await created
+        finally:
+            self._limits.receiving_bytes -= size
+
+    def submit(self, path: str, one: Waiting) -> None:
+        """Queue an append, or a creation of no fork; it gets its outcome in a later pass."""
+        if not self._submitted:
+            self._loop = asyncio.get_running_loop()
+        outcomes = self.outcomes
+        if outcomes.pending_bytes + len(one.body) > self._limits.max_pending_appends:
+            self.refused_for_room += 1
+            refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
+            self.figures.count([one], [refusal], one.came)
+            self._loop.call_soon(outcomes.give, one, refusal)
+            return
+        active = self._table.get(path)
+        active.creations += one.is_creation
+        if active.waiting:
+            active.waiting.append(one)
+        else:
+            active.waiting = [one]
+            if not active.committing:
+                try:
+                    self._later(active)
+                except Exception:  # noqa: BLE001 - nobody may wait for ever
+                    self._end_in_failure([active])
+        outcomes.pending_bytes += len(one.body)
+        outcomes.pending += 1
+        if outcomes.pending == 1:
+            outcomes.idle.clear()
+        self._submitted += 1
+
+    def _later(self, active: ActiveStream) -> None:
+        """Advance as soon as a pass of the loop brings no further write.
+
+        Writers that get their responses together send their next appends together. These then are
+        one commit, not one for the first few and one for the others.
+        """
+        self._dirty.append(active)
+        if len(self._dirty) == 1:
+            loop = self._loop
+            loop.call_soon(self._gather, loop, self._submitted, loop.time() + LONGEST_GATHER_S)
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
+        if self._submitted == seen or loop.time() >= until:
+            dirty, self._dirty = self._dirty, []
+            self._advance_all(loop, deque(dirty))
+        else:
+            loop.call_soon(self._gather, loop, self._submitted, until)
+
+    def _advance_all(self, loop: asyncio.AbstractEventLoop, dirty: deque[ActiveStream]) -> None:
+        turn_ends = loop.time() + LONGEST_TURN_S
+        while dirty:
+            active = dirty.popleft()
+            try:
+                if active.waiting and not active.committing:
+                    self._advance(active)
+            except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
+                self._end_in_failure([active])
+            if dirty and loop.time() >= turn_ends:
+                loop.call_soon(self._advance_all, loop, dirty)
+                return
+
+    # Its state is loaded, and it is decided
+
+    def _advance(self, active: ActiveStream) -> None:
+        """Decide the first waiting writes and commit them.
+
+        A refusal, a duplicate or a confirmation commits nothing, so on a shared log it may rest on
+        a stale state: it is answered only for the first `active.confirmed` writes, which were
+        queued before the state was loaded; the others are decided again.
+        """
+        table = self._table
+        if active.state is None and not (active.absent and active.confirmed):
+            self._load(active)
+            return
+        if not table.is_shared:
+            active.confirmed = len(active.waiting)
+        now = table.clock()
+        if active.creations and active.waiting[0].is_creation:
+            if active.state is not None and self._lifecycle.is_left_over(active, active.state):
+                self._expire(active, now)
+                return
+            decided, change = self._decide_creation(active, now)
+        else:
+            decided, change = self._decide_appends(active, now)
+        if change is None:
+            self._answer_confirmed(active, decided)
+            return
+        active.committing = True
+        self._decided.append((active, decided, change))
+        if table.is_shared:
+            self._commit()  # one call for each stream, and part of this turn
+        elif len(self._decided) == 1:
+            self._loop.call_soon(self._commit)
+
+    def _decide_creation(
+        self, active: ActiveStream, now: ClockReading
+    ) -> tuple[Decisions, Change | None]:
+        """Return the outcome of the first waiting write, and the change to commit for it."""
+        table, lifecycle = self._table, self._lifecycle
+        if active.grace_s:
+            now = table.deadlines.now(active, now)
+        request, stream_id = active.waiting[0].request, table.log.new_stream_id()
+        try:
+            outcome, changes = rules.decide_create(
+                active.place, active.path, request, stream_id, now, lifecycle.lifetimes
+            )
+        except HeadgateError as refusal:
+            return [refusal], None
+        if not changes:
+            return [outcome], None
+        return [outcome], (lifecycle.with_marks(changes) if request.body else changes)[0]
+
+    def _decide_appends(
+        self, active: ActiveStream, now: ClockReading
+    ) -> tuple[Decisions, Change | None]:
+        """Return the outcomes of the first waiting appends, and the change to commit for them.
+
+        They are decided within a turn.
+        """
+        waiting = active.waiting
+        stop = min(len(waiting), MAX_BATCH)
+        if active.creations:
+            stop = next((at for at in range(stop) if waiting[at].is_creation), stop)
+        try:
+            state = self._table.present(active, now)
+        except HeadgateError as refusal:
+            return [refusal] * stop, None
+        batch = AppendBatch(state, active.producers, now, self._retention)
+        most_bytes = self._table.log.batch_bytes
+        decided = batch.take(waiting, 0, stop, most_bytes)
+        if len(decided) < stop:
+            turn_ends = self._loop.time() + LONGEST_TURN_S
+            while len(decided) < stop and batch.size < most_bytes:
+                if self._loop.time() >= turn_ends:
+                    break
+                decided += batch.take(waiting, len(decided), stop, most_bytes)
+        active.trace_id = batch.trace_id
+        return decided, batch.change() or _repeated(self._table.log, state, decided)
+
+    def _load(self, active: ActiveStream) -> None:
+        active.confirmed = len(active.waiting)
+        active.committing = True
+        self._table.loader.start(active).add_done_callback(partial(self._go_on, active))
+
+    def _expire(self, active: ActiveStream, now: ClockReading) -> None:
+        """Remove the expired stream that is at the path of a creation."""
+        active.conflicts += 1
+        if active.conflicts > MAX_CONFLICTS:
+            active.conflicts = 0
+            self._answer(active, [LogUnavailable(TOO_MANY_WRITERS)])
+            self._later(active)
+            return
+        removal = self._lifecycle.expire(active.path, self._table.deadlines.now(active, now))
+        active.committing = True
+        self._loop.create_task(removal).add_done_callback(partial(self._go_on, active))
+
+    def _go_on(self, active: ActiveStream, done: asyncio.Future[Any]) -> None:
+        """Decide writes that waited for a load, or for an expired stream's removal."""
+        active.committing = False
+        try:
+            done.result()
+            self._advance(active)
+        except HeadgateError as refusal:
+            self._answer(active, [refusal] * len(active.waiting))
+        except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
+            self._end_in_failure([active])
+
+    def _answer_confirmed(self, active: ActiveStream, decided: Decisions) -> None:
+        """Give the outcomes of which the log is sure; have the others decided on what it has."""
+        confirmed = active.confirmed
+        self._answer(active, decided[:confirmed])
+        if len(decided) > confirmed:
+            self._load(active)
+        elif active.waiting:
+            self._later(active)
+
+    # It is committed
+
+    def _commit(self) -> None:
+        """Commit what was decided, each stream's by itself, and all of it in one go."""
+        decided, self._decided = self._decided, []
+        try:
+            _, _, changes = zip(*decided, strict=True)
+            self._table.commits.commit_apart(changes, partial(self._settled, decided))
+        except Exception:  # noqa: BLE001 - nobody may wait for ever
+            self._end_in_failure([active for active, _, _ in decided])
+
+    def _settled(
+        self, decided: Sequence[Decided], first: int, failures: Sequence[Exception | None]
+    ) -> None:
+        """Answer the writes whose commits succeeded together, and handle failed commits."""
+        now = perf_counter()
+        settled: list[Waiting] = []
+        outcomes: list[Outcome] = []
+        for (active, decisions, change), failure in zip(decided[first:], failures, strict=False):
+            try:
+                if failure is not None or change.expected is None:
+                    decisions = self._settle_other(active, decisions, change, failure)
+                else:
+                    active.rate = active.rate or AppendRate()
+                    active.rate.count(change.appends, now)
+                    for notify in self.observers:
+                        notify(change, decisions)
+                    active.conflicts = 0
+                active.committing = False
+                done = active.waiting
+                if len(decisions) < len(done):
+                    done = active.pop_waiting(len(decisions))
+                    self._later(active)
+                else:
+                    active.waiting = NOBODY
+                    active.confirmed = active.creations = 0
+                self.outcomes.undelivered.extend(zip(done, decisions, strict=True))
+                settled += done
+                outcomes += decisions
+            except Exception:  # noqa: BLE001 - nobody may wait for ever
+                self._end_in_failure([active])
+        try:
+            self.figures.count(settled, outcomes, now)
+        finally:
+            self.outcomes.deliver()
+
+    def _settle_other(
+        self, active: ActiveStream, decided: Decisions, change: Change, failure: Exception | None
+    ) -> Decisions:
+        """Settle a creation, or a commit that failed; return the outcomes, none after a lost race.
+
+        Whatever was decided together with a failed append rests on it, and is refused too.
+        """
+        if change.expected is None:
+            self._lifecycle.on_settled((change,), failure, anew=active.retired is not None)
+        if isinstance(failure, Conflict):
+            active.conflicts += 1
+            if active.conflicts <= MAX_CONFLICTS:
+                self._table.adopt(active.path, failure.found)
+                return ()
+            failure = LogUnavailable(TOO_MANY_WRITERS)
+        active.conflicts = 0
+        if failure is None:
+            return decided
+        if isinstance(failure, HeadgateError):
+            return [failure] * len(decided)
+        raise failure
+
+    # Its writer gets the outcome
+
+    def _answer(self, active: ActiveStream, outcomes: Decisions) -> None:
+        """Deliver outcomes to the first waiting writes, which do not wait any more."""
+        first = active.pop_waiting(len(outcomes))
+        self.outcomes.undelivered.extend(zip(first, outcomes, strict=True))
+        self.figures.count(first, outcomes, perf_counter())
+        self.outcomes.deliver()
+
+    def _end_in_failure(self, streams: Sequence[ActiveStream]) -> None:
+        """Log the exception being handled, and refuse the writes that wait on these streams.
+
+        Nobody can say whether a change that was under way was stored. Later writes are decided on
+        the state that the log then has.
+        """
+        path = streams[0].path if streams else None
+        log.exception("write.failed", path=path, streams=len(streams))
+        for active in streams:
+            active.committing = True  # until they are refused, in another turn
+            self._loop.call_soon(self._give_up, active)
+
+    def _give_up(self, active: ActiveStream) -> None:
+        active.committing = False
+        active.conflicts = 0
+        try:
+            self._table.forget(active.path)
+        finally:
+            self._answer(active, [LogUnavailable(UNKNOWN)] * len(active.waiting))
+
+
+def _repeated(log: Log, state: StreamState, decided: Decisions) -> Change | None:
+    """Return a change that a shared log needs before a repeated append is answered."""
+    if log.sharing is None or not log.sharing.repeats_wait:
+        return None
+    is_repeated = any(isinstance(outcome, AppendOutcome) for outcome in decided)
+    return rules.touched(state)[0] if is_repeated else None
