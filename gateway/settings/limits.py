@@ -29,8 +29,8 @@ class LimitSettings(SourcedSettings):
         256 << 20,
         ge=1,
         le=1024 * GIB,
-        description="Bytes of appends that may wait for the log of a route, and of bodies that are "
-        "being received; not less than max_append.",
+        description="Bytes of appends and creations that may wait for the log of a route, and of "
+        "bodies that are being received; not less than max_append.",
         reload=NEXT,
     )
     max_connections: Count = setting(

@@ -33,11 +33,11 @@ OF_LOGS: dict[Metric, Callable[[Log], float]] = {
 }
 
 OF_APPENDS: dict[Metric, Callable[[WriteQueue], float]] = {
-    gauge("headgate_appends_pending", "Appends that wait for the log.", "route"): (
+    gauge("headgate_appends_pending", "Appends and creations that wait for the log.", "route"): (
         lambda writes: writes.outcomes.pending
     ),
     gauge(
-        "headgate_append_pending_bytes", "Bytes of the appends that wait for the log.", "route"
+        "headgate_append_pending_bytes", "Bytes of the appends and creations that wait.", "route"
     ): (lambda writes: writes.outcomes.pending_bytes),
 }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.later import Later
 
 T = TypeVar("T")
-Outcome = AppendOutcome | CreationOutcome | HeadgateError
+Outcome = AppendOutcome | HeadgateError
 
 UNTIMED = 16  # outcomes that are delivered without a look at the clock: 0.1 ms
 TOO_MANY_WRITERS = "too many writers met on this stream: nothing was stored"
@@ -122,7 +122,7 @@ class AppendMetrics:
     def count(
         self,
         waiting: Sequence[Any],
-        outcomes: Sequence[Outcome],
+        outcomes: Sequence[Any],
         now: float,
     ) -> None:
         """Count the appends among the writes whose outcome is known `now`."""

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from gateway.runtime.limits import ServerLimits
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.lifecycle import Lifecycle
-    from gateway.streams.outcomes import Outcome, Waiting
+    from gateway.streams.outcomes import Waiting
     from gateway.streams.stream_table import StreamTable
 
-    Decisions = Sequence[Outcome]  # on the first waiting writes
+    Decisions = Sequence[Any]  # an AppendOutcome, CreationOutcome or HeadgateError for each
     Decided = tuple[ActiveStream, Decisions, Change]
 
 MAX_BATCH = 1024  # appends of one stream in one commit
@@ -310,7 +310,7 @@ class WriteQueue:
         """Answer the writes whose commits succeeded together, and handle failed commits."""
         now = perf_counter()
         settled: list[Waiting] = []
-        outcomes: list[Outcome] = []
+        outcomes: list[Any] = []
         for (active, decisions, change), failure in zip(decided[first:], failures, strict=False):
             try:
                 if failure is not None or change.expected is None:

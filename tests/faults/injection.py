@@ -79,7 +79,6 @@ GUARDS = STEPS | frozenset(
         "WriteQueue._advance_all",
         "WriteQueue._commit",
         "WriteQueue._gather",
-        "WriteQueue._guarded",
         "WriteQueue._settled",
         "SocketAcceptor._connect",
         "Fetches.ended",

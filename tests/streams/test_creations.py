@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -225,7 +225,7 @@ async def test_the_bodies_of_waiting_creations_are_bounded() -> None:
 
 async def test_whoever_cannot_be_answered_is_abandoned_and_the_others_are_answered() -> None:
     class Failing:
-        is_creation = True
+        is_creation: ClassVar = True
         came = 0.0
         request = CreateRequest(b"", TEXT, MINUTE, close=False, fork=None)
         body = b""
