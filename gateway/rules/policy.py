@@ -204,7 +204,7 @@ def _lifetime(
     status: int, headers: MultiMapping[str], directives: Directives, times: Times
 ) -> float | None:
     """Return the freshness lifetime (section 4.2.1); None if nothing allows storing."""
-    explicit = _explicit_lifetime(headers, directives, times)
+    explicit = explicit_lifetime(headers, directives, _date(headers, times))
     if explicit is not None:
         return explicit
     if "Set-Cookie" in headers or (status not in _HEURISTIC and "public" not in directives):
@@ -217,9 +217,13 @@ def _lifetime(
     return min(max(0.0, unchanged_s * _HEURISTIC_SHARE), longest)
 
 
-def _explicit_lifetime(
-    headers: MultiMapping[str], directives: Directives, times: Times
-) -> float | None:
+def explicit_lifetime(
+    headers: MultiMapping[str], directives: Directives, date: float | None
+) -> int | None:
+    """Return the seconds that a response may be fresh in shared caches; None if it does not say.
+
+    An Expires counts from its `date`, and is invalid without one.
+    """
     for name in ("s-maxage", "max-age"):
         seconds = directives.seconds(name)
         if seconds is not None:
@@ -227,7 +231,7 @@ def _explicit_lifetime(
     if directives.targeted or "Expires" not in headers:
         return None
     expires = date_of(headers, "Expires")
-    return 0 if expires is None else min(max(0.0, expires - _date(headers, times)), LONGEST_S)
+    return 0 if expires is None or date is None else min(max(0, int(expires - date)), LONGEST_S)
 
 
 def _date(headers: MultiMapping[str], times: Times) -> float:

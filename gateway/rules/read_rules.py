@@ -282,8 +282,8 @@ def _shorten(response: ReadResponse) -> bool:
         fields[UP_TO_DATE] = "true"
     longest_s = None if response.is_ours else _longest_s(response)
     if longest_s is not None:
-        freshness = msgspec.structs.replace(response.route.freshness, tail_max_age=longest_s)
-        response.origin_directives = shorten(fields, freshness)
+        tail_directive = response.route.freshness.tail_directive
+        response.origin_directives = shorten(fields, longest_s, tail_directive)
     return bool(response.origin_directives)
 
 

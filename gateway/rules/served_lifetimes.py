@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from multidict import CIMultiDict
 
 from gateway.protocol import cache_headers
-from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http1 import field_lines
+from gateway.rules import policy
 from gateway.rules.directives import (
     Directives,
     date_of,
     governing,
     members,
-    parse_dictionary,
     parse_directives,
 )
 from gateway.rules.repair import LIFETIMES
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.protocol.cache_headers import TailDirective
+    from gateway.protocol.cache_headers import Freshness, TailDirective
 
 # Each lets a cache give to others what came with Authorization (RFC 9111 section 3.5), or says how
 # long. A browser goes by max-age as before.
@@ -111,7 +110,12 @@ def make_private(fields: CIMultiDict[str]) -> None:
     """
     for name in {name for name in fields if _is_of_shared_caches(name)}:
         del fields[name]
-    fields["Cache-Control"] = _private(tuple(fields.getall("Cache-Control", ())))
+    directives = [
+        one
+        for one in members(fields.getall("Cache-Control", ()))
+        if one.partition("=")[0].strip().lower() not in _FOR_ALL
+    ]
+    fields["Cache-Control"] = ", ".join(["private", *directives])
     varies = {name.lower() for name in members(fields.getall("Vary", ()))}
     for name in _CREDENTIALS:
         if name.lower() not in varies and "*" not in varies:
@@ -133,57 +137,50 @@ def _is_of_shared_caches(name: str) -> bool:
     return _OF_SHARED_CACHES.fullmatch(name.lower()) is not None
 
 
-@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
-def _private(lines: tuple[str, ...]) -> str:
-    directives = [
-        it for it in members(lines) if it.partition("=")[0].strip().lower() not in _FOR_ALL
-    ]
-    return ", ".join(["private", *directives])
+def shorten(
+    fields: CIMultiDict[str], longest_s: int, tail_directive: TailDirective
+) -> list[tuple[str, str]]:
+    """Have browsers ask again each time, and shared caches store it for `longest_s` at most.
 
-
-def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str, str]] | None:
-    """Return an origin's cache headers so that browsers ask again each time; None if they do.
-
-    Shared caches store it for `tail_max_age` at most. All other directives
-    stay.
+    All other directives stay. Return what the origin has said, where that was more.
     """
-    longest_s = freshness.tail_max_age
     browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
     shared = governing(fields)
-    told_s = _shared_s(shared, fields)
-    is_short = told_s <= longest_s and not _has_grace(shared)
-    # Where Cache-Control says nothing of it, Varnish has a grace of its own.
-    denies_grace = not told_s or browsers.by_name.get(_GRACE) == "0"
+    shared_s = 0
+    if "private" not in shared and _NEVER_FRESH.isdisjoint(shared.by_name):
+        shared_s = policy.explicit_lifetime(fields, shared, date_of(fields, "Date")) or 0
+    is_never_fresh = not _NEVER_FRESH.isdisjoint(browsers.by_name)
+    asks_again = browsers.seconds("max-age") == 0
     if (
-        is_short
-        and denies_grace
-        and _asks_again(browsers)
-        and _are_short_for_surrogates(fields, longest_s)
+        shared_s <= longest_s
+        and shared.by_name.get(_GRACE, "0") == "0"
+        # Where Cache-Control says nothing of it, Varnish has a grace of its own.
+        and (not shared_s or browsers.by_name.get(_GRACE) == "0")
+        and (is_never_fresh or (asks_again and browsers.by_name.get(_GRACE, "0") == "0"))
+        and "Surrogate-Control" not in fields
     ):
-        return None
-    age = 0 if "private" in browsers else min(told_s, longest_s)
+        return []
+    age = 0 if "private" in browsers else min(shared_s, longest_s)
     is_for_all = age > 0 and not _FOR_SHARED.isdisjoint(shared.by_name)
-    is_spelled = browsers.seconds("max-age") == 0
-    spelling = "max-age=0" if is_spelled else freshness.tail_directive
-    asked_again = _asked_again(browsers, spelling if is_for_all else "no-cache")
+    if asks_again:
+        tail_directive = "max-age=0"
+    control = _asked_again(browsers, tail_directive if is_for_all else "no-cache")
+    lines = []
     if age:
         # Varnish stores by Surrogate-Control, for the time that Cache-Control says.
-        asked_again |= {"s-maxage": str(age)} if is_for_all else {"max-age": "0"}
-        asked_again[_GRACE] = "0"
-    lines = [("Cache-Control", _directive_line(asked_again, targeted=False))]
-    if age:
+        control |= {"s-maxage": str(age)} if is_for_all else {"max-age": "0"}
+        control[_GRACE] = "0"
         directives = {name: value for name, value in shared.by_name.items() if name not in _AGES}
         edge = _directive_line({**directives, "max-age": str(age)}, targeted=shared.targeted)
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
-        lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
+        lines = [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
     elif shared.targeted:
         never = _directive_line(_asked_again(shared, "no-cache"), targeted=True)
-        lines.append(("CDN-Cache-Control", never))
-    return lines
-
-
-def _has_grace(directives: Directives) -> bool:
-    return directives.by_name.get(_GRACE, "0") != "0"
+        lines = [("CDN-Cache-Control", never)]
+    lines.insert(0, ("Cache-Control", _directive_line(control, targeted=False)))
+    removed = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
+    fields.extend(lines)
+    return removed if removed != lines else []
 
 
 def _asked_again(directives: Directives, tail_directive: TailDirective) -> dict[str, str]:
@@ -202,50 +199,6 @@ def _directive_line(directives: Mapping[str, str], *, targeted: bool) -> str:
     )
 
 
-def _asks_again(directives: Directives) -> bool:
-    if not _NEVER_FRESH.isdisjoint(directives.by_name):
-        return True
-    return directives.seconds("max-age") == 0 and not _has_grace(directives)
-
-
-def _shared_s(directives: Directives, fields: MultiMapping[str]) -> int:
-    """Return the seconds for which shared caches may serve a response without validation."""
-    if "private" in directives or not _NEVER_FRESH.isdisjoint(directives.by_name):
-        return 0
-    for name in ("s-maxage", "max-age"):
-        seconds = directives.seconds(name)
-        if seconds is not None:
-            return seconds
-    expires, date = date_of(fields, "Expires"), date_of(fields, "Date")
-    if directives.targeted or expires is None or date is None:
-        return 0
-    return max(0, int(expires - date))
-
-
-def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool:
-    """Return whether Surrogate-Control is missing, or well-formed and at most `longest_s`.
-
-    Some surrogates accept what is no dictionary, such as `max-age=1+60`.
-    """
-    if "Surrogate-Control" not in fields:
-        return True
-    directives = Directives(parse_dictionary(fields.getall("Surrogate-Control")))
-    if not _NEVER_FRESH.isdisjoint(directives.by_name):
-        return True
-    seconds = directives.seconds("max-age")
-    return seconds is not None and seconds <= longest_s and not _has_grace(directives)
-
-
-def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, str]]:
-    """Have `fields` say the same; returns what its origin had said, where that was more."""
-    lines = shortened(fields, freshness)
-    if lines is None:
-        return []
-    removed = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
-    fields.extend(lines)
-    return removed
-
-
 def shortened_lines(lines: str, freshness: Freshness) -> str:
     """Shorten header lines for caches, such as an origin sends with every poll; none stay none."""
     return _shortened_lines(lines, freshness.tail_max_age, freshness.tail_directive)
@@ -256,6 +209,5 @@ def _shortened_lines(lines: str, tail_max_age: int, tail_directive: TailDirectiv
     if not lines:
         return ""
     fields = CIMultiDict(cache_headers.fields(lines))
-    freshness = Freshness(tail_max_age=tail_max_age, tail_directive=tail_directive)
-    shorten(fields, freshness)
+    shorten(fields, tail_max_age, tail_directive)
     return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -306,7 +306,8 @@ class Poller:
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if directives is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
-            shorten(shortened, self._origin.freshness)
+            freshness = self._origin.freshness
+            shorten(shortened, freshness.tail_max_age, freshness.tail_directive)
             self._on_directives(self._directives(shortened))
         return PollResult(
             end,
