@@ -234,7 +234,6 @@ def edge_route(
     from gateway.edge.route import EdgeRoute
     from gateway.origin.client import Origin
     from gateway.origin.servers import OriginSettings
-    from gateway.rules.policy import Defaults
     from gateway.rules.response_rules import ResponseRules
 
     made = RouteSetup(settings, route, _feeds(settings), services)
@@ -243,7 +242,7 @@ def edge_route(
     cookie = READER_COOKIE if access.guard is not None else ""
     rules = ResponseRules(
         freshness=_freshness(route),
-        defaults=Defaults(route.stale_if_error),
+        stale_if_error=route.stale_if_error,
         via=services.via,
         identity=IdentityHeaders(
             route.identity_headers, route.drop_headers, verified_cookie=cookie
@@ -272,7 +271,6 @@ def _renew_edge(
     """Apply new settings to a route to an HTTP origin; return whether they change its responses."""
     from gateway.edge.route import EdgeRoute
     from gateway.origin.servers import OriginSettings
-    from gateway.rules.policy import Defaults
 
     assert isinstance(route, EdgeRoute), "the only other kind of route"
     renew(route.feeds.source.settings, feeds)
@@ -280,7 +278,7 @@ def _renew_edge(
     route.access = route.requests.access(access)
     return route.renew_rules(
         freshness,
-        Defaults(route_settings.stale_if_error),
+        route_settings.stale_if_error,
         shares_s_maxage=route_settings.s_maxage == "share",
     )
 

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.routes.contract import Checks, ParsedPoll, RouteAccess, RouteFeature
     from gateway.routes.services import Services
-    from gateway.rules.policy import Defaults
     from gateway.rules.response_rules import ResponseRules
     from gateway.runtime.write_journal import Write
 
@@ -152,14 +151,15 @@ class EdgeRoute(StreamRoute):
         return self.feeds.knowledge()
 
     def renew_rules(
-        self, freshness: Freshness, defaults: Defaults, *, shares_s_maxage: bool
+        self, freshness: Freshness, stale_if_error: int, *, shares_s_maxage: bool
     ) -> bool:
         """Judge responses by these from now on; return whether any of them is another one."""
         rules, of_feeds = self._rules, self.feeds.origin.freshness
         renew(of_feeds, replace(freshness, is_private=of_feeds.is_private))
         is_other = renew(rules.freshness, replace(freshness, is_private=False))
-        is_other |= (rules.defaults, rules.shares_s_maxage) != (defaults, shares_s_maxage)
-        rules.defaults, rules.shares_s_maxage = defaults, shares_s_maxage
+        new = stale_if_error, shares_s_maxage
+        is_other |= (rules.stale_if_error, rules.shares_s_maxage) != new
+        rules.stale_if_error, rules.shares_s_maxage = new
         if is_other:
             self.cache.fetches.heads.clear()
         return is_other

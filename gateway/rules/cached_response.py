@@ -143,8 +143,8 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     is_ours: bool  # that it may be kept is our word, not the origin's
     is_tail: bool  # its stream's tail may have been reached, and move on
     origin_directives: list[tuple[str, str]]  # of caches by the origin, where they are told less
-    own_date: bool  # its head lacks a Date line, which is that of the moment
-    own_cors: bool  # and who may read it in a browser
+    own_date: bool = False  # its head lacks a Date line, which is that of the moment
+    own_cors: bool = False  # and who may read it in a browser
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
     validators: list[tuple[str, str]] = []  # as the origin knows them
     length: int | None = None  # of the body, where the origin says it
@@ -224,10 +224,3 @@ def tail_lines(tag: str | None) -> TailLines:
         return TailLines(http1.field_lines(told), b"")
     untold = [("ETag", repair.untailed(tag))]
     return TailLines(http1.field_lines([("ETag", tag), *told]), http1.field_lines(untold))
-
-
-def no_store(fields: CIMultiDict[str]) -> CIMultiDict[str]:
-    """Add no-store to an error whose origin does not say that it may be cached."""
-    if not any(name in fields for name in (*repair.LIFETIMES, "Last-Modified")):
-        fields["Cache-Control"] = "no-store"
-    return fields

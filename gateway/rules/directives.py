@@ -29,20 +29,8 @@ _DIGITS = re.compile(r"[0-9]+")
 LONGEST_DATE = len("Wednesday, 06-Nov-94 08:49:37 GMT")
 LONGEST_AGAIN_S = 60  # who waits for news is not sent away for longer by what one answer said
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
-_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
-_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
-_LONG_DAY = "(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-# RFC 9110 section 5.6.7; case does not count, everything else does.
-_DATES = tuple(
-    re.compile(pattern, re.ASCII | re.IGNORECASE)
-    for pattern in (
-        rf"{_DAY}, (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} gmt",
-        rf"{_LONG_DAY}, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} gmt",
-        rf"{_DAY} {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})",
-    )
-)
+# RFC 9110 section 5.6.7; case does not count.
+_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
 
 # A dictionary of structured fields (RFC 8941 section 3.2).
 _KEY = r"[a-z*][a-z0-9_.*-]*+"
@@ -201,23 +189,14 @@ def parse_date(text: str) -> float | None:
 
 @lru_cache(maxsize=256)  # for a second all answers have the same; 64 KB
 def _parsed_date(text: str) -> float | None:
-    for pattern in _DATES:
-        if match := pattern.fullmatch(text):
-            return _epoch_seconds(match)
+    for form in _DATES if text.isascii() else ():
+        try:
+            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        # Numbers of fewer digits, and more blanks, make no date.
+        return moment.timestamp() if len(moment.strftime(form)) == len(text) else None
     return None
-
-
-def _epoch_seconds(match: re.Match[str]) -> float | None:
-    year = int(match["year"])
-    if len(match["year"]) == 2:
-        year += 2000 if year < 70 else 1900  # no web server's clock shows an earlier year
-    month = _MONTHS.index(match["month"].lower()) + 1
-    day, hour, minute = int(match["day"]), int(match["hour"]), int(match["minute"])
-    second = min(int(match["second"]), 59) if match["second"] == "60" else int(match["second"])
-    try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
 
 
 def normalised(name: str, request_headers: MultiMapping[str]) -> str:

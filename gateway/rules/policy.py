@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from gateway.protocol.cache_headers import is_same_tag
@@ -47,13 +48,7 @@ _LONGEST_OF_AN_ERROR_S = 60.0  # a client that finds nothing may stop for good
 
 # Fields about the stored body, which a 304 cannot change (sections 3.2 and 4.3.4) ...
 _OF_THE_BODY = ("Content-Encoding", "Content-Length", "Content-Range", "ETag")
-_OF_THE_MOMENT = (
-    "Age",
-    "Date",
-    "Set-Cookie",
-)  # ... and fields that are true of one response only
-
-
+_OF_THE_MOMENT = ("Age", "Date", "Set-Cookie")  # ... and fields that are true of one response only
 # `Vary: *`: no request selects this, since no field can have the value.
 OF_ONE_REQUEST = (("*", "\r"),)
 
@@ -63,12 +58,6 @@ class Times(msgspec.Struct, frozen=True, gc=False):
 
     requested_at: float
     answered: float
-
-
-class Defaults(msgspec.Struct, frozen=True):
-    """The route's values for directives that a response lacks."""
-
-    stale_if_error: int
 
 
 class ResponseMetadata(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +72,6 @@ class ResponseMetadata(msgspec.Struct, frozen=True, gc=False):
     lifetime: float
     stale_while_revalidate: float = 0
     stale_if_error: float = 0
-    no_cache: bool = False
     etag: str | None = None
     last_modified: str | None = None
     vary: tuple[tuple[str, str], ...] = ()
@@ -118,33 +106,29 @@ def storable(
     status: int,
     headers: MultiMapping[str],
     times: Times,
-    defaults: Defaults,
+    stale_if_error: int,
 ) -> ResponseMetadata | None:
-    """Return the metadata of a response; None if it must not or need not be stored."""
+    """Return the metadata of a response; None if it must not or need not be stored.
+
+    `stale_if_error` are the route's seconds for a response without that directive.
+    """
     directives = governing(headers)
-    vary = variant(request_headers, headers)
     if method != "GET" or not _may_store(status, request_headers, directives):
         return None
     lifetime = _lifetime(status, headers, directives, times)
-    if lifetime is None or vary == OF_ONE_REQUEST:
+    born = times.answered - initial_age(age_of(headers), date_of(headers, "Date"), times)
+    stored = not_stored(request_headers, status, headers, born)
+    if lifetime is None or stored.vary == OF_ONE_REQUEST:
         return None
-    no_cache = "no-cache" in directives
-    while_revalidate, if_error = _stale_allowance(directives, lifetime, defaults)
-    stored = ResponseMetadata(
-        status,
-        times.answered - initial_age(age_of(headers), date_of(headers, "Date"), times),
-        0 if no_cache else lifetime,
-        while_revalidate,
-        if_error,
-        no_cache,
-        headers.get("ETag"),
-        last_modified(headers),
-        vary,
-        date_of(headers, "Date"),
+    while_revalidate, if_error = stale_allowance(directives, lifetime, stale_if_error)
+    stored = replace(
+        stored,
+        lifetime=0 if "no-cache" in directives else lifetime,
+        stale_while_revalidate=while_revalidate,
+        stale_if_error=if_error,
     )
     # It can be served some time, or at least save a body.
-    has_validator = stored.etag or stored.last_modified
-    is_of_use = has_validator or times.answered - stored.born < stored.longest
+    is_of_use = stored.etag or stored.last_modified or times.answered - born < stored.longest
     return stored if is_of_use else None
 
 
@@ -239,26 +223,20 @@ def _date(headers: MultiMapping[str], times: Times) -> float:
     return times.answered if date is None else date
 
 
-def _stale_allowance(
-    directives: Directives, lifetime: float, defaults: Defaults
+def stale_allowance(
+    directives: Directives, lifetime: float, stale_if_error: int
 ) -> tuple[float, float]:
     """Return the stale seconds during revalidation, and while the origin fails (RFC 5861).
 
-    The route's default applies only to responses with a lifetime: one that always has to be
+    The route's `stale_if_error` is for responses with a lifetime alone: one that always has to be
     validated is not served because the origin fails.
     """
     if any(name in directives for name in _FORBIDS_STALE):
         return 0, 0
     if_error = directives.seconds("stale-if-error")
     if if_error is None:
-        if_error = defaults.stale_if_error if lifetime > 0 else 0
+        if_error = stale_if_error if lifetime > 0 else 0
     return directives.seconds("stale-while-revalidate") or 0, if_error
-
-
-def stale_if_error(headers: MultiMapping[str], lifetime: float, defaults: Defaults) -> float:
-    """Return the seconds for which a stale response may be used while the origin fails."""
-    _, seconds = _stale_allowance(governing(headers), lifetime, defaults)
-    return seconds
 
 
 def last_modified(headers: MultiMapping[str]) -> str | None:

@@ -150,6 +150,12 @@ def forbid_caching_tail(fields: CIMultiDict[str]) -> None:
         fields["Cache-Control"] = "no-store"
 
 
+def forbid_caching_error(fields: CIMultiDict[str]) -> None:
+    """Add no-store to an error whose origin does not say that it may be cached."""
+    if not any(name in fields for name in (*LIFETIMES, "Last-Modified")):
+        fields["Cache-Control"] = "no-store"
+
+
 def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
     """Return whether a response reports a duplicate append without the stream's end.
 

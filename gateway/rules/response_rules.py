@@ -19,7 +19,6 @@ from gateway.rules import policy, read_rules, repair
 from gateway.rules.cached_response import (
     CachedResponse,
     CacheRequest,
-    no_store,
     tail_lines,
 )
 from gateway.rules.directives import again_s, age_of, governing, members, normalised
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.rules.cached_response import CacheRequest
-    from gateway.rules.policy import Defaults, ResponseMetadata, Times
+    from gateway.rules.policy import ResponseMetadata, Times
     from gateway.rules.repair import StreamRead
 
 
@@ -44,7 +43,7 @@ class ResponseRules(RouteState, kw_only=True):
     have reached the tail, and is dropped when the tail moves.
     """
 
-    defaults: Defaults
+    stale_if_error: int  # seconds, for responses without that directive
     via: str
     identity: IdentityHeaders
     located: Callable[[str], str | None]  # the path here of a URL at the origin
@@ -62,7 +61,8 @@ class ResponseRules(RouteState, kw_only=True):
     ) -> tuple[CachedResponse, ServedFields]:
         """Judge a response without its body; `body_prefix` is the body's beginning.
 
-        Return the response as it is cached, and the fields that its lines are made of.
+        Return the response as it is cached, and the fields that its lines are made of. Raises a
+        HeadgateError to refuse the response.
         """
         facts = repair.stream_read(status, headers, body_prefix)
         if facts is not None and facts.up_to_date:
@@ -119,47 +119,47 @@ class ResponseRules(RouteState, kw_only=True):
         times: Times,
     ) -> tuple[CachedResponse, ServedFields]:
         is_public = policy.is_public(fields, s_maxage=self.shares_s_maxage)
-        fields, origin_directives, is_ours = self._ruled(request, status, fields, facts, times)
-        stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
-        if stored is not None:
-            stored = self._with_stale_if_error(stored, facts, origin_directives)
+        origin_directives, is_ours = self._ruled(request, status, fields, facts, times)
+        stored = self._stored(request, status, fields, facts, times, origin_directives)
         age = age_of(fields)
-        for name in cache_status.OF_THE_ANSWER:
-            fields.popall(name, None)  # told for each answer anew
         is_public = is_public and not is_ours
-        personal = self._is_ones_own(request, status, fields)
-        may_share = not personal and may_be_shared(request, fields, is_public=is_public)
-        is_shared = stored is not None and may_share
+        from_now = request.read.offset == NOW
+        is_personal = bool(request.admitted_as) and is_ones_own(
+            status, fields, self.identity, ignore_no_store=from_now
+        )
+        # RFC 9111 allows more. But a response to an identified reader, or one that identifies the
+        # next reader, is for others only if the origin says so.
+        is_for_others = is_public or not (request.identified or "Set-Cookie" in fields)
+        is_shared = stored is not None and is_for_others and not is_personal
         lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
         # Each read of a stream with a countdown has to restart it.
-        storable = is_shared and request.lifetime.ttl_s is None
+        is_storable = is_shared and request.lifetime.ttl_s is None
         if stored is None:
             stored = policy.not_stored(request.headers, status, fields, times.answered - age)
-        joins = storable or (not personal and may_be_joined(request, stored, fields, facts))
-        stored = _varied_by_coding(stored, fields, request)
+        joins = is_storable or (not is_personal and may_be_joined(request, stored, fields, facts))
         if route_tag := self.freshness.route_tag:
             retag(fields, request.path, route_tag, is_tagged=is_shared and lasts)
-        lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
+        is_tail = facts is not None and (
+            facts.reaches_open_tail or not (facts.closed or self.reports_tails)
+        )
+        lacks_tag = facts is not None and not from_now and "ETag" not in fields
         cached = CachedResponse(
             status=status,
             lines=b"",
-            stored=stored,
+            stored=_varied_by_coding(stored, fields, request),
             facts=facts,
             identity=self.identity,
-            is_storable=storable,
+            is_storable=is_storable,
             joinable=joins,
-            is_ones_own=personal,
+            is_ones_own=is_personal,
             is_public=is_public,
             is_ours=is_ours,
-            is_tail=facts is not None
-            and (facts.reaches_open_tail or not (facts.closed or self.reports_tails)),
+            is_tail=is_tail,
             origin_directives=origin_directives,
-            own_date="Date" not in fields,
-            own_cors="Access-Control-Allow-Origin" not in fields,
             tagged_as=(request.path, request.start) if lacks_tag else None,
             said=_said(status, fields) if facts is None else NO_FACTS,
         )
-        return _with_lines(cached, fields, ignore_no_store=request.read.offset == NOW)
+        return _with_lines(cached, fields, ignore_no_store=from_now)
 
     def _ruled(
         self,
@@ -168,42 +168,41 @@ class ResponseRules(RouteState, kw_only=True):
         fields: CIMultiDict[str],
         facts: StreamRead | None,
         times: Times,
-    ) -> tuple[CIMultiDict[str], list[tuple[str, str]], bool]:
-        """Return the fields as the rules leave them, and what they replace.
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """Change the fields by the rules; return the directives that were capped, if any.
 
-        That is the origin's own lifetime, if it was capped, and whether it had none at all. Raises
-        a HeadgateError to refuse the response.
+        Return also whether the lifetime is the route's, because the origin sent none.
         """
         if facts is None:
-            return (no_store(fields) if status >= 400 else fields), [], False
+            if status >= 400:
+                repair.forbid_caching_error(fields)
+            return [], False
         response = ReadResponse(self, request, facts, fields, times.answered)
         self.repairs.update([it.repair for it in read_rules.RULES if it.apply(response)])
-        return response.fields, response.origin_directives, response.is_ours
+        return response.origin_directives, response.is_ours
 
-    def _with_stale_if_error(
+    def _stored(
         self,
-        stored: ResponseMetadata,
+        request: CacheRequest,
+        status: int,
+        fields: CIMultiDict[str],
         facts: StreamRead | None,
+        times: Times,
         origin_directives: list[tuple[str, str]],
-    ) -> ResponseMetadata:
-        """Return for how long a response may be served while the origin fails."""
+    ) -> ResponseMetadata | None:
+        """Return the metadata with which a response is stored, None if it must not be."""
+        default_s = self.stale_if_error
+        stored = policy.storable("GET", request.headers, status, fields, times, default_s)
+        if stored is None:
+            return None
         if facts is not None and facts.is_empty and facts.reaches_open_tail:
             # It says only that nothing follows, which is unknown while the origin fails.
             return msgspec.structs.replace(stored, stale_if_error=0)
         if origin_directives:  # a tail's lifetime is shorter, but not while the origin fails
-            if_error = policy.stale_if_error(
-                CIMultiDict(origin_directives), stored.lifetime, self.defaults
-            )
+            said = governing(CIMultiDict(origin_directives))
+            _, if_error = policy.stale_allowance(said, stored.lifetime, default_s)
             return msgspec.structs.replace(stored, stale_if_error=if_error)
         return stored
-
-    def _is_ones_own(self, request: CacheRequest, status: int, fields: MultiMapping[str]) -> bool:
-        """Return whether a response is for its requester only."""
-        # A response with the tail's offset must not be stored, but is the same for all.
-        ignores = request.read.offset == NOW
-        return bool(request.admitted_as) and is_ones_own(
-            status, fields, self.identity, ignore_no_store=ignores
-        )
 
 
 def _with_lines(
@@ -211,6 +210,8 @@ def _with_lines(
 ) -> tuple[CachedResponse, ServedFields]:
     """Return a response with the lines of its fields and what they say, and the fields."""
     facts, cors, directives, tail = cached.facts, "", "", None
+    for name in cache_status.OF_THE_ANSWER:
+        fields.popall(name, None)  # told for each answer anew
     if facts is not None:
         cors = repair.cors(fields)
         if not cached.is_ours:
@@ -225,6 +226,8 @@ def _with_lines(
         shared_lines=http1.field_lines(parts.shared),
         caching_lines=caching_lines(tuple(parts.caching)),
         tail_lines=tail,
+        own_date="Date" not in fields,
+        own_cors="Access-Control-Allow-Origin" not in fields,
         cors=cors,
         is_marked_private=repair.is_private(marks),
         data_directives=directives,
@@ -268,15 +271,6 @@ def _varied_by_coding(
     return msgspec.structs.replace(stored, vary=tuple(vary))
 
 
-def may_be_shared(request: CacheRequest, fields: MultiMapping[str], *, is_public: bool) -> bool:
-    """Return whether a storable response may be given to other readers.
-
-    RFC 9111 allows more. But a response to an identified reader, or one that identifies the next
-    reader, is for others only if the origin says so.
-    """
-    return is_public or not (request.identified or "Set-Cookie" in fields)
-
-
 def may_be_joined(
     request: CacheRequest,
     stored: ResponseMetadata,
@@ -304,7 +298,7 @@ def is_ones_own(
     """Return whether a response is for its requester only, and not for all permitted readers.
 
     Refusals are, since they depend on the requester's rights, but failures are not. For data, the
-    origin must say so.
+    origin must say so. A no-store of the tail alone says nothing of that.
     """
     if status >= 500:
         return False

@@ -166,8 +166,8 @@ class JudgedHeads:
         # What has no validator may be too old to be kept, where a younger one would be.
         young, now = CIMultiDict(pair for part in fields for pair in part), Times(0, 0)
         young.popall("Date", None)
-        defaults = self.rules.defaults
-        stored = policy.storable("GET", request.headers, cached.status, young, now, defaults)
+        if_error_s = self.rules.stale_if_error
+        stored = policy.storable("GET", request.headers, cached.status, young, now, if_error_s)
         return stored is None
 
     def _apply(

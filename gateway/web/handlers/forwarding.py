@@ -23,7 +23,6 @@ from gateway.protocol.responses import Facts
 from gateway.protocol.streams.state import Lifetime
 from gateway.routes.exchange import RouteAnswer
 from gateway.rules import followed, policy, repair
-from gateway.rules.cached_response import no_store
 from gateway.rules.directives import age_of, check_asked_for
 from gateway.rules.served_lifetimes import make_private
 from gateway.runtime.quotas import peer_of
@@ -190,7 +189,7 @@ def fields_to_client(
     fields = forwarding.response_fields(answer.headers, route.requests.via)
     fields.update(lacked)
     if answer.status >= 400:
-        no_store(fields)
+        repair.forbid_caching_error(fields)
     elif passed.method != "GET":
         repair.forbid_caching_tail(fields)
     forwarding.relocate(fields, route.origin.servers.location, passed.base_url)

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from gateway.edge.reads.variants import Variant
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.rules.cached_response import CachedResponse
-from gateway.rules.policy import Defaults, ResponseMetadata, Times, storable
+from gateway.rules.policy import ResponseMetadata, Times, storable
 from gateway.telemetry.traffic import Hits
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def keep(
     times: Times = AT_ONCE,
     stale_if_error: int = 0,
 ) -> ResponseMetadata | None:
-    return storable(
-        method, fields(request), status, fields(response), times, Defaults(stale_if_error)
-    )
+    return storable(method, fields(request), status, fields(response), times, stale_if_error)
 
 
 def kept(response: str, **given: object) -> ResponseMetadata:

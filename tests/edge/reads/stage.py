@@ -21,7 +21,6 @@ from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
 from gateway.rules.directives import normalised
 from gateway.rules.edge_target import parse_edge_target
-from gateway.rules.policy import Defaults
 from gateway.rules.response_rules import ResponseRules
 from gateway.rules.served_lifetimes import EVERYBODY
 from gateway.store import CacheEntry, Store
@@ -159,7 +158,7 @@ async def staged(
     origin = Origin(msgspec.structs.replace(SETTINGS, urls=(raw.url,), **settings))
     rules = ResponseRules(
         freshness=Freshness(60, 300, 10),
-        defaults=Defaults(stale_if_error),
+        stale_if_error=stale_if_error,
         via="1.1 test",
         identity=IDENTITY,
         located=origin.servers.location,

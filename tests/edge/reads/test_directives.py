@@ -257,14 +257,10 @@ def test_a_malformed_date_is_ignored(text: str) -> None:
     assert parse_date(text) is None
 
 
-@pytest.mark.parametrize(("year", "full"), [("69", 2069), ("70", 1970), ("94", 1994)])
-def test_a_two_digit_year_is_between_1970_and_2069(year: str, full: int) -> None:
-    expected = datetime(full, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()
-    assert parse_date(f"Sunday, 06-Nov-{year} 08:49:37 GMT") == expected
-
-
-def test_a_leap_second_is_parsed_as_the_last_second_of_its_minute() -> None:
-    assert parse_date("Sat, 31 Dec 2016 23:59:60 GMT") == 1_483_228_799.0
+@pytest.mark.parametrize(("year", "full"), [("68", 2068), ("70", 1970), ("94", 1994)])
+def test_a_two_digit_year_is_between_1969_and_2068(year: str, full: int) -> None:
+    moment = datetime(full, 11, 6, 8, 49, 37, tzinfo=UTC)
+    assert parse_date(f"{moment:%A}, 06-Nov-{year} 08:49:37 GMT") == moment.timestamp()
 
 
 @given(st.integers(0, 253_402_300_799))

@@ -24,7 +24,7 @@ from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
 from gateway.rules.edge_target import parse_edge_target
 from gateway.rules.followed import FOREVER
-from gateway.rules.policy import Defaults, Times
+from gateway.rules.policy import Times
 from gateway.rules.repair import EMPTY_BYTES
 from gateway.rules.response_rules import ResponseRules
 from tests.edge.reads.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
@@ -39,7 +39,7 @@ PREFIX = "/v1/stream"
 def rules(*, ignore_no_store: bool = False, stale_if_error: int = 0) -> ResponseRules:
     return ResponseRules(
         freshness=Freshness(60, 300, 10, route_tag(PREFIX)),
-        defaults=Defaults(stale_if_error),
+        stale_if_error=stale_if_error,
         via="1.1 test",
         identity=IDENTITY,
         located=lambda url: url.removeprefix("http://origin.test") if "origin" in url else None,

@@ -19,7 +19,6 @@ from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
-from gateway.rules.policy import Defaults
 from gateway.rules.read_rules import (
     IGNORED_NO_STORE,
     OUR_CURSOR,
@@ -75,7 +74,7 @@ def mended(
     request = CacheRequest("headgate.test", of or read(), asked, asked, identity, "", lifetime)
     route = ResponseRules(
         freshness=FRESHNESS,
-        defaults=Defaults(0),
+        stale_if_error=0,
         via="1.1 test",
         identity=IdentityHeaders(),
         located=lambda _: None,
