@@ -7,6 +7,7 @@ import heapq
 import itertools
 import time
 from bisect import bisect_left, bisect_right
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ class MemoryLog(Log, Listing):
         self._generation_floor: int | None = None
         self._max_retired = max_retired
         self._histograms = CommitHistograms()
-        self.quota: Quota = Quota(max_bytes, self._used_bytes)
+        self.quota: Quota = Quota(max_bytes, partial(_used_bytes, self._records))
         self.listing: Listing = self
         # By name, for features that store some beside streams.
         self.documents: dict[str, bytes] = {}
@@ -145,15 +146,7 @@ class MemoryLog(Log, Listing):
     def _apply(self, change: Change) -> None:
         state = change.state
         if change.removes:
-            del self._states[state.path]
-            removed = self._records.pop(state.stream_id)
-            if self.quota.max_bytes:
-                self.quota.used -= STREAM_BYTES + _size_of(removed.datas)
-            self._retired.pop(state.path, None)
-            self._retired[state.path] = state.generation
-            if len(self._retired) > self._max_retired:
-                oldest = self._retired.pop(next(iter(self._retired)))
-                self._generation_floor = max(self._generation_floor or 0, oldest)
+            self._remove(state)
             return
         records = self._records.get(state.stream_id)
         if records is None:
@@ -171,9 +164,16 @@ class MemoryLog(Log, Listing):
             records.producers.pop(name, None)
         records.producers.update(change.producers)
 
-    def _used_bytes(self) -> int:
-        records = self._records.values()
-        return sum(_size_of(one.datas) for one in records) + STREAM_BYTES * len(records)
+    def _remove(self, state: StreamState) -> None:
+        del self._states[state.path]
+        removed = self._records.pop(state.stream_id)
+        if self.quota.max_bytes:
+            self.quota.used -= STREAM_BYTES + _size_of(removed.datas)
+        self._retired.pop(state.path, None)
+        self._retired[state.path] = state.generation
+        if len(self._retired) > self._max_retired:
+            oldest = self._retired.pop(next(iter(self._retired)))
+            self._generation_floor = max(self._generation_floor or 0, oldest)
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
@@ -236,6 +236,11 @@ class MemoryLog(Log, Listing):
 
 def _size_of(datas: Sequence[bytes]) -> int:
     return sum(map(len, datas)) + RECORD_BYTES * len(datas)
+
+
+def _used_bytes(all_records: Mapping[int, _Records]) -> int:
+    sizes = (_size_of(one.datas) for one in all_records.values())
+    return sum(sizes) + STREAM_BYTES * len(all_records)
 
 
 def _first_paths(paths: list[str], prefix: str, after: str, limit: int) -> list[str]:

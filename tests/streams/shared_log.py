@@ -123,10 +123,14 @@ class SharedLog(GatedLog, Sharing):
     def can_commit_together(self, changes: Sequence[Change]) -> bool:
         return not self.apart or len({change.state.path for change in changes}) < 2
 
-    def _version(self, change: Change) -> int | None:
+    def _is_expected(self, change: Change) -> bool:
+        stands = self._states.get(change.state.path)
         if change.state.history != self.server.history:
-            return -2
-        return super()._version(change)
+            return False
+        if stands is None or change.expected is None:
+            return stands is None and change.expected is None
+        found = (stands.stream_id, stands.version)
+        return found == (change.state.stream_id, change.expected)
 
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
@@ -138,7 +142,7 @@ class SharedLog(GatedLog, Sharing):
         return now
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-        if any(self._version(change) != change.expected for change in changes):
+        if not all(map(self._is_expected, changes)):
             stands = self._found(changes[0].state.path) if self.tells else None
             self.failures.insert(0, Conflict(stands))
         elif self.forgets_answers:

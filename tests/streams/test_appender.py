@@ -215,7 +215,7 @@ async def test_an_unexpected_exception_in_a_commit_fails_its_appends_and_none_wa
         if when == "later":
             log.failures.append(Broken())
         else:
-            patch.setattr(log, "_version", raising)
+            patch.setattr(log, "commit", raising)
         waiting = [service.submit("s", b"a"), service.submit("s", b"b")]
         outcomes = await asyncio.gather(*waiting)
     assert [str(outcome) for outcome in outcomes] == [UNKNOWN] * 2
