@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import pytest
 
 from gateway.errors import LogUnavailable, StreamGone
-from gateway.logs.redis.commands import Commands
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
 from gateway.logs.redis.names import RedisNames
-from gateway.logs.redis.redis_servers import RedisServers
+from gateway.logs.redis.store import RedisStore
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp, position_of
@@ -343,19 +342,18 @@ async def test_a_stream_is_followed_though_the_cluster_changes_while_its_node_is
 ) -> None:
     heard: list[bytes | None] = []
     connector = RedisConnector(RedisSettings(parse_redis(cluster.url)))
-    commands = Commands(RedisNames("headgate"), connector, "0" * 8)
-    servers = RedisServers(connector, commands, lambda _: None)
+    store = RedisStore(connector, lambda _: None)
 
     async def surveyed() -> None:
-        await servers.addresses()
-        servers.moved()  # before the other one that waits for the same survey goes on
+        await store.servers.addresses()
+        store.servers.moved()  # before the other one that waits for the same survey goes on
 
     surveying = asyncio.create_task(surveyed())
     await asyncio.sleep(0)
-    servers.notifications.subscribe("s", heard.append)
+    store.notifications.subscribe("s", heard.append)
     await surveying
     await until(lambda: heard == [None])
-    await servers.close()
+    await store.close()
 
 
 @pytest.mark.usefixtures("processes")

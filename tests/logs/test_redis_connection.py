@@ -61,7 +61,7 @@ class Transport:
 
 
 async def test_commands_are_sent_in_order_and_short_ones_in_one_write() -> None:
-    connection = RedisConnection(lambda _: None, lambda _: None)
+    connection = RedisConnection()
     transport = connection._transport = Transport()
     commands = [pack("A"), pack("B", LONGER, "C"), pack("D")]
     connection.send(commands)
@@ -77,8 +77,7 @@ async def test_connections_that_are_made_at_once_warn_once_of_a_redis_without_a_
 ) -> None:
     with redis_server(tmp_path, appendonly="no") as redis, capture_logs() as lines:
         connector = RedisConnector(RedisSettings(parse_redis(redis.url)))
-        connections = [RedisConnection(lambda _: None, lambda _: None) for _ in range(5)]
-        await asyncio.gather(*(connector.connect(one, ONLY) for one in connections))
+        connections = await asyncio.gather(*(connector.connect(ONLY) for _ in range(5)))
         for one in connections:
             one.close()
     assert [line["event"] for line in lines] == ["log.not_durable"]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
-from redis.asyncio.connection import Connection
 
 from gateway.logs.redis.commands import MOST_PUBLISHED
+from gateway.logs.redis.connection import RedisConnection
 from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
-from gateway.logs.redis.subscription import AT_ONCE, Subscription
+from gateway.logs.redis.notifications import AT_ONCE, Subscription
 from gateway.protocol.http.header_names import TraceContext
 from gateway.protocol.streams.state import Change, ProducerState
 from gateway.settings.log_kinds.redis import parse_redis
@@ -27,7 +27,6 @@ from tests.support.waiting import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.logs.redis.connection import RedisConnection
     from gateway.logs.redis.log import RedisLog
     from gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
@@ -261,7 +260,7 @@ async def test_a_log_is_closed_at_once_while_its_connection_is_being_made() -> N
 async def test_a_subscription_cut_while_it_is_being_made_is_made_again(
     server: RedisServer, passes: int
 ) -> None:
-    """So many passes of the loop after those who wait for it were told."""
+    """So many passes of the loop after it was made."""
     connector = RedisConnector(RedisSettings(parse_redis(server.url)))
     channel = uuid.uuid4().hex.encode()
     heard: list[bytes] = []
@@ -273,18 +272,15 @@ async def test_a_subscription_cut_while_it_is_being_made_is_made_again(
         else:
             subscription.cut()
 
-    async def connect(redis_connection: RedisConnection) -> None:
+    async def connect() -> RedisConnection:
         nonlocal made
-        await connector.connect(redis_connection, ONLY)
+        connection = await connector.connect(ONLY)
         made += 1
         if made <= 3:
-            making = asyncio.current_task()
-            assert making is not None
-            making.add_done_callback(lambda _: cut_later(passes))
+            cut_later(passes)
+        return connection
 
-    subscription = Subscription(
-        connector, connect, channel, lambda name, _: heard.append(name), lambda _: None
-    )
+    subscription = Subscription(connector, connect, channel, lambda name, _: heard.append(name))
     subscription.start()
     try:
         await until(lambda: made == 4 and bool(heard))
@@ -302,19 +298,19 @@ def _connections(lives_s: float, within_s: float) -> list[float]:
     async def listen() -> None:
         loop = asyncio.get_running_loop()
 
-        async def connect(redis_connection: RedisConnection) -> None:
+        async def connect() -> RedisConnection:
             made.append(loop.time())
             if len(made) > within_s * 20:  # far too many: let the test end
                 await asyncio.sleep(within_s)
             ours, theirs = socket.socketpair()
             ends.append(theirs)
-            connection = Connection()
-            connection._reader, connection._writer = await asyncio.open_connection(sock=ours)
-            redis_connection.adopt(connection)
+            connection = RedisConnection()
+            await loop.create_connection(lambda: connection, sock=ours)
             loop.call_later(lives_s, theirs.close)
+            return connection
 
         connector = RedisConnector(RedisSettings(parse_redis("redis://127.0.0.1")))
-        subscription = Subscription(connector, connect, None, lambda *_: None, lambda _: None)
+        subscription = Subscription(connector, connect, None, lambda *_: None)
         subscription.start()
         await asyncio.sleep(within_s)
         await subscription.stop()
@@ -345,13 +341,11 @@ async def test_a_channel_added_while_the_connection_is_made_is_reported_once(
     added, last = (uuid.uuid4().hex.encode() for _ in range(2))
     heard: list[bytes] = []
 
-    async def connect(redis_connection: RedisConnection) -> None:
-        await connector.connect(redis_connection, ONLY)
+    async def connect() -> RedisConnection:
         asyncio.get_running_loop().call_soon(subscription.add, added)
+        return await connector.connect(ONLY)
 
-    subscription = Subscription(
-        connector, connect, None, lambda channel, _: heard.append(channel), lambda _: None
-    )
+    subscription = Subscription(connector, connect, None, lambda channel, _: heard.append(channel))
     subscription.start()
     try:
         await until(lambda: added in heard)

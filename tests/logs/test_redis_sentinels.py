@@ -12,7 +12,9 @@ import pytest
 
 from gateway.errors import LogUnavailable
 from gateway.logs.redis import connector
-from gateway.logs.redis.connector import AT_MOST_S, TOGETHER_S, NoPrimary, primary_of
+from gateway.logs.redis.connection import Unreachable
+from gateway.logs.redis.connector import AT_MOST_S, TOGETHER_S, RedisConnector, RedisSettings
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.redis_logs import connected
 from tests.streams.service import Service
 from tests.support.listener import Listener
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.logs.redis.connector import Address
 
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6380)
-OPTIONS = {"protocol": 2, "socket_connect_timeout": 5.0, "socket_timeout": 5.0}
+CONNECT_S = 5.0
 FAILOVER_S = 60.0  # it takes two on an idle machine
 
 
@@ -80,7 +82,9 @@ def _all_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def ask(nodes: list[Address], service: str = SERVICE) -> Address:
-    return await primary_of(service, nodes, OPTIONS)
+    sentinels = ",".join(f"{host}:{port}" for host, port in nodes)
+    origin = parse_redis(f"redis+sentinel://{sentinels}/{service}")
+    return await RedisConnector(RedisSettings(origin, CONNECT_S)).primary_address()
 
 
 @pytest.mark.usefixtures("_all_in_time")
@@ -99,7 +103,7 @@ async def test_a_frozen_sentinel_delays_discovery_by_a_bounded_time(frozen: int)
         began = asyncio.get_running_loop().time()
         assert await ask(nodes) == NEW
         took = asyncio.get_running_loop().time() - began
-        assert 0.9 * TOGETHER_S <= took < AT_MOST_S < OPTIONS["socket_timeout"]
+        assert 0.9 * TOGETHER_S <= took < AT_MOST_S < CONNECT_S
 
 
 async def test_an_unreachable_sentinel_does_not_prevent_discovery() -> None:
@@ -109,21 +113,21 @@ async def test_an_unreachable_sentinel_does_not_prevent_discovery() -> None:
 
 async def test_unreachable_sentinels_are_reported_without_addresses() -> None:
     nodes = [("127.0.0.1", free_port()) for _ in range(3)]
-    with pytest.raises(NoPrimary) as failure:
+    with pytest.raises(Unreachable) as failure:
         await ask(nodes)
     assert str(failure.value) == f"no sentinel names a primary {SERVICE}: Connection refused"
 
 
 async def test_silent_sentinels_are_reported_after_a_timeout() -> None:
     async with watching(Sentinel(frozen=True), Sentinel(frozen=True)) as nodes:
-        with pytest.raises(NoPrimary) as failure:
+        with pytest.raises(Unreachable) as failure:
             await ask(nodes)
     assert str(failure.value) == f"no sentinel names a primary {SERVICE}: no answer"
 
 
 async def test_a_service_that_no_sentinel_knows_is_reported() -> None:
     async with watching(Sentinel(), Sentinel()) as nodes:
-        with pytest.raises(NoPrimary) as failure:
+        with pytest.raises(Unreachable) as failure:
             await ask(nodes, "another")
     why = "No such master with that name"
     assert str(failure.value) == f"no sentinel names a primary another: {why}"
@@ -133,7 +137,7 @@ async def test_a_service_that_no_sentinel_knows_is_reported() -> None:
 @pytest.mark.parametrize("flags", ["s_down,master", "master,s_down,o_down,disconnected"])
 async def test_a_primary_that_the_latest_sentinel_sees_down_is_not_used(flags: str) -> None:
     async with watching(Sentinel(OLD, 9), Sentinel(NEW, 10, flags)) as nodes:
-        with pytest.raises(NoPrimary) as failure:
+        with pytest.raises(Unreachable) as failure:
             await ask(nodes)
     assert str(failure.value) == f"the sentinels take the primary of {SERVICE} for down"
 

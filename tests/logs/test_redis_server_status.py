@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.logs.redis import server_status
-from gateway.logs.redis.server_status import ServerStatus, read_info
+from gateway.logs.redis import log as redis_log
+from gateway.logs.redis.connector import parse_info
+from gateway.logs.redis.log import server_status
 from tests.logs.contract import created
 from tests.logs.redis_logs import connected
 from tests.support.redis_servers import redis_server
@@ -33,6 +34,11 @@ used_memory_human:1.18M\r
 """
 
 
+def expected(*values: float) -> dict[str, float]:
+    """The numbers in their order."""
+    return dict(zip(redis_log.COMBINED, values, strict=True))
+
+
 @pytest.mark.parametrize(
     ("enabled", "rewrite", "write", "is_enabled", "is_ok"),
     [
@@ -42,23 +48,23 @@ used_memory_human:1.18M\r
         ("1", "ok", "err", True, False),
     ],
 )
-def test_the_info_reply_of_redis_is_parsed_into_vitals(
+def test_the_info_reply_of_redis_is_parsed_into_numbers(
     enabled: str, rewrite: str, write: str, is_enabled: bool, is_ok: bool
 ) -> None:
-    text = INFO.format(enabled=enabled, rewrite=rewrite, write=write)
-    assert read_info(text, 0.5) == ServerStatus(2, 30, is_enabled, is_ok, 1234567, 0.5, True)
+    info = parse_info(INFO.format(enabled=enabled, rewrite=rewrite, write=write).encode())
+    assert server_status(info, 0.5) == expected(2, 30, is_enabled, is_ok, 1234567, 0.5, True)
 
 
-def test_an_empty_info_reply_gives_empty_vitals() -> None:
-    assert read_info("", 0.5) == ServerStatus(0, 0, False, True, 0, 0.5, True)
-    assert not read_info("role:slave\r\n", 0.5).is_primary
+def test_an_empty_info_reply_gives_numbers_of_a_healthy_server() -> None:
+    assert server_status({}, 0.5) == expected(0, 0, False, True, 0, 0.5, True)
+    assert not server_status({"role": "slave"}, 0.5)["redis_primary"]
 
 
 @pytest.mark.usefixtures("processes")
 async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_status, "EVERY_S", 0.02)
+    monkeypatch.setattr(redis_log, "STATUS_S", 0.02)
     options = {"appendonly": "yes"}
     with redis_server(tmp_path / "a", **options) as server, redis_server(tmp_path / "b") as replica:
         async with connected(server.url) as log:
@@ -90,7 +96,7 @@ async def test_vitals_show_the_replica_and_the_append_only_file_until_redis_is_d
 async def test_a_demoted_primary_is_told_as_no_primary_until_it_is_one_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_status, "EVERY_S", 0.02)
+    monkeypatch.setattr(redis_log, "STATUS_S", 0.02)
     with redis_server(tmp_path / "a") as server, redis_server(tmp_path / "b") as other:
         async with connected(server.url) as log:
             await until(lambda: log.numbers().get("redis_primary") == 1)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import LogUnavailable
-from gateway.logs.redis import primary, store
-from gateway.logs.redis.connection import RedisConnection
+from gateway.logs.redis import servers, store
 from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.settings.log_kinds.redis import parse_redis
@@ -46,7 +45,7 @@ async def silent(
     processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[RedisServer, RedisLog, StreamState]]:
     """A server that has just fallen silent, a log there, and a stream in it."""
-    monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(servers, "ANSWER_S", ANSWER_S)
     monkeypatch.setattr(store, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
@@ -85,7 +84,7 @@ async def test_a_request_to_a_silent_server_is_refused_within_the_timeout(
 async def test_a_reply_that_came_while_the_process_stood_still_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(primary, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(servers, "ANSWER_S", ANSWER_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = created(log, "s", b"one")
@@ -129,20 +128,15 @@ async def test_a_waiting_commit_completes_when_a_silent_server_answers_again(
     await until(lambda: log.why_unhealthy() is None)
 
 
-CONNECTS: dict[str, tuple[str, Callable[[RedisConnector, RedisConnection], Awaitable[None]]]] = {
-    "to a server": (
-        "redis://{}",
-        lambda connector, redis_connection: connector.connect(redis_connection, ONLY),
-    ),
+CONNECTS: dict[str, tuple[str, Callable[[RedisConnector], Awaitable[object]]]] = {
+    "to a server": ("redis://{}", lambda connector: connector.connect(ONLY)),
     "to whom a sentinel names": (
         "redis+sentinel://{}/any",
-        lambda connector, redis_connection: connector.connect(redis_connection, ONLY),
+        lambda connector: connector.connect(ONLY),
     ),
     "to a sentinel": (
         "redis+sentinel://{}/any",
-        lambda connector, redis_connection: connector.connect_sentinel(
-            redis_connection, connector.origin.nodes[0]
-        ),
+        lambda connector: connector.connect_sentinel(connector.origin.nodes[0]),
     ),
 }
 
@@ -153,8 +147,7 @@ async def test_a_connection_attempt_can_be_cancelled_at_each_step(kind: str) -> 
     async with Listener(_say_nothing) as server:
         settings = RedisSettings(parse_redis(origin.format(f"127.0.0.1:{server.port}")), FOR_EVER_S)
         for steps in range(STEPS):
-            redis_connection = RedisConnection(lambda _: None, lambda _: None)
-            making = asyncio.ensure_future(connect(RedisConnector(settings), redis_connection))
+            making = asyncio.ensure_future(connect(RedisConnector(settings)))
             await turns(steps)
             making.cancel()
             await asyncio.wait({making}, timeout=SLACK_S)

@@ -151,11 +151,11 @@ async def test_reading_pauses_for_one_turn_after_much_input(size: int) -> None:
     heard: list[Reply] = []
     with theirs:
         theirs.setblocking(False)
-        redis_connection = RedisConnection(heard.extend, lambda _: None)
+        redis_connection = RedisConnection()
         transport, _ = await asyncio.get_running_loop().create_connection(
             lambda: redis_connection, sock=ours
         )
-        redis_connection._transport = transport
+        redis_connection.start(heard.extend, lambda _: None)
         begin = b"$%d\r\n" % (2 * MUCH)
         redis_connection.data_received(begin + b"x" * (size - len(begin)))
         assert transport.is_reading() == (size < MUCH)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.logs.redis import primary, store, subscription
+from gateway.logs.redis import notifications, servers, store
+from gateway.logs.redis.connection import Unreachable
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
-from gateway.logs.redis.primary import FailoverWatch
+from gateway.logs.redis.names import RedisNames
+from gateway.logs.redis.notifications import Notifications
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import appended, created
 from tests.logs.redis_logs import Hearing, connected
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gateway.logs.redis.connector import Address
     from tests.support.redis_servers import RedisServer
 
 FOR_EVER_S = 600.0
@@ -33,9 +36,9 @@ FAILOVER_S = 60.0  # it takes two on an idle machine
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence makes nobody suspicious."""
-    monkeypatch.setattr(primary, "ANSWER_S", FOR_EVER_S)
+    monkeypatch.setattr(servers, "ANSWER_S", FOR_EVER_S)
     monkeypatch.setattr(store, "TIMEOUT_S", FOR_EVER_S)
-    monkeypatch.setattr(subscription, "PING_S", FOR_EVER_S)
+    monkeypatch.setattr(notifications, "PING_S", FOR_EVER_S)
 
 
 @pytest.fixture
@@ -106,28 +109,33 @@ async def _opened_and_asked(url: str) -> None:
         await log.commit([created(log, "s", b"one")])
 
 
-class Told:
-    """Who listens to a sentinel, played by a Redis of which only the channel is used."""
+class Switches:
+    """Servers of which only the failovers count, announced by a Redis in place of a sentinel."""
 
     def __init__(self, server: RedisServer, login: str = "") -> None:
         self._server = server
         self.times = 0
         self.service = uuid.uuid4().hex
         origin = f"redis+sentinel://{server.address}/{self.service}{login}"
-        self.failover_watch = FailoverWatch(
-            RedisConnector(RedisSettings(parse_redis(origin))), self._switched
-        )
+        self.connector = RedisConnector(RedisSettings(parse_redis(origin)))
+        self.notifications = Notifications(RedisNames("p"), self)  # type: ignore[arg-type] # all that it uses
 
-    def _switched(self) -> None:
+    async def addresses(self) -> None:
+        raise Unreachable("no sentinel")
+
+    def primary_at(self, _: Address) -> Self:
+        return self
+
+    def leave(self) -> None:
         self.times += 1
 
     async def __aenter__(self) -> Self:
-        self.failover_watch.open()
+        self.notifications.open()
         await until(lambda: self._tell("another") == 1)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.failover_watch.close()
+        await self.notifications.close()
 
     def _tell(self, service: str, old: int = 1, new: int = 2) -> int:
         message = f"{service} 10.0.0.{old} 6379 10.0.0.{new} 6379"
@@ -142,37 +150,37 @@ class Told:
 async def test_one_failover_is_reported_once_although_several_sentinels_announce_it(
     server: RedisServer,
 ) -> None:
-    async with Told(server) as told:
+    async with Switches(server) as switches:
         for _ in range(3):  # sentinels
-            told.tell(1, 2)
-        told.tell(2, 1)
-        told.tell(1, 2)
-        await until(lambda: told.times >= 3)
-        assert told.times == 3
+            switches.tell(1, 2)
+        switches.tell(2, 1)
+        switches.tell(1, 2)
+        await until(lambda: switches.times >= 3)
+        assert switches.times == 3
 
 
 async def test_a_failover_announced_again_after_a_while_is_reported_again(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(primary, "TOGETHER_S", 0.0)
-    async with Told(server) as told:
-        told.tell(1, 2)
-        told.tell(1, 2)
-        await until(lambda: told.times == 2)
+    monkeypatch.setattr(notifications, "TOGETHER_S", 0.0)
+    async with Switches(server) as switches:
+        switches.tell(1, 2)
+        switches.tell(1, 2)
+        await until(lambda: switches.times == 2)
 
 
 async def test_a_sentinel_that_forbids_subscriptions_is_logged_once(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription, "LONGEST_AGAIN_S", 0.0)
+    monkeypatch.setattr(notifications, "LONGEST_AGAIN_S", 0.0)
     user = uuid.uuid4().hex
     server.command("ACL", "SETUSER", user, "on", ">pw", "-@all", "+client|setname")
-    told = Told(server, f"?sentinel_username={user}&sentinel_password=pw")
+    switches = Switches(server, f"?sentinel_username={user}&sentinel_password=pw")
     try:
         with capture_logs() as lines:
-            told.failover_watch.open()
+            switches.notifications.open()
             await until(lambda: _refusals(server, user) >= 3)
-            await told.failover_watch.close()
+            await switches.notifications.close()
         assert [line["event"] for line in lines] == ["log.notifications_refused"]
     finally:
         server.command("ACL", "DELUSER", user)

@@ -26,11 +26,11 @@ class RedisMailboxes:
 
     def open(self, name: str, on_mail: OnMessage) -> None:
         """Have messages to this name notified."""
-        self._store.servers.notifications.subscribe(self._channel(name), on_mail)
+        self._store.notifications.subscribe(self._channel(name), on_mail)
 
     def close(self, name: str) -> None:
         """Have messages to this name notified no more."""
-        self._store.servers.notifications.unsubscribe(self._channel(name))
+        self._store.notifications.unsubscribe(self._channel(name))
 
     async def send(self, name: str, message: bytes) -> bool:
         """Send a message; return whether somebody has heard it."""

@@ -1,24 +1,20 @@
-"""A connection to a Redis server, and how it fails, in words for an operator.
-
-redis-py makes the connection; replies are read as they come in.
-"""
+"""A connection to a Redis server, and how it fails, in words for an operator."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import ssl
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 import hiredis
-from redis import exceptions
 from typing_extensions import override
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+from gateway.logs.contract import settle
 
-    from redis.asyncio.connection import AbstractConnection
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
     Reply = Any  # from hiredis: bytes, int, None, Refusal, or a list of these
     Word = bytes | str | int | float
@@ -30,18 +26,7 @@ MUCH = 128 * 1024
 # Commands are joined before they are sent, which costs less. A longer word is not copied for that,
 # nor when it is packed: each copy of the longest append would hold up the event loop for 5 ms.
 LONG = 64 * 1024
-
-# redis-py turns some errors' codes into types.
-CODES: dict[type[Exception], str] = {
-    exceptions.ReadOnlyError: "READONLY",
-    exceptions.BusyLoadingError: "LOADING",
-    exceptions.NoPermissionError: "NOPERM",
-    exceptions.AuthenticationError: "WRONGPASS",
-    exceptions.MasterDownError: "MASTERDOWN",
-    exceptions.ClusterDownError: "CLUSTERDOWN",
-}
-# How Redis refuses our calls after FUNCTION FLUSH, and our functions before they have a history.
-_UNLOADED = ("Function not found", "NOHISTORY")
+LOST = "the connection was lost"
 A_REPLICA = "this Redis is a replica, which takes no writes"
 # The beginnings of what Redis says, and what that means here.
 MEANINGS = {
@@ -58,9 +43,8 @@ MEANINGS = {
     "MASTERDOWN": "the Redis primary is down",
     "BUSY": "Redis is busy with a script of somebody else",
     "WRONGTYPE": "the key of this stream in Redis holds something else",
-    "Redis Cluster cannot be connected": "no node of the cluster can be reached",
-    "All slots are not covered": "no node of the cluster has some of the slots",
-    "unknown command": "this Redis is older than 7.0, which has no functions",
+    "unknown command 'FUNCTION'": "this Redis is older than 7.0, which has no functions",
+    "unknown command `FUNCTION`": "this Redis is older than 7.0, which has no functions",
 }
 
 
@@ -76,6 +60,23 @@ class Refusal(Exception):
     def code(self) -> str:
         """The first word of the error, in capitals by custom."""
         return self.text.partition(" ")[0]
+
+    @property
+    def meaning(self) -> str:
+        """The error in words for an operator."""
+        plain = self.text.removeprefix("ERR ")
+        for beginning, meaning in MEANINGS.items():
+            if plain.startswith(beginning):
+                return f"{meaning} ({plain})" if beginning == "NOPERM" else meaning
+        return plain
+
+    @property
+    def lacks_functions(self) -> bool:
+        """True if the call needs a new connection, with which our functions are loaded.
+
+        Redis refuses it so after FUNCTION FLUSH, and our functions before they have a history.
+        """
+        return "Function not found" in self.text or "NOHISTORY" in self.text
 
 
 class Unreachable(Exception):
@@ -93,36 +94,47 @@ class Unreachable(Exception):
 
 
 class RedisConnection(asyncio.Protocol):
-    """A connection, taken over from redis-py once it is open, logged in and has its database.
+    """A connection to a Redis server.
 
-    Commands are sent as bytes; `heard` gets the replies, and `lost` the end, in the same pass of
-    the loop in which they arrive.
+    Its first commands are asked one by one; then it is started for its user.
     """
 
-    def __init__(
-        self, heard: Callable[[list[Reply]], None], lost: Callable[[Exception | None], None]
-    ) -> None:
-        self._on_replies = heard
-        self._lost = lost
+    def __init__(self) -> None:
         self._reader = hiredis.Reader(
             protocolError=ConnectionError, replyError=Refusal, notEnoughData=...
         )
-        self._transport: Any = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: Any = None  # uvloop's class is no asyncio.Transport
         self._loop = asyncio.get_running_loop()
+        self._asked: asyncio.Future[Reply] | None = None
+        self._on_replies: Callable[[list[Reply]], None] = self._on_first_reply
+        self._on_lost: Callable[[Exception | None], None] = self._lost_early
         self.last_received_at = 0.0  # loop time of the last byte
 
-    def adopt(self, connection: AbstractConnection) -> None:
-        """Go on where redis-py has finished; nothing is on its way at that moment."""
-        writer = connection._writer
-        assert writer is not None, "redis-py has connected"
-        # Else redis-py would close the transport when its connection is garbage-collected.
-        connection._writer = connection._reader = None
-        self._writer = writer  # held here: it closes the transport when it is garbage-collected
-        transport: Any = writer.transport  # uvloop's class is no asyncio.Transport
-        self._transport = transport
-        transport.set_protocol(self)
-        if transport.is_closing():
+    async def ask(self, *words: Word) -> Reply:
+        """Return the reply to a command, before `start`. Raises Refusal and Unreachable."""
+        if not self.is_open:
+            raise Unreachable(LOST)
+        self._asked = self._loop.create_future()
+        self.send([pack(*words)])
+        return await self._asked
+
+    def _on_first_reply(self, replies: list[Reply]) -> None:
+        if self._asked is not None:
+            settle(self._asked, replies[0])
+
+    def _lost_early(self, error: Exception | None) -> None:
+        if self._asked is not None:
+            settle(self._asked, Unreachable(words_for(error) if error else LOST))
+
+    def start(
+        self,
+        on_replies: Callable[[list[Reply]], None],
+        on_lost: Callable[[Exception | None], None],
+    ) -> None:
+        """Call `on_replies` from now on, and `on_lost` once, as soon as bytes or the end arrive."""
+        self._on_replies = on_replies
+        self._on_lost = on_lost
+        if not self.is_open:
             self.connection_lost(None)
 
     @property
@@ -133,10 +145,7 @@ class RedisConnection(asyncio.Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that the system has not taken yet."""
-        if self._transport is None:
-            return 0
-        size: int = self._transport.get_write_buffer_size()
-        return size
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def send(self, commands: Sequence[Packed]) -> None:
         """Send packed commands: one after the other, at once."""
@@ -149,13 +158,16 @@ class RedisConnection(asyncio.Protocol):
                 self._transport.write(b"".join(some))
 
     def close(self) -> None:
-        """Abort the connection; `lost` is called later."""
+        """Abort the connection; `on_lost` is called later."""
         if self._transport is not None:
             self._transport.abort()
 
     @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    @override
     def data_received(self, data: bytes) -> None:
-        """Pass all complete replies to `heard`."""
         self.last_received_at = self._loop.time()
         replies: list[Reply] = []
         try:
@@ -175,11 +187,10 @@ class RedisConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     @override
-    def connection_lost(self, error: Exception | None) -> None:
-        """Call `lost`, once."""
-        if self._transport is not None:
-            self._transport = None
-            self._lost(error)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        on_lost, self._on_lost = self._on_lost, lambda _: None
+        on_lost(exc)
 
 
 def size_of(commands: Sequence[Packed]) -> int:
@@ -210,43 +221,14 @@ def _pack(words: tuple[Word, ...]) -> bytes:
     return packed
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Raise failures of redis-py as ours."""
-    try:
-        yield
-    except tuple(CODES) as error:
-        code = next(code for kind, code in CODES.items() if isinstance(error, kind))
-        raise Unreachable(explained(f"{code} {error}")) from error
-    except (
-        exceptions.RedisError,
-        exceptions.RedisClusterException,  # which is no RedisError
-        OSError,
-        TimeoutError,
-        RuntimeError,  # of uvloop, when the other side was faster
-    ) as error:
-        raise Unreachable(explained(words(error))) from error
-
-
-def lacks_functions(refusal: str) -> bool:
-    """Return whether a refused call needs a new connection, with which our functions are loaded."""
-    return any(sign in refusal for sign in _UNLOADED)
-
-
-def explained(text: str) -> str:
-    """Return an error of Redis in words for an operator."""
-    plain = text.removeprefix("ERR ")
-    for beginning, meaning in MEANINGS.items():
-        if plain.startswith(beginning):
-            return f"{meaning} ({text})" if beginning == "NOPERM" else meaning
-    return text
-
-
-def words(error: Exception) -> str:
-    """Return why redis-py failed, without the address: clients see these words too."""
-    cause = error.__context__
-    if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
+def words_for(error: Exception) -> str:
+    """Return why a connection failed, without the address: clients see these words too."""
+    if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, exceptions.ConnectionError) and isinstance(cause, OSError) and cause.errno:
-        return os.strerror(cause.errno)
-    return str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError):
+        return getattr(error, "verify_message", "") or error.reason or "TLS failed"
+    if isinstance(error, OSError) and error.errno:
+        # Errors of the resolver have numbers of their own, which are negative.
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    # Several addresses failed, of which the text would tell.
+    return "no connection can be made" if isinstance(error, OSError) else str(error)

@@ -250,7 +250,7 @@ class PathIndex(Listing):
     ) -> Sequence[Reply | None]:
         """Return the reply for each path; None for one whose server does not reply."""
         metas = [self._store.names.meta(path) for path in paths]
-        if paths and self._store.servers.together(metas):
+        if paths and self._store.servers.are_together(metas):
             try:
                 return await self._store.execute(metas[0], *map(call, paths))
             except LogUnavailable:

@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import re
 import secrets
-from functools import partial
-from time import monotonic
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.errors import LogUnavailable, RecordDamaged
-from gateway.logs.contract import Conflict, Log, settle
-from gateway.logs.counts import CommitHistograms
+from gateway.background import Background
+from gateway.logs.contract import Log, settle
 from gateway.logs.redis.commands import decode_stream
-from gateway.logs.redis.connector import RedisConnector, RedisSettings
+from gateway.logs.redis.commits import RedisCommits
+from gateway.logs.redis.connection import A_REPLICA, Refusal, Unreachable, pack
+from gateway.logs.redis.connector import RedisConnector, RedisSettings, parse_info
 from gateway.logs.redis.indexes import DeadlineIndex, PathIndex
 from gateway.logs.redis.losses import LossWatch
 from gateway.logs.redis.records import read_records
-from gateway.logs.redis.server_status import ServerStatusWatch
-from gateway.logs.redis.store import AT_RISK, RedisCall, RedisStore
+from gateway.logs.redis.store import RedisStore
 from gateway.stepped import in_task
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.logs.contract import LoadedStream, Settled
-    from gateway.logs.redis.connection import Packed, Reply
-    from gateway.logs.redis.indexes import IndexNote
-    from gateway.logs.redis.primary import Primary
-    from gateway.logs.redis.store import CallReplies
+    from gateway.logs.redis.servers import Primary
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 
-    Done: TypeAlias = Callable[[CallReplies | LogUnavailable], None]
-    Settle: TypeAlias = Callable[[Exception | None], object]
-
 ID_BITS = 62  # random, so gateways need not agree on ids
 MOST_COUNTED = 1000  # expired streams; each takes a call to Redis
+STATUS_S = 5.0  # between two looks at the status of the servers
+INFO = pack("INFO", "replication", "persistence", "memory")
+REPLICA = re.compile(r"slave\d+")  # the name of a line: ip=…,port=…,state=online,offset=…,lag=…
+OFFSET = re.compile(r"\boffset=(\d+)")
+# The status of a server, and what of several servers becomes one number: the sum of what adds up,
+# and the worst of what does not.
+COMBINED: dict[str, Callable[[Iterable[float]], float]] = {
+    "redis_connected_replicas": sum,
+    "redis_replica_lag_bytes": max,  # that the replica furthest behind has not acknowledged
+    "redis_aof_enabled": min,
+    "redis_aof_ok": min,  # its last write and its last rewrite went well
+    "redis_memory_bytes": sum,
+    "redis_round_trip_seconds": max,
+    "redis_primary": min,
+}
 
 
 class RedisLog(Log):
@@ -65,8 +73,13 @@ class RedisLog(Log):
 
     @override
     async def open(self) -> None:
+        """Leave no connection and no task if this is cancelled, as by SIGTERM during a start."""
         self.store.servers.connector.check()
-        await self.store.servers.open()
+        try:
+            await self.store.open()
+        except asyncio.CancelledError:
+            await self.store.close()
+            raise
         self._server_status.start()
 
     @override
@@ -74,17 +87,17 @@ class RedisLog(Log):
         await self._server_status.stop()
         await self.listing.close()
         await self._losses.close()
-        await self.store.servers.close()
+        await self.store.close()
 
     def _on_history_change(self, primary: Primary) -> None:
         self._losses.history_changed(primary)
         self.listing.on_history_change()
-        self.store.servers.notifications.on_history_change()
+        self.store.notifications.on_history_change()
 
     @override
     def why_unhealthy(self) -> str | None:
         """Return what is wrong with the first server that takes no appends."""
-        return self.store.servers.why_unhealthy()
+        return self.store.servers.why_unhealthy() or self.store.notifications.why_unhealthy
 
     @override
     def new_stream_id(self) -> int:
@@ -111,23 +124,14 @@ class RedisLog(Log):
 
     @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-        (change,) = changes
+        assert len(changes) == 1, "of several, a crash could store some"
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.commit(change, partial(settle, done))
+        self._commits.commit(changes, lambda _, failures: settle(done, failures[0]))
         return done
 
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        later = asyncio.get_running_loop().call_soon  # as a future's callbacks: in commit order
-        for number, change in enumerate(changes):
-
-            def settle(error: Exception | None, number: int = number) -> None:
-                later(settled, number, (error,))
-
-            try:
-                self._commits.commit(change, settle)
-            except Exception as error:  # noqa: BLE001 - the others go on
-                settle(error)
+        self._commits.commit(changes, settled)
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
@@ -146,7 +150,7 @@ class RedisLog(Log):
             **self._server_status.numbers,
             "commits": self._commits.stored,
             "conflicts": self._commits.conflicts,
-            "followed": len(self.store.servers.notifications),
+            "followed": len(self.store.notifications),
             **{f"histories_{lost}": count for lost, count in self._losses.counts.items()},
         }
 
@@ -155,119 +159,72 @@ class RedisLog(Log):
         return len(await self._deadlines.expired(now.wall, MOST_COUNTED))
 
 
-class RedisCommits:
-    """The commits of one gateway, and their histograms."""
+class ServerStatusWatch(Background):
+    """Asks for the status of the servers every few seconds, so that a scrape waits for no server.
 
-    def __init__(
-        self, store: RedisStore, deadlines: DeadlineIndex, paths: PathIndex, losses: LossWatch
-    ) -> None:
-        self._store = store
-        self._meta = store.names.meta
-        self._deadlines = deadlines
-        self._paths = paths
-        self._losses = losses
-        self._tokens = itertools.count()
-        self.histograms = CommitHistograms()
-        self.stored = 0
-        self.conflicts = 0
+    `numbers` are of the last time. There are none while one of the servers does not answer: old
+    ones would look as if all were well.
+    """
 
-    def commit(self, change: Change, settle: Settle) -> None:
-        """Commit one change, and note before it where its stream is to be looked for.
+    def __init__(self, store: RedisStore) -> None:
+        self._paths = store.names.paths
+        self._primaries = store.servers.by_address  # changes as servers come and go
+        self.numbers: Mapping[str, float] = {}
 
-        `settle` gets the error with which it failed, or None, in a later pass of the loop.
+    @override
+    async def _run(self) -> None:
+        while True:
+            try:
+                self.numbers = await self._look()
+            except Unreachable:
+                # The log's health tells why; a server that is no primary any more says only that.
+                is_demoted = any(it.why_unhealthy == A_REPLICA for it in self._primaries.values())
+                self.numbers = {"redis_primary": 0} if is_demoted else {}
+            except Exception:  # noqa: BLE001 - it must outlive whatever it was
+                self.numbers = {}
+                log.exception("log.vitals_unknown")
+            await asyncio.sleep(STATUS_S)
+
+    async def _look(self) -> Mapping[str, float]:
+        found = await asyncio.gather(*map(self._ask, self._primaries.values()))
+        statuses = [status for status, _ in found if status is not None]
+        if not found or len(statuses) < len(found):
+            return {}
+        numbers = {
+            name: combine([status[name] for status in statuses])
+            for name, combine in COMBINED.items()
+        }
+        counts = [count for _, count in found if count is not None]
+        return {**numbers, "streams": sum(counts)} if counts else numbers
+
+    async def _ask(self, primary: Primary) -> tuple[Mapping[str, float] | None, int | None]:
+        """Return the status of a server, and the number of paths on the list.
+
+        Either is None if the server refuses to say, as one without the list does. Raises
+        Unreachable.
         """
-        key = self._meta(change.state.path)
-        token = next(self._tokens)
-        commit = self._store.commands.commit(change, token)
-        committed = partial(self._committed, change, token, settle, monotonic())
-        notes = [*self._deadlines.notes(change), *self._paths.notes(change)]
-        beside = [one for one in notes if self._store.servers.together([key, one.key])]
-        elsewhere = [one for one in notes if one not in beside]
-        self._write_after(elsewhere, change, [*(one.call for one in beside), commit], committed)
-
-    def _write_after(
-        self, notes: Sequence[IndexNote], change: Change, calls: list[Packed], done: Done
-    ) -> None:
-        """Write once the servers of other keys have replied to the notes.
-
-        A stream is not created while one of them is refused: nothing else would list the stream, or
-        end it. Other changes do not wait for the server of the deadlines.
-        """
-        if not notes:
-            self._write(self._meta(change.state.path), calls, done)
-            return
-        note, *others = notes
-
-        def noted(answer: CallReplies | LogUnavailable) -> None:
-            if isinstance(answer, LogUnavailable):
-                if change.expected is None:
-                    done(answer)
-                    return
-                self._deadlines.note_later(change.state.path, note)
-            self._write_after(others, change, calls, done)
-
-        self._write(note.key, [note.call], noted)
-
-    def _write(self, key: str, calls: list[Packed], done: Done) -> None:
-        RedisCall(self._store.servers, key, calls, done, commits=True).go()
-
-    def _committed(
-        self,
-        change: Change,
-        token: int,
-        settle: Settle,
-        requested_at: float,
-        answer: CallReplies | LogUnavailable,
-    ) -> None:
-        if isinstance(answer, LogUnavailable):
-            settle(answer)
-            return
-        reply, primary = answer.replies[-1], answer.primary
-        self._follow_up(change, reply)
-        self._observe(primary, requested_at)
-        if reply[0] == 0:
-            self.conflicts += 1
-            settle(_conflict(reply))
-        elif answer.is_at_risk(self._store.wait_replicas):
-            primary.look()
-            settle(LogUnavailable(AT_RISK))
-        else:
-            self.stored += 1
-            self._losses.acknowledged(primary, change, token)
-            settle(None)
-
-    def _follow_up(self, change: Change, reply: Reply) -> None:
-        """Delete what a commit left over, count it, and correct the list of paths.
-
-        A new stream is listed once more: a removal of its predecessor, or a page, may have dropped
-        its path just before it was there.
-        """
-        path = change.state.path
-        if reply == [1, 1]:
-            self._write(self._meta(path), [self._store.commands.tidy(change)], lambda _: None)
-        if reply[0] != 1:
-            return
-        self.histograms.stored([change])
-        if change.removes:
-            self._paths.drop(path)
-        elif change.expected is None:
-            note = self._paths.note([path])
-            self._write(note.key, [note.call], lambda _: None)
-
-    def _observe(self, primary: Primary, requested_at: float) -> None:
-        """Observe how long a commit waited, and how long the server and the network took."""
-        sent_at = max(requested_at, primary.commits.answered_sent_at)
-        self.histograms.queue.observe(sent_at - requested_at)
-        self.histograms.write.observe(monotonic() - sent_at)
+        began = perf_counter()  # the loop's clock has milliseconds, which is more than it takes
+        info, count = await primary.execute(INFO, pack("ZCARD", self._paths))
+        took_s = perf_counter() - began
+        status = None if isinstance(info, Refusal) else server_status(parse_info(info), took_s)
+        return status, None if isinstance(count, Refusal) else int(count)
 
 
-def _conflict(reply: Reply) -> Conflict | RecordDamaged:
-    """Return the refusal of a commit, with the stream that it found instead if the reply has it."""
-    _, history, (fields, retired) = reply
-    try:
-        return Conflict(None if fields is None else decode_stream((history, fields, retired)))
-    except RecordDamaged as damage:
-        return damage
+def server_status(info: Mapping[str, str], round_trip_s: float) -> Mapping[str, float]:
+    """Return the numbers in a reply to INFO; lines that this version of Redis lacks are well."""
+    replicas = [value for name, value in info.items() if REPLICA.fullmatch(name)]
+    reached = int(info.get("master_repl_offset", 0))
+    offsets = [int(offset) for replica in replicas for offset in OFFSET.findall(replica)]
+    statuses = {info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status")}
+    return {
+        "redis_connected_replicas": len(replicas),
+        "redis_replica_lag_bytes": reached - min(offsets, default=reached),
+        "redis_aof_enabled": info.get("aof_enabled") == "1",
+        "redis_aof_ok": statuses <= {None, "ok"},
+        "redis_memory_bytes": int(info.get("used_memory", 0)),
+        "redis_round_trip_seconds": round_trip_s,
+        "redis_primary": info.get("role") in {None, "master"},
+    }
 
 
 def log_of(route: Route) -> RedisLog:

@@ -1,47 +1,252 @@
-"""Notifications by other gateways, over one connection to each server for all channels."""
+"""Notifications by other gateways and by sentinels, over one connection to each server."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
+from typing_extensions import override
 
+from gateway.background import Background
 from gateway.logs.redis.commands import change_in
-from gateway.logs.redis.connection import Unreachable
-from gateway.logs.redis.subscription import LONGEST_AGAIN_S, RECONNECT_S, Subscription
+from gateway.logs.redis.connection import Refusal, Unreachable, pack
+from gateway.logs.redis.connector import ONLY
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.logs.redis.connector import Address
-    from gateway.logs.redis.names import RedisNames
-    from gateway.logs.redis.redis_servers import RedisServers
     from gateway.logs.sharing import LogListener
+    from gateway.logs.redis.connection import RedisConnection, Reply
+    from gateway.logs.redis.connector import Address, RedisConnector
+    from gateway.logs.redis.names import RedisNames
+    from gateway.logs.redis.pipeline import Connect
+    from gateway.logs.redis.servers import RedisServers
 
     # Called with each message, and with None where some may have been missed until now.
     OnMessage = Callable[[bytes | None], None]
+
+PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
+RECONNECT_S = 0.1  # until a lost connection is made anew; the wait doubles up to
+LONGEST_AGAIN_S = 1.0  # a server that is back is heard no later
+AT_ONCE = 1000  # channels in one command
+SWITCHES = b"+switch-master"  # SERVICE, then host and port of the old primary and of the new one
+TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds
+
+
+class Subscription(Background):
+    """A connection to one server that receives what is published, made anew whenever it is lost.
+
+    `also` is a channel that is not sharded. `refused` says why the server refuses a channel.
+    """
+
+    def __init__(
+        self,
+        connector: RedisConnector,
+        connect: Connect,
+        also: bytes | None,
+        on_message: Callable[[bytes, bytes | None], None],
+        on_stray: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        """Call `on_message` with a channel and its message, or None as in `OnMessage`.
+
+        `on_stray` is called with each channel that is at another server of the cluster.
+        """
+        self._connector = connector
+        self._connect = connect
+        self.also = also
+        self._on_message = on_message
+        self._on_stray = on_stray
+        self.channels: dict[bytes, None] = {}
+        self._connection: RedisConnection | None = None
+        self._added: list[bytes] = []
+        self._dropped: list[bytes] = []
+        self._serving: asyncio.Task[None] | None = None  # one connection, from its first attempt
+        self.refused: str | None = None
+        self._cutting: asyncio.TimerHandle | None = None
+        self._last_received_at = 0.0  # loop time
+
+    def add_plain(self, channel: bytes) -> None:
+        """Subscribe to a channel that is not sharded, too."""
+        self.also = channel
+        if self._connection is not None:
+            self._connection.send([pack("SUBSCRIBE", channel)])
+
+    def cut(self) -> None:
+        """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
+        self._cutting = None
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def add(self, channel: bytes) -> None:
+        """Subscribe to a channel."""
+        self.channels[channel] = None
+        self._flush_soon()
+        self._added.append(channel)
+
+    def drop(self, channel: bytes) -> None:
+        """Unsubscribe from a channel."""
+        self.channels.pop(channel, None)
+        self._flush_soon()
+        self._dropped.append(channel)
+
+    def _flush_soon(self) -> None:
+        if not self._added and not self._dropped:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send the channels added and dropped in one pass of the loop, but none twice."""
+        added, self._added = dict.fromkeys(self._added), []
+        dropped, self._dropped = dict.fromkeys(self._dropped), []
+        # A new connection begins with all channels.
+        self._send("UNSUBSCRIBE", [it for it in dropped if it not in self.channels])
+        self._send("SUBSCRIBE", [it for it in added if it in self.channels])
+
+    def _send(self, verb: str, channels: list[bytes]) -> None:
+        if self._connection is None:
+            return
+        if self._connector.sharded:
+            verb = f"S{verb}"
+        # On a cluster the channels of a command must be of one slot.
+        most = 1 if self._connector.is_cluster else AT_ONCE
+        self._connection.send(
+            [pack(verb, *channels[at : at + most]) for at in range(0, len(channels), most)]
+        )
+
+    @override
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        # Not all gateways at the same moments.
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S, random.random)
+        while True:
+            began = loop.time()
+            self._serving = serving = loop.create_task(self._serve())
+            try:
+                await asyncio.wait({serving})
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+            failure = None if serving.cancelled() else serving.exception()
+            if failure is not None and not isinstance(failure, Unreachable):
+                # Failures of the other kind are those of the pipelines, too, which log them.
+                log.error("log.notifications_failed", exc_info=failure)
+            if loop.time() - began >= LONGEST_AGAIN_S:
+                backoff.reset()  # it has served: most likely the server takes another one at once
+            else:
+                await asyncio.sleep(backoff.next_s())
+
+    async def _serve(self) -> None:
+        """Connect, and receive until the connection is lost, silent or cut. Raises Unreachable."""
+        connection = await self._connect()
+        lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        try:
+            connection.start(self._on_replies, lost.set_result)
+            self._connection = connection
+            self._last_received_at = asyncio.get_running_loop().time()
+            # At once: a channel that is added from now on is subscribed to by itself.
+            if self.also is not None:
+                connection.send([pack("SUBSCRIBE", self.also)])
+            self._send("SUBSCRIBE", list(self.channels))
+            await self._until_lost(connection, lost)
+            server, reason = str(self._connector.origin), str(lost.result() or "closed")
+            log.info("log.notifications_lost", server=server, reason=reason)
+        finally:
+            self._connection = None
+            connection.close()
+
+    async def _until_lost(
+        self, connection: RedisConnection, lost: asyncio.Future[Exception | None]
+    ) -> None:
+        """Wait until the connection is lost; end it when the server does not respond any more."""
+        loop = asyncio.get_running_loop()
+        asked_at = 0.0  # loop time of the last PING
+        while not lost.done():
+            due_at = max(self._last_received_at, asked_at) + PING_S
+            await asyncio.wait({lost}, timeout=max(due_at - loop.time(), 0.0))
+            if lost.done() or loop.time() < max(self._last_received_at, asked_at) + PING_S:
+                continue
+            if self._last_received_at < asked_at:
+                connection.close()
+                await lost
+            else:
+                asked_at = loop.time()
+                connection.send([pack("PING")])
+
+    def _on_replies(self, replies: list[Reply]) -> None:
+        self._last_received_at = asyncio.get_running_loop().time()
+        for reply in replies:
+            match reply:
+                case Refusal():
+                    self._on_refusal(reply)
+                case [b"smessage" | b"message", channel, message]:
+                    self._on_message(channel, message)
+                case [b"ssubscribe" | b"subscribe", channel, _] if (
+                    channel in self.channels or channel == self.also
+                ):
+                    self.refused = None
+                    self._on_message(channel, None)
+                case [b"sunsubscribe", channel, _] if channel in self.channels:
+                    del self.channels[channel]
+                    self._on_stray(channel)  # its slot was moved away
+                case _:
+                    pass
+
+    def _on_refusal(self, refusal: Refusal) -> None:
+        if refusal.code == "MOVED":  # one for each channel that is not here
+            strayed, self.channels = self.channels, {}
+            for channel in strayed:
+                self._on_stray(channel)
+            return
+        if self.refused is None:
+            server = str(self._connector.origin)
+            log.error("log.notifications_refused", server=server, reason=refusal.text)
+        self.refused = f"no channel may be listened to: {refusal.meaning}"
+        if self._cutting is None:  # the right may be given meanwhile
+            self._cutting = asyncio.get_running_loop().call_later(LONGEST_AGAIN_S, self.cut)
 
 
 class Notifications:
     """The channels of one log, each heard at the server that publishes it.
 
     On a cluster that is one connection for each server that has a followed stream. `listener` is
-    notified of the changes that other gateways publish.
+    notified of the changes that other gateways publish. Sentinels announce failovers: the silence
+    of a frozen primary would be noticed later.
     """
 
-    def __init__(self, servers: RedisServers, names: RedisNames) -> None:
+    def __init__(self, names: RedisNames, servers: RedisServers) -> None:
         self._servers = servers
         self._names = names
-        self._removals_channel = names.removals_channel.encode()  # always heard
+        self._removals_channel = names.removals_channel.encode()  # always subscribed to
         self.listener: LogListener | None = None
         self._others: dict[bytes, OnMessage] = {}  # of other channels than those of streams
         self._channels: dict[bytes, Subscription | None] = {}
         self._subscriptions: dict[Address, Subscription] = {}
         self._finding: asyncio.Task[None] | None = None
-        self._closed = False
+        self._last_switch = (b"", 0.0)  # the message, and its loop time
+        self._sentinels: list[Subscription] = []
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Listen to the removals, and to the sentinels."""
+        connector = self._servers.connector
+        for node in connector.origin.nodes if connector.origin.kind == "sentinel" else ():
+            connect = partial(connector.connect_sentinel, node)
+            sentinel = Subscription(connector, connect, SWITCHES, self._on_switch)
+            self._sentinels.append(sentinel)
+            sentinel.start()
+        self.find()
+
+    async def close(self) -> None:
+        """End all connections."""
+        self._is_closed = True
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.gather(self._finding, return_exceptions=True)
+        for subscription in [*self._subscriptions.values(), *self._sentinels]:
+            await subscription.stop()
 
     @property
     def why_unhealthy(self) -> str | None:
@@ -51,15 +256,6 @@ class Notifications:
 
     def __len__(self) -> int:
         return len(self._channels)
-
-    async def close(self) -> None:
-        """End all connections."""
-        self._closed = True
-        if self._finding is not None:
-            self._finding.cancel()
-            await asyncio.gather(self._finding, return_exceptions=True)
-        for subscription in self._subscriptions.values():
-            await subscription.stop()
 
     def follow(self, channel: str) -> None:
         """Subscribe to a channel, then report that earlier messages may have been missed."""
@@ -83,7 +279,7 @@ class Notifications:
         self.follow(channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Hear a channel no more."""
+        """Call nobody with messages on this channel any more."""
         self._others.pop(channel.encode(), None)
         self.unfollow(channel)
 
@@ -95,6 +291,17 @@ class Notifications:
             subscription.cut()
         if self.listener is not None:
             self.listener.on_history_change()
+
+    def _on_switch(self, _: bytes, message: bytes | None) -> None:
+        """Leave the primary that the sentinels have replaced, once for each failover."""
+        service = self._servers.connector.origin.service.encode()
+        if message is None or message.partition(b" ")[0] != service:
+            return
+        now = asyncio.get_running_loop().time()
+        known, known_at = self._last_switch
+        if message != known or now >= known_at + TOGETHER_S:
+            self._last_switch = message, now
+            self._servers.primary_at(ONLY).leave()
 
     def _on_message(self, channel: bytes, message: bytes | None) -> None:
         """Notify the listener of a message; None says that some may have been missed."""
@@ -129,16 +336,16 @@ class Notifications:
     def _subscription_at(self, address: Address) -> Subscription:
         subscription = self._subscriptions.get(address)
         if subscription is None:
-            # Plain messages reach every server of a cluster: one subscription hears them all.
+            # Plain messages reach every server of a cluster: one subscription receives them all.
             also = None if self._subscriptions else self._removals_channel
             connector = self._servers.connector
-            connect = partial(connector.connect, address=address)
-            subscription = Subscription(connector, connect, also, self._on_message, self._strayed)
+            connect = partial(connector.connect, address)
+            subscription = Subscription(connector, connect, also, self._on_message, self._on_stray)
             self._subscriptions[address] = subscription
             subscription.start()
         return subscription
 
-    def _strayed(self, channel: bytes) -> None:
+    def _on_stray(self, channel: bytes) -> None:
         """Find another server for a channel that this server does not have."""
         if channel in self._channels:
             self._channels[channel] = None
@@ -146,7 +353,7 @@ class Notifications:
 
     def find(self) -> None:
         """Find the servers of all channels, and subscribe there."""
-        if self._finding is None and not self._closed:
+        if self._finding is None and not self._is_closed:
             self._finding = asyncio.get_running_loop().create_task(self._find_all())
 
     async def _find_all(self) -> None:
@@ -154,7 +361,7 @@ class Notifications:
         try:
             while True:
                 try:
-                    await self._settle(await self._servers.addresses())
+                    await self._match(await self._servers.addresses())
                     if self._assign_all():
                         return
                 except Unreachable:
@@ -176,14 +383,14 @@ class Notifications:
                 self._assign(channel, known)
         return None not in self._channels.values()
 
-    async def _settle(self, addresses: list[Address]) -> None:
-        """Leave the servers that have gone, and hear the removals at one that is there."""
-        for address in set(self._subscriptions) - set(addresses):
+    async def _match(self, addresses: set[Address]) -> None:
+        """Leave the servers that have gone, and hear of removals at one that is there."""
+        for address in set(self._subscriptions) - addresses:
             subscription = self._subscriptions.pop(address)
             for channel in subscription.channels:
                 self._channels[channel] = None
             await subscription.stop()
         if not self._subscriptions:
-            self._subscription_at(addresses[0])
+            self._subscription_at(next(iter(addresses)))
         elif not any(one.also for one in self._subscriptions.values()):  # its server has gone
-            next(iter(self._subscriptions.values())).hear_also(self._removals_channel)
+            next(iter(self._subscriptions.values())).add_plain(self._removals_channel)

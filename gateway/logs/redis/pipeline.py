@@ -9,16 +9,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.logs.contract import settle
-from gateway.logs.redis.connection import RedisConnection, Unreachable, size_of
+from gateway.logs.redis.connection import LOST, Unreachable, size_of
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.logs.redis.connection import Packed, Reply
+    from gateway.logs.redis.connection import Packed, RedisConnection, Reply
 
-    # Opens a connection and has a RedisConnection take it over. Raises Unreachable.
-    Connect = Callable[[RedisConnection], Awaitable[None]]
+    Connect = Callable[[], Awaitable[RedisConnection]]  # raises Unreachable
     # What came for a call's commands, and for the epilogue of its pipeline.
     Answer = tuple[list[Reply], Reply]
     Done = Callable[["Answer | Unreachable"], None]
@@ -134,7 +133,8 @@ class Pipeline:
         self._waiting.append(PendingCall(commands, done, max(size_of(commands), expected)))
         if self._sent:
             return
-        if len(self._waiting) >= ENOUGH and self._connection is not None:
+        enough = len(commands) >= ENOUGH or len(self._waiting) >= ENOUGH
+        if enough and self._connection is not None:
             self._start()
         elif not self._kicked:
             self._kicked = True
@@ -177,10 +177,9 @@ class Pipeline:
         return [command for call in self._sent for command in call.commands]
 
     async def _open(self) -> None:
-        connection = RedisConnection(self._heard, self._lost)
         try:
-            await connected(self._connect, connection)
-            self._connection = connection if connection.is_open else None
+            self._connection = connection = await self._connect()
+            connection.start(self._on_replies, self._lost)
         except Unreachable as failure:
             self._fail(failure)
         except Exception as error:  # noqa: BLE001 - who waits must hear of it, whatever it was
@@ -196,7 +195,7 @@ class Pipeline:
         self._why = f"no answer within {timeout_s:g} s"
         self.cut()
 
-    def _heard(self, replies: list[Reply]) -> None:
+    def _on_replies(self, replies: list[Reply]) -> None:
         self._replies += replies
         self._due -= len(replies)
         last = None
@@ -228,7 +227,7 @@ class Pipeline:
         self._connection = None
         self._silence.stop()
         gave_up, self._why = self._why, ""
-        why = gave_up or "the connection was lost"
+        why = gave_up or LOST
         sent, self._sent = self._sent, deque()
         self._replies = []
         if sent:  # else it was only idle, and the next that is asked for has a new one
@@ -260,18 +259,6 @@ class Pipeline:
             await asyncio.gather(self._connecting, return_exceptions=True)
         self._fail(Unreachable("the gateway is stopping"))
         self.cut()
-
-
-async def connected(connect: Connect, connection: RedisConnection) -> None:
-    """Connect, in a task of its own. Raises Unreachable, and CancelledError also when it is late.
-
-    A connection that is being made does not always hear of its cancellation.
-    """
-    await connect(connection)
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        connection.close()
-        raise asyncio.CancelledError
 
 
 def _set_result(call: PendingCall, answer: Answer | Unreachable) -> None:

@@ -139,7 +139,7 @@ async def _entries(
     keys = [store.names.meta(place.path) for place in places]
     key = store.names.meta(state.path)
     apart: list[tuple[Stretch, list[Reply]]] = []
-    if not store.servers.together([*keys, key]):
+    if not store.servers.are_together([*keys, key]):
         own = places[-1:] if keys[-1] == key else []
         for place in places[: len(places) - len(own)]:
             apart.append(await _inherited(store, state, place))

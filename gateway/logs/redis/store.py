@@ -15,25 +15,22 @@ from typing_extensions import override
 from gateway.errors import LogUnavailable
 from gateway.logs.contract import settle
 from gateway.logs.redis.commands import Commands, is_current
-from gateway.logs.redis.connection import (
-    Refusal,
-    Unreachable,
-    explained,
-    lacks_functions,
-    pack,
-)
+from gateway.logs.redis.connection import Refusal, Unreachable, pack
 from gateway.logs.redis.names import RedisNames
-from gateway.logs.redis.redis_servers import RedisServers
+from gateway.logs.redis.notifications import Notifications
+from gateway.logs.redis.pipeline import ENOUGH
+from gateway.logs.redis.servers import RedisServers
 from gateway.logs.sharing import Sharing
 from gateway.protocol.streams.state import ClockReading
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.logs.redis.connection import Packed, Reply
     from gateway.logs.redis.connector import RedisConnector
-    from gateway.logs.redis.pipeline import Answer, Pipeline
-    from gateway.logs.redis.primary import Primary
+    from gateway.logs.redis.pipeline import Answer
+    from gateway.logs.redis.servers import Primary
     from gateway.logs.sharing import LogListener
     from gateway.protocol.streams.state import StreamState
 
@@ -53,15 +50,31 @@ class RedisStore(Sharing):
     """
 
     def __init__(
-        self, connector: RedisConnector, history_changed: Callable[[Primary], None]
+        self, connector: RedisConnector, on_history_change: Callable[[Primary], None]
     ) -> None:
-        """Call `history_changed` with a server that has another history than before."""
+        """Call `on_history_change` with a server that has another history than before."""
         self.wait_replicas = connector.settings.wait_replicas
         self.repeats_wait: bool = self.wait_replicas > 0
         self.prefix = connector.origin.prefix
         self.names = RedisNames(self.prefix)
         self.commands = Commands(self.names, connector, secrets.token_hex(4))
-        self.servers = RedisServers(connector, self.commands, history_changed)
+        self.servers = RedisServers(
+            connector,
+            self.commands.probe(),
+            on_history_change,
+            on_move=lambda: self.notifications.find(),
+        )
+        self.notifications: Notifications = Notifications(self.names, self.servers)
+
+    async def open(self) -> None:
+        """Listen, and look for the servers; wait up to a second for them."""
+        self.notifications.open()
+        await self.servers.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.notifications.close()
+        await self.servers.close()
 
     async def execute(
         self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
@@ -84,7 +97,7 @@ class RedisStore(Sharing):
     ) -> CallReplies:
         replied: asyncio.Future[CallReplies] = asyncio.get_running_loop().create_future()
         done = partial(settle, replied)
-        RedisCall(self.servers, key, calls, done, commits=commits, expected=expected).go()
+        RedisCall(self.servers, key, calls, done, commits=commits, expected=expected).send()
         return await replied
 
     def publish(self, channel: str, message: bytes) -> Packed:
@@ -100,7 +113,7 @@ class RedisStore(Sharing):
 
     @override
     def listen(self, listener: LogListener) -> None:
-        self.servers.notifications.listener = listener
+        self.notifications.listener = listener
 
     @override
     async def is_current(self, state: StreamState) -> bool:
@@ -111,11 +124,11 @@ class RedisStore(Sharing):
 
     @override
     def follow(self, path: str) -> None:
-        self.servers.notifications.follow(self.names.meta(path))
+        self.notifications.follow(self.names.meta(path))
 
     @override
     def unfollow(self, path: str) -> None:
-        self.servers.notifications.unfollow(self.names.meta(path))
+        self.notifications.unfollow(self.names.meta(path))
 
     @override
     async def removal_time(self, now: ClockReading) -> ClockReading:
@@ -146,19 +159,19 @@ class RedisCall:
     """Packed calls for the server of `key`; `done` gets what it answered, or LogUnavailable.
 
     A call whose connection is lost is sent again. Commits may be: one that had been carried out
-    is told so by what it finds.
+    recognizes itself in what it finds.
     """
 
     __slots__ = (
-        "_calls",
         "_commits",
         "_deadline",
-        "_done",
         "_expected",
         "_key",
         "_servers",
         "_turns",
         "_was_sent",
+        "calls",
+        "done",
     )
 
     def __init__(
@@ -174,24 +187,40 @@ class RedisCall:
         """Take `expected` as about the number of bytes of the replies, where they are many."""
         self._servers = servers
         self._key = key
-        self._calls = calls
-        self._done = done
+        self.calls = calls
+        self.done = done
         self._commits = commits
         self._expected = expected
-        self._deadline = 0.0
+        self._deadline = 0.0  # loop time; 0 until the first failure
         self._turns = 0
         self._was_sent = False
 
-    def go(self) -> None:
+    @staticmethod
+    def send_commits(calls: Sequence[RedisCall]) -> None:
+        """Send commits, ENOUGH at a time to a server; each is answered and repeated by itself."""
+        by_server: dict[Primary, list[RedisCall]] = {}
+        for call in calls:
+            primary = call._servers.primary_of(call._key)
+            if primary is None or primary.is_down:
+                call.send()
+            else:
+                by_server.setdefault(primary, []).append(call)
+        for primary, several in by_server.items():
+            for at in range(0, len(several), ENOUGH):
+                part = several[at : at + ENOUGH]
+                packed = [one for call in part for one in call.calls]
+                primary.commits.send(packed, partial(_split, primary, part))
+
+    def send(self) -> None:
         """Send the calls, or send them again."""
         primary = self._servers.primary_of(self._key)
         if primary is not None:
-            self._send(primary)
+            self._send_to(primary)
             return
         finding = asyncio.get_running_loop().create_task(self._servers.find(self._key))
-        finding.add_done_callback(self._found)
+        finding.add_done_callback(self._on_found)
 
-    def _found(self, finding: asyncio.Task[Primary]) -> None:
+    def _on_found(self, finding: asyncio.Task[Primary]) -> None:
         error = None if finding.cancelled() else finding.exception()
         if finding.cancelled():
             self._unreachable(Unreachable("the gateway is stopping"))
@@ -201,33 +230,32 @@ class RedisCall:
             self._fail(f"the log cannot be reached: {error!r}")
             raise error
         else:
-            self._send(finding.result())
+            self._send_to(finding.result())
 
-    def _send(self, primary: Primary) -> None:
-        if primary.is_down:  # its own looks at it will tell when it is back
+    def _send_to(self, primary: Primary) -> None:
+        if primary.is_down:  # its own probes will tell when it is back
             why = primary.why_unhealthy or "it is down"
             asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
             return
-        answered = partial(self._answered, primary)
-        self._pipeline(primary).send(self._calls, answered, self._expected)
+        pipeline = primary.commits if self._commits else primary.reads
+        pipeline.send(self.calls, partial(self.on_answer, primary), self._expected)
 
     def _send_asking(self, primary: Primary) -> None:
-        """Send to the server that imports the slot: it takes a call only behind ASKING."""
-        asking = [command for call in self._calls for command in (ASKING, call)]
+        """Send to the server that imports the slot: it takes a call only after ASKING."""
+        asking = [command for call in self.calls for command in (ASKING, call)]
 
-        def answered(answer: Answer | Unreachable) -> None:
+        def on_answer(answer: Answer | Unreachable) -> None:
             if not isinstance(answer, Unreachable):
                 answer = (answer[0][1::2], answer[1])
-            self._answered(primary, answer)
+            self.on_answer(primary, answer)
 
-        self._pipeline(primary).send(asking, answered, self._expected)
+        pipeline = primary.commits if self._commits else primary.reads
+        pipeline.send(asking, on_answer, self._expected)
 
-    def _pipeline(self, primary: Primary) -> Pipeline:
-        return primary.commits if self._commits else primary.reads
-
-    def _answered(self, primary: Primary, answer: Answer | Unreachable) -> None:
+    def on_answer(self, primary: Primary, answer: Answer | Unreachable) -> None:
+        """Pass on the replies, or send the calls again."""
         if isinstance(answer, Unreachable):
-            primary.look()
+            primary.probe_soon()
             self._unreachable(answer)
             return
         replies, epilogue = answer
@@ -236,7 +264,7 @@ class RedisCall:
         if refusals:
             self._refused(primary, refusals[0], of_all=len(refusals) == len(replies))
         else:
-            self._done(CallReplies(replies, epilogue, primary))
+            self.done(CallReplies(replies, epilogue, primary))
 
     def _unreachable(self, failure: Unreachable) -> None:
         self._was_sent = self._was_sent or failure.was_sent
@@ -254,24 +282,24 @@ class RedisCall:
             self._servers.moved()
             self._later()
             return
-        self._turns += refusal.code != "ASK"  # whoever is asked then does it, or asks for patience
+        self._turns += refusal.code != "ASK"  # the server asked then does it, or asks for patience
         if self._turns > MOST_TURNS:
-            self._fail(f"the log refuses: {explained(refusal.text)}")
+            self._fail(f"the log refuses: {refusal.meaning}")
         elif refusal.code == "MOVED":
             self._servers.moved()
-            self.go()
+            self.send()
         elif refusal.code == "ASK":
             host, _, port = refusal.text.split(" ")[2].rpartition(":")
             self._send_asking(self._servers.primary_at((host, int(port))))
-        elif lacks_functions(refusal.text):
+        elif refusal.lacks_functions:
             primary.reconnect()  # with the next connection the functions are loaded again
-            self.go()
+            self.send()
         else:
             if refusal.code == "READONLY":
                 primary.reconnect()
-            primary.look()
+            primary.probe_soon()
             self._servers.complain(self._key, refusal)
-            self._fail(f"the log refuses: {explained(refusal.text)}")
+            self._fail(f"the log refuses: {refusal.meaning}")
 
     def _may_go_on(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -280,9 +308,22 @@ class RedisCall:
         return now < self._deadline
 
     def _later(self) -> None:
-        asyncio.get_running_loop().call_later(RETRY_S, self.go)
+        asyncio.get_running_loop().call_later(RETRY_S, self.send)
 
     def _fail(self, why: str) -> None:
         if self._was_sent and self._commits:
             why += ": it is not known whether this request was stored"
-        self._done(LogUnavailable(why))
+        self.done(LogUnavailable(why))
+
+
+def _split(primary: Primary, calls: Sequence[RedisCall], answer: Answer | Unreachable) -> None:
+    """Give each of several calls its part of an answer to all of them."""
+    at = 0
+    for call in calls:
+        end = at + len(call.calls)
+        part = answer if isinstance(answer, Unreachable) else (answer[0][at:end], answer[1])
+        try:
+            call.on_answer(primary, part)
+        except Exception:  # noqa: BLE001 - the others must hear of theirs
+            log.exception("log.unanswered")
+        at = end

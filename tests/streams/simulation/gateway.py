@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway import app
-from gateway.logs.redis.connection import Unreachable
+from gateway.logs.redis.connection import RedisConnection, Unreachable
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.settings import Route
@@ -21,7 +21,6 @@ from tests.support.serving import PREFIX, Options, settings_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.logs.redis.connection import RedisConnection
     from gateway.logs.redis.connector import Address
     from tests.streams.simulation.redis import Redis
 
@@ -34,29 +33,20 @@ HEARTBEAT_S = 4.0
 PATIENCE_S = 90.0  # longer than everything together that a request may wait for
 
 
-class _Opened(NamedTuple):
-    """A connection as redis-py leaves it."""
-
-    transport: Link
-
-
-class _Connection:
-    def __init__(self, link: Link) -> None:
-        self._writer: _Opened | None = _Opened(link)
-        self._reader = None
-
-
 class _Connector(RedisConnector):
     def __init__(self, redis: Redis) -> None:
         super().__init__(SETTINGS)
         self._redis = redis
 
-    async def connect(self, redis_connection: RedisConnection, address: Address) -> None:
+    async def connect(self, _: Address) -> RedisConnection:
         chance = self._redis.chance
         await asyncio.sleep(chance.uniform(0, 2) if chance.one_in(4) else chance.latency_s())
         if not self._redis.is_up:
             raise Unreachable("connection refused")
-        redis_connection.adopt(_Connection(Link(self._redis)))  # type: ignore[arg-type] # all that it uses
+        connection, link = RedisConnection(), Link(self._redis)
+        connection.connection_made(link)
+        link.set_protocol(connection)
+        return connection
 
 
 class _Log(RedisLog):

@@ -1,0 +1,172 @@
+"""The commits of one gateway to Redis, and what is done before and after each."""
+
+from __future__ import annotations
+
+import itertools
+from asyncio import get_running_loop
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gateway.errors import LogUnavailable, RecordDamaged
+from gateway.logs.contract import Conflict
+from gateway.logs.counts import CommitHistograms
+from gateway.logs.redis.commands import decode_stream
+from gateway.logs.redis.store import AT_RISK, RedisCall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.logs.contract import Settled
+    from gateway.logs.redis.connection import Packed, Reply
+    from gateway.logs.redis.indexes import DeadlineIndex, IndexNote, PathIndex
+    from gateway.logs.redis.losses import LossWatch
+    from gateway.logs.redis.store import CallReplies, RedisStore
+    from gateway.protocol.streams.state import Change
+
+
+class Results:
+    """The results of commits that began together, passed on as soon as they are known.
+
+    Those of one pass of the loop are passed on together, in a later pass.
+    """
+
+    __slots__ = ("_known", "_settled", "requested_at")
+
+    def __init__(self, settled: Settled) -> None:
+        self._settled = settled
+        self._known: dict[int, Exception | None] = {}
+        self.requested_at = monotonic()
+
+    def add(self, number: int, error: Exception | None) -> None:
+        """Take the error with which a commit failed, or None."""
+        if not self._known:
+            get_running_loop().call_soon(self._pass_on)
+        self._known[number] = error
+
+    def _pass_on(self) -> None:
+        known, self._known = self._known, {}
+        for _, run in itertools.groupby(enumerate(sorted(known)), lambda it: it[1] - it[0]):
+            numbers = [number for _, number in run]
+            self._settled(numbers[0], [known[number] for number in numbers])
+
+
+class RedisCommits:
+    """The commits of one gateway, and their histograms."""
+
+    def __init__(
+        self, store: RedisStore, deadlines: DeadlineIndex, paths: PathIndex, losses: LossWatch
+    ) -> None:
+        self._store = store
+        self._servers = store.servers
+        self._deadlines = deadlines
+        self._paths = paths
+        self._losses = losses
+        self._tokens = itertools.count()
+        self.histograms = CommitHistograms()
+        self.stored = 0
+        self.conflicts = 0
+
+    def commit(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Commit changes of different streams, each by itself, as `Log.commit_apart`.
+
+        A note of where a stream is to be looked for is written before its commit.
+        """
+        results, calls = Results(settled), []
+        for number, change in enumerate(changes):
+            try:
+                key, token = self._store.names.meta(change.state.path), next(self._tokens)
+                packed = [self._store.commands.commit(change, token)]
+                elsewhere = []
+                for note in (*self._deadlines.notes(change), *self._paths.notes(change)):
+                    if self._servers.are_together([key, note.key]):
+                        packed.insert(0, note.call)
+                    else:
+                        elsewhere.append(note)
+                committed = partial(self._committed, results, number, change, token)
+                call = RedisCall(self._servers, key, packed, committed, commits=True)
+            except Exception as error:  # noqa: BLE001 - the others go on
+                results.add(number, error)
+                continue
+            if elsewhere:
+                self._send_after(elsewhere, change, call)
+            else:
+                calls.append(call)
+        RedisCall.send_commits(calls)
+
+    def _send_after(self, notes: Sequence[IndexNote], change: Change, call: RedisCall) -> None:
+        """Send a commit once the servers of other keys have replied to the notes.
+
+        A stream is not created while one of them is refused: nothing else would list the stream, or
+        end it. Other changes do not wait for the server of the deadlines.
+        """
+        if not notes:
+            call.send()
+            return
+        note, *others = notes
+
+        def noted(answer: CallReplies | LogUnavailable) -> None:
+            if isinstance(answer, LogUnavailable):
+                if change.expected is None:
+                    call.done(answer)
+                    return
+                self._deadlines.note_later(change.state.path, note)
+            self._send_after(others, change, call)
+
+        RedisCall(self._servers, note.key, [note.call], noted, commits=True).send()
+
+    def _committed(
+        self,
+        results: Results,
+        number: int,
+        change: Change,
+        token: int,
+        answer: CallReplies | LogUnavailable,
+    ) -> None:
+        if isinstance(answer, LogUnavailable):
+            results.add(number, answer)
+            return
+        reply, primary = answer.replies[-1], answer.primary
+        self._follow_up(change, reply)
+        sent_at = max(results.requested_at, primary.commits.answered_sent_at)
+        self.histograms.queue.observe(sent_at - results.requested_at)
+        self.histograms.write.observe(monotonic() - sent_at)
+        if reply[0] == 0:
+            self.conflicts += 1
+            results.add(number, _conflict(reply))
+        elif answer.is_at_risk(self._store.wait_replicas):
+            primary.probe_soon()
+            results.add(number, LogUnavailable(AT_RISK))
+        else:
+            self.stored += 1
+            self._losses.acknowledged(primary, change, token)
+            results.add(number, None)
+
+    def _follow_up(self, change: Change, reply: Reply) -> None:
+        """Delete what a commit left over, count it, and correct the list of paths.
+
+        A new stream is listed once more: a removal of its predecessor, or a page, may have dropped
+        its path just before it was there.
+        """
+        path = change.state.path
+        if reply == [1, 1]:
+            self._send_alone(self._store.names.meta(path), self._store.commands.tidy(change))
+        if reply[0] != 1:
+            return
+        self.histograms.stored([change])
+        if change.removes:
+            self._paths.drop(path)
+        elif change.expected is None:
+            self._send_alone(*self._paths.note([path]))
+
+    def _send_alone(self, key: str, call: Packed) -> None:
+        RedisCall(self._servers, key, [call], lambda _: None, commits=True).send()
+
+
+def _conflict(reply: Reply) -> Conflict | RecordDamaged:
+    """Return the refusal of a commit, with the stream that it found instead if the reply has it."""
+    _, history, (fields, retired) = reply
+    try:
+        return Conflict(None if fields is None else decode_stream((history, fields, retired)))
+    except RecordDamaged as damage:
+        return damage

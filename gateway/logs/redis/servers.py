@@ -1,0 +1,373 @@
+"""The Redis servers of a log: which of them has a key, and which of them take writes."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from functools import partial
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.background import Background
+from gateway.logs.redis.connection import Refusal, Unreachable, pack
+from gateway.logs.redis.connector import ONLY, SLOTS
+from gateway.logs.redis.pipeline import Pipeline
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.logs.redis.connection import Packed, Reply
+    from gateway.logs.redis.connector import Address, RedisConnector
+    from gateway.logs.redis.pipeline import Answer
+
+ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
+PROBE_S = 1.0  # between two probes of a server that is well
+PROBE_AGAIN_S = 0.2  # and of one that is not: it is missed for no longer than it was away
+REPLICAS_S = 1.0  # the longest wait for replicas
+NOT_YET = "not connected yet"
+OPEN_S = 1.0  # a start waits no longer for Redis: a request is refused while it is not there
+COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same
+SURVEY_S = 1.0  # between two looks at which servers a cluster has
+
+
+class Primary(Background):
+    """A server with a pipeline for appends and one for reads, so that neither waits for the other.
+
+    `history` is the server's history (see headgate.lua), `why_unhealthy` why the server takes no
+    appends, if it does not. The first history of a server that `is_new` counts as a changed one.
+    """
+
+    def __init__(self, servers: RedisServers, address: Address, *, is_new: bool) -> None:
+        self._servers = servers
+        self._address = address
+        self._wait_replicas = wait_replicas = servers.connector.settings.wait_replicas
+        epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
+        timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
+        connect = partial(servers.connector.connect, address)
+        self.commits = Pipeline(connect, self._on_lost, timeout_s, epilogue)
+        self.reads = Pipeline(connect, self._on_lost, ANSWER_S)
+        self.why_unhealthy: str | None = NOT_YET
+        self.history = 0
+        self._is_new = is_new
+        self._is_in_doubt = False
+        self._ended_count = 0  # times that we ended the connections
+        self._is_closed = False
+        self._probe_now = asyncio.Event()
+
+    @property
+    def _is_outage_logged(self) -> bool:
+        return self.why_unhealthy not in {None, NOT_YET}
+
+    @property
+    def is_down(self) -> bool:
+        """True if no pipeline to the server is open, and its failure was logged."""
+        return self._is_outage_logged and not (self.commits.is_open or self.reads.is_open)
+
+    @property
+    def name(self) -> str:
+        """The server, as operators know it."""
+        host, port = self._address
+        return f"{host}:{port}" if host else str(self._servers.connector.origin)
+
+    async def open(self) -> None:
+        """Probe the server, and go on probing it; return also when it cannot be reached."""
+        await self._probe()
+        if not self._is_closed:
+            self.start()
+
+    async def close(self) -> None:
+        """End the pipelines."""
+        self._is_closed = True
+        await self.stop()
+        await self.commits.close()
+        await self.reads.close()
+
+    def _on_lost(self, gave_up: str) -> None:
+        if gave_up:
+            self._unhealthy(gave_up)  # the next calls need not wait to find that out, too
+        self._cut()
+
+    def probe_soon(self) -> None:
+        """Probe the server now: something has failed."""
+        self._probe_now.set()
+
+    def reconnect(self) -> None:
+        """Connect both pipelines anew, to the server that takes writes then."""
+        self._ended_count += 1
+        self._cut()
+
+    def leave(self) -> None:
+        """Leave this server, which may be frozen: the sentinels have named another primary."""
+        log.info("log.switched", server=self.name)
+        self.reconnect()
+        self.probe_soon()
+
+    def _cut(self) -> None:
+        self.commits.cut()
+        self.reads.cut()
+
+    @override
+    async def _run(self) -> None:
+        while True:
+            wait = PROBE_S if self.why_unhealthy is None else PROBE_AGAIN_S
+            try:
+                async with asyncio.timeout(wait):
+                    await self._probe_now.wait()
+                await asyncio.sleep(PROBE_AGAIN_S)
+            except TimeoutError:
+                pass
+            self._probe_now.clear()
+            try:
+                await self._probe()
+            except Exception as error:  # noqa: BLE001 - it must outlive whatever it was
+                self._unhealthy(f"it answers what cannot be understood: {error!r}")
+
+    async def execute(self, *calls: Packed) -> list[Reply]:
+        """Return this server's replies, refusals included. Raises Unreachable."""
+        return (await self.reads.ask(calls))[0]
+
+    async def _probe(self) -> None:
+        ended_count = self._ended_count
+        try:
+            answer = await self.commits.ask([self._servers.probe])
+        except Unreachable as failure:
+            if failure.was_sent and self._ended_count > ended_count:
+                self.probe_soon()  # we ended the connection: that tells nothing of the server
+                return
+            self._servers.moved()  # it may be that another server has taken over
+            self._unhealthy(failure.why)
+        else:
+            self._examine(answer)
+        finally:
+            self._is_in_doubt = False
+
+    def _examine(self, answer: Answer) -> None:
+        (reply,), replicas = answer
+        if isinstance(reply, Refusal) and reply.lacks_functions:
+            self.reconnect()  # with the next connection the functions are loaded again
+            self.probe_soon()
+        elif isinstance(reply, Refusal):
+            if reply.code in {"READONLY", "ERR"}:
+                self.reconnect()
+            self._unhealthy(reply.meaning)
+        elif isinstance(replicas, Refusal):  # of WAIT
+            self._unhealthy(replicas.meaning)
+        elif isinstance(replicas, int) and replicas < self._wait_replicas:
+            self._unhealthy(f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer")
+        else:
+            self._healthy(int(reply))
+
+    def compare(self, history: int) -> None:
+        """Probe the server when a reply has another history than the last probe had.
+
+        After a failover one pipeline may have come to the old primary and one to the new.
+        """
+        if self.history and history != self.history and not self._is_in_doubt:
+            self._is_in_doubt = True  # once: the probe must not be cut off, too
+            self.reconnect()
+            self.probe_soon()
+
+    def _unhealthy(self, why: str) -> None:
+        if not self._is_outage_logged:
+            log.error("log.failed", server=self.name, reason=why)
+        self.why_unhealthy = why
+
+    def _healthy(self, history: int) -> None:
+        """Take the history in a reply of the server, and report a change of it."""
+        if self._is_outage_logged:
+            log.info("log.recovered", server=self.name)
+        self.why_unhealthy = None
+        if history == self.history:
+            return
+        is_other = bool(self.history) or self._is_new
+        self.history = history
+        if is_other:
+            log.warning("log.history_changed", server=self.name, history=history)
+            self._servers.on_history_change(self)
+
+
+class RedisServers(Background):
+    """The servers that take the calls of one log.
+
+    Each is opened when it is first seen, and closed when it has gone. `by_address` has those that
+    are known now.
+    """
+
+    def __init__(
+        self,
+        connector: RedisConnector,
+        probe: Packed,
+        on_history_change: Callable[[Primary], None],
+        on_move: Callable[[], None],
+    ) -> None:
+        """Call `on_move` when slots, or servers, may have moved.
+
+        `probe` is a call that shows whether a server takes writes. `on_history_change` is called
+        with a server that has another history than before.
+        """
+        self.connector = connector
+        self.probe = probe
+        self.on_history_change = on_history_change
+        self._on_move = on_move
+        self.by_address: dict[Address, Primary] = {}
+        self._slots: list[Address] = [ONLY] * (not connector.is_cluster)  # the server of each
+        self._is_known = not connector.is_cluster  # `_slots` are, unless something has moved
+        self._asking: asyncio.Task[None] | None = None
+        self._outage: str | None = None  # why the servers of the cluster are not known
+        self._opening: set[asyncio.Task[None]] = set()
+        self._surveyed = asyncio.Event()
+        self._complained: dict[str, float] = {}  # when, by the code of the refusal
+        self._is_closed = False
+
+    async def open(self) -> None:
+        """Look for the servers, now and every second; open those that are found within a second.
+
+        A call waits for a Redis that cannot be reached yet.
+        """
+        self.start()
+        try:
+            async with asyncio.timeout(OPEN_S):
+                await self._surveyed.wait()
+                await asyncio.gather(*map(asyncio.shield, self._opening))
+        except TimeoutError:
+            pass
+
+    async def close(self) -> None:
+        """Close all connections; nothing looks for the servers from now on."""
+        self._is_closed = True
+        await self.stop()
+        tasks = [*self._opening, *([] if self._asking is None else [self._asking])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for primary in self.by_address.values():
+            await primary.close()
+
+    @override
+    async def _run(self) -> None:
+        """Open the servers of the cluster that are new, and close those that have left."""
+        while True:
+            try:
+                addresses = await self.addresses()
+                if self._surveyed.is_set() and addresses != set(self.by_address):
+                    self._on_move()
+                for address in addresses:
+                    self.primary_at(address)
+                for address in set(self.by_address) - addresses:
+                    await self.by_address.pop(address).close()
+            except Unreachable:
+                pass  # `why_unhealthy` tells
+            except Exception:  # noqa: BLE001 - whatever it was, servers go on to come and go
+                log.exception("log.survey_failed")
+            self._surveyed.set()
+            if not self.connector.is_cluster:
+                return
+            await asyncio.sleep(SURVEY_S)
+
+    def why_unhealthy(self) -> str | None:
+        """Return what is wrong with the first server that takes no appends, or None."""
+        if self._outage is not None:
+            return f"{self.connector.origin}: {self._outage}"
+        for primary in self.by_address.values():
+            if primary.why_unhealthy is not None:
+                return f"{primary.name}: {primary.why_unhealthy}"
+        return None
+
+    def are_together(self, keys: Sequence[str]) -> bool:
+        """Return whether one call can have all these keys: one server has them."""
+        return not self.connector.is_cluster or len(set(map(_slot_of, keys))) <= 1
+
+    def known_address(self, key: str) -> Address | None:
+        """Return the server that has a key; None if the cluster must be asked first."""
+        if not self._is_known:
+            return None
+        return self._slots[_slot_of(key)] if self.connector.is_cluster else ONLY
+
+    def primary_of(self, key: str) -> Primary | None:
+        """Return the server that has a key; None if the cluster must be asked first."""
+        address = self.known_address(key)
+        if address is None:
+            return None
+        return self.by_address.get(address) or self.primary_at(address)
+
+    async def find(self, key: str) -> Primary:
+        """Return the server that has a key. Raises Unreachable."""
+        await self._ask()
+        primary = self.primary_of(key)
+        if primary is None:  # a slot has moved in this moment
+            raise Unreachable("the cluster has no server for this slot", is_passing=True)
+        return primary
+
+    def primary_at(self, address: Address) -> Primary:
+        """Return the server at an address, opening it when it is new."""
+        primary = self.by_address.get(address)
+        if primary is None:
+            # One that was not there from the start has taken over what was known of others.
+            primary = Primary(self, address, is_new=self._surveyed.is_set())
+            self.by_address[address] = primary
+            opening = asyncio.get_running_loop().create_task(primary.open())
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+        return primary
+
+    async def addresses(self) -> set[Address]:
+        """Return all servers that take writes. Raises Unreachable."""
+        await self._ask()
+        return set(self._slots)
+
+    def moved(self) -> None:
+        """Look again for the servers of keys and channels: a slot has moved."""
+        if self.connector.is_cluster:
+            self._is_known = False
+            self._on_move()
+
+    async def _ask(self) -> None:
+        """Ask the cluster which server has what, unless that is known, or asked already."""
+        if self._is_known:
+            return
+        if self._is_closed:  # a call that was under way may look for its server again
+            raise Unreachable("the gateway is stopping")
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().create_task(self._look_around())
+        await asyncio.shield(self._asking)
+
+    async def _look_around(self) -> None:
+        server = str(self.connector.origin)
+        try:
+            self._slots = await self.connector.slots(self.by_address)
+        except Unreachable as failure:
+            if self._outage is None:
+                log.error("log.failed", server=server, reason=failure.why)
+            self._outage = failure.why
+            raise
+        finally:
+            self._asking = None
+        if self._outage is not None:
+            log.info("log.recovered", server=server)
+        self._outage = None
+        self._is_known = True
+
+    def compare(self, history: int) -> None:
+        """Probe the only server again if a reply has another history than it had.
+
+        In a cluster each server has a history of its own, and slots move between them.
+        """
+        if not self.connector.is_cluster:
+            self.primary_at(ONLY).compare(history)
+
+    def complain(self, key: str, refusal: Refusal) -> None:
+        """Log a refusal, one of a kind in a while: thousands of calls may meet the same."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._complained.get(refusal.code, 0.0) + COMPLAIN_S:
+            self._complained[refusal.code] = now
+            log.error("log.refused", key=key, reason=refusal.text)
+
+
+def _slot_of(key: str) -> int:
+    """Return the slot of a key in a cluster: of the text in its first braces, or of all of it."""
+    name = key.encode()
+    _, opened, rest = name.partition(b"{")
+    tag, closed, _ = rest.partition(b"}")
+    return binascii.crc_hqx(tag if opened and closed and tag else name, 0) % SLOTS
