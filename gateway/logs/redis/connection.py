@@ -35,7 +35,7 @@ MEANINGS = {
     "LOADING": "Redis is loading its data",
     "MISCONF": "Redis cannot write its data to disk",
     "NOREPLICAS": "Redis has fewer replicas than min-replicas-to-write",
-    "NOAUTH": "Redis asks for a password",
+    "NOAUTH": "Redis does not take the user name or password, or asks for one",
     "WRONGPASS": "Redis does not take the user name or password, or asks for one",
     "NOPERM": "the Redis user may not do what Headgate needs",
     "The user executing the script": "the Redis user may not do what Headgate needs",

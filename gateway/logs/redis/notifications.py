@@ -19,12 +19,12 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.logs.sharing import LogListener
     from gateway.logs.redis.connection import RedisConnection, Reply
     from gateway.logs.redis.connector import Address, RedisConnector
     from gateway.logs.redis.names import RedisNames
     from gateway.logs.redis.pipeline import Connect
     from gateway.logs.redis.servers import RedisServers
+    from gateway.logs.sharing import LogListener
 
     # Called with each message, and with None where some may have been missed until now.
     OnMessage = Callable[[bytes | None], None]

@@ -37,7 +37,7 @@ class LogKind:
     origins, and `words` describe them in the help of the setting.
 
     `make` and `format` name functions as `module:function`, which are imported when they are
-    needed: importing redis-py takes a tenth of a start. `make` takes a Route and returns its Log;
+    needed: most servers have logs of one kind. `make` takes a Route and returns its Log;
     `format` returns the name and version of the format that the log writes.
     """
 
