@@ -1,4 +1,4 @@
-"""Work beside requests: tasks that their owners start and stop, and long computations in turns."""
+"""Work beside requests: tasks, their results, and long computations in turns."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ class Background(ABC):
 T = TypeVar("T")
 
 LONGEST_TURN_S = 0.002  # a pass of the loop costs little in comparison
+
+
+def settle(done: asyncio.Future[T], outcome: T | Exception) -> None:
+    """Set the result or error that a caller waits for, unless the caller was cancelled."""
+    if done.done():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)
 
 
 def at_once(steps: Generator[None, None, T]) -> T:

@@ -8,7 +8,7 @@ holds the object for it, or None. Features declare further ones next to their us
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     # Called with the number of the first of several commits, and for each commit from that one on
     # the error with which it failed, or None if it succeeded.
     Settled = Callable[[int, Sequence[Exception | None]], None]
-
-T = TypeVar("T")
 
 
 class LoadedStream(msgspec.Struct, frozen=True):
@@ -190,19 +188,6 @@ class Log(ABC):
     def loss(self) -> str | None:
         """Return what acknowledged appends were lost, while the damaged file is kept."""
         return None
-
-
-def settle(done: Future[T], outcome: T | Exception) -> None:
-    """Set the result or error that a caller waits for, unless the caller was cancelled.
-
-    A commit stands or falls all the same.
-    """
-    if done.done():
-        return
-    if isinstance(outcome, Exception):
-        done.set_exception(outcome)
-    else:
-        done.set_result(outcome)
 
 
 def listing_of(log: Log) -> Listing:

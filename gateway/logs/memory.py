@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gateway.background import settle
 from gateway.errors import StreamNotFound
 from gateway.logs.contract import (
     Conflict,
@@ -20,7 +21,6 @@ from gateway.logs.contract import (
     ListingPage,
     LoadedStream,
     Log,
-    settle,
 )
 from gateway.logs.counts import RECORD_BYTES, STREAM_BYTES, CommitHistograms, Quota
 from gateway.protocol.lifecycle import PathState

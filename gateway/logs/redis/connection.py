@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 from typing_extensions import override
 
-from gateway.logs.contract import settle
+from gateway.background import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.background import Background
-from gateway.logs.contract import Log, settle
+from gateway.background import Background, settle
+from gateway.logs.contract import Log
 from gateway.logs.redis.commands import decode_stream
 from gateway.logs.redis.commits import RedisCommits
 from gateway.logs.redis.connection import A_REPLICA, Refusal, Unreachable, pack

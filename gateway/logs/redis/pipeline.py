@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.logs.contract import settle
+from gateway.background import settle
 from gateway.logs.redis.connection import LOST, Unreachable, size_of
 from gateway.telemetry.logs import log
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
+from gateway.background import settle
 from gateway.errors import LogUnavailable
-from gateway.logs.contract import settle
 from gateway.logs.redis.commands import Commands, is_current
 from gateway.logs.redis.connection import Refusal, Unreachable, pack
 from gateway.logs.redis.names import RedisNames

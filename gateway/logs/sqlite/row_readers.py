@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 from typing_extensions import override
 
+from gateway.background import settle
 from gateway.errors import LogUnavailable, RecordDamaged, StreamNotFound
-from gateway.logs.contract import Listing, ListingPage, LoadedStream, settle
+from gateway.logs.contract import Listing, ListingPage, LoadedStream
 from gateway.logs.sqlite.data_folder import DataFileLost
 from gateway.logs.sqlite.place_rows import number
 from gateway.logs.sqlite.recent import is_ahead

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import apsw
 
+from gateway.background import settle
 from gateway.errors import LogUnavailable
-from gateway.logs.contract import settle
 from gateway.logs.counts import CommitHistograms
 from gateway.logs.sqlite.data_folder import DataFileLost, merge_on_close
 from gateway.logs.sqlite.recovery import recover, truncate_wal
