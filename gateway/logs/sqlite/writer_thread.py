@@ -65,9 +65,8 @@ class WriterThread:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._why_unhealthy: str | None = None
+        self._error: Exception | None = None  # of the last step, if that failed
         self._is_failure_logged = False  # the last line about it says that no appends are accepted
-        self._is_full = False  # the last failure was that the disk is full
         self._can_reclaim = False  # removed streams and records still occupy room
         self.to_note: ClockRecord | None = None  # the present clocks; only the event loop sets them
         # Both are written by the thread, and read by the loop.
@@ -80,11 +79,11 @@ class WriterThread:
         """Open the file as the last process left it; on a full disk, in the reserve's room."""
         self._reserve.make()
         try:
-            writer = self._opened(recover)
+            writer = self._opened()
         except apsw.Error as error:  # even opening the file needs some room on the disk
             if isinstance(error, apsw.CorruptError) or not self._reserve.release():
                 raise
-            writer = self._opened(recover)
+            writer = self._opened()
         self._writer = writer
         self.numbers |= writer.counts()
         return writer
@@ -153,11 +152,18 @@ class WriterThread:
 
     def why_unhealthy(self) -> str | None:
         """Return the last failure, until a commit of the reopened file went through."""
-        return self._why_unhealthy or (None if self._reserve.is_held else FULL)
+        if self._error is not None:
+            return f"the log cannot be written: {words(self._error)}"
+        return None if self._reserve.is_held else FULL
 
     def accepts_removals(self) -> bool:
         """Return whether a removal fits, on a full disk in the reserve."""
-        return self._why_unhealthy is None or self._is_full
+        return self._error is None or self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        """True if the last step failed because the disk is full."""
+        return isinstance(self._error, apsw.FullError)
 
     def _write(self) -> None:
         """Run the writer thread: all waiting jobs become one transaction."""
@@ -238,8 +244,7 @@ class WriterThread:
         try:
             self._folder.open_files.check(lambda: 0 if opened is None else opened.file_bytes())
             if self._writer is None:
-                self._writer = self._opened(truncate_wal)
-                self._writer.prove()
+                self._writer = self._opened(again=True)
             result = step(self._writer)
             self._folder.open_files.hold()  # before any commit is acknowledged
         except DataFileLost as error:  # what is open stays so: the file may be put back
@@ -251,18 +256,19 @@ class WriterThread:
                 self._writer = None
             self._folder.open_files.release_wal()
             return failure
-        self._why_unhealthy = None
-        self._is_full = False
+        self._error = None
         self._log_health()
         return result
 
-    def _opened(self, prepare: Callable[[DataFolder, apsw.Connection], None]) -> Writer:
-        """Open the file, whose WAL `prepare` makes fit for new frames."""
+    def _opened(self, *, again: bool = False) -> Writer:
+        """Open the file at the start, or `again` after a failure."""
         connection = self._folder.connect()
         try:
-            prepare(self._folder, connection)
+            (truncate_wal if again else recover)(self._folder, connection)
             self._folder.open_files.hold()
             writer = self._make_writer(connection)
+            if again:
+                writer.prove()
             merge_on_close(connection, allowed=True)
         except BaseException:
             connection.close()
@@ -271,8 +277,7 @@ class WriterThread:
         return writer
 
     def _failed(self, error: Exception) -> LogUnavailable:
-        self._is_full = isinstance(error, apsw.FullError)
-        self._why_unhealthy = f"the log cannot be written: {words(error)}"
+        self._error = error.with_traceback(None)  # whose frames hold the data of the commits
         self._log_health()
         why = "the disk is full" if self._is_full else "the log cannot be written now"
         return LogUnavailable(f"{why}: nothing of this request was stored")
