@@ -182,18 +182,16 @@ class WriterThread:
             if job.commits:
                 self.histograms.queue.observe(began - job.queued_at, len(job.commits))
         outcomes = iter(self._commit_all(list(chain.from_iterable([it.commits for it in group]))))
-        return [
-            list(islice(outcomes, len(job.commits)))
-            if job.task is None
-            else (self._run_task(job.task),)
-            for job in group
-        ]
-
-    def _run_task(self, task: Callable[[Writer], object]) -> object:
-        outcome = self._guarded(task)
-        if self._is_full and self._can_reclaim and self._reserve.release():
-            outcome = self._guarded(task)
-        return outcome
+        of_jobs: list[Sequence[object]] = []
+        for job in group:
+            if job.task is None:
+                of_jobs.append(list(islice(outcomes, len(job.commits))))
+                continue
+            outcome = self._guarded(job.task)
+            if self._is_full and self._can_reclaim and self._reserve.release():
+                outcome = self._guarded(job.task)
+            of_jobs.append((outcome,))
+        return of_jobs
 
     def _commit_all(self, commits: list[Sequence[Change]]) -> list[object]:
         """Commit; on a full disk, only the commits that remove, in the room of the reserve."""
