@@ -14,10 +14,9 @@ from typing_extensions import override
 from gateway.access.reader_keys import renewed
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.live.contract import DataEvent
-from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk, rendered
 from gateway.live.feed import Feed
 from gateway.live.long_polls import HERD_S
-from gateway.live.source import FeedSource
+from gateway.live.source import EVENT_CHUNK_BYTES, EventChunk, FeedSource, rendered
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import data_event, read_body
 from gateway.protocol.streams import chunks

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import StreamGone
-from gateway.live.event_chunks import LONGEST_ROUND
+from gateway.live.source import LONGEST_ROUND
 from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status

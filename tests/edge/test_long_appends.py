@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
-from gateway.live.event_chunks import LONGEST_ROUND
+from gateway.live.source import LONGEST_ROUND
 from tests.edge.live_readers import confirmed, following, live, news, polling, told, up_to
 
 JSON = "application/json"

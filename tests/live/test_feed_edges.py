@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from gateway.live import live_turns
-from gateway.live.event_chunks import LONGEST_ROUND
 from gateway.live.feed import Feed
+from gateway.live.source import LONGEST_ROUND
 from gateway.live.sse_readers import SseReader
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.bodies.content import HEARTBEAT

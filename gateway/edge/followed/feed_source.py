@@ -12,8 +12,7 @@ from gateway.background import Turns
 from gateway.edge.followed.origin_reads import as_read, as_sent, snapshot_of
 from gateway.errors import OriginBusy
 from gateway.live.contract import DataEvent
-from gateway.live.event_chunks import LONGEST_ROUND, EventChunk, rendered
-from gateway.live.source import FeedSource
+from gateway.live.source import LONGEST_ROUND, EventChunk, FeedSource, rendered
 from gateway.protocol.bodies.content import data_event
 from gateway.protocol.requests import LongPoll
 from gateway.rules import followed, repair

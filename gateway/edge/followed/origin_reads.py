@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.edge.reads.variants import HitForPass
 from gateway.errors import OriginBroken, OriginBusy, StreamGone, StreamNotFound
-from gateway.live.event_chunks import EVENT_CHUNK_BYTES, EventChunk
+from gateway.live.source import EVENT_CHUNK_BYTES, EventChunk
 from gateway.protocol import cache_headers
 from gateway.protocol.streams.offsets import NOW
 from gateway.rules import followed, repair
