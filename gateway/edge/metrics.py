@@ -99,7 +99,7 @@ def samples(
 ) -> Iterator[Sample]:
     """Yield all samples of the route with this prefix."""
     for verdict in (SAME, SHORTER, ANOTHER):
-        yield Sample(COMPARISONS, (prefix, verdict.value), float(comparisons[verdict.value]))
+        yield Sample(COMPARISONS, (prefix, verdict), float(comparisons[verdict]))
     for bound in BOUNDS:
         yield Sample(FORGOTTEN, (prefix, bound), float(forgotten[bound]))
     for server, is_up in origin.servers.up().items():

@@ -90,7 +90,7 @@ async def confirmed(gateway: Serving, tail: str = "0001", *lines: str) -> None:
         gateway.clock.advance(2)
         for stream in gateway.edge.feeds.table:
             if stream.polls is not None and stream.polls._hold is not None:
-                stream.polls.on_hold()
+                stream.polls._on_hold()
         return (await gateway.ask(at_tail)).get("X-Cache") == "COLLAPSED"
 
     await until(is_known, f"the feed to know {tail}")

@@ -16,7 +16,6 @@ from gateway.edge.followed.poll_loop import (
     HOLDS_S,
     LONGEST_BACKOFF_S,
     QUIET_FAILURES,
-    Follower,
     OriginPollLoop,
     backoff_s,
 )
@@ -133,7 +132,10 @@ class Play:
         self.transcript.append(("end", reason))
         self._is_over.set()
 
-    def lost(self, error: Exception) -> None:
+    def doubt(self) -> None:
+        raise AssertionError("each answer belongs to its request")
+
+    def on_error(self, error: Exception) -> None:
         self._lost = error
         self._is_over.set()
 
@@ -142,8 +144,7 @@ class Play:
         return self._chance
 
     def begun(self) -> OriginPollLoop:
-        follower = Follower("0", self, self.chance)
-        return OriginPollLoop(cast("Origin", self), follower, cast("Poller", self), self.lost)
+        return OriginPollLoop(cast("Origin", self), cast("Poller", self), "0", self, self.chance)
 
     async def to_the_end(self) -> None:
         self.begun()

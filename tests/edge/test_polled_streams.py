@@ -15,7 +15,7 @@ from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_streams import NEWS_BYTES
 from gateway.edge.followed.known_state import Verification
 from gateway.edge.followed.origin_reads import ReaderRequests
-from gateway.edge.followed.poll_loop import Follower, OriginPollLoop
+from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.origin.reader import GATHERED_BYTES
@@ -100,7 +100,10 @@ class Watcher:
     def on_directives(self, directives: str) -> None:
         self.transcript.append(("said", directives))
 
-    def lost(self, error: Exception) -> None:
+    def doubt(self) -> None:
+        self.transcript.append(("doubt",))
+
+    def on_error(self, error: Exception) -> None:
         raise error
 
 
@@ -136,8 +139,7 @@ async def stage(*scripts: bytes | Play) -> AsyncIterator[Stage]:
         )
 
         def begin() -> OriginPollLoop:
-            asks = Follower("5", watcher, lambda: 0.0)
-            return OriginPollLoop(origin, asks, poller, watcher.lost)
+            return OriginPollLoop(origin, poller, "5", watcher, lambda: 0.0)
 
         yield Stage(server, origin, watcher, begin)
         assert origin.requests.count == 0
@@ -343,7 +345,7 @@ async def test_an_observer_that_raises_ends_its_follower_and_spares_the_connecti
     failures: list[Exception] = []
     async with stage(news("6"), news("7")) as (server, origin, watcher, begin):
         watcher.on_answer = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
-        watcher.lost = failures.append  # type: ignore[method-assign, assignment]
+        watcher.on_error = failures.append  # type: ignore[method-assign, assignment]
         begin()
         await until(lambda: bool(failures))
         assert isinstance(failures[0], ZeroDivisionError)

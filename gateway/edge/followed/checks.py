@@ -120,7 +120,8 @@ class StreamChecks:
             if self._table.by_path:
                 self._table.overtake(key, end)
             if request.identity:
-                self._reader.drop_cached_tail(request.path)  # what everybody would get is older
+                # What everybody would get is older.
+                self._reader.cache.responses.drop_tail(request.path)
         if facts.up_to_date or facts.is_empty:
             self._table.note_tail(request, TailBound(end, facts.closed))
         return True

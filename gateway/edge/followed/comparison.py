@@ -7,9 +7,8 @@ data are compared.
 
 from __future__ import annotations
 
-from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -97,7 +96,7 @@ class Evidence(msgspec.Struct, eq=False, gc=False):
         """Keep size and checksum in place of the data."""
         if self.body is not None:
             text = text_of(self.content_type, self.body)
-            self.size, self.checksum, self.body = len(text), _checksum(text), None
+            self.size, self.checksum, self.body = len(text), xxhash.xxh3_128_digest(text), None
 
     def is_same(self, other: Evidence) -> bool:
         """Return whether two pieces up to one offset are known to be the same."""
@@ -109,17 +108,11 @@ class Evidence(msgspec.Struct, eq=False, gc=False):
 Known = Span | Evidence
 
 
-class Verdict(Enum):
-    """The outcome of a comparison; the value is the metric's label."""
-
-    SAME = "same"
-    UNFINISHED = "unfinished"  # the same so far, and the origin has more to be read
-    SHORTER = "shorter"  # the same as far as it goes: a replica may lag
-    ANOTHER = "another"
-
-
-# In Python 3.11 a member costs as much as a call when it is looked up in its class.
-SAME, UNFINISHED, SHORTER, ANOTHER = Verdict
+# The outcomes of a comparison, as the metric's labels.
+SAME: Final = "same"
+UNFINISHED: Final = "unfinished"  # the same so far, and the origin has more to be read
+SHORTER: Final = "shorter"  # the same as far as it goes: a replica may lag
+ANOTHER: Final = "another"
 
 
 class Comparison(NamedTuple):
@@ -128,7 +121,7 @@ class Comparison(NamedTuple):
     `common` counts the units that both have from the beginning of the known data on.
     """
 
-    verdict: Verdict
+    verdict: str
     common: int = 0
     rest: bytes = b""
 
@@ -151,13 +144,13 @@ def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Co
         else _by_data(content_type, known.body, read.body)
     )
     verdict, common, rest = found
-    if verdict is SHORTER:
+    if verdict == SHORTER:
         if read.end >= known.end:
             return Comparison(ANOTHER, common)  # with fewer data it reaches as far
         return found if is_tail else Comparison(UNFINISHED, common)
     has_more = bool(text_of(content_type, rest))
     is_odd = read.end < known.end or (has_more and read.end == known.end)
-    return Comparison(ANOTHER, common) if verdict is SAME and is_odd else found
+    return Comparison(ANOTHER, common) if verdict == SAME and is_odd else found
 
 
 def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Comparison:
@@ -166,7 +159,7 @@ def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Comparison:
     if len(text) < known.size:
         return Comparison(SHORTER)
     rest = after_beginning(content_type, text, known.size)
-    if rest is None or _checksum(text[: known.size]) != known.checksum:
+    if rest is None or xxhash.xxh3_128_digest(text[: known.size]) != known.checksum:
         return Comparison(ANOTHER)
     return Comparison(SAME, 0, rest)
 
@@ -213,8 +206,3 @@ def newest(content_type: str, spans: Sequence[Span]) -> Span | None:
         first -= 1
         size += len(spans[first].body)
     return joined(content_type, spans[first:]) if spans else None
-
-
-def _checksum(text: bytes) -> bytes:
-    """Return a checksum of a text by which it is recognized later."""
-    return xxhash.xxh3_128_digest(text)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from typing_extensions import override
 
 from gateway.edge.followed.known_state import KnownState, Verification, recent_response
-from gateway.edge.followed.origin_reads import ReaderRequests, is_coded, is_of_followed
-from gateway.edge.followed.poll_loop import Follower, OriginPollLoop
+from gateway.edge.followed.origin_reads import ReaderRequests, is_of_followed
+from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.reads.decision import ServeRecent
@@ -114,8 +114,7 @@ class FollowedStream:
             poller = Poller(
                 origin, requests, content_type, verification, owner.evidence, on_directives
             )
-            follower = Follower(snapshot.tail, self, random.random)
-            self.polls = OriginPollLoop(origin.client, follower, poller, self._on_error, self.doubt)
+            self.polls = OriginPollLoop(origin.client, poller, snapshot.tail, self, random.random)
 
     @override
     def __repr__(self) -> str:
@@ -205,18 +204,18 @@ class FollowedStream:
             return
         is_sure = not self.verification.is_in_doubt  # else it may be of another stream
         if is_sure and result.current and result.source is None:
-            self._learn(span, cached, facts, result.number)
+            self._learn(span, facts, result.number)
         if span.end == self.state.snapshot.tail and not facts.is_empty and result.tail_is_known:
             self.state.note_directives(cached.data_directives)  # those of older parts may differ
 
-    def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead, number: int) -> None:
+    def _learn(self, span: Span, facts: StreamRead, number: int) -> None:
         """Note the data that the origin has just sent a reader, and the tail that they show.
 
         The poll may hang, or be at a server that lags. Until it reports as much, no reader is told
         that it is up to date.
         """
         # An empty read from the beginning shows that the news will be all of the stream.
-        if not is_coded(cached) and (not facts.is_empty or span.start == BEGINNING):
+        if not facts.is_coded and (not facts.is_empty or span.start == BEGINNING):
             self._window.learn(*span)
         is_tail = span.end == self.state.snapshot.tail
         if facts.up_to_date and is_tail:
@@ -308,7 +307,8 @@ class FollowedStream:
         self._owner.on_end(self, reason, is_expected=is_expected)
         self.feed.end(reason, self.verification.spares)
 
-    def _on_error(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
+        """End the stream, because an answer could not be used."""
         log.error("follower.failed", stream=self.path, exc_info=error)
         self.end(OriginBroken("the origin's answer to a long-poll could not be used"))
 

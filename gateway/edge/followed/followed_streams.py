@@ -224,7 +224,7 @@ class FollowedStreams:
         """Drop cached responses that reached the stream's old tail."""
         known = stream.state.snapshot
         tail = TailBound(known.tail, known.closed)
-        self.reader.drop_tail(stream.path, tail)
+        self.reader.cache.moved(stream.path, tail)
         if self.evidence.newest.note(stream.key, known.tail):
             self.table.overtake(stream.key, known.tail)
         self.table.note_tail(stream.requests.current, tail)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
-    from gateway.protocol.streams.offsets import TailBound
     from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.repair import StreamRead
 
@@ -123,7 +122,7 @@ class OriginReads:
     """
 
     def __init__(self, cache: HttpCache, clock: Callable[[], float]) -> None:
-        self._cache = cache
+        self.cache = cache
         self._tails: SingleFlight[Snapshot] = SingleFlight()
         self._private = HitForPass(clock)  # keys of streams of which each reader gets other data
         self.events: Store[EventChunk] = Store(EVENT_CHUNK_BYTES)
@@ -133,27 +132,19 @@ class OriginReads:
 
     def forget(self, path: str) -> None:
         """Drop all responses and events of a path: its stream was changed, or replaced."""
-        self._cache.forget(path)
+        self.cache.forget(path)
         self.distrust(path)
 
     def forget_all(self) -> None:
         """Outdate all fetches under way, and drop every event; the caller drops the responses."""
         self.forgotten += 1
-        self._cache.fetches.outdate_all()
+        self.cache.fetches.outdate_all()
         self.events.clear()
 
     def distrust(self, path: str) -> None:
         """Drop events made from an answer that may belong to another request."""
         self.forgotten += 1
         self.events.drop(path)
-
-    def drop_cached_tail(self, path: str) -> None:
-        """Drop cached responses that reached the tail of a stream, because it is further by now."""
-        self._cache.responses.drop_tail(path)
-
-    def drop_tail(self, path: str, reach: TailBound) -> None:
-        """Drop responses that reached the old tail of a stream that has grown or was closed."""
-        self._cache.moved(path, reach)
 
     # Streams that cannot be shared
 
@@ -178,9 +169,9 @@ class OriginReads:
 
     async def catch_up(self, request: CacheRequest, offset: str) -> CacheResult:
         """Return a whole response to a read from an offset, cached or fetched."""
-        result = await self._cache.read(request.elsewhere(offset), LONGEST_READ)
+        result = await self.cache.read(request.elsewhere(offset), LONGEST_READ)
         cached = result.cached
-        if is_coded(cached):
+        if cached.facts is not None and cached.facts.is_coded:
             raise OriginBroken("the origin compresses what it was asked to leave as it is")
         if cached.facts is None and cached.status == 200 and cached.said.next_offset:
             raise OriginBroken("the origin's offsets have characters that cannot be passed on")
@@ -308,11 +299,6 @@ def is_variant(cached: CachedResponse) -> bool:
         and normalised(name, ANYBODY) != value
         for name, value in cached.stored.vary
     )
-
-
-def is_coded(cached: CachedResponse) -> bool:
-    """Return whether the body is compressed."""
-    return cached.facts is not None and cached.facts.is_coded
 
 
 def refuse(status: int, again_s: int | None) -> None:

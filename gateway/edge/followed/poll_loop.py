@@ -8,7 +8,7 @@ their heads are read in a task.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headgate.backoff import wait_s
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.edge.followed.poller import Poller, PollerRequest, Steps
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin, SentRequest
-    from gateway.rules.cached_response import CacheRequest
 
 # About a second: a server that restarts or a cut connection is back before readers get an error.
 # Some clients give up at the first one.
@@ -44,7 +43,7 @@ OUT_OF_STEP = "the origin's answer to a long-poll may have been to another reque
 
 
 class Observer(Protocol):
-    """A followed stream, as its follower notifies it."""
+    """A followed stream, which its polls notify."""
 
     def on_answer(self, start: str, polled: PollResult) -> None:
         """Publish the data after `start`."""
@@ -55,6 +54,12 @@ class Observer(Protocol):
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure that is retried; if `quietly`, readers get no error for it."""
 
+    def on_error(self, error: Exception) -> None:
+        """End the stream, because an answer could not be used."""
+
+    def doubt(self) -> None:
+        """Compare the stream, because an answer that was used may be to another request."""
+
     def end(self, reason: HeadgateError) -> None:
         """End the stream, because it is gone."""
 
@@ -64,91 +69,37 @@ def backoff_s(failures: int, chance: float) -> float:
     return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
 
 
-class Follower:
-    """The state machine of one followed stream: each result decides on the next `question`.
-
-    Results return the pause before it in seconds, or None once the stream is closed or gone.
-    `chance` returns a number in [0, 1) for the jitter of each pause.
-    """
-
-    __slots__ = ("_chance", "_empty_answers", "_failures", "_is_held", "_observer", "question")
-
-    def __init__(self, start: str, observer: Observer, chance: Callable[[], float]) -> None:
-        self.question = PollQuestion(start, None, waits=True)
-        self._observer = observer
-        self._chance = chance
-        self._failures = 0  # in a row
-        self._empty_answers = 0  # in a row, to polls that the origin did not hold
-        self._is_held = False
-
-    def on_hold(self) -> None:
-        """Note that the origin has held the question for HOLDS_S."""
-        if not self._is_held:
-            self._is_held = True
-            self._observer.on_hold()
-
-    def on_answer(self, polled: PollResult) -> float | None:
-        """Publish an answer, and set the next question; return None once the stream is closed."""
-        question = self.question
-        self._observer.on_answer(question.start, polled)
-        if polled.closed and polled.caught_up:
-            return None
-        pause_s = 0.0
-        if question.waits:
-            self._failures = 0
-            # An origin that neither waits nor has news must not be asked as fast as it answers.
-            is_empty = not self._is_held and polled.end == question.start
-            self._empty_answers = self._empty_answers + 1 if is_empty else 0
-            if is_empty:
-                pause_s = backoff_s(self._empty_answers, self._chance())
-        self.question = PollQuestion(polled.end, polled.cursor, waits=True)
-        self._is_held = False
-        return pause_s
-
-    def on_failure(self, error: HeadgateError | CannotFollow) -> float | None:
-        """Set the question after a failure; return None if the stream cannot be followed on."""
-        if isinstance(error, CannotFollow):
-            self._observer.end(error.reason)
-            return None
-        self._failures += 1
-        self._observer.on_failure(error, quietly=self._failures <= QUIET_FAILURES)
-        # A restarted origin may have lost the last data, and would hold a poll from behind them.
-        self.question = self.question._replace(waits=False)
-        self._is_held = False
-        return backoff_s(self._failures, self._chance())
-
-
 class OriginPollLoop:
-    """The requests for one stream, until it is closed, gone, or no longer followed.
+    """The polls for one stream from `start` on, until it is closed, gone, or no longer followed.
 
-    `on_error` is called when an answer could not be used, and `on_distrust` if one that was
-    accepted may have been to another request; the polls stop then, unless it is given. It is the
+    `chance` returns a number in [0, 1) for the jitter of each pause. The loop is the
     `AnswerReceiver` of its requests.
     """
 
     def __init__(
         self,
         origin: Origin,
-        follower: Follower,
         poller: Poller,
-        on_error: Callable[[Exception], None],
-        on_distrust: Callable[[], None] | None = None,
+        start: str,
+        stream: Observer,
+        chance: Callable[[], float],
     ) -> None:
         self._origin = origin
-        self._follower = follower
         self._poller = poller
-        self._on_error = on_error
-        self._on_distrust = on_distrust or self.stop
+        self._stream = stream
+        self._chance = chance
+        self._question = PollQuestion(start, None, waits=True)
+        self._failures = 0  # in a row
+        self._empty_answers = 0  # in a row, to polls that the origin did not hold
+        self._is_held = False
         self.sent_at = 0.0  # loop time when the first request for the question was sent
         self.number = BEFORE_ALL  # of that request, in the order of what became known
-        self._steps: Steps | None = None  # to the answer to the follower's question
-        self._pending: SentRequest | None = None  # under way without a task
-        self._task: asyncio.Task[OriginAnswer] | None = None
+        self._steps: Steps | None = None  # to the answer to the question
+        # Under way: without a task, or the task that reads its body.
+        self._request: SentRequest | asyncio.Task[OriginAnswer] | None = None
         self._is_over = False
         self._restart: asyncio.Handle | None = None
         self._hold: asyncio.Handle | None = None  # counts a poll as accepted after HOLDS_S
-        self._reader: CacheRequest | None = None  # whose credentials the last request had
-        self._block = b""
         # Not at once: the caller does not have this object yet.
         self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(
             self._guarded, self._send_question
@@ -166,11 +117,11 @@ class OriginPollLoop:
         """Cancel the request under way, if there is one."""
         if self._hold is not None:
             self._hold.cancel()
-        if self._pending is not None:
-            self._pending.abandon()
-        if self._task is not None:
-            self._task.cancel()
-        self._hold = self._pending = self._task = None
+        request, self._hold, self._request = self._request, None, None
+        if isinstance(request, asyncio.Task):
+            request.cancel()
+        elif request is not None:
+            request.abandon()
 
     def start_over(self) -> None:
         """Fail the request under way soon, so that the next one shows a later state."""
@@ -193,37 +144,39 @@ class OriginPollLoop:
             self._pause.cancel()
             self._guarded(self._send_question)
 
-    def on_hold(self) -> None:
-        """Note that the origin holds the poll."""
+    def _on_hold(self) -> None:
         self._hold = None
-        self._guarded(self._follower.on_hold)
+        if not self._is_held:
+            self._is_held = True
+            self._guarded(self._stream.on_hold)
 
     # Results of its requests
 
     def on_answer(self, answer: OriginAnswer) -> None:
         """Continue with a whole answer, or read the body in a task."""
-        self._pending = None
+        self._request = None
         if answer.body is not None:
             trusted = self._trusts(answer)
             self._guarded(self._go_on, answer if trusted else OriginBroken(OUT_OF_STEP))
             return
         with tracing.nobodys():
-            self._task = asyncio.get_running_loop().create_task(self._read(answer))
-        self._task.add_done_callback(self._done)
+            task = self._request = asyncio.get_running_loop().create_task(self._read(answer))
+        task.add_done_callback(self._done)
         # A task that is cancelled before it begins comes to no `finally`.
-        self._task.add_done_callback(lambda _: answer.release())
+        task.add_done_callback(lambda _: answer.release())
 
     def on_failure(self, error: Exception) -> None:
         """Continue after a request without an answer."""
-        self._pending = None
+        self._request = None
         self._guarded(self._go_on, error)
 
     # Questions
 
     def _send_question(self) -> None:
         self._pause = None
+        self._is_held = False
         self.sent_at, self.number = asyncio.get_running_loop().time(), next_number()
-        self._steps = self._poller.steps_to_answer(self._follower.question)
+        self._steps = self._poller.steps_to_answer(self._question)
         self._go_on(None)
 
     def _go_on(self, result: OriginAnswer | BaseException | None) -> None:
@@ -236,22 +189,12 @@ class OriginPollLoop:
         try:
             request = self._step(result)
         except StopIteration as end:
-            self._decide(self._follower.on_answer, end.value)
+            pause_s = self._publish(end.value)
         except (CannotFollow, HeadgateError) as error:
-            self._decide(self._follower.on_failure, error)
+            pause_s = self._fail(error)
         else:
             self._send(request)
-
-    def _step(self, result: OriginAnswer | BaseException | None) -> PollerRequest:
-        steps = self._steps
-        assert steps is not None, "a question is asked"
-        if result is None:
-            return next(steps)
-        return steps.throw(result) if isinstance(result, BaseException) else steps.send(result)
-
-    def _decide(self, judge: Callable[[Any], float | None], result: object) -> None:
-        """Do what follows a result, unless its observer has stopped this."""
-        pause_s = None if self._is_over else judge(result)
+            return
         if pause_s is None or self._is_over:
             self._is_over = True
         elif pause_s:
@@ -260,13 +203,52 @@ class OriginPollLoop:
         else:
             self._send_question()
 
+    def _step(self, result: OriginAnswer | BaseException | None) -> PollerRequest:
+        steps = self._steps
+        assert steps is not None, "a question is asked"
+        if result is None:
+            return next(steps)
+        return steps.throw(result) if isinstance(result, BaseException) else steps.send(result)
+
+    def _publish(self, polled: PollResult) -> float | None:
+        """Publish an answer; return the pause before the next question, None if there is none."""
+        question = self._question
+        if self._is_over:  # a comparison within the question has ended it
+            return None
+        self._stream.on_answer(question.start, polled)
+        if polled.closed and polled.caught_up:
+            return None
+        self._question = PollQuestion(polled.end, polled.cursor, waits=True)
+        if not question.waits:
+            return 0.0
+        self._failures = 0
+        if self._is_held or polled.end != question.start:
+            self._empty_answers = 0
+            return 0.0
+        # An origin that neither waits nor has news must not be asked as fast as it answers.
+        self._empty_answers += 1
+        return backoff_s(self._empty_answers, self._chance())
+
+    def _fail(self, error: HeadgateError | CannotFollow) -> float | None:
+        """Report a failure; return the pause, or None if the stream cannot be followed on."""
+        if self._is_over:
+            return None
+        if isinstance(error, CannotFollow):
+            self._stream.end(error.reason)
+            return None
+        self._failures += 1
+        self._stream.on_failure(error, quietly=self._failures <= QUIET_FAILURES)
+        # A restarted origin may have lost the last data, and would hold a poll from behind them.
+        self._question = self._question._replace(waits=False)
+        return backoff_s(self._failures, self._chance())
+
     def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
         """Take a step; report an exception to the stream, since the caller cannot handle it."""
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - as it would end a task
             self.stop()
-            self._on_error(error)
+            self._stream.on_error(error)
 
     # Requests
 
@@ -274,18 +256,17 @@ class OriginPollLoop:
         if self._is_over:
             return
         if request.waits:
-            self._hold = asyncio.get_running_loop().call_later(HOLDS_S, self.on_hold)
+            self._hold = asyncio.get_running_loop().call_later(HOLDS_S, self._on_hold)
         # Otherwise readers that wait for this very answer might use up the limit.
         is_uncounted = request.waits or self._origin.requests.is_full
-        if self._reader is not request.reader:  # its fields are the same in all of them
-            self._reader, self._block = request.reader, field_block(request.reader.fields)
-        self._pending = self._origin.start(
-            OriginRequest("GET", request.target, self._block, is_poll=is_uncounted), self
+        block = field_block(request.reader.fields)
+        self._request = self._origin.start(
+            OriginRequest("GET", request.target, block, is_poll=is_uncounted), self
         )
 
     def _trusts(self, answer: OriginAnswer) -> bool:
         """Return whether an answer belongs to its request, as far as its connection shows."""
-        return answer.history.note(self, self._on_distrust)
+        return answer.history.note(self, self._stream.doubt)
 
     async def _read(self, answer: OriginAnswer) -> OriginAnswer:
         try:
@@ -297,6 +278,6 @@ class OriginPollLoop:
             answer.release()
 
     def _done(self, task: asyncio.Task[OriginAnswer]) -> None:
-        if task is self._task and not task.cancelled():
-            self._task = None
+        if task is self._request and not task.cancelled():
+            self._request = None
             self._guarded(self._go_on, task.exception() or task.result())

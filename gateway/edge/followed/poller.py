@@ -173,13 +173,13 @@ class Poller:
             self._settle(doubts)
             return None
         finding, polled = yield from self._read_again(known)
-        self._origin.comparisons[finding.verdict.value] += 1
-        if finding.verdict is SAME:
+        self._origin.comparisons[finding.verdict] += 1
+        if finding.verdict == SAME:
             yield from self._check_others(known.end, known.end)
             self._settle(doubts)
             return polled._replace(body=finding.rest)
         common, held = self._window.places_beyond(known.start, finding.common)
-        if finding.verdict is SHORTER:
+        if finding.verdict == SHORTER:
             if finding.common:  # else nothing shows that it is the beginning of what is known
                 common, held = max(common, polled.end), held - {polled.end}
             self.verification.lost = common, held
@@ -204,11 +204,11 @@ class Poller:
                 finding, polled = yield from self._read_again(read, self.verification.answered_by)
                 end, verdict = polled.end, finding.verdict
             is_late = self._evidence.clock() - read.read_at < PERSISTS_S
-            if verdict is SHORTER and is_beyond and is_late:  # as a replica that lags
+            if verdict == SHORTER and is_beyond and is_late:  # as a replica that lags
                 behind = self.verification.note_shorter(end)
                 if isinstance(behind, OriginBehind):
                     raise behind
-            if verdict is not SAME:
+            if verdict != SAME:
                 self._evidence.lose_read(self._key, common if is_beyond else None, read)
                 if read.end == beyond and not common:  # its reader may wait in the feed by now
                     raise CannotFollow(StreamGone(ANOTHER_STREAM))
@@ -221,7 +221,7 @@ class Poller:
         """End the first `doubts` doubts: the server that has just answered has the known data."""
         verified = self.verification
         before = verified.settle(doubts)
-        self._evidence.confirm(self._key, self._window.places.tail, before, verified.server)
+        self._evidence.confirm(self._key, self._window.tail, before, verified.server)
         if not verified.is_in_doubt:
             verified.on_settled()
 
@@ -245,7 +245,7 @@ class Poller:
             read = followed.joined(self._content_type, [read, *spans] if read.body else spans)
             read = read._replace(start=known.start)
             finding = compare(self._content_type, known, read, is_tail=is_tail)
-            if finding.verdict is not UNFINISHED:
+            if finding.verdict != UNFINISHED:
                 return finding, polled
         raise OriginBusy("the origin has not answered as a whole what it has of the stream")
 

@@ -39,36 +39,12 @@ class _Piece(NamedTuple):
     end: int
 
 
-class OffsetPlaces(dict[str, int]):
-    """The known places of a stream's offsets: that of its `tail`, and the latest MAX_KNOWN.
-
-    A place is a count of bytes, or of messages in a JSON stream, from an offset that is at 0.
-    """
-
-    def __init__(self, tail: str) -> None:
-        super().__init__({tail: 0})
-        self.tail = tail
-
-    def note(self, offset: str, place: int) -> None:
-        """Note a place, and drop that of the offset noted the longest ago beyond the limit."""
-        self.pop(offset, None)
-        self[offset] = place
-        if len(self) > MAX_KNOWN:
-            del self[next(known for known in self if known != self.tail)]
-
-    def are_in_order(self, offset: str, place: int) -> bool:
-        """Return whether offsets sort as their places do if `offset` is at `place`."""
-        return all(
-            at <= place if known < offset else at >= place
-            for known, at in self.items()
-            if BEGINNING not in {known, offset} and known != offset
-        )
-
-
 class RecentWindow:
-    """The latest news of one stream, and the places of the offsets in them.
+    """The latest news of one stream, and the `places` of the offsets in them.
 
-    News that are too long to be counted, or to be kept for long, are in memory until others come;
+    A place is a count of bytes, or of messages in a JSON stream, from an offset that is at 0. Those
+    of the `tail` and of the latest MAX_KNOWN offsets are known. News that are too long to be
+    counted, or to be kept for long, are in memory until others come;
     behind them places are counted anew.
     """
 
@@ -78,7 +54,8 @@ class RecentWindow:
         self._pieces: list[_Piece] = []
         self._bytes = 0
         self._long: Span | None = None  # the latest news, if they are too long to be a piece
-        self.places = OffsetPlaces(tail)
+        self.tail = tail
+        self.places = {tail: 0}
         self._closed = False
         # Of the latest news if they are not in memory: the origin is compared with it.
         self.evidence: Evidence | None = None
@@ -93,15 +70,14 @@ class RecentWindow:
         if len(span.body) > WINDOW_BYTES or not is_cheap(self._content_type, span.body):
             self.clear()
             self._long, self._bytes = span, len(span.body)
-            self.places = OffsetPlaces(span.end)
+            self.tail, self.places = span.end, {span.end: 0}
         else:
             self._append(span)
         self._budget.set_size(self, self._bytes)
 
     def _append(self, span: Span) -> None:
-        places = self.places
-        begin = places[places.tail]
-        places.note(places.tail, begin)  # readers that were up to date come from there next
+        begin = self.places[self.tail]
+        self._place(self.tail, begin)  # readers that were up to date come from there next
         piece = _Piece(span, begin, begin + len(units_of(self._content_type, span.body)))
         self._pieces.append(piece)
         self._bytes += len(span.body)
@@ -110,8 +86,15 @@ class RecentWindow:
             self._bytes -= len(self._pieces[dropped].span.body)
             dropped += 1
         del self._pieces[:dropped]
-        places.tail = span.end
-        places.note(span.end, piece.end)
+        self.tail = span.end
+        self._place(span.end, piece.end)
+
+    def _place(self, offset: str, place: int) -> None:
+        """Note a place, and drop that of the offset noted the longest ago beyond the limit."""
+        self.places.pop(offset, None)
+        self.places[offset] = place
+        if len(self.places) > MAX_KNOWN:
+            del self.places[next(known for known in self.places if known != self.tail)]
 
     @property
     def last(self) -> Span | None:
@@ -125,7 +108,7 @@ class RecentWindow:
             return self._long
         spans = [piece.span for piece in self._pieces]
         known = newest(self._content_type, spans) or self.evidence
-        return known if known is not None and known.end == self.places.tail else None
+        return known if known is not None and known.end == self.tail else None
 
     def evidence_by(self, server: str) -> Evidence | None:
         """Return evidence of the newest data, as sent by a server; None if none are known."""
@@ -142,7 +125,7 @@ class RecentWindow:
         """
         begin = self.places.get(start)
         until = None if begin is None or not common else begin + common
-        within, beyond = {""}, {self.places.tail}
+        within, beyond = {""}, {self.tail}
         offsets = dict(self.places)
         for span, at, end in self._pieces:
             offsets[span.start], offsets[span.end] = at, end
@@ -179,10 +162,10 @@ class RecentWindow:
             return
         length = len(units_of(self._content_type, body))
         if begin is not None:
-            self.places.note(start, begin)  # used again
-            self.places.note(end, begin + length)
+            self._place(start, begin)  # used again
+            self._place(end, begin + length)
         elif stop is not None:
-            self.places.note(start, stop - length)
+            self._place(start, stop - length)
             self._extend(_Piece(Span(start, end, body), stop - length, stop))
 
     def contradicts(self, start: str, end: str, body: bytes) -> bool:
@@ -199,11 +182,18 @@ class RecentWindow:
         if stop not in {None, begin + length}:
             return True
         stop = begin + length
-        places = self.places
-        if not (places.are_in_order(start, begin) and places.are_in_order(end, stop)):
+        if not (self._is_in_order(start, begin) and self._is_in_order(end, stop)):
             return True
         units = units_of(self._content_type, body)
         return any(self._differs(piece, begin, stop, units) for piece in self._pieces)
+
+    def _is_in_order(self, offset: str, place: int) -> bool:
+        """Return whether offsets sort as their places do if `offset` is at `place`."""
+        return all(
+            at <= place if known < offset else at >= place
+            for known, at in self.places.items()
+            if BEGINNING not in {known, offset} and known != offset
+        )
 
     def _differs(self, piece: _Piece, first_unit: int, stop: int, body: Units) -> bool:
         """Return whether a piece and a read between two places differ where they overlap."""
@@ -220,7 +210,7 @@ class RecentWindow:
         """Add data that a client read from further back, in place of the pieces they cover."""
         if self._long is not None:
             return
-        tail = self.places[self.places.tail]
+        tail = self.places[self.tail]
         begin = self._pieces[0].first_unit if self._pieces else tail
         if older.first_unit >= begin or not begin <= older.end <= tail:
             return
@@ -244,7 +234,7 @@ class RecentWindow:
     def since(self, offset: str) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory."""
         place = self.places.get(offset)
-        if place is None or place >= self.places[self.places.tail]:
+        if place is None or place >= self.places[self.tail]:
             return None  # beyond the tail: the news are still to come
         pieces = self._after(offset, place)
         if not pieces or pieces[0].first_unit != place:
