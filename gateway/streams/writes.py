@@ -206,9 +206,7 @@ class WriteQueue:
             return
         active.committing = True
         self._decided.append((active, decided, change))
-        if table.is_shared:
-            self._commit()  # one call for each stream, and part of this turn
-        elif len(self._decided) == 1:
+        if len(self._decided) == 1:
             self._loop.call_soon(self._commit)
 
     def _decide_creation(
