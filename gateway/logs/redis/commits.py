@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from asyncio import get_running_loop
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from gateway.logs.redis.commands import decode_stream
 from gateway.logs.redis.store import AT_RISK, RedisCall
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.logs.contract import Settled
     from gateway.logs.redis.connection import Packed, Reply
@@ -28,21 +27,22 @@ if TYPE_CHECKING:
 class Results:
     """The results of commits that began together, passed on as soon as they are known.
 
-    Those of one pass of the loop are passed on together, in a later pass.
+    `later` calls what passes on the results of one pass of the loop together.
     """
 
-    __slots__ = ("_known", "_settled", "requested_at")
+    __slots__ = ("_known", "_later", "_settled", "requested_at")
 
-    def __init__(self, settled: Settled) -> None:
+    def __init__(self, settled: Settled, later: Callable[[Callable[[], None]], object]) -> None:
         self._settled = settled
+        self._later = later
         self._known: dict[int, Exception | None] = {}
         self.requested_at = monotonic()
 
     def add(self, number: int, error: Exception | None) -> None:
         """Take the error with which a commit failed, or None."""
-        if not self._known:
-            get_running_loop().call_soon(self._pass_on)
         self._known[number] = error
+        if len(self._known) == 1:
+            self._later(self._pass_on)
 
     def _pass_on(self) -> None:
         known, self._known = self._known, {}
@@ -67,12 +67,17 @@ class RedisCommits:
         self.stored = 0
         self.conflicts = 0
 
-    def commit(self, changes: Sequence[Change], settled: Settled) -> None:
+    def commit(
+        self,
+        changes: Sequence[Change],
+        settled: Settled,
+        later: Callable[[Callable[[], None]], object],
+    ) -> None:
         """Commit changes of different streams, each by itself, as `Log.commit_apart`.
 
         A note of where a stream is to be looked for is written before its commit.
         """
-        results, calls = Results(settled), []
+        results, calls = Results(settled, later), []
         for number, change in enumerate(changes):
             try:
                 key, token = self._store.names.meta(change.state.path), next(self._tokens)

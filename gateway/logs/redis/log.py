@@ -126,12 +126,15 @@ class RedisLog(Log):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         assert len(changes) == 1, "of several, a crash could store some"
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.commit(changes, lambda _, failures: settle(done, failures[0]))
+        # At once: the future's callbacks are called in a later pass.
+        self._commits.commit(
+            changes, lambda _, failures: settle(done, failures[0]), lambda pass_on: pass_on()
+        )
         return done
 
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        self._commits.commit(changes, settled)
+        self._commits.commit(changes, settled, asyncio.get_running_loop().call_soon)
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
