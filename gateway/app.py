@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
     from gateway.telemetry.spans import Tracer
-    from gateway.web.connections.wire import RequestHandlers
+    from gateway.web.connections.contract import RequestHandlers
     from gateway.web.operations import RouteOperations
     from gateway.web.router import Router
 

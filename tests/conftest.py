@@ -13,7 +13,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from gateway.telemetry import logs
-from gateway.web.connections import incoming
+from gateway.web.connections import requests
 from tests.support.examples import examples
 from tests.support.row_ids import row_id
 
@@ -42,7 +42,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.fixture
 def late_fins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no FIN count as one that comes with its request: the clients of these tests leave."""
-    monkeypatch.setattr(incoming, "FIN_S", -1.0)
+    monkeypatch.setattr(requests, "FIN_S", -1.0)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -69,7 +69,7 @@ class HeldRequest:
         self.address = services.quotas.client_address(request.transport, request.headers)
         self.ended: Ended | None = None
         self._source: RefusableSource | None = None
-        self._cancel = partial(request.connection.cancel_request, request)
+        self._cancel = request.cancel
         services.held.add(self)
         request.call_at_end(partial(services.held.discard, self))
         if principal is not None:

@@ -16,18 +16,18 @@ from aiohttp.http import StreamWriter
 from aiohttp.web import RequestPayloadError
 from typing_extensions import override
 
-from gateway.errors import BadRequest, HeadgateError, LimitReached
+from gateway.errors import BadRequest, ClientLimitReached, HeadgateError, LimitReached
 from gateway.protocol.responses import problem_document
 from gateway.runtime.quotas import peer_of
 from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
-from gateway.web.connections.incoming import IncomingConnection
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.contract import Connections
 from gateway.web.connections.listener import ConnectionListener, SocketAcceptor
-from gateway.web.connections.wire import Connections
+from gateway.web.connections.requests import ConnectionRequests
 from gateway.web.requests import request_body
-from gateway.web.requests.request import Request
 from gateway.web.requests.request_head import LONGEST_LINE, MOST_HEADER_LINES, bad_body, check
 from gateway.web.requests.responses import WireResponse
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
     from gateway.tls.handshakes import Handshakes
+    from gateway.web.requests.request import Request
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -131,7 +132,8 @@ class AdminListener:
         self.handlers = self
         self.keepalive_s = keepalive_s
         self.is_closing = False  # it is closed without a drain
-        self.connections: Connections[AdminConnection] = Connections()
+        self.connections = Connections()
+        self.fast = None
         self._runner = web.AppRunner(application)
         self._listener = ConnectionListener(self, bounds.handshakes)
         self._entrance: SocketAcceptor | None = None
@@ -188,12 +190,24 @@ class AdminListener:
         """Return aiohttp's form of a request, and the application's handler for it."""
         server, loop = self._runner.server, asyncio.get_running_loop()
         assert server is not None, "it listens"
-        # aiohttp's types say RequestHandler, of which a request needs what AdminConnection has.
-        connection: Any = request.connection
+        # aiohttp's types say RequestHandler, of which a request needs what ApplicationProtocol has.
+        protocol: Any = ApplicationProtocol(request)
         make: Any = server.request_factory
-        writer, task = StreamWriter(connection, loop), asyncio.current_task()
-        converted: web.BaseRequest = make(request.message, request.body, connection, writer, task)
+        writer, task = StreamWriter(protocol.connection, loop), asyncio.current_task()
+        converted: web.BaseRequest = make(request.message, request.body, protocol, writer, task)
         return converted, server.request_handler
+
+    def requests_of(self, connection: Connection) -> ConnectionRequests:
+        """Return the requests of a new connection."""
+        return ConnectionRequests(connection, self)
+
+    def on_refusal(self, error: HeadgateError, client: str | None) -> bool:
+        """Log the reason now and then; return whether a limit refuses the connection.
+
+        Lingering would keep a descriptor, which the limit is there to save.
+        """
+        self.bounds.log_refusal(error.detail, client)
+        return isinstance(error, LimitReached | ClientLimitReached)
 
     def last_answer(self, _data: bytes) -> None:
         """Return None: every request takes a connection."""
@@ -203,50 +217,28 @@ class AdminListener:
     ) -> None:
         """Start a connection on an accepted socket, which has sent `early` already."""
         assert self._entrance is not None, "it listens"
-        self._entrance.enter(AdminConnection(self, early, late), client, handshakes)
+        self._entrance.enter(Connection(self, early, late), client, handshakes)
 
 
-class AdminConnection(IncomingConnection):
-    """A connection whose requests all go to the admin application.
+class ApplicationProtocol:
+    """A request's connection, with the names that aiohttp's request reads from its protocol."""
 
-    The names without a docstring are those that an aiohttp request reads from its protocol.
-    """
-
-    __slots__ = ()
-    owner: AdminListener
     max_field_size = LONGEST_LINE
     max_headers = MOST_HEADER_LINES
 
-    @property
-    def ssl_context(self) -> object:  # noqa: D102
-        return None if self.transport is None else self.transport.get_extra_info("sslcontext")
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.connection: Any = request.connection.wire
+        transport = request.transport
+        self.ssl_context, self.peername, self.sockname = (
+            None if transport is None else transport.get_extra_info(name)
+            for name in ("sslcontext", "peername", "sockname")
+        )
 
     @property
-    def peername(self) -> object:  # noqa: D102
-        return None if self.transport is None else self.transport.get_extra_info("peername")
-
-    @property
-    def sockname(self) -> object:  # noqa: D102
-        return None if self.transport is None else self.transport.get_extra_info("sockname")
-
-    @override
-    def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
-        """Answer, end the connection, and log the reason now and then."""
-        if isinstance(error, LimitReached):
-            # Lingering would keep a descriptor, which the limit is there to save.
-            self.refuse_at_once(error)
-        else:
-            self._log_reason(error)
-            super().refuse(error, to_head=to_head)
-
-    @override
-    def refuse_at_once(self, error: HeadgateError) -> None:
-        """Answer, free the connection's descriptor, and log the reason now and then."""
-        self._log_reason(error)
-        super().refuse_at_once(error)
-
-    def _log_reason(self, error: HeadgateError) -> None:
-        self.owner.bounds.log_refusal(error.detail, peer_of(self.transport))
+    def transport(self) -> asyncio.Transport | None:
+        """The client's transport, or None once the client is gone."""
+        return self.request.transport
 
 
 class ApplicationReply(WireResponse):
@@ -278,8 +270,7 @@ def _fault() -> web.Response:
 
 def _of(request: web.BaseRequest) -> Request:
     """Return the request from which `request` was converted for aiohttp."""
-    connection = cast("AdminConnection", request.protocol)
-    return Request(request._message, request.content, connection)
+    return cast("ApplicationProtocol", request.protocol).request
 
 
 async def _note_response(request: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -24,8 +24,8 @@ from gateway.settings.reached import stream_tls
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, gauge
-from gateway.web.connections.connection import ConnectionServer
 from gateway.web.connections.listener import ConnectionListener
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.metrics import principal_samples, snapshot
 from gateway.web.requests.request_head import check_parser
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.routes.contract import RouteAccess, StreamRoute
     from gateway.routes.services import Services
     from gateway.settings import Route, Settings
-    from gateway.web.connections.connection import ConnectionServer
+    from gateway.web.connections.server import ConnectionServer
 
 
 class ActiveConfiguration:

@@ -236,7 +236,7 @@ def charge(request: Request, exchange: Exchange, services: Services) -> None:
         return
     count = quotas.create if request.method == "PUT" else quotas.append
     account = account_of(exchange.principal)
-    who = count(request.connection.transport, request.fields.headers, account)
+    who = count(request.transport, request.fields.headers, account)
     if who is not None:
         exchange.charged = quotas.announced(who, request.content_length or 0)
 

@@ -66,8 +66,9 @@ async def end_token(gateway: Serving, folder: Path, end: str) -> None:
 def request_of(gateway: Serving) -> Request:
     """Return the request on the gateway's only connection."""
     (connection,) = gateway.server.connections
-    assert connection.request is not None, "under way"
-    return connection.request
+    request: Request | None = connection.requests.request
+    assert request is not None, "under way"
+    return request
 
 
 @pytest.mark.parametrize(("prefix", "end", "framing"), list(product(ROUTES, ENDS, FRAMINGS)))

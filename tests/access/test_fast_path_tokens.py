@@ -122,7 +122,7 @@ async def test_a_planned_read_whose_token_ends_while_it_waits_gets_401(
         origin.scripts = [late]
         client.send(get(f"{EDGE}/a/s?offset=3", bearer("late")))
         await until(lambda: len(origin.heard) == 4)
-        assert any(it.asks for it in gateway.server.connections), "it goes by a plan"
+        assert any(it.requests.asks for it in gateway.server.connections), "it goes by a plan"
         await end(gateway, tmp_path, ended)
         late.go()
         answered = await client.answer()

@@ -59,7 +59,7 @@ async def told(clients: list[Client]) -> list[tuple[int, str | None, bytes]]:
 
 def has_sent_ahead(gateway: Serving) -> bool:
     connections = gateway.server.connections
-    return any(isinstance(one, Connection) and bool(one._held) for one in connections)
+    return any(isinstance(one, Connection) and bool(one.requests.held) for one in connections)
 
 
 def at_rest(gateway: Serving) -> bool:

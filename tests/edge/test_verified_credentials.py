@@ -160,7 +160,7 @@ async def test_one_origin_poll_feeds_all_admitted_readers(tmp_path: Path) -> Non
         assert (late.status, late.body) == (200, b"news")
         assert gateway.ordinary == len(clients)
         (kept,) = [it for it in gateway.server.connections if isinstance(it, Connection)]
-        assert kept.principal is None
+        assert kept.requests.poll is None
 
 
 async def test_responses_of_a_private_route_have_no_lines_for_shared_caches(tmp_path: Path) -> None:

@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
-BY_TIMERS = frozenset({"SocketAcceptor._sweep_slow", "Wire.end_if_slow"})
+BY_TIMERS = frozenset({"SocketAcceptor._sweep_slow", "Connection.end_if_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
         "SocketProtocol.connection_made",
-        "HttpConnection.__init__",
-        "IncomingConnection.__init__",
-        "Wire.connection_made",
-        "Wire.__init__",
+        "Connection.connection_made",
         "Connection.__init__",
+        "ConnectionRequests.__init__",
+        "RequestParser.__init__",
         "request_parser",
     }
 )
@@ -88,10 +87,11 @@ GUARDS = STEPS | frozenset(
         "OriginPollLoop._guarded",
         "Feed.publish",
         "FeedState.run",
-        "HttpConnection._go_on_behind",
-        "HttpConnection._on_handled",
-        "HttpConnection._on_replied",
-        "HttpConnection.resume",
+        "Request._on_rest_read",
+        "Request._on_replied",
+        "Request.on_handled",
+        "ConnectionRequests.on_over",
+        "ConnectionRequests.resume",
         "SentRequest._on_task_done",
         "SentRequest.guarded",
         "OriginConnection._lose",
@@ -111,10 +111,11 @@ GUARDS = STEPS | frozenset(
 # What gives something back has to run: it decides nothing, and asks nobody.
 GIVES_BACK = frozenset(
     {
-        "HttpConnection.forget",
-        "Wire.connection_lost",
-        "IncomingConnection.forget",
-        "Wire.release_slot",
+        "Connection.connection_lost",
+        "Connection.release_slot",
+        "ParkedPoll.on_disconnect",
+        "Request.on_disconnect",
+        "ConnectionRequests.on_lost",
         "ConnectionServer.reader_lost",
         "OriginConnection.connection_lost",
         "Fetch.leave",

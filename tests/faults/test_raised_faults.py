@@ -91,6 +91,6 @@ async def test_a_client_that_resets_its_connection_during_its_response_is_no_err
 
 async def test_a_fault_as_the_end_of_a_connection_begins_ends_it_at_once() -> None:
     kind = "an own append in parts"
-    ending = [fault for fault in await faults_in(kind) if "Wire.linger#" in str(fault)]
+    ending = [fault for fault in await faults_in(kind) if "Connection.linger#" in str(fault)]
     assert ending
     assert await wrong_after(kind, ending) == {}

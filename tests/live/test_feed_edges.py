@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.streams.state import Change
-    from gateway.web.connections.http_connection import HttpConnection
+    from gateway.web.connections.connection import Connection
     from tests.support.http1 import Client
 
 FRESH_S = 1.0  # for so long a reader keeps its answer while the server drains
@@ -63,7 +63,7 @@ async def park(gateway: Serving, position: int, *lines: str) -> Client:
     return client
 
 
-async def connected(gateway: Serving) -> tuple[Client, HttpConnection]:
+async def connected(gateway: Serving) -> tuple[Client, Connection]:
     """Return a new client, and the gateway's end of its connection."""
     known = set(gateway.server.connections)
     client = await gateway.connect()

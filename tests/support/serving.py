@@ -13,8 +13,9 @@ from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
-from gateway.web.connections.connection import Connection, ConnectionServer
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.requests import ConnectionRequests
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.handlers.dispatch import Handlers
 from gateway.web.router import Router
 from tests.support.http1 import Answer, Client
@@ -242,13 +243,13 @@ def get(target: str, *lines: str) -> bytes:
 def noted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What is parsed, in all connections."""
     parsed: list[bytes] = []
-    parse = Connection._parse
+    parse = ConnectionRequests._parse
 
-    def noting(self: Connection, data: bytes) -> None:
+    def noting(self: ConnectionRequests, data: bytes) -> None:
         parsed.append(data)
         parse(self, data)
 
-    monkeypatch.setattr(Connection, "_parse", noting)
+    monkeypatch.setattr(ConnectionRequests, "_parse", noting)
     return parsed
 
 

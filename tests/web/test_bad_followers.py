@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.web.connections import connection
-from gateway.web.connections.incoming import HEAD_BYTES
+from gateway.web.connections.parsing import HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.serving import (
     EDGE,
@@ -99,9 +99,9 @@ async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.C
     (made,) = gateway.server.connections
     assert isinstance(made, connection.Connection)
     client.send(head[:20_000])
-    await until(lambda: len(made._held) == len(head[:20_000]))
+    await until(lambda: len(made.requests.held) == len(head[:20_000]))
     client.send(head[20_000:])
-    await until(lambda: len(made._held) == len(head))
+    await until(lambda: len(made.requests.held) == len(head))
     return made
 
 

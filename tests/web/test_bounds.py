@@ -11,8 +11,7 @@ import pytest
 
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.traffic import HIT, MISS
-from gateway.web.connections.connection import Connection
-from gateway.web.connections.incoming import AT_ONCE
+from gateway.web.connections.requests import AT_ONCE, ConnectionRequests
 from tests.support.gated_log import GatedLog
 from tests.support.http1 import Answer, Client
 from tests.support.serving import Serving, get, offset, post, put, serving
@@ -241,8 +240,8 @@ async def test_a_connection_that_raises_on_a_pipelined_request_is_closed(
         await until(lambda: gateway.route.writes.outcomes.pending == 1)
         client.send(get("s?offset=-1"))
         held = gateway.server.connections
-        await until(lambda: any(one.has_more for one in held))
-        monkeypatch.setattr(Connection, "answer_at_once", lambda *_: 1 / 0)
+        await until(lambda: any(one.requests.has_more for one in held))
+        monkeypatch.setattr(ConnectionRequests, "_begin", lambda *_: 1 / 0)
         log.commits.set()
         assert (await client.answer()).status == 204
         with contextlib.suppress(ConnectionError):

@@ -21,7 +21,8 @@ from gateway.origin.heads import WORTH_A_PATTERN
 from gateway.streams import outcomes, writes
 from gateway.telemetry import logs
 from gateway.web.asks.plans import Plans
-from gateway.web.connections.connection import MOST_ASKS, Connection
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.requests import MOST_ASKS
 from tests.support.crowd import APPENDS, append_cost, poll_calls
 from tests.support.raw_origin import RawOrigin
 from tests.support.raw_origin import answer as said

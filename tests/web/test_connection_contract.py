@@ -1,4 +1,4 @@
-"""What `http_connection` takes for granted of aiohttp, and what connections promise."""
+"""What connections take for granted of aiohttp, and what connections promise."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 
-from gateway.web.connections.connection import Connection
+from gateway.web.connections.requests import ConnectionRequests
 from tests.support.serving import PREFIX, get, offset, post, put, request, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from gateway.web.requests.request import Request
     from gateway.web.requests.responses import WireResponse
 
 UNLIKE = {"date", "etag", "x-request-id"}
@@ -20,7 +21,7 @@ ORDINARY = "X-Request-Id:asked-for"
 
 
 # Without them, a request could not be parsed in pieces of our choice.
-PRIVATE = ("_loop", "_parser", "_reading_paused")
+PRIVATE = ("_drain_helper", "_loop", "_parser", "_reading_paused")
 
 
 async def test_the_private_attributes_of_aiohttp_that_connections_use_exist() -> None:
@@ -422,17 +423,19 @@ async def test_bytes_behind_the_last_request_of_a_connection_are_not_executed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not even what comes between the answer and the end of the connection."""
-    go_on = Connection._go_on_behind
+    on_over = ConnectionRequests.on_over
     rest = post("s", b"two")
 
-    def late(connection: Connection, reply: WireResponse | None) -> None:
-        go_on(connection, reply)
-        connection.data_received(rest[5:])
+    def late(
+        requests: ConnectionRequests, over: Request, reply: WireResponse | None, *, has_more: bool
+    ) -> None:
+        on_over(requests, over, reply, has_more=has_more)
+        requests.wire.data_received(rest[5:])
 
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
-        monkeypatch.setattr(Connection, "_go_on_behind", late)
+        monkeypatch.setattr(ConnectionRequests, "on_over", late)
         head = post("s", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         client.send(head + b"1\r\n!\r\n0\r\n\r\n" + rest[:5])
         assert (await client.answer()).get("Connection") == "close"

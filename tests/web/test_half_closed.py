@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connections import incoming
+from gateway.web.connections import requests
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.serving import EDGE, edge_serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
@@ -80,7 +80,7 @@ async def test_a_fin_is_the_leaving_of_a_live_reader(mode: str, *, waits: bool) 
 async def test_a_fin_long_after_a_read_is_its_clients_leaving(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(incoming, "FIN_S", -1.0)  # any time is long
+    monkeypatch.setattr(requests, "FIN_S", -1.0)  # any time is long
     steps = Steps(b"", SAID)
     async with RawOrigin(steps) as origin, edge_serving(origin) as gateway:
         client = await gateway.connect()

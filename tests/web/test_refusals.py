@@ -9,10 +9,10 @@ import pytest
 from gateway.routes.exchange import Exchange
 from gateway.telemetry import logs
 from gateway.web import accounting
-from gateway.web.connections import connection, wire
+from gateway.web.connections import connection
+from gateway.web.connections.connection import LINGER_BYTES
 from gateway.web.connections.connection_state import LINGERING
-from gateway.web.connections.incoming import FRAMING_BYTES, HEAD_BYTES
-from gateway.web.connections.wire import LINGER_BYTES
+from gateway.web.connections.parsing import FRAMING_BYTES, HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import (
     EDGE,
@@ -44,7 +44,7 @@ async def test_a_refusal_is_readable_although_the_client_has_not_sent_its_whole_
 async def test_a_client_that_sends_on_after_a_refusal_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "LINGER_S", 0.05)
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
     async with serving() as gateway:
         client = await gateway.connect()
         client.send(HEAD + b"v" * 500_000)
@@ -88,7 +88,7 @@ async def test_a_refused_get_whose_head_comes_in_parts_is_answered_with_a_body()
         client = await gateway.connect()
         client.send(b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: ")
         made = await _connection(gateway)
-        await until(lambda: bool(made._part))
+        await until(lambda: bool(made.requests.parser.part))
         client.send(b"HEAD \r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n")
         (await client.answer()).assert_problem(400)
 
@@ -128,7 +128,7 @@ async def test_the_response_to_a_chunked_request_is_readable_while_the_client_se
 async def test_bytes_behind_the_last_response_are_dropped_up_to_a_limit(
     more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "LINGER_BYTES", 1000)
+    monkeypatch.setattr(connection, "LINGER_BYTES", 1000)
     async with serving() as gateway:
         await gateway.ask(put("s"))
         await until(lambda: not gateway.server.connections)
@@ -154,7 +154,7 @@ async def test_a_connection_lingers_longer_after_a_refused_body_than_after_a_com
     way: str, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LINGER_S", "LINGER_BODY_S"):
-        monkeypatch.setattr(wire, name, 0.05 if name == limit else 600.0)
+        monkeypatch.setattr(connection, name, 0.05 if name == limit else 600.0)
     sent, status = LAST_OF_ITS_CONNECTION[way]
     async with serving() as gateway:
         await gateway.ask(put("s"))
@@ -186,7 +186,7 @@ async def test_a_head_sent_in_parts_is_bounded(more: int, status: int) -> None:
         head += b"Y: " + b"v" * (HEAD_BYTES + more - len(head) - 3)
         client.send(head)
         made = await _connection(gateway)
-        await until(lambda: len(made._part) == len(head))
+        await until(lambda: len(made.requests.parser.part) == len(head))
         if status != 431:
             client.send(b"\r\n\r\n")
         assert (await client.answer()).status == status
@@ -199,7 +199,7 @@ async def test_the_head_limit_counts_each_head_separately() -> None:
         part = HEAD + b"v" * 8000 + b"\r\nY: " + b"v" * 8000
         for _ in range(3):
             client.send(part)
-            await until(lambda: len(made._part) == len(part))
+            await until(lambda: len(made.requests.parser.part) == len(part))
             client.send(b"\r\n\r\n")
             assert (await client.answer()).status == 404
 
@@ -301,7 +301,9 @@ async def test_malformed_bytes_after_a_chunk_are_refused_at_once(spoilt: str) ->
         client = await gateway.connect()
         client.send(CHUNKED + b"3\r\nabc")
         made = await _connection(gateway)
-        await until(lambda: made._body is not None and not made._body._buffer)  # it was taken
+        await until(
+            lambda: made.requests.parser.body is not None and not made.requests.parser.body._buffer
+        )  # it was taken
         client.send(spoilt.encode())
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
@@ -351,7 +353,7 @@ async def test_bytes_between_chunks_are_accepted_up_to_the_exact_limit(
         client.send(CHUNKED + b"1\r\nx\r\n1;=" + b"a" * size + b"\r\nx")
         if status != 400:
             made = await _connection(gateway)
-            await until(lambda: made._fed == FRAMING_BYTES + 33 * 2)
+            await until(lambda: made.requests.parser._fed == FRAMING_BYTES + 33 * 2)
             client.send(b"\r\n0\r\n\r\n")
         assert (await client.answer()).status == status
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.web.connections.incoming import IncomingConnection
+    from gateway.web.requests.request import ClientConnection
 
 TIMEOUT_S = 2.0
 RATE = 100  # bytes a second
@@ -53,7 +54,9 @@ def take(
         protocol.connection_made(asyncio.Transport())
         content = StreamReader(protocol, 1 << 16, loop=loop)
         message = make_mocked_request("POST", "/")._message
-        request = Request(message, content, cast("IncomingConnection", protocol))
+        request = Request(
+            message, content, cast("ClientConnection", SimpleNamespace(wire=protocol))
+        )
 
         async def send() -> None:
             for wait_s, size in pieces:

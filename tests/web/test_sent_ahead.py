@@ -8,8 +8,8 @@ import pytest
 
 from gateway.errors import LogUnavailable
 from gateway.streams import writes
-from gateway.web.connections.connection import MOST_ASKS as MOST
 from gateway.web.connections.connection import Connection
+from gateway.web.connections.requests import MOST_ASKS as MOST
 from tests.edge.both_ways import trust
 from tests.support.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin

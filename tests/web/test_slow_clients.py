@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.web.connections.connection import Connection
-from gateway.web.connections.incoming import HELD_BYTES
+from gateway.web.connections.requests import HELD_BYTES
 from tests.faults.slow_clients import KINDS
 from tests.support.serving import get, post, put, request, serving
 from tests.support.waiting import until
@@ -75,7 +75,7 @@ async def test_many_pipelined_requests_are_answered_while_the_server_holds_few()
         answers = asyncio.create_task(client.rest())
         held = 0
         while not answers.done():
-            held = max(held, len(connection._held))
+            held = max(held, len(connection.requests.held))
             await asyncio.sleep(0.002)  # looked at often; nothing is waited for
         await sending
         assert answers.result().count(b"HTTP/1.1 200 OK\r\n") == MANY

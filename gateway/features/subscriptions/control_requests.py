@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
-from typing_extensions import override
 
 from gateway.access.credentials import request_credential
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
@@ -23,7 +22,6 @@ from gateway.protocol import cache_headers, responses
 from gateway.protocol.http.paths import RESERVED
 from gateway.web.admission import admit_control
 from gateway.web.requests import request_body
-from gateway.web.requests.request import ClientConnection
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -68,20 +66,16 @@ def refusal_response(refusal: SubscriptionRefused) -> Response:
     return _json(refusal.status, refusal.document)
 
 
-class RemoteClient(ClientConnection):
-    """The connection of a client to another gateway, which alone knows whether it is there."""
+class RemoteClient:
+    """A client of another gateway, which alone knows whether it is there."""
 
     transport = None
 
-    @override
-    def cancel_without_client(self, request: Request) -> None:
-        """Do nothing: the response is sent back, and dropped there."""
+    @property
+    def wire(self) -> RemoteClient:
+        """The connection, of which nothing is here."""
+        return self
 
-    @override
-    def cancel_request(self, request: Request) -> None:
-        """Do nothing: its response is short."""
-
-    @override
     def end_with_fin(self) -> None:
         """Do nothing: the other gateway knows of a FIN."""
 
@@ -166,8 +160,8 @@ class ControlRequest:
         claimer = SubscriptionOwner(await self._admit_subscriber(configuration, "to claim"))
         claimed = await self._requests.claim(subscription_id, body)
         self._engine.rights.claimers[self._requests.find(subscription_id)] = claimer
-        client = self._request.connection
-        if client.transport is None and not isinstance(client, RemoteClient):
+        is_remote = isinstance(self._request.connection.wire, RemoteClient)
+        if self._request.transport is None and not is_remote:
             # Nobody gets the response: the events would wait for the end of a lease.
             wake = {name: claimed[name] for name in ("wake_id", "generation")}
             token, release = str(claimed["token"]), msgspec.json.encode(wake)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from multidict import CIMultiDict
 from typing_extensions import override
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer, SubscriptionQuestion
     from gateway.telemetry.inspection import AnswerFailure
     from gateway.telemetry.metrics import Sample
+    from gateway.web.requests.request import ClientConnection
 
     AnswerElsewhere = Callable[[Request, RoutedTarget], Awaitable[Response]]
 
@@ -176,7 +177,7 @@ class SubscriptionsOfRoute(RouteFeature):
         target = f"{path}?{handed.query}" if handed.query else path
         headers = CIMultiDict(handed.headers)
         message = KnownRequest(handed.method, target, headers, RequestFields(headers))
-        request = Request(message, handed.body, RemoteClient())
+        request = Request(message, handed.body, cast("ClientConnection", RemoteClient()))
         new_id = self._services.lines.new_request_id
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
         place = RoutedTarget(target, path, route, handed.name)

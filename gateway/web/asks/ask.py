@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from typing_extensions import override
@@ -18,39 +18,11 @@ from gateway.telemetry.access_log import Outcome as LoggedOutcome
 from gateway.telemetry.logs import log
 from gateway.web import accounting
 from gateway.web.requests.blocks import KnownRequest
-from gateway.web.requests.responses import render
+from gateway.web.requests.request import ClientConnection, Request
+from gateway.web.requests.responses import WireResponse, render
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
-
     from gateway.routes.services import Services
-    from gateway.web.requests.request import Request
-
-
-class AskingConnection(Protocol):
-    """A client's connection, as its asks use it."""
-
-    services: Services
-    owner: Any  # its listener, which `is_closing` while the server stops
-    asks: Sequence[Ask]
-    peer: str | None  # the address at its other end
-
-    @property
-    def transport(self) -> asyncio.Transport | None:
-        """The client's transport, or None once the client is gone."""
-
-    def answer_asks(self) -> None:
-        """Write the answers that are due, in the order of their requests."""
-
-    def answer_by_handlers(self, ask: Ask, outcome: Any, /) -> None:  # noqa: ANN401 - of its queue
-        """Give an ask the answer that the handlers have for an outcome, and count it."""
-
-    def go_on_in_handler(self, ask: Ask, handler: Callable[[Request], Any], /) -> None:
-        """Let a handler answer an ask that is alone on its connection."""
-
-    def abandon(self) -> None:
-        """End the connection."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -62,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
     principal: Principal | None
     submit: Callable[[str, Any], None]  # begins an ask, by the name of the stream
 
-    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+    def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of a request; None if its own values or its body need the handler.
 
         The handler refuses what is wrong with them, and waits for long work.
@@ -80,7 +52,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     outlives_client: ClassVar[bool] = True  # it is carried out though its client has left
     plan: Plan
     name: str  # of the stream
-    connection: AskingConnection
+    connection: ClientConnection
     known: KnownRequest
     came: float
     wire: bytes | None  # its answer, until those before it are written
@@ -100,9 +72,9 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     def answered(self, outcome: Any) -> None:  # noqa: ANN401 - of its queue
         """Answer and count the request."""
         connection, plan = self.connection, self.plan
-        services, transport = connection.services, connection.transport
+        services, transport = connection.services, connection.wire.transport
         if isinstance(outcome, BaseException) or connection.owner.is_closing or transport is None:
-            connection.answer_by_handlers(self, outcome)
+            self._answer_by_handlers(outcome)
             connection.answer_asks()
             return
         own, lines, origin = self.known.own, services.lines, plan.fields.origin
@@ -135,9 +107,39 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             exchange.admit(self.plan.principal, sends_reader_key=False)
         return exchange
 
+    def _request(self) -> Request:
+        """Return the request, as handlers take it."""
+        request = Request(self.known, self.known.body, self.connection)
+        request.is_followed = len(self.connection.asks) > 1
+        request.exchange = self.exchange_for(request, self.connection.services)
+        return request
+
+    def go_on_in_handler(self, handler: Callable[[Request], Any]) -> None:
+        """Let a handler answer, if no other request of the connection is under way."""
+        try:
+            self.connection.start(self._request(), handler)
+        except BaseException:  # nothing else would answer the client
+            self.abandon()
+            raise
+
+    def _answer_by_handlers(self, outcome: Any) -> None:  # noqa: ANN401 - of its queue
+        """Render and count the answer that the handlers have for an outcome."""
+        connection, request = self.connection, self._request()
+        handlers, reply, wire = connection.owner.handlers, None, b""
+        try:
+            if isinstance(outcome, BaseException):
+                reply = handlers.refuse(request, outcome)
+            else:
+                reply = handlers.answer(request, self.response(outcome))
+            if isinstance(reply, WireResponse) and connection.wire.transport is not None:
+                wire = reply.take()
+        finally:
+            request.finish(connection.services.log, stopping=connection.owner.is_closing)
+        self.wire, self.is_last = wire, reply is None or not reply.keep_alive
+
     def abandon(self) -> None:
         """End the connection: its client would wait for ever."""
-        self.connection.abandon()
+        self.connection.wire.force_close()
 
     def on_disconnect(self) -> None:
         """End what does not outlive its client, at once or in time."""
@@ -149,7 +151,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
 
 def _log(ask: Ask, status: int, sent: int, result: str, services: Services) -> None:
     """Write the log line of a write that went by its plan, as `Exchange.write_line` does."""
-    plan, known, transport = ask.plan, ask.known, ask.connection.transport
+    plan, known, transport = ask.plan, ask.known, ask.connection.wire.transport
     principal = plan.principal
     outcome = LoggedOutcome(
         known.own.id or services.lines.new_request_id(),
@@ -186,7 +188,7 @@ class OriginAsk(Ask, gc=False, eq=False):
             common = lines.own(
                 request_id=own.id, origin=origin, connection=None, date=date, cors=not has_cors
             )
-        head, body = render(self.known, outcome, common)
+        head, body = render(self.known.method, outcome, common)
         assert isinstance(body, bytes), "a body in parts has a handler"
         self.wire = b"".join((*head, body))
         self.count(outcome, len(body), perf_counter() - self.came)

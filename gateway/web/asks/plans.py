@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from gateway.routes.contract import RoutedTarget
     from gateway.runtime.request_fields import RequestFields
-    from gateway.web.asks.ask import Ask, AskingConnection, Plan
+    from gateway.web.asks.ask import Ask, Plan
     from gateway.web.requests.blocks import KnownRequest
+    from gateway.web.requests.request import ClientConnection
 
 MOST_PLANS = 16384  # of appends: 8 MB, as for MOST_BLOCKS
 MOST_CREATION_PLANS = 1024  # a client has one for each route
@@ -71,7 +72,7 @@ class Plans:
         """Return the plan for reads below a route with these fields, from an address."""
         return self._reads.find((route, fields, address))
 
-    def read(self, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+    def read(self, connection: ClientConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of an admitted GET with a plan, unless it needs a handler, as in `ask`."""
         services = connection.services
         if services.bans.in_force or services.shedding.level or services.tracer is not None:
@@ -84,13 +85,13 @@ class Plans:
         is_planned = place.route in self.read_routes and place.control is None
         if not is_planned or len(path) > LONGEST_PATH:
             return None
-        key = place.route, known.fields, connection.peer
+        key = place.route, known.fields, connection.wire.peer
         plan = self._reads.fresh.get(key) or self._reads.find(key)
         return None if plan is None else plan.ask(f"{place.path}{mark}{query}", connection, known)
 
     def ask(
         self,
-        connection: AskingConnection,
+        connection: ClientConnection,
         known: KnownRequest,
         route: object | None = None,
     ) -> Ask | None:
@@ -112,7 +113,7 @@ class Plans:
         key: tuple[object, ...] = known.path, known.fields
         plan = self._appends.fresh.get(key)
         if plan is None:
-            of_address = *key, connection.peer  # which an origin is sent
+            of_address = *key, connection.wire.peer  # which an origin is sent
             plan = self._appends.fresh.get(of_address) or self._find(key, of_address)
             if plan is None:
                 return None
@@ -125,7 +126,7 @@ class Plans:
             principal.use.at = now
         ask = plan.ask("", connection, known)
         if ask is not None and services.quotas.bounds_appends:
-            client = connection.transport, known.headers, account_of(principal)
+            client = connection.wire.transport, known.headers, account_of(principal)
             return ask if services.quotas.admits(*client, size) else None
         return ask
 
@@ -133,7 +134,7 @@ class Plans:
         return self._appends.find(key) or self._appends.find(of_address)
 
     def _creation(
-        self, connection: AskingConnection, known: KnownRequest, route: object | None
+        self, connection: ClientConnection, known: KnownRequest, route: object | None
     ) -> Ask | None:
         services, path, fields = connection.services, known.path, known.fields
         if "?" in path or len(path) > LONGEST_PATH:
@@ -154,7 +155,7 @@ class Plans:
                 return None
         ask = plan.ask(place.name, connection, known)
         if ask is not None and services.quotas.bounds_creations:
-            client = connection.transport, fields.headers, account_of(principal)
+            client = connection.wire.transport, fields.headers, account_of(principal)
             is_admitted = services.quotas.admits(*client, len(known.body), is_creation=True)
             return ask if is_admitted else None
         return ask

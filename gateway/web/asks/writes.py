@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.request_fields import RequestFields
     from gateway.streams.route import HostedRoute
-    from gateway.web.asks.ask import AskingConnection
     from gateway.web.requests.blocks import KnownRequest
+    from gateway.web.requests.request import ClientConnection
 
 
 _STORED = http1.STATUS_LINES[204] + b"%b" + OTHER_METHOD.lines + b"%b%b\r\n\r\n"
@@ -43,7 +43,7 @@ class AppendPlan(Plan, frozen=True, gc=False, eq=False):
     media: str | None  # None if `AppendBatch.decide` has to decide
 
     @override
-    def ask(self, _name: str, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+    def ask(self, _name: str, connection: ClientConnection, known: KnownRequest) -> Ask | None:
         own, body, producer = known.own, known.body, self.head.producer
         if not body or (producer is None) is not (own.seq is None):
             return None
@@ -119,7 +119,7 @@ class CreationPlan(Plan, frozen=True, gc=False, eq=False):
     head: CreateRequest  # without a body
 
     @override
-    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> Ask | None:
+    def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> Ask | None:
         body, head = known.body, self.head
         if len(body) > SLICE_BYTES and is_long(head.content_type, body):
             return None
@@ -156,6 +156,6 @@ class CreationAsk(Ask, gc=False, eq=False):
         return response.status, len(response.body)
 
     def _created(self, outcome: CreationOutcome) -> Response:
-        plan, scheme = self.plan, scheme_by(self.connection.transport)
+        plan, scheme = self.plan, scheme_by(self.connection.wire.transport)
         base = base_of(plan.fields.headers, scheme)
         return created(outcome, f"{base}{plan.route.prefix}/{self.name}")

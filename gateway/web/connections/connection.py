@@ -1,118 +1,196 @@
-"""Connections of clients, and their server: requests that need no task are answered at once."""
+"""A client's connection: its bytes, its place among the connections, its timeouts, and its end.
+
+Its `ConnectionRequests` decide what the bytes mean. From aiohttp it uses the BaseProtocol, by which
+the parser and the body stream pause reading. The private names of aiohttp that it depends on are
+listed, each with its reason, in tests/web/test_connection_contract.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import socket
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiohttp import hdrs
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from typing_extensions import override
 
-from gateway.live.contract import ReaderClient
-from gateway.runtime.request_fields import NOTHING
-from gateway.telemetry.access_log import LONGEST_SHOWN
-from gateway.web.asks.plans import WRITES
-from gateway.web.connections import incoming
-from gateway.web.connections.bare_transport import BareTransport, Descriptors
-from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
-from gateway.web.connections.incoming import IncomingConnection
-from gateway.web.connections.listener import SocketAcceptor
-from gateway.web.connections.wire import Connections
-from gateway.web.requests.request import Request
-from gateway.web.requests.request_head import is_plain
-from gateway.web.requests.responses import WireResponse
+from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
+from gateway.protocol.http import cache_status
+from gateway.routes.exchange import Exchange
+from gateway.runtime.quotas import peer_of
+from gateway.telemetry.access_log import LoggedRequest
+from gateway.telemetry.logs import log
+from gateway.telemetry.traffic import OTHER
+from gateway.web.connections.connection_state import (
+    DROPPING,
+    HANDED_OVER,
+    IDLE,
+    LINGERING,
+    LOST,
+    TAKEN,
+    TRANSITIONS,
+    State,
+    UnsentWatch,
+)
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Collection, Sequence
+    from gateway.web.connections.contract import ConnectionAcceptor
 
-    from aiohttp.http_parser import RawRequestMessage
-    from multidict import MultiMapping
-
-    from gateway.access.principal import Principal
-    from gateway.live.contract import PollAnswer
-    from gateway.routes.services import Services
-    from gateway.telemetry.traffic import Polls, Traffic
-    from gateway.tls.handshakes import Handshakes
-    from gateway.web.asks.ask import Ask
-    from gateway.web.connections.fast_path import FastPath
-    from gateway.web.connections.wire import RequestHandlers
-    from gateway.web.requests.blocks import KnownRequest
-
+LINGER_S = 1.0  # for the client to read its last response; it may still send
+LINGER_BODY_S = 10.0  # while a body is coming: few clients read before all is sent
+LINGER_BYTES = 64 * 1024 * 1024  # dropped meanwhile; that takes a second of processor time
 _NUMBERS = count(1)
-MOST_ASKS = 32  # of one connection under way: pipelined writes whose queue keeps their order
-NO_ASKS: Sequence[Ask] = ()
 
 
-class Connection(IncomingConnection):
-    """A client's connection to streams: handlers answer what the fast path does not."""
+class Connection(BaseProtocol):
+    """A connection that counts among its listener's, and ends without a client losing a response.
 
-    __slots__ = ("_counted", "_on_lost", "asks", "number", "poll_headers", "principal")
-    owner: ConnectionServer
-    abandon = IncomingConnection.force_close  # implements Waiter.abandon
+    Its writers wait while its client receives more slowly than they write; one that stalls is cut.
+    """
 
-    def __init__(self, owner: ConnectionServer, early: bytes = b"", late: bytes = b"") -> None:
+    _slots__ = (
+        *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_until", "number"),
+        *("owner", "peer", "requests", "services", "slot", "state", "unsent"),
+    )
+
+    def __init__(self, owner: ConnectionAcceptor, early: bytes = b"", late: bytes = b"") -> None:
         """Parse `early` bytes, received before; or send the `late` response and end."""
-        super().__init__(owner, early, late)
+        super().__init__(asyncio.get_running_loop())
+        self.owner = owner
+        self.services = owner.services
         self.number = next(_NUMBERS)
-        self.principal: Principal | None = None  # the reader of the parked long-poll
-        self.poll_headers: MultiMapping[str] | None = None  # of the parked long-poll
-        self.asks: Sequence[Ask] = NO_ASKS  # requests by plans, in their order
-        self._on_lost: Callable[[Connection], object] | None = None
-        self._counted: Polls | None = None  # the counters of the parked long-poll
+        self.state = IDLE
+        self.peer: str | None = None  # the address of the client, as `peer_of` has it
+        self.deadline: float | None = None  # for the head of a request (loop time)
+        self.idle_until: float | None = None  # loop time at which it is closed
+        self.ends = False  # True when no further request is begun
+        self.unsent: UnsentWatch | None = None  # the watch on a client that does not keep up
+        self._at_open = early, late
+        # The client that its place among the connections counts for; None while it has no place.
+        self.slot: tuple[str | None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._may_drop = LINGER_BYTES  # bytes, while it lingers
+        self.requests = owner.requests_of(self)
+
+    def enter(self, state: State) -> None:
+        """Change the state to one that TRANSITIONS allows."""
+        assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
+        self.state = state
+
+    # Its place among the listener's connections
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection as open; refuse one beyond the limit with an answer that says so.
+
+        Abort it on an error: asyncio would leave it open.
+        """
+        try:
+            super().connection_made(transport)
+            connection: socket.socket | None = transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self.owner.connections.add(self)
+            self.release_slot()
+            peer = self.peer = peer_of(transport)
+            client = None if peer is None else self.services.quotas.address_connects_as(peer)
+            refusal = self.services.limits.connection_made(client)
+            self.slot = (client if refusal is None else None,)
+            if self.idle_until is None:  # else it rests between two requests
+                self.deadline = self._loop.time() + self.services.timeouts.header
+            (early, late), self._at_open = self._at_open, (b"", b"")
+            if late:
+                self.write(late)
+                self.force_close()
+            elif refusal is not None:
+                self.refuse(refusal)
+            elif early:
+                self.data_received(early)
+        except Exception:  # noqa: BLE001 - it is logged, and the client retries
+            log.exception("connection.failed")
+            transport.abort()  # type: ignore[attr-defined] # TCP transports have it
+
+    def release_slot(self) -> None:
+        """Stop counting as a connection."""
+        slot, self.slot = self.slot, None
+        if slot is not None:
+            self.services.limits.connection_lost(slot[0])
 
     @property
-    def client(self) -> ReaderClient:
-        """The client of the parked long-poll."""
-        assert self.poll_headers is not None, "only of a long-poll that waits here"
-        return self.client_of(self.poll_headers)
-
-    def client_of(self, headers: MultiMapping[str]) -> ReaderClient:
-        """Return the client of this connection, by the fields of its request."""
-        address = self.services.quotas.client_address(self.transport, headers)
-        agent = headers.get(hdrs.USER_AGENT)
-        # Thousands of readers have the same few.
-        shown = None if agent is None else sys.intern(agent[:LONGEST_SHOWN])
-        return ReaderClient(self.number, address, shown)
+    def is_idle(self) -> bool:
+        """True when no request of the connection is under way."""
+        return self.state is LOST or (self.state is not TAKEN and self.requests.request is None)
 
     @property
-    def traffic(self) -> Traffic | None:
-        """The counts of the route whose request is under way."""
-        if self.asks:
-            traffic: Traffic = self.asks[0].plan.route.traffic
-            return traffic
-        exchange = None if self.request is None else self.request.exchange
-        return None if exchange is None else exchange.traffic
+    def awaits_first_request(self) -> bool:
+        """True while no request has begun since the connection was accepted."""
+        return self.state is IDLE and self.idle_until is None
+
+    def end_if_slow(self, now: float) -> str | None:
+        """End the connection if its client is too slow, or idle for too long, at loop time `now`.
+
+        Return the limit that a slow client has exceeded.
+        """
+        if self.deadline is not None and not self.ends and self.is_idle and now >= self.deadline:
+            self.force_close()  # and so a timeout is counted once
+            return "header_timeout"
+        if self.unsent is not None and self.unsent.cut_if_stuck(now):
+            return "body_timeout"
+        if self.state is IDLE and self.idle_until is not None and now >= self.idle_until:
+            self.force_close()
+        return None
+
+    # Its bytes
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        """Give the data to the requests, or drop it after the last one.
+
+        The writes of other workers are taken in first, so that a client whose write was confirmed
+        by another worker reads that write here.
+        """
+        if self.services.journal is not None:
+            self.services.journal.catch_up()
+        state = self.state
+        if self.ends or state is DROPPING:
+            self._may_drop -= len(data)
+            if self._may_drop < 0 and state is LINGERING:
+                self.force_close()
+        elif state is IDLE:
+            self.requests.received(data)
+        else:
+            self.requests.received_more(data)
 
     @override
     def eof_received(self) -> bool:
-        """Return whether the connection stays open; a client that ends its long-poll is gone.
-
-        So is one that ends long after it sent a request that does not outlive it.
-        """
-        is_late = self._loop.time() - self.began > incoming.FIN_S
-        if self.asks and is_late and not self.asks[0].outlives_client:
+        """Return whether the connection stays open for responses after a FIN of the client."""
+        try:
+            return bool(self.requests.stay_open())
+        except Exception:  # noqa: BLE001 - it is logged, and the client retries
+            log.exception("connection.failed")
             return False
-        return self._counted is None and super().eof_received()
 
     @override
-    def forget(self) -> None:
-        """Drop what waits for this connection; writes under way go on without it, for a while."""
-        super().forget()
-        if self._on_lost is not None:
-            self._on_lost(self)
-            self._on_lost = None
-        asks, self.asks = self.asks, NO_ASKS
-        for ask in asks:
-            if not ask.outlives_client:
-                ask.on_disconnect()
-        self.principal = self.poll_headers = None
-        if self._counted is not None:
-            self._counted.cut()
-            self._counted = None
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the connection's place back before anything else, which might raise."""
+        if self.state is LOST:  # uvloop may report a handed-over transport's end
+            return
+        if self.state is HANDED_OVER:
+            self.slot = None  # its new protocol counts it down
+        self.release_slot()
+        super().connection_lost(exc)
+        self.ends = True
+        self.owner.connections.discard(self)
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        self._parser = None  # it refers to this object: a cycle
+        self.requests.on_lost()
+        self.enter(LOST)
+        del self.requests  # they refer to this object
+        if self.owner.is_closing:
+            self.owner.connections.notice_idle()
 
     def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
         """Give the transport `to` to another protocol; this connection object ends."""
@@ -121,280 +199,96 @@ class Connection(IncomingConnection):
         self.transport = None
         self.connection_lost(None)
 
-    @override
-    def answer_known(self, data: bytes) -> bool:
-        """Return whether a request was answered by a lookup of its bytes, without parsing."""
-        if self._unsent is not None or self.owner.is_closing:  # a client that does not keep up
-            return False
-        fast = self.owner.fast
-        if data.startswith(b"GET "):
-            get, own = fast.heads.fresh.get(data), NOTHING
-            if get is None:
-                get, own = fast.known(data) or (None, NOTHING)
-            if get is not None and fast.answer(self, get, own):
-                if self.state is IDLE:
-                    self.note_answered(should_close=get.is_last)
-                return True
-        request = fast.blocks.at(data, 0)
-        if request is None:
-            return False
-        ask = fast.plans.ask(self, request) if request.method in WRITES else None
-        if ask is not None:
-            self._start_asks(data, ask)
-            return True
-        return self._start_known(data, request)
+    # Back-pressure
 
-    def _start_known(self, data: bytes, request: KnownRequest) -> bool:
-        """Start a request whose fields are known, or answer it; return whether.
-
-        Later bytes wait until it is answered.
-        """
-        fast, has_more = self.owner.fast, request.end < len(data)
-        if request.method == "GET":
-            if request.body or has_more:
-                return False
-            if fast.answer_get(self, data, request):
-                self.note_answered(should_close=False)
-                return True
-        client = request.fields.client
-        if client is not None and not fast.admission.admits(request, client):
-            return False
-        if request.method == "GET" and fast.plans.read_routes:
-            ask = fast.plans.read(self, request)
-            if ask is not None:
-                self._start_asks(data, ask)
-                return True
-        self._deadline = None
-        if has_more:
-            self._hold(data[request.end :])
-        self._has_behind = has_more
-        try:
-            self.start_request(Request(request, request.body, self))
-        finally:
-            self._has_behind = False
-        return True
-
-    def _start_asks(self, data: bytes, ask: Ask) -> None:
-        """Start a request by its plan, and writes behind it that cannot overtake it.
-
-        These are appends to the same stream of a log, or creations on one route, which have one
-        queue. Later bytes wait until they are answered.
-        """
-        fast, first = self.owner.fast, ask.known
-        asks = [ask]
-        at = first.end
-        while at < len(data) and len(asks) < MOST_ASKS and ask.outlives_client:
-            known = fast.blocks.at(data, at)
-            if known is None or known.method != first.method:
-                break
-            if known.path != first.path and known.method != "PUT":
-                break
-            behind = fast.plans.ask(self, known, ask.plan.route)
-            if behind is None:
-                break
-            asks.append(behind)
-            at = known.end
-        self._deadline = None
-        self.began = self._loop.time()
-        self.state = TAKEN  # from IDLE, which is permitted: `enter` would cost a call
-        self.asks = asks
-        self.owner.connections.requests_count += len(asks)
-        for one in asks:
-            one.plan.submit(one.name, one)
-        if at < len(data):
-            self._hold(data[at:])
-
-    @override
-    def cancel(self) -> None:
-        """Cancel what is under way; a log goes on with a write."""
-        for ask in self.asks:
-            ask.cancel()
-        super().cancel()
-
-    # Answering
-
-    def answer_asks(self) -> None:
-        """Write the answers to the writes that are under way, once all are there."""
-        asks = self.asks
-        for ask in reversed(asks):
-            if ask.wire is None:
-                return
-        if self.transport is None or not asks:  # the client has left
-            return
-        wire = asks[0].wire if len(asks) == 1 else b"".join([ask.wire or b"" for ask in asks])
-        is_last, self.asks = asks[-1].is_last, NO_ASKS
-        self.transport.write(wire or b"")
-        if is_last:
-            self.linger()
-        elif self._held or self.has_fin or self.owner.is_closing:
-            self.go_on()
-        else:
-            self.state = IDLE  # as in `go_on`, which is for what waits
-            self._idle_until = self._loop.time() + self.owner.keepalive_s
-
-    def _request_of(self, ask: Ask) -> Request:
-        request = Request(ask.known, ask.known.body, self)
-        request.is_followed = len(self.asks) > 1
-        request.exchange = ask.exchange_for(request, self.services)
-        return request
-
-    def go_on_in_handler(self, ask: Ask, handler: Callable[[Request], Any]) -> None:
-        """Let a handler answer a write that is alone on its connection."""
-        request = self._request_of(ask)
-        self.asks = NO_ASKS
-        try:
-            self.start_request(request, handler)
-        except BaseException:  # without its ask nothing else would answer the client
-            self.abandon()
-            raise
-
-    def answer_by_handlers(self, ask: Ask, outcome: Any) -> None:  # noqa: ANN401 - of its queue
-        """Give a write the answer that the handlers have for its outcome, and count it."""
-        request = self._request_of(ask)
-        handlers, reply, wire = self.owner.handlers, None, b""
-        try:
-            if isinstance(outcome, BaseException):
-                reply = handlers.refuse(request, outcome)
-            else:
-                reply = handlers.answer(request, ask.response(outcome))
-            if isinstance(reply, WireResponse) and self.transport is not None:
-                wire = reply.take()
-        finally:
-            request.finish(self.services.log, stopping=self.owner.is_closing)
-        ask.wire, ask.is_last = wire, reply is None or not reply.keep_alive
-
-    @override
-    def answer_at_once(
-        self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
-    ) -> bool:
-        """Return whether the fast path answers; `head` has the whole request, if in one piece."""
-        hosts = self.services.hosts
-        if self.writing_paused or self.owner.is_closing or not is_plain(message, hosts):
-            return False
-        if head is not None:
-            self.owner.fast.remember_block(head, message, payload.total_bytes)
-        if message.method != "GET" or payload is not EMPTY_PAYLOAD:
-            return False
-        if taken := self.owner.fast.answer_get(self, head, message):
-            self.note_answered(should_close=message.should_close)
-        return taken
-
-    def note_answered(self, *, should_close: bool) -> None:
-        """Note a request that is answered without a handler of this connection."""
-        self._deadline = None
-        if self.state is IDLE:  # otherwise it becomes idle with its response
-            self._idle_until = self._loop.time() + self.owner.keepalive_s
-        if should_close:
-            self.force_close()
-
-    def defer(self, on_lost: Callable[[Connection], object], counted: Polls) -> None:
-        """Reserve the connection for the response to a long-poll."""
-        assert self.state is IDLE, self.state.name
-        self.state = TAKEN
-        self._deadline = None
-        self._on_lost = on_lost
-        self._counted = counted
-
-    def answer(self, answer: PollAnswer) -> None:
-        """Write the response to the parked long-poll."""
-        counted, self._counted = self._counted, None
-        if counted is not None:
-            answer.uncounted_resumes[counted.resume_kind] += 1
-        if self.principal is not None:
-            self.principal.use.count(len(answer.response.body))
-        self.principal = self.poll_headers = self._on_lost = None
+    def write(self, wire: bytes) -> None:
+        """Write a response, or nothing once the transport is gone."""
         if self.transport is not None:
-            self.transport.write(answer.wire)
-            self.go_on()
+            self.transport.write(wire)
 
+    async def drained(self) -> None:
+        """Wait until the client has received most of what was sent. Raises ConnectionResetError."""
+        if self.transport is not None:
+            await self._drain_helper()
+        if self.transport is None:
+            raise ConnectionResetError("the client is gone")
 
-LOOK_S = 0.05  # between two looks at the requests that a reload waits for
+    @override
+    def pause_writing(self) -> None:
+        """Begin to watch how fast the client receives what it is sent."""
+        super().pause_writing()
+        if self.transport is not None:
+            self.unsent = UnsentWatch(self.transport, self.services.timeouts, self._loop.time())
 
+    @override
+    def resume_writing(self) -> None:
+        """Stop watching, and let `drained` return: the client has most of what was sent."""
+        super().resume_writing()
+        if self.transport is not None:  # without one it ends after the last byte
+            self.unsent = None
 
-class ConnectionServer:
-    """A server whose connections share handlers, fast path, limits and descriptors."""
+    # Its end
 
-    def __init__(
-        self, handlers: RequestHandlers, fast: FastPath, services: Services, keepalive_s: float
-    ) -> None:
-        self.handlers = handlers
-        self.fast = fast
-        self.services = services
-        self.keepalive_s = keepalive_s
-        self.is_closing = False  # True: each response is the last of its connection
-        self.descriptors = Descriptors(asyncio.get_running_loop())
-        self.connections: Connections[Connection] = Connections()
-        self._entrance = SocketAcceptor(services, self.connections)
+    def cancel(self) -> None:
+        """Cancel the request that is under way."""
+        if self.state is not LOST:
+            self.requests.cancel()
 
-    def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
-        """Serve the next request of each connection by these, after a reload."""
-        self.handlers, self.fast, self.keepalive_s = handlers, fast, keepalive_s
-
-    async def requests_end(self, of: Collection[Traffic]) -> None:
-        """Wait until no request is under way that counts in one of these traffics."""
-        while any(  # noqa: ASYNC110 - looked at by reloads only, so that no request pays for it
-            connection.traffic in of for connection in self.connections
-        ):
-            await asyncio.sleep(LOOK_S)
-
-    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Return the response to the only request of a connection, if it is cached."""
-        if self.services.journal is not None:
-            self.services.journal.catch_up()
-        known = self.fast.known(data)
-        if known is None or not known[0].is_last:
-            return None
-        services, limits = self.services, self.services.limits
-        if services.log.enabled or services.bans.in_force or services.tracer is not None:
-            return None  # these name the client, which only a connection knows
-        if limits.connections >= limits.max_connections:
-            return None
-        answer = self.fast.cached_response(known[0], own=known[1])
-        return None if answer is None else answer[1:3]
-
-    def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
-        """Return the protocol of a new connection."""
-        return Connection(self, early, late)
-
-    def reader_lost(self, transport: asyncio.Transport) -> None:
-        """Count down the connection of an SSE reader that is gone."""
-        self.services.limits.connection_lost(self.services.quotas.connects_as(transport))
-
-    def resume_http(self, transport: asyncio.Transport) -> bool:
-        """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
-        if self.is_closing or transport.is_closing():
+    def force_close(self) -> None:
+        """End the connection as soon as the client has received what it was sent."""
+        self.ends = True
+        transport, self.transport = self.transport, None
+        if transport is not None:
             transport.close()
-            return True
-        counts_as = self.services.quotas.connects_as(transport)
-        client: socket.socket | None = None
-        if isinstance(transport, BareTransport):
-            client = transport.detach()
-            if client is None:
-                return False
-        connection = self()
+            if self.unsent is None and transport.get_write_buffer_size():
+                self.unsent = UnsentWatch(transport, self.services.timeouts, self._loop.time())
+
+    def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
+        """Respond with the error, and end the connection: later bytes have no meaning.
+
+        A response to a HEAD has no body.
+        """
+        if self.transport is None:
+            return
+        services = self.services
+        refusal = services.problem(error)
+        if self.owner.on_refusal(error, self.peer):
+            self.write(services.refusal(refusal, connection="close"))
+            self.force_close()
+            return
+        logged = None
+        if services.log.enabled:  # no request was parsed: no method, no path
+            logged = LoggedRequest("-", "-", self.peer, None, None)
+        exchange = Exchange(services.unrouted, OTHER, None, services.lines.new_request_id, logged)
+        request_id = exchange.request_id
+        self.write(
+            services.refusal(refusal, connection="close", request_id=request_id, to_head=to_head)
+        )
+        if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
+            exchange.cache = cache_status.BYPASS
+            size = 0 if to_head else len(refusal.body)
+            exchange.answered(services.log, refusal.status, "answered", size)
+            services.refusals.note(request_id, "", refusal.status, refusal.body, self.peer)
+        self.linger()
+
+    def linger(self, *, in_body: bool = False) -> None:
+        """Stop sending, and close when the client does, or after LINGER_S or LINGER_BODY_S.
+
+        Whatever the client still sends is dropped. If the socket were closed, the system would
+        reset the connection, and the client could lose the response (RFC 9112 section 9.6).
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.state is LINGERING:
+            return
+        self.enter(LINGERING)
+        self.ends = True
         try:
-            connection.rest()  # the request of the SSE response was its last
-            connection.keep_slot(counts_as)
-            if client is not None:
-                self._entrance.enter(connection, client)
-                return True
-        except BaseException:
-            self.services.limits.connection_lost(counts_as)
-            if client is not None:
-                client.close()
-            raise
-        transport.set_write_buffer_limits()
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
-        return True
-
-    def enter(
-        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
-    ) -> None:
-        """Give a connection its transport and protocol."""
-        self._entrance.enter(self(early, late), client, handshakes)
-
-    def stop_sweeping(self) -> None:
-        """Cancel the timer, and abort the connections of SSE readers."""
-        self._entrance.close()
-        self.descriptors.close()
+            if transport.can_write_eof():  # TLS has no half of a connection
+                transport.write_eof()
+        except OSError:  # the client has reset the connection; the loop does not know yet
+            self.force_close()
+            return
+        transport.resume_reading()
+        self._lingering = self._loop.call_later(
+            LINGER_BODY_S if in_body else LINGER_S, self.force_close
+        )

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from gateway.access.principal import account_of
 from gateway.errors import HeadgateError
-from gateway.live.contract import ParkableConnection
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import canonical_target, split
 from gateway.protocol.requests import LongPoll
@@ -25,7 +24,7 @@ from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
 from gateway.web import accounting
 from gateway.web.admission import ShortAdmission
-from gateway.web.connections.connection_state import TAKEN
+from gateway.web.connections.parked_poll import ParkedPoll
 from gateway.web.requests.blocks import (
     FOR_PROXIES,
     MOST_BLOCKS,
@@ -38,18 +37,16 @@ from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping
 
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
     from gateway.access.bans import Bans
-    from gateway.access.principal import Principal
     from gateway.routes.contract import KeptAnswer, PlainGet
     from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
-    from gateway.web.connections.connection_state import State
+    from gateway.web.requests.request import ClientConnection
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
@@ -59,15 +56,6 @@ REMEMBERED_BYTES = 1024  # the longest head that is remembered; browsers send ab
 # A JWT needs more. A digest of 16 bytes stands for such a head.
 REMEMBERED_WITH_TOKEN = 4096
 UNMEASURED = 15  # of 16 cached answers: reading the clock costs as much as five counters
-
-
-class FastConnection(ParkableConnection, Protocol):
-    """A client's connection, as the fast path uses it."""
-
-    principal: Principal | None  # of the long-poll that is parked
-    poll_headers: MultiMapping[str] | None
-    state: State
-    transport: asyncio.Transport | None
 
 
 class FastPath:
@@ -170,7 +158,7 @@ class FastPath:
 
     def answer_get(
         self,
-        client: FastConnection,
+        client: ClientConnection,
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
@@ -207,7 +195,7 @@ class FastPath:
 
     def _poll_waits(
         self,
-        client: FastConnection,
+        client: ClientConnection,
         get: PlainGet,
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
@@ -221,7 +209,7 @@ class FastPath:
             self._remember(head, message.headers, replace(get, is_poll=True))
         return True
 
-    def answer(self, client: FastConnection, get: PlainGet, own: Own = NOTHING) -> bool:
+    def answer(self, client: ClientConnection, get: PlainGet, own: Own = NOTHING) -> bool:
         """Answer a request from the cache, but for its `own` values the same for all, or park it.
 
         A request remembered as a long-poll is parked if that is possible.
@@ -236,16 +224,16 @@ class FastPath:
         if answer is None:
             return False
         _, head, body, _ = answer
-        if client.transport is None:
+        if client.wire.transport is None:
             return True
         if len(body) <= JOINED_BYTES:
-            client.transport.write(head + body)
+            client.wire.transport.write(head + body)
         else:
-            client.transport.writelines((head, body))
+            client.wire.transport.writelines((head, body))
         return True
 
     def cached_response(
-        self, get: PlainGet, client: FastConnection | None = None, own: Own = NOTHING
+        self, get: PlainGet, client: ClientConnection | None = None, own: Own = NOTHING
     ) -> KeptAnswer | None:
         """Return the cached response to a GET, whose body is the cache's own bytes.
 
@@ -268,7 +256,7 @@ class FastPath:
         if get.principal is not None:
             get.principal.use.count(size)
         if self._spans is not None:
-            transport = None if client is None else client.transport
+            transport = None if client is None else client.wire.transport
             self._spans.cached(get, transport, status, now)
         if began:
             hits.measured(perf_counter() - began)
@@ -281,7 +269,7 @@ class FastPath:
         get: PlainGet,
         own: Own,
         answer: KeptAnswer,
-        client: FastConnection | None,
+        client: ClientConnection | None,
         began: float,
     ) -> None:
         """Write the log line of a cached answer: an Exchange would take longer than the line."""
@@ -296,11 +284,11 @@ class FastPath:
             "answered",
             None if principal is None else principal.name,
         )
-        transport = None if client is None else client.transport
+        transport = None if client is None else client.wire.transport
         asked = accounting.logged_as("GET", get.target, get.headers, transport, services)
         services.log.line(asked, outcome)
 
-    def _park(self, client: FastConnection, get: PlainGet) -> bool:
+    def _park(self, client: ClientConnection, get: PlainGet) -> bool:
         """Return whether a long-poll was parked or answered; count it then."""
         services = self._services
         if services.log.enabled or self._spans is not None:
@@ -310,11 +298,7 @@ class FastPath:
         if poll is None:
             return False
         route = poll.route
-        client.principal, client.poll_headers = get.principal, get.headers
-        is_done = route.park(client, poll, get.headers)
-        if client.state is not TAKEN:  # it is not parked
-            client.principal = client.poll_headers = None
-        if not is_done:
+        if not route.park(ParkedPoll(client, get.principal, get.headers), poll, get.headers):
             return False
         if services.clock() >= poll.long_over_at:
             route.traffic.cursor_regressions += 1
@@ -336,7 +320,7 @@ class FastPath:
         return ParsedPoll(route, name, read)
 
 
-def _is_banned(bans: Bans, client: FastConnection, get: PlainGet) -> bool:
+def _is_banned(bans: Bans, client: ClientConnection, get: PlainGet) -> bool:
     """Return whether an operator has banned the client, so that a handler has to refuse it."""
     account = account_of(get.principal)
-    return bans.refusal(account, client.transport, get.headers) is not None
+    return bans.refusal(account, client.wire.transport, get.headers) is not None

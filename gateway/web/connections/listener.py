@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.telemetry.logs import log
 from gateway.web.requests.responses import JOINED_BYTES
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from gateway.routes.services import Services
     from gateway.tls.handshakes import Handshakes
-    from gateway.web.connections.wire import Connections, Wire
+    from gateway.web.connections.connection import Connection
+    from gateway.web.connections.contract import ConnectionAcceptor, Connections
 
 
 BACKLOG = 4096  # viewers that lost a server reconnect all at once
@@ -35,25 +36,10 @@ _Socket = socket.SocketType
 _NOT_WAITING = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
-class Receiver(Protocol):
-    """The server that accepted sockets are given to."""
-
-    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Return the response to the only request of a connection, if it is cached."""
-
-    def enter(
-        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
-    ) -> None:
-        """Make a connection of a socket; `early` was received, `late` is still to be sent.
-
-        With `handshakes` it begins with one.
-        """
-
-
 class ConnectionListener:
     """The listening sockets of one address, for plain HTTP or, with `handshakes`, for TLS."""
 
-    def __init__(self, server: Receiver, handshakes: Handshakes | None = None) -> None:
+    def __init__(self, server: ConnectionAcceptor, handshakes: Handshakes | None = None) -> None:
         self._server = server
         self._handshakes = handshakes
         self._loop = asyncio.get_running_loop()
@@ -163,7 +149,7 @@ SWEEP_S = 0.5  # a slow client is noticed this much late at most
 class SocketAcceptor:
     """The accepted sockets of one listener, and the timer that checks its connections."""
 
-    def __init__(self, services: Services, connections: Connections[Any]) -> None:
+    def __init__(self, services: Services, connections: Connections) -> None:
         self._services = services
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -172,7 +158,7 @@ class SocketAcceptor:
 
     def enter(
         self,
-        connection: Wire,
+        connection: Connection,
         client: socket.socket,
         handshakes: Handshakes | None = None,
     ) -> None:
@@ -192,7 +178,7 @@ class SocketAcceptor:
         """Cancel the timer."""
         self._sweep.cancel()
 
-    def _reserve_slot(self, connection: Wire, client: socket.socket) -> bool:
+    def _reserve_slot(self, connection: Connection, client: socket.socket) -> bool:
         """Count the connection before its handshake; return False if a limit forbids that."""
         try:
             peer = client.getpeername()[0]
@@ -202,12 +188,12 @@ class SocketAcceptor:
         if self._services.limits.connection_made(counts_as) is not None:
             self._services.limits.connection_lost(None)
             return False
-        connection.keep_slot(counts_as)
+        connection.slot = (counts_as,)
         return True
 
     async def _connect(
         self,
-        connection: Wire,
+        connection: Connection,
         client: socket.socket,
         handshakes: Handshakes | None,
     ) -> None:

@@ -260,7 +260,8 @@ class Handlers:
         ends = request.is_last or (is_closing and not request.is_followed)
         keep_alive = not (abandon or ends)
         connection = None
-        if request.version.minor == 0:
+        is_http_1_0 = request.version.minor == 0
+        if is_http_1_0:
             keep_alive = keep_alive and not _ends_with_connection(request, answered)
             connection = "keep-alive"
         if not keep_alive:
@@ -272,7 +273,7 @@ class Handlers:
             date=not answered.has_date,
             cors=not answered.facts.has_cors,
         )
-        head, body = render(request, answered, common)
+        head, body = render(request.method, answered, common, is_http_1_0=is_http_1_0)
         status = answered.status
         if isinstance(body, bytes):
             return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
@@ -281,7 +282,7 @@ class Handlers:
             head,
             body,
             timeout_s=self._services.timeouts.body,
-            chunked=answered.length is None and request.version.minor > 0,
+            chunked=answered.length is None and not is_http_1_0,
             keep_alive=keep_alive,
             abandon=abandon,
         )

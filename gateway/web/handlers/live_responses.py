@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.long_polls import UNTOLD
@@ -14,13 +14,14 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.streams.offsets import cursor_floor
 from gateway.routes.exchange import RouteAnswer
 from gateway.telemetry import tracing
-from gateway.web.connections.connection import Connection
+from gateway.web.connections.parked_poll import reader_client
+from gateway.web.connections.requests import ConnectionRequests
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer, ReaderClient
     from gateway.live.feed import Join
-    from gateway.live.sse_readers import SseReaders
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
     from gateway.routes.services import Services
@@ -41,7 +42,7 @@ class _Poll:
     @property
     def client(self) -> ReaderClient:
         """The client that has sent it."""
-        return client_of(self._request)
+        return reader_client(self._request.connection, self._request.headers)
 
     def answer(self, answer: PollAnswer) -> None:
         """Let `poll` return the answer."""
@@ -75,21 +76,9 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> R
             feed.release_reader()
 
 
-def connection_of(request: Request) -> Connection:
-    """Return the connection that a request came on."""
-    connection = request.connection
-    assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
-    return connection
-
-
-def client_of(request: Request) -> ReaderClient:
-    """Return the client of a live read."""
-    return connection_of(request).client_of(request.headers)
-
-
 def check_open(request: Request) -> None:
     """Raise ServerStopping if the server stops: no new wait begins."""
-    if connection_of(request).owner.is_closing:
+    if request.connection.owner.is_closing:
         raise ServerStopping("the server is stopping: connect again")
 
 
@@ -107,30 +96,35 @@ def stream_events(
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client is gone")
-    chunked = request.version.minor > 0
-    connection = connection_of(request)
-    common = services.lines.own(
-        request_id=exchange.client_request_id,
-        origin=request.headers.get("Origin"),
-        # Requests that the client sent ahead are lost: the connection ends with this response.
-        connection="close" if connection.has_more else None,
-        cors=not head.facts.has_cors,
-    )
-    wire = http1.stream_head(head, common + cache_status.COLLAPSED.lines, chunked=chunked)
+    requests = request.connection
+    assert isinstance(requests, ConnectionRequests), "only a ConnectionServer calls the handlers"
+    server = requests.owner
+    assert isinstance(server, ConnectionServer), "as above"
+    sent_head = _sent_head(request, services, head, has_more=requests.has_more)
     cursor = cursor_floor(services.clock(), read.cursor, f"{read.path}:{start}")
-    client = client_of(request)
+    client, log = reader_client(requests, request.headers), services.log
     feed = join()
     reader = None
     try:
-        transport = connection.owner.descriptors.adopt(transport)
-        reader = _reader(request, client, transport, feed.sse_readers, start, cursor)
-        transport.write(wire)
+        transport = server.descriptors.adopt(transport)
+        reader = SseReader(
+            transport,
+            feed.sse_readers,
+            start,
+            cursor,
+            chunked=request.version.minor > 0,
+            on_lost=server.reader_lost,
+            resume_http=server.resume_http,
+            client=client,
+            on_end=partial(exchange.write_line, log, 200) if log.enabled else None,
+        )
+        transport.write(sent_head)
         exchange.start_events()
         reader.principal = exchange.principal
-        reader.paused = connection.writing_paused  # the client is behind already
-        if connection.has_more or request.is_last:
+        reader.paused = requests.wire.writing_paused  # the client is behind already
+        if requests.has_more or request.is_last:
             reader.data_received(b"")  # marks the connection to end with the response
-        connection.hand_over(reader, transport)
+        requests.wire.hand_over(reader, transport)
         feed.join(reader)
     except BaseException:
         transport.abort()  # the head is sent: an error can no longer have a status
@@ -139,25 +133,16 @@ def stream_events(
         raise
 
 
-def _reader(
-    request: Request,
-    client: ReaderClient,
-    transport: asyncio.Transport,
-    readers: SseReaders[Any, Any],
-    start: str,
-    cursor: int,
-) -> SseReader:
-    """Return the SSE reader that takes the request's connection over."""
-    owner = connection_of(request).owner
-    log = owner.services.log
-    return SseReader(
-        transport,
-        readers,
-        start,
-        cursor,
-        chunked=request.version.minor > 0,
-        on_lost=owner.reader_lost,
-        resume_http=owner.resume_http,
-        client=client,
-        on_end=partial(exchange_of(request).write_line, log, 200) if log.enabled else None,
+def _sent_head(request: Request, services: Services, head: Response, *, has_more: bool) -> bytes:
+    """Return the head of an SSE response. If the client `has_more`, that is lost.
+
+    Then the connection ends with this response.
+    """
+    common = services.lines.own(
+        request_id=exchange_of(request).client_request_id,
+        origin=request.headers.get("Origin"),
+        connection="close" if has_more else None,
+        cors=not head.facts.has_cors,
     )
+    chunked = request.version.minor > 0
+    return http1.stream_head(head, common + cache_status.COLLAPSED.lines, chunked=chunked)

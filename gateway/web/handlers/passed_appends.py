@@ -48,10 +48,9 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.routes.exchange import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
-    from gateway.web.asks.ask import AskingConnection
     from gateway.web.handlers.forwarding import ForwardingEffects
     from gateway.web.requests.blocks import KnownRequest
-    from gateway.web.requests.request import Request
+    from gateway.web.requests.request import ClientConnection, Request
 
 REMEMBERED = 2048  # patterns of answers per route: 4 MB
 # Fields by which an answer names other URLs that a write has changed (RFC 9111 section 4.4).
@@ -89,7 +88,7 @@ class PassedPlan(Plan, frozen=True, gc=False, eq=False):
     appends: PassedAppends
 
     @override
-    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> PassedAsk:
+    def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> PassedAsk:
         return PassedAsk(self, name, connection, known, perf_counter(), None, False)
 
 
@@ -111,7 +110,7 @@ class PassedAsk(OriginAsk, gc=False, eq=False):
             self.end(error)
             return
         if response is None:
-            self.connection.go_on_in_handler(self, partial(self._complete, answer))
+            self.go_on_in_handler(partial(self._complete, answer))
         else:
             self.end(response)
 

@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.served_lifetimes import Recipient
     from gateway.runtime.request_fields import Own, RequestFields
-    from gateway.web.asks.ask import AskingConnection
     from gateway.web.requests.blocks import KnownRequest
-    from gateway.web.requests.request import Request
+    from gateway.web.requests.request import ClientConnection, Request
 
 
 def whole(recipient: Recipient, result: CacheResult) -> RouteAnswer:
@@ -111,7 +110,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
     template: CacheRequest  # for the stream that was read first
 
     @override
-    def ask(self, name: str, connection: AskingConnection, known: KnownRequest) -> ReadAsk | None:
+    def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> ReadAsk | None:
         """Return the ask of a read of the target `name` that the origin has to answer."""
         own, route, services = known.own, self.route, connection.services
         if own.tag is not None or own.has_more:
@@ -164,7 +163,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
         cached, cache = fetch.whole, self.plan.route.cache
         try:
             if cached is None or (is_collapsed and not is_for(fetch, self.request, cached)):
-                self.connection.go_on_in_handler(self, partial(self._carry_out, begun))
+                self.go_on_in_handler(partial(self._carry_out, begun))
                 return
             result = cache.brought(fetch, reader, None, ExitStack, is_collapsed=is_collapsed)
             fetch.leave(reader)
@@ -181,7 +180,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
         if is_plain and is_admitted and is_short:
             self.end(answered)
         else:
-            self.connection.go_on_in_handler(self, partial(self._checked, answered))
+            self.go_on_in_handler(partial(self._checked, answered))
 
     @override
     def count(self, outcome: RouteAnswer, size: int, seconds: float) -> None:

@@ -1,18 +1,24 @@
-"""A request as handlers get it from its connection, whether its head was parsed or cached."""
+"""A request as its handler gets it, whether its head was parsed or cached; and its handling."""
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web import RequestPayloadError
 
+from gateway.errors import HeadgateError
 from gateway.runtime.request_fields import NOTHING, RequestFields
+from gateway.stepped import Step, in_task
+from gateway.telemetry.logs import log
 from gateway.web.requests.blocks import KnownRequest
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.http_writer import HttpVersion
@@ -20,27 +26,40 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.routes.exchange import Exchange
+    from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
     from gateway.telemetry.access_log import AccessLog
+    from gateway.web.requests.responses import ClientWire, WireResponse
+
+REST_S = 10.0  # for the rest of a body, after which the next request begins
 
 
 class ClientConnection(Protocol):
-    """A client's connection, as a request uses it."""
+    """The requests of a client's connection, as each of them uses these."""
 
-    owner: Any = None  # its listener, which `is_closing` while the server stops
+    services: Services
+    owner: Any  # the server of the connection, which is above; it `is_closing` while it stops
+    asks: Sequence[Any]  # that are under way
+    poll: Any  # the ParkedPoll that waits, if there is one
 
     @property
-    def transport(self) -> asyncio.Transport | None:
-        """The client's transport, or None once the client is gone."""
+    def wire(self) -> ClientWire:
+        """The connection itself."""
+
+    def start(self, request: Request, handler: Callable[[Request], Any], /) -> None:
+        """Let a handler answer the only ask that is under way, as a request."""
+
+    def answer_asks(self) -> None:
+        """Write the answers that are due, in the order of their requests."""
 
     def end_with_fin(self) -> None:
         """End the request at a FIN of its client. Raises ConnectionResetError after one."""
 
-    def cancel_without_client(self, request: Request) -> None:
-        """Cancel a request without a client, once its grace_s is over."""
+    def on_over(self, request: Request, reply: WireResponse | None, /, *, has_more: bool) -> None:
+        """Go on after a request, or end the connection. If it `has_more`, that is not read."""
 
-    def cancel_request(self, request: Request) -> None:
-        """Cancel a request, if it is still under way."""
+    def resume(self) -> None:
+        """Go on with what the client has sent since the last request."""
 
 
 class Request:
@@ -58,13 +77,14 @@ class Request:
     A request with `is_followed` is answered together with others after it, and so keeps the
     connection open even while the server stops.
 
-    Once the client is gone, the handler may go on for `grace_s` seconds; None sets no limit.
+    Once the client is gone, the handler may go on for `grace_s` seconds; None sets no limit. The
+    `step` runs the handler, and then what is left of sending the reply.
     """
 
     __slots__ = (
         *("_headers", "body", "connection", "exchange", "fields", "grace_s", "held"),
         *("is_followed", "is_last", "message", "method", "own"),
-        *("target", "version", "whole"),
+        *("step", "target", "version", "whole"),
     )
 
     def __init__(
@@ -96,6 +116,7 @@ class Request:
         self.exchange: Exchange | None = None  # what is counted and logged
         self.grace_s: float | None = None
         self.held: ExitStack | None = None  # closed when the request is over
+        self.step: Step[Any] | None = None
 
     @property
     def headers(self) -> MultiMapping[str]:
@@ -111,7 +132,7 @@ class Request:
     @property
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
-        return self.connection.transport
+        return self.connection.wire.transport
 
     @property
     def has_body(self) -> bool:
@@ -139,10 +160,91 @@ class Request:
         Raises ConnectionResetError if it is gone already and `grace_s` is 0.
         """
         self.grace_s = grace_s
-        if self.connection.transport is None:
+        if self.connection.wire.transport is None:
             if not grace_s:
                 raise ConnectionResetError("the client is gone")
-            self.connection.cancel_without_client(self)
+            self._cancel_after(grace_s)
+
+    def on_disconnect(self) -> None:
+        """End the body, and the handler after its grace_s: the client is gone."""
+        if self.has_more_body:
+            self.body.set_exception(ConnectionResetError("the client is gone"))
+        if self.grace_s is not None:
+            self._cancel_after(self.grace_s)
+
+    def _cancel_after(self, grace_s: float) -> None:
+        if self.step is not None and grace_s:
+            timer = asyncio.get_running_loop().call_later(grace_s, self.step.cancel)
+            self.call_at_end(timer.cancel)
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the handler, or the sending of the reply, if the request is not over."""
+        if self.step is not None:
+            self.step.cancel()
+
+    def on_handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
+        """Send the reply; a step of its own sends what cannot be written at once."""
+        connection = self.connection
+        handlers = connection.owner.handlers
+        try:
+            if error is None:
+                reply: WireResponse | None = handlers.answer(self, outcome)
+            else:
+                reply = handlers.refuse(self, error)
+            is_sent = reply is not None and reply.write(connection.wire)
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the request is over
+            self._on_replied(None, failure)
+            return
+        if reply is None or is_sent:
+            self._on_replied(reply, error if reply is None else None)
+        else:
+            context = None if connection.services.tracer is None else contextvars.copy_context()
+            self.step = Step(partial(self._send_rest, reply), self._on_replied, context)
+            self.step.run()
+
+    async def _send_rest(self, reply: WireResponse) -> WireResponse:
+        await reply.send_rest(self.connection.wire)
+        return reply
+
+    def _on_replied(self, reply: WireResponse | None, error: BaseException | None) -> None:
+        """Finish the request, whose reply is sent, and read the rest of its body."""
+        services, wire, has_more = self.connection.services, self.connection.wire, False
+        try:
+            self.finish(services.log, stopping=self.connection.owner.is_closing)
+            has_more = self.has_more_body
+        except Exception as failure:  # noqa: BLE001 - its connection ends
+            log_failure(failure)
+            reply = None
+        if isinstance(error, HeadgateError):
+            wire.refuse(error, to_head=self.method == "HEAD")
+        elif error is not None:
+            log_failure(error)
+        if has_more and reply is not None and reply.keep_alive and wire.transport is not None:
+            self.step = Step(partial(self._read_rest, reply), self._on_rest_read)
+            self.step.run()
+            return
+        if self.body is not EMPTY_PAYLOAD:
+            _drop_frames(self.body)
+        self.connection.on_over(self, reply, has_more=has_more)
+
+    async def _read_rest(self, reply: WireResponse) -> WireResponse | None:
+        """Drop the rest of the body; return None if it does not come whole in time."""
+        await in_task()
+        try:
+            async with asyncio.timeout(REST_S):
+                while not self.body.is_eof():
+                    await self.body.readany()
+        except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):
+            return None
+        return reply
+
+    def _on_rest_read(self, reply: WireResponse | None, error: BaseException | None) -> None:
+        if error is not None:
+            log_failure(error)
+        _drop_frames(self.body)
+        self.connection.on_over(self, reply, has_more=False)
 
     def end_with_fin(self) -> None:
         """End the request at a FIN of its client: it waits for what is not there yet.
@@ -184,3 +286,16 @@ def exchange_of(request: Request) -> Exchange:
     exchange = request.exchange
     assert exchange is not None, "the handlers begin with it"
     return exchange
+
+
+def log_failure(error: BaseException) -> None:
+    """Log why a request has no response, unless its client is gone or the server stops."""
+    if not isinstance(error, ConnectionError | asyncio.CancelledError):
+        log.error("request.failed", exc_info=error)
+
+
+def _drop_frames(body: StreamReader) -> None:
+    """Drop the traceback of a body's error: its frames refer to the request, which is a cycle."""
+    error = body.exception()
+    if error is not None:
+        error.__traceback__ = None

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from gateway.routes.exchange import BodySource, RouteAnswer
     from gateway.telemetry.traffic import Ended
-    from gateway.web.requests.blocks import KnownRequest
-    from gateway.web.requests.request import Request
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing resets
@@ -34,14 +32,14 @@ JOINED_BYTES = 32 * 1024
 
 
 def render(
-    request: Request | KnownRequest, answered: RouteAnswer, common: bytes
+    method: str, answered: RouteAnswer, common: bytes, *, is_http_1_0: bool = False
 ) -> tuple[tuple[bytes, ...], bytes | BodySource]:
-    """Return the head of a response in parts, and its body.
+    """Return the head of a response to a request of a `method` in parts, and its body.
 
     `common` has the header lines of every response of this server.
     """
     status, body, cache = answered.status, answered.body, answered.cache.lines
-    has_body = request.method != "HEAD" and status not in http1.BODYLESS
+    has_body = method != "HEAD" and status not in http1.BODYLESS
     if not (has_body or isinstance(body, bytes)):
         body.release()  # now: the client may be slow to receive the head
     # Of an own response to HEAD the length would have to be a GET's.
@@ -51,7 +49,7 @@ def render(
         length = len(body) if has_body and isinstance(body, bytes) else None
     if length is not None:
         framing = b"Content-Length: %d\r\n\r\n" % length
-    elif has_body and request.version.minor > 0:
+    elif has_body and not is_http_1_0:
         framing = b"Transfer-Encoding: chunked\r\n\r\n"
     else:
         framing = b"\r\n"
@@ -63,8 +61,13 @@ def render(
     return head, body if has_body else b""
 
 
-class PartsWriter(Protocol):
-    """A client's connection, for responses that are written in parts."""
+class ClientWire(Protocol):
+    """A client's connection, as requests and their responses use it."""
+
+    number: int  # that no other connection of the process has
+    peer: str | None  # the address at its other end
+    state: Any  # as `web.connections.contract` has it
+    deadline: float | None  # for the head of a request (loop time)
 
     @property
     def transport(self) -> Transport | None:
@@ -79,6 +82,12 @@ class PartsWriter(Protocol):
 
     async def drained(self) -> None:
         """Wait until the client has read most of what was written. Raises ConnectionResetError."""
+
+    def refuse(self, error: HeadgateError, *, to_head: bool = False) -> None:
+        """Respond with the error, and end the connection. A response to a HEAD has no body."""
+
+    def force_close(self) -> None:
+        """End the connection as soon as the client has received what it was sent."""
 
 
 class WireResponse:
@@ -105,7 +114,7 @@ class WireResponse:
         self._head = head
         self._body = body
 
-    def write(self, client: PartsWriter) -> bool:
+    def write(self, client: ClientWire) -> bool:
         """Write head and body; return whether the socket accepted all. Raises ConnectionError."""
         transport = client.transport
         if transport is None:
@@ -126,7 +135,7 @@ class WireResponse:
         self.body_sent, self.ended = len(self._body), "answered"
         return b"".join((*self._head, self._body))
 
-    async def send_rest(self, client: PartsWriter) -> None:
+    async def send_rest(self, client: ClientWire) -> None:
         """Write the rest, and wait until the write buffer is low. Raises ConnectionError."""
         await client.drained()
         self.ended = "answered"
@@ -152,7 +161,7 @@ class StreamedResponse(WireResponse):
         self._chunked = chunked
 
     @override
-    def write(self, client: PartsWriter) -> bool:
+    def write(self, client: ClientWire) -> bool:
         """Write the head."""
         try:
             super().write(client)
@@ -163,7 +172,7 @@ class StreamedResponse(WireResponse):
         return False
 
     @override
-    async def send_rest(self, client: PartsWriter) -> None:
+    async def send_rest(self, client: ClientWire) -> None:
         """Relay the body, part by part, as fast as the client receives it.
 
         If it breaks off, the client's connection is reset. Raises ConnectionResetError then.
@@ -177,7 +186,7 @@ class StreamedResponse(WireResponse):
         await client.drained()
         self.ended = "answered"
 
-    async def _relay(self, client: PartsWriter) -> None:
+    async def _relay(self, client: ClientWire) -> None:
         if isinstance(self._source, PushingSource):
             self._source.push_to(partial(self._push, client))
         try:
@@ -200,19 +209,19 @@ class StreamedResponse(WireResponse):
         if self._chunked and client.transport is not None:
             client.write(http1.LAST_CHUNK)
 
-    def _push(self, client: PartsWriter, part: bytes) -> bool:
+    def _push(self, client: ClientWire, part: bytes) -> bool:
         """Write a part to a client that keeps up; return whether it does."""
         if client.transport is None or client.writing_paused:
             return False
         self._write(client, part)
         return True
 
-    def _write(self, client: PartsWriter, part: bytes) -> None:
+    def _write(self, client: ClientWire, part: bytes) -> None:
         client.write(http1.chunk(part) if self._chunked else part)
         self.body_sent += len(part)
 
 
-def _cut(client: PartsWriter) -> None:
+def _cut(client: ClientWire) -> None:
     """Reset the connection: some clients would take a close for the end of the body."""
     transport = client.transport
     if transport is not None:
@@ -228,6 +237,6 @@ class HandedOverReply(WireResponse):
         super().__init__(200, (), keep_alive=False)
 
     @override
-    def write(self, client: PartsWriter) -> bool:
+    def write(self, client: ClientWire) -> bool:
         """Write nothing."""
         return True

@@ -12,8 +12,8 @@ from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.logs.memory import MemoryLog
 from gateway.settings import Route
-from gateway.web.connections.connection import ConnectionServer
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line

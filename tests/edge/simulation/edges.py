@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.settings import Route
-from gateway.web.connections.connection import ConnectionServer
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.support.serving import Options, settings_of
 

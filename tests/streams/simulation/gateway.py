@@ -11,8 +11,8 @@ from gateway.logs.redis.connector import RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.web.connections.connection import ConnectionServer
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
 from gateway.web.router import Router
 from tests.streams.simulation.link import Link
 from tests.support.http1 import Client

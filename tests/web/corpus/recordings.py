@@ -81,7 +81,7 @@ class Plays:
         self._runner.__enter__()
         for turn in TURNS:
             self._patches.enter_context(patch(turn, 10.0))
-        self._patches.enter_context(patch("gateway.web.connections.incoming.FIN_S", -1.0))
+        self._patches.enter_context(patch("gateway.web.connections.requests.FIN_S", -1.0))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,9 +15,10 @@ from gateway import app, later
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
 from gateway.stepped import Step
-from gateway.web.connections import connection, http_connection, incoming
-from gateway.web.connections.connection import ConnectionServer
+from gateway.web.connections import requests as of_connections
 from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.server import ConnectionServer
+from gateway.web.requests import request
 from gateway.web.router import Router
 from tests.edge.simulation.network import SimulatedLoop
 from tests.support.gated_log import GatedLog
@@ -225,9 +226,9 @@ class World:
 
 # Bounds so small that a few requests come to them, by module and name.
 _TIGHT: Sequence[tuple[object, str, float]] = (
-    (incoming, "AT_ONCE", 2),
-    (incoming, "HELD_BYTES", 200),
-    (connection, "MOST_ASKS", 3),
+    (of_connections, "AT_ONCE", 2),
+    (of_connections, "HELD_BYTES", 200),
+    (of_connections, "MOST_ASKS", 3),
     (later, "TURN_S", 0.0),
 )
 
@@ -260,6 +261,9 @@ async def _played(loop: SimulatedLoop, moves: Sequence[Move], *, logs: bool) -> 
             super().__init__(*given)
             world.steps.append(self)
 
-    with mock.patch.object(http_connection, "Step", Noted):
+    with (
+        mock.patch.object(of_connections, "Step", Noted),
+        mock.patch.object(request, "Step", Noted),
+    ):
         await world.run(moves)
     return world

@@ -1,0 +1,133 @@
+"""The open connections of a listener, and what they use of their server and its handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from gateway.errors import HeadgateError
+    from gateway.routes.services import Services
+    from gateway.tls.handshakes import Handshakes
+    from gateway.web.connections.fast_path import FastPath
+    from gateway.web.requests.request import Request
+    from gateway.web.requests.responses import WireResponse
+
+
+class RequestHandlers(Protocol):
+    """The handlers of requests; only they look into the outcomes that they return."""
+
+    def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
+        """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
+
+    def answer(self, request: Request, outcome: Any, /) -> WireResponse:  # noqa: ANN401 - of `handle`
+        """Return the reply for an outcome of `handle`."""
+
+    def refuse(self, request: Request, error: BaseException, /) -> WireResponse | None:
+        """Return the reply for an error of `handle`; None if there is none to send."""
+
+
+class ConnectionAcceptor(Protocol):
+    """The server that accepts connections, and what its connections use of it."""
+
+    services: Services
+    connections: Connections
+    keepalive_s: float
+    is_closing: bool  # True if each response is the last of its connection
+
+    @property
+    def fast(self) -> FastPath | None:
+        """The memory of parsed requests; None if every request has a handler."""
+
+    @property
+    def handlers(self) -> RequestHandlers:
+        """The handlers of the requests; others after a reload."""
+
+    def requests_of(self, connection: Any) -> Any:  # noqa: ANN401 - ConnectionRequests of a Connection, which are above
+        """Return the requests of a new connection."""
+
+    def on_refusal(self, error: HeadgateError, client: str | None) -> bool:
+        """Take note of a connection or request that is refused without a handler.
+
+        Return whether to close the connection without waiting for its client.
+        """
+
+    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Return the response to the only request of a connection, if it is cached."""
+
+    def enter(
+        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
+    ) -> None:
+        """Make a connection of a socket; `early` was received, `late` is still to be sent.
+
+        With `handshakes` it begins with one.
+        """
+
+
+class Connections:
+    """The open connections of one listener. `requests_count` counts what their handlers began."""
+
+    def __init__(self) -> None:
+        self._open: set[Any] = set()  # of a Connection, which is above
+        self._idle = asyncio.Event()
+        self.requests_count = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(tuple(self._open))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: object) -> None:
+        """Count a connection as open."""
+        self._open.add(connection)
+
+    def discard(self, connection: object) -> None:
+        """Remove a connection that is lost."""
+        self._open.discard(connection)
+        self._idle.set()
+
+    def notice_idle(self) -> None:
+        """Have `all_idle` check the connections again."""
+        self._idle.set()
+
+    async def all_idle(self) -> None:
+        """Wait until no request is under way on any connection."""
+        while not all(connection.is_idle for connection in self._open):
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def first_requests(self, within_s: float) -> None:
+        """Wait until each connection has had its first request, `within_s` seconds at most.
+
+        A client that has just connected sends its request at once, and cannot tell whether a
+        connection that ends without a response has lost it.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while any(connection.awaits_first_request for connection in self._open):
+                    self._idle.clear()
+                    await self._idle.wait()
+
+    async def close(self, grace_s: float) -> None:
+        """End all connections; requests under way are cancelled after `grace_s` seconds.
+
+        Cancelled requests have `grace_s` seconds again to clean up.
+        """
+        for connection in self:
+            connection.ends = True
+            if connection.is_idle:
+                connection.force_close()
+        for is_last in (False, True):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await self.all_idle()
+            for connection in self:
+                if is_last:
+                    connection.force_close()
+                else:
+                    connection.cancel()

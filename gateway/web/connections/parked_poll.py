@@ -1,0 +1,82 @@
+"""A long-poll that waits at the tail on its connection, without a task."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import hdrs
+from multidict import MultiMapping
+
+from gateway.access.principal import Principal
+from gateway.live.contract import ReaderClient
+from gateway.telemetry.access_log import LONGEST_SHOWN
+from gateway.telemetry.traffic import Polls
+from gateway.web.connections.connection_state import IDLE, TAKEN
+from gateway.web.requests.request import ClientConnection
+
+if TYPE_CHECKING:
+    from gateway.live.contract import PollAnswer
+
+
+class ParkedPoll(msgspec.Struct, gc=False, eq=False):
+    """A long-poll, for the feed that answers it: a `ParkableConnection`."""
+
+    connection: ClientConnection
+    principal: Principal | None  # as the route's guard has admitted it
+    headers: MultiMapping[str]
+    on_lost: Callable[[Any], object] | None = None
+    counted: Polls | None = None
+
+    @property
+    def client(self) -> ReaderClient:
+        """The client that reads."""
+        return reader_client(self.connection, self.headers)
+
+    def write(self, wire: bytes) -> None:
+        """Write a response that was ready at once."""
+        transport = self.connection.wire.transport
+        if transport is not None:
+            transport.write(wire)
+
+    def defer(self, on_lost: Callable[[Any], object], counted: Polls) -> None:
+        """Wait for the response; `on_lost` is called if the client disconnects first."""
+        connection = self.connection
+        assert connection.wire.state is IDLE, connection.wire.state.name
+        connection.wire.state, connection.wire.deadline = TAKEN, None
+        connection.poll, self.on_lost, self.counted = self, on_lost, counted
+
+    def answer(self, answer: PollAnswer) -> None:
+        """Write the response, and go on with the client's next request."""
+        connection, counted = self.connection, self.counted
+        if counted is not None:
+            answer.uncounted_resumes[counted.resume_kind] += 1
+        if self.principal is not None:
+            self.principal.use.count(len(answer.response.body))
+        connection.poll = None
+        transport = connection.wire.transport
+        if transport is not None:
+            transport.write(answer.wire)
+            connection.resume()
+
+    def abandon(self) -> None:
+        """End the connection: the client has to send its request again."""
+        self.connection.wire.force_close()
+
+    def on_disconnect(self) -> None:
+        """Leave the feed, and count the poll as cut: the client is gone."""
+        if self.on_lost is not None:
+            self.on_lost(self)
+        if self.counted is not None:
+            self.counted.cut()
+
+
+def reader_client(connection: ClientConnection, headers: MultiMapping[str]) -> ReaderClient:
+    """Return the client of a live read, by the fields of its request."""
+    wire, quotas = connection.wire, connection.services.quotas
+    agent = headers.get(hdrs.USER_AGENT)
+    # Thousands of readers have the same few.
+    shown = None if agent is None else sys.intern(agent[:LONGEST_SHOWN])
+    return ReaderClient(wire.number, quotas.client_address(wire.transport, headers), shown)
