@@ -121,7 +121,7 @@ async def test_cached_responses_of_a_route_are_gone_although_a_request_to_it_is_
         slow.send(request("PUT", "/v1/stream/x/slow", b"whole", **TEXT)[:-1])
         server = at.gateway._connections
         assert server is not None
-        await until(lambda: any(it.request is not None for it in server.connections))
+        await until(lambda: any(it.requests.request is not None for it in server.connections))
         moved = {**below, "origin": f"file:{tmp_path / 'log'}"}
         assert await at.reload(STREAMS, *([moved] if moves else [])) == ()
         assert (await at.ask("GET", path)).status == 404
