@@ -208,7 +208,7 @@ def renew_route(
         route.access = access
         route.reads.reader_keys = access.reader_keys
         if access.reader_keys is not None:
-            access.reader_keys.routes.add(route.table.caches)
+            access.reader_keys.caches.add(route.table.caches)
     else:
         is_other = _renew_edge(route, route_settings, freshness, feeds, access)
     set_features(route, RouteSetup(settings, route_settings, feeds, services, is_reload=True))

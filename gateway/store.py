@@ -6,12 +6,12 @@ The cache of HTTP origins and the reads of logs share one store, in which each r
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from gateway.telemetry.traffic import CacheShare
 
@@ -230,3 +230,34 @@ class Store(Generic[K]):
             if not keys:
                 del self.by_group[group]
         entry.let_go()
+
+
+class Caches:
+    """The caches of what was read of one log's streams.
+
+    Each entry is in one of the groups of its stream: its id, or ("tail", id) for what an append
+    makes stale.
+    """
+
+    def __init__(self, *stores: Store[Any]) -> None:
+        self.stores = [*stores]
+        # Each drops what a feature has derived from the stream with this id, whose beginning has
+        # changed or which is gone; None means all streams.
+        self.derived: list[Callable[[int | None], None]] = []
+
+    def changed(self, stream_id: int, *, whole: bool) -> None:
+        """Drop stale responses: those that reached the tail, or with `whole` everything."""
+        group = stream_id if whole else ("tail", stream_id)
+        for store in self.stores:
+            if group in store.by_group:  # most appends find none
+                store.drop(group)
+        if whole:
+            for drop in self.derived:
+                drop(stream_id)
+
+    def clear(self) -> None:
+        """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
+        for store in self.stores:
+            store.clear()
+        for drop in self.derived:
+            drop(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.protocol.requests import Read
+    from gateway.store import Caches
 
 PARAMETER = "rk"
 KEY_BYTES = 16  # 128 bits: nobody guesses it, and it adds 26 characters to a URL
@@ -29,24 +30,17 @@ _PURPOSE = b"headgate reader key"
 _R = TypeVar("_R", bound="Read")
 
 
-class ClearableRoute(Protocol):
-    """A route whose responses have reader keys."""
-
-    def clear(self) -> None:
-        """Drop every cached response."""
-
-
 class ReaderKeys:
     """The keys of all streams, each made from a secret, the path, and the versions that cover it.
 
     `versions` are by pattern: a path, or a path with `/*` for all streams below it. Another number
-    makes another key. After such a change each of the `routes` drops what is cached.
+    makes another key. After such a change the `caches` of routes with keys are cleared.
     """
 
     def __init__(self, secret: bytes, versions: Mapping[str, int]) -> None:
         self._secret = secret
         self._versions: list[tuple[Grant, int]] = []
-        self.routes: WeakSet[ClearableRoute] = WeakSet()  # a reload may remove some
+        self.caches: WeakSet[Caches] = WeakSet()  # a reload may remove some
         self.of = lru_cache(REMEMBERED_KEYS)(self._key)
         self.update(secret, versions)
 
@@ -58,8 +52,8 @@ class ReaderKeys:
             return
         self._secret, self._versions = secret, new
         self.of.cache_clear()
-        for route in self.routes:
-            route.clear()
+        for cached in self.caches:
+            cached.clear()
 
     def _key(self, path: str) -> str:
         """Compute the current key of the stream at a canonical path."""

@@ -1,8 +1,7 @@
-"""A stream in use, with the listener to its commits and the caches of what was read of it."""
+"""A stream in use: its latest known state, its waiting writes, and those that it notifies."""
 
 from __future__ import annotations
 
-import abc
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,86 +9,20 @@ import msgspec
 
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState, StreamState
+from gateway.streams.follower import StreamFollower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.live.feed import Feed
-    from gateway.protocol.http.header_names import TraceContext
     from gateway.protocol.streams.state import Change, Record
-    from gateway.protocol.views import View
-    from gateway.store import Store
+    from gateway.streams.follower import HostedFeed
 
 MINUTE_S = 60.0
-
-
-class StreamFollower(abc.ABC):
-    """A follower of a stream's commits for its live readers, called in their order on the loop.
-
-    `feeds` are those of the readers, one for each view that somebody reads. All have the news up
-    to the offset `tail` of `stream`; `is_caught_up` says whether nothing is known to follow it.
-    """
-
-    def __init__(self, stream: StreamState) -> None:
-        self.feeds: dict[View, Feed[StreamState, Any]] = {}
-        self.stream = stream
-        self.tail = stream.offset(stream.tail)
-        self.is_caught_up = True
-
-    @property
-    def has_readers(self) -> bool:
-        """True while a reader waits for the stream."""
-        return any(feed.has_readers for feed in self.feeds.values())
-
-    def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Attach these trace contexts to the rounds that deliver the appends, published next."""
-        for feed in self.feeds.values():
-            if feed.trail is not None:
-                feed.trail.add(appends)
-
-    @abc.abstractmethod
-    def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """Take the stream's new state; `records` are those appended last, or none."""
-
-    @abc.abstractmethod
-    def ended(self) -> None:
-        """Take note that the stream was deleted."""
 
 
 # Called with the new state of a stream, None once it is gone, and with the records appended last
 # where these are known.
 Watcher: TypeAlias = "Callable[[StreamState | None, Sequence[Record]], None]"
-
-
-class Caches:
-    """The caches of what was read of one log's streams.
-
-    Each entry is in one of the groups of its stream: its id, or ("tail", id) for what an append
-    makes stale.
-    """
-
-    def __init__(self, *stores: Store[Any]) -> None:
-        self.stores = [*stores]
-        # Each drops what a feature has derived from the stream with this id, whose beginning has
-        # changed or which is gone; None means all streams.
-        self.derived: list[Callable[[int | None], None]] = []
-
-    def changed(self, stream_id: int, *, whole: bool) -> None:
-        """Drop stale responses: those that reached the tail, or with `whole` everything."""
-        group = stream_id if whole else ("tail", stream_id)
-        for store in self.stores:
-            if group in store.by_group:  # most appends find none
-                store.drop(group)
-        if whole:
-            for drop in self.derived:
-                drop(stream_id)
-
-    def clear(self) -> None:
-        """Drop all cached responses, also of other routes: a log seldom loses acknowledged data."""
-        for store in self.stores:
-            store.clear()
-        for drop in self.derived:
-            drop(None)
 
 
 class AppendRate(msgspec.Struct, gc=False, eq=False):
@@ -180,6 +113,11 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         return self.before if self.state is None else self.state
 
     @property
+    def feeds(self) -> list[HostedFeed]:
+        """The feeds of the stream's live readers in this process."""
+        return [] if self.follower is None else list(self.follower.feeds.values())
+
+    @property
     def idle(self) -> bool:
         """True if the stream may be dropped from memory: nothing waits on it."""
         return not (
@@ -225,7 +163,8 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         if self.follower is not None:
             if change.traced:
                 self.follower.traced(change.traced)
-            self.follower.published(state, change.records)
+            trace_id, self.trace_id = self.trace_id, None  # the next change may be another's
+            self.follower.published(state, change.records, trace_id)
         if self.watchers:
             self.notify_watchers(state, change.records)
 

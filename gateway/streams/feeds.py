@@ -25,7 +25,7 @@ from gateway.protocol.streams.state import position_of
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import Store
 from gateway.streams.active_stream import begins_alike
-from gateway.streams.follower import HostedFollower
+from gateway.streams.follower import StreamFollower
 from gateway.streams.reads import ChunkReader, HostedReads, LiveRead, groups
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
         data_event = await rendered(self._table.turns, chunk.state.content_type, body)
         event = DataEvent(data_event, chunk.state.offset(chunk.end))
         until_change = not chunk.complete
-        if self._reader.is_current(chunk, until_change=until_change):
+        if self._table.is_current(chunk, until_change=until_change):
             kept_with = groups(stream, until_change=until_change)
             self._events.put(EventChunk(self._key(stream, start), kept_with, *event))
         return event
@@ -272,9 +272,8 @@ class HostedFeeds:
     def _new_feed(self, active: ActiveStream, state: StreamState, view: View) -> HostedFeed:
         follower = active.follower
         if follower is None:
-            follower = active.follower = HostedFollower(
-                state, self._table, self._route_reads.reader
-            )
+            table = self._table
+            follower = active.follower = StreamFollower(state, table.read, table.reload)
         stream = follower.stream
         if view.is_rendered:
             assert self.views is not None, "set where the route is made"

@@ -6,45 +6,67 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import override
-
 from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Record, StreamState, position_of, records_after
-from gateway.streams.active_stream import StreamFollower
-from gateway.streams.stream_loader import RELOAD_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import TypeAlias
 
-    from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.reads import ChunkReader
-    from gateway.streams.stream_table import StreamTable
+    from gateway.protocol.http.header_names import TraceContext
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.views import View
 
     HostedFeed: TypeAlias = Feed[StreamState, Any]
 
-
-def feeds_of(active: ActiveStream) -> list[HostedFeed]:
-    """Return the feeds of a stream's live readers in this process."""
-    return [] if active.follower is None else list(active.follower.feeds.values())
+RELOAD_S = 0.5  # until a log that could not be read is asked again
 
 
-class HostedFollower(StreamFollower):
-    """A follower that passes a stream's commits to its feeds, and reads those it missed."""
+class StreamFollower:
+    """A follower of a stream's commits for its live readers, called in their order on the loop.
 
-    def __init__(self, state: StreamState, table: StreamTable, reader: ChunkReader) -> None:
-        super().__init__(state)
-        self._table = table
-        self._reader = reader
-        self._latest = state
+    It passes them to the feeds of the readers, one for each view that somebody reads, and reads
+    those that it missed. All feeds have the news up to the offset `tail` of `stream`;
+    `is_caught_up` says whether nothing is known to follow it.
+    """
+
+    def __init__(
+        self,
+        stream: StreamState,
+        read: Callable[[StreamState, int], Coroutine[Any, None, Chunk]],
+        reload: Callable[[str], None],
+    ) -> None:
+        """`read` reads the chunk at a position; `reload` loads the stream at a path anew."""
+        self.feeds: dict[View, HostedFeed] = {}
+        self.stream = stream
+        self.tail = stream.offset(stream.tail)
+        self.is_caught_up = True
+        self._read_chunk = read
+        self._reload = reload
+        self._latest = stream
         self._reading: asyncio.Task[None] | None = None
 
-    @override
-    def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """Publish the stream's new state and records; read what lies between the feeds and them."""
+    @property
+    def has_readers(self) -> bool:
+        """True while a reader waits for the stream."""
+        return any(feed.has_readers for feed in self.feeds.values())
+
+    def traced(self, appends: Sequence[TraceContext]) -> None:
+        """Attach these trace contexts to the rounds that deliver the appends, published next."""
+        for feed in self.feeds.values():
+            if feed.trail is not None:
+                feed.trail.add(appends)
+
+    def published(
+        self, state: StreamState, records: Sequence[Record], trace_id: str | None = None
+    ) -> None:
+        """Publish the stream's new state and the records appended last, if these are known.
+
+        What lies between the feeds and them is read.
+        """
         if state.soft_deleted:
             self._end(StreamGone("the stream was deleted; forks of it still use its data"))
             return
@@ -56,9 +78,6 @@ class HostedFollower(StreamFollower):
             return  # the read under way reaches these records too
         begin = records[0].end - len(records[0].data) if records else state.tail
         if state.offset(begin) == self.tail:
-            active, trace_id = self._table.peek(state.path), None
-            if active is not None:  # the next notification may be another gateway's
-                trace_id, active.trace_id = active.trace_id, None
             self._publish(state, state.offset(state.tail), records, trace_id=trace_id)
         else:
             self._reading = asyncio.get_running_loop().create_task(self._read())
@@ -79,7 +98,6 @@ class HostedFollower(StreamFollower):
                 state, tail, records, closed=closed, caught_up=caught_up, trace_id=trace_id
             )
 
-    @override
     def ended(self) -> None:
         """Close the feeds because their stream was deleted."""
         self._end(StreamNotFound("the stream was deleted"))
@@ -95,8 +113,7 @@ class HostedFollower(StreamFollower):
     def _suspend(self, reason: HeadgateError) -> None:
         """Let the readers wait until the stream has been loaded anew."""
         self._each(lambda feed: feed.suspend(reason))
-        path = self.stream.path
-        asyncio.get_running_loop().call_later(RELOAD_S, self._table.reload, path)
+        asyncio.get_running_loop().call_later(RELOAD_S, self._reload, self.stream.path)
 
     async def _read(self) -> None:
         """Read from the log until the feeds are at the stream's tail."""
@@ -124,7 +141,7 @@ class HostedFollower(StreamFollower):
         if start == state.tail:
             self._publish(state, self.tail, ())
             return False
-        chunk = await self._reader.chunk(state, start)
+        chunk = await self._read_chunk(state, start)
         is_same = chunk.state.history == state.history and self.tail == state.offset(start)
         if not is_same or chunk.end == start:
             raise LogUnavailable("the log did not have what it told of")

@@ -102,7 +102,7 @@ class RenderedChunk(CacheEntry):
 
 
 class ChunkReader:
-    """The reads of one log, none ahead of its table.
+    """The chunks of one log's streams as some of its readers get them; these get them as stored.
 
     `longest_round` is the most bytes of news that are shaped and rendered in one turn.
     """
@@ -112,21 +112,6 @@ class ChunkReader:
 
     def __init__(self, table: StreamTable) -> None:
         self.table = table
-        self._reads: SingleFlight[Chunk] = SingleFlight()
-
-    def is_current(self, chunk: Chunk, *, until_change: bool) -> bool:
-        """Return whether a chunk may be cached: `until_change` where an append makes it stale."""
-        active = self.table.peek(chunk.state.path)
-        if active is None or active.state is None:
-            return False
-        known, read = active.state, chunk.state
-        if known.soft_deleted:
-            return False  # nobody reads it any more, but through its forks
-        if (known.stream_id, known.generation) != (read.stream_id, read.generation):
-            return False
-        if chunk.start < known.first:
-            return False  # trimmed meanwhile: it would lead readers to where nothing is kept
-        return not until_change or active.state.version == chunk.state.version
 
     def shaped(self, chunk: Chunk) -> Chunk:
         """Return a chunk of news as readers get it."""
@@ -143,11 +128,8 @@ class ChunkReader:
             return await self.chunk_for(read, now, now.first)
 
     async def chunk(self, state: StreamState, start: int) -> Chunk:
-        """Return the chunk at `start`, shared by equal reads of one version of the stream."""
-        key = (state.stream_id, start, state.version, state.history)
-        read = partial(self.table.log.read, state, start, chunks.boundary(start))
-        chunk = await self._reads.read(key, read)
-        return chunk if chunk.state is state else self.table.known_part(chunk)
+        """Return the chunk at `start`."""
+        return await self.table.read(state, start)
 
 
 class LiveRead(NamedTuple):
@@ -268,7 +250,7 @@ class HostedReads:
             trims = retention or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self._clock() + entry.sure_s
-        is_current = self.reader.is_current(chunk, until_change=until_change)
+        is_current = self.table.is_current(chunk, until_change=until_change)
         if is_current and (until is None or self._clock() < until):
             self._store.put(entry)
         return entry

@@ -24,8 +24,8 @@ from gateway.protocol.requests import parse_target
 from gateway.protocol.streams.limits import EVERYTHING, UNLIMITED, LifetimeLimits, Retention
 from gateway.routes.contract import OPEN, StreamRoute
 from gateway.runtime.write_journal import Write
+from gateway.store import Caches
 from gateway.streams import metrics
-from gateway.streams.active_stream import Caches
 from gateway.streams.clock import StreamClock
 from gateway.streams.feeds import HostedFeeds, PollPlace
 from gateway.streams.lifecycle import Lifecycle, Sweeper
@@ -87,7 +87,7 @@ class HostedRoute(StreamRoute):
         self.table = StreamTable(log, clock, Caches(services.store))
         keys, retention = access.reader_keys, rules.retention
         if keys is not None:
-            keys.routes.add(self.table.caches)
+            keys.caches.add(self.table.caches)
         count = self.traffic.count_stored
         self.lifecycle = Lifecycle(self.table, retention, rules.lifetimes)
         self.writes = WriteQueue(self.table, self.lifecycle, services.limits, count)

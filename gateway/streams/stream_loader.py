@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.stepped import in_task
 from gateway.streams.active_stream import is_same
+from gateway.streams.follower import RELOAD_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.streams.clock import Deadlines
 
 LOADS_AT_ONCE = 100  # a pass of the loop stays short, and pipelines long
-RELOAD_S = 0.5  # until a log that could not be read is asked again
 LINGER_S = 10.0  # a stream is followed for so long when nobody waits for it any more
 
 

@@ -19,7 +19,8 @@ from gateway.logs.contract import Conflict
 from gateway.logs.sharing import LogListener
 from gateway.protocol.appends import by_last_use
 from gateway.protocol.lifecycle import present
-from gateway.protocol.streams.chunks import no_newer_than
+from gateway.protocol.streams.chunks import boundary, no_newer_than
+from gateway.runtime.single_flight import SingleFlight
 from gateway.streams.active_stream import (
     NOBODY,
     ActiveStream,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.logs.contract import LoadedStream, Log, Settled
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
-    from gateway.streams.active_stream import Caches
+    from gateway.store import Caches
     from gateway.streams.clock import StreamClock
 
     Remover = Literal["here", "elsewhere", "successor"]  # this process, another one, a new stream
@@ -72,6 +73,7 @@ class StreamTable:
         self.following = LogSubscriptions(log, self.deadlines)
         self.loader = StreamLoader(log, self._take, self._forget)
         self.turns = Turns()
+        self._reads: SingleFlight[Chunk] = SingleFlight()
         # Called with the path and id of a stream that is gone, and with who removed it. For
         # `successor` the id is the new stream's: the removal of the old one was reported before.
         self.removal_observers: list[Callable[[str, int, Remover], None]] = []
@@ -155,16 +157,33 @@ class StreamTable:
             self.deadlines.touch(active)  # a stream with live readers is in use (section 5.1)
         return present(active.state, self.deadlines.now(active, now))
 
-    def known_part(self, chunk: Chunk) -> Chunk:
-        """Return a chunk that was read without the commits that are about to be applied.
+    async def read(self, state: StreamState, start: int) -> Chunk:
+        """Return the chunk at `start`, shared by equal reads of one version of the stream.
 
-        A reader who saw them could come back with an offset that the table does not know.
+        It is without the commits that are about to be applied: a reader who saw them could come
+        back with an offset that the table does not know.
         """
-        active = self._streams.get(chunk.state.path)
+        key = (state.stream_id, start, state.version, state.history)
+        chunk = await self._reads.read(key, partial(self.log.read, state, start, boundary(start)))
+        if chunk.state is state:
+            return chunk
+        active = self._streams.get(state.path)
         known = None if active is None else active.state
         if known is None or not known.is_along(chunk.state):
             return chunk
         return no_newer_than(chunk, known) if known.version < chunk.state.version else chunk
+
+    def is_current(self, chunk: Chunk, *, until_change: bool) -> bool:
+        """Return whether a chunk may be cached: `until_change` where an append makes it stale."""
+        active, read = self._streams.get(chunk.state.path), chunk.state
+        if active is None or active.state is None or active.state.soft_deleted:
+            return False  # nobody reads a deleted stream any more, but through its forks
+        known = active.state
+        if (known.stream_id, known.generation) != (read.stream_id, read.generation):
+            return False
+        if chunk.start < known.first:
+            return False  # trimmed meanwhile: it would lead readers to where nothing is kept
+        return not until_change or known.version == read.version
 
     def apply(self, change: Change) -> None:
         """Apply a committed change to its active stream, the caches and the followers."""

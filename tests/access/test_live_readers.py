@@ -11,7 +11,6 @@ import pytest
 from gateway.access.principal import Principal
 from gateway.live import admitted_readers
 from gateway.live.admitted_readers import AdmittedReaders
-from gateway.streams.follower import HostedFollower
 from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail, revoke, token
 from tests.support.manual_clock import ManualClock
 from tests.support.serving import EDGE, PREFIX, get, offset, post
@@ -153,8 +152,7 @@ async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Pat
         await parked(gateway, 1)
         active = gateway.route.table.peek("a/s")
         assert active is not None
-        assert isinstance(active.follower, HostedFollower)
-        [feed] = active.follower.feeds.values()
+        [feed] = active.feeds
         (waiter,) = feed.long_polls.parked
         feed.tail = offset(99)  # appended, and not told yet
         principal = waiter.principal

@@ -7,11 +7,13 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from typing_extensions import override
 
 from gateway import app
 from gateway.access.reader_keys import ReaderKeys
 from gateway.errors import StartError
 from gateway.settings import Route
+from gateway.store import Caches
 from tests.support.guarded_gateway import bearer, guarded, look_at_files, reach_tail, tokens_file
 from tests.support.keys_files import new_keys_file
 from tests.support.serving import DEFAULTS, PREFIX, get, post, put, request
@@ -80,28 +82,30 @@ def test_a_reader_key_depends_on_path_secret_and_covering_versions_only() -> Non
     assert ReaderKeys(SECRET, same).of("/v1/a/b") == first
 
 
-class ClearedRoute:
-    """A route that notes the key of a stream whenever its cached responses are dropped."""
+class ClearedCaches(Caches):
+    """Caches that note the key of a stream whenever they are cleared."""
 
     def __init__(self, keys: ReaderKeys) -> None:
+        super().__init__()
         self._keys = keys
         self.noted: list[str] = []
 
+    @override
     def clear(self) -> None:
         self.noted.append(self._keys.of("/a/b"))
 
 
-def test_only_a_change_of_version_or_secret_clears_the_routes() -> None:
+def test_only_a_change_of_version_or_secret_clears_the_caches() -> None:
     keys = ReaderKeys(SECRET, {"/a/*": 1})
-    route = ClearedRoute(keys)
-    keys.routes.add(route)
+    cleared = ClearedCaches(keys)
+    keys.caches.add(cleared)
     first = keys.of("/a/b")
     keys.update(SECRET, {"/a/*": 1})
     keys.update(None, {"/a/*": 1})
-    assert route.noted == []
+    assert cleared.noted == []
     keys.update(SECRET, {"/a/*": 2})
     keys.update(b"t" * 32, {"/a/*": 2})
-    assert len({first, *route.noted}) == 3
+    assert len({first, *cleared.noted}) == 3
 
 
 # ---------------------------------------------------------------- at the gateway

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable
-from gateway.streams.follower import HostedFollower
 from tests.edge.live_readers import live, polling
 from tests.support.raw_origin import answer
 from tests.support.serving import get, offset, post, put, serving
@@ -40,8 +39,7 @@ async def herd(gateway: Serving) -> list[Client]:
 def feed_of(gateway: Serving) -> Feed[StreamState, Record]:
     active = gateway.route.table.peek("s")
     assert active is not None
-    assert isinstance(active.follower, HostedFollower)
-    [feed] = active.follower.feeds.values()
+    [feed] = active.feeds
     return feed
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.streams.active_stream import StreamFollower
+from gateway.streams.follower import StreamFollower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,9 @@ class Readers(StreamFollower):
         return [version for version, _ in self.news]
 
     @override
-    def published(self, state: StreamState, records: Sequence[Record]) -> None:
+    def published(
+        self, state: StreamState, records: Sequence[Record], trace_id: str | None = None
+    ) -> None:
         self.news.append((state.version, b"".join(record.data for record in records)))
 
     @override

@@ -13,7 +13,7 @@ from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.protocol.streams.offsets import Offset
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.runtime.limits import Bounds, ServerLimits
-from gateway.streams.active_stream import Caches
+from gateway.store import Caches
 from gateway.streams.clock import StreamClock
 from gateway.streams.lifecycle import Lifecycle, Sweeper
 from gateway.streams.outcomes import submitted

@@ -11,7 +11,8 @@ import pytest
 from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.streams.state import Change, Lifetime, StreamState
 from gateway.streams.clock import LEAST_MARGIN_S, MOST_MARGIN_S
-from gateway.streams.stream_loader import LINGER_S, RELOAD_S
+from gateway.streams.follower import RELOAD_S
+from gateway.streams.stream_loader import LINGER_S
 from tests.logs.contract import appended, removed
 from tests.streams.readers import Readers
 from tests.streams.service import Service, two

@@ -110,7 +110,7 @@ class FoldedReader(ChunkReader, RouteFeature):
         until_change = chunk.at_tail or not chunk.complete
         key, dropped_with = (state.stream_id, start), groups(chunk.state, until_change=until_change)
         part = FoldedPart(key, dropped_with, chunk, events)
-        if self.reader.is_current(chunk, until_change=until_change):
+        if self.table.is_current(chunk, until_change=until_change):
             self.parts.put(part)
         return part
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from gateway.features.console.reader_states import readers_by_mode
 from gateway.protocol.streams.limits import StreamLimits, in_force
 from gateway.protocol.streams.state import LEFT_TO_THE_ROUTE
-from gateway.streams.follower import feeds_of
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
     KnownTime,
@@ -42,7 +41,7 @@ def described(
         dict(_metadata(state, limits)),
         _producers(active.producers),
         len(active.producers),
-        readers_by_mode(feeds_of(active)),
+        readers_by_mode(active.feeds),
         limits,
         tuple(KnownTime(mark.time, state.offset(mark.position)) for mark in state.marks),
     )

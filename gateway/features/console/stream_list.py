@@ -27,7 +27,6 @@ from gateway.logs.contract import listing_of
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.views import END_MARK
-from gateway.streams.follower import feeds_of
 from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class StreamList(InspectedStreams):
     @override
     def live_feeds(self) -> Iterator[RoutedFeed]:
         for active in list(self._table):  # streams come and go as well
-            for feed in feeds_of(active):
+            for feed in active.feeds:
                 yield RoutedFeed(active.path, feed, partial(_bytes_behind, feed))
 
     @override
@@ -238,7 +237,7 @@ def _compare(
 
 def readers_of(active: ActiveStream) -> int:
     """Return the number of a stream's live readers in this process."""
-    return sum(feed.reader_count for feed in feeds_of(active))
+    return sum(feed.reader_count for feed in active.feeds)
 
 
 def rate_of(active: ActiveStream) -> float:

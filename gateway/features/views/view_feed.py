@@ -19,7 +19,7 @@ from gateway.live.feed import Feed
 from gateway.live.source import FeedSource
 from gateway.protocol.streams.state import StreamState
 from gateway.protocol.views import END_MARK, TEXT
-from gateway.streams.stream_loader import RELOAD_S
+from gateway.streams.follower import RELOAD_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

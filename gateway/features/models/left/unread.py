@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from gateway.errors import HeadgateError
 from gateway.features.models.dialects.contract import EarlyEnd
 from gateway.features.redis.store import store_of
-from gateway.streams.follower import feeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +117,7 @@ class AnswerReaders:
     def _has_readers(self) -> bool:
         """Return whether a live reader waits for the stream here, or will come back."""
         active = self._streams.route.table.peek(self._streams.full_name(self._name))
-        feeds = () if active is None else feeds_of(active)
+        feeds = () if active is None else active.feeds
         return self._is_due_at_stream or any(feed.has_readers for feed in feeds)
 
     async def _has_readers_elsewhere(self) -> bool:

@@ -25,7 +25,7 @@ from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeRespon
 from gateway.features.models.record import EndEntry, ResponseEntry, StopEntry
 from gateway.features.models.shared.watched_record import entries_from, look_again
 from gateway.features.models.sse_events import events_of
-from gateway.streams.stream_loader import RELOAD_S
+from gateway.streams.follower import RELOAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

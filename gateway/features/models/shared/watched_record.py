@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable, StreamGone, StreamNotFound
 from gateway.features.models.record import decoded
-from gateway.streams.stream_loader import RELOAD_S
+from gateway.streams.follower import RELOAD_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
