@@ -211,7 +211,7 @@ class Lifecycle:
             await asyncio.shield(committed)
         except Conflict:
             for change in changes:
-                self._table.forget(change.state.path)
+                self._table.reload(change.state.path)
             raise
 
     def _committed(

@@ -83,13 +83,9 @@ class StreamLoader:
     def _begin_loading(self, active: ActiveStream) -> asyncio.Future[None]:
         """Load by callbacks: tasks for thousands of streams would take longer than their loads."""
         if active.loading is None:
-            active.loading = loading = asyncio.get_running_loop().create_future()
-            try:
-                self._start_load(active, loading)
-            except BaseException:
-                active.loading = None
-                raise
-            return loading
+            loading = asyncio.get_running_loop().create_future()
+            self._start_load(active, loading)
+            active.loading = loading
         return active.loading
 
     def _start_load(self, active: ActiveStream, loading: asyncio.Future[None]) -> None:

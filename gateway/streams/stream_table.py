@@ -73,7 +73,7 @@ class StreamTable:
         self.following = LogSubscriptions(log, self.deadlines)
         self.loader = StreamLoader(log, self._take, self._forget)
         self.turns = Turns()
-        self._reads: SingleFlight[Chunk] = SingleFlight()
+        self.reads: SingleFlight[Chunk] = SingleFlight()
         # Called with the path and id of a stream that is gone, and with who removed it. For
         # `successor` the id is the new stream's: the removal of the old one was reported before.
         self.removal_observers: list[Callable[[str, int, Remover], None]] = []
@@ -164,7 +164,7 @@ class StreamTable:
         back with an offset that the table does not know.
         """
         key = (state.stream_id, start, state.version, state.history)
-        chunk = await self._reads.read(key, partial(self.log.read, state, start, boundary(start)))
+        chunk = await self.reads.read(key, partial(self.log.read, state, start, boundary(start)))
         if chunk.state is state:
             return chunk
         active = self._streams.get(state.path)
@@ -214,16 +214,6 @@ class StreamTable:
             active = self._streams.get(change.state.path)
             whole = is_rewritten(None if active is None else active.known, change.state)
         self.caches.changed(change.state.stream_id, whole=whole)
-
-    def lose_sight(self, change: Change) -> None:
-        """Drop everything known of a change's stream, so that it is loaded anew."""
-        self.caches.changed(change.state.stream_id, whole=True)
-        self.reload(change.state.path)
-
-    def forget(self, path: str) -> None:
-        """Drop the state of a stream that another process changed; its next use loads it."""
-        if (active := self._streams.get(path)) is not None:
-            self._forget(active)
 
     def _forget(self, active: ActiveStream) -> None:
         if active.state is not None:
@@ -282,93 +272,77 @@ class Commits(LogListener):
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Commit all changes or none; table, caches and followers know before the caller."""
-        revisions = [self._revision(change) for change in changes]
+        revisions = self._revisions(changes) if self._table.is_shared else None
+
+        def on_done(done: asyncio.Future[None]) -> None:
+            failure = asyncio.CancelledError() if done.cancelled() else done.exception()
+            self._settled(changes, revisions, None, 0, [failure] * len(changes))
+
         try:
             future = self._table.log.commit(changes)
-        except BaseException:  # it may have been stored in part
-            for change in changes:
-                self._table.lose_sight(change)
+        except BaseException:
+            self._lose_sight(changes)
             raise
-        future.add_done_callback(partial(self._committed, changes, revisions))
+        future.add_done_callback(on_done)
         return future
 
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         """Commit changes of different streams, each by itself; `settled` is called last."""
-        revisions = (
-            [self._revision(change) for change in changes] if self._table.is_shared else None
-        )
+        revisions = self._revisions(changes) if self._table.is_shared else None
         try:
-            self._table.log.commit_apart(
-                changes, partial(self._settled, changes, revisions, settled)
-            )
-        except BaseException:  # it may have been stored in part
-            for change in changes:
-                self._table.lose_sight(change)
+            on_settled = partial(self._settled, changes, revisions, settled)
+            self._table.log.commit_apart(changes, on_settled)
+        except BaseException:
+            self._lose_sight(changes)
             raise
 
-    def _revision(self, change: Change) -> Revision:
-        """Return the stream's entry and its revision, which any news of the stream changes."""
-        active = self._table.peek(change.state.path)
-        return active, 0 if active is None else active.revision
+    def _revisions(self, changes: Sequence[Change]) -> list[Revision]:
+        """Return the streams' entries and their revisions, which any news of a stream changes."""
+        found = [self._table.peek(change.state.path) for change in changes]
+        return [(active, 0 if active is None else active.revision) for active in found]
 
     def _settled(
         self,
         changes: Sequence[Change],
         revisions: Sequence[Revision] | None,
-        settled: Settled,
+        settled: Settled | None,
         first: int,
-        failures: Sequence[Exception | None],
+        failures: Sequence[Any],
     ) -> None:
-        is_seen = self._table.is_shared or self.observers
+        """Apply the commits that succeeded, and call `settled` for those who wait for them."""
         for number, failure in enumerate(failures, first):
             change = changes[number]
             if failure is not None:
                 self._failed(change, failure)
-            elif is_seen:
-                self._stands(change, None if revisions is None else revisions[number])
-            else:  # most changes: a call less
-                try:
+                continue
+            try:
+                for notify in self.observers:
+                    notify(change, True)
+                if revisions is None or self._revisions((change,)) == [revisions[number]]:
                     self._table.apply(change)
-                except Exception:  # noqa: BLE001 - as in `_stands`
-                    self._lose_sight(change)
-        settled(first, failures)
-
-    def _committed(
-        self, changes: Sequence[Change], revisions: Sequence[Revision], done: asyncio.Future[None]
-    ) -> None:
-        failure = asyncio.CancelledError() if done.cancelled() else done.exception()
-        for change, revision in zip(changes, revisions, strict=True):
-            if failure is None:
-                self._stands(change, revision)
-            else:
-                self._failed(change, failure)
+                else:  # a late reply: what was learnt meanwhile may be older or newer
+                    self._table.outdate(change)
+                    self.on_change(change)
+            except Exception:  # noqa: BLE001 - the change stands in the log, and can be loaded
+                logger.exception("stream.lost_sight_of", path=change.state.path)
+                self._lose_sight((change,))
+        if settled is not None:
+            settled(first, failures)
 
     def _failed(self, change: Change, failure: BaseException) -> None:
         """Notify the observers of a change that may have been stored, unless it has lost a race."""
         if isinstance(failure, Conflict):
             return
         if not isinstance(failure, HeadgateError):
-            self._table.lose_sight(change)
+            self._lose_sight((change,))
         for notify in self.observers:
             notify(change, False)
 
-    def _stands(self, change: Change, revision: Revision | None) -> None:
-        """Apply a committed change; `revision` is from when it was sent to a shared log."""
-        try:
-            for notify in self.observers:
-                notify(change, True)
-            if not self._table.is_shared or revision is None or revision == self._revision(change):
-                self._table.apply(change)
-            else:  # a late reply: what was learnt meanwhile may be older or newer
-                self._table.outdate(change)
-                self.on_change(change)
-        except Exception:  # noqa: BLE001 - the change stands in the log, and can be loaded
-            self._lose_sight(change)
-
-    def _lose_sight(self, change: Change) -> None:
-        """Log the exception being handled, and have the stream loaded anew."""
-        logger.exception("stream.lost_sight_of", path=change.state.path)
-        self._table.lose_sight(change)
+    def _lose_sight(self, changes: Sequence[Change]) -> None:
+        """Drop everything known of the streams of changes that may have been stored in part."""
+        for change in changes:
+            self._table.caches.changed(change.state.stream_id, whole=True)
+            self._table.reload(change.state.path)
 
     # Of other processes
 

@@ -384,7 +384,7 @@ class WriteQueue:
         active.committing = False
         active.conflicts = 0
         try:
-            self._table.forget(active.path)
+            self._table.reload(active.path)
         finally:
             self._answer(active, [LogUnavailable(UNKNOWN)] * len(active.waiting))
 

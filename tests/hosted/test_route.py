@@ -127,7 +127,7 @@ async def test_simultaneous_equal_reads_are_one_read_of_the_log() -> None:
         log.reads.set()
         answers = [await client.answer() for client in clients[1:]]
         assert {answer.body for answer in answers} == {b"one"}
-        assert gateway.route.reads.reader._reads.started == 1
+        assert gateway.route.table.reads.started == 1
 
 
 async def waiting_read(gateway: Serving, log: GatedLog) -> Client:
@@ -135,7 +135,7 @@ async def waiting_read(gateway: Serving, log: GatedLog) -> Client:
     log.reads.clear()
     client = await gateway.connect()
     client.send(get("s?offset=-1"))
-    await until(lambda: gateway.route.reads.reader._reads.started == 1)
+    await until(lambda: gateway.route.table.reads.started == 1)
     await turns(20)
     return client
 
@@ -149,7 +149,7 @@ async def test_a_read_after_an_append_joins_no_read_begun_before_it() -> None:
         await gateway.ask(post("s", b"two"))
         new = await gateway.connect()
         new.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.reads.reader._reads.started == 2)
+        await until(lambda: gateway.route.table.reads.started == 2)
         log.reads.set()
         assert (await old.answer()).body == b"one"
         assert (await new.answer()).body == b"onetwo"
@@ -171,7 +171,7 @@ async def test_a_read_overtaken_by_a_deletion_is_not_cached_for_the_forks() -> N
         deleter.send(request("DELETE", "s"))
         await until(lambda: len(log.committed) > before)
         old.send(get("s?offset=-1"))  # it is read as it stands after the deletion
-        await until(lambda: gateway.route.reads.reader._reads.started == 1)
+        await until(lambda: gateway.route.table.reads.started == 1)
         await turns(20)
         log.commits.set()
         assert (await deleter.answer()).status == 204

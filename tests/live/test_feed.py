@@ -208,7 +208,7 @@ async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
-        await until(lambda: gateway.route.reads.reader._reads.started == 1)
+        await until(lambda: gateway.route.table.reads.started == 1)
         await turns(20)
         await gateway.ask(post("s", b"two"))
         assert text(await up_to(other, 6)) == "two"
@@ -228,7 +228,7 @@ async def test_the_first_reader_of_a_stream_gets_an_append_made_while_its_start_
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
-        await until(lambda: gateway.route.reads.reader._reads.started == 1)
+        await until(lambda: gateway.route.table.reads.started == 1)
         await gateway.ask(post("s", b"two"))
         log.reads.set()
         assert (await client.answer()).status == 200

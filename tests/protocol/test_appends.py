@@ -366,7 +366,7 @@ async def test_a_stream_forgets_the_producers_that_were_used_least_recently() ->
         service.clock.now += 1
     await service.append("s", b"x", producer=Stamp("a", 0, 1))
     assert list(service.table.get("s").producers) == ["b", "c", "a"]
-    service.table.forget("s")
+    service.table.reload("s")
     await service.table.load("s")
     assert list(service.table.get("s").producers) == ["b", "c", "a"]
 

@@ -48,7 +48,7 @@ async def test_an_expired_source_stays_gone_when_it_is_loaded_again() -> None:
     for _ in range(2):
         with pytest.raises(StreamGone):
             await service.present("s")
-        service.table.forget("s")
+        service.table.reload("s")
 
 
 async def test_a_use_not_yet_written_counts_when_a_stream_is_loaded_again() -> None:
@@ -57,7 +57,7 @@ async def test_a_use_not_yet_written_counts_when_a_stream_is_loaded_again() -> N
     service.clock.advance(SOON_S)
     service.table.deadlines.touch(await service.table.load("s"))
     written = (await service.log.load("s")).place.state
-    service.table.forget("s")
+    service.table.reload("s")
     state = await service.present("s")
     assert written is not None
     assert written.deadline is not None

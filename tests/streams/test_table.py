@@ -33,7 +33,7 @@ async def test_simultaneous_loads_share_one_query() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s", b"a")
-    service.table.forget("s")
+    service.table.reload("s")
     before = log.loaded
     log.loads.clear()
     loads = [asyncio.create_task(service.table.load("s")) for _ in range(5)]
@@ -50,7 +50,7 @@ async def test_a_shared_load_continues_when_one_waiter_is_cancelled() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s", b"a")
-    service.table.forget("s")
+    service.table.reload("s")
     log.loads.clear()
     first, second = (asyncio.create_task(service.table.load("s")) for _ in range(2))
     await turns()
@@ -91,7 +91,7 @@ async def test_a_load_overtaken_by_an_append_returns_the_new_state() -> None:
     log = GatedLog()
     service = Service(log)
     state = (await service.create("s", b"old")).state
-    service.table.forget("s")
+    service.table.reload("s")
     log.loads.clear()
     loading = asyncio.create_task(service.table.load("s"))
     await turns()  # the old state was read, and is on its way
@@ -106,7 +106,7 @@ async def test_a_load_overtaken_by_a_removal_returns_no_state() -> None:
     log = GatedLog()
     service = Service(log)
     state = (await service.create("s", b"old")).state
-    service.table.forget("s")
+    service.table.reload("s")
     log.loads.clear()
     loading = asyncio.create_task(service.table.load("s"))
     await turns()
@@ -124,7 +124,7 @@ async def test_a_recreated_stream_has_none_of_the_producers_of_the_removed_one()
     state = (await service.table.load("s")).state
     assert state is not None
     await service.log.commit([removed(state)])
-    service.table.forget("s")
+    service.table.reload("s")
     await service.table.commits.commit([created(service.log, "s", generation=1)])
     active = await service.table.load("s")
     assert active.producers == (await service.log.load("s")).producers == {}

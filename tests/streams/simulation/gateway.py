@@ -113,7 +113,7 @@ class Gateway:
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),
-            "reads": len(route.reads.reader._reads.under_way) + len(route.reads.answers.under_way),
+            "reads": len(route.table.reads.under_way) + len(route.reads.answers.under_way),
             "reads of events": len(route.feeds.source._event_reads.under_way),
             "streams to look at": len(route.table.loader._behind) + len(route.table.loader._failed),
             "followed streams": self.log.numbers()["followed"],
