@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.logs.sqlite import recent
 from gateway.logs.sqlite.log import SqliteLog
-from gateway.logs.sqlite.upkeep import SPARE_PAGES
+from gateway.logs.sqlite.place_rows import SPARE_PAGES
 from tests.logs.contract import reclaimed
 from tests.streams.service import Service
 

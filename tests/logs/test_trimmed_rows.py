@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
-from gateway.logs.sqlite import upkeep
+from gateway.logs.sqlite import place_rows
+from gateway.logs.sqlite.place_rows import RECLAIM_STREAMS
 from gateway.logs.sqlite.recent import LONGEST
-from gateway.logs.sqlite.upkeep import RECLAIM_STREAMS
 from tests.logs.contract import appended, created, opened, reclaimed, removed
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def test_the_rows_before_the_beginning_are_freed_and_no_others(tmp_path: P
 async def test_more_rows_than_one_step_frees_are_freed_in_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "RECLAIM_ROWS", 100)
+    monkeypatch.setattr(place_rows, "RECLAIM_ROWS", 100)
     async with opened("sqlite", tmp_path) as log:
         state = await with_rows(log, 100 + 1, b"x" * (LONGEST + 1))  # not merged
         await trim(log, state, state.tail)

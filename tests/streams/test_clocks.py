@@ -21,7 +21,7 @@ from gateway.errors import HeadgateError
 from gateway.logs.memory import MemoryLog
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.logs.sqlite.row_readers import ROWS_FOR_EACH
-from gateway.logs.sqlite.upkeep import NOTE_EVERY_S
+from gateway.logs.sqlite.writer import NOTE_EVERY_S
 from gateway.process.clock_watch import ClockWatch
 from gateway.protocol.streams.state import ClockReading, ClockRecord, Lifetime
 from gateway.streams.clock import HOUR_S, LEAST_JUMP_S, StreamClock

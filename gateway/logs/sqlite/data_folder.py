@@ -200,21 +200,13 @@ class DataFolder:
         """Return the copies of damaged WALs in the folder, the newest last."""
         return sorted(self.folder.glob(f"{self.wal.name}.damaged-*"))
 
-    def size(self) -> int:
-        """Return the bytes of the data file and its WAL; a file that is absent counts as 0."""
-        size = 0
-        for path in (self.file, self.wal):
-            with contextlib.suppress(OSError):
-                size += path.stat().st_size
-        return size
-
-    def written_at(self) -> float | None:
-        """Return when data file or WAL was last written (epoch seconds); None without them."""
+    def file_stats(self) -> list[os.stat_result]:
+        """Return the statistics of the data file and its WAL, without one that is absent."""
         found = []
         for path in (self.file, self.wal):
             with contextlib.suppress(OSError):  # also in a folder that `prepare` will refuse
-                found.append(path.stat().st_mtime)
-        return max(found, default=None)
+                found.append(path.stat())
+        return found
 
     def free(self) -> int:
         """Return the free bytes on the disk of the folder."""

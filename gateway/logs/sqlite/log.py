@@ -68,9 +68,9 @@ class SqliteLog(Log):
         self.writer_thread.start()
 
     def _open_writer(self) -> Writer:
-        written_at = self._files.written_at()  # before opening, which may write to the file
-        if written_at is not None:
-            self._noted = ClockRecord(ClockReading(written_at, written_at))
+        # Before opening, which may write to the file.
+        if times := [it.st_mtime for it in self._files.file_stats()]:
+            self._noted = ClockRecord(ClockReading(max(times), max(times)))
         self._files.prepare()
         with self._files.start_errors("used"):
             writer = self.writer_thread.open()
@@ -83,7 +83,8 @@ class SqliteLog(Log):
         self.damaged = self._files.damaged_wals()
         self._numbers = {
             "damaged_wals": len(self.damaged),
-            "size_bytes": self._files.size(),  # of the data file and its WAL
+            # Of the data file and its WAL.
+            "size_bytes": sum(it.st_size for it in self._files.file_stats()),
             "free_bytes": self._files.free(),  # on the disk
         }
 

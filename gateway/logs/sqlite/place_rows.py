@@ -1,4 +1,4 @@
-"""Rows in a stream's own place: its state, records and producers, and those of removed streams.
+"""Rows in a stream's own place: its state, records and producers, and the room of removed ones.
 
 Each statement hands the interpreter over and takes it back, which under load costs more than the
 statement itself; so a group's rows are written by one statement a table.
@@ -39,6 +39,14 @@ MOST_MERGED = 1000
 LEAST_MERGED = 16
 # Streams whose rows are counted, about 150 bytes each: the rows of others stay as they are.
 MAX_COUNTED = 10_000
+
+# Most that one step frees; the first bound that is reached ends it. Streams are bounded, too, as
+# each has pages of its own, which all have to be written.
+RECLAIM_STREAMS = 50
+RECLAIM_ROWS = 1000
+RECLAIM_BYTES = 4 * 1024 * 1024
+VACUUM_PAGES = 256  # pages returned to the disk in one step
+SPARE_PAGES = 1024  # free pages that stay in the file for the next appends
 
 # Of a stream, a position and the number of small rows after it.
 Tails = dict[int, tuple[int, int]]
@@ -203,3 +211,45 @@ def number(connection: apsw.Connection, statement: str, values: Sequence[float] 
 def parts(rows: Sequence[T]) -> Iterable[Sequence[T]]:
     """Split rows into those of one statement each."""
     return (rows[at : at + MAX_ROWS] for at in range(0, len(rows), MAX_ROWS))
+
+
+def reclaim(connection: apsw.Connection, spare_pages: int = SPARE_PAGES) -> tuple[int, bool]:
+    """Free some removed records; once there are none, return some free pages to the disk.
+
+    `spare_pages` free pages stay in the file. Return the bytes that went back to the disk, and
+    whether more remains.
+    """
+    with connection:
+        if _free_some(connection):
+            return 0, True
+    free = number(connection, "pragma freelist_count")
+    if free <= spare_pages:
+        return 0, False
+    connection.execute(f"pragma incremental_vacuum({VACUUM_PAGES})").fetchall()
+    left = number(connection, "pragma freelist_count")
+    return (free - left) * number(connection, "pragma page_size"), left > spare_pages
+
+
+def _free_some(connection: apsw.Connection) -> bool:
+    """Free records of removed and trimmed streams; return whether there were any."""
+    streams: list[Any] = connection.execute(
+        "select stream, first from trimmed limit ?", (RECLAIM_STREAMS,)
+    ).fetchall()
+    rows, size = RECLAIM_ROWS, RECLAIM_BYTES
+    for stream, first in streams:
+        places: list[Any] = connection.execute(
+            "select end, length(data) from messages where stream=? and end<=? order by end limit ?",
+            (stream, first, rows),
+        ).fetchall()
+        rows, last = rows - len(places), 0
+        for end, length in places:
+            size, last = size - length, end
+            if size <= 0:
+                break
+        connection.execute("delete from messages where stream=? and end<=?", (stream, last))
+        if rows <= 0 or size <= 0:
+            break
+        if first == MAX_POSITION:
+            connection.execute("delete from producers where stream=?", (stream,))
+        connection.execute("delete from trimmed where stream=?", (stream,))
+    return bool(streams)

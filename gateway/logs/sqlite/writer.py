@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -14,13 +14,7 @@ from gateway.logs.contract import Conflict
 from gateway.logs.sqlite import place_rows, recent
 from gateway.logs.sqlite.place_rows import number, parts
 from gateway.logs.sqlite.recent import compact_all
-from gateway.logs.sqlite.upkeep import (
-    file_bytes,
-    is_news,
-    note_clocks,
-    noted_clocks,
-    unused_bytes,
-)
+from gateway.protocol.streams.state import MICROSECONDS, ClockReading, ClockRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +23,16 @@ if TYPE_CHECKING:
     from gateway.logs.counts import Quota
     from gateway.logs.sqlite.place_rows import Tails
     from gateway.logs.sqlite.recent import Recent, RecentStep
-    from gateway.protocol.streams.state import Change, ClockRecord
+    from gateway.protocol.streams.state import Change
 
 # Most streams whose versions are cached, about 150 bytes each: those that were written last. The
 # cache cannot be stale, as no other process writes to the file.
 MAX_KNOWN = 10_000
+
+# How the clocks stand, each in a row of `meta` (microseconds since the epoch, and 0 or 1).
+CLOCKS = ("clock_wall", "clock_steady", "clock_in_doubt")
+NOTE_EVERY_S = 60.0  # a write a minute costs little, and is what `expiry_grace` is compared with
+LEAST_SET_S = 0.5  # a smaller step of a clock is not reported as one that was set
 
 
 class Writer:
@@ -98,7 +97,7 @@ class Writer:
 
     def note_clocks(self, clocks: ClockRecord | None) -> None:
         """Note the clocks, unless the last note is still good."""
-        if clocks is not None and (self.noted is None or is_news(self.noted, clocks)):
+        if clocks is not None and (self.noted is None or _is_news(self.noted, clocks)):
             note_clocks(self.connection, clocks)
             self.noted = clocks
 
@@ -228,3 +227,47 @@ class Writer:
     def empty_wal(self) -> None:
         """Copy the WAL into the data file, as far as readers allow, and truncate it."""
         self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+
+def noted_clocks(connection: apsw.Connection) -> ClockRecord | None:
+    """Return the note of the clocks; None in a file without one."""
+    rows: list[Any] = connection.execute(
+        "select name, value from meta where name in (?, ?, ?)", CLOCKS
+    ).fetchall()
+    values = dict(rows)
+    if len(values) < len(CLOCKS):
+        return None
+    wall, steady, doubt = (values[name] for name in CLOCKS)
+    return ClockRecord(ClockReading(wall / MICROSECONDS, steady / MICROSECONDS), bool(doubt))
+
+
+def note_clocks(connection: apsw.Connection, clocks: ClockRecord) -> None:
+    """Replace the note of the clocks."""
+    (wall, steady), doubt = clocks
+    values = (int(wall * MICROSECONDS), int(steady * MICROSECONDS), int(doubt))
+    connection.execute(
+        "insert into meta values (?, ?), (?, ?), (?, ?)"
+        " on conflict (name) do update set value=excluded.value",
+        tuple(chain.from_iterable(zip(CLOCKS, values, strict=True))),
+    )
+
+
+def _is_news(noted: ClockRecord, later: ClockRecord) -> bool:
+    """Return whether the last note is wrong, or so old that it would look like a stop.
+
+    While nobody sets the wall clock, the last note stays right: both clocks move alike.
+    """
+    before, now = noted.moment, later.moment
+    was_set = abs((now.wall - now.steady) - (before.wall - before.steady)) >= LEAST_SET_S
+    is_old = not 0 <= now.steady - before.steady < NOTE_EVERY_S
+    return was_set or is_old or noted.in_doubt != later.in_doubt
+
+
+def file_bytes(connection: apsw.Connection) -> int:
+    """Return the bytes of the data file when all of the WAL is in it."""
+    return number(connection, "pragma page_count") * number(connection, "pragma page_size")
+
+
+def unused_bytes(connection: apsw.Connection) -> int:
+    """Return the bytes of the data file's free pages."""
+    return number(connection, "pragma freelist_count") * number(connection, "pragma page_size")

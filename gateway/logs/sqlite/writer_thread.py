@@ -16,9 +16,9 @@ from gateway.background import settle
 from gateway.errors import LogUnavailable
 from gateway.logs.counts import CommitHistograms
 from gateway.logs.sqlite.data_folder import DataFileLost, merge_on_close
+from gateway.logs.sqlite.place_rows import reclaim
 from gateway.logs.sqlite.recovery import recover, truncate_wal
 from gateway.logs.sqlite.reserve import AT_ONCE, FULL, Reserve, removes
-from gateway.logs.sqlite.upkeep import reclaim
 from gateway.logs.sqlite.writer import Writer
 from gateway.telemetry.logs import log
 
