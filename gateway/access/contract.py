@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
+    from gateway.access.reader_keys import ReaderKeys
 
 
 class Guard(Protocol):
@@ -22,6 +23,10 @@ class Guard(Protocol):
 
     needs_query: bool
     asks_by: str
+
+    def adopt(self, earlier: Guard | None) -> None:  # noqa: ARG002 - for guards that know some
+        """Know the principals that the route's guard before a reload knows; by default none."""
+        return
 
     def known_principal(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
@@ -54,6 +59,22 @@ class Guard(Protocol):
         The rest decides which readers share a cached response or a feed: a header that identifies
         a reader to the origin gives it responses of its own.
         """
+
+
+class RouteAccess(NamedTuple):
+    """The access to a route: open to all without a guard.
+
+    With `conceals`, clients that the guard refuses get a 404. Shared caches may not store the
+    responses of a private route, except those to URLs with one of the `reader_keys`.
+    """
+
+    guard: Guard | None = None
+    is_private: bool = False
+    conceals: bool = False
+    reader_keys: ReaderKeys | None = None
+
+
+OPEN = RouteAccess()
 
 
 class AuthenticatedClient(NamedTuple):

@@ -39,8 +39,8 @@ class TokenGuard(Guard):
         self._verifier = verifier
         self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf)
 
+    @override
     def adopt(self, earlier: Guard | None) -> None:
-        """Know the principals that the route's guard before a reload knows."""
         if isinstance(earlier, TokenGuard):
             self._verifier.adopt(earlier._verifier)
 

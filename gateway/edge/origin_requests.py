@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict, MultiMapping
 
+    from gateway.access.contract import RouteAccess
     from gateway.origin.answer import AnswerReceiver, OriginAnswer
     from gateway.origin.client import Origin, SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import CatchUp, Read
     from gateway.protocol.streams.state import Lifetime
-    from gateway.routes.contract import RouteAccess
     from gateway.telemetry.metrics import Sample
 
 # The usual members of a Connection header; any other names a field that is not passed on.

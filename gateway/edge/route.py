@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import pkgutil
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.access import reader_keys
 from gateway.edge import metrics
 from gateway.edge.followed.followed_streams import FollowedStreams
-from gateway.edge.origin_requests import EdgeTargets, MultiAppendSupport
+from gateway.edge.origin_requests import EdgeTargets, MultiAppendSupport, OriginRequests
 from gateway.edge.reads.decision import kept_answer
 from gateway.edge.reads.http_cache import HttpCache
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
+from gateway.origin.client import Origin
+from gateway.origin.servers import OriginSettings
 from gateway.protocol.bodies.content import has_no_message
 from gateway.protocol.http import forwarding
+from gateway.protocol.http.forwarding import READER_COOKIE, IdentityHeaders
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.streams.offsets import TailBound
-from gateway.routes.contract import OPEN, StreamRoute
+from gateway.routes.contract import StreamRoute
 from gateway.rules import read_rules, repair
 from gateway.rules.cached_response import stream_key
+from gateway.rules.response_rules import ResponseRules
 from gateway.rules.served_lifetimes import Recipient
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
@@ -34,21 +38,21 @@ from gateway.telemetry.rare_lines import OutageLine
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from multidict import MultiMapping
 
-    from gateway.edge.origin_requests import OriginRequests
+    from gateway.access.contract import RouteAccess
     from gateway.edge.reads.shared_response import StreamKnowledge
     from gateway.live.contract import ParkableConnection
     from gateway.live.source import FeedSettings
     from gateway.origin.answer import OriginAnswer
-    from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
-    from gateway.routes.contract import Checks, ParsedPoll, RouteAccess, RouteFeature
+    from gateway.routes.contract import Checks, ParsedPoll
+    from gateway.routes.feature import RouteFeature
     from gateway.routes.services import Services
-    from gateway.rules.response_rules import ResponseRules
+    from gateway.routes.setup import RouteSetup
     from gateway.runtime.write_journal import Write
 
 # The repair of a response to a write: the end of the stream, where a repeated append lacks it.
@@ -96,46 +100,43 @@ class WriteObserver(Protocol):
 class EdgeRoute(StreamRoute):
     """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
+    operations = "gateway.web.handlers.edge_handlers:EdgeHandlers"
     observer: WriteObserver | None = None
 
-    def __init__(  # noqa: PLR0913 - what a route is made of
-        self,
-        prefix: str,
-        origin: Origin,
-        requests: OriginRequests,
-        rules: ResponseRules,
-        drop_query: tuple[str, ...],
-        settings: FeedSettings,
-        services: Services,
-        access: RouteAccess = OPEN,
-    ) -> None:
-        self.prefix = prefix
-        self.requests = requests
-        self.access = requests.access(access)
-        self.origin = origin
+    def __init__(self, setup: RouteSetup) -> None:
+        route, services, access = setup.route, setup.services, setup.access
+        self.prefix = route.prefix
+        self.origin = Origin(OriginSettings.of(route), services.tracer)
+        self._rules = rules = _rules_of(setup, self.origin)
         self.identity = rules.identity
+        if setup.origin_requests:
+            make: Callable[..., OriginRequests] = pkgutil.resolve_name(setup.origin_requests)
+            self.requests = make(setup, self.origin, rules.identity)
+        else:
+            self.requests = OriginRequests(
+                self.origin, rules.identity, services.via, services.scheme
+            )
+        self.access = self.requests.access(access)
         self.clock = services.clock
         self.traffic = Traffic()
-        self._rules = rules
         has_keys, is_private = access.reader_keys is not None, access.is_private
-        self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
+        self.targets = EdgeTargets(route.drop_query, has_reader_keys=has_keys)
         self.recipients = Recipients(access)
+        freshness = setup.freshness(is_private=is_private)
         self.cache = HttpCache(
             services.store,
             rules,
             self.requests.send,
             services.clock,
-            partial(
-                self._follow, settings, services, replace(rules.freshness, is_private=is_private)
-            ),
+            partial(self._follow, setup.feeds, services, freshness),
             self.traffic,
             self.recipients.at,
         )
-        self.multi_append = MultiAppendSupport(origin)
+        self.multi_append = MultiAppendSupport(self.origin)
         self.feeds.source.reader_keys = access.reader_keys
         self.features: dict[str, RouteFeature] = {}
         self._failures = OutageLine(
-            "origin.failed", "origin.recovered", origin.figures.answer_count
+            "origin.failed", "origin.recovered", self.origin.figures.answer_count
         )
 
     def _follow(
@@ -150,14 +151,15 @@ class EdgeRoute(StreamRoute):
         )
         return self.feeds.knowledge()
 
-    def renew_rules(
-        self, freshness: Freshness, stale_if_error: int, *, shares_s_maxage: bool
-    ) -> bool:
-        """Judge responses by these from now on; return whether any of them is another one."""
-        rules, of_feeds = self._rules, self.feeds.origin.freshness
-        renew(of_feeds, replace(freshness, is_private=of_feeds.is_private))
-        is_other = renew(rules.freshness, replace(freshness, is_private=False))
-        new = stale_if_error, shares_s_maxage
+    @override
+    def renew(self, setup: RouteSetup) -> bool:
+        route, rules, of_feeds = setup.route, self._rules, self.feeds.origin.freshness
+        renew(self.feeds.source.settings, setup.feeds)
+        self.origin.renew(OriginSettings.of(route))
+        self.access = self.requests.access(setup.access)
+        renew(of_feeds, setup.freshness(is_private=of_feeds.is_private))
+        is_other = renew(rules.freshness, setup.freshness(is_private=False))
+        new = route.stale_if_error, route.s_maxage == "share"
         is_other |= (rules.stale_if_error, rules.shares_s_maxage) != new
         rules.stale_if_error, rules.shares_s_maxage = new
         if is_other:
@@ -326,3 +328,21 @@ class EdgeRoute(StreamRoute):
         await self.cache.close()
         await self.origin.close()
         self._failures.close()  # last, because requests that end before may fail
+
+
+def _rules_of(setup: RouteSetup, origin: Origin) -> ResponseRules:
+    """Return the rules for the origin's responses by the settings of a route."""
+    route = setup.route
+    # Readers are told apart by these headers, without our own cookie.
+    cookie = READER_COOKIE if setup.access.guard is not None else ""
+    return ResponseRules(
+        freshness=setup.freshness(is_private=False),
+        stale_if_error=route.stale_if_error,
+        via=setup.services.via,
+        identity=IdentityHeaders(
+            route.identity_headers, route.drop_headers, verified_cookie=cookie
+        ),
+        located=origin.servers.location,
+        ignore_no_store=route.no_store == "ignore",
+        shares_s_maxage=route.s_maxage == "share",
+    )

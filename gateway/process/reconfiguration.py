@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
 from gateway.errors import RestartNeeded
+from gateway.features.console.inspector import Inspector
 from gateway.features.kinds import check_features
 from gateway.purge.purges import Purges, longest_copy_s
+from gateway.routes.router import Router
 from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use
 from gateway.telemetry.logs import log
+from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
-from gateway.web.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
+    from gateway.access.contract import RouteAccess
     from gateway.features.kinds import FeatureRoutes
     from gateway.features.kinds.declaration import FeatureRoute
-    from gateway.routes.contract import RouteAccess, StreamRoute
+    from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.settings import Route, Settings
     from gateway.web.connections.server import ConnectionServer
@@ -54,10 +57,11 @@ class ActiveConfiguration:
         self.routes = tuple(routes)
         self.models = tuple(models)
         services.front_caches.purges = purges
-        self.router = Router([*self.routes, *self.models])
-        self.fast_path = FastPath(self.router, services)
-        self.handlers = app.handlers_of(self.router, services, self.models)
-        self.inspector = app.inspector(Router(self.routes), services, authorities, self.models)
+        plans = Plans(Router([*self.routes, *self.models]))
+        self.router = plans.router
+        self.fast_path = FastPath(plans, services)
+        self.handlers = app.handlers_of(plans, services)
+        self.inspector = Inspector(Router(self.routes), services, authorities, self.models)
 
 
 def check_fixed(current: Settings, new_settings: Settings) -> None:
@@ -174,7 +178,7 @@ class Reload:
         for kept in self._kept:
             app.renew_route(kept.route, settings, kept.route_settings, kept.access, self._services)
         for model in self._models:
-            model.renew()
+            model.commit()
         self._drop_cached_responses()
         new = ActiveConfiguration(
             settings, self._authorities, self._purges, self._routes, self._models, self._services
@@ -186,7 +190,7 @@ class Reload:
         self._authorities.judge_again()
         for kept in self._kept:
             if kept.is_judged_anew:
-                app.end_readers(kept.route)
+                kept.route.end_readers()
         return new
 
     def _drop_cached_responses(self) -> None:

@@ -1,12 +1,9 @@
-"""The contract of a route: what the listener and the console need of every kind.
-
-A feature adds to a route by one door, `RouteFeature`: a route knows no more of a feature.
-"""
+"""The contract of a route: what the listener and the console need of every kind."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 from multidict import MultiMapping
@@ -17,14 +14,15 @@ from gateway.protocol.streams.offsets import long_over_at
 from gateway.telemetry.traffic import resume_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from gateway.access.contract import Guard
-    from gateway.access.reader_keys import ReaderKeys
+    from gateway.access.contract import RouteAccess
     from gateway.live.contract import ParkableConnection
     from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
+    from gateway.routes.feature import RouteFeature
     from gateway.routes.services import Services
+    from gateway.routes.setup import RouteSetup
     from gateway.runtime.request_fields import Own
     from gateway.runtime.write_journal import Write
     from gateway.telemetry.metrics import Sample
@@ -32,60 +30,6 @@ if TYPE_CHECKING:
 
     KeptAnswer = tuple[int, bytes, bytes, Hits]  # status, head, body, and the counter of hits
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
-
-
-class Entrance(NamedTuple):
-    """A place where clients of a feature connect, as the front page and refusals of paths name it.
-
-    `key` names it in JSON, `who` are its clients and `what` is a sentence about it. `name` is a
-    control path.
-    """
-
-    key: str
-    who: str
-    what: str
-    name: str
-
-
-class RouteFeature:
-    """The part of a feature that belongs to one route; each overrides only what it has."""
-
-    # A part of all its control paths: where a path has none of these parts, no feature is looked
-    # for. "" for a feature without control paths.
-    control_mark = ""
-    no_stream = ""  # what a read of a control path is told
-    entrance: Entrance | None = None
-
-    def has_path(self, name: str) -> bool:  # noqa: ARG002 - for features with control paths
-        """Return whether a name below the prefix is a control path, and names no stream."""
-        return False
-
-    def operate(
-        self,
-        request: Any,  # noqa: ANN401 - that of gateway.web, which is above
-        target: str,
-        route: Any,  # noqa: ANN401 - a StreamRoute, which is above
-        name: str,
-    ) -> Coroutine[Any, Any, Any]:
-        """Return a coroutine of the RouteAnswer to a request to a control path."""
-        raise NotImplementedError
-
-    def notes(self) -> Mapping[str, str | None]:
-        """Return the checks for operators, by names to which the prefix is added."""
-        return {}
-
-    def samples(self) -> Iterable[Sample]:
-        """Return the metrics of the feature as they are now."""
-        return ()
-
-    async def open(self) -> None:
-        """Begin, once the route can be used. Raises LogUnavailable, StartError."""
-
-    def drain(self) -> None:
-        """End responses that would last: their clients come back elsewhere."""
-
-    async def close(self) -> None:
-        """Release all resources, after the last request and before the route does."""
 
 
 class PlainGet(msgspec.Struct, frozen=True):
@@ -120,22 +64,6 @@ class ParsedPoll:
         self.place: Any = None
 
 
-class RouteAccess(NamedTuple):
-    """The access to a route: open to all without a guard.
-
-    With `conceals`, clients that the guard refuses get a 404. Shared caches may not store the
-    responses of a private route, except those to URLs with one of the `reader_keys`.
-    """
-
-    guard: Guard | None = None
-    is_private: bool = False
-    conceals: bool = False
-    reader_keys: ReaderKeys | None = None
-
-
-OPEN = RouteAccess()
-
-
 class StreamRoute(Protocol):
     """The streams below one prefix; each kind of route implements this, in a package of its own.
 
@@ -147,6 +75,9 @@ class StreamRoute(Protocol):
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
+    operations: ClassVar[
+        str
+    ]  # the function that returns the RouteOperations of its Plans and Services
     features: Mapping[str, RouteFeature] = MappingProxyType({})  # by name, in their order
     has_streams: bool = True  # of its own
     serves_prefix: bool = False  # there are requests for the prefix itself
@@ -177,6 +108,17 @@ class StreamRoute(Protocol):
         """Let a long-poll at the tail wait, or answer it now; False if neither is possible."""
 
     # For other parts of the process
+
+    def renew(self, setup: RouteSetup) -> bool:  # noqa: ARG002 - for routes to streams
+        """Follow new settings and access; return whether cached responses are outdated."""
+        return False
+
+    def end_readers(self) -> None:
+        """End the live readers at an event: they come back, and the new access is applied.
+
+        By default nothing is done: a route without streams has none.
+        """
+        return
 
     def invalidate(self, write: Write) -> None:
         """Drop what a write has made stale, which came through this worker or another one."""
@@ -215,16 +157,3 @@ class StreamRoute(Protocol):
 
     async def close(self) -> None:
         """Release all resources, behind the last request."""
-
-
-class RoutedTarget(NamedTuple):
-    """A canonical target with its path, its route and the name of its stream.
-
-    With `control`, the name is that of a control path of this feature.
-    """
-
-    target: str
-    path: str
-    route: StreamRoute
-    name: str
-    control: RouteFeature | None = None

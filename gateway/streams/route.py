@@ -5,7 +5,7 @@ Handlers and the fast path find it by its prefix; the process opens, drains and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from typing_extensions import override
@@ -17,12 +17,13 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.live.feed import park
+from gateway.logs.registry import log_for
 from gateway.protocol import responses
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.requests import parse_target
-from gateway.protocol.streams.limits import EVERYTHING, UNLIMITED, LifetimeLimits, Retention
-from gateway.routes.contract import OPEN, StreamRoute
+from gateway.protocol.streams.limits import LifetimeLimits, Retention, renew
+from gateway.routes.contract import StreamRoute
 from gateway.runtime.write_journal import Write
 from gateway.store import Caches
 from gateway.streams import metrics
@@ -40,62 +41,66 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.live.contract import ParkableConnection
-    from gateway.live.source import FeedSettings
     from gateway.logs.contract import Log
-    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
-    from gateway.routes.contract import (
-        Checks,
-        ParsedPoll,
-        RouteAccess,
-        RouteFeature,
-    )
-    from gateway.routes.services import Services
+    from gateway.routes.contract import Checks, ParsedPoll
+    from gateway.routes.feature import RouteFeature
+    from gateway.routes.setup import RouteSetup
+    from gateway.settings import Route
     from gateway.streams.stream_table import Remover
-
-
-class StreamRules(NamedTuple):
-    """The rules for a route's streams: their retention, and the lifetimes of new ones."""
-
-    retention: Retention = EVERYTHING
-    lifetimes: LifetimeLimits = UNLIMITED
 
 
 class HostedRoute(StreamRoute):
     """The parts that serve the streams of one log, under one prefix."""
 
-    def __init__(  # noqa: PLR0913 - what a route is made of
-        self,
-        prefix: str,
-        log: Log,
-        freshness: Freshness,
-        rules: StreamRules,
-        settings: FeedSettings,
-        services: Services,
-        access: RouteAccess = OPEN,
-    ) -> None:
-        self.prefix = prefix
+    operations = "gateway.web.handlers.hosted_handlers:HostedHandlers"
+
+    def __init__(self, setup: RouteSetup, log: Log) -> None:
+        services, access = setup.services, setup.access
+        self.prefix = setup.route.prefix
         self.access = access
         self.identity = IdentityHeaders()
-        self.freshness = freshness
+        self.freshness = setup.freshness(is_private=access.is_private)
         self.traffic = Traffic()
         self._services = services
         self.clock = services.clock
-        clocks = services.clock, services.running, services.expiry_grace_s
-        clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
+        clocks = services.clock, services.running, setup.settings.expiry_grace
+        clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=self.prefix)
         self.table = StreamTable(log, clock, Caches(services.store))
-        keys, retention = access.reader_keys, rules.retention
+        keys, (retention, lifetimes) = access.reader_keys, _limits_of(setup.route)
         if keys is not None:
             keys.caches.add(self.table.caches)
         count = self.traffic.count_stored
-        self.lifecycle = Lifecycle(self.table, retention, rules.lifetimes)
+        self.lifecycle = Lifecycle(self.table, retention, lifetimes)
         self.writes = WriteQueue(self.table, self.lifecycle, services.limits, count)
         self.table.removal_observers.append(self._on_removal)
-        self.reads = HostedReads(self.table, freshness, services, keys, self.traffic, retention)
-        self.feeds = HostedFeeds(self.reads, settings)
+        self.reads = HostedReads(
+            self.table, self.freshness, services, keys, self.traffic, retention
+        )
+        self.feeds = HostedFeeds(self.reads, setup.feeds)
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.features: dict[str, RouteFeature] = {}
+
+    @override
+    def renew(self, setup: RouteSetup) -> bool:
+        access, log = setup.access, self.table.log
+        is_other = renew(self.freshness, setup.freshness(is_private=access.is_private))
+        retention, lifetimes = _limits_of(setup.route)
+        renew(self.lifecycle.retention, retention)
+        renew(self.lifecycle.lifetimes, lifetimes)
+        if log.quota is not None:
+            log.quota.limit(setup.route.max_log_size)
+        renew(self.feeds.source.settings, setup.feeds)
+        self.access = access
+        self.reads.reader_keys = access.reader_keys
+        if access.reader_keys is not None:
+            access.reader_keys.caches.add(self.table.caches)
+        return is_other
+
+    @override
+    def end_readers(self) -> None:
+        self.feeds.end_readers()
 
     @override
     def checked(self, name: str) -> str:
@@ -232,3 +237,14 @@ class HostedRoute(StreamRoute):
         for feature in self.features.values():
             await feature.close()
         await self.table.log.close()
+
+
+def hosted_route(setup: RouteSetup) -> HostedRoute:
+    """Return a route to the log that its settings name. Raises StartError."""
+    return HostedRoute(setup, log_for(setup.route))
+
+
+def _limits_of(route: Route) -> tuple[Retention, LifetimeLimits]:
+    """Return how long data stays in the streams of a route, and how long its streams live."""
+    retention = Retention(route.retention_age, route.retention_size, route.retention_messages)
+    return retention, LifetimeLimits(route.default_ttl, route.max_ttl)

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from gateway.access.bans import Bans
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
-    from gateway.routes.contract import RoutedTarget, StreamRoute
+    from gateway.routes.contract import StreamRoute
     from gateway.routes.exchange import Exchange
+    from gateway.routes.router import RoutedTarget, Router
     from gateway.routes.services import Services
     from gateway.web.requests.request import Request
-    from gateway.web.router import Router
 
 _CLOSE = b"Connection: close\r\n"
 KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader key

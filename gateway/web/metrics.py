@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.access.principal import CredentialUse, CredentialUses
+    from gateway.routes.router import Router
     from gateway.routes.services import Services
     from gateway.telemetry.metrics import Snapshot
-    from gateway.web.router import Router
 
 OF_SHARED: dict[Metric, Callable[[Services], float]] = {
     gauge("headgate_connections", "Open connections of clients."): (

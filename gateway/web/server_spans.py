@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.routes.contract import PlainGet
+    from gateway.routes.router import Router
     from gateway.telemetry.spans import RequestSpan, Tracer
     from gateway.web.requests.request import Request
-    from gateway.web.router import Router
 
 _METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}

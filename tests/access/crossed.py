@@ -11,8 +11,9 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
+from gateway.routes.router import Router
+from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
-from gateway.web.router import Router
 from tests.support.crowd import Crowd
 from tests.support.guarded_gateway import EVERYTHING, look_at_files
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
@@ -123,9 +124,9 @@ def fault(asked: Asked, answer: bytes) -> str | None:
 
 def load_again(gateway: Serving) -> None:
     """Serve the same routes by a new table of plans, as after a reload."""
-    routes = Router(list(gateway.routes))
-    handlers = app.handlers_of(routes, gateway.services)
-    gateway.server.serve(handlers, FastPath(routes, gateway.services), 60.0)
+    plans = Plans(Router(list(gateway.routes)))
+    handlers = app.handlers_of(plans, gateway.services)
+    gateway.server.serve(handlers, FastPath(plans, gateway.services), 60.0)
 
 
 async def create_all(gateway: Serving, tokens: Tokens) -> None:

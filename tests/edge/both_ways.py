@@ -56,7 +56,7 @@ class Side:
             heads, nothing = gateway.edge.cache.fetches.heads, lambda *_: None
             heads.judge = heads._apply  # type: ignore[method-assign]
             gateway.edge.origin.patterns.note = nothing  # type: ignore[method-assign]
-            gateway.routes.plans.read = nothing  # type: ignore[method-assign]
+            gateway.plans.read = nothing  # type: ignore[method-assign]
             appends = passed_appends_of(gateway)
             appends.plan = appends.respond = nothing  # type: ignore[method-assign]
 

@@ -209,7 +209,7 @@ def test_an_append_has_the_same_result_whether_or_not_its_fields_are_cached(
             runner.run(once(pair, exchanges))
 
         for_all()
-        plans = len(pair.knowing.gateway.routes.plans)
+        plans = len(pair.knowing.gateway.plans)
         patterns = passed_appends_of(pair.knowing.gateway)._patterns
     if route.get("auth") != "origin":  # which knows its readers by their fields
         assert plans >= 1, "too few were alike"

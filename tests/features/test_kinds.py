@@ -13,13 +13,14 @@ from gateway.features.kinds import KINDS
 from gateway.features.runs.runs import set_runs
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.http.paths import MCP, RESERVED
-from gateway.routes.contract import RouteFeature
+from gateway.routes.feature import RouteFeature
 from tests.streams.shared_log import SharedLog
 from tests.support.serving import PREFIX, serving
 
 if TYPE_CHECKING:
-    from gateway.features.kinds.declaration import FeatureKind, RouteSetup
+    from gateway.features.kinds.declaration import FeatureKind
     from gateway.logs.contract import Log
+    from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
 
 OF_EACH = {"console", "compact", "views"}
@@ -29,7 +30,7 @@ OF_EACH = {"console", "compact", "views"}
 def test_each_function_that_a_kind_of_feature_names_exists(kind: FeatureKind) -> None:
     names = (
         *(kind.of_log, kind.of_origin, kind.check, kind.requests),
-        *(kind.answer, kind.routes, kind.operations),
+        *(kind.answer, kind.routes),
     )
     assert any(names)
     assert all(callable(pkgutil.resolve_name(name)) for name in names if name)

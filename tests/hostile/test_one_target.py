@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import canonical_host, canonical_target, split
-from gateway.web.router import Router
+from gateway.routes.router import Router
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
 from tests.support.examples import IS_WHOLE, at_least, examples
 from tests.support.guarded_gateway import tokens_file

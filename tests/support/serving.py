@@ -8,16 +8,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
+from gateway.access.contract import OPEN
 from gateway.edge.route import EdgeRoute
+from gateway.features.console.inspector import Inspector
+from gateway.features.kinds import set_features
 from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
+from gateway.routes.router import Router
+from gateway.routes.setup import RouteSetup
 from gateway.settings import Route, Settings
+from gateway.streams.route import HostedRoute
+from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.requests import ConnectionRequests
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.handlers.dispatch import Handlers
-from gateway.web.router import Router
 from tests.support.http1 import Answer, Client
 from tests.support.manual_clock import ManualClock
 from tests.support.waiting import until
@@ -27,9 +33,10 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from gateway.access.contract import RouteAccess
     from gateway.edge.followed.feed_source import EdgeFeedSource
     from gateway.logs.contract import Log
-    from gateway.routes.contract import RouteAccess
+    from gateway.routes.services import Services
     from gateway.settings import RequestLevel
     from gateway.store import Store
     from gateway.streams.feeds import HostedFeedSource
@@ -87,6 +94,25 @@ def settings_of(options: Options) -> Settings:
     return DEFAULTS.but(sse_heartbeat=options.heartbeat, **given)
 
 
+def hosted_route(
+    settings: Settings, route: Route, log: Log, services: Services, access: RouteAccess = OPEN
+) -> HostedRoute:
+    """Return a route to this log, with its features."""
+    setup = RouteSetup(settings, route, services, access)
+    made = HostedRoute(setup, log)
+    set_features(made, setup)
+    return made
+
+
+def edge_route(
+    settings: Settings, route: Route, services: Services, access: RouteAccess = OPEN
+) -> EdgeRoute:
+    """Return the route to an HTTP origin that these settings describe."""
+    made = app.route_of(settings, route, services, access)
+    assert isinstance(made, EdgeRoute)
+    return made
+
+
 class Serving:
     """A running gateway with its parts in sight."""
 
@@ -111,15 +137,16 @@ class Serving:
         }
         own = Route(**{**usual, **(options.own or {})})
         self.authorities = ReportedAuthorities(settings, self.clock)
-        self.route = app.hosted_route(settings, own, log, self.services, self._access(own))
+        self.route = hosted_route(settings, own, log, self.services, self._access(own))
         self.edges: list[EdgeRoute] = []
         if edge is not None:
-            self.edges = [app.edge_route(settings, edge, self.services, self._access(edge))]
-        self.routes = routes = Router([self.route, *self.edges])
-        self.inspector = app.inspector(routes, self.services, self.authorities)
-        self.fast = FastPath(routes, self.services)
+            self.edges = [edge_route(settings, edge, self.services, self._access(edge))]
+        self.routes = Router([self.route, *self.edges])
+        self.plans = Plans(self.routes)
+        self.inspector = Inspector(self.routes, self.services, self.authorities)
+        self.fast = FastPath(self.plans, self.services)
         self.server = ConnectionServer(
-            app.handlers_of(routes, self.services),
+            app.handlers_of(self.plans, self.services),
             self.fast,
             self.services,
             settings.keepalive_timeout,

@@ -10,15 +10,15 @@ from typing_extensions import override
 from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.errors import LogUnavailable
-from gateway.features.console.inspector import SHARE_S
+from gateway.features.console.inspector import SHARE_S, Inspector
 from gateway.features.redis.figures import instances
+from gateway.routes.router import Router
 from gateway.settings import Route
 from gateway.telemetry.inspection import PeerMetrics, ShareMetrics
-from gateway.web.router import Router
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 from tests.support.manual_clock import ManualClock
-from tests.support.serving import Options, settings_of
+from tests.support.serving import Options, hosted_route, settings_of
 
 if TYPE_CHECKING:
     from gateway.logs.contract import Log
@@ -59,15 +59,13 @@ async def shared(*logs: Log) -> tuple[object, float]:
     settings = settings_of(Options())
     parts = app.make_services(settings, ManualClock())
     routes = [
-        app.hosted_route(settings, Route(prefix=f"/{at}", origin="memory:"), log, parts)
+        hosted_route(settings, Route(prefix=f"/{at}", origin="memory:"), log, parts)
         for at, log in enumerate(logs)
     ]
     authorities = Authorities(settings, ManualClock())
     loop = asyncio.get_running_loop()
     began = loop.time()
-    answer = await app.inspector(Router(routes), parts, authorities).answer(
-        ShareMetrics("here", "1")
-    )
+    answer = await Inspector(Router(routes), parts, authorities).answer(ShareMetrics("here", "1"))
     return answer, loop.time() - began
 
 

@@ -30,7 +30,7 @@ async def begin(gateway: Serving) -> list[Write]:
     """Keep a connection that rests no more, and a plan; note what others are told."""
     for _ in range(2):  # the second time its fields are known
         await gateway.ask(post(S, b"x"))
-    assert len(gateway.routes.plans) == 1
+    assert len(gateway.plans) == 1
     await until(lambda: gateway.edge.origin.pool.idle_count() > 0)
     trust(gateway.edge.origin)
     return writes_told_by(gateway.services)
@@ -165,7 +165,7 @@ async def test_cached_requests_and_responses_of_appends_are_bounded(
             line = f"A: {number if kind == 'requests' else 0}"
             for _ in range(3):
                 assert (await client.ask(post(S, b"x", line))).status in {200, 204}
-            kept = len(gateway.routes.plans), len(passed_appends_of(gateway)._patterns)
+            kept = len(gateway.plans), len(passed_appends_of(gateway)._patterns)
             assert 0 < min(kept) <= max(kept) <= 3
 
 
@@ -174,4 +174,4 @@ async def test_an_append_with_an_authorization_header_is_not_cached() -> None:
         for _ in range(3):
             assert (await gateway.ask(post(S, b"x", "Authorization: Bearer a"))).status == 204
             assert "Authorization: Bearer a" in raw.heard[-1].fields
-        assert len(gateway.routes.plans) == 0
+        assert len(gateway.plans) == 0

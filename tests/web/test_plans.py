@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway import app
+from gateway.routes.router import Router
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
@@ -17,7 +18,6 @@ from gateway.web.asks import writes
 from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.metrics import snapshot
-from gateway.web.router import Router
 from tests.support.crowd import Crowd
 from tests.support.examples import examples
 from tests.support.gated_log import GatedLog
@@ -39,7 +39,7 @@ async def planned(gateway: Serving, *lines: str) -> None:
     for write in (post("s", b"x", *lines), put("s")):
         for _ in range(2):  # the second time its fields are known
             await gateway.ask(write)
-    assert len(gateway.routes.plans) > 1
+    assert len(gateway.plans) > 1
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await gateway.ask(post("s", b"x"))
         for number in range(9):
             await gateway.ask(post(f"s{number}", b"x"))
-            assert 0 < len(gateway.routes.plans) <= 4
+            assert 0 < len(gateway.plans) <= 4
 
 
 async def test_plans_of_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ async def test_plans_of_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
             fields = f"User-Agent: {number}"
             for offset in range(2):  # the first leaves a plan
                 await gateway.ask(get(f"{EDGE}/s{number}?offset={offset}", fields))
-            assert 0 < len(gateway.routes.plans) <= 4
+            assert 0 < len(gateway.plans) <= 4
 
 
 async def test_the_plans_of_4096_clients_stay_beside_a_flood(
@@ -259,12 +259,12 @@ async def test_pipelined_creations_in_two_logs_wait_for_each_other() -> None:
         serving(log, max_client_creations=quota) as gateway,
         serving(own={"prefix": "/two"}) as other,
     ):
-        routes = Router([gateway.route, other.route])
-        fast = FastPath(routes, gateway.services)
-        gateway.server.serve(app.handlers_of(routes, gateway.services), fast, 60.0)
+        plans = Plans(Router([gateway.route, other.route]))
+        fast = FastPath(plans, gateway.services)
+        gateway.server.serve(app.handlers_of(plans, gateway.services), fast, 60.0)
         for name in ("a", "/two/a", "b", "/two/b"):
             await gateway.ask(put(name))
-        assert len(routes.plans) == 2
+        assert len(plans) == 2
         log.commits.clear()
         client = await gateway.connect()
         client.send(put("slow") + put("/two/fast"))

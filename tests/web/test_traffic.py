@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.protocol.streams.offsets import INTERVAL_S, LONG_OVER, current_cursor
+from gateway.routes.router import Router
 from gateway.web.metrics import snapshot
-from gateway.web.router import Router
 from tests.support.serving import PREFIX, Serving, get, offset, post, put, serving
 from tests.support.waiting import until
 

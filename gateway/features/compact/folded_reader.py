@@ -11,7 +11,7 @@ from typing_extensions import override
 from gateway.background import at_once
 from gateway.features.compact.folding import VERSION, fold
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
-from gateway.routes.contract import RouteFeature
+from gateway.routes.feature import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry, Store
 from gateway.streams.reads import ChunkReader, groups
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 
     from gateway.features.compact.folding import FoldedEvent
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.protocol.streams.state import StreamState
+    from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Metric, Sample
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.routes.contract import StreamRoute
+    from gateway.routes.router import Router
     from gateway.telemetry.inspection import ExplainRequest
-    from gateway.web.router import Router
 
 _WHO = "Who is admitted"
 # RFC 9110 section 5.6.2.

@@ -15,6 +15,7 @@ from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.listed_runs import NAME as RUNS
 from gateway.features.console.listed_runs import ListedRuns
 from gateway.features.console.reader_lists import ReaderLists
+from gateway.features.console.token_page import token_page
 from gateway.features.kinds import KINDS
 from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_parts
 from gateway.protocol.responses import STATUS
@@ -37,13 +38,14 @@ from gateway.telemetry.inspection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from gateway.access.authorities import Authorities
     from gateway.routes.contract import StreamRoute
+    from gateway.routes.router import Router
     from gateway.routes.services import Services
     from gateway.telemetry.event_journal import ProcessEvents
     from gateway.telemetry.inspection import Answer, Question, StreamQuestion
-    from gateway.web.router import Router
 
 # Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.
 SHARE_S = 1.5
@@ -58,14 +60,15 @@ class Inspector:
         self,
         routes: Router,
         services: Services,
-        list_tokens: Callable[[ListTokens], TokenPage],
+        authorities: Authorities,
         models: Sequence[StreamRoute] = (),
     ) -> None:
         """`models` lead to models."""
         self._routes = routes
         self._refusals = services.refusals
         self._readers = ReaderLists(routes, services, lambda: JOURNAL.process)
-        self._list_tokens = list_tokens
+        self._authorities = authorities
+        self._uses = services.credential_uses
         self._models = models
 
     async def answer(self, question: Question) -> Answer:
@@ -112,7 +115,7 @@ class Inspector:
     ) -> RefusalList | TokenPage | ProcessEvents:
         """Return what this process knows apart from its routes."""
         if isinstance(question, ListTokens):
-            return self._list_tokens(question)
+            return token_page(self._authorities, self._uses, question)
         if isinstance(question, TakeEvents):
             return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
         return RefusalList(self._refusals.listed())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
     from gateway.features.console.explained_request import ExplainedRequest
-    from gateway.features.kinds.declaration import RouteSetup
+    from gateway.routes.setup import RouteSetup
     from gateway.rules.cached_response import CachedResponse
     from gateway.telemetry.inspected.readers import ReaderMode
     from gateway.telemetry.inspection import ExplainStep, ListStreams

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.routes.contract import RouteFeature
+from gateway.routes.feature import RouteFeature
 
 if TYPE_CHECKING:
     from gateway.telemetry.inspection import ListRuns, RunPage

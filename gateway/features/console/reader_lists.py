@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.features.console.reader_states import ReaderState
     from gateway.features.held_answers import HeldRequest
     from gateway.routes.contract import StreamRoute
+    from gateway.routes.router import Router
     from gateway.routes.services import Services
     from gateway.telemetry.inspected.readers import (
         Ban,
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
         UsageOrder,
     )
     from gateway.telemetry.traffic import Ended
-    from gateway.web.router import Router
 
 T = TypeVar("T")
 

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     )
 
     from gateway.features.console.explained_request import ExplainedRequest
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.protocol.streams.limits import LimitChanges
     from gateway.protocol.streams.state import ClockReading, StreamState
+    from gateway.routes.setup import RouteSetup
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.follower import HostedFeed
     from gateway.streams.route import HostedRoute

@@ -20,20 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.edge.origin_requests import OriginRequests
-    from gateway.features.kinds.declaration import (
-        FeatureKind,
-        FeatureRoute,
-        RouteMaker,
-        RouteSetup,
-    )
-    from gateway.origin.client import Origin
-    from gateway.protocol.http.forwarding import IdentityHeaders
+    from gateway.features.kinds.declaration import FeatureKind, FeatureRoute, RouteMaker
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
+    from gateway.routes.setup import RouteSetup
     from gateway.settings import Route, Settings
-    from gateway.web.handlers.hosted_handlers import HostedHandlers
-    from gateway.web.operations import RouteOperations
 
 # In the order in which a route gets them: runs are listed from the streams that the console lists,
 # and MCP sends by the subscriptions.
@@ -57,23 +48,12 @@ def set_features(route: StreamRoute, made: RouteSetup) -> None:
             pkgutil.resolve_name(make)(route, made)
 
 
-def requests_of(
-    made: RouteSetup, origin: Origin, identity: IdentityHeaders
-) -> OriginRequests | None:
-    """Return a feature's requests of a route to its origin; None if no feature is wanted there."""
-    makes = [it.requests for it in KINDS if it.requests and it.is_wanted(made.route)]
-    return pkgutil.resolve_name(makes[0])(made, origin, identity) if makes else None
+def requests_of(route: Route) -> str:
+    """Return the name of the function that makes a route's requests to its origin.
 
-
-def operations_of(
-    hosted: HostedHandlers, services: Services
-) -> dict[type[StreamRoute], RouteOperations]:
-    """Return the operations on the routes of features' own, by their type."""
-    operations: dict[type[StreamRoute], RouteOperations] = {}
-    for kind in KINDS:
-        if kind.operations:
-            operations |= pkgutil.resolve_name(kind.operations)(hosted, services)
-    return operations
+    It is "" where no feature makes them.
+    """
+    return next((it.requests for it in KINDS if it.requests and it.is_wanted(route)), "")
 
 
 class FeatureRoutes:

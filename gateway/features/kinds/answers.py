@@ -8,5 +8,4 @@ KIND = FeatureKind(
     name="answers",
     has_routes=lambda settings: bool(settings.written),
     routes="gateway.features.proxies.answer_routes:AnswerRoutes",  # its client of other servers
-    operations="gateway.features.proxies.answer_routes:operations",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.routes.contract import StreamRoute
 
@@ -11,19 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.live.source import FeedSettings
-    from gateway.routes.services import Services
     from gateway.settings import Route, Settings
-
-
-class RouteSetup(NamedTuple):
-    """The settings and parts of which features of a route are made, at a start or a reload."""
-
-    settings: Settings
-    route: Route
-    feeds: FeedSettings
-    services: Services
-    is_reload: bool = False
 
 
 def _always(_route: Route) -> bool:
@@ -39,7 +27,7 @@ def _never(_settings: Settings) -> bool:
 class FeatureRoute(StreamRoute, Protocol):
     """A route of a feature's own, which a reload may take over into the new configuration."""
 
-    def renew(self) -> None:
+    def commit(self) -> None:
         """Go on with what the maker has prepared for a reload."""
 
 
@@ -69,8 +57,7 @@ class FeatureKind:
     and raises StartError if the feature could not be made of them. `requests` takes a RouteSetup,
     the Origin and its IdentityHeaders, and returns the OriginRequests of a route. `answer` takes
     the routes and one of the `questions` of the console, which the feature has to answer. `routes`
-    takes the Context of a process and returns its RouteMaker; `operations` takes the operations on
-    routes to logs and the Context, and returns those on the routes that were made, by their type.
+    takes the Services of a process and returns its RouteMaker.
     """
 
     name: str
@@ -85,4 +72,3 @@ class FeatureKind:
     # Returns whether the settings ask for routes of the feature's own.
     has_routes: Callable[[Settings], bool] = _never
     routes: str = ""
-    operations: str = ""

@@ -23,12 +23,12 @@ from gateway.streams.stream_table import find_stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.live.source import FeedSettings
     from gateway.protocol.streams.state import Record, StreamState
+    from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
     from gateway.streams.stream_table import StreamTable
 

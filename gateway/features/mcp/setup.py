@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.edge.route import EdgeRoute
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.reading import EventReader
+    from gateway.routes.setup import RouteSetup
     from gateway.settings import Route as RouteSettings
     from gateway.streams.route import HostedRoute
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.access.token_guard import TokenGuard
 from gateway.features.console.listed_runs import NAME
 from gateway.features.models.answers import ModelAnswers
 from gateway.features.models.companions import CompanionStreams
@@ -22,9 +21,9 @@ from gateway.telemetry.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.access.contract import RouteAccess
     from gateway.features.models.provider.contract import AnswerProviderLike
     from gateway.features.models.running import RunningAnswers
-    from gateway.routes.contract import RouteAccess
     from gateway.routes.services import Services
     from gateway.runtime.write_journal import Write
     from gateway.settings import ModelSettings, ProxySettings
@@ -73,9 +72,9 @@ class AnswerRoute(StreamRoute):
         self._next_access = access
         self._most_accounts = most_accounts
 
-    def renew(self) -> None:
+    def commit(self) -> None:
         """Go on with what was prepared."""
-        if isinstance(self._next_access.guard, TokenGuard):
+        if self._next_access.guard is not None:
             self._next_access.guard.adopt(self.access.guard)
         self.access = self._next_access
         self.answers.stored.tokens.most_accounts = self._most_accounts

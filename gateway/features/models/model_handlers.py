@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.routes.exchange import RouteAnswer
     from gateway.routes.services import Services
+    from gateway.web.asks.plans import Plans
     from gateway.web.operations import PageFields
     from gateway.web.requests.request import Request
 
@@ -75,7 +76,7 @@ _PRIVATE = ("Cache-Control", "private, no-store")
 class ModelHandlers(RouteOperations):
     """The operations below model routes, which `operate` starts."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, _plans: Plans, services: Services) -> None:
         self._services = services
 
     @override

@@ -16,9 +16,9 @@ from gateway.features.models.provider.client import ProviderClient
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.access.contract import RouteAccess
     from gateway.features.models.running import RunningAnswers
     from gateway.protocol.requests import Read
-    from gateway.routes.contract import RouteAccess
     from gateway.routes.services import Services
     from gateway.settings import ModelSettings
     from gateway.streams.route import HostedRoute
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 class ModelRoute(AnswerRoute):
     """A provider below a prefix."""
+
+    operations = "gateway.features.models.model_handlers:ModelHandlers"
 
     def __init__(
         self,

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+    from gateway.access.contract import RouteAccess
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin, SentRequest
     from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.protocol.requests import Read
-    from gateway.routes.contract import RouteAccess
+    from gateway.routes.setup import RouteSetup
     from gateway.rules.cached_response import CacheRequest
 
 QUESTIONS = counter(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.access.contract import RouteAccess
 from gateway.errors import StartError
 from gateway.features.models.dialects import DIALECTS
 from gateway.features.models.guard import ModelGuard
-from gateway.features.models.model_handlers import ModelHandlers
 from gateway.features.models.route import ModelRoute
 from gateway.features.models.running import RunningAnswers
 from gateway.features.proxies.guard import ProxyGuard
-from gateway.features.proxies.proxy_handlers import ProxyHandlers
 from gateway.features.proxies.route import ProxyRoute
 from gateway.features.proxies.signatures import UrlSignatures
-from gateway.routes.contract import RouteAccess
 from gateway.settings.arrays.model_route import provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
 from gateway.streams.route import HostedRoute
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.settings import ModelSettings, ProxySettings, Settings
-    from gateway.web.handlers.hosted_handlers import HostedHandlers
-    from gateway.web.operations import RouteOperations
 
 
 R = TypeVar("R", bound="AnswerRoute")
@@ -120,7 +116,7 @@ def _prepared(
     """Return a route that has its access: at once if it is new, else once the reload is made."""
     route.prepare(access, settings.principal_metrics)
     if is_new:
-        route.renew()
+        route.commit()
     return route
 
 
@@ -155,10 +151,3 @@ def _access(
 def _verifier(kinds: Sequence[str], authorities: Authorities, services: Services) -> Verifier:
     """Return a verifier of tokens of these kinds, which counts their uses."""
     return authorities.verifier(kinds, services.admitted.end, services.credential_uses)
-
-
-def operations(
-    hosted: HostedHandlers, services: Services
-) -> dict[type[StreamRoute], RouteOperations]:
-    """Return the operations on the routes; `hosted` are those on streams in logs."""
-    return {ModelRoute: ModelHandlers(services), ProxyRoute: ProxyHandlers(hosted, services)}

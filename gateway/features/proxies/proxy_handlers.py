@@ -22,6 +22,7 @@ from gateway.protocol.responses import METHODS, REQUEST_HEADERS, Response, delet
 from gateway.routes.exchange import RouteAnswer
 from gateway.settings.arrays.destinations import destination_of
 from gateway.stepped import in_task
+from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.operations import PageFields, RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.features.proxies.route import ProxyRoute
     from gateway.routes.services import Services
-    from gateway.web.handlers.hosted_handlers import HostedHandlers
+    from gateway.web.asks.plans import Plans
     from gateway.web.requests.request import Request
 
 UPSTREAM_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -55,9 +56,8 @@ PAGE_FIELDS = PageFields(
 class ProxyHandlers(RouteOperations):
     """The operations of proxies, which `operate` starts."""
 
-    def __init__(self, hosted: HostedHandlers, services: Services) -> None:
-        """Read streams with `hosted`."""
-        self._hosted = hosted
+    def __init__(self, plans: Plans, services: Services) -> None:
+        self._hosted = HostedHandlers(plans, services)
         self._services = services
 
     @override

@@ -17,11 +17,11 @@ from gateway.features.proxies.upstream import ProxiedProvider
 from gateway.protocol.http.paths import split, taken_out
 
 if TYPE_CHECKING:
+    from gateway.access.contract import RouteAccess
     from gateway.features.models.running import RunningAnswers
     from gateway.features.models.stored import Answer
     from gateway.features.proxies.signatures import UrlSignatures
     from gateway.protocol.requests import Read
-    from gateway.routes.contract import RouteAccess
     from gateway.routes.services import Services
     from gateway.settings import ProxySettings
     from gateway.streams.route import HostedRoute
@@ -34,6 +34,7 @@ _CREDENTIALS = tuple(f"{name}=" for name in (EXPIRES, SIGNATURE, SECRET))  # in 
 class ProxyRoute(AnswerRoute):
     """A prefix at which requests for other hosts are sent, and below which responses are read."""
 
+    operations = "gateway.features.proxies.proxy_handlers:ProxyHandlers"
     serves_prefix = True
 
     def __init__(

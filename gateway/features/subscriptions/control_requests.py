@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.protocol.responses import Response
-    from gateway.routes.contract import RoutedTarget
+    from gateway.routes.router import RoutedTarget
     from gateway.routes.services import Services
     from gateway.web.requests.request import Request
 

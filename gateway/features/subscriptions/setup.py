@@ -16,8 +16,8 @@ from gateway.features.subscriptions.streams.hosted_streams import HostedStreams
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 
 if TYPE_CHECKING:
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
 
 

@@ -24,8 +24,9 @@ from gateway.features.subscriptions.shared.unwanted_claims import is_claim
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import RESERVED, split
 from gateway.protocol.responses import Response
-from gateway.routes.contract import RoutedTarget, RouteFeature
 from gateway.routes.exchange import Exchange, RouteAnswer
+from gateway.routes.feature import RouteFeature
+from gateway.routes.router import RoutedTarget
 from gateway.runtime.request_fields import RequestFields
 from gateway.stepped import in_task
 from gateway.telemetry import traffic as counted

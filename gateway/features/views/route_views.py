@@ -19,8 +19,8 @@ from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.views import END_MARK, SSE, TEXT
-from gateway.routes.contract import RouteFeature
 from gateway.routes.exchange import RouteAnswer
+from gateway.routes.feature import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.settings.reading.units import YEAR_S
 from gateway.web.handlers import live_responses
@@ -28,13 +28,13 @@ from gateway.web.handlers import live_responses
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.views.rendering import ViewRendering
     from gateway.live.source import FeedSettings
     from gateway.protocol.requests import Events
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.routes.services import Services
+    from gateway.routes.setup import RouteSetup
     from gateway.streams.feeds import HostedFeeds
     from gateway.streams.follower import HostedFeed
     from gateway.streams.reads import LiveRead

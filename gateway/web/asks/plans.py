@@ -18,9 +18,7 @@ from gateway.errors import HeadgateError
 from gateway.web.requests.blocks import AgingTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.routes.contract import RoutedTarget
+    from gateway.routes.router import Router
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.asks.ask import Ask, Plan
     from gateway.web.requests.blocks import KnownRequest
@@ -36,14 +34,10 @@ WRITES = ("POST", "PUT")  # methods of requests that may have a plan
 class Plans:
     """The plans of one configuration; a reload makes a new table."""
 
-    def __init__(
-        self, place: Callable[[str], RoutedTarget], find_place: Callable[[str], RoutedTarget]
-    ) -> None:
-        """Both find route and name of a path without a query, and raise HeadgateError.
-
-        `place` remembers what it has found; each creation has a new path.
-        """
-        self._place, self._find_place = place, find_place
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self._place = router.place  # remembers what it has found
+        self._find_place = router.find_place  # for creations, each of which has a new path
         self._reads: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_READ_PLANS)
         self.read_routes: set[object] = set()  # with plans for reads
         self._appends: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_PLANS)

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from gateway.routes.contract import KeptAnswer, PlainGet
     from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
+    from gateway.web.asks.plans import Plans
     from gateway.web.requests.request import ClientConnection
-    from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
 # Of each of two tables, with what was parsed from them 32 MB at worst; as many as blocks.
@@ -61,8 +61,9 @@ UNMEASURED = 15  # of 16 cached answers: reading the clock costs as much as five
 class FastPath:
     """The memory of parsed requests by which cached reads are answered and long-polls parked."""
 
-    def __init__(self, routes: Router, services: Services) -> None:
-        self._routes = routes
+    def __init__(self, plans: Plans, services: Services) -> None:
+        self.plans = plans
+        self._routes = routes = plans.router
         self._services = services
         self._spans = None if services.tracer is None else ServerSpans(services.tracer, routes)
         self._unmeasured = 0 if services.log.enabled else UNMEASURED
@@ -76,7 +77,6 @@ class FastPath:
         is_guarded = self.admission.is_guarded
         self._find_head = self._find_admitted if is_guarded else self.heads.find
         self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
-        self.plans = routes.plans
 
     def _is_identity(self, name: str) -> bool:
         """Return whether a route reads or drops a field as one that tells who a reader is."""

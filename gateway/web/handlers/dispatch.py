@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from gateway.later import Later
     from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.responses import Response
-    from gateway.routes.contract import RoutedTarget, StreamRoute
+    from gateway.routes.contract import StreamRoute
     from gateway.routes.exchange import Exchange
+    from gateway.routes.router import RoutedTarget, Router
     from gateway.routes.services import Services
     from gateway.web.operations import RouteOperations
     from gateway.web.requests.request import Request
-    from gateway.web.router import Router
     from gateway.web.server_spans import ServerSpans
 
 
@@ -58,8 +58,6 @@ class Handlers:
         services: Services,
     ) -> None:
         """Carry out requests by the kind of their route, those to control paths by its features."""
-        missing = {type(route) for route in routes} - operations.keys()
-        assert not missing, f"no operations for {missing}"
         self._routes = routes
         self._services = services
         self._clock = services.clock

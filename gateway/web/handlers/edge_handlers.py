@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Events, Read
     from gateway.routes.services import Services
     from gateway.rules.cached_response import CacheRequest
+    from gateway.web.asks.plans import Plans
     from gateway.web.requests.request import Request
-    from gateway.web.router import Router
 
 # A feed times its polls out together, counted from when they were parked. A poll that waited for
 # the origin first is timed out alone, counted from its request; with this margin the feed is first
@@ -77,13 +77,13 @@ UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo that coul
 class EdgeHandlers(RouteOperations):
     """The operations on streams of HTTP origins, which `operate` starts."""
 
-    def __init__(self, routes: Router, services: Services) -> None:
-        self._routes = routes
+    def __init__(self, plans: Plans, services: Services) -> None:
+        self._plans = plans
         self._services = services
         self._passing = ForwardingEffects(services)
         self.passed_appends = {
             route: PassedAppends(route, self._passing)
-            for route in routes
+            for route in plans.router
             if isinstance(route, EdgeRoute)
         }
 
@@ -100,7 +100,7 @@ class EdgeHandlers(RouteOperations):
         forwarding.check_loop(request.headers, route.requests.via)
         read = route.parse(target)
         if method == "POST" and (plan := self.passed_appends[route].plan(request, read)):
-            self._routes.plans.add(request.target, plan)
+            self._plans.add(request.target, plan)
         is_get = method == "GET" and not request.has_body
         if isinstance(read, CatchUp) and (is_get or method == "HEAD"):
             return self._read(request, route, read)
@@ -144,7 +144,7 @@ class EdgeHandlers(RouteOperations):
         """Return the cache request of a read: by its plan, if it has one, or made anew."""
         fields, own, plan = request.fields, request.own, None
         if fields.are_known and not own.has_more:
-            plan = self._routes.plans.of_reads(route, fields, peer_of(request.transport))
+            plan = self._plans.of_reads(route, fields, peer_of(request.transport))
         if isinstance(plan, ReadPlan):
             return plan.request_for(read, own)
         sender = sender_of(request, route.requests.scheme)
@@ -155,7 +155,7 @@ class EdgeHandlers(RouteOperations):
         if request.fields.are_known and request.method == "GET":
             plan = read_plan(route, request.fields, peer_of(request.transport), read)
             if plan is not None:
-                self._routes.plans.add_read(plan)
+                self._plans.add_read(plan)
 
     # Live reads
 
@@ -338,7 +338,7 @@ class EdgeHandlers(RouteOperations):
         Another route may begin below a longer prefix, even if the origin has streams there.
         """
         path = route.origin.servers.path(source)
-        if path is None or self._routes.find(source)[0] is not route:
+        if path is None or self._plans.router.find(source)[0] is not route:
             raise BadRequest("Stream-Forked-From must name a stream of the same route")
         return path
 

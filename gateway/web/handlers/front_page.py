@@ -19,7 +19,7 @@ from gateway.protocol.responses import SECURITY, Response
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gateway.routes.contract import Entrance
+    from gateway.routes.feature import Entrance
 
 METHODS = "GET, HEAD"
 # The path that load balancers probe by habit. No stream has it: a stream's name follows its prefix.

@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.routes.services import Services
     from gateway.streams.route import HostedRoute
+    from gateway.web.asks.plans import Plans
     from gateway.web.requests.request import Request
-    from gateway.web.router import Router
 
 
 class HostedHandlers(RouteOperations):
     """The operations on hosted streams; `operate` picks one by the request's method."""
 
-    def __init__(self, routes: Router, services: Services) -> None:
-        self._routes = routes
+    def __init__(self, plans: Plans, services: Services) -> None:
+        self._plans = plans
         self._services = services
 
     @override
@@ -132,7 +132,7 @@ class HostedHandlers(RouteOperations):
             if (head := fields.append_head) is not None:  # the next like it needs no handler
                 principal, path = exchange_of(request).principal, request.target
                 plan = append_plan(path, route, name, fields, head, principal)
-                self._routes.plans.add(path, plan)
+                self._plans.add(path, plan)
         if is_long(append.content_type, append.body):
             # Split in turns, so that it does not block the event loop.
             split_up = long_multi_records if append.is_multi else long_records
@@ -148,12 +148,12 @@ class HostedHandlers(RouteOperations):
         create, source = parse_create(request.headers, await self._body(request)), None
         exchange = exchange_of(request)
         if create.fork is not None:
-            source_route, source = self._routes.find(canonical_path(create.fork.source))
+            source_route, source = self._plans.router.find(canonical_path(create.fork.source))
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         elif route.access.reader_keys is None:
             plan = creation_plan(route, request.fields, create, exchange.principal)
-            self._routes.plans.add_creation(plan)
+            self._plans.add_creation(plan)
         created = await route.writes.create(name, create, source)
         answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
         return route.with_key(answer, name) if exchange.sends_reader_key else answer

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.access.authorities import Authorities
+from gateway.features.console.inspector import Inspector
 from gateway.logs.memory import MemoryLog
+from gateway.routes.router import Router
 from gateway.settings import Route
+from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
-from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
-from tests.support.serving import Options, settings_of
+from tests.support.serving import Options, edge_route, hosted_route, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,11 +96,12 @@ class Gateway:
         self.services = replace(services, via=f"1.1 {address[0]}")
         self.log = MemoryLog()
         self.routes = Router([self._route(settings, at, url) for at, url in origins.items()])
-        fast = FastPath(self.routes, self.services)
+        plans = Plans(self.routes)
+        fast = FastPath(plans, self.services)
         self.fast = fast
-        self.inspector = app.inspector(self.routes, self.services, self._authorities)
+        self.inspector = Inspector(self.routes, self.services, self._authorities)
         self._server = ConnectionServer(
-            app.handlers_of(self.routes, self.services),
+            app.handlers_of(plans, self.services),
             fast,
             self.services,
             settings.keepalive_timeout,
@@ -114,8 +117,8 @@ class Gateway:
         route = Route(prefix=prefix, origin=url, auth=auth, **given)
         access = app.access_of(settings, route, self._authorities, self.services)
         if route.is_http:
-            return app.edge_route(settings, route, self.services, access)
-        return app.hosted_route(settings, route, self.log, self.services, access)
+            return edge_route(settings, route, self.services, access)
+        return hosted_route(settings, route, self.log, self.services, access)
 
     def tokens_are(self, file: TokensFile) -> None:
         """The file has changed, and was read."""

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway import app
+from gateway.routes.router import Router
 from gateway.settings import Route
+from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
-from gateway.web.router import Router
-from tests.support.serving import Options, settings_of
+from tests.support.serving import Options, edge_route, settings_of
 
 if TYPE_CHECKING:
     import random
@@ -58,11 +59,11 @@ class Edge:
         )
         services = app.make_services(settings, self._clock)
         self.services = replace(services, via=f"1.1 {name}")
-        self.route = app.edge_route(settings, route, self.services)
-        routes = Router([self.route])
-        fast = FastPath(routes, self.services)
+        self.route = edge_route(settings, route, self.services)
+        plans = Plans(Router([self.route]))
+        fast = FastPath(plans, self.services)
         self._server = ConnectionServer(
-            app.handlers_of(routes, self.services), fast, self.services, settings.keepalive_timeout
+            app.handlers_of(plans, self.services), fast, self.services, settings.keepalive_timeout
         )
 
     def _clock(self) -> float:

@@ -9,14 +9,15 @@ from gateway import app
 from gateway.logs.redis.connection import RedisConnection, Unreachable
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
+from gateway.routes.router import Router
 from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
+from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
-from gateway.web.router import Router
 from tests.streams.simulation.link import Link
 from tests.support.http1 import Client
-from tests.support.serving import PREFIX, Options, settings_of
+from tests.support.serving import PREFIX, Options, hosted_route, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -82,11 +83,11 @@ class Gateway:
         self.log = _Log(redis)
         self.services = app.make_services(settings, clock)
         route = Route(prefix=PREFIX, origin=str(SETTINGS.origin), retention_size=retention)
-        self.route = app.hosted_route(settings, route, self.log, self.services)
-        routes = Router([self.route])
-        fast = FastPath(routes, self.services)
+        self.route = hosted_route(settings, route, self.log, self.services)
+        plans = Plans(Router([self.route]))
+        fast = FastPath(plans, self.services)
         self.server = ConnectionServer(
-            app.handlers_of(routes, self.services), fast, self.services, settings.keepalive_timeout
+            app.handlers_of(plans, self.services), fast, self.services, settings.keepalive_timeout
         )
         self.pipes: dict[Pipe, None] = {}
 

@@ -13,16 +13,17 @@ from structlog.testing import capture_logs
 
 from gateway import app, later
 from gateway.errors import LogUnavailable
+from gateway.routes.router import Router
 from gateway.settings import Route
 from gateway.stepped import Step
+from gateway.web.asks.plans import Plans
 from gateway.web.connections import requests as of_connections
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.requests import request
-from gateway.web.router import Router
 from tests.edge.simulation.network import SimulatedLoop
 from tests.support.gated_log import GatedLog
-from tests.support.serving import EDGE, PREFIX, Options, put, settings_of
+from tests.support.serving import EDGE, PREFIX, Options, edge_route, hosted_route, put, settings_of
 from tests.web.schedules import checks
 from tests.web.schedules.clients import Client
 from tests.web.schedules.requests import Asked, ask
@@ -81,7 +82,7 @@ class World:
             self.services.log.enabled = True
             self.services.log.line = lambda *line: self.lines.append(line)
         own = Route(prefix=PREFIX, origin="memory:", tail_max_age=1)
-        self.own = app.hosted_route(settings, own, self.log, self.services)
+        self.own = hosted_route(settings, own, self.log, self.services)
         edge = Route(
             prefix=EDGE,
             origin=f"http://{ORIGIN[0]}:{ORIGIN[1]}",
@@ -89,12 +90,12 @@ class World:
             read_timeout=9.0,
             poll_timeout=15.0,
         )
-        self.edge = app.edge_route(settings, edge, self.services)
+        self.edge = edge_route(settings, edge, self.services)
         self.routes: list[StreamRoute] = [self.own, self.edge]
-        routes = Router(self.routes)
+        plans = Plans(Router(self.routes))
         self.server = ConnectionServer(
-            app.handlers_of(routes, self.services),
-            FastPath(routes, self.services),
+            app.handlers_of(plans, self.services),
+            FastPath(plans, self.services),
             self.services,
             settings.keepalive_timeout,
         )

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.edge.route import EdgeRoute
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
     from gateway.features.mcp.origins.batches import ParsedBatch
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.features.subscriptions.streams.contract import OtherView, StreamView
     from gateway.live.source import FeedSettings
+    from gateway.routes.setup import RouteSetup
     from gateway.rules.cached_response import CacheRequest
     from gateway.rules.followed import Snapshot
     from gateway.runtime.limits import ServerLimits

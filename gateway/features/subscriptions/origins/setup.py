@@ -18,8 +18,8 @@ from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
-    from gateway.features.kinds.declaration import RouteSetup
     from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.routes.setup import RouteSetup
 
 
 def set_subscriptions(route: EdgeRoute, made: RouteSetup) -> None:

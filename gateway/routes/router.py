@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import StreamNotFound
 from gateway.protocol.http.paths import canonical_target
-from gateway.routes.contract import RoutedTarget
-from gateway.web.asks.plans import Plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.routes.contract import Entrance, StreamRoute
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.feature import Entrance, RouteFeature
 
 # Paths whose routes are remembered: clients request the same few again and again. 3 MB, with the
 # longest paths, which log lines may bring, 10.
 REMEMBERED = 2048
 
 
+class RoutedTarget(NamedTuple):
+    """A canonical target with its path, its route and the name of its stream.
+
+    With `control`, the name is that of a control path of this feature.
+    """
+
+    target: str
+    path: str
+    route: StreamRoute
+    name: str
+    control: RouteFeature | None = None
+
+
 class Router:
-    """The routes of a gateway, ordered by length of prefix, the longest first; and their plans."""
+    """The routes of a gateway, ordered by length of prefix, the longest first."""
 
     def __init__(self, routes: Sequence[StreamRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
         self.prefixes = [route.prefix for route in self._routes if route.has_streams]
         self.place = lru_cache(REMEMBERED)(self.find_place)
-        self.plans = Plans(self.place, self.find_place)
         self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
         features = (feature for route in self._routes for feature in route.features.values())
         self._control_marks = frozenset(it.control_mark for it in features) - {""}
