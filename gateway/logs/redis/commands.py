@@ -29,6 +29,8 @@ RETIRED_S = 30 * 24 * 3600  # the generation of a removed stream is stored; then
 # Bytes of records in a notification. A gateway that follows the stream saves a read by them, but
 # every gateway receives them: so longer records are left out, and read by those that need them.
 MOST_PUBLISHED = 8 * 1024
+# How many of a stream's keys a function takes.
+KEYS = {"load": 3, "trim": 2, "purge": 2, "confirm": 1, "state": 1}
 PRODUCER = b"p"  # before the name of a producer, in the hash of its stream
 UNREADABLE = "the state of this stream in Redis cannot be read"
 
@@ -100,13 +102,10 @@ class Commands(NamedTuple):
         keys = self.names.keys(state.path)
         return pack("FCALL", function, len(keys), *keys, *words)
 
-    def load(self, path: str) -> Packed:
-        """Return the call for a stream's state and producers, without its records."""
-        return pack("FCALL", f"headgate_load_{VERSION}", 3, *self.names.keys(path))
-
-    def confirm(self, path: str) -> Packed:
-        """Return the call for the history and version of a stream."""
-        return pack("FCALL", f"headgate_confirm_{VERSION}", 1, self.names.meta(path))
+    def call(self, function: str, path: str) -> Packed:
+        """Return the call of a function that takes the keys of one stream, and nothing else."""
+        keys = self.names.keys(path)[: KEYS[function]]
+        return pack("FCALL", f"headgate_{function}_{VERSION}", len(keys), *keys)
 
     def read(self, path: str, places: Sequence[Stretch]) -> list[Packed]:
         """Return the calls for a stream's state, the records in each place, and the state again.
@@ -114,24 +113,9 @@ class Commands(NamedTuple):
         The records up to the first state's tail are complete; the second state shows whether they
         are all of one stream. A transaction is not used: Redis refuses it when out of memory.
         """
-        state = self.state(path)
+        state = self.call("state", path)
         reads = [call for place in places for call in place.calls(self.names.records(place.path))]
         return [state, *reads, state]
-
-    def state(self, path: str) -> Packed:
-        """Return the call for a stream without its producers."""
-        return pack("FCALL", f"headgate_state_{VERSION}", 1, self.names.meta(path))
-
-    def tidy(self, change: Change) -> Packed:
-        """Return the call that deletes what a commit has removed: records, or a whole stream."""
-        path = change.state.path
-        if change.removes:
-            return self.purge(path)
-        return pack("FCALL", f"headgate_trim_{VERSION}", 2, *self.names.keys(path)[:2])
-
-    def purge(self, path: str) -> Packed:
-        """Return the call that deletes all keys of a stream if it was removed."""
-        return pack("FCALL", f"headgate_purge_{VERSION}", 2, *self.names.keys(path)[:2])
 
     def probe(self) -> Packed:
         """Return the call that shows whether the server takes writes from this gateway."""

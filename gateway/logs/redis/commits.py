@@ -155,7 +155,10 @@ class RedisCommits:
         """
         path = change.state.path
         if reply == [1, 1]:
-            self._send_alone(self._store.names.meta(path), self._store.commands.tidy(change))
+            self._send_alone(
+                self._store.names.meta(path),
+                self._store.commands.call("purge" if change.removes else "trim", path),
+            )
         if reply[0] != 1:
             return
         self.histograms.stored([change])

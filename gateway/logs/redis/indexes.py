@@ -12,7 +12,6 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 from typing_extensions import override
 
 from gateway.errors import LogUnavailable, RecordDamaged
@@ -21,7 +20,7 @@ from gateway.logs.redis.commands import state_in
 from gateway.logs.redis.connection import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from gateway.logs.redis.connection import Packed, Reply
     from gateway.logs.redis.store import RedisStore
@@ -69,17 +68,14 @@ class DeadlineIndex:
         if len(self._late) > MOST_LATE:
             del self._late[next(iter(self._late))]
 
-    async def _note_late(self) -> None:
-        late, self._late = self._late, {}
-        try:
-            await self._store.execute(self._key, *(note.call for note in late.values()))
-        except LogUnavailable:
-            self._late = {**late, **self._late}
-
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Return the paths of streams, at most `limit`, that have ended or have an ended part."""
         if self._late:
-            await self._note_late()
+            unset, self._late = self._late, {}
+            try:
+                await self._store.execute(self._key, *(note.call for note in unset.values()))
+            except LogUnavailable:
+                self._late = {**unset, **self._late}
         late: list[str] = []
         unknown = 0
         while len(late) < limit:
@@ -99,7 +95,7 @@ class DeadlineIndex:
         execute, commands = self._store.execute, self._store.commands
         meta = self._store.names.meta(path)
         try:
-            (found,) = await execute(meta, commands.state(path))
+            (found,) = await execute(meta, commands.call("state", path))
         except LogUnavailable:  # this stream's server; the other streams must expire all the same
             return None
         moment = None
@@ -107,7 +103,7 @@ class DeadlineIndex:
             state = state_in(found)
             moment = None if state is None else _due(state)
         if moment is None:
-            await execute(meta, commands.purge(path))
+            await execute(meta, commands.call("purge", path))
             await execute(self._key, pack("ZREM", self._key, path))
         elif moment > now:
             await execute(self._key, pack("ZADD", self._key, moment, path))
@@ -183,15 +179,8 @@ class PathIndex(Listing):
     async def _drop(self, path: str) -> None:
         with contextlib.suppress(LogUnavailable):  # the next page with this path will do
             await self._store.execute(self._key, pack("ZREM", self._key, path))
-            if await self._may_stand(path):
+            if await self.states([path]) != {path: None}:
                 await self._add([path])
-
-    async def _may_stand(self, path: str) -> bool:
-        try:
-            (size,) = await self._store.execute(self._store.names.meta(path), self._size(path))
-        except LogUnavailable:
-            return True
-        return size_in(size) is not None
 
     # Reads
 
@@ -220,13 +209,26 @@ class PathIndex(Listing):
 
         Those that are damaged, or whose servers do not reply, are absent.
         """
-        replies = await self._each(paths, self._store.commands.state)
+        metas = [self._store.names.meta(path) for path in paths]
+        calls = [self._store.commands.call("state", path) for path in paths]
+        replies: Sequence[Reply | None] = ()
+        if paths and self._store.servers.are_together(metas):
+            # One stream only may be refused: then each is asked for by itself.
+            with contextlib.suppress(LogUnavailable):
+                replies = await self._store.execute(metas[0], *calls)
+        if not replies:
+            replies = await asyncio.gather(*map(self._reply, metas, calls))
         found: dict[str, StreamState | None] = {}
         for path, reply in zip(paths, replies, strict=True):
             with contextlib.suppress(RecordDamaged):
                 if reply is not None:
                     found[path] = state_in(reply)
         return found
+
+    async def _reply(self, meta: str, call: Packed) -> Reply | None:
+        with contextlib.suppress(LogUnavailable):
+            return (await self._store.execute(meta, call))[0]
+        return None
 
     @override
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
@@ -235,52 +237,7 @@ class PathIndex(Listing):
         after = ""
         while paths := await self.paths(prefix, after, AT_ONCE):
             after = paths[-1]
-            replies = await self._each(paths, self._size)
-            sizes = zip(map(size_in, replies), paths, strict=True)
-            found = [(size, path) for size, path in sizes if size is not None]
+            states = (await self.states(paths)).items()
+            found = [(state.tail - state.first, path) for path, state in states if state]
             largest = heapq.nlargest(most, [*largest, *found])
         return largest
-
-    def _size(self, path: str) -> Packed:
-        """Return the call for the state from which a stream's size follows."""
-        return pack("HGET", self._store.names.meta(path), "s")
-
-    async def _each(
-        self, paths: Sequence[str], call: Callable[[str], Packed]
-    ) -> Sequence[Reply | None]:
-        """Return the reply for each path; None for one whose server does not reply."""
-        metas = [self._store.names.meta(path) for path in paths]
-        if paths and self._store.servers.are_together(metas):
-            try:
-                return await self._store.execute(metas[0], *map(call, paths))
-            except LogUnavailable:
-                pass  # perhaps for one stream only: ask for each by itself
-        return await asyncio.gather(
-            *(self._one(meta, call(path)) for meta, path in zip(metas, paths, strict=True))
-        )
-
-    async def _one(self, meta: str, call: Packed) -> Reply | None:
-        try:
-            (reply,) = await self._store.execute(meta, call)
-        except LogUnavailable:
-            return None
-        return reply
-
-
-class _Extent(msgspec.Struct, frozen=True):
-    """The two fields of a state from which its stream's size follows, decoded alone for speed."""
-
-    tail: int = 0
-    first: int = 0
-
-
-_decode_extent = msgspec.json.Decoder(_Extent).decode
-
-
-def size_in(state: bytes | None) -> int | None:
-    """Return the bytes of the stream with this state as text; None if there is no stream."""
-    try:
-        extent = _decode_extent(state or b"")
-    except ValueError:
-        return None
-    return extent.tail - extent.first

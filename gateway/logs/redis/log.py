@@ -96,7 +96,6 @@ class RedisLog(Log):
 
     @override
     def why_unhealthy(self) -> str | None:
-        """Return what is wrong with the first server that takes no appends."""
         return self.store.servers.why_unhealthy() or self.store.notifications.why_unhealthy
 
     @override
@@ -107,13 +106,12 @@ class RedisLog(Log):
     async def load(self, path: str) -> LoadedStream:
         """Load the stream at `path`, with its generation raised to the server's history."""
         store = self.store
-        (reply,) = await store.execute(store.names.meta(path), store.commands.load(path))
+        (reply,) = await store.execute(store.names.meta(path), store.commands.call("load", path))
         store.servers.compare(int(reply[0]))
         return decode_stream(reply)
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
-        """Return the records after `start`; the chunk's state is as new as they are, or newer."""
         await in_task()  # a server is asked, with a time limit
         return await read_records(self.store, state, start, end)
 
@@ -138,17 +136,14 @@ class RedisLog(Log):
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
-        """Return the paths of streams that have ended, or whose oldest part has."""
         return await self._deadlines.expired(now.wall, limit)
 
     @override
     def histograms(self) -> Mapping[str, Histogram]:
-        """Return the sizes of commits, how long they wait, and how long Redis takes."""
         return self._commits.histograms.by_name("appends", "queue", "write")
 
     @override
     def numbers(self) -> Mapping[str, float]:
-        """Return the counts; the state of the servers is that of the last check."""
         return {
             **self._server_status.numbers,
             "commits": self._commits.stored,

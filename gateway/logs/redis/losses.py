@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 Lost = Literal["no", "unknown", "yes"]
 LOST: tuple[Lost, ...] = ("no", "unknown", "yes")  # from the best to the worst
-
+# How each is logged.
+REPORTS: dict[Lost, tuple[str, str]] = {
+    "no": ("info", "log.nothing_lost"),
+    "unknown": ("warning", "log.loss_unknown"),
+    "yes": ("error", "log.writes_lost"),
+}
 PATIENCE_S = 60.0  # a server may come back and go again, but not for ever
 AGAIN_S = 0.5
 # When the findings of all gateways are read: after each has probed a server that is back, and once
@@ -55,22 +60,16 @@ class LastCommit(NamedTuple):
             return "no"
         state = found.state
         if state is None or state.stream_id != self.state.stream_id:
-            return self._is_lost_without_stream(found)
+            removed = found.removed_generation - self.state.generation
+            if removed > 0:
+                return "unknown"
+            return "no" if removed == 0 and found.removed_version >= self.version else "yes"
         if state.history == self.state.history:
             return "no" if state.version >= self.version else "yes"
         for past in state.past_generations:
             if past.generation == self.state.generation and past.end < self.state.tail:
                 return "yes"
         return "unknown"
-
-    def _is_lost_without_stream(self, found: CommitState) -> Lost:
-        if found.removed_generation > self.state.generation:
-            return "unknown"
-        was_removed_later = (
-            found.removed_generation == self.state.generation
-            and found.removed_version >= self.version
-        )
-        return "no" if was_removed_later else "yes"
 
 
 class LossWatch:
@@ -126,7 +125,7 @@ class LossWatch:
 
     async def _check(self, last: LastCommit) -> Lost:
         store, path = self._store, last.state.path
-        key, load = store.names.meta(path), store.commands.load(path)
+        key, load = store.names.meta(path), store.commands.call("load", path)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while True:
@@ -152,7 +151,8 @@ class LossWatch:
             lost = await self._exchange(history, own)
             if reported is None or lost == "yes" or (reported, lost) == ("unknown", "no"):
                 reported = lost
-                self._report(primary, history, lost)
+                level, event = REPORTS[lost]
+                getattr(log, level)(event, server=primary.name, history=history)
             if lost == "yes":
                 break
         if reported is not None:
@@ -171,11 +171,3 @@ class LossWatch:
         except LogUnavailable:
             return own
         return "yes" if b"yes" in found else "no" if b"no" in found else "unknown"
-
-    def _report(self, primary: Primary, history: int, lost: Lost) -> None:
-        if lost == "yes":
-            log.error("log.writes_lost", server=primary.name, history=history)
-        elif lost == "no":
-            log.info("log.nothing_lost", server=primary.name, history=history)
-        else:
-            log.warning("log.loss_unknown", server=primary.name, history=history)

@@ -33,7 +33,7 @@ class RedisNames(NamedTuple):
     def keys(self, path: str) -> tuple[str, str, str]:
         """Return the keys of a stream, in the order of the functions' arguments."""
         meta = self.meta(path)
-        return meta, self.records(path), f"{meta}:retired"
+        return meta, f"{meta}:records", f"{meta}:retired"
 
     def records(self, path: str) -> str:
         """Return the key of a stream's records."""

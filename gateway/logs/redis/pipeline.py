@@ -61,11 +61,8 @@ class _SilenceTimer:
     def start(self, connection: RedisConnection) -> None:
         """Watch a connection on which commands were just sent."""
         self._moved_at, self._unsent = self._loop.time(), connection.unsent
-        self._look_later(self._timeout_s, connection)
-
-    def _look_later(self, after_s: float, connection: RedisConnection) -> None:
-        self._due_at = self._loop.time() + after_s
-        self._timer = self._loop.call_later(after_s, self._look, connection)
+        self._due_at = self._moved_at + self._timeout_s
+        self._timer = self._loop.call_at(self._due_at, self._look, connection)
 
     def stop(self) -> None:
         """Watch no longer: all replies are here, or the connection is lost."""
@@ -77,9 +74,9 @@ class _SilenceTimer:
         if connection.unsent < self._unsent or now - self._due_at > STOOD_STILL_S:
             self._moved_at, self._unsent = now, connection.unsent
         self._moved_at = max(self._moved_at, connection.last_received_at)
-        left_s = self._moved_at + self._timeout_s - now
-        if left_s > 0:
-            self._look_later(left_s, connection)
+        self._due_at = self._moved_at + self._timeout_s
+        if self._due_at > now:
+            self._timer = self._loop.call_at(self._due_at, self._look, connection)
         else:
             self._on_silence(self._timeout_s)
 
@@ -115,7 +112,7 @@ class Pipeline:
         self._replies: list[Reply] = []
         self._due = 0  # replies to what was sent
         self._sent_at = 0.0
-        self.answered_sent_at = 0.0  # when that was sent whose answers are being told (monotonic)
+        self.answered_sent_at = 0.0  # when the commands whose replies are passed on now were sent
         self._why = ""  # we gave it up
         self._kicked = False
         self._closed = False
@@ -158,23 +155,18 @@ class Pipeline:
                 self._connecting = self._loop.create_task(self._open())
                 self._connecting.add_done_callback(self._opened)
             return
-        commands = self._gather()
+        weight, commands = 0, []
+        while self._waiting and len(commands) < MAX_PIPELINE and weight < MAX_PIPELINE_BYTES:
+            call = self._waiting.popleft()
+            self._sent.append(call)
+            commands += call.commands
+            weight += call.weight
         if self._epilogue is not None:
             commands.append(self._epilogue)
-            self._due += 1
+        self._due = len(commands)
         connection.send(commands)
         self._sent_at = monotonic()
         self._silence.start(connection)
-
-    def _gather(self) -> list[Packed]:
-        """Take what goes into one pipeline."""
-        weight = self._due = 0
-        while self._waiting and len(self._sent) < MAX_PIPELINE and weight < MAX_PIPELINE_BYTES:
-            call = self._waiting.popleft()
-            self._sent.append(call)
-            self._due += len(call.commands)
-            weight += call.weight
-        return [command for call in self._sent for command in call.commands]
 
     async def _open(self) -> None:
         try:
@@ -203,7 +195,12 @@ class Pipeline:
             if self._due:
                 return  # its reply goes with all the others
             last = self._replies.pop()
-        answered = self._whole()
+        answered = []  # calls whose replies are all here
+        at = 0
+        while self._sent and (end := at + len(self._sent[0].commands)) <= len(self._replies):
+            answered.append((self._sent.popleft(), self._replies[at:end]))
+            at = end
+        del self._replies[:at]
         sent_at = self._sent_at
         if not self._sent:
             self._silence.stop()
@@ -212,16 +209,6 @@ class Pipeline:
         self.answered_sent_at = sent_at
         for call, mine in answered:
             _set_result(call, (mine, last))
-
-    def _whole(self) -> list[tuple[PendingCall, list[Reply]]]:
-        """Take the calls whose replies are all here."""
-        answered = []
-        at = 0
-        while self._sent and (end := at + len(self._sent[0].commands)) <= len(self._replies):
-            answered.append((self._sent.popleft(), self._replies[at:end]))
-            at = end
-        del self._replies[:at]
-        return answered
 
     def _lost(self, error: Exception | None) -> None:
         self._connection = None

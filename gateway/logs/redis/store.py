@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -118,7 +119,7 @@ class RedisStore(Sharing):
     @override
     async def is_current(self, state: StreamState) -> bool:
         path = state.path
-        (reply,) = await self.execute(self.names.meta(path), self.commands.confirm(path))
+        (reply,) = await self.execute(self.names.meta(path), self.commands.call("confirm", path))
         self.servers.compare(int(reply[0]))
         return is_current(reply, state)
 
@@ -155,6 +156,7 @@ class CallReplies(NamedTuple):
         return not isinstance(self.epilogue, int) or self.epilogue < wait_replicas
 
 
+@dataclass(slots=True, eq=False)
 class RedisCall:
     """Packed calls for the server of `key`; `done` gets what it answered, or LogUnavailable.
 
@@ -162,45 +164,22 @@ class RedisCall:
     recognizes itself in what it finds.
     """
 
-    __slots__ = (
-        "_commits",
-        "_deadline",
-        "_expected",
-        "_key",
-        "_servers",
-        "_turns",
-        "_was_sent",
-        "calls",
-        "done",
-    )
-
-    def __init__(
-        self,
-        servers: RedisServers,
-        key: str,
-        calls: Sequence[Packed],
-        done: Callable[[CallReplies | LogUnavailable], None],
-        *,
-        commits: bool = False,
-        expected: int = 0,
-    ) -> None:
-        """Take `expected` as about the number of bytes of the replies, where they are many."""
-        self._servers = servers
-        self._key = key
-        self.calls = calls
-        self.done = done
-        self._commits = commits
-        self._expected = expected
-        self._deadline = 0.0  # loop time; 0 until the first failure
-        self._turns = 0
-        self._was_sent = False
+    servers: RedisServers
+    key: str
+    calls: Sequence[Packed]
+    done: Callable[[CallReplies | LogUnavailable], None]
+    commits: bool = False
+    expected: int = 0  # about how many bytes the replies are, where they are many
+    deadline: float = 0.0  # loop time of the last attempt; 0 until the first failure
+    turns: int = 0
+    was_sent: bool = False
 
     @staticmethod
     def send_commits(calls: Sequence[RedisCall]) -> None:
         """Send commits, ENOUGH at a time to a server; each is answered and repeated by itself."""
         by_server: dict[Primary, list[RedisCall]] = {}
         for call in calls:
-            primary = call._servers.primary_of(call._key)
+            primary = call.servers.primary_of(call.key)
             if primary is None or primary.is_down:
                 call.send()
             else:
@@ -213,32 +192,32 @@ class RedisCall:
 
     def send(self) -> None:
         """Send the calls, or send them again."""
-        primary = self._servers.primary_of(self._key)
+        primary = self.servers.primary_of(self.key)
         if primary is not None:
             self._send_to(primary)
             return
-        finding = asyncio.get_running_loop().create_task(self._servers.find(self._key))
-        finding.add_done_callback(self._on_found)
+        asyncio.get_running_loop().create_task(self._find_and_send())
 
-    def _on_found(self, finding: asyncio.Task[Primary]) -> None:
-        error = None if finding.cancelled() else finding.exception()
-        if finding.cancelled():
+    async def _find_and_send(self) -> None:
+        try:
+            primary = await self.servers.find(self.key)
+        except Unreachable as failure:
+            self._unreachable(failure)
+        except asyncio.CancelledError:
             self._unreachable(Unreachable("the gateway is stopping"))
-        elif isinstance(error, Unreachable):
-            self._unreachable(error)
-        elif error is not None:
+        except Exception as error:
             self._fail(f"the log cannot be reached: {error!r}")
-            raise error
+            raise
         else:
-            self._send_to(finding.result())
+            self._send_to(primary)
 
     def _send_to(self, primary: Primary) -> None:
         if primary.is_down:  # its own probes will tell when it is back
             why = primary.why_unhealthy or "it is down"
             asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
             return
-        pipeline = primary.commits if self._commits else primary.reads
-        pipeline.send(self.calls, partial(self.on_answer, primary), self._expected)
+        pipeline = primary.commits if self.commits else primary.reads
+        pipeline.send(self.calls, partial(self.on_answer, primary), self.expected)
 
     def _send_asking(self, primary: Primary) -> None:
         """Send to the server that imports the slot: it takes a call only after ASKING."""
@@ -249,8 +228,8 @@ class RedisCall:
                 answer = (answer[0][1::2], answer[1])
             self.on_answer(primary, answer)
 
-        pipeline = primary.commits if self._commits else primary.reads
-        pipeline.send(asking, on_answer, self._expected)
+        pipeline = primary.commits if self.commits else primary.reads
+        pipeline.send(asking, on_answer, self.expected)
 
     def on_answer(self, primary: Primary, answer: Answer | Unreachable) -> None:
         """Pass on the replies, or send the calls again."""
@@ -259,7 +238,7 @@ class RedisCall:
             self._unreachable(answer)
             return
         replies, epilogue = answer
-        counts = replies[-1:] if self._commits else replies  # a note before it may be refused
+        counts = replies[-1:] if self.commits else replies  # a note before it may be refused
         refusals = [reply for reply in counts if isinstance(reply, Refusal)]
         if refusals:
             self._refused(primary, refusals[0], of_all=len(refusals) == len(replies))
@@ -267,30 +246,28 @@ class RedisCall:
             self.done(CallReplies(replies, epilogue, primary))
 
     def _unreachable(self, failure: Unreachable) -> None:
-        self._was_sent = self._was_sent or failure.was_sent
-        self._servers.moved()  # it may be that another server has taken over
-        if (self._was_sent or failure.is_passing) and self._may_go_on():
-            self._later()
-        else:
-            what = "did not answer" if self._was_sent else "cannot be reached"
-            self._fail(f"the log {what}: {failure.why}")
+        self.was_sent = self.was_sent or failure.was_sent
+        self.servers.moved()  # it may be that another server has taken over
+        if (self.was_sent or failure.is_passing) and self._try_later():
+            return
+        what = "did not answer" if self.was_sent else "cannot be reached"
+        self._fail(f"the log {what}: {failure.why}")
 
     def _refused(self, primary: Primary, refusal: Refusal, *, of_all: bool) -> None:
         # Of a slot that is moving, some keys may be here and some there.
         is_passing = refusal.code in PASSING or (refusal.code == "ASK" and not of_all)
-        if is_passing and primary.why_unhealthy is None and self._may_go_on():
-            self._servers.moved()
-            self._later()
+        if is_passing and primary.why_unhealthy is None and self._try_later():
+            self.servers.moved()
             return
-        self._turns += refusal.code != "ASK"  # the server asked then does it, or asks for patience
-        if self._turns > MOST_TURNS:
+        self.turns += refusal.code != "ASK"  # the server asked then does it, or asks for patience
+        if self.turns > MOST_TURNS:
             self._fail(f"the log refuses: {refusal.meaning}")
         elif refusal.code == "MOVED":
-            self._servers.moved()
+            self.servers.moved()
             self.send()
         elif refusal.code == "ASK":
             host, _, port = refusal.text.split(" ")[2].rpartition(":")
-            self._send_asking(self._servers.primary_at((host, int(port))))
+            self._send_asking(self.servers.primary_at((host, int(port))))
         elif refusal.lacks_functions:
             primary.reconnect()  # with the next connection the functions are loaded again
             self.send()
@@ -298,20 +275,20 @@ class RedisCall:
             if refusal.code == "READONLY":
                 primary.reconnect()
             primary.probe_soon()
-            self._servers.complain(self._key, refusal)
+            self.servers.complain(self.key, refusal)
             self._fail(f"the log refuses: {refusal.meaning}")
 
-    def _may_go_on(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        if not self._deadline:
-            self._deadline = now + TIMEOUT_S
-        return now < self._deadline
-
-    def _later(self) -> None:
-        asyncio.get_running_loop().call_later(RETRY_S, self.send)
+    def _try_later(self) -> bool:
+        """Send the calls again after a pause; return False if that has gone on for too long."""
+        loop = asyncio.get_running_loop()
+        self.deadline = self.deadline or loop.time() + TIMEOUT_S
+        if loop.time() >= self.deadline:
+            return False
+        loop.call_later(RETRY_S, self.send)
+        return True
 
     def _fail(self, why: str) -> None:
-        if self._was_sent and self._commits:
+        if self.was_sent and self.commits:
             why += ": it is not known whether this request was stored"
         self.done(LogUnavailable(why))
 
