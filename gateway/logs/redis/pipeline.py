@@ -155,7 +155,8 @@ class Pipeline:
                 self._connecting = self._loop.create_task(self._open())
                 self._connecting.add_done_callback(self._opened)
             return
-        weight, commands = 0, []
+        weight = 0
+        commands: list[Packed] = []
         while self._waiting and len(commands) < MAX_PIPELINE and weight < MAX_PIPELINE_BYTES:
             call = self._waiting.popleft()
             self._sent.append(call)
