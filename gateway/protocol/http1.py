@@ -49,8 +49,7 @@ def content_length(text: str | None) -> int | None:
 
 def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     """Return header lines with the bytes that aiohttp read them from."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
-    return lines.encode("utf-8", "surrogateescape")
+    return _wire("".join([f"{name}: {value}\r\n" for name, value in fields]))
 
 
 def _wire(lines: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -43,15 +43,20 @@ _RFC3339 = re.compile(
 )
 
 
-class _Presented(msgspec.Struct, frozen=True, kw_only=True):
-    """A read whose response has the stream in a `view`, and the `reader_key`.
+class _Read(msgspec.Struct, frozen=True):
+    """A read from an `offset`: None for the beginning, NOW for the tail.
 
-    `by_key` says whether its URL has that key, too; it is None for a URL without one. Where an SSE
-    client resumes, `last_event_id` is the id of its last event. `others` are the parts of a query
-    for an origin that the protocol does not know, in canonical form; of a catch-up that does not
-    say clearly what it asks for, which only the origin knows, they are all parts of the query.
+    Its response has the stream in a `view`, and the `reader_key`; `by_key` says whether its URL has
+    that key, too, and is None for a URL without one. Where an SSE client resumes, `last_event_id`
+    is the id of its last event. `others` are the parts of a query for an origin that the protocol
+    does not know, in canonical form; of a catch-up that does not say clearly what it asks for,
+    which only the origin knows, they are all parts of the query.
     """
 
+    path: str
+    target: str
+    offset: Offset | str | None
+    cursor: int | None = None
     view: View = PLAIN
     reader_key: str = ""
     by_key: bool | None = None
@@ -60,18 +65,8 @@ class _Presented(msgspec.Struct, frozen=True, kw_only=True):
     is_clear: bool = True
 
 
-class _Read(_Presented, frozen=True):
-    """The fields of every read. `offset` is None for the beginning, NOW for the tail."""
-
-    path: str
-    target: str
-    offset: Offset | str | None
-
-
 class CatchUp(_Read, frozen=True, gc=False):
     """GET of what is there (section 5.6). It has no cursor: its answer is for everybody."""
-
-    cursor: ClassVar[None] = None
 
     @property
     def is_fixed(self) -> bool:
@@ -82,13 +77,9 @@ class CatchUp(_Read, frozen=True, gc=False):
 class LongPoll(_Read, frozen=True):
     """GET that waits for news (section 5.7)."""
 
-    cursor: int | None
-
 
 class Events(_Read, frozen=True):
     """GET that stays, by server-sent events (section 5.8)."""
-
-    cursor: int | None
 
 
 Live = LongPoll | Events
@@ -135,37 +126,34 @@ class AppendHead(msgspec.Struct, frozen=True):
             and (self.trace_id is None) is (traceparent is None)
         )
 
-    def append_of(
-        self, body: bytes, seq: str | None, stream_seq: str | None, traceparent: str | None
+    def append(
+        self,
+        body: bytes,
+        seq: str | None = None,
+        stream_seq: str | None = None,
+        traceparent: str | None = None,
     ) -> Append:
-        """Return the append of `body` with these values instead of the head's, where given."""
-        head = self
-        if seq is not None and self.producer is not None:
-            count = _count("Producer-Seq", seq)
-            stamp = Stamp(self.producer.producer_id, self.producer.epoch, count)
-            head = msgspec.structs.replace(head, producer=stamp)
-        if stream_seq is not None:
-            head = msgspec.structs.replace(head, stream_seq=stream_seq)
-        if traceparent is not None:
-            head = msgspec.structs.replace(head, trace_id=trace_id_of(traceparent))
-        return head.append(body)
+        """Return the append of `body`, with these fields instead of the head's where given.
 
-    def append(self, body: bytes) -> Append:
-        """Return the append of `body`. Raises BadRequest."""
-        content_type, producer = self.content_type, self.producer
+        Raises BadRequest.
+        """
+        producer, trace_id = self.producer, self.trace_id
+        if seq is not None and producer is not None:
+            producer = Stamp(producer.producer_id, producer.epoch, _count("Producer-Seq", seq))
+        if traceparent is not None:
+            trace_id = trace_id_of(traceparent)
         if not body:
             self._check_empty()
-        elif content_type is None:
+        elif self.content_type is None:
             raise BadRequest("Content-Type is missing: send the content type of the stream")
         return Append(
             body,
-            content_type,
-            self.stream_seq,
+            self.content_type,
+            self.stream_seq if stream_seq is None else stream_seq,
             producer,
             self.close,
             self.is_multi,
-            None,
-            self.trace_id,
+            trace_id=trace_id,
         )
 
     def _check_empty(self) -> None:

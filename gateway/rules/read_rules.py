@@ -37,9 +37,7 @@ REFUSED_S = 60.0  # the longest that clients wait before they come back
 # An offset of both streams is of the old one for so long: its readers come back at once.
 AMBIGUOUS_S = 5.0
 MAX_LOST_STREAMS = 1000  # some 100 kB each at most; the longest ago go first
-MAX_PRESENT_OFFSETS = (
-    1024  # offsets of the new stream, of each, some 100 B each; then all are allowed
-)
+MAX_PRESENT_OFFSETS = 1024  # of the new stream, of each, some 100 B each; then all are allowed
 MAX_HELD_OFFSETS = 4096  # offsets of each, before another loss; then only those of the next one
 
 # By the field alone a surrogate may store a response that others must not.
@@ -167,9 +165,7 @@ class RouteState(msgspec.Struct, kw_only=True):
 
     freshness: Freshness  # the lifetimes that responses get
     ignore_no_store: bool  # True if a no-store of the origin is ignored
-    # The reads in which the stream ended before the offset.
     lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
-    # The offsets of streams that are gone.
     lost: LostOffsets = msgspec.field(default_factory=LostOffsets)
 
 
@@ -181,9 +177,7 @@ class ReadResponse(msgspec.Struct):
     facts: StreamRead
     fields: CIMultiDict[str]
     answered: float  # epoch seconds
-    origin_directives: list[tuple[str, str]] = msgspec.field(
-        default_factory=list
-    )  # a lifetime that was capped
+    origin_directives: list[tuple[str, str]] = []  # a lifetime that was capped
     is_ours: bool = False  # the lifetime is the route's: the origin has sent none
 
 
@@ -324,16 +318,17 @@ def _set_cursor(response: ReadResponse) -> bool:
     return lacks
 
 
-PLACE = ReadRule("", _check_place)
-IGNORED_NO_STORE = ReadRule("no_store", _ignore_no_store)
-OWN_LIFETIME = ReadRule("cache_control", _give_lifetime)
-TAG = ReadRule("etag", _repair_tag)
-OUR_CURSOR = ReadRule("cursor", _set_cursor)
-# CORS fields are added whenever a response without any is sent.
-CORS = ReadRule("cors", lambda response: "Access-Control-Allow-Origin" not in response.fields)
-SHORT_TAIL = ReadRule("tail", _shorten)
 # In the order in which they are applied: each sees what those before it have left.
-RULES = (PLACE, IGNORED_NO_STORE, OWN_LIFETIME, TAG, OUR_CURSOR, CORS, SHORT_TAIL)
+RULES = (
+    ReadRule("", _check_place),
+    ReadRule("no_store", _ignore_no_store),
+    ReadRule("cache_control", _give_lifetime),
+    ReadRule("etag", _repair_tag),
+    ReadRule("cursor", _set_cursor),
+    # CORS fields are added whenever a response without any is sent.
+    ReadRule("cors", lambda response: "Access-Control-Allow-Origin" not in response.fields),
+    ReadRule("tail", _shorten),
+)
 
 
 def repairs() -> tuple[str, ...]:

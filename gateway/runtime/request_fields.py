@@ -99,6 +99,4 @@ class RequestFields:
         head = self.append_head
         if head is None or not head.is_of(own.seq, own.stream_seq, own.traceparent):
             head = self.append_head = parse_append_head(own.added_to(self.headers))
-        if own.fields:
-            return head.append_of(body, own.seq, own.stream_seq, own.traceparent)
-        return head.append(body)
+        return head.append(body, own.seq, own.stream_seq, own.traceparent)

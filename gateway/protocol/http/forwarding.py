@@ -143,7 +143,7 @@ def outgoing_fields(
     the one that was admitted, except those for which `is_allowed` returns True.
     """
     fields = end_to_end(without_query_of_referer(headers), drop | _NOT_PASSED_ON)
-    for name in {name for name in fields if _is_renaming(name)}:
+    for name in {name for name in fields if _is_renaming(name) is not None}:
         if is_allowed is None or not is_allowed(name):
             del fields[name]
     drop_cookies(fields, _OWN_COOKIES)
@@ -189,8 +189,6 @@ def check_text(fields: MultiMapping[str]) -> None:
 
 def is_utf8(value: str) -> bool:
     """Return whether a field had only UTF-8; other bytes are surrogates after aiohttp's parser."""
-    if value.isascii():
-        return True
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -198,10 +196,9 @@ def is_utf8(value: str) -> bool:
     return True
 
 
-@lru_cache(512)  # the names that clients send are few
-def _is_renaming(name: str) -> bool:
-    """Return whether an origin might take a request with this field for another one."""
-    return _RENAMES.search(name) is not None
+_is_renaming = lru_cache(512)(_RENAMES.search)  # the names that clients send are few
+# Each place that drops fields drops the same ones each time.
+_with_those_of_the_hop = lru_cache(64)(_OF_THE_HOP.union)
 
 
 def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
@@ -240,11 +237,6 @@ def end_to_end(headers: MultiMapping[str], drop: frozenset[str] = frozenset()) -
             if name.lower() not in dropped and "_" not in name
         ]
     )
-
-
-@lru_cache(64)  # each place that drops fields drops the same ones each time
-def _with_those_of_the_hop(drop: frozenset[str]) -> frozenset[str]:
-    return _OF_THE_HOP | drop
 
 
 def _append(fields: CIMultiDict[str], name: str, value: str) -> None:

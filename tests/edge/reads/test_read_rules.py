@@ -20,11 +20,7 @@ from gateway.protocol.streams.offsets import current_cursor
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
 from gateway.rules.read_rules import (
-    IGNORED_NO_STORE,
-    OUR_CURSOR,
-    OWN_LIFETIME,
-    PLACE,
-    TAG,
+    RULES,
     ReadResponse,
 )
 from gateway.rules.repair import (
@@ -42,7 +38,7 @@ NOW = 1_800_000_000.0
 CURSOR = str(current_cursor(NOW))
 FRESHNESS = Freshness(60, 300, 10)
 FOREVER = Lifetime()
-REPAIRS = (PLACE, IGNORED_NO_STORE, OWN_LIFETIME, TAG, OUR_CURSOR)
+REPAIRS = [rule for rule in RULES if rule.repair not in {"cors", "tail"}]
 PUBLIC = "public, max-age=60, stale-while-revalidate=300"
 AT_TAIL = "no-cache, s-maxage=10, stale-while-revalidate=0"
 WELL_FORMED = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
@@ -82,7 +78,7 @@ def mended(
     )
     response = ReadResponse(route, request, facts, headers, NOW)
     applied = [rule.repair for rule in REPAIRS if rule.apply(response)]
-    return response.fields, [name for name in applied if name != OUR_CURSOR.repair]
+    return response.fields, [name for name in applied if name != "cursor"]
 
 
 # ---------------------------------------------------------------- what is a read at all
