@@ -63,11 +63,6 @@ def parse_field_lines(lines: bytes) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def again_s(text: str | None) -> int | None:
-    """Parse a Retry-After in seconds; None if it is missing, a date, or invalid."""
-    return int(text) if text is not None and text.isdecimal() and len(text) < 7 else None
-
-
 def range_line(begin: int, end: int, size: int) -> bytes:
     """Return the line of a 206 with the bytes from `begin` to `end` (exclusive) of `size`."""
     return b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)

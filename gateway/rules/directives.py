@@ -160,16 +160,16 @@ def age_said(text: str) -> int:
     """Parse an Age in seconds."""
     if len(text) < 10 and text.isascii() and text.isdigit():
         return int(text)
-    by_name = members([text]) if text else ()
-    return (delta_seconds(by_name[0]) or 0) if by_name else 0
+    ages = members([text]) if text else ()
+    return (delta_seconds(ages[0]) or 0) if ages else 0
 
 
 def again_s(headers: MultiMapping[str]) -> int | None:
     """Return the seconds of Retry-After, up to a bound; None without a valid one."""
-    by_name = headers.get("Retry-After", "")
-    wait = delta_seconds(by_name.strip(" \t"))
+    text = headers.get("Retry-After", "")
+    wait = delta_seconds(text.strip(" \t"))
     if wait is None:
-        moment, now = parse_date(by_name), date_of(headers, "Date")
+        moment, now = parse_date(text), date_of(headers, "Date")
         if moment is None or now is None:
             return None
         wait = int(moment - now)
@@ -216,22 +216,6 @@ def _accepted_codings(values: Iterable[str]) -> set[str]:
     """Return the acceptable codings; weights are ignored, because the origin chooses among them."""
     accepted = (value for value in values if not _REFUSED.search(value))
     return {value.partition(";")[0].strip().lower() for value in accepted} - {"identity"}
-
-
-def parse_range(text: str, length: int) -> tuple[int, int] | None:
-    """Parse the only range of a Range field in `length` bytes: its start and end.
-
-    The end is exclusive. The start may be past the last byte. None for several ranges, other units
-    and invalid fields.
-    """
-    match = _ONE_RANGE.fullmatch(text.strip(" \t"))
-    if match is None:
-        return None
-    if match[3] is not None:
-        return max(0, length - whole_number(match[3])), length
-    start = whole_number(match[1])
-    end = whole_number(match[2]) + 1 if match[2] else max(length, start + 1)
-    return (start, min(end, length)) if start < end else None
 
 
 def check_asked_for(status: int, sent: Container[str]) -> None:
@@ -293,17 +277,26 @@ def byte_range(
 
 
 def part_asked_for(requested_range: str, length: int) -> tuple[int, int] | None:
-    """Return the start and the end (exclusive) of a range of `length` bytes.
+    """Return the start and the end (exclusive) of the range that a field names in `length` bytes.
 
-    Return None to send the whole body: without a range, for several, for one in another unit, and
-    for an empty body, as at the tail of a stream. Raises RangeNotSatisfiable.
+    Return None to send the whole body: without a range, for several, for one in another unit or
+    malformed, and for an empty body, as at the tail of a stream. Raises RangeNotSatisfiable.
     """
-    requested = parse_range(requested_range, length)
-    if not length or requested is None:
+    match = _ONE_RANGE.fullmatch(requested_range.strip(" \t"))
+    if match is None or not length:
         return None
-    if requested[0] >= length:
+    end = length
+    if match[3] is not None:
+        start = max(0, length - whole_number(match[3]))
+    else:
+        start = whole_number(match[1])
+        if match[2]:
+            end = min(whole_number(match[2]) + 1, length)
+            if whole_number(match[2]) < start:
+                return None
+    if start >= length:
         raise RangeNotSatisfiable(length)
-    return requested
+    return start, end
 
 
 def _if_range_holds(request_headers: MultiMapping[str], marks: Marks) -> bool:

@@ -77,15 +77,17 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> Read:
     start = None if offset is None or offset == BEGINNING else _decoded(offset)
     others = tuple(foreign)
     mode = MODES.get(query.values.get("live", ""))
-    # A plus is a space to some.
-    if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):
+    # Of repeated keys either could count, and a plus is a space to some.
+    is_clear = len(own) == len(_OURS & query.values.keys()) and "+" not in (offset or "")
+    if mode and offset and is_clear:
         cursor = parse_cursor(query.values.get("cursor", ""))
         last = ""
         if mode is Events and LAST_EVENT_ID in query.values:  # it is of one reader
             last = _decoded(query.values[LAST_EVENT_ID])
             others = tuple(part for part in foreign if _key(part) != LAST_EVENT_ID)
         return mode(path, target, start, cursor, others=others, last_event_id=last)
-    is_clear = _is_plain_catch_up(own, query.values)
+    cursor_text = query.values.get("cursor", "0")
+    is_clear &= "live" not in query.values and offset != "" and cursor_text.isdecimal()
     others = others if is_clear else tuple(parts)
     return CatchUp(path, target, start, others=others, is_clear=is_clear)
 
@@ -121,17 +123,6 @@ def _decoded(text: str) -> str:
 
 def _in_query(text: str) -> str:
     return quote(text, safe="!'()*:~", errors="surrogateescape")
-
-
-def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
-    cursor = values.get("cursor", "0")
-    return (
-        len(own) == len(_OURS & values.keys())
-        and "live" not in values
-        and values.get("offset") != ""
-        and "+" not in values.get("offset", "")
-        and cursor.isdecimal()
-    )
 
 
 def resumed(read: Live, headers: Mapping[str, str]) -> Live:

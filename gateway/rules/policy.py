@@ -188,7 +188,9 @@ def _lifetime(
     status: int, headers: MultiMapping[str], directives: Directives, times: Times
 ) -> float | None:
     """Return the freshness lifetime (section 4.2.1); None if nothing allows storing."""
-    explicit = explicit_lifetime(headers, directives, _date(headers, times))
+    date = date_of(headers, "Date")
+    date = times.answered if date is None else date
+    explicit = explicit_lifetime(headers, directives, date)
     if explicit is not None:
         return explicit
     if "Set-Cookie" in headers or (status not in _HEURISTIC and "public" not in directives):
@@ -196,9 +198,8 @@ def _lifetime(
     modified = date_of(headers, "Last-Modified")
     if modified is None:
         return 0
-    unchanged_s = _date(headers, times) - modified
     longest = _LONGEST_HEURISTIC_S if status < 400 else _LONGEST_OF_AN_ERROR_S
-    return min(max(0.0, unchanged_s * _HEURISTIC_SHARE), longest)
+    return min(max(0.0, (date - modified) * _HEURISTIC_SHARE), longest)
 
 
 def explicit_lifetime(
@@ -216,11 +217,6 @@ def explicit_lifetime(
         return None
     expires = date_of(headers, "Expires")
     return 0 if expires is None or date is None else min(max(0, int(expires - date)), LONGEST_S)
-
-
-def _date(headers: MultiMapping[str], times: Times) -> float:
-    date = date_of(headers, "Date")
-    return times.answered if date is None else date
 
 
 def stale_allowance(

@@ -119,7 +119,7 @@ def _forwarded_for(lines: Sequence[str]) -> list[str]:
         if name is not None and name.lower() == "for":
             if node:
                 return [""]
-            node = _unquoted(value)
+            node = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
         if end != ";":
             nodes.append(node)
             node = ""
@@ -127,7 +127,3 @@ def _forwarded_for(lines: Sequence[str]) -> list[str]:
             break
         begin = pair.end()
     return nodes
-
-
-def _unquoted(value: str) -> str:
-    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

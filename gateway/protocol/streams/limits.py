@@ -209,14 +209,14 @@ def begun(change: Change, now: float, retention: Retention) -> Change:
 
 
 def _apart(earlier: Mark, later: Mark, retention: Retention) -> bool:
-    by_age = retention.max_age_s and (later.time - earlier.time) * PARTS >= retention.max_age_s
-    by_size = (
-        retention.max_bytes and (later.position - earlier.position) * PARTS >= retention.max_bytes
+    return (
+        _reaches((later.time - earlier.time) * PARTS, retention.max_age_s)
+        or _reaches((later.position - earlier.position) * PARTS, retention.max_bytes)
+        or _reaches(later.messages * PARTS, retention.max_messages)
     )
-    return bool(by_age or by_size or _reaches(later.messages * PARTS, retention.max_messages))
 
 
-def _reaches(number: int, limit: int) -> bool:
+def _reaches(number: float, limit: int) -> bool:
     return 0 < limit <= number
 
 

@@ -23,7 +23,7 @@ from gateway.protocol.responses import Facts
 from gateway.protocol.streams.state import Lifetime
 from gateway.routes.exchange import RouteAnswer
 from gateway.rules import followed, policy, repair
-from gateway.rules.directives import age_of, check_asked_for
+from gateway.rules.directives import again_s, age_of, check_asked_for
 from gateway.rules.served_lifetimes import make_private
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.write_journal import Write
@@ -224,7 +224,7 @@ def relayed(
             fields.get(NEXT_OFFSET, ""),
             closed,
             is_end,
-            http1.again_s(fields.get("Retry-After")),
+            again_s(fields),
             "Access-Control-Allow-Origin" in fields,
         ),
         is_relayed=True,

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
+from multidict import CIMultiDict
 
 from gateway.errors import AnswerTooLong
 from gateway.features.models.provider.client import ProvidedBody, body_parts
@@ -15,6 +16,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import end_to_end
 from gateway.protocol.responses import Facts, Response
 from gateway.routes.exchange import RouteAnswer
+from gateway.rules.directives import again_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,13 +60,13 @@ def relayed(
 ) -> RouteAnswer:
     """Return a provider's response with some header fields added."""
     fields = {name.lower(): value for name, value in (*head.fields, *added)}
-    next_offset, again = fields.get("stream-next-offset", ""), fields.get("retry-after")
+    next_offset = fields.get("stream-next-offset", "")
     return RouteAnswer(
         head.status,
         http1.field_lines((*head.fields, *added)),
         body,
         cache_status.OTHER_METHOD,
-        Facts(next_offset, again_s=http1.again_s(again)),
+        Facts(next_offset, again_s=again_s(CIMultiDict(fields))),
         is_relayed=True,
         has_date="date" in fields,
         length=length,
