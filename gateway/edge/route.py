@@ -163,7 +163,7 @@ class EdgeRoute(StreamRoute):
         is_other |= (rules.stale_if_error, rules.shares_s_maxage) != new
         rules.stale_if_error, rules.shares_s_maxage = new
         if is_other:
-            self.cache.fetches.heads.clear()
+            self.cache.fetches.results.clear()
         return is_other
 
     def log_failure(self, error: HeadgateError, path: str) -> None:

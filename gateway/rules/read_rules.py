@@ -188,7 +188,7 @@ class ReadRule(NamedTuple):
     name in the metrics and on the console; a rule that only refuses has none.
 
     The result for one response is reused for responses that differ only in volatile fields, such
-    as the offset (`judged_heads`): so a rule may depend on the other fields only.
+    as the offset (`rule_results`): so a rule may depend on the other fields only.
     """
 
     repair: str

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import uvloop
 from structlog.testing import capture_logs
+from typing_extensions import override
 
 from gateway.origin.heads import AnswerKind
 from gateway.origin.reuse import PROOFS, ConnectionHistory
@@ -45,6 +46,18 @@ class Told(NamedTuple):
     is_whole: bool
 
 
+def nothing(*_: object) -> Any:
+    """Remember nothing."""
+
+
+class Forgetful(dict[Any, Any]):
+    """A table that stores nothing."""
+
+    @override
+    def __setitem__(self, key: object, value: object) -> None:
+        """Forget it."""
+
+
 class Side:
     """One of the two: an origin, a gateway before it, and what both have seen."""
 
@@ -53,8 +66,7 @@ class Side:
         self.gateway = gateway
         self.told_others = writes_told_by(gateway.services)
         if not remembers:
-            heads, nothing = gateway.edge.cache.fetches.heads, lambda *_: None
-            heads.judge = heads._apply  # type: ignore[method-assign]
+            gateway.edge.cache.fetches.results._patterns = Forgetful()
             gateway.edge.origin.patterns.note = nothing  # type: ignore[method-assign]
             gateway.plans.read = nothing  # type: ignore[method-assign]
             appends = passed_appends_of(gateway)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.edge.reads import shared_response
-from gateway.edge.reads.judged_heads import JudgedHeads
+from gateway.edge.reads.rule_results import RuleResults
 from gateway.edge.reads.shared_response import (
     CONFIRMED,
     SERVED_STALE,
@@ -182,7 +182,7 @@ class Fetch(SharedResponse, AnswerReceiver):
             if body is None:
                 return partial(self._gather, answer)
             fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
-            cached = fetches.heads.judge(self.request, answer, times, body[: EMPTY_BYTES + 1])
+            cached = fetches.results.apply(self.request, answer, times, body[: EMPTY_BYTES + 1])
             doubt = None if cached.facts is None else fetches.known.comparison_before(self)
             if doubt is not None:
                 return partial(self._settle_after, doubt, cached, body)
@@ -193,7 +193,7 @@ class Fetch(SharedResponse, AnswerReceiver):
 
     def _confirm(self, answer: OriginAnswer) -> None:
         """Take a 304; if the answer that is cached has changed, ask again without conditions."""
-        rules = self._fetches.heads.rules
+        rules = self._fetches.results.rules
         assert self.old is not None, "it had validators"
         answer.release()
         cached = self.old.cached
@@ -218,7 +218,7 @@ class Fetch(SharedResponse, AnswerReceiver):
         if NEXT_OFFSET in answer.headers:
             while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
                 body.add(part)  # enough to know whether it is empty
-        cached = fetches.heads.judge(self.request, answer, times, body.whole())
+        cached = fetches.results.apply(self.request, answer, times, body.whole())
         doubt = None if cached.facts is None else fetches.known.comparison_before(self)
         if doubt is not None:
             await doubt()
@@ -302,7 +302,7 @@ class Fetches:
         on_settled: Callable[[Fetch], None],
         collapsed: Histogram,
     ) -> None:
-        self.heads = JudgedHeads(rules)
+        self.results = RuleResults(rules)
         self.send = send
         self.clock = clock
         self.known = known

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.judged_heads import JudgedHeads
+from gateway.edge.reads.rule_results import RuleResults
 from gateway.rules import read_rules
 from gateway.rules.policy import Times
 from gateway.rules.read_rules import ReadRule
 from tests.edge.reads.responses import NOW
-from tests.edge.reads.test_judged_heads import a_chunk, judged, request, rules
+from tests.edge.reads.test_rule_results import a_chunk, judged, request, rules
 from tests.edge.reads.toy_rule import RULE
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get
@@ -65,7 +65,7 @@ def test_an_added_rule_is_applied_to_two_of_many_responses_that_are_alike(
 
     monkeypatch.setattr(read_rules, "RULES", (*read_rules.RULES[:-1], ReadRule("draft", noting)))
     by_heart, anew = rules(), rules()
-    remembered = JudgedHeads(by_heart)
+    remembered = RuleResults(by_heart)
     for number in range(5):
         draft, times = a_chunk(number, ("X-Draft", "true")), Times(NOW, NOW + number)
         cached = judged(remembered, request(), draft, times)

@@ -391,7 +391,7 @@ async def test_stale_if_error_of_the_origin_applies_to_a_tail_response(
     tail = answer(b"data", OFFSET, f"Cache-Control: max-age=60{says}", "Stream-Up-To-Date: true")
     async with RawOrigin(tail, close) as raw, staged(raw, stale_if_error=20) as stage:
         await stage.get("offset=-1")
-        stage.clock.advance(stage.cache.fetches.heads.rules.freshness.tail_max_age)
+        stage.clock.advance(stage.cache.fetches.results.rules.freshness.tail_max_age)
         if seconds:
             stage.clock.advance(seconds - 1)
             assert (await stage.get("offset=-1")).x_cache == "STALE"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.edge.reads import judged_heads
-from gateway.edge.reads.judged_heads import JudgedHeads
+from gateway.edge.reads import rule_results
+from gateway.edge.reads.rule_results import RuleResults
 from gateway.errors import HeadgateError
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.heads import VOLATILE
@@ -83,17 +83,17 @@ def begin_of(answer: OriginAnswer) -> bytes:
     return answer.body[: EMPTY_BYTES + 1]
 
 
-def judge(by: JudgedHeads, answer: OriginAnswer, times: Times) -> CachedResponse:
-    return by.judge(request(), answer, times, begin_of(answer))
+def judge(by: RuleResults, answer: OriginAnswer, times: Times) -> CachedResponse:
+    return by.apply(request(), answer, times, begin_of(answer))
 
 
 def judged(
-    by: JudgedHeads | ResponseRules, ask: CacheRequest, answer: OriginAnswer, times: Times
+    by: RuleResults | ResponseRules, ask: CacheRequest, answer: OriginAnswer, times: Times
 ) -> object:
     """All that is known of an answer then, or what it is refused for."""
     try:
-        if isinstance(by, JudgedHeads):
-            cached = by.judge(ask, answer, times, begin_of(answer))
+        if isinstance(by, RuleResults):
+            cached = by.apply(ask, answer, times, begin_of(answer))
         else:
             cached, _ = by.apply(ask, answer.status, answer.headers, times, answer.body or b"")
     except HeadgateError as error:
@@ -176,7 +176,7 @@ def test_a_cached_head_is_judged_like_a_new_one(
 ) -> None:
     by_heart = rules(ignore_no_store=ignores, stale_if_error=stands_in)
     anew = rules(ignore_no_store=ignores, stale_if_error=stands_in)
-    remembered = JudgedHeads(by_heart)
+    remembered = RuleResults(by_heart)
     now = NOW
     for status, stay, differ, place in data.draw(st.lists(kinds(), min_size=1, max_size=2)) * 5:
         now += data.draw(st.sampled_from([0.0, 0.4, 21.0]))
@@ -198,17 +198,17 @@ def a_chunk(number: int, *fields: tuple[str, str]) -> OriginAnswer:
 
 
 def test_head_patterns_are_bounded_in_number() -> None:
-    remembered = JudgedHeads(rules())
-    for number in range(judged_heads.MOST_PATTERNS):
+    remembered = RuleResults(rules())
+    for number in range(rule_results.MOST_PATTERNS):
         judge(remembered, a_chunk(0, ("X-Trace", str(number))), Times(NOW, NOW))
-    assert len(remembered) == judged_heads.MOST_PATTERNS
+    assert len(remembered) == rule_results.MOST_PATTERNS
     judge(remembered, a_chunk(0, ("X-Trace", "one more")), Times(NOW, NOW))
     assert len(remembered) == 1
 
 
-@pytest.mark.parametrize("size", [judged_heads.LARGEST_PATTERN, 10])
+@pytest.mark.parametrize("size", [rule_results.LARGEST_PATTERN, 10])
 def test_a_head_over_the_length_limit_becomes_no_pattern(size: int) -> None:
-    remembered = JudgedHeads(rules())
+    remembered = RuleResults(rules())
     for _ in range(2):
         cached = judge(remembered, a_chunk(0, ("X-Long", "x" * size)), Times(NOW, NOW))
         assert b"x" * size in cached.lines
