@@ -46,10 +46,6 @@ class Told(NamedTuple):
     is_whole: bool
 
 
-def nothing(*_: object) -> Any:
-    """Remember nothing."""
-
-
 class Forgetful(dict[Any, Any]):
     """A table that stores nothing."""
 
@@ -67,10 +63,14 @@ class Side:
         self.told_others = writes_told_by(gateway.services)
         if not remembers:
             gateway.edge.cache.fetches.results._patterns = Forgetful()
-            gateway.edge.origin.patterns.note = nothing  # type: ignore[method-assign]
-            gateway.plans.read = nothing  # type: ignore[method-assign]
             appends = passed_appends_of(gateway)
-            appends.plan = appends.respond = nothing  # type: ignore[method-assign]
+            for owner, method in (
+                (gateway.edge.origin.patterns, "note"),
+                (gateway.plans, "read"),
+                (appends, "plan"),
+                (appends, "respond"),
+            ):
+                setattr(owner, method, lambda *_: None)
 
     async def keep_a_connection(self, *lines: str) -> None:
         """Have one in the pool. A guard admits who sends these lines."""

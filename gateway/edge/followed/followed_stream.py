@@ -14,7 +14,6 @@ from gateway.edge.followed.origin_reads import ReaderRequests, is_of_followed
 from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
-from gateway.edge.reads.decision import ServeRecent
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed
@@ -154,15 +153,15 @@ class FollowedStream:
         is_last = even_long and last is not None and last.start == offset
         return self._window.since(offset) or (last if is_last else None)
 
-    def known_answer(self, request: CacheRequest) -> ServeRecent | None:
-        """Return the decision to serve what is known of the stream right now, or None."""
+    def known_answer(self, request: CacheRequest) -> tuple[Snapshot, Span] | None:
+        """Return what is known of the stream right now, if that answers a request, or None."""
         state = self.state
         if state.knows_tail(request.start):
             tail = state.snapshot.tail
-            return ServeRecent(state.snapshot, Span(tail, tail, b""))
+            return state.snapshot, Span(tail, tail, b"")
         if state.is_current and state.has_recent_directives and wants_all(request.headers):
             span = self.since(request.start)
-            return None if span is None else ServeRecent(state.snapshot, span)
+            return None if span is None else (state.snapshot, span)
         return None
 
     def recent_response(self, request: CacheRequest) -> CachedResponse | None:

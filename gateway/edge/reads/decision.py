@@ -8,6 +8,8 @@ requests are ignored, or any viewer could load the origin; only `only-if-cached`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
@@ -23,7 +25,7 @@ from gateway.rules.policy import selects, serves_error
 from gateway.runtime.request_fields import OWN_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from multidict import MultiMapping
 
@@ -40,58 +42,40 @@ LATELY_S = 60.0
 _OWN = frozenset(map(str.lower, OWN_FIELDS))
 
 
-class ServeCached(msgspec.Struct, frozen=True):
-    """Answer with the stored response."""
+class Use(Enum):
+    """The way in which a GET or HEAD is answered."""
 
-    variant: Variant
-
-
-class ServeStale(msgspec.Struct, frozen=True):
-    """Answer with the stored response and validate it meanwhile."""
-
-    variant: Variant
-
-
-class ServeStaleOnError(msgspec.Struct, frozen=True):
-    """Answer with the stored response, since the origin has failed lately; validate meanwhile."""
-
-    variant: Variant
+    HIT = "with the stored response"
+    STALE = "with the stored response, which is validated meanwhile"
+    STALE_ON_ERROR = "the same, since the origin has failed lately"
+    # There may be a stored response, too, which is validated.
+    RECENT_ON_ERROR = "with recent data of a followed stream, since the origin fails; it is fetched"
+    RECENT = "with recent data of a followed stream, perhaps none: the offset is its tail"
+    VALIDATE = "as the origin says, asked with the validators of the stored response"
+    MISS = "as the origin says: nothing stored answers the request"
+    REFUSE = "with 504, because of only-if-cached (RFC 9111, section 5.2.1.7)"
+    PASS = "by the origin, without the cache"
 
 
-class ServeRecentOnError(msgspec.Struct, frozen=True):
-    """Answer with recent data of a followed stream, since the origin fails; fetch meanwhile.
+# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+HIT, STALE, STALE_ON_ERROR, RECENT_ON_ERROR, RECENT, VALIDATE, MISS, REFUSE, PASS = Use
+ASKS = (VALIDATE, MISS)  # the origin, for something that others may share
 
-    `variant` is the stored response, if there is one.
+
+class Decision(msgspec.Struct, frozen=True):
+    """A decision on a request, with the cached responses that it is based on.
+
+    `variant` is the stored response, and `recent` what answers in its place on errors; no other
+    fetch begins before `rests_until`. `news` are data of a followed stream.
     """
 
-    answer: CachedResponse
-    variant: Variant | None
-    rests_until: float
-
-
-class Validate(msgspec.Struct, frozen=True):
-    """Ask the origin whether the stored response is current, with its validators."""
-
-    variant: Variant
-
-
-class Miss(msgspec.Struct, frozen=True):
-    """Nothing stored answers the request: ask the origin."""
-
-
-class UncachedRefusal(msgspec.Struct, frozen=True):
-    """Answer with 504, because of `only-if-cached` (RFC 9111, section 5.2.1.7)."""
-
-
-class ServeRecent(msgspec.Struct, frozen=True):
-    """Answer with recent data of a followed stream; none at its tail."""
-
-    snapshot: Snapshot
-    span: Span
-
-
-class Pass(msgspec.Struct, frozen=True):
-    """Forward the request to the origin, without the cache."""
+    use: Use
+    variant: Variant | None = None
+    variants: Sequence[Variant] = ()
+    is_hit_for_pass: bool = False
+    recent: CachedResponse | None = None
+    rests_until: float = 0.0
+    news: tuple[Snapshot, Span] | None = None
 
 
 class Followed(Protocol):
@@ -101,17 +85,11 @@ class Followed(Protocol):
     def rests_until(self) -> float:
         """The time (epoch seconds) until which recent data are served while the origin fails."""
 
-    def known_answer(self, request: CacheRequest) -> ServeRecent | None:
-        """Return the decision to serve what is known of the stream right now, or None."""
+    def known_answer(self, request: CacheRequest) -> tuple[Snapshot, Span] | None:
+        """Return what is known of the stream right now, if that answers a request, or None."""
 
     def recent_response(self, request: CacheRequest) -> CachedResponse | None:
         """Return recent data as the response to a read while the origin fails, or None."""
-
-
-_MISS = Miss()
-Reuse = ServeCached | ServeStale | ServeStaleOnError | Validate | Miss | UncachedRefusal
-Use = Reuse | ServeRecentOnError
-Decision = Use | ServeRecent | Pass
 
 
 def decide(  # noqa: PLR0913 - what an answer depends on
@@ -130,54 +108,51 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     if it is followed. With `is_hit_for_pass` the response is known not to be cacheable. The
     origin `is_down` if it is known not to respond.
     """
-    if method == "HEAD":
-        use = reuse(request.headers, variants, now)
-        # A HEAD of a stream asks for the tail, which is in no copy.
-        return use if isinstance(use, ServeCached) and use.variant.cached.facts is None else Pass()
-    if is_hit_for_pass and "Range" in request.headers:
-        return Pass()  # it is too long to be cut from the whole
-    use = reuse(request.headers, variants, now, is_down=is_down)
-    if isinstance(use, ServeCached) or stream is None:
-        return use  # a fresh copy of a followed stream is not outdated
-    known = stream.known_answer(request)
-    if known is not None:
-        return known
-    if isinstance(use, Miss | Validate | ServeStaleOnError):
-        return _unless_failing(use, request, stream, is_down or now < stream.rests_until + LATELY_S)
-    return use
-
-
-def _unless_failing(
-    use: Miss | Validate | ServeStaleOnError,
-    request: CacheRequest,
-    stream: Followed,
-    is_failing: bool,
-) -> Use:
-    """Return the decision, or recent data instead if the origin fails."""
-    answer = stream.recent_response(request) if is_failing else None
-    if answer is None:
-        return use
-    old = None if isinstance(use, Miss) else use.variant
-    return ServeRecentOnError(answer, old, stream.rests_until)
+    if is_hit_for_pass and method == "GET" and "Range" in request.headers:
+        return Decision(PASS, None, variants)  # it is too long to be cut from the whole
+    use, variant = reuse(request.headers, variants, now, is_down=is_down)
+    if method == "HEAD" and not (use is HIT and variant and variant.cached.facts is None):
+        return Decision(
+            PASS, None, variants
+        )  # a HEAD of a stream asks for the tail, which is in no copy
+    if use is not HIT and stream is not None:  # a fresh copy of a followed stream is not outdated
+        known = stream.known_answer(request)
+        if known is not None:
+            return Decision(RECENT, None, variants, news=known)
+        is_failing = is_down or now < stream.rests_until + LATELY_S
+        if is_failing and (use in ASKS or use is STALE_ON_ERROR):
+            recent = stream.recent_response(request)
+            if recent is not None:
+                rests_until = stream.rests_until
+                return Decision(
+                    RECENT_ON_ERROR, variant, variants, recent=recent, rests_until=rests_until
+                )
+    return Decision(use, variant, variants, is_hit_for_pass)
 
 
 def reuse(
     headers: MultiMapping[str], variants: Sequence[Variant], now: float, *, is_down: bool = False
-) -> Reuse:
-    """Decide what the cache does for a GET, by its URL's variants (RFC 9111 section 4)."""
+) -> tuple[Use, Variant | None]:
+    """Decide what the cache does for a GET, by its URL's variants (RFC 9111 section 4).
+
+    Return the variant, too, if one answers the request, fresh or not.
+    """
     variant = select(variants, headers) if variants else None
     if variant is not None:
         stored = variant.stored
         if stored.is_fresh(now):
-            return ServeCached(variant)
+            return HIT, variant
         if stored.is_within(stored.lifetime + stored.stale_while_revalidate, now):
-            return ServeStale(variant)
+            return STALE, variant
         is_failing = is_down or now < variant.rests_until + LATELY_S
         if is_failing and serves_error(stored, now):
-            return ServeStaleOnError(variant)
-    if "Cache-Control" in headers and only_if_cached(headers):
-        return UncachedRefusal()
-    return _MISS if variant is None else Validate(variant)
+            return STALE_ON_ERROR, variant
+    # Directives of the request (5.2.1.7).
+    if "Cache-Control" in headers and "only-if-cached" in parse_directives(
+        headers.getall("Cache-Control", ())
+    ):
+        return REFUSE, variant
+    return (MISS if variant is None else VALIDATE), variant
 
 
 def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant | None:
@@ -212,11 +187,6 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
                 variant.fitted = ref(headers)
         return variant if variant.stored.is_fresh(now) else None
     return None
-
-
-def only_if_cached(request_headers: MultiMapping[str]) -> bool:
-    """Return whether the request wants a 504 rather than the origin's response (5.2.1.7)."""
-    return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control", ()))
 
 
 def kept_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:

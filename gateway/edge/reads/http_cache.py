@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gateway.edge.reads import decision
-from gateway.edge.reads.decision import Decision
 from gateway.edge.reads.fetches import Fetch, Fetches
 from gateway.edge.reads.shared_response import BEFORE_ALL, CONFIRMED, SERVED_STALE, FetchReader
 from gateway.edge.reads.variants import (
@@ -31,7 +29,7 @@ from gateway.telemetry import tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from gateway.edge.reads.decision import Followed
+    from gateway.edge.reads.decision import Decision, Followed
     from gateway.edge.reads.fetches import Send
     from gateway.edge.reads.shared_response import StreamKnowledge
     from gateway.errors import HeadgateError
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
 REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
-ASKS = decision.Miss, decision.Validate
 
 
 class CacheResult(msgspec.Struct, frozen=True):
@@ -62,14 +59,6 @@ class CacheResult(msgspec.Struct, frozen=True):
     tail_is_known: bool
     source: FetchReader | None = None
     number: int = BEFORE_ALL
-
-
-class CacheDecision(msgspec.Struct, frozen=True):
-    """A decision on a request, with the variants that it is based on."""
-
-    use: Decision
-    variants: Sequence[Variant]
-    is_hit_for_pass: bool
 
 
 class Begun(NamedTuple):
@@ -140,14 +129,14 @@ class HttpCache:
         now: float,
         *,
         only_looks: bool = False,
-    ) -> CacheDecision:
+    ) -> Decision:
         """Return what answers a GET or HEAD, whose stream may be followed.
 
         For who `only_looks`, nothing counts as used.
         """
         variants = self.responses.variants(request, only_looks=only_looks)
         is_hit_for_pass = bool(self._hit_for_pass.until) and self.is_hit_for_pass(request)
-        use = decision.decide(
+        return decision.decide(
             method,
             request,
             variants,
@@ -157,11 +146,10 @@ class HttpCache:
             # Without a copy or a followed stream there is nothing to serve instead.
             is_down=bool(variants or stream) and self._known.is_down(),
         )
-        return CacheDecision(use, variants, is_hit_for_pass)
 
     async def carry_out(
         self,
-        decided: CacheDecision,
+        decided: Decision,
         request: CacheRequest,
         now: float,
         resources: Callable[[], ExitStack],
@@ -175,10 +163,9 @@ class HttpCache:
         The fields of Vary are known only when the head of a response has come. Requests that it
         does not match join again, each with others for the same variant.
         """
-        use = decided.use
-        if not isinstance(use, ASKS):
-            return self._at_hand(use, request, now)
-        old = use.variant if isinstance(use, decision.Validate) else None
+        if decided.use not in decision.ASKS:
+            return self._at_hand(decided, request, now)
+        old = decided.variant
         varies, joins = varies_of(decided.variants) if decided.variants else NO_NAMES, True
         while True:
             if begun is None:
@@ -201,21 +188,18 @@ class HttpCache:
             joins = fetch.shared and more != varies
             varies = more if joins else varies
 
-    def _at_hand(self, use: Decision, request: CacheRequest, now: float) -> CacheResult:
+    def _at_hand(self, decided: Decision, request: CacheRequest, now: float) -> CacheResult:
         """Return the response of a decision that does not wait for the origin."""
-        match use:
-            case decision.ServeCached(variant):
-                return self._hit(variant, "HIT", now)
-            case decision.ServeStale(variant) | decision.ServeStaleOnError(variant):
-                self._refresh(request, variant, variant.rests_until, now)
-                return self._hit(variant, "STALE", now)
-            case decision.ServeRecentOnError(cached, variant, rests_until):
-                self._refresh(request, variant, rests_until, now)
-                return _told_before(cached, now)
-            case decision.UncachedRefusal():
-                raise NotCached("only-if-cached: there is no answer here that is fresh")
-            case _:
-                raise AssertionError(f"{use} is for who has decided")
+        variant, recent = decided.variant, decided.recent
+        if recent is not None:
+            self._refresh(request, variant, decided.rests_until, now)
+            return _recent(recent, now)
+        if decided.use is decision.REFUSE or variant is None:
+            raise NotCached("only-if-cached: there is no answer here that is fresh")
+        if decided.use is decision.HIT:
+            return self._hit(variant, "HIT", now)
+        self._refresh(request, variant, variant.rests_until, now)
+        return self._hit(variant, "STALE", now)
 
     def _hit(self, variant: Variant, result: str, now: float) -> CacheResult:
         """Return a cached response as a hit, and count it."""
@@ -384,7 +368,7 @@ def _let_rest(old: Variant | None, now: float) -> None:
         old.rests_until = now + REST_S
 
 
-def _told_before(cached: CachedResponse, now: float) -> CacheResult:
+def _recent(cached: CachedResponse, now: float) -> CacheResult:
     """Return the data that live readers were sent, for a client while the origin fails."""
     stored = cached.stored
     status = f"hit; ttl={int(stored.fresh_until - now)}; detail=stale-if-error"

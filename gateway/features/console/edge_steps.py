@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.reads.decision import Decision
+    from gateway.edge.reads.decision import Use
     from gateway.edge.reads.variants import Variant
     from gateway.edge.route import EdgeRoute
     from gateway.features.console.explained_request import ExplainedRequest
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 NEXT = "The next answer"
 _OF_FEEDS = "what live readers were told answers it"
-_OUTCOMES: dict[type[Decision], tuple[str, str]] = {
-    decision.ServeCached: ("HIT", "a kept answer is fresh"),
-    decision.ServeStale: (
+_OUTCOMES: dict[Use, tuple[str, str]] = {
+    decision.HIT: ("HIT", "a kept answer is fresh"),
+    decision.STALE: (
         "STALE",
         "a kept answer is given out while it is validated (stale-while-revalidate)",
     ),
-    decision.ServeStaleOnError: ("STALE", "the origin fails, or has lately (stale-if-error)"),
-    decision.ServeRecentOnError: ("STALE", f"the origin fails; {_OF_FEEDS} (stale-if-error)"),
-    decision.ServeRecent: ("COLLAPSED", _OF_FEEDS),
-    decision.UncachedRefusal: ("504 not_cached", "only-if-cached, and no fresh answer is kept"),
-    decision.Pass: ("BYPASS", "only the origin can answer it, and the answer is not kept"),
-    decision.Validate: (
+    decision.STALE_ON_ERROR: ("STALE", "the origin fails, or has lately (stale-if-error)"),
+    decision.RECENT_ON_ERROR: ("STALE", f"the origin fails; {_OF_FEEDS} (stale-if-error)"),
+    decision.RECENT: ("COLLAPSED", _OF_FEEDS),
+    decision.REFUSE: ("504 not_cached", "only-if-cached, and no fresh answer is kept"),
+    decision.PASS: ("BYPASS", "only the origin can answer it, and the answer is not kept"),
+    decision.VALIDATE: (
         "REVALIDATED",
         "the origin is asked whether the kept answer stands; if it does not, MISS",
     ),
-    decision.Miss: ("MISS", "nothing that is kept answers it: the origin is asked"),
+    decision.MISS: ("MISS", "nothing that is kept answers it: the origin is asked"),
 }
 
 
@@ -161,7 +161,7 @@ def _of_live(read: Read, stream: FollowedStream | None, request: CacheRequest) -
     return ExplainStep(NEXT, "MISS" if isinstance(read, LongPoll) else "COLLAPSED", rule)
 
 
-def _of_decision(decided: Decision, *, is_being_fetched: bool) -> ExplainStep:
-    if is_being_fetched and isinstance(decided, decision.Validate | decision.Miss):
+def _of_decision(use: Use, *, is_being_fetched: bool) -> ExplainStep:
+    if is_being_fetched and use in decision.ASKS:
         return ExplainStep(NEXT, "COLLAPSED", "the origin is being asked for the same right now")
-    return ExplainStep(NEXT, *_OUTCOMES[type(decided)])
+    return ExplainStep(NEXT, *_OUTCOMES[use])

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from gateway.access.principal import account_of
 from gateway.edge.followed.origin_reads import snapshot_of
-from gateway.edge.reads.decision import Miss, Pass, ServeRecent, Validate
+from gateway.edge.reads import decision
 from gateway.edge.route import EdgeRoute
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -69,7 +69,6 @@ if TYPE_CHECKING:
 # the origin first is timed out alone, counted from its request; with this margin the feed is first
 # if there was no wait.
 ALONE_S = 0.25
-_COSTLY = Pass, Miss, Validate  # decisions that need a request to the origin
 MOST_LOOKS = 3  # at a stream that grows between reads; then the poll waits for more
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo that could reveal credentials
 
@@ -124,18 +123,16 @@ class EdgeHandlers(RouteOperations):
         stream = route.feeds.read_by(cache_request)
         now, source = self._services.clock(), route.feeds.source
         decided = route.cache.decide(request.method, cache_request, stream, now)
-        if isinstance(decided.use, _COSTLY):
+        if decided.news is not None:
+            snapshot, span = decided.news
+            return RouteAnswer.of(source.data(snapshot, read, span), cache_status.COLLAPSED)
+        if decided.use is decision.PASS or decided.use in decision.ASKS:
             self._services.shedding.check(READS)
-        match decided.use:
-            case Pass():
-                return await self._pass_on(request, route, read)
-            case ServeRecent(snapshot, span):
-                return RouteAnswer.of(source.data(snapshot, read, span), cache_status.COLLAPSED)
-            case _:
-                if isinstance(decided.use, Miss):
-                    self._plan_reads(request, route, read)
-                held = request.resources
-                result = await route.cache.carry_out(decided, cache_request, now, held)
+        if decided.use is decision.PASS:
+            return await self._pass_on(request, route, read)
+        if decided.use is decision.MISS:
+            self._plan_reads(request, route, read)
+        result = await route.cache.carry_out(decided, cache_request, now, request.resources)
         if stream is not None:
             note_read(stream, cache_request, result)
         return present(request, route.recipients.of(read), result, self._services)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gateway.edge.reads.decision import Miss
+from gateway.edge.reads.decision import MISS
 from gateway.edge.reads.http_cache import begin, is_for
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.errors import HeadgateError, RangeNotSatisfiable
@@ -38,7 +38,8 @@ from gateway.web.requests.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.reads.http_cache import Begun, CacheDecision, CacheResult
+    from gateway.edge.reads.decision import Decision
+    from gateway.edge.reads.http_cache import Begun, CacheResult
     from gateway.edge.route import EdgeRoute
     from gateway.later import Later
     from gateway.routes.exchange import Exchange
@@ -125,7 +126,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
         stream = route.feeds.read_by(request)
         decided = route.cache.decide("GET", request, stream, services.clock())
         is_shared = not (decided.variants or decided.is_hit_for_pass)
-        if not (is_shared and isinstance(decided.use, Miss)):
+        if not (is_shared and decided.use is MISS):
             return None
         came = perf_counter()
         return ReadAsk(self, name, connection, known, came, None, False, request, stream, decided)
@@ -146,7 +147,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
     plan: ReadPlan
     request: CacheRequest
     stream: FollowedStream | None
-    decided: CacheDecision
+    decided: Decision
     begun: Begun | None = None  # until the fetch has its response
 
     def resume(self, later: Later[CachedResponse], /) -> None:

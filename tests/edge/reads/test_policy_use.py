@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from gateway.edge.reads.decision import (
-    ServeCached,
-    ServeStale,
-    ServeStaleOnError,
-    UncachedRefusal,
-    Validate,
-    only_if_cached,
+    HIT,
+    REFUSE,
+    STALE,
+    STALE_ON_ERROR,
+    VALIDATE,
+    Use,
     reuse,
     select,
 )
@@ -36,13 +36,11 @@ from gateway.rules.policy import (
 from tests.edge.reads.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, in_store, kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.edge.reads.variants import Variant
 
 # What it is used for
 
-STALE = "max-age=60, stale-while-revalidate=30, stale-if-error=300"
+LIFETIMES = "max-age=60, stale-while-revalidate=30, stale-if-error=300"
 ANY = fields("")
 ONLY_IF_CACHED = fields("Cache-Control: only-if-cached")
 
@@ -57,55 +55,57 @@ def failing(one: Variant) -> Variant:
 @pytest.mark.parametrize(
     ("after", "decision", "when_it_fails"),
     [
-        (-5, ServeCached, ServeCached),
-        (0, ServeCached, ServeCached),
-        (59.9, ServeCached, ServeCached),
-        (60, ServeStale, ServeStale),
-        (89.9, ServeStale, ServeStale),
-        (90, Validate, ServeStaleOnError),
-        (359.9, Validate, ServeStaleOnError),
-        (360, Validate, Validate),
+        (-5, HIT, HIT),
+        (0, HIT, HIT),
+        (59.9, HIT, HIT),
+        (60, STALE, STALE),
+        (89.9, STALE, STALE),
+        (90, VALIDATE, STALE_ON_ERROR),
+        (359.9, VALIDATE, STALE_ON_ERROR),
+        (360, VALIDATE, VALIDATE),
     ],
 )
 def test_a_cached_response_is_served_fresh_then_stale_then_validated_as_it_ages(
-    after: float, decision: Callable[[Variant], object], when_it_fails: Callable[[Variant], object]
+    after: float, decision: Use, when_it_fails: Use
 ) -> None:
-    variant, now = in_store(kept(f"Cache-Control: {STALE}")), NOW + after
-    assert reuse(ANY, [variant], now) == decision(variant)
+    variant, now = in_store(kept(f"Cache-Control: {LIFETIMES}")), NOW + after
+    assert reuse(ANY, [variant], now) == (decision, variant)
     failed = failing(variant)
-    assert reuse(ANY, [failed], now) == when_it_fails(failed)
-    assert serves_error(variant.stored, now) == (when_it_fails is not Validate)
-    assert variant.stored.is_fresh(now) == (decision is ServeCached)
+    assert reuse(ANY, [failed], now) == (when_it_fails, failed)
+    assert serves_error(variant.stored, now) == (when_it_fails is not VALIDATE)
+    assert variant.stored.is_fresh(now) == (decision is HIT)
 
 
 @pytest.mark.parametrize("forbids", ["must-revalidate", "proxy-revalidate", "s-maxage=60"])
 def test_a_must_revalidate_response_is_never_served_stale(forbids: str) -> None:
-    stored = kept(f"Cache-Control: {STALE}, {forbids}", stale_if_error=600)
+    stored = kept(f"Cache-Control: {LIFETIMES}, {forbids}", stale_if_error=600)
     variant = in_store(stored)
     assert (stored.stale_while_revalidate, stored.stale_if_error) == (0, 0)
-    assert reuse(ANY, [variant], NOW + 59) == ServeCached(variant)
-    assert reuse(ANY, [variant], NOW + 60) == Validate(variant)
+    assert reuse(ANY, [variant], NOW + 59) == (HIT, variant)
+    assert reuse(ANY, [variant], NOW + 60) == (VALIDATE, variant)
     failed = failing(variant)
-    assert reuse(ANY, [failed], NOW + 60) == Validate(failed)
+    assert reuse(ANY, [failed], NOW + 60) == (VALIDATE, failed)
     assert not serves_error(stored, NOW + 60)
 
 
 def test_a_no_cache_response_is_validated_at_each_use_even_if_the_clock_goes_back() -> None:
-    variant = in_store(kept(f'Cache-Control: no-cache, {STALE} | ETag: "a"', stale_if_error=600))
+    variant = in_store(
+        kept(f'Cache-Control: no-cache, {LIFETIMES} | ETag: "a"', stale_if_error=600)
+    )
     for now in (NOW - 5, NOW, NOW + 1):
         failed = failing(variant)
-        assert reuse(ANY, [failed], now) == Validate(failed)
+        assert reuse(ANY, [failed], now) == (VALIDATE, failed)
         assert not serves_error(variant.stored, now)
 
 
 def test_an_only_if_cached_request_is_served_or_refused_without_a_fetch() -> None:
-    variant = in_store(kept(f"Cache-Control: {STALE}"))
-    assert reuse(ONLY_IF_CACHED, [], NOW) == UncachedRefusal()
-    assert reuse(ONLY_IF_CACHED, [variant], NOW + 59) == ServeCached(variant)
-    assert reuse(ONLY_IF_CACHED, [variant], NOW + 60) == ServeStale(variant)
-    assert reuse(ONLY_IF_CACHED, [variant], NOW + 90) == UncachedRefusal()
+    variant = in_store(kept(f"Cache-Control: {LIFETIMES}"))
+    assert reuse(ONLY_IF_CACHED, [], NOW) == (REFUSE, None)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 59) == (HIT, variant)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 60) == (STALE, variant)
+    assert reuse(ONLY_IF_CACHED, [variant], NOW + 90) == (REFUSE, variant)
     failed = failing(variant)
-    assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == ServeStaleOnError(failed)
+    assert reuse(ONLY_IF_CACHED, [failed], NOW + 90) == (STALE_ON_ERROR, failed)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_only_500_502_503_and_504_count_as_origin_failures() -> None:
     ],
 )
 def test_only_if_cached_is_recognised_in_any_case(request_fields: str, wanted: bool) -> None:
-    assert only_if_cached(fields(request_fields)) == wanted
+    assert (reuse(fields(request_fields), [], NOW)[0] is REFUSE) == wanted
 
 
 # Variants
