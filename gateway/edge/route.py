@@ -118,6 +118,7 @@ class EdgeRoute(StreamRoute):
             )
         self.access = self.requests.access(access)
         self.clock = services.clock
+        self.services = services
         self.traffic = Traffic()
         has_keys, is_private = access.reader_keys is not None, access.is_private
         self.targets = EdgeTargets(route.drop_query, has_reader_keys=has_keys)
@@ -250,6 +251,13 @@ class EdgeRoute(StreamRoute):
         if method in {"POST", "PUT"}:
             is_empty = body is None or has_no_message(headers.get("Content-Type", ""), body)
             await self.observer.before_write(path, creates_empty=method == "PUT" and is_empty)
+
+    def announce_write(self, write: Write) -> None:
+        """Invalidate the copies that a write has outdated, here and in other workers."""
+        self.invalidate(write)
+        if self.observer is not None:
+            self.observer.on_write(write)
+        self.services.announce(write)
 
     # Interface to the process
 

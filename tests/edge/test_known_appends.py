@@ -213,5 +213,5 @@ def test_an_append_has_the_same_result_whether_or_not_its_fields_are_cached(
         patterns = passed_appends_of(pair.knowing.gateway)._patterns
     if route.get("auth") != "origin":  # which knows its readers by their fields
         assert plans >= 1, "too few were alike"
-    assert len(patterns) > 1, "too few were answered alike"
+        assert len(patterns) > 1, "too few were answered alike"
     assert len(statuses) >= at_least(8, 2), "answers of too few kinds"

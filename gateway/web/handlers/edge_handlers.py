@@ -40,13 +40,12 @@ from gateway.stepped import in_task
 from gateway.web.handlers import live_responses
 from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
-    ForwardingEffects,
     fields_to_origin,
     fork_source,
     forwarded,
     sender_of,
 )
-from gateway.web.handlers.passed_appends import PassedAppends, is_alike
+from gateway.web.handlers.passed_appends import PassedAppends
 from gateway.web.handlers.plain_reads import ReadPlan, note_read, present, read_plan
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
@@ -55,7 +54,7 @@ from gateway.web.requests.request import exchange_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Coroutine
 
-    from multidict import CIMultiDict, MultiMapping
+    from multidict import MultiMapping
 
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.later import Later
@@ -79,11 +78,8 @@ class EdgeHandlers(RouteOperations):
     def __init__(self, plans: Plans, services: Services) -> None:
         self._plans = plans
         self._services = services
-        self._passing = ForwardingEffects(services)
         self.passed_appends = {
-            route: PassedAppends(route, self._passing)
-            for route in plans.router
-            if isinstance(route, EdgeRoute)
+            route: PassedAppends(route) for route in plans.router if isinstance(route, EdgeRoute)
         }
 
     @override
@@ -287,8 +283,11 @@ class EdgeHandlers(RouteOperations):
 
     async def _pass_on(self, request: Request, route: EdgeRoute, read: Read) -> RouteAnswer:
         tails = route.feeds.writes.tails(read.path)
-        body = self._body(request)
-        fields = self._passed_on(request, route, body)
+        body, fields = self._body(request), fields_to_origin(request, route, request.headers)
+        if (source := fork_source(request.headers)) is not None:
+            fields[FORKED_FROM] = self._at_origin(source, route)
+        if not (body is None or isinstance(body, bytes)) and request.content_length is not None:
+            fields["Content-Length"] = str(request.content_length)
         await route.multi_append.check(request.method, read.target, fields)
         if route.observer is not None:  # asked here, so that other routes make no call
             await route.before_write(request.method, read.path, request.headers, body)
@@ -297,18 +296,13 @@ class EdgeHandlers(RouteOperations):
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)
         except (OriginBroken, OriginTimeout, asyncio.CancelledError):
-            self._passing.invalidate_unsure(forwarded(request, read, tails), route)
+            forwarded(request, route, read, tails).invalidate_unsure()
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
-        if request.method == "POST" and is_alike(request.headers):
-            response = self.passed_appends[route].respond(read, request.fields, tails, answer)
-            if response is not None:
-                return response
         if answer.body is None:
             request.call_at_end(answer.release)
-        passed = forwarded(request, read, tails)
-        return await self._passing.complete(passed, route, fields, answer)
+        return await forwarded(request, route, read, tails).complete(fields, answer)
 
     def _body(self, request: Request) -> bytes | AsyncIterable[bytes] | None:
         """Return the body of a request: whole if it is here, else as its parts come."""
@@ -318,16 +312,6 @@ class EdgeHandlers(RouteOperations):
             return whole
         still = exchange_of(request).check_admission
         return request_body.parts(request, self._services.timeouts, self._services.limits, still)
-
-    def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
-        """Return the header fields of a request for the origin."""
-        fields = fields_to_origin(request, route, request.headers)
-        source = fork_source(request.headers)
-        if source is not None:
-            fields[FORKED_FROM] = self._at_origin(source, route)
-        if not (body is None or isinstance(body, bytes)) and request.content_length is not None:
-            fields["Content-Length"] = str(request.content_length)
-        return fields
 
     def _at_origin(self, source: str, route: EdgeRoute) -> str:
         """Return the origin's path of a fork's source. Raises BadRequest if another route has it.

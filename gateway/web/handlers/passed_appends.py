@@ -28,7 +28,6 @@ from gateway.web.asks.ask import OriginAsk, Plan
 from gateway.web.handlers.forwarding import (
     LEFT_WRITE_S,
     ForwardedRequest,
-    fields_to_client,
     fields_to_origin,
     forwarded,
     relayed,
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.routes.exchange import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
-    from gateway.web.handlers.forwarding import ForwardingEffects
     from gateway.web.requests.blocks import KnownRequest
     from gateway.web.requests.request import ClientConnection, Request
 
@@ -146,22 +144,20 @@ class PassedAsk(OriginAsk, gc=False, eq=False):
         if answer.body is None:
             request.call_at_end(answer.release)
         request.limit_grace(LEFT_WRITE_S)
-        passed = forwarded(request, plan.read, self.tails)
         sent = fields_to_origin(request, plan.route, request.headers)
-        return await plan.appends.passing.complete(passed, plan.route, sent, answer)
+        return await forwarded(request, plan.route, plan.read, self.tails).complete(sent, answer)
 
     def _invalidate(self) -> None:
         plan = self.plan
-        passed = ForwardedRequest("POST", plan.fields.headers, plan.read, "", None, self.tails)
-        plan.appends.passing.invalidate_unsure(passed, plan.route)
+        headers = plan.fields.headers
+        ForwardedRequest(plan.route, "POST", headers, plan.read, self.tails).invalidate_unsure()
 
 
 class PassedAppends:
     """The appends to one route of an HTTP origin that go by plans, and the patterns of answers."""
 
-    def __init__(self, route: EdgeRoute, passing: ForwardingEffects) -> None:
+    def __init__(self, route: EdgeRoute) -> None:
         self.route = route
-        self.passing = passing
         self._patterns: AgingTable[tuple[str | None, Hashable], Pattern] = AgingTable(REMEMBERED)
 
     def plan(self, request: Request, read: Read) -> PassedPlan | None:
@@ -193,7 +189,7 @@ class PassedAppends:
     ) -> RouteAnswer | None:
         """Apply an answer's effects and return its response; None if the full rules are needed.
 
-        The result is that of `ForwardingEffects.complete`. `tails` are those of the streams
+        The result is that of `ForwardedRequest.complete`. `tails` are those of the streams
         followed there when the append was sent.
         """
         if answer.body is None or answer.stable is None:
@@ -202,8 +198,7 @@ class PassedAppends:
         key = (answer.volatile.get("age"), answer.stable)
         pattern = self._patterns.fresh.get(key) or self._patterns.find(key)
         if pattern is None:
-            passed = ForwardedRequest("POST", fields.headers, read, "")
-            pattern = _pattern(passed, self.route, answer)
+            pattern = _pattern(ForwardedRequest(self.route, "POST", fields.headers, read), answer)
             if pattern is not None:
                 self._patterns.add(key, pattern)
         tail = answer.volatile.get(_TAIL)
@@ -217,7 +212,7 @@ class PassedAppends:
         closed = pattern.closes or fields.closes
         grown, prefix = tail is not None, route.prefix
         write = Write(prefix=prefix, path=path, only_grown=grown, tail=tail, closed=closed)
-        self.passing.announce_write(route, write)
+        route.announce_write(write)
         return pattern.fill(answer)
 
 
@@ -226,7 +221,7 @@ def is_alike(headers: MultiMapping[str]) -> bool:
     return FORKED_FROM not in headers and MULTI not in headers
 
 
-def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -> Pattern | None:
+def _pattern(passed: ForwardedRequest, answer: OriginAnswer) -> Pattern | None:
     """Return the pattern of an answer, by the rules for all forwarded requests.
 
     Return None if the result depends on more than the key of the pattern.
@@ -234,15 +229,15 @@ def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -
     status = answer.status
     if not (200 <= status < 400 and _NAMING.isdisjoint(answer.volatile)) or status == 304:
         return None
-    fields = fields_to_client(passed, route, answer, {})
-    like = relayed(passed, answer, fields)
+    fields = passed.fields_to_client(answer, {})
+    like = relayed("POST", answer, fields)
     lines, slots = [], []
     for name, value in fields.items():
         if name.lower() in answer.volatile:
             slots.append(name.lower())
-            lines.append(f"{_escaped(name)}: %s\r\n")
+            lines.append(f"{name}: ".replace("%", "%%") + "%s\r\n")
         else:
-            lines.append(_escaped(f"{name}: {value}\r\n"))
+            lines.append(f"{name}: {value}\r\n".replace("%", "%%"))
     return Pattern(
         lines="".join(lines),
         slots=tuple(slots),
@@ -251,8 +246,3 @@ def _pattern(passed: ForwardedRequest, route: EdgeRoute, answer: OriginAnswer) -
         offers_multi=offers(answer.headers) if status < 300 else None,
         is_repeat=status == 204 and "Producer-Seq" in answer.headers,
     )
-
-
-def _escaped(text: str) -> str:
-    """Return a text escaped for use in a format."""
-    return text.replace("%", "%%")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.features.subscriptions.engine import SubscriptionRules
@@ -14,7 +13,6 @@ from gateway.features.subscriptions.origins.stream_requests import StreamRequest
 from gateway.features.subscriptions.state.owners import OwnerAccess
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 from gateway.logs.registry import log_for
-from gateway.web.handlers.forwarding import ForwardingEffects
 
 if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
@@ -37,8 +35,7 @@ def _subscriptions(
     route: EdgeRoute, rules: SubscriptionRules, made: RouteSetup
 ) -> OnlyGatewaySubscriptions | SharedOriginSubscriptions:
     services = made.services
-    announce = partial(ForwardingEffects(services).announce_write, route)
-    requests = StreamRequests(route.prefix, route.origin, services.via, announce)
+    requests = StreamRequests(route.prefix, route.origin, services.via, route.announce_write)
     log = log_for(made.route.subscription_log)
     rights = OwnerAccess(lambda: route.access.guard, services.bans)
     rest = rules, services.clock, rights
