@@ -31,7 +31,7 @@ from gateway.routes.contract import StreamRoute
 from gateway.rules import read_rules, repair
 from gateway.rules.cached_response import stream_key
 from gateway.rules.response_rules import ResponseRules
-from gateway.rules.served_lifetimes import Recipient
+from gateway.rules.served_lifetimes import EVERYBODY, Recipient
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.rare_lines import OutageLine
@@ -55,30 +55,9 @@ if TYPE_CHECKING:
     from gateway.routes.setup import RouteSetup
     from gateway.runtime.write_journal import Write
 
+PRIVATE = Recipient(is_private=True)  # everybody, on a route with a guard
 # The repair of a response to a write: the end of the stream, where a repeated append lacks it.
 END_OF_APPEND = "end"
-
-
-class Recipients:
-    """The recipients of one route's responses, which the reader keys in URLs tell apart."""
-
-    def __init__(self, access: RouteAccess) -> None:
-        self._is_private, self._keys = access.is_private, access.reader_keys
-        self._anybody = Recipient(access.is_private)  # without reader keys
-
-    def of(self, read: Read) -> Recipient:
-        """Return the recipient of the response to a read."""
-        if self._keys is None:
-            return self._anybody
-        read = reader_keys.renewed(self._keys, read)
-        return Recipient(self._is_private, read.reader_key, read.by_key)
-
-    def at(self, path: str, reader_key: str | None) -> Recipient:
-        """Return the recipient of a response, from a read's path and the reader key in its URL."""
-        if self._keys is None:
-            return self._anybody
-        keys = self._keys
-        return Recipient(self._is_private, keys.of(path), keys.is_current(path, reader_key))
 
 
 class WriteObserver(Protocol):
@@ -122,7 +101,6 @@ class EdgeRoute(StreamRoute):
         self.traffic = Traffic()
         has_keys, is_private = access.reader_keys is not None, access.is_private
         self.targets = EdgeTargets(route.drop_query, has_reader_keys=has_keys)
-        self.recipients = Recipients(access)
         freshness = setup.freshness(is_private=is_private)
         self.cache = HttpCache(
             services.store,
@@ -131,7 +109,7 @@ class EdgeRoute(StreamRoute):
             services.clock,
             partial(self._follow, setup.feeds, services, freshness),
             self.traffic,
-            self.recipients.at,
+            self.recipient_at,
         )
         self.multi_append = MultiAppendSupport(self.origin)
         self.feeds.source.reader_keys = access.reader_keys
@@ -185,6 +163,22 @@ class EdgeRoute(StreamRoute):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
         return read if keys is None else keys.with_key(read, target)
+
+    def recipient_of(self, read: Read) -> Recipient:
+        """Return the recipient of the response to a read; reader keys tell recipients apart."""
+        access = self.access
+        if access.reader_keys is None:
+            return PRIVATE if access.is_private else EVERYBODY
+        read = reader_keys.renewed(access.reader_keys, read)
+        return Recipient(access.is_private, read.reader_key, read.by_key)
+
+    def recipient_at(self, path: str, reader_key: str | None) -> Recipient:
+        """Return the recipient of a response, from a read's path and the reader key in its URL."""
+        access = self.access
+        keys = access.reader_keys
+        if keys is None:
+            return PRIVATE if access.is_private else EVERYBODY
+        return Recipient(access.is_private, keys.of(path), keys.is_current(path, reader_key))
 
     async def missing_fields(
         self, method: str, read: Read, sent: MultiMapping[str], answer: OriginAnswer

@@ -134,7 +134,6 @@ GIVES_BACK = frozenset(
         "Feed.release_reader",
         "HostedFeeds._end",
         "HostedFeeds.on_feed_empty",
-        "ConnectionPool.on_closed",
         "AnswerDeadlines.stop",
         "SentRequest._end_attempt",
         "SentRequest.on_released",

@@ -61,7 +61,7 @@ async def test_a_fetch_that_could_not_begin_is_joined_by_no_reader() -> None:
 
 
 async def test_a_read_whose_presentation_raises_is_answered() -> None:
-    kind, presenting = "a read", {"Recipients.of", "Fetches.count_readers"}
+    kind, presenting = "a read", {"EdgeRoute.recipient_of", "Fetches.count_readers"}
     faults = [fault for fault in await faults_in(kind) if fault.call.function in presenting]
     assert {fault.call.function for fault in faults} == presenting
     assert await wrong_after(kind, faults) == {}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MOST_PATTERNS = 512  # an origin has a handful; 2 MB, then all are forgotten
 LARGEST_PATTERN = 4096  # bytes of a head
-# What differs in each answer, and no more depends on it than `_Pattern.fill` computes.
+# What differs in each answer, and no more depends on it than `_ResultPattern.fill` computes.
 _COMPUTED = frozenset(
     {
         *("content-length", "date", "etag", "stream-cursor", "stream-next-offset"),
@@ -58,7 +58,7 @@ class RuleResults:
         self.rules = rules
         # True once a head has come; it may have a line that differs each time. False if each like
         # it needs the rules.
-        self._patterns: dict[Hashable, _Pattern | bool] = {}
+        self._patterns: dict[Hashable, _ResultPattern | bool] = {}
 
     def __len__(self) -> int:
         return len(self._patterns)
@@ -92,7 +92,7 @@ class RuleResults:
                 rules.reports_tails,
             )
             known = patterns.get(key)
-            if isinstance(known, _Pattern) and (filled := known.fill(request, answer, times)):
+            if isinstance(known, _ResultPattern) and (filled := known.fill(request, answer, times)):
                 return filled
             if known is None:
                 if len(patterns) >= MOST_PATTERNS:
@@ -103,7 +103,7 @@ class RuleResults:
         before = None if key is None else rules.repairs.copy()
         cached, fields = rules.apply(request, answer.status, answer.headers, times, body_prefix)
         if before is not None and key is not None and rules.reports_tails is key[-1]:
-            patterns[key] = self._fits(request, cached, fields, answer) and _Pattern(
+            patterns[key] = self._fits(request, cached, fields, answer) and _ResultPattern(
                 rules, request, cached, answer, rules.repairs - before, fields
             )
         return cached
@@ -131,7 +131,7 @@ class RuleResults:
         return not policy.storable("GET", request.headers, cached.status, young, now, if_error_s)
 
 
-class _Pattern:
+class _ResultPattern:
     """A result whose lines have slots for what differs each time."""
 
     __slots__ = (

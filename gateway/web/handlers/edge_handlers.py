@@ -131,7 +131,7 @@ class EdgeHandlers(RouteOperations):
         result = await route.cache.carry_out(decided, cache_request, now, request.resources)
         if stream is not None:
             note_read(stream, cache_request, result)
-        return present(request, route.recipients.of(read), result, self._services)
+        return present(request, route.recipient_of(read), result, self._services)
 
     def _cache_request(self, request: Request, route: EdgeRoute, read: CatchUp) -> CacheRequest:
         """Return the cache request of a read: by its plan, if it has one, or made anew."""
@@ -189,7 +189,7 @@ class EdgeHandlers(RouteOperations):
                 result = await feeds.reader.catch_up(plain, position)
                 plain = feeds.reader.keyed_after(plain, result)
                 if result.cached.facts is None:
-                    return present(request, route.recipients.of(read), result, self._services)
+                    return present(request, route.recipient_of(read), result, self._services)
                 snapshot = snapshot_of(plain, result, result.cached.facts)
                 there = feeds.poll_response(plain, read, snapshot, result, position, client)
                 if there is not None:
@@ -251,7 +251,7 @@ class EdgeHandlers(RouteOperations):
             plain = feeds.reader.keyed_after(plain, result)
             facts = result.cached.facts
             if facts is None:
-                return present(request, route.recipients.of(plain.read), result, self._services)
+                return present(request, route.recipient_of(plain.read), result, self._services)
             snapshot = snapshot_of(plain, result, facts)
             if read.last_event_id and facts.is_empty and snapshot.closed:
                 # The reader has received the end already; a 204 stops a browser's reconnects.

@@ -224,7 +224,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
     def _present(self, result: CacheResult) -> RouteAnswer:
         if self.stream is not None:
             note_read(self.stream, self.request, result)
-        return whole(self.plan.route.recipients.of(self.request.read), result)
+        return whole(self.plan.route.recipient_of(self.request.read), result)
 
 
 def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult) -> None:
