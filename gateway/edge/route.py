@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.access.contract import RouteAccess
     from gateway.edge.reads.shared_response import StreamKnowledge
     from gateway.live.contract import ParkableConnection
     from gateway.live.source import FeedSettings
