@@ -15,6 +15,7 @@ from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import INTERVAL_S
 from gateway.settings import Settings
 from gateway.settings.reading.units import MINUTE_S
+from tests.protocol.error_kinds import answered_errors
 from tests.support.serving import get, put, serving
 from tests.test_architecture import ROOT, layers, sources
 
@@ -54,7 +55,7 @@ def test_the_table_of_errors_lists_exactly_the_codes_with_their_statuses() -> No
         for status, codes, _ in rows(section(document("http.md"), "Errors"))
         for code in quoted(codes)
     }
-    known = {(status, kind.code) for kind, status in responses.STATUS.items()}
+    known = {(kind.status, kind.code) for kind in answered_errors()}
     unexpected = responses.internal_error("id")
     known.add((unexpected.status, json.loads(unexpected.body)["code"]))
     assert told == known
@@ -163,7 +164,7 @@ def test_events_metrics_and_codes_of_the_troubleshooting_page_are_those_of_the_r
     events = {it for it in quoted(page) if re.fullmatch(r"[a-z]+\.[a-z]+(_[a-z]+)+", it)}
     assert (len(named) > 20, len(events) > 20) == (True, True)
     assert (named | events) - operating == set()
-    statuses = {kind.code: status for kind, status in responses.STATUS.items()}
+    statuses = {kind.code: kind.status for kind in answered_errors()}
     codes = re.findall(r"\b([45]\d\d) `([a-z_]+)`", page)
     assert len(codes) > 10
     assert [(status, code) for status, code in codes if statuses[code] != int(status)] == []

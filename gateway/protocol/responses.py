@@ -48,49 +48,6 @@ CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
 MULTI_LINE = f"{MULTI}: true\r\n"
 UP_TO_DATE_LINE = f"{header_names.UP_TO_DATE}: true\r\n"
 
-STATUS: dict[type[errors.HeadgateError], int] = {
-    errors.BadRequest: 400,
-    errors.SignatureRefused: 401,
-    errors.Unauthenticated: 401,
-    errors.DestinationRefused: 403,
-    errors.Forbidden: 403,
-    errors.ProducerFenced: 403,
-    errors.WebOriginRefused: 403,
-    errors.StreamNotFound: 404,
-    errors.WebSocketNotOffered: 404,
-    errors.MethodNotAllowed: 405,
-    errors.ConfigurationConflict: 409,
-    errors.ContentTypeMismatch: 409,
-    errors.SequenceGap: 409,
-    errors.SequenceRegression: 409,
-    errors.StreamBusy: 409,
-    errors.StreamClosed: 409,
-    errors.StreamLimit: 409,
-    errors.RequestTimeout: 408,
-    errors.StreamGone: 410,
-    errors.BodyTooLarge: 413,
-    errors.CodingNotSupported: 415,
-    errors.RangeNotSatisfiable: 416,
-    errors.MisdirectedRequest: 421,
-    errors.IdempotencyKeyReused: 422,
-    errors.ClientLimitReached: 429,
-    errors.HeadTooLarge: 431,
-    errors.RecordDamaged: 500,
-    errors.NotOffered: 501,
-    errors.KeysUnavailable: 503,
-    errors.LimitReached: 503,
-    errors.LogUnavailable: 503,
-    errors.ServerStopping: 503,
-    errors.AnswerTooLong: 502,
-    errors.OriginBroken: 502,
-    errors.OriginBehind: 503,
-    errors.OriginBusy: 503,
-    errors.OriginUnreachable: 502,
-    errors.NotCached: 504,
-    errors.OriginTimeout: 504,
-    errors.LogFull: 507,
-    errors.LoopDetected: 508,
-}
 # Whole seconds, as Retry-After has them; told in turn, so that a herd does not come back as one.
 RETRY_AFTER_S = (1, 2, 3)
 _PASSING = (
@@ -308,9 +265,8 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
         facts = Facts(error.next_offset, closed=True)
     elif not explained and (wait_s := _again(error, again_s)) is not None:
         facts, explained = Facts(again_s=wait_s), again_line(wait_s)
-    status = STATUS[type(error)]
-    body = problem_document(status, error.code, error.detail)
-    return Response(status, fields + explained, body, facts=facts)
+    body = problem_document(error.status, error.code, error.detail)
+    return Response(error.status, fields + explained, body, facts=facts)
 
 
 def again_line(again_s: int) -> str:

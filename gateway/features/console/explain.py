@@ -14,7 +14,6 @@ from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound,
 from gateway.features.console.explained_request import ExplainedRequest
 from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.http.paths import canonical_target, split
-from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspection import ExplainStep, Explanation
 from gateway.web.requests.request_head import is_host
 
@@ -43,9 +42,7 @@ async def explain(routes: Router, question: ExplainRequest) -> Explanation:
             steps.append(step)
     except HeadgateError as refusal:
         steps.append(
-            ExplainStep(
-                "The next answer", f"{STATUS[type(refusal)]} {refusal.code}", refusal.detail
-            )
+            ExplainStep("The next answer", f"{refusal.status} {refusal.code}", refusal.detail)
         )
     return Explanation(tuple(steps), steps[-1].outcome)
 

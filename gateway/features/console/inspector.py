@@ -18,7 +18,6 @@ from gateway.features.console.reader_lists import ReaderLists
 from gateway.features.console.token_page import token_page
 from gateway.features.kinds import KINDS
 from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_parts
-from gateway.protocol.responses import STATUS
 from gateway.telemetry.event_journal import JOURNAL
 from gateway.telemetry.inspected.readers import ReaderQuestion
 from gateway.telemetry.inspection import (
@@ -82,7 +81,7 @@ class Inspector:
                     return found
             return await self._answer(cast("StreamQuestion", question))  # a kind answers others
         except HeadgateError as refusal:
-            return AnswerFailure(STATUS[type(refusal)], refusal.detail)
+            return AnswerFailure(refusal.status, refusal.detail)
 
     async def _answer(self, question: StreamQuestion) -> Answer:
         match question:

@@ -14,12 +14,12 @@ from msgspec import UNSET
 from gateway.errors import (
     BadRequest,
     Forbidden,
-    IdempotencyKeyReused,
     ServerStopping,
     StreamBusy,
     StreamClosed,
     StreamLimit,
 )
+from gateway.features.errors import IdempotencyKeyReused
 from gateway.features.models import record
 from gateway.features.models.answer import RESTARTED, StoredResponse, WrittenAnswer
 from gateway.features.models.counts.listed import ListedAnswers

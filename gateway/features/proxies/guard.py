@@ -10,7 +10,7 @@ from typing_extensions import override
 from gateway.access.operations import OPERATIONS, Grant
 from gateway.access.principal import Principal
 from gateway.access.token_guard import TokenGuard
-from gateway.errors import SignatureRefused
+from gateway.features.errors import SignatureRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway import errors
+from gateway.features.errors import SignatureRefused
 from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.http import cache_status
 from gateway.protocol.responses import RESPONSE_HEADERS, SECURITY, Response
@@ -50,7 +51,7 @@ def refusal(status: int, code: str, message: str, fields: str = "") -> Response:
 
 def error_response(error: HeadgateError, problem: Response) -> Response:
     """Return an error of this server in the protocol's form; `problem` is its usual response."""
-    if isinstance(error, errors.SignatureRefused):
+    if isinstance(error, SignatureRefused):
         status, code = problem.status, error.why
     elif isinstance(error, errors.Unauthenticated):
         code = "INVALID_SECRET" if error.is_refused else "MISSING_SECRET"

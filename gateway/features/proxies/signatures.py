@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from typing_extensions import override
 
-from gateway.errors import SignatureRefused
+from gateway.features.errors import SignatureRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable

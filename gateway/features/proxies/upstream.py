@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.errors import AnswerTooLong, NotOffered
+from gateway.errors import NotOffered
+from gateway.features.errors import AnswerTooLong
 from gateway.features.judged_connector import JudgedConnector
 from gateway.features.models.answer import StoredResponse
 from gateway.features.models.dialects.plain import PlainDialect

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from msgspec import UNSET
 
-from gateway.errors import AnswerTooLong, HeadgateError, OriginBroken, OriginTimeout
+from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
+from gateway.features.errors import AnswerTooLong
 from gateway.features.models.dialects.responses import EventHead, event_head, response_id
 from gateway.features.models.provider.client import body_parts
 from gateway.features.models.provider.refusals import may_be_repeated, pause_s

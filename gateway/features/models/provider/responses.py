@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.errors import AnswerTooLong
+from gateway.features.errors import AnswerTooLong
 from gateway.features.models.provider.client import ProvidedBody, body_parts
 from gateway.features.models.record import ResponseEntry
 from gateway.protocol import http1

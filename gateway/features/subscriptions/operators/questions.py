@@ -12,7 +12,6 @@ from gateway.features.subscriptions.metrics import no_states
 from gateway.features.subscriptions.operators.answers import answer as local_answer
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspected.subscriptions import (
     ListSubscriptions,
     SubscriptionAnswer,
@@ -92,5 +91,5 @@ async def carry_out(
     except msgspec.DecodeError:
         found = AnswerFailure(501, "the gateway that delivers is of another version")
     except HeadgateError as refusal:
-        found = AnswerFailure(STATUS[type(refusal)], refusal.detail)
+        found = AnswerFailure(refusal.status, refusal.detail)
     return mail.HandedOnResponse(200, "", msgspec.json.encode(found))
