@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import LogUnavailable
-from gateway.logs.redis.commands import Commands
-from gateway.logs.redis.connector import RedisConnector, RedisSettings
+from gateway.logs.redis.commits import commit_call
+from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.logs.redis.names import RedisNames
 from gateway.settings.log_kinds.redis import parse_redis
@@ -108,8 +108,7 @@ async def _knows_its_history(log: RedisLog, *, may_be_refused: bool) -> bool:
 
 def commit_words(change: Change) -> list[bytes]:
     """The words of a commit by a gateway that is none."""
-    connector = RedisConnector(RedisSettings(parse_redis("redis://127.0.0.1")))
-    packed = Commands(RedisNames("headgate"), connector, "0" * 8).commit(change, 1)
+    packed = commit_call(RedisNames("headgate"), "0" * 8, change, 1)
     found, rest = [], b"".join(packed).partition(b"\r\n")[2]
     while rest:
         length, _, rest = rest[1:].partition(b"\r\n")

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.logs.redis import losses
-from gateway.logs.redis.commands import CommitState
 from gateway.logs.redis.losses import LOST, LastCommit
 from gateway.logs.redis.names import RedisNames
+from gateway.logs.redis.replies import CommitState
 from gateway.protocol.streams.state import PastGeneration, StreamState
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import appended, created, removed

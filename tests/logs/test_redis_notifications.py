@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import pytest
 
-from gateway.logs.redis.commands import MOST_PUBLISHED
+from gateway.logs.redis.commits import MOST_PUBLISHED
 from gateway.logs.redis.connection import RedisConnection
 from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.logs.redis.notifications import AT_ONCE, Subscription

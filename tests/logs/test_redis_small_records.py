@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.logs.redis import records as redis_records
-from gateway.logs.redis.commands import Stretch
 from gateway.logs.redis.connection import MUCH, RedisConnection
-from gateway.logs.redis.records import Run
+from gateway.logs.redis.records import Run, Stretch
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -49,7 +49,6 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
     deadlines, gone = names.deadlines, names.removals_channel
     yield ("FCALL", NAME, "3", meta, records, retired)
     yield ("FUNCTION", "LOAD", NAME)
-    yield ("COMMAND", "INFO", "SPUBLISH")
     yield ("CLIENT", "SETNAME", NAME)
     yield ("PING",)
     yield ("INFO", "server")

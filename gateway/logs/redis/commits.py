@@ -7,21 +7,35 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.errors import LogUnavailable, RecordDamaged
 from gateway.logs.contract import Conflict
 from gateway.logs.counts import CommitHistograms
-from gateway.logs.redis.commands import decode_stream
+from gateway.logs.redis.connection import pack
+from gateway.logs.redis.names import VERSION
+from gateway.logs.redis.replies import PRODUCER, decode_stream, version_of
 from gateway.logs.redis.store import AT_RISK, RedisCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.logs.contract import Settled
-    from gateway.logs.redis.connection import Packed, Reply
+    from gateway.logs.redis.connection import Packed, Reply, Word
     from gateway.logs.redis.indexes import DeadlineIndex, IndexNote, PathIndex
     from gateway.logs.redis.losses import LossWatch
+    from gateway.logs.redis.names import RedisNames
     from gateway.logs.redis.store import CallReplies, RedisStore
     from gateway.protocol.streams.state import Change
+
+
+RETIRED_S = 30 * 24 * 3600  # the generation of a removed stream is stored; then the clock will do
+# Bytes of records in a notification. A gateway that follows the stream saves a read by them, but
+# every gateway receives them: so longer records are left out, and read by those that need them.
+MOST_PUBLISHED = 8 * 1024
+
+_encode = msgspec.json.Encoder().encode
+_encode_change = msgspec.msgpack.Encoder().encode
 
 
 class Results:
@@ -81,7 +95,7 @@ class RedisCommits:
         for number, change in enumerate(changes):
             try:
                 key, token = self._store.names.meta(change.state.path), next(self._tokens)
-                packed = [self._store.commands.commit(change, token)]
+                packed = [commit_call(self._store.names, self._store.gateway, change, token)]
                 elsewhere = []
                 for note in (*self._deadlines.notes(change), *self._paths.notes(change)):
                     if self._servers.are_together([key, note.key]):
@@ -157,7 +171,7 @@ class RedisCommits:
         if reply == [1, 1]:
             self._send_alone(
                 self._store.names.meta(path),
-                self._store.commands.call("purge" if change.removes else "trim", path),
+                self._store.names.call("purge" if change.removes else "trim", path),
             )
         if reply[0] != 1:
             return
@@ -178,3 +192,42 @@ def _conflict(reply: Reply) -> Conflict | RecordDamaged:
         return Conflict(None if fields is None else decode_stream((history, fields, retired)))
     except RecordDamaged as damage:
         return damage
+
+
+def commit_call(names: RedisNames, gateway: str, change: Change, token: int) -> Packed:
+    """Return the call that compares the stream's version and writes the change.
+
+    A change without data has a function that works when Redis is out of memory. The token is a
+    number that this gateway increases for each commit. It shows for a commit that is sent again
+    whether it was carried out, whatever other gateways have written since.
+    """
+    state, records = change.state, change.records
+    data = records[0].data if len(records) == 1 else b"".join(it.data for it in records)
+    published = change
+    if len(data) > MOST_PUBLISHED:
+        published = msgspec.structs.replace(change, records=())
+    words: list[Word] = [
+        state.history,
+        names.removals_channel,
+        gateway,
+        "" if change.expected is None else version_of(state, change.expected),
+        version_of(state, state.version + 1 if change.removes else state.version),
+        token,
+        b"" if change.removes else _encode(state),
+        _encode_change(published),
+        state.first or "",
+        state.generation,
+        RETIRED_S,
+        "1" if change.removes or state.soft_deleted else "",
+        # Of the entry: see `redis.records`.
+        records[0].end - len(records[0].data) if records else "",
+        data,
+        " ".join(str(len(record.data)) for record in records) if len(records) > 1 else "",
+        2 * len(change.producers),
+    ]
+    for name, producer in change.producers:
+        words += (PRODUCER + name.encode(), _encode(producer))
+    words += (PRODUCER + name.encode() for name in change.forgotten)
+    kind = "commit" if records or change.expected is None else "settle"
+    keys = names.keys(state.path)
+    return pack("FCALL", f"headgate_{kind}_{VERSION}", len(keys), *keys, *words)

@@ -57,8 +57,7 @@ class RedisSettings(NamedTuple):
 class RedisConnector:
     """Opens connections to an origin's servers.
 
-    `is_cluster` is True if keys are spread over several servers; `sharded` if each slot has
-    channels of its own, else channels are common to all servers.
+    `is_cluster` is True if keys are spread over several servers.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
@@ -66,7 +65,6 @@ class RedisConnector:
         self.is_cluster: bool = self.origin.kind == "cluster"
         self.settings = settings
         self._has_warned = False
-        self.sharded = True
 
     def check(self) -> None:
         """Raise StartError if the file of trusted authorities cannot be read."""
@@ -81,7 +79,6 @@ class RedisConnector:
             address = self.origin.nodes[0]
         async with self._opening(address) as connection:
             await _load_functions(connection)
-            self.sharded = None not in await connection.ask("COMMAND", "INFO", "SPUBLISH")
             info = parse_info(await connection.ask("INFO", "memory", "persistence", "cluster"))
             if info.get("cluster_enabled") == "1" and not self.is_cluster:
                 raise Unreachable(

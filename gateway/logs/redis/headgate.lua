@@ -109,29 +109,28 @@ local function repeated(keys, gateway, tokens, seconds)
   return {1}
 end
 
-local LISTS = 17 -- argument of the lists
+local LISTS = 16 -- argument of the lists
 
 -- KEYS   those of one stream
 -- ARGV    1 history      in which the change was decided
---         2 publish    PUBLISH or SPUBLISH
---         3 removals   the channel on which removals are published too, as "v META"
---         4 gateway    its name
---         5 expected   the v that must stand, '' when no stream may
---         6 v, 7 token what stands afterwards
---         8 s          the state, '' to remove the stream
---         9 message    to be published on the stream's channel
---        10 first      position before which nothing is kept any more, '' for all of it
---        11 generation, 12 seconds  of a removed stream, and for how long it is remembered
---        13 gone       '1' when nothing that is kept of the stream may be given out any more, else ''
---        14 START, 15 bytes, 16 lengths  of the records: no START for none, no lengths for one
---        17 set        how many words: field and value of each producer that changed
+--         2 removals   the channel on which removals are published too, as "v META"
+--         3 gateway    its name
+--         4 expected   the v that must stand, '' when no stream may
+--         5 v, 6 token what stands afterwards
+--         7 s          the state, '' to remove the stream
+--         8 message    to be published on the stream's channel
+--         9 first      position before which nothing is kept any more, '' for all of it
+--        10 generation, 11 seconds  of a removed stream, and for how long it is remembered
+--        12 gone       '1' when nothing that is kept of the stream may be given out any more, else ''
+--        13 START, 14 bytes, 15 lengths  of the records: no START for none, no lengths for one
+--        16 set        how many words: field and value of each producer that changed
 --        ... forgotten the fields of producers
 -- A stream that was removed is not created again by the call that created it.
 -- Returns {1} when everything was written, now or by an earlier call with these arguments, and
 --        {1, 1} when it leaves something over, else {0, history, {fields of meta or nil, retired or nil}}
 local function commit(keys, argv)
   local meta, records, retired = unpack(keys)
-  local asked, publish, removals, gateway, expected, v, token, s, message, first, generation, seconds,
+  local asked, removals, gateway, expected, v, token, s, message, first, generation, seconds,
     gone, start, data, lengths = unpack(argv, 1, LISTS - 1)
   local found = redis.call('HMGET', meta, 'v', 'r', 'w' .. gateway, 'g', 'f')
   local stood, seen, tokens, names, kept = found[1] or '', found[2], found[3], found[4], found[5]
@@ -195,7 +194,7 @@ local function commit(keys, argv)
     end
     redis.call('HSET', meta, unpack(written))
   end
-  redis.pcall(publish, meta, message) -- what is written stays, whoever may not publish
+  redis.pcall('SPUBLISH', meta, message) -- what is written stays, whoever may not publish
   if gone ~= '' then
     redis.pcall('PUBLISH', removals, expected .. ' ' .. meta)
   end

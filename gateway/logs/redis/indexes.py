@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from gateway.errors import LogUnavailable, RecordDamaged
 from gateway.logs.contract import Listing, ListingPage
-from gateway.logs.redis.commands import state_in
 from gateway.logs.redis.connection import pack
+from gateway.logs.redis.replies import state_in
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -92,10 +92,10 @@ class DeadlineIndex:
 
     async def _check(self, path: str, now: float) -> bool | None:
         """Return whether a stream is due, and correct its deadline if not; None if unknown."""
-        execute, commands = self._store.execute, self._store.commands
-        meta = self._store.names.meta(path)
+        execute, names = self._store.execute, self._store.names
+        meta = names.meta(path)
         try:
-            (found,) = await execute(meta, commands.call("state", path))
+            (found,) = await execute(meta, names.call("state", path))
         except LogUnavailable:  # this stream's server; the other streams must expire all the same
             return None
         moment = None
@@ -103,7 +103,7 @@ class DeadlineIndex:
             state = state_in(found)
             moment = None if state is None else _due(state)
         if moment is None:
-            await execute(meta, commands.call("purge", path))
+            await execute(meta, names.call("purge", path))
             await execute(self._key, pack("ZREM", self._key, path))
         elif moment > now:
             await execute(self._key, pack("ZADD", self._key, moment, path))
@@ -210,7 +210,7 @@ class PathIndex(Listing):
         Those that are damaged, or whose servers do not reply, are absent.
         """
         metas = [self._store.names.meta(path) for path in paths]
-        calls = [self._store.commands.call("state", path) for path in paths]
+        calls = [self._store.names.call("state", path) for path in paths]
         replies: Sequence[Reply | None] = ()
         if paths and self._store.servers.are_together(metas):
             # One stream only may be refused: then each is asked for by itself.

@@ -12,13 +12,13 @@ from typing_extensions import override
 
 from gateway.background import Background, settle
 from gateway.logs.contract import Log
-from gateway.logs.redis.commands import decode_stream
 from gateway.logs.redis.commits import RedisCommits
 from gateway.logs.redis.connection import A_REPLICA, Refusal, Unreachable, pack
 from gateway.logs.redis.connector import RedisConnector, RedisSettings, parse_info
 from gateway.logs.redis.indexes import DeadlineIndex, PathIndex
 from gateway.logs.redis.losses import LossWatch
 from gateway.logs.redis.records import read_records
+from gateway.logs.redis.replies import decode_stream
 from gateway.logs.redis.store import RedisStore
 from gateway.stepped import in_task
 from gateway.telemetry.logs import log
@@ -106,7 +106,7 @@ class RedisLog(Log):
     async def load(self, path: str) -> LoadedStream:
         """Load the stream at `path`, with its generation raised to the server's history."""
         store = self.store
-        (reply,) = await store.execute(store.names.meta(path), store.commands.call("load", path))
+        (reply,) = await store.execute(store.names.meta(path), store.names.call("load", path))
         store.servers.compare(int(reply[0]))
         return decode_stream(reply)
 

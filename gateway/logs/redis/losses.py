@@ -14,14 +14,14 @@ import asyncio
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.errors import LogUnavailable, RecordDamaged
-from gateway.logs.redis.commands import commit_state_in
 from gateway.logs.redis.connection import pack
+from gateway.logs.redis.replies import commit_state_in
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.redis.commands import CommitState
+    from gateway.logs.redis.replies import CommitState
     from gateway.logs.redis.servers import Primary
     from gateway.logs.redis.store import RedisStore
     from gateway.protocol.streams.state import Change, StreamState
@@ -125,13 +125,13 @@ class LossWatch:
 
     async def _check(self, last: LastCommit) -> Lost:
         store, path = self._store, last.state.path
-        key, load = store.names.meta(path), store.commands.call("load", path)
+        key, load = store.names.meta(path), store.names.call("load", path)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while True:
                     try:
                         (reply,) = await store.execute(key, load, commits=True)
-                        return last.is_lost(commit_state_in(reply, store.commands.gateway))
+                        return last.is_lost(commit_state_in(reply, store.gateway))
                     except LogUnavailable:
                         await asyncio.sleep(AGAIN_S)
         except (TimeoutError, RecordDamaged):
@@ -164,7 +164,7 @@ class LossWatch:
         Returns the gateway's own while Redis is away.
         """
         key = self._store.names.losses(history)
-        leave = pack("HSET", key, self._store.commands.gateway, own), pack("EXPIRE", key, KEPT_S)
+        leave = pack("HSET", key, self._store.gateway, own), pack("EXPIRE", key, KEPT_S)
         calls = [pack("HGETALL", key)] if own == "unknown" else [*leave, pack("HGETALL", key)]
         try:
             found = (await self._store.execute(key, *calls))[-1]

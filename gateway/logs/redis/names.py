@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from importlib import resources
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.logs.redis.connection import pack
+
+if TYPE_CHECKING:
+    from gateway.logs.redis.connection import Packed
 
 # The library is named after its text, so that two versions of it never meet.
 _FOLDER = resources.files(__package__)
@@ -12,6 +17,8 @@ _SOURCE = _FOLDER.joinpath("headgate.lua").read_text()
 VERSION = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 LIBRARY = _SOURCE.replace("@VERSION@", VERSION)
 HISTORY_LIBRARY = _FOLDER.joinpath("history.lua").read_text()  # common to all versions
+# How many of a stream's keys a function takes.
+_KEYS = {"load": 3, "trim": 2, "purge": 2, "confirm": 1, "state": 1}
 
 
 class RedisNames(NamedTuple):
@@ -38,6 +45,11 @@ class RedisNames(NamedTuple):
     def records(self, path: str) -> str:
         """Return the key of a stream's records."""
         return f"{self.meta(path)}:records"
+
+    def call(self, function: str, path: str) -> Packed:
+        """Return the call of a function (see headgate.lua) that takes keys of a stream alone."""
+        keys = self.keys(path)[: _KEYS[function]]
+        return pack("FCALL", f"headgate_{function}_{VERSION}", len(keys), *keys)
 
     @property
     def paths(self) -> str:

@@ -11,9 +11,9 @@ from headgate.backoff import Backoff
 from typing_extensions import override
 
 from gateway.background import Background
-from gateway.logs.redis.commands import change_in
 from gateway.logs.redis.connection import Refusal, Unreachable, pack
 from gateway.logs.redis.connector import ONLY
+from gateway.logs.redis.replies import change_in
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -102,14 +102,12 @@ class Subscription(Background):
         added, self._added = dict.fromkeys(self._added), []
         dropped, self._dropped = dict.fromkeys(self._dropped), []
         # A new connection begins with all channels.
-        self._send("UNSUBSCRIBE", [it for it in dropped if it not in self.channels])
-        self._send("SUBSCRIBE", [it for it in added if it in self.channels])
+        self._send("SUNSUBSCRIBE", [it for it in dropped if it not in self.channels])
+        self._send("SSUBSCRIBE", [it for it in added if it in self.channels])
 
     def _send(self, verb: str, channels: list[bytes]) -> None:
         if self._connection is None:
             return
-        if self._connector.sharded:
-            verb = f"S{verb}"
         # On a cluster the channels of a command must be of one slot.
         most = 1 if self._connector.is_cluster else AT_ONCE
         self._connection.send(
@@ -149,7 +147,7 @@ class Subscription(Background):
             # At once: a channel that is added from now on is subscribed to by itself.
             if self.also is not None:
                 connection.send([pack("SUBSCRIBE", self.also)])
-            self._send("SUBSCRIBE", list(self.channels))
+            self._send("SSUBSCRIBE", list(self.channels))
             await self._until_lost(connection, lost)
             server, reason = str(self._connector.origin), str(lost.result() or "closed")
             log.info("log.notifications_lost", server=server, reason=reason)

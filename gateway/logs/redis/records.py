@@ -9,22 +9,39 @@ from __future__ import annotations
 
 import asyncio
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
-from gateway.logs.redis.commands import Stretch, state_in
+from gateway.logs.redis.connection import pack
+from gateway.logs.redis.replies import state_in
 from gateway.protocol.streams.chunks import Chunk, check_kept
 from gateway.protocol.streams.state import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.logs.redis.connection import Reply
+    from gateway.logs.redis.connection import Packed, Reply
     from gateway.logs.redis.store import RedisStore
     from gateway.protocol.streams.state import StreamState
 
 MISSING = "a record is missing in Redis: its key was evicted, or changed by somebody else"
+
+
+class Stretch(NamedTuple):
+    """Records that are read from one key: those that begin from `start` on and before `stop`."""
+
+    stream_id: int
+    path: str
+    start: int
+    stop: int
+
+    def calls(self, key: str) -> tuple[Packed, Packed]:
+        """Return the calls for the entry with the first record, and for the entries that follow."""
+        return (
+            pack("XREVRANGE", key, self.start, "-", "COUNT", 1),
+            pack("XRANGE", key, f"{self.start + 1}-0", f"({max(self.start + 1, self.stop)}-0"),
+        )
 
 
 def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:
@@ -148,7 +165,7 @@ async def _entries(
                 break
         places = own
     expected = sum(place.stop - place.start for place in places)
-    reads = store.commands.read(state.path, places)
+    reads = _reads(store, state.path, places)
     was, *replies, now = await store.execute(key, *reads, expected=expected)
     return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
 
@@ -158,7 +175,7 @@ async def _inherited(
 ) -> tuple[Stretch, list[Reply]]:
     """Return the records of a fork that another server has, as far as it still has them."""
     key = store.names.meta(place.path)
-    reads = store.commands.read(place.path, [place])
+    reads = _reads(store, place.path, [place])
     expected = place.stop - place.start
     _, *replies, found = await store.execute(key, *reads, expected=expected)
     source = state_in(found)
@@ -169,6 +186,17 @@ async def _inherited(
         raise StreamGone("the log has lost what the fork's source had here")
     ((_, entries),) = _by_place([place], replies)
     return place._replace(stop=min(kept, place.stop)), entries
+
+
+def _reads(store: RedisStore, path: str, places: Sequence[Stretch]) -> list[Packed]:
+    """Return the calls for a stream's state, the records in each place, and the state again.
+
+    The records up to the first state's tail are complete; the second state shows whether they
+    are all of one stream. A transaction is not used: Redis refuses it when out of memory.
+    """
+    state = store.names.call("state", path)
+    reads = [call for place in places for call in place.calls(store.names.records(place.path))]
+    return [state, *reads, state]
 
 
 def _by_place(

@@ -15,11 +15,11 @@ from typing_extensions import override
 
 from gateway.background import settle
 from gateway.errors import LogUnavailable
-from gateway.logs.redis.commands import Commands, is_current
 from gateway.logs.redis.connection import Refusal, Unreachable, pack
-from gateway.logs.redis.names import RedisNames
+from gateway.logs.redis.names import VERSION, RedisNames
 from gateway.logs.redis.notifications import Notifications
 from gateway.logs.redis.pipeline import ENOUGH
+from gateway.logs.redis.replies import is_current
 from gateway.logs.redis.servers import RedisServers
 from gateway.logs.sharing import Sharing
 from gateway.protocol.streams.state import ClockReading
@@ -58,10 +58,10 @@ class RedisStore(Sharing):
         self.repeats_wait: bool = self.wait_replicas > 0
         self.prefix = connector.origin.prefix
         self.names = RedisNames(self.prefix)
-        self.commands = Commands(self.names, connector, secrets.token_hex(4))
+        self.gateway = secrets.token_hex(4)  # the name of this one in Redis
         self.servers = RedisServers(
             connector,
-            self.commands.probe(),
+            pack("FCALL", f"headgate_probe_{VERSION}", 0, self.prefix),
             on_history_change,
             on_move=lambda: self.notifications.find(),
         )
@@ -103,13 +103,12 @@ class RedisStore(Sharing):
 
     def publish(self, channel: str, message: bytes) -> Packed:
         """Return the call, for the server of `channel`, which replies how many hear it."""
-        return pack("SPUBLISH" if self.servers.connector.sharded else "PUBLISH", channel, message)
+        return pack("SPUBLISH", channel, message)
 
     async def followers(self, path: str) -> int:
         """Return how many gateways follow a stream, this one included once that has begun."""
         channel = self.names.meta(path)
-        kind = "SHARDNUMSUB" if self.servers.connector.sharded else "NUMSUB"
-        (reply,) = await self.execute(channel, pack("PUBSUB", kind, channel))
+        (reply,) = await self.execute(channel, pack("PUBSUB", "SHARDNUMSUB", channel))
         return int(reply[1])
 
     @override
@@ -119,7 +118,7 @@ class RedisStore(Sharing):
     @override
     async def is_current(self, state: StreamState) -> bool:
         path = state.path
-        (reply,) = await self.execute(self.names.meta(path), self.commands.call("confirm", path))
+        (reply,) = await self.execute(self.names.meta(path), self.names.call("confirm", path))
         self.servers.compare(int(reply[0]))
         return is_current(reply, state)
 

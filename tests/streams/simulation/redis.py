@@ -49,12 +49,12 @@ class Commit:
     """The arguments of a commit."""
 
     def __init__(self, argv: Sequence[bytes]) -> None:
-        self.history, self.publish, self.removals, self.gateway = argv[:4]
-        self.expected, self.v, self.token, self.s, self.message, self.first = argv[4:10]
-        self.generation, _, gone, self.start, self.data, self.lengths = argv[10:16]
+        self.history, self.removals, self.gateway = argv[:3]
+        self.expected, self.v, self.token, self.s, self.message, self.first = argv[3:9]
+        self.generation, _, gone, self.start, self.data, self.lengths = argv[9:15]
         self.is_gone = bool(gone)
-        rest = 17 + int(argv[16])
-        self.producers = dict(zip(argv[17:rest:2], argv[18:rest:2], strict=True))
+        rest = 16 + int(argv[15])
+        self.producers = dict(zip(argv[16:rest:2], argv[17:rest:2], strict=True))
         self.forgotten = argv[rest:]
 
     @property
@@ -251,8 +251,7 @@ class Redis:
             return [0]  # which nobody gets: it dies of it
         self._carry_out(effects)
         self.is_sealed = self.is_sealed or len(effects) > 1
-        kind = b"smessage" if asked.publish == b"SPUBLISH" else b"message"
-        self._publish(kind, keys[0], asked.message)
+        self._publish(b"smessage", keys[0], asked.message)
         if asked.is_gone:
             self._publish(b"message", asked.removals, asked.expected + b" " + keys[0])
         return [1, 1] if not asked.s or asked.first != kept else [1]
