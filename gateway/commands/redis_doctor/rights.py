@@ -83,5 +83,4 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
         yield ("WAIT", "0", "0")
     if parse_redis(route.origin).kind == "cluster":
         yield ("CLUSTER", "SLOTS")
-        yield ("COMMAND",)
         yield ("ASKING",)

@@ -1,4 +1,4 @@
-"""What Redis replies about streams, and what gateways publish, parsed."""
+"""Parse the replies of Redis about streams, and the changes that gateways publish."""
 
 from __future__ import annotations
 
