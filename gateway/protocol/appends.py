@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 NOTHING: Records = ((), 0)
 MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 200 bytes each
 # Appends of one change, or of one delivery, whose spans are named: the latest of hundreds that are
-# alike, and a kilobyte for other gateways that hear of the change.
+# alike, and a kilobyte for other gateways that are notified of the change.
 MOST_TRACED = 16
 PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
 

@@ -42,8 +42,8 @@ NO_GRACE = "stale-while-revalidate=0"
 POLL_TIMEOUT = f"Cache-Control: no-store, s-maxage=1, {NO_GRACE}\r\n{EDGE_SECOND}"
 # For caches that read Cache-Control alone, and take no-store and no-cache for "never".
 POLL_TIMEOUT_FOR_ALL = f"Cache-Control: max-age=0, s-maxage=1, {NO_GRACE}\r\n{EDGE_SECOND}"
-# Data for those who wait from `now`. Whoever asks later means another place, so no cache keeps it;
-# an edge that shares answers with those alone who wait for them may do so.
+# Data for long-polls from `now`. A later request means another offset, so no cache stores it; an
+# edge may share it among requests that wait at the same time.
 NEWS_FROM_NOW = f"{NO_STORE}CDN-Cache-Control: no-cache\r\n"
 
 TailDirective = Literal["no-cache", "max-age=0"]
@@ -55,7 +55,7 @@ _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|
 # Among a million streams of a CDN, two have an equal tag with a probability of 1 in 37 million;
 # they are then purged together.
 TAG_DIGITS = 16
-# The header of Fastly and of most who write VCL, that of Cloudflare, and that of Bunny.
+# The header of Fastly and most VCL, that of Cloudflare, and that of Bunny.
 TAG_HEADERS = (("Surrogate-Key", " "), ("Cache-Tag", ","), ("CDN-Tag", ","))
 _TAG_LINES = "".join(f"{name}: {{0}}{between}{{1}}\r\n" for name, between in TAG_HEADERS)
 

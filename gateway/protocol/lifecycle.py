@@ -1,6 +1,6 @@
 """The rules of creation, forks and deletion: preconditions and changes (sections 4.2, 5).
 
-`gateway.streams` asks these functions, and commits the changes that they return to a log.
+`gateway.streams` calls these functions, and commits the changes that they return to a log.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _in_the_way(place: PathState, now: ClockReading) -> StreamState | None:
 def _generation(place: PathState, at_least: int, stream_id: int, now: ClockReading) -> int:
     """Return a generation above any at this path, so that no old offset or cached chunk fits.
 
-    A log that can lose writes may have lost a whole stream, which only the clock can tell apart.
+    A log that can lose writes may have lost a whole stream, which only the clock shows.
     With such a log a fork has a generation of its own, even if that of its source is ahead of the
     clock: of two streams in one generation a reader could get the bytes of the other.
     """

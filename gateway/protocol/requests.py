@@ -331,7 +331,7 @@ def parse_lifetime(headers: Mapping[str, str]) -> Lifetime:
 
 
 def _expiry(text: str) -> Lifetime:
-    """Parse a timestamp. Its text is kept up to nanoseconds, as each append stores it again."""
+    """Parse a timestamp. Its text is cut to nanoseconds, as each append stores it again."""
     problem = "Stream-Expires-At must be an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"
     match = _RFC3339.fullmatch(text)
     if match is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 READING_METHODS = "GET, HEAD, OPTIONS"
 SECURITY = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: cross-origin\r\n"
-# A page that somebody has written into a stream acts for nobody who looks at it.
+# A page that was written into a stream must not act for its viewers.
 SANDBOX = "Content-Security-Policy: sandbox\r\n"
 REQUEST_HEADERS = (
     "Content-Type, Authorization, Cache-Control, Idempotency-Key, If-None-Match, Last-Event-ID,"
@@ -44,11 +44,11 @@ RESPONSE_HEADERS = (
 )
 PREFLIGHT_MAX_AGE_S = 86_400
 CLOSED_LINE = f"{header_names.CLOSED}: true\r\n"
-# That this server knows multi-appends, on the answers to those who write, or ask if they could.
+# This server takes multi-appends: in responses to writes, and to HEAD and PUT.
 MULTI_LINE = f"{MULTI}: true\r\n"
 UP_TO_DATE_LINE = f"{header_names.UP_TO_DATE}: true\r\n"
 
-# Whole seconds, as Retry-After has them; told in turn, so that a herd does not come back as one.
+# Whole seconds, as Retry-After has them; used in turn, so that a herd does not come back as one.
 RETRY_AFTER_S = (1, 2, 3)
 _PASSING = (
     *(errors.KeysUnavailable, errors.LimitReached, errors.LogUnavailable, errors.ServerStopping),
@@ -58,7 +58,7 @@ FULL_AGAIN_S = 60  # retention or an operator has to make room before another tr
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
-    """The facts that a response tells, as values: to count it, add to it, or replace it.
+    """The facts in a response, as values: to count it, add to it, or replace it.
 
     `next_offset` is "" if it says nothing of a stream. It `is_end` if it only says that its stream
     is closed; None if an empty body would make it that, and the body still comes. `again_s` is its

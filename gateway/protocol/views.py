@@ -20,8 +20,8 @@ SSE, AI_SDK, AG_UI, TEXT = "sse", "ai-sdk", "ag-ui", "text"
 AS_EVENTS = (SSE, AI_SDK, AG_UI)
 RENDERED = (*AS_EVENTS, TEXT)
 NAMES = (RAW, COMPACT, *RENDERED)
-# The last character of the id of the events behind the last message of a closed stream: a reader
-# that has them has everything. The id sorts behind the offset in it.
+# The last character of the id of the events after the last message of a closed stream: a reader
+# that has them has everything. The id sorts after the offset in it.
 END_MARK = "~"
 # Few, so that readers of a stream share few feeds: each feed renders its rounds by itself.
 BATCHES_MS = (0, 10, 20, 50, 100, 200, 500)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -50,11 +50,11 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     read: CatchUp
     headers: MultiMapping[str]
     fields: CIMultiDict[str]
-    identity: str  # of whom, hashed; empty for everybody
+    identity: str  # of its sender, hashed; empty for everybody
     coding: str  # what compressions the client takes
     lifetime: Lifetime  # of the stream, as far as it is known here
-    admitted_as: str = ""  # whom, hashed, where the origin decides who may read
-    block: bytes | None = None  # `fields` as they are sent, where somebody has remembered that
+    admitted_as: str = ""  # the reader, hashed, where the origin decides who may read
+    block: bytes | None = None  # the cached bytes of `fields`, if there are any
 
     # What follows from these is computed once: a read that is not cached needs it a dozen times.
     path: str = ""  # canonical
@@ -102,7 +102,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
             )
         return msgspec.structs.replace(self, fields=fields, block=None, coding="", headers=headers)
 
-    def apart(self) -> CacheRequest:
+    def as_identified(self) -> CacheRequest:
         """Return the request as that of an identified reader, with its own response."""
         return msgspec.structs.replace(
             self, identity=self.admitted_as, admitted_as="", headers=self.fields
@@ -111,13 +111,6 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     def elsewhere(self, offset: str) -> CacheRequest:
         """Return this reader's request to catch up from an offset."""
         return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
-
-
-class TailLines(NamedTuple):
-    """The lines of a response that depend on whether it may say that it reached the tail."""
-
-    told: bytes
-    untold: bytes
 
 
 class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
@@ -131,20 +124,21 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     lines: bytes  # but for these:
     shared_lines: bytes = b""  # for caches that many use, which private recipients do not get
     caching_lines: CachingLines = NO_CACHING
-    tail_lines: TailLines | None = None  # and those of its tag, if it reached a tail and says so
+    # Of its tag, if it reached a tail and says so: with Stream-Up-To-Date, and without.
+    tail_lines: tuple[bytes, bytes] | None = None
     body: bytes = b""
     stored: ResponseMetadata  # what decides about its use
     facts: StreamRead | None  # what it says of a stream
     identity: IdentityHeaders
     is_storable: bool
     joinable: bool
-    is_ones_own: bool  # for whom it was asked, though others are admitted, too
+    is_ones_own: bool  # only for the client that requested it, although others may read the stream
     is_public: bool  # the origin says that it is for everybody, and not only for anybody
-    is_ours: bool  # that it may be kept is our word, not the origin's
+    is_ours: bool  # its lifetime is the route's: the origin has sent none
     is_tail: bool  # its stream's tail may have been reached, and move on
-    origin_directives: list[tuple[str, str]]  # of caches by the origin, where they are told less
+    origin_directives: list[tuple[str, str]]  # the origin's for caches, where ours are shorter
     own_date: bool = False  # its head lacks a Date line, which is that of the moment
-    own_cors: bool = False  # and who may read it in a browser
+    own_cors: bool = False  # its head has no CORS lines of the origin
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
     validators: list[tuple[str, str]] = []  # as the origin knows them
     length: int | None = None  # of the body, where the origin says it
@@ -188,7 +182,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             is_old = recipient.by_key is False
             lines = self.lines + (caching.never if is_old else caching.private)
         if tail is not None:
-            lines += tail.told if tells_of_tail else tail.untold
+            lines += tail[0] if tells_of_tail else tail[1]
         if recipient.is_private and recipient.reader_key and self.status < 400:
             lines += http1.field_lines([(READER_KEY, recipient.reader_key)])
         return lines
@@ -212,15 +206,15 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
 
     def fields(self) -> CIMultiDict[str]:
         """Return the header fields, which a 304 of the origin updates."""
-        told = b"" if self.tail_lines is None else self.tail_lines.told
-        lines = (self.lines, self.shared_lines, self.caching_lines.for_all, told)
+        tail = b"" if self.tail_lines is None else self.tail_lines[0]
+        lines = (self.lines, self.shared_lines, self.caching_lines.for_all, tail)
         return CIMultiDict(http1.parse_field_lines(b"".join(lines)))
 
 
-def tail_lines(tag: str | None) -> TailLines:
-    """Return the last lines of a response with this ETag that reached its stream's tail."""
-    told = [(UP_TO_DATE, "true")]
+def tail_lines(tag: str | None) -> tuple[bytes, bytes]:
+    """Return the last lines of a response with this ETag: at its stream's tail, and elsewhere."""
+    at_tail = [(UP_TO_DATE, "true")]
     if tag is None:
-        return TailLines(http1.field_lines(told), b"")
-    untold = [("ETag", repair.untailed(tag))]
-    return TailLines(http1.field_lines([("ETag", tag), *told]), http1.field_lines(untold))
+        return http1.field_lines(at_tail), b""
+    elsewhere = http1.field_lines([("ETag", repair.untailed(tag))])
+    return http1.field_lines([("ETag", tag), *at_tail]), elsewhere

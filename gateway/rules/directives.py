@@ -27,7 +27,7 @@ _WELL_QUOTED = re.compile(rf'[^"]*+(?:{_QUOTED}[^"]*+)*')
 _MEMBER = re.compile(rf'(?:{_QUOTED}|[^,"]++)+')
 _DIGITS = re.compile(r"[0-9]+")
 LONGEST_DATE = len("Wednesday, 06-Nov-94 08:49:37 GMT")
-LONGEST_AGAIN_S = 60  # who waits for news is not sent away for longer by what one answer said
+LONGEST_AGAIN_S = 60  # seconds; one response does not keep a waiting client away for longer
 
 # RFC 9110 section 5.6.7; case does not count.
 _DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
@@ -134,7 +134,7 @@ def members(lines: Iterable[str]) -> list[str]:
 
 
 def _split(line: str) -> list[str]:
-    """Split at the commas outside of quotes. A quote that never closes hides nothing behind it."""
+    """Split at the commas outside of quotes. A quote that never closes hides nothing."""
     if '"' in line and _WELL_QUOTED.fullmatch(line):
         return _MEMBER.findall(line)
     return line.split(",")

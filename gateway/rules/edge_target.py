@@ -1,4 +1,4 @@
-"""A GET below an HTTP origin as a read, and the target that the origin is asked with.
+"""A GET below an HTTP origin as a read, and the target of the request to the origin.
 
 Its offset is the origin's, which only sorts and compares.
 """

@@ -1,4 +1,4 @@
-"""Streams of an origin that are followed: what the origin is asked, and what readers are told."""
+"""Streams of an origin that are followed: what is known of them, and the responses to readers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Snapshot(NamedTuple):
     content_type: str
     tail: str
     closed: bool
-    caught_up: bool  # nothing followed the tail when the origin told of it
-    private: bool = False  # for nobody else, and no cache: the reader's, or the origin says so
+    caught_up: bool  # nothing followed the tail when the origin sent it
+    private: bool = False  # for one reader and no shared cache, as the request or the origin says
     lifetime: Lifetime = FOREVER
-    # What the origin tells caches of reads, and of polls; nothing where it leaves that to us.
+    # The origin's directives for reads and for polls; empty if it sends none.
     read_directives: str | None = None  # not known yet
     poll_directives: str = ""
     cors: str = ""  # whose pages may read, where the origin says so
-    number: int = 0  # as a fetch has one: a read of a higher one was asked for after this was known
+    number: int = 0  # of its fetch: a read with a higher one was sent after this was known
 
 
 def goes_past(one: Snapshot, known: Snapshot) -> bool:
@@ -80,7 +80,7 @@ def text_of(content_type: str, body: bytes) -> bytes:
 
 
 def after_beginning(content_type: str, text: bytes, size: int) -> bytes | None:
-    """Return the body behind the first `size` bytes of `text`, or None if that cuts a message."""
+    """Return the body after the first `size` bytes of `text`, or None if that cuts a message."""
     rest = text[size:]
     if not is_json(content_type):
         return rest

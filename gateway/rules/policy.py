@@ -135,7 +135,7 @@ def storable(
 def not_stored(
     request_headers: MultiMapping[str], status: int, headers: MultiMapping[str], born: float
 ) -> ResponseMetadata:
-    """Return the metadata of a response that is not stored, for those who wait for it."""
+    """Return the metadata of a response that is not stored, for the requests that wait for it."""
     return ResponseMetadata(
         status,
         born,

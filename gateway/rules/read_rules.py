@@ -1,4 +1,4 @@
-"""The rules by which an origin's response to a read is repaired, kept from caches, or refused.
+"""The rules by which an origin's response to a read is repaired, made uncacheable, or refused.
 
 A read from an offset of a lost stream is refused. Clients come back with such offsets: SSE readers
 whose response has ended, readers whose next poll was on its way, and readers that were
@@ -60,7 +60,7 @@ class _Lost(NamedTuple):
 
 
 class LostOffsets:
-    """The lost offsets of each stream, kept for as long as clients may come back with them."""
+    """The lost offsets of each stream, for as long as clients may come back with them."""
 
     def __init__(self) -> None:
         self.by_stream: OrderedDict[StreamKey, _Lost] = OrderedDict()

@@ -85,7 +85,7 @@ def check_end(start: object, end: str) -> None:
 def at_same_offset(start: str, facts: StreamRead) -> StreamRead:
     """Return the facts with the reader's offset as the tail, if it is one past the origin's.
 
-    The reader has computed that offset, and the origin treats it as its tail. No record ends behind
+    The reader has computed that offset, and the origin treats it as its tail. No record ends after
     it yet, so the reader stays there: the offset may be the true end, and the origin a replica that
     lags by a byte, which would be read a second time.
     """
@@ -134,7 +134,7 @@ def is_private(lines: str) -> bool:
 
 
 def data_tag(path: str, start: str, end: str, body: bytes) -> str:
-    """Return the text of an ETag for data; its hash tells two streams at one path apart."""
+    """Return the text of an ETag for data; its hash differs for two streams at one path."""
     stream, content = xxhash.xxh3_64_hexdigest(path.encode()), xxhash.xxh3_64_hexdigest(body)
     return f"{stream}:{start}:{end}:{content}"
 

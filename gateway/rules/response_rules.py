@@ -106,7 +106,9 @@ class ResponseRules(RouteState, kw_only=True):
         facts = None if cached.facts is None else _renewed(cached.facts, headers)
         new, _ = self._cached(request, cached.status, fields, facts, times)
         new = msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
-        if "Set-Cookie" in headers:  # it is for who asked, also where the answer is for everybody
+        if (
+            "Set-Cookie" in headers
+        ):  # for this client only, also where the response is for everybody
             return msgspec.structs.replace(new, joinable=False, is_storable=False)
         return new
 
@@ -211,7 +213,7 @@ def _with_lines(
     """Return a response with the lines of its fields and what they say, and the fields."""
     facts, cors, directives, tail = cached.facts, "", "", None
     for name in cache_status.OF_THE_ANSWER:
-        fields.popall(name, None)  # told for each answer anew
+        fields.popall(name, None)  # set for each response anew
     if facts is not None:
         cors = repair.cors(fields)
         if not cached.is_ours:

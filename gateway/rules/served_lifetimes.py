@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _FOR_ALL = frozenset({"public", "s-maxage", "must-revalidate", "proxy-revalidate", "private"})
 _CREDENTIALS = ("Authorization", "Cookie")
 _OF_ALL_CACHES = frozenset({"cache-control", "vary"})
-# Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
+# Fields by which shared caches store a response, or tag it: RFC 9213 and its like, Fastly,
 # Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
 _OF_SHARED_CACHES = re.compile(
     r".+-cache-control|.*surrogate-(control|key)|edge-control|.*cache-tags?"
@@ -64,7 +64,7 @@ EVERYBODY = Recipient()
 
 
 class CachingLines(NamedTuple):
-    """The `Cache-Control` and `Vary` lines of a response, by who receives it."""
+    """The `Cache-Control` and `Vary` lines of a response, by their recipient."""
 
     for_all: bytes
     private: bytes

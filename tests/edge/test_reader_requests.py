@@ -52,7 +52,7 @@ def test_two_refusals_of_one_request_replace_it_once() -> None:
 
 
 def test_a_private_stream_is_read_with_the_credentials_of_its_own_reader_only() -> None:
-    own = _request("a").apart()
+    own = _request("a").as_identified()
     requests = ReaderRequests(own)
     requests.add(_request("b"))
     assert not requests.replace(own)

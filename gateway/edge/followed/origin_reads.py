@@ -155,14 +155,14 @@ class OriginReads:
     def keyed(self, request: CacheRequest) -> CacheRequest:
         """Return a reader's request, under its own key if the origin has other data for each."""
         if request.admitted_as and request.stream_key in self._private:
-            return request.apart()
+            return request.as_identified()
         return request
 
     def keyed_after(self, request: CacheRequest, result: CacheResult) -> CacheRequest:
         """Return the request, under its own key if the response was for its reader alone."""
         if request.admitted_as and result.cached.facts is not None and result.cached.is_ones_own:
             self.unshare(request.stream_key)
-            return request.apart()
+            return request.as_identified()
         return request
 
     # Reads

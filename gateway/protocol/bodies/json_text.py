@@ -19,7 +19,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# .NET's reader takes so many unless it is told otherwise; Python's fails at about a thousand.
+# .NET's reader takes so many by default; Python's fails at about a thousand.
 MAX_DEPTH = 64
 # Of a number: Python's reader takes so many, since it is quadratic in them.
 MAX_DIGITS = 4300
@@ -75,7 +75,7 @@ def _depth(bare: bytes) -> int:
 
 
 class _Cut(NamedTuple):
-    """The brackets and quotes that complete the slices before and behind a cut."""
+    """The brackets and quotes that complete the slices before and after a cut."""
 
     before: bytes
     behind: bytes

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 4096  # texts of addresses: 1 MB
 LONGEST_ADDRESS = 64  # an IPv6 address with its zone has less
-CLIENT_BITS = 64  # of IPv6: so much is one subscriber's, who has all addresses below it
+CLIENT_BITS = 64  # of IPv6: one subscriber has all addresses with these
 # The peer of a connection over the server's own Unix socket: the front, which is trusted by itself.
 FRONT = "front"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

@@ -40,9 +40,8 @@ _UNKEYED = re.compile(
     r"|remote-(addr|ip|user)|-location$|^x-request-id$",
     re.IGNORECASE,
 )
-# By these some origins take a request for one with another method or path than it has. Whoever was
-# let in was let in for the method and path that stand in the request line, and what a write has
-# made old is dropped by these.
+# By these some origins take a request for one with another method or path than it has. A client is
+# admitted for the method and path of the request line, and a write invalidates by these.
 # `X-Stainless-Helper-Method` tells a provider which helper of its SDK was used.
 _RENAMES = re.compile(
     r"override|rewrite|original|(^|-)(?<!stainless-helper-)(http-)?method(-|$)"
@@ -51,7 +50,7 @@ _RENAMES = re.compile(
 )
 # What is said with methods that neither the protocol nor HTTP itself defines: of WebDAV (RFC 4918)
 # and its extensions (RFC 3253, 3648, 4437, 6638), and Microsoft's. They name other resources, which
-# nobody was let in for and nothing is invalidated of, or ask for another answer than the URL does.
+# no client was admitted for and no write invalidates, or ask for another response than the URL.
 _OF_OTHER_METHODS = frozenset(
     {
         *("dav", "depth", "destination", "if", "lock-token", "overwrite", "timeout"),
@@ -60,7 +59,7 @@ _OF_OTHER_METHODS = frozenset(
         *("brief", "call-back", "dasl", "notification-type"),
     }
 )
-# In a URL: what stands before its host's name, and what stands behind its path.
+# In a URL: what stands before its host's name, and what follows its path.
 _BEHIND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
 _OF_ANSWERS = {TOKEN_FIELD.lower(), STREAM_FIELD.lower(), KEY_PREFIX_FIELD.lower()}
 _NOT_PASSED_ON = _OF_OTHER_METHODS | _OF_ANSWERS | {"host"}
@@ -102,7 +101,7 @@ _OWN_COOKIES = frozenset({CONSOLE_COOKIE, READER_COOKIE})
 REMEMBERED_NAMES = 1024  # a few dozen are common; clients can send long ones, then this is 8 MB
 # By what they are about, since each product has its own, and one that is missed gives a reader's
 # answer to others, where one too many only costs a request. In turn: credentials; what stands for
-# a session; who somebody is, as told by himself or by a proxy that has asked him (oauth2-proxy,
+# a session; the user, as named by the client or by a proxy that has authenticated it (oauth2-proxy,
 # IAP, Cloudflare Access, Easy Auth, Kong, Pomerium ...); on whose account.
 _SAYS_WHO = re.compile(
     r"(^|-)("
@@ -159,7 +158,7 @@ def request_fields(
     keyed: Collection[str] | None = None,
     is_allowed: Callable[[str], bool] | None = None,
 ) -> CIMultiDict[str]:
-    """Return the `outgoing_fields` of a request for an origin, with who has sent it.
+    """Return the `outgoing_fields` of a request for an origin, with its sender.
 
     A request with `keyed` is sent for all who send the same: what identifies the client
     is left out, except the fields named there, which are in the key.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="msgspec.Struct")
 # An age may be set later, when it must be known how old records are.
 OPEN_S = 24 * 3600.0
-PARTS = 8  # marks in what is kept, about: up to an eighth more than was asked for stays
+PARTS = 8  # marks in the retained data, about: up to an eighth more than the limit stays
 
 
 class Retention(msgspec.Struct):
@@ -202,7 +202,7 @@ def _with_tail(marks: tuple[Mark, ...], tail: Mark, retention: Retention) -> tup
 
 
 def begun(change: Change, now: float, retention: Retention) -> Change:
-    """Return the creation of a stream with a mark behind its first records."""
+    """Return the creation of a stream with a mark after its first records."""
     if change.expected is not None or not change.records:
         return change
     return msgspec.structs.replace(change, state=marked(change.state, 0, now, retention))
@@ -238,7 +238,7 @@ def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState
             break
         over += 1
     if state.references:
-        # The last one tells where it will begin once there are no forks.
+        # The last one is where it will begin once there are no forks.
         remaining = marks[over - 1 :] if over > 1 else state.marks
         return msgspec.structs.replace(state, marks=remaining, trim_at=None)
     first = marks[over - 1].position if over else state.first

@@ -64,7 +64,7 @@ class Offset(NamedTuple):
     position: int
 
 
-@lru_cache(1024)  # the tails of a thousand busy streams, told to many readers each: 0.3 MB
+@lru_cache(1024)  # the tails of a thousand busy streams, sent to many readers each: 0.3 MB
 def format_offset(generation: int, position: int) -> str:
     """Format an offset; texts sort as positions do."""
     return f"{generation:016d}_{position:016d}"
@@ -139,7 +139,7 @@ def cursor_floor(now: float, echoed: int | None, place: str) -> int:
 
 
 def next_cursor(now: float, echoed: int | None, place: str) -> int:
-    """Return the cursor of a response at `now` (epoch seconds): never behind the echoed one.
+    """Return the cursor of a response at `now` (epoch seconds): never before the echoed one.
 
     An echoed cursor that the clock has not passed is advanced by 1 to 3,600 s. The step is a hash
     of the cursor and of `place` (stream and position), not random: readers answered one by one must

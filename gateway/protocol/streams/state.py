@@ -27,7 +27,7 @@ ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; a history
 MICROSECONDS = 10**6
 PAST = "offset is past the tail of the stream"
 NEVER = "offset was never given out: no stream at this path has been there yet"
-MAX_PAST_GENERATIONS = 100  # kept with each stream; offsets of older ones are refused
+MAX_PAST_GENERATIONS = 100  # stored with each stream; offsets of older ones are refused
 
 
 class ClockReading(NamedTuple):
@@ -154,7 +154,7 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `history` names the unbroken history of the log's server in which the stream was last changed,
     0 where there is only one; `past_generations` are those before the present one, oldest first.
-    What is before `first` is no longer kept, and `marks` are where more may go, some at `trim_at`.
+    Data before `first` are removed, and `marks` are where more may go, some at `trim_at`.
     `created_at` (epoch seconds) is None for a stream of a version that did not note it. `deadline`
     is a time by the clock that its lifetime counts by (`Lifetime.clock`). An operator may have set
     `own_retention`, and another TTL than that of the `created_lifetime`; both are None otherwise.
@@ -286,7 +286,7 @@ def raised(state: StreamState, history: int) -> StreamState:
     # The id makes it the stream's own, so that its offsets fit no other stream.
     generation = history + state.stream_id % MICROSECONDS
     if generation <= state.generation:
-        # Somebody's clock is behind. What was given out and lost must not come again under the next
+        # A clock was set back. What was given out and lost must not come again under the next
         # history, and the microseconds of two histories are not the same.
         generation = state.generation + 1 + (history + state.stream_id) % MICROSECONDS
     return msgspec.structs.replace(
