@@ -9,8 +9,8 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.edge.followed.comparison import evidence_of
-from gateway.edge.followed.evidence import StreamEvidence
-from gateway.edge.followed.known_state import Verification
+from gateway.edge.followed.evidence import NewestData, StreamEvidence
+from gateway.edge.followed.known_state import KnownState, Verification
 from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, ReaderRequests
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
@@ -22,7 +22,7 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
-from gateway.rules.followed import Span
+from gateway.rules.followed import Snapshot, Span
 from gateway.rules.read_rules import LostOffsets
 
 KIND = "text/plain"
@@ -61,14 +61,17 @@ def noted(evidence: StreamEvidence, request: CacheRequest, span: Span, server: s
 
 def poller_of(evidence: StreamEvidence, request: CacheRequest, window: RecentWindow) -> Poller:
     origin = PolledOrigin(Mock(), IdentityHeaders(), False, Freshness(), Counter())
-    return Poller(
-        origin,
-        ReaderRequests(request),
-        KIND,
-        Verification(window),
-        evidence,
+    snapshot = Snapshot("/s", KIND, window.tail, closed=False, caught_up=True)
+    state = KnownState(
+        snapshot,
         Mock(),
+        Verification(window),
+        ReaderRequests(request),
+        Freshness(),
+        NewestData(),
+        has_tail=True,
     )
+    return Poller(origin, state, evidence)
 
 
 def doubting(evidence: StreamEvidence, request: CacheRequest) -> Poller:
@@ -82,7 +85,7 @@ def doubting(evidence: StreamEvidence, request: CacheRequest) -> Poller:
 
 
 @pytest.mark.parametrize(("second", "is_settled"), [("a", True), ("b", False)])
-def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_both(
+async def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_both(
     second: str, is_settled: bool
 ) -> None:
     request = reading()
@@ -99,7 +102,9 @@ def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_both(
         assert ended.value.value.body == b" new"
 
 
-def test_the_first_response_of_a_feed_is_compared_if_readers_came_from_another_server() -> None:
+async def test_the_first_response_of_a_feed_is_compared_if_readers_came_from_another_server() -> (
+    None
+):
     request = reading()
     evidence = evidence_with(LostOffsets())
     poller = poller_of(evidence, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
@@ -112,7 +117,7 @@ def test_the_first_response_of_a_feed_is_compared_if_readers_came_from_another_s
         steps.send(answered("a", b"oXd new", "8"))
 
 
-def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_lost() -> None:
+async def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_lost() -> None:
     """They wait in it, and their read was not known yet when the comparison began."""
     request = reading()
     evidence = evidence_with(LostOffsets())
@@ -126,7 +131,9 @@ def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_lost() 
         steps.send(answered("b", b"oXd new", "8"))
 
 
-def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_continues() -> None:
+async def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_continues() -> (
+    None
+):
     request, lost = reading(), LostOffsets()
     evidence = evidence_with(lost)
     noted(evidence, request, Span("1", "4", b"odd"), "b")
@@ -140,7 +147,7 @@ def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_con
     assert evidence.of(request.stream_key) == []
 
 
-def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() -> None:
+async def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() -> None:
     """Until the poll was over, nobody could go on with what is known."""
     request = reading()
     evidence = evidence_with(LostOffsets())
@@ -158,7 +165,7 @@ def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() ->
     assert (poll.waits, poller.verification.is_in_doubt) == (True, False)
 
 
-def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None:
+async def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None:
     request, lost = reading(), LostOffsets()
     evidence = evidence_with(lost)
     for end, body, server in (("3", b"o", "a"), ("4", b"oX", "b")):
@@ -174,7 +181,7 @@ def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None
     assert [one.end for one in evidence.of(request.stream_key)] == ["3"]
 
 
-def test_a_doubt_during_the_completion_of_a_cut_character_repeats_no_data() -> None:
+async def test_a_doubt_during_the_completion_of_a_cut_character_repeats_no_data() -> None:
     request = reading()
     evidence = evidence_with(LostOffsets())
     poller = doubting(evidence, request)

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 from multidict import CIMultiDict
 
 from gateway.edge.followed import known_state
+from gateway.edge.followed.evidence import NewestData
 from gateway.edge.followed.known_state import KnownState, Verification
 from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
@@ -38,7 +39,13 @@ def known() -> KnownState:
     snapshot = Snapshot("/s", KIND, "3", closed=False, caught_up=True)
     verification = Verification(RecentWindow(KIND, "3", WindowBudget(1 << 20)))
     return KnownState(
-        snapshot, Mock(), verification, ReaderRequests(request), Freshness(), has_tail=True
+        snapshot,
+        Mock(),
+        verification,
+        ReaderRequests(request),
+        Freshness(),
+        NewestData(),
+        has_tail=True,
     )
 
 

@@ -6,14 +6,15 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from multidict import CIMultiDict
 
 from gateway.edge.followed import poll_loop
-from gateway.edge.followed.evidence import StreamEvidence
+from gateway.edge.followed.evidence import NewestData, StreamEvidence
 from gateway.edge.followed.followed_streams import NEWS_BYTES
-from gateway.edge.followed.known_state import Verification
+from gateway.edge.followed.known_state import KnownState, Verification
 from gateway.edge.followed.origin_reads import ReaderRequests
 from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import PolledOrigin, Poller
@@ -24,7 +25,7 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
-from gateway.rules.followed import Span
+from gateway.rules.followed import Snapshot, Span
 from gateway.rules.read_rules import LostOffsets
 from tests.origin.opening import TARGET, opened
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
@@ -129,14 +130,17 @@ async def stage(*scripts: bytes | Play) -> AsyncIterator[Stage]:
     async with RawOrigin(*scripts) as server, opened(server, poll_timeout=2) as origin:
         polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
         evidence = StreamEvidence(LostOffsets(), lambda: 0.0)
-        poller = Poller(
-            polled,
-            ReaderRequests(request),
-            "text/plain",
+        state = KnownState(
+            Snapshot(TARGET, "text/plain", "5", closed=False, caught_up=True),
+            Mock(),
             Verification(window),
-            evidence,
-            watcher.on_directives,
+            ReaderRequests(request),
+            Freshness(),
+            NewestData(),
+            has_tail=True,
         )
+        state.note_directives = watcher.on_directives  # type: ignore[method-assign]
+        poller = Poller(polled, state, evidence)
 
         def begin() -> OriginPollLoop:
             return OriginPollLoop(origin, poller, "5", watcher, lambda: 0.0)

@@ -385,7 +385,7 @@ async def test_reads_during_a_comparison_wait_for_it_and_do_not_restart_it() -> 
             if query == "-1" and len(readers) < 3:
                 await one_more()
                 await until(
-                    lambda: len(stream.verification._comparison._waiters or ()) == len(readers)
+                    lambda: len(stream.verification.comparison._waiters or ()) == len(readers)
                 )
             await wire.send(origin._read(origin._position(query), is_poll=False))
 

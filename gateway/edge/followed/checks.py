@@ -16,6 +16,7 @@ from gateway.edge.followed.evidence import ANYWHERE
 from gateway.edge.followed.origin_reads import UNSURE, is_variant
 from gateway.edge.reads.shared_response import SERVED_STALE
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
+from gateway.later import is_set_within
 from gateway.protocol.streams.offsets import NOW, TailBound
 from gateway.rules.followed import is_of_type
 from gateway.rules.read_rules import ANOTHER_STREAM, REFUSED_S
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_table import FollowedTable
     from gateway.edge.followed.origin_reads import OriginReads
     from gateway.edge.reads.shared_response import SharedResponse
-    from gateway.rules.cached_response import CacheRequest, StreamKey
+    from gateway.rules.cached_response import CacheRequest
     from gateway.rules.repair import StreamRead
 
 LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
@@ -68,7 +69,9 @@ class StreamChecks:
         facts, key = cached.facts, request.stream_key
         if facts is None or (cached.stored.vary and is_variant(cached)):
             if cached.status == 404 and not (is_past or request.admitted_as):
-                self._note_absence(key)
+                followed = self._table.by_key.get(key)
+                if followed is not None:
+                    followed.end(StreamNotFound("the stream was deleted"))
             return True
         stream = self._evidence.streams.get(key)
         if stream is None:
@@ -80,12 +83,6 @@ class StreamChecks:
             server = fetch.server if is_of_now else unknown_server()
             self._note_data(stream, server, request.start, facts, cached.body)
         return is_of_now or is_past
-
-    def _note_absence(self, key: StreamKey) -> None:
-        """End the followed stream that a read has not found."""
-        followed = self._table.by_key.get(key)
-        if followed is not None:
-            followed.end(StreamNotFound("the stream was deleted"))
 
     def _note_data(
         self, stream: ReadStream, server: str, start: str, facts: StreamRead, body: bytes
@@ -245,7 +242,7 @@ class StreamChecks:
         read = self._evidence.unlike(key, request.start, server)
         while unsure:
             for stream in unsure:
-                await stream.verification.until_compared(until - now())
+                await is_set_within(stream.verification.comparison, until - now())
             is_lost = read is not None and self._evidence.up_to(key, read.end) is None
             if is_lost or self._evidence.refuses(key, request.start):
                 raise StreamGone(ANOTHER_STREAM)

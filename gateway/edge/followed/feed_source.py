@@ -57,7 +57,7 @@ class EdgeFeedSource(FeedSource["FollowedStream", Span]):
         self._reader = reader
         self._freshness = freshness
         self.reader_keys: ReaderKeys | None = None
-        self._rendered: dict[tuple[int, str, int | None, int], tuple[bytes, int]] = {}
+        self._rendered: dict[tuple[Snapshot, str, int | None, int], tuple[bytes, int]] = {}
         self._reads: SingleFlight[DataEvent] = SingleFlight()
         self.turns = Turns()
 
@@ -76,7 +76,9 @@ class EdgeFeedSource(FeedSource["FollowedStream", Span]):
         They are rendered once for all equal polls.
         """
         assert isinstance(read.offset, str), "polls name one"
-        key = (stream.state.version, read.offset, read.cursor, int(self.services.clock()))
+        if stream.verification.is_behind:
+            return None
+        key = (stream.state.snapshot, read.offset, read.cursor, int(self.services.clock()))
         rendered = self._rendered.get(key)
         if rendered is None:
             response = self.recent(stream, read, read.offset)

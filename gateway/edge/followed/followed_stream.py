@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import random
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -26,7 +27,6 @@ from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.origin_reads import PollResult
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
     from gateway.rules.response_rules import ResponseRules
 
 
-class FollowedOwner(Protocol):
-    """The followed streams of one route, and what they share."""
+class FollowedOwner(abc.ABC):
+    """The owner of a route's followed streams, with what they share."""
 
     origin: PolledOrigin
     budget: WindowBudget
     evidence: StreamEvidence
     recent_rules: ResponseRules
-    clock: Callable[[], float]
+    source: FeedSource[FollowedStream, Span]
 
-    @property
-    def source(self) -> FeedSource[FollowedStream, Span]:
-        """The source that renders answers for the streams' feeds."""
-
+    @abc.abstractmethod
     def on_feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Note that a stream's feed has no reader any more."""
 
+    @abc.abstractmethod
     def on_growth(self, stream: FollowedStream) -> None:
         """Drop what is cached of the old tail: the stream has grown, or was closed."""
 
+    @abc.abstractmethod
     def on_compared(self, stream: FollowedStream) -> None:
         """Release a stream that was followed only for the comparison that is over now."""
 
+    @abc.abstractmethod
     def on_end(self, stream: FollowedStream, reason: HeadgateError, *, is_expected: bool) -> None:
         """Remove a stream that is gone, and drop what is cached of it."""
 
@@ -102,17 +102,13 @@ class FollowedStream:
         self.verification = verification = Verification(
             self._window, partial(owner.on_compared, self)
         )
-        is_newest = partial(owner.evidence.newest.is_newest, key)
-        freshness = origin.freshness
+        newest, freshness = owner.evidence.newest, origin.freshness
         self.state = KnownState(
-            snapshot, self.feed, verification, requests, freshness, is_newest, has_tail=has_tail
+            snapshot, self.feed, verification, requests, freshness, newest, has_tail=has_tail
         )
         self.polls: OriginPollLoop | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
-            on_directives = self.state.note_directives
-            poller = Poller(
-                origin, requests, content_type, verification, owner.evidence, on_directives
-            )
+            poller = Poller(origin, self.state, owner.evidence)
             self.polls = OriginPollLoop(origin.client, poller, snapshot.tail, self, random.random)
 
     @override
@@ -171,7 +167,9 @@ class FollowedStream:
         if span is None or (self.vary and self.state.snapshot.read_directives is None):
             return None
         owner = self._owner
-        return recent_response(owner.recent_rules, self.state, span, request, owner.clock())
+        return recent_response(
+            owner.recent_rules, self.state, span, request, owner.evidence.clock()
+        )
 
     # Reads by clients
 
@@ -218,7 +216,7 @@ class FollowedStream:
             self._window.learn(*span)
         is_tail = span.end == self.state.snapshot.tail
         if facts.up_to_date and is_tail:
-            self.state.confirmed_at = self._owner.clock()
+            self.state.confirmed_at = self._owner.evidence.clock()
             self.state.restore(number)
         if self.feed.closed:
             return  # the answer was compared with the end when it came
@@ -241,7 +239,6 @@ class FollowedStream:
 
         `is_shorter` is True if an answer has shown a stream that ends before the known end.
         """
-        self.state.mark_changed()
         if self.polls is not None:
             is_comparing = self.verification.is_in_doubt
             self.verification.doubt(is_shorter=is_shorter)
@@ -272,7 +269,7 @@ class FollowedStream:
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
         polls = self.polls
         sent_at, number = (0.0, BEFORE_ALL) if polls is None else (polls.sent_at, polls.number)
-        snapshot = self.state.note_answer(polled, self._owner.clock(), sent_at, number)
+        snapshot = self.state.note_answer(polled, self._owner.evidence.clock(), sent_at, number)
         for span in news:
             self._window.append(span)
         if news:
@@ -286,7 +283,7 @@ class FollowedStream:
 
     def on_hold(self) -> None:
         """Note that the origin holds the poll, and so can be reached."""
-        self.state.confirm(self._owner.clock())
+        self.state.confirm(self._owner.evidence.clock())
         self.feed.lost = None
         if self.polls is not None:
             self.state.restore(self.polls.number)

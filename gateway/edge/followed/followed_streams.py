@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gateway.edge.followed.checks import StreamChecks
 from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.feed_source import EdgeFeedSource
-from gateway.edge.followed.followed_stream import FollowedStream
+from gateway.edge.followed.followed_stream import FollowedOwner, FollowedStream
 from gateway.edge.followed.followed_table import FollowedTable, FollowedWrites
 from gateway.edge.followed.origin_reads import UNSURE, OriginReads, as_read
 from gateway.edge.followed.poller import PolledOrigin
@@ -46,8 +47,10 @@ LINGER_S = 5.0  # a client is away between two polls, and comes back after a rel
 LONGEST_DOUBT_S = 10.0  # within it a poll, after pauses too, shows whether a replica only lagged
 
 
-class FollowedStreams:
+class FollowedStreams(FollowedOwner):
     """The streams that a route follows: reads begin to follow one, and readers join its feed."""
+
+    source: EdgeFeedSource
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -71,7 +74,6 @@ class FollowedStreams:
         self.evidence = StreamEvidence(rules.lost, services.clock)
         self._checks = StreamChecks(self.evidence, self.table, self.reader, self._compare)
         self.writes = FollowedWrites(self.table, self.evidence)
-        self.clock = services.clock
         self._limits = services.limits
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
@@ -95,7 +97,7 @@ class FollowedStreams:
         stream = self.read_by(request)
         found = None if stream is None else stream.recent_response(request)
         if stream is not None and found is not None:
-            stream.rests_until = self.clock() + REST_S
+            stream.rests_until = self.evidence.clock() + REST_S
         return found
 
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
@@ -220,6 +222,7 @@ class FollowedStreams:
             stream.closing = None
         return stream.feed
 
+    @override
     def on_growth(self, stream: FollowedStream) -> None:
         """Drop cached responses that reached the stream's old tail."""
         known = stream.state.snapshot
@@ -229,6 +232,7 @@ class FollowedStreams:
             self.table.overtake(stream.key, known.tail)
         self.table.note_tail(stream.requests.current, tail)
 
+    @override
     def on_compared(self, stream: FollowedStream) -> None:
         """Release a stream that was followed only to be compared, or beside another feed."""
         if self.table.by_key.get(stream.key) is not stream:
@@ -237,6 +241,7 @@ class FollowedStreams:
         elif stream.is_only_compared and not stream.feed.has_readers:
             self._rest(stream)
 
+    @override
     def on_end(self, stream: FollowedStream, reason: HeadgateError, *, is_expected: bool) -> None:
         """Remove a stream that is gone, and drop what is cached of it.
 
@@ -253,6 +258,7 @@ class FollowedStreams:
         self._unfollow(stream)
         self.reader.forget(stream.path)
 
+    @override
     def on_feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Follow a stream without readers a little longer, unless the server stops."""
         stream = feed.stream

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import count
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -11,7 +10,7 @@ from multidict import CIMultiDict
 from gateway.edge.followed.origin_reads import CannotFollow, is_of_followed, with_directives
 from gateway.edge.reads.shared_response import next_number
 from gateway.errors import OriginBehind, StreamGone
-from gateway.later import Later, is_set_within
+from gateway.later import Later
 from gateway.protocol import cache_headers
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.streams.offsets import NOW, TailBound
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from gateway.edge.followed.evidence import NewestData
     from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
     from gateway.edge.followed.recent_window import RecentWindow
     from gateway.live.feed import Feed
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from gateway.rules.response_rules import ResponseRules
 
 DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
-
-_versions = count()
 
 
 class Verification:
@@ -46,7 +44,7 @@ class Verification:
     def __init__(self, window: RecentWindow, on_settled: Callable[[], None] = lambda: None) -> None:
         self.window = window
         self._on_settled = on_settled
-        self._comparison: Later[None] = Later()  # set at the end of the next one
+        self.comparison: Later[None] = Later()  # set when the next one, or the feed, has ended
         # Once it was compared: the last offset that the old and a new stream have in common, or "",
         # and those beyond it that readers of the old stream may hold.
         self.lost: tuple[str, frozenset[str]] | None = None
@@ -69,12 +67,8 @@ class Verification:
 
     def wake(self) -> None:
         """Wake the readers that wait: the comparison is over, or will not take place."""
-        comparison, self._comparison = self._comparison, Later[None]()
+        comparison, self.comparison = self.comparison, Later[None]()
         comparison.set_result(None)
-
-    async def until_compared(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` seconds until a comparison, or the stream's feed, has ended."""
-        await is_set_within(self._comparison, timeout_s)
 
     def is_trusted(self, server: str) -> bool:
         """Return whether a server was the last one compared; also True while none was compared."""
@@ -137,8 +131,7 @@ class KnownState:
     """The known state of one followed stream: its snapshot, and how sure it is.
 
     `feed` has the readers of the stream. Without `has_tail` the origin has only echoed the tail to
-    a client that asked from there. `is_newest` tells whether an answer up to an offset, to the
-    request of a number, shows the newest data.
+    a client that asked from there.
     """
 
     def __init__(  # noqa: PLR0913 - what a state is known by
@@ -148,18 +141,17 @@ class KnownState:
         verification: Verification,
         requests: ReaderRequests,
         freshness: Freshness,
-        is_newest: Callable[[str, int], bool] = lambda *_: True,
+        newest: NewestData,
         *,
         has_tail: bool,
     ) -> None:
         self.snapshot = snapshot._replace(number=next_number())
-        self.version = next(_versions)  # of the responses with the stream's news
         self.has_tail = has_tail
-        self._is_newest = is_newest
+        self._newest = newest
         self._is_overtaken = False  # by newer data of another identity, and by nothing else
         self.confirmed_at = 0.0  # when the origin last confirmed the snapshot (epoch seconds)
         self.feed = feed
-        self._verification = verification
+        self.verification = verification
         self.requests = requests
         self._freshness = freshness
         self.is_confirmed = False  # by a poll, or by a read of the tail since then
@@ -171,9 +163,7 @@ class KnownState:
     @property
     def is_current(self) -> bool:
         """True if the stream's known state is the origin's present one, as far as can be told."""
-        feed = self.feed
-        is_known = self.is_confirmed and not self._verification.is_in_doubt
-        return is_known and feed.caught_up and feed.lost is None and not feed.closed
+        return self.is_confirmed and self._is_followed()
 
     @property
     def knows_now(self) -> bool:
@@ -182,9 +172,11 @@ class KnownState:
         The origin has shown the tail, and is polled since then: data that came in between are on
         their way. A read of the tail needs more certainty, as `is_current` has it.
         """
-        feed = self.feed
-        is_known = self.is_tail_known and self.has_tail and not self._verification.is_in_doubt
-        return is_known and feed.caught_up and feed.lost is None and not feed.closed
+        return self.is_tail_known and self.has_tail and self._is_followed()
+
+    def _is_followed(self) -> bool:
+        feed, is_sure = self.feed, not self.verification.is_in_doubt
+        return is_sure and feed.caught_up and feed.lost is None and not feed.closed
 
     def start_of(self, offset: str) -> str:
         """Return the offset where a read begins: the tail for `now`, if that is known."""
@@ -231,9 +223,8 @@ class KnownState:
             return False
         return (ends and read.number > known.number) or read.closed or read.tail > tail
 
-    def mark_changed(self) -> None:
-        """Give another version to responses with the stream's news."""
-        self.version = next(_versions)
+    def _is_newest(self, end: str, number: int) -> bool:
+        return self._newest.is_newest(self.requests.current.stream_key, end, number)
 
     def overtake(self, end: str = "") -> None:
         """Note that a reader of another identity was given data, up to `end` if that is known."""
@@ -247,7 +238,6 @@ class KnownState:
         if self._is_overtaken and self._is_newest(self.snapshot.tail, number):
             self._is_overtaken = False
             self.snapshot = self.snapshot._replace(caught_up=True)
-            self.mark_changed()
             feed, lost = self.feed, self.feed.lost
             feed.publish(feed.stream, self.snapshot.tail, [], closed=False)
             feed.lost = lost  # a poll may fail still
@@ -257,7 +247,6 @@ class KnownState:
         self._is_overtaken = False
         self.snapshot = self.snapshot._replace(caught_up=False)
         self.feed.mark_behind()
-        self.mark_changed()
 
     def note_tail(self, tail: str) -> None:
         """Note the tail that the origin has returned for `now`."""
@@ -273,7 +262,6 @@ class KnownState:
             self.snapshot = with_directives(
                 self.snapshot, self.requests.current, directives, self.snapshot.poll_directives
             )
-            self.mark_changed()
 
     def note_write(self, written: TailBound) -> None:
         """Note how far a write reaches: the tail is unknown until a poll reports it."""
@@ -303,7 +291,6 @@ class KnownState:
             cors=polled.cors,
             number=next_number(),
         )
-        self.mark_changed()
         self.confirm(now)
         return self.snapshot
 

@@ -33,15 +33,14 @@ from gateway.rules.served_lifetimes import shorten
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from typing import TypeAlias
 
     from multidict import MultiMapping
 
     from gateway.edge.followed.comparison import Comparison, Known
     from gateway.edge.followed.evidence import StreamEvidence
-    from gateway.edge.followed.known_state import Verification
-    from gateway.edge.followed.origin_reads import ReaderRequests
+    from gateway.edge.followed.known_state import KnownState
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
@@ -81,28 +80,17 @@ class PollerRequest(NamedTuple):
 
 
 class Poller:
-    """The questions to the origin about one followed stream, one request after the other.
+    """The questions to the origin about one followed stream, one request after the other."""
 
-    `on_directives` is called with the origin's cache directives for reads that reach the tail.
-    """
-
-    def __init__(
-        self,
-        origin: PolledOrigin,
-        requests: ReaderRequests,
-        content_type: str,
-        verification: Verification,
-        evidence: StreamEvidence,
-        on_directives: Callable[[str], None],
-    ) -> None:
+    def __init__(self, origin: PolledOrigin, state: KnownState, evidence: StreamEvidence) -> None:
         self._origin = origin
-        self._requests = requests
-        self._content_type = content_type
-        self._window = verification.window
-        self._on_directives = on_directives
+        self._state = state
+        self._requests = state.requests
+        self._content_type = state.snapshot.content_type
         self._evidence = evidence
-        self._key = requests.current.stream_key
-        self.verification = verification
+        self._key = state.requests.current.stream_key
+        self.verification = state.verification
+        self._window = state.verification.window
 
     def steps_to_answer(self, question: PollQuestion) -> Steps:
         """Return the answer to a question; a character that its end cuts is completed.
@@ -271,16 +259,13 @@ class Poller:
             verified.note_answer(answer.server)
             if answer.status in DENIALS and self._requests.replace(request):
                 continue
-            if answer.status in UNKNOWN_OFFSET and self._is_confirmed(start):
-                raise self.verification.note_shorter("")
+            if answer.status in UNKNOWN_OFFSET and start not in {BEGINNING, NOW}:
+                known = self._window.newest
+                if known is not None and known.start <= start:  # the origin has shown as much
+                    raise verified.note_shorter("")
             if answer.status not in ANSWERS:
                 refuse(answer.status, again_s(answer.headers))
             return self._parse(question, answer.status, answer.headers, answer.body or b"")
-
-    def _is_confirmed(self, offset: str) -> bool:
-        """Return whether the origin itself has shown that the stream reaches an offset."""
-        known = self._window.newest
-        return known is not None and known.start <= offset and offset not in {BEGINNING, NOW}
 
     def _parse(
         self, question: PollQuestion, status: int, headers: MultiMapping[str], body: bytes
@@ -299,16 +284,18 @@ class Poller:
         except OriginBehind:
             raise self.verification.note_shorter(end) from None
         is_nothing = repair.is_nothing(content_type, body)
-        if not is_nothing and self._is_private(headers):
-            self._requests.differ = True
-            raise CannotFollow(OriginBusy(ONES_OWN))
+        if self._requests.current.admitted_as and not is_nothing:
+            identity, ignores = self._origin.identity, self._origin.ignores_no_store
+            if is_ones_own(200, headers, identity, ignore_no_store=ignores):
+                self._requests.differ = True
+                raise CannotFollow(OriginBusy(ONES_OWN))
         directives = None if is_nothing else self._directives(headers)
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if directives is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
             freshness = self._origin.freshness
             shorten(shortened, freshness.tail_max_age, freshness.tail_directive)
-            self._on_directives(self._directives(shortened))
+            self._state.note_directives(self._directives(shortened))
         return PollResult(
             end,
             headers.get(CURSOR),
@@ -318,12 +305,6 @@ class Poller:
             caught_up,
             directives if question.waits else None,
             repair.cors(headers),
-        )
-
-    def _is_private(self, headers: MultiMapping[str]) -> bool:
-        """Return whether the news are only for the reader whose credentials were sent."""
-        return bool(self._requests.current.admitted_as) and is_ones_own(
-            200, headers, self._origin.identity, ignore_no_store=self._origin.ignores_no_store
         )
 
     def _directives(self, headers: MultiMapping[str]) -> str:
