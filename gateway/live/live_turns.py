@@ -14,7 +14,7 @@ from __future__ import annotations
 import abc
 from operator import attrgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Generic, NamedTuple
+from typing import TYPE_CHECKING, Generic
 
 from gateway.live.contract import DataEvent
 from gateway.live.source import N, V
@@ -65,23 +65,13 @@ class LiveReader(abc.ABC):
         """End the response: the stream is closed, and all of it was sent."""
 
 
-class DeliveryPart(NamedTuple):
-    """Some events as an HTTP chunk, which has `size` bytes without its framing.
-
-    The data in it end at the offset `end`; `is_tail` says whether that is the tail.
-    """
-
-    framed: bytes
-    size: int
-    end: str
-    is_tail: bool
-
-
 class Delivery(Generic[N]):
     """The events for all readers that lack the same rounds: `pieces`, of `size` bytes together.
 
-    `events` is the number of data events in them. `readers` is how many readers were sent the
-    pieces, and `counted` how many of these the metrics include.
+    A piece has some events as an HTTP chunk, its size in bytes without its framing, the offset at
+    which its data end, and whether that is the tail. `events` is the number of data events in all.
+    `readers` is how many readers were sent the pieces, and `counted` how many of these the metrics
+    include.
     """
 
     __slots__ = ("counted", "events", "pieces", "readers", "since", "size", "trace_id")
@@ -91,7 +81,7 @@ class Delivery(Generic[N]):
         self.since = ages[0].at if ages else 0.0
         self.trace_id = next((age.trace_id for age in reversed(ages) if age.trace_id), None)
         self.events = events
-        self.pieces: list[DeliveryPart] = []
+        self.pieces: list[tuple[bytes, int, str, bool]] = []
         self.size = 0
         self.readers = 0
         self.counted = 0
@@ -108,9 +98,9 @@ class Delivery(Generic[N]):
 
     def uncount(self, end: str, traffic: LiveTraffic) -> None:
         """Subtract one reader that did not get the piece ending at `end`, nor those behind it."""
-        first = [piece.end for piece in self.pieces].index(end)
-        for piece in self.pieces[first:]:
-            traffic.wrote_events(-1, piece.size, 1)
+        first = [piece_end for _, _, piece_end, _ in self.pieces].index(end)
+        for _, size, _, _ in self.pieces[first:]:
+            traffic.wrote_events(-1, size, 1)
 
 
 class LiveTurns(Generic[V, N]):
@@ -227,7 +217,7 @@ class LiveTurns(Generic[V, N]):
             piece = data + self._control_event(end, floor)
             delivery.size += len(piece)
             framed = http1.chunk(piece) if piece else b""  # an empty chunk would be the last
-            delivery.pieces.append(DeliveryPart(framed, len(piece), end, end == feed.tail))
+            delivery.pieces.append((framed, len(piece), end, end == feed.tail))
         return delivery
 
     def _count(self) -> None:

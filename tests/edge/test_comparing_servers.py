@@ -102,9 +102,7 @@ async def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_bo
         assert ended.value.value.body == b" new"
 
 
-async def test_the_first_response_of_a_feed_is_compared_if_readers_came_from_another_server() -> (
-    None
-):
+async def test_the_first_response_is_compared_if_readers_came_from_another_server() -> None:
     request = reading()
     evidence = evidence_with(LostOffsets())
     poller = poller_of(evidence, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
@@ -131,9 +129,7 @@ async def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_l
         steps.send(answered("b", b"oXd new", "8"))
 
 
-async def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_the_feed_continues() -> (
-    None
-):
+async def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_not_the_feed() -> None:
     request, lost = reading(), LostOffsets()
     evidence = evidence_with(lost)
     noted(evidence, request, Span("1", "4", b"odd"), "b")

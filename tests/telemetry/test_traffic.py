@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.live.contract import NewsAge
 from gateway.live.feed_state import Round
-from gateway.live.live_turns import Delivery, DeliveryPart
+from gateway.live.live_turns import Delivery
 from gateway.protocol import http1
 from gateway.telemetry.metrics import Distribution, Histogram
 from gateway.telemetry.traffic import (
@@ -82,8 +82,8 @@ def test_the_sum_and_buckets_of_hit_durations_agree_and_only_grow(took: list[flo
 def test_a_delivery_counts_the_bytes_and_events_written_to_each_reader() -> None:
     told, traffic = Delivery([Round("0", ["news"], NewsAge(5.0, None))], events=2), LiveTraffic()
     told.pieces = [
-        DeliveryPart(http1.chunk(b"data1"), 5, "1", is_tail=False),
-        DeliveryPart(http1.chunk(b"more data2"), 10, "2", is_tail=True),
+        (http1.chunk(b"data1"), 5, "1", False),
+        (http1.chunk(b"more data2"), 10, "2", True),
     ]
     told.size = 15
     told.readers = 3
