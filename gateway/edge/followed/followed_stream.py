@@ -51,7 +51,7 @@ class FollowedOwner(abc.ABC):
 
     @abc.abstractmethod
     def on_feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
-        """Note that a stream's feed has no reader any more."""
+        """Follow a stream without readers a little longer, unless the server stops."""
 
     @abc.abstractmethod
     def on_growth(self, stream: FollowedStream) -> None:
@@ -59,7 +59,7 @@ class FollowedOwner(abc.ABC):
 
     @abc.abstractmethod
     def on_compared(self, stream: FollowedStream) -> None:
-        """Release a stream that was followed only for the comparison that is over now."""
+        """Release a stream that was followed only to be compared, or beside another feed."""
 
     @abc.abstractmethod
     def on_end(self, stream: FollowedStream, reason: HeadgateError, *, is_expected: bool) -> None:

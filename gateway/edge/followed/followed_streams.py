@@ -224,7 +224,6 @@ class FollowedStreams(FollowedOwner):
 
     @override
     def on_growth(self, stream: FollowedStream) -> None:
-        """Drop cached responses that reached the stream's old tail."""
         known = stream.state.snapshot
         tail = TailBound(known.tail, known.closed)
         self.reader.cache.moved(stream.path, tail)
@@ -234,7 +233,6 @@ class FollowedStreams(FollowedOwner):
 
     @override
     def on_compared(self, stream: FollowedStream) -> None:
-        """Release a stream that was followed only to be compared, or beside another feed."""
         if self.table.by_key.get(stream.key) is not stream:
             self._rest(stream)
             stream.feed.end(OriginBusy(UNSURE), lambda _: True)  # its readers join that feed
@@ -243,11 +241,8 @@ class FollowedStreams(FollowedOwner):
 
     @override
     def on_end(self, stream: FollowedStream, reason: HeadgateError, *, is_expected: bool) -> None:
-        """Remove a stream that is gone, and drop what is cached of it.
-
-        If it has readers, the operator is told: a restarted origin may have lost it.
-        """
         if isinstance(reason, StreamGone | StreamNotFound):
+            # If it has readers, the operator is told: a restarted origin may have lost it.
             is_read = stream.feed.has_readers and self.table.by_key.get(stream.key) is stream
             if is_read and not (is_expected or stream.path in self.writes.deletions):
                 self._losses.note(reason=reason.detail, path=stream.path)
@@ -260,7 +255,6 @@ class FollowedStreams(FollowedOwner):
 
     @override
     def on_feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
-        """Follow a stream without readers a little longer, unless the server stops."""
         stream = feed.stream
         if self._draining or feed.closed:
             self._rest(stream)
