@@ -18,8 +18,8 @@ from gateway.edge.followed.comparison import (
     UNFINISHED,
     compare,
     evidence_of,
-    newest,
 )
+from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.rules.followed import Span
 
 if TYPE_CHECKING:
@@ -153,8 +153,10 @@ def test_long_json_is_compared_as_bytes(more: bytes, verdict: object, rest: byte
 def test_a_comparison_covers_at_most_a_chunk_or_the_latest_piece(
     sizes: list[int], taken: int
 ) -> None:
-    spans = [Span(offset(at), offset(at + 1), b"x" * size) for at, size in enumerate(sizes)]
-    found = newest(TEXT, spans)
-    assert found is not None
+    window = RecentWindow(TEXT, offset(0), WindowBudget(1 << 30))
+    for at, size in enumerate(sizes):
+        window.append(Span(offset(at), offset(at + 1), b"x" * size))
+    found = window.newest
+    assert isinstance(found, Span)
     assert (found.start, found.end) == (offset(len(sizes) - taken), offset(len(sizes)))
     assert len(found.body) == sum(sizes[-taken:])

@@ -8,7 +8,7 @@ data are compared.
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -20,12 +20,8 @@ from gateway.rules.followed import (
     after_beginning,
     begins_alike,
     is_whole,
-    joined,
     text_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Units = list[bytes] | memoryview  # messages of a JSON stream, or bytes of any other
 
@@ -196,13 +192,3 @@ def _common(one: Units, other: Units) -> int:
         else:
             high = middle
     return low
-
-
-def newest(content_type: str, spans: Sequence[Span]) -> Span | None:
-    """Return the last consecutive pieces as one: up to COMPARED_BYTES, and at least one piece."""
-    size = 0
-    first = len(spans)
-    while first and (first == len(spans) or size + len(spans[first - 1].body) <= COMPARED_BYTES):
-        first -= 1
-        size += len(spans[first].body)
-    return joined(content_type, spans[first:]) if spans else None

@@ -108,15 +108,15 @@ class StreamEvidence:
         self.newest = NewestData()
         self.streams: OrderedDict[StreamKey, ReadStream] = OrderedDict()  # the one read last, last
         self._of_path: dict[str, set[StreamKey]] = {}
-        # All reads in the order in which they were noted: the oldest without their data.
-        self._condensed: dict[Evidence, ReadStream] = {}
-        self._whole: dict[Evidence, ReadStream] = {}
+        # All reads in the order in which they were noted, and those of them with their data.
+        self._reads: dict[Evidence, ReadStream] = {}
+        self._whole: dict[Evidence, None] = {}
         self._whole_bytes = 0
         self._dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return the number of reads."""
-        return len(self._condensed) + len(self._whole)
+        return len(self._reads)
 
     @property
     def forgotten(self) -> Counter[str]:
@@ -151,10 +151,9 @@ class StreamEvidence:
             self._remove(stream, end)
         is_alike = stream.server == server or not reads
         reads[end] = read
-        if read.body is None:
-            self._condensed[read] = stream
-        else:
-            self._whole[read] = stream
+        self._reads[read] = stream
+        if read.body is not None:
+            self._whole[read] = None
             self._whole_bytes += read.length
         stream.last = max(stream.last, end)
         stream.server = server if is_alike else None
@@ -168,29 +167,22 @@ class StreamEvidence:
             self._dropped["ends"] += 1
             if not is_alike:
                 stream.look_again()
-        count = len(self._condensed) + len(self._whole)
-        if self._whole_bytes > WHOLE_BYTES or count > MAX_READS:
-            self._keep_less()
-
-    def _keep_less(self) -> None:
-        """Keep but checksums of the oldest data, and nothing of what is beyond the bound."""
         while self._whole_bytes > WHOLE_BYTES:
-            read, stream = next(iter(self._whole.items()))
-            del self._whole[read]
-            self._whole_bytes -= read.length
-            read.condense()
-            self._condensed[read] = stream
-        while len(self) > MAX_READS:
-            read, stream = next(iter((self._condensed or self._whole).items()))
-            self._remove(stream, read.end)
-            stream.look_again()
+            oldest_read = next(iter(self._whole))
+            del self._whole[oldest_read]
+            self._whole_bytes -= oldest_read.length
+            oldest_read.condense()
+        while len(self._reads) > MAX_READS:
+            oldest_read, its_stream = next(iter(self._reads.items()))
+            self._remove(its_stream, oldest_read.end)
+            its_stream.look_again()
             self._dropped["reads"] += 1
 
     def _remove(self, stream: ReadStream, end: str) -> None:
         read = stream.reads.pop(end)
-        if self._whole.pop(read, None) is None:
-            del self._condensed[read]
-        else:
+        del self._reads[read]
+        if read in self._whole:
+            del self._whole[read]
             self._whole_bytes -= read.length
 
     def of(self, key: StreamKey) -> list[Evidence]:

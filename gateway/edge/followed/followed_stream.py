@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDict
 from typing_extensions import override
 
-from gateway.edge.followed.known_state import KnownState, Verification, recent_response
+from gateway.edge.followed.known_state import KnownState, Verification
 from gateway.edge.followed.origin_reads import ReaderRequests, is_of_followed
 from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import Poller
@@ -18,8 +19,10 @@ from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed
+from gateway.protocol import cache_headers
+from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
-from gateway.rules import followed
+from gateway.rules import followed, policy
 from gateway.rules.directives import wants_all
 from gateway.rules.followed import Snapshot, Span
 from gateway.rules.read_rules import ANOTHER_STREAM
@@ -161,15 +164,34 @@ class FollowedStream:
         return None
 
     def recent_response(self, request: CacheRequest) -> CachedResponse | None:
-        """Return recent news as the response to a read while the origin fails, or None."""
-        span = self.since(request.start)
+        """Return recent news as the response to a read while the origin fails, or None.
+
+        The rules judge them as if the origin had responded with them when it last confirmed the
+        stream: they are served to no more clients, and for no longer, than a cached response.
+        """
+        span, state, owner = self.since(request.start), self.state, self._owner
+        snapshot, directives = state.snapshot, state.snapshot.read_directives
         # In responses to polls the origin may leave out Vary.
-        if span is None or (self.vary and self.state.snapshot.read_directives is None):
+        if span is None or (self.vary and directives is None):
             return None
-        owner = self._owner
-        return recent_response(
-            owner.recent_rules, self.state, span, request, owner.evidence.clock()
+        headers = CIMultiDict(
+            [
+                ("Content-Type", snapshot.content_type),
+                (NEXT_OFFSET, span.end),
+                (UP_TO_DATE, "true"),  # it was then; a client is not told so
+                *([(CLOSED, "true")] if snapshot.closed else []),
+                *cache_headers.fields(
+                    snapshot.poll_directives if directives is None else directives
+                ),
+                *cache_headers.fields(snapshot.cors),
+            ]
         )
+        times = policy.Times(state.confirmed_at, state.confirmed_at)
+        cached, _ = owner.recent_rules.apply(request, 200, headers, times, span.body)
+        is_for_it = cached.is_storable and is_of_followed(cached, self.requests.current)
+        if not (is_for_it and policy.serves_error(cached.stored, owner.evidence.clock())):
+            return None
+        return cached.with_body(span.body)
 
     # Reads by clients
 

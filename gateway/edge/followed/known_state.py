@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from multidict import CIMultiDict
-
-from gateway.edge.followed.origin_reads import CannotFollow, is_of_followed, with_directives
+from gateway.edge.followed.origin_reads import CannotFollow, with_directives
 from gateway.edge.reads.shared_response import next_number
 from gateway.errors import OriginBehind, StreamGone
 from gateway.later import Later
-from gateway.protocol import cache_headers
-from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.streams.offsets import NOW, TailBound
-from gateway.rules import policy
 from gateway.rules.followed import is_of_type
 from gateway.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
 from gateway.rules.served_lifetimes import shortened_lines
@@ -28,9 +23,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.recent_window import RecentWindow
     from gateway.live.feed import Feed
     from gateway.protocol.cache_headers import Freshness
-    from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.followed import Snapshot, Span
-    from gateway.rules.response_rules import ResponseRules
 
 DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
 
@@ -298,31 +291,3 @@ class KnownState:
         """Note that the origin has confirmed the snapshot, at `now` (epoch seconds)."""
         self.confirmed_at = now
         self.is_confirmed = self.is_tail_known = True
-
-
-def recent_response(
-    rules: ResponseRules, state: KnownState, span: Span, request: CacheRequest, now: float
-) -> CachedResponse | None:
-    """Return recent data as a response to a read from their start, while the origin fails.
-
-    The rules judge them as if the origin had responded with them when it last confirmed the stream.
-    So they are served to no more clients, and for no longer, than a cached response would be: None
-    if they may not be served now.
-    """
-    snapshot, directives = state.snapshot, state.snapshot.read_directives
-    headers = CIMultiDict(
-        [
-            ("Content-Type", snapshot.content_type),
-            (NEXT_OFFSET, span.end),
-            (UP_TO_DATE, "true"),  # it was then; a client is not told so
-            *([(CLOSED, "true")] if snapshot.closed else []),
-            *cache_headers.fields(snapshot.poll_directives if directives is None else directives),
-            *cache_headers.fields(snapshot.cors),
-        ]
-    )
-    times = policy.Times(state.confirmed_at, state.confirmed_at)
-    cached, _ = rules.apply(request, 200, headers, times, span.body)
-    is_for_it = cached.is_storable and is_of_followed(cached, state.requests.current)
-    if not (is_for_it and policy.serves_error(cached.stored, now)):
-        return None
-    return cached.with_body(span.body)

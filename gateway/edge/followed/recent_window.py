@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from gateway.edge.followed.comparison import (
+    COMPARED_BYTES,
     evidence_of,
     is_cheap,
     is_counted,
-    newest,
     rest_of,
     units_of,
 )
@@ -103,11 +103,20 @@ class RecentWindow:
 
     @property
     def newest(self) -> Known | None:
-        """The newest data before the tail, to compare an origin with; None if none are known."""
+        """The newest data before the tail, to compare an origin with; None if none are known.
+
+        These are the last pieces up to COMPARED_BYTES together, and at least one piece.
+        """
         if self._long is not None:
             return self._long
         spans = [piece.span for piece in self._pieces]
-        known = newest(self._content_type, spans) or self.evidence
+        size, first = 0, len(spans)
+        while first and (
+            first == len(spans) or size + len(spans[first - 1].body) <= COMPARED_BYTES
+        ):
+            first -= 1
+            size += len(spans[first].body)
+        known = joined(self._content_type, spans[first:]) if spans else self.evidence
         return known if known is not None and known.end == self.tail else None
 
     def evidence_by(self, server: str) -> Evidence | None:
