@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, PollResult
 from gateway.edge.followed.poll_loop import (
@@ -24,9 +23,6 @@ from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNot
 from gateway.origin.answer import OriginAnswer
 from gateway.origin.requests import RequestsInFlight
 from gateway.origin.reuse import ConnectionHistory
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
@@ -39,13 +35,6 @@ Step = PollResult | Exception | tuple[float, PollResult | Exception]
 
 BROKEN = OriginBroken("broken")
 SILENT = OriginTimeout("silent")
-NOTHING: CIMultiDict[str] = CIMultiDict()
-READ = CatchUp(
-    "/v1/stream/s",
-    "/v1/stream/s",
-    None,
-)
-READER = CacheRequest("a", READ, NOTHING, NOTHING, "", "", Lifetime())
 
 
 def news(end: str, cursor: str | None = None, *, closed: bool = False) -> PollResult:
@@ -92,7 +81,7 @@ class Play:
     def steps_to_answer(self, asked: PollQuestion) -> Steps:
         self.transcript.append(("poll" if asked.waits else "read", asked.start, asked.cursor))
         self.times.append(asyncio.get_running_loop().time())
-        yield PollerRequest(READER, "/v1/stream/s", asked.waits)
+        yield PollerRequest(b"", "/v1/stream/s", asked.waits)
         step = self._steps.pop(0)
         assert isinstance(step, PollResult | CannotFollow), "others do not answer"
         if isinstance(step, CannotFollow):

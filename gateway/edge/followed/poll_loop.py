@@ -22,7 +22,7 @@ from gateway.edge.followed.origin_reads import (
 from gateway.edge.followed.poller import ANSWERS
 from gateway.edge.reads.shared_response import BEFORE_ALL, next_number
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy
-from gateway.origin.requests import OriginRequest, field_block
+from gateway.origin.requests import OriginRequest
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -259,9 +259,8 @@ class OriginPollLoop:
             self._hold = asyncio.get_running_loop().call_later(HOLDS_S, self._on_hold)
         # Otherwise readers that wait for this very answer might use up the limit.
         is_uncounted = request.waits or self._origin.requests.is_full
-        block = field_block(request.reader.fields)
         self._request = self._origin.start(
-            OriginRequest("GET", request.target, block, is_poll=is_uncounted), self
+            OriginRequest("GET", request.target, request.lines, is_poll=is_uncounted), self
         )
 
     def _trusts(self, answer: OriginAnswer) -> bool:

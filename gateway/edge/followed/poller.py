@@ -22,6 +22,7 @@ from gateway.edge.followed.origin_reads import (
     refuse,
 )
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
+from gateway.origin.requests import field_block
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
 from gateway.rules import edge_target, followed, repair
@@ -72,9 +73,9 @@ class PolledOrigin(NamedTuple):
 
 
 class PollerRequest(NamedTuple):
-    """A GET of a target with the credentials of a reader; a long-poll if it `waits`."""
+    """A GET of a target with the header lines of a reader; a long-poll if it `waits`."""
 
-    reader: CacheRequest
+    lines: bytes
     target: str
     waits: bool
 
@@ -91,6 +92,8 @@ class Poller:
         self._key = state.requests.current.stream_key
         self.verification = state.verification
         self._window = state.verification.window
+        # The header lines of the latest request, which nearly always is used again.
+        self._lines: tuple[CacheRequest | None, bytes] = None, b""
 
     def steps_to_answer(self, question: PollQuestion) -> Steps:
         """Return the answer to a question; a character that its end cuts is completed.
@@ -250,7 +253,10 @@ class Poller:
                 if question.waits
                 else edge_target.catch_up(read, start).target
             )
-            answer = yield PollerRequest(request, target, question.waits)
+            latest, lines = self._lines
+            lines = lines if latest is request else field_block(request.fields)
+            self._lines = request, lines
+            answer = yield PollerRequest(lines, target, question.waits)
             verified = self.verification
             if not verified.server and (noted := self._evidence.up_to(self._key, start)):
                 verified.server = noted.server  # clients have read up to there meanwhile
