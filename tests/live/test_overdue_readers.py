@@ -61,7 +61,7 @@ def departures(gateway: Serving) -> dict[Ended, int]:
 async def test_a_message_that_takes_longer_than_the_age_comes_whole_and_ends_the_response(
     lines: tuple[str, ...], ended: Ended
 ) -> None:
-    async with serving(sse_max_age=0.2, max_append=LONG, max_pending_appends=LONG) as gateway:
+    async with serving(sse_max_age=0.6, max_append=LONG, max_pending_appends=LONG) as gateway:
         client = await overdue(gateway, *lines)
         client.resume()
         await client.answer(to_head=True)
@@ -87,7 +87,7 @@ async def test_the_last_message_of_a_closed_stream_is_not_cut_before_it_is_recei
 
 @pytest.mark.parametrize("ended", ["revoked", "expired", "disconnected", "drain"])
 async def test_an_overdue_reader_is_cut_at_once_by_anything_but_its_age(ended: Ended) -> None:
-    async with serving(sse_max_age=0.2, max_append=LONG, max_pending_appends=LONG) as gateway:
+    async with serving(sse_max_age=0.6, max_append=LONG, max_pending_appends=LONG) as gateway:
         client = await overdue(gateway)
         if ended == "drain":
             await gateway.route.drain()
@@ -103,7 +103,7 @@ async def test_an_overdue_reader_is_cut_at_once_by_anything_but_its_age(ended: E
 async def test_an_overdue_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse_readers, "CHECK_S", 0.05)
     monkeypatch.setattr(overdue_readers, "GRACE_S", 0.25)
-    async with serving(sse_max_age=0.2, max_append=LONG, max_pending_appends=LONG) as gateway:
+    async with serving(sse_max_age=0.6, max_append=LONG, max_pending_appends=LONG) as gateway:
         client = await overdue(gateway)
         await until(lambda: departures(gateway) == {"slow": 1})
         client.resume()
