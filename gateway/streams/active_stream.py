@@ -188,11 +188,6 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
 # Comparisons of a state that arrives with the state that is known.
 
 
-def is_same(one: StreamState | None, other: StreamState) -> bool:
-    """Return whether both are the same version; a sliding deadline does not count."""
-    return one is not None and one.is_along(other) and one.version == other.version
-
-
 def begins_alike(one: StreamState, other: StreamState) -> bool:
     """Return whether both begin at the same offset of one history."""
     mine, its = ((it.stream_id, it.history, it.first) for it in (one, other))
@@ -207,21 +202,6 @@ def is_behind(received: StreamState | None, known: StreamState | None) -> bool:
         and received.stream_id == known.stream_id
         and (received.history, received.version) <= (known.history, known.version)
     )
-
-
-def is_old(known: StreamState | None, change: Change) -> bool:
-    """Return whether a change, or a later one, is known already."""
-    state = change.state
-    return (
-        known is not None
-        and known.is_along(state)
-        and known.version >= state.version + change.removes
-    )
-
-
-def follows_on(known: StreamState | None, change: Change) -> bool:
-    """Return whether a change is the next one after the known state."""
-    return known is not None and known.is_along(change.state) and known.version == change.expected
 
 
 def is_rewritten(known: StreamState | None, state: StreamState) -> bool:

@@ -6,7 +6,6 @@ Expired streams are removed and their space is reclaimed in the background, in s
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from typing_extensions import override
@@ -95,7 +94,7 @@ class Lifecycle:
             self._table.deadlines.now(active),
             self.lifetimes,
         )
-        await self._commit(self.with_marks(changes), anew=active.retired is not None)
+        await self._commit(self.with_marks(changes))
         return created
 
     async def source(self, path: str) -> StreamState:
@@ -179,13 +178,10 @@ class Lifecycle:
             return True
         return False
 
-    async def _commit(
-        self, changes: tuple[Change, ...], *, anew: bool = False, ends: Fate | None = None
-    ) -> None:
+    async def _commit(self, changes: tuple[Change, ...], ends: Fate | None = None) -> None:
         """Commit changes, with the consequences of a fork's end for its sources.
 
-        A stream created `anew` replaces an earlier one at its path. `ends` is the reason why
-        the first change removes its stream, if it does.
+        `ends` is the reason why the first change removes its stream, if it does.
         """
         everything = list(changes)
         for change in everything:  # grows while it is walked: an end may cascade
@@ -195,18 +191,22 @@ class Lifecycle:
                 if active.state is not None and active.state.stream_id == fork.source_id:
                     everything.extend(rules.release(active.state))
         if self._table.log.can_commit_together(everything):
-            await self._commit_together(tuple(everything), anew=anew, ends=ends)
+            await self._commit_together(tuple(everything), ends)
         else:
-            apart = self._commit_apart(everything[0], changes[1:], anew=anew, ends=ends)
-            await asyncio.shield(apart)
+            await asyncio.shield(self._commit_apart(everything[0], changes[1:], ends))
 
-    async def _commit_together(
-        self, changes: tuple[Change, ...], *, anew: bool = False, ends: Fate | None = None
-    ) -> None:
+    async def _commit_together(self, changes: tuple[Change, ...], ends: Fate | None = None) -> None:
         if not changes:
             return
+
+        def on_committed(done: asyncio.Future[None]) -> None:  # whether or not anybody still waits
+            if not done.cancelled():
+                self.on_settled(changes, done.exception())
+                if ends is not None and done.exception() is None:
+                    self.figures[ends] += 1
+
         committed = self._table.commits.commit(changes)
-        committed.add_done_callback(partial(self._committed, changes, anew, ends))
+        committed.add_done_callback(on_committed)
         try:
             await asyncio.shield(committed)
         except Conflict:
@@ -214,54 +214,39 @@ class Lifecycle:
                 self._table.reload(change.state.path)
             raise
 
-    def _committed(
-        self,
-        changes: tuple[Change, ...],
-        anew: bool,
-        ends: Fate | None,
-        committed: asyncio.Future[None],
-    ) -> None:
-        """Count and report commits, also possible ones, whether or not anybody still waits."""
-        if not committed.cancelled():
-            failure = committed.exception()
-            self.on_settled(changes, failure, anew=anew)
-            if ends is not None and failure is None:
-                self.figures[ends] += 1
-
-    def on_settled(
-        self, changes: Sequence[Change], failure: BaseException | None, *, anew: bool
-    ) -> None:
-        """Count creations that succeeded, and report streams that end or begin `anew`.
+    def on_settled(self, changes: Sequence[Change], failure: BaseException | None) -> None:
+        """Count creations that succeeded; report streams that end, or replace an earlier one.
 
         After a `failure` other than a conflict, the changes may or may not have been committed.
         """
         if isinstance(failure, Conflict):
             return
         for change in changes:
+            path, is_new = change.state.path, change.expected is None
             if failure is None:
                 for observe in self.observers:
                     observe(change)
-            self.figures["created"] += failure is None and change.expected is None
+                self.figures["created"] += is_new
             is_gone = change.removes or change.state.soft_deleted
-            if is_gone or (anew and change.expected is None):
+            if is_gone or (is_new and self._table.get(path).retired is not None):
                 remover: Remover = "here" if is_gone else "successor"
                 for notify in self._table.removal_observers:
-                    notify(change.state.path, change.state.stream_id, remover)
+                    notify(path, change.state.stream_id, remover)
 
     async def _commit_apart(
-        self, first: Change, others: tuple[Change, ...], *, anew: bool, ends: Fate | None
+        self, first: Change, others: tuple[Change, ...], ends: Fate | None
     ) -> None:
         """Commit a fork's change and its source's, where they cannot be one commit.
 
         The source is referred to before there is the fork, and released after the fork has gone:
         what a crash leaves in between is a reference too many, which keeps data, never one too few.
         """
-        await self._commit_together((first,), ends=ends)
+        await self._commit_together((first,), ends)
         fork = first.state.fork
         if first.removes and fork is not None:
             await self._racing(lambda: self._release(fork.source_path, fork.source_id))
         try:
-            await self._commit_together(others, anew=anew)
+            await self._commit_together(others)
         except Conflict as lost:  # any other failure does not say that there is no fork
             source = first.state
             if lost.found is not None and _never_was(others[0].state, lost.found.place):

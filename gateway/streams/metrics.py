@@ -19,27 +19,9 @@ from gateway.telemetry.metrics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from gateway.logs.contract import Log
-    from gateway.streams.lifecycle import Fate
-    from gateway.streams.outcomes import AppendMetrics
     from gateway.streams.writes import WriteQueue
-
-OF_LOGS: dict[Metric, Callable[[Log], float]] = {
-    least("headgate_log_up", "1 while the log takes appends.", "route"): (
-        lambda log: log.why_unhealthy() is None
-    ),
-}
-
-OF_APPENDS: dict[Metric, Callable[[WriteQueue], float]] = {
-    gauge("headgate_appends_pending", "Appends and creations that wait for the log.", "route"): (
-        lambda writes: writes.outcomes.pending
-    ),
-    gauge(
-        "headgate_append_pending_bytes", "Bytes of the appends and creations that wait.", "route"
-    ): (lambda writes: writes.outcomes.pending_bytes),
-}
 
 # Metrics that only some kinds of log have, by the keys of their `numbers`.
 _OF_SOME_LOGS = (
@@ -94,18 +76,6 @@ OF_SOME_LOGS = {
 USED = gauge("headgate_log_used_bytes", "Bytes that count towards max_log_size.", "route")
 MOST = gauge("headgate_log_max_bytes", "The max_log_size of the route.", "route")
 
-OF_STREAMS: dict[Metric, Callable[[Mapping[Fate, int]], float]] = {
-    counter("headgate_streams_created_total", "Streams created through this gateway.", "route"): (
-        lambda figures: figures["created"]
-    ),
-    counter("headgate_streams_expired_total", "Expired streams that were removed.", "route"): (
-        lambda figures: figures["expired"]
-    ),
-    counter("headgate_streams_deleted_total", "Streams that clients deleted.", "route"): (
-        lambda figures: figures["deleted"]
-    ),
-}
-
 _CHANGED = "histories_"  # in the name of a number that a log tells; then whether writes are lost
 HISTORIES = counter(
     "headgate_log_histories_total",
@@ -114,12 +84,30 @@ HISTORIES = counter(
 )
 _RESULTS = ("stored", "duplicate", "refused", "failed")
 APPENDS = counter("headgate_appends_total", "Appends of data, by result.", "route", "result")
-OF_STORED: dict[Metric, Callable[[AppendMetrics], float]] = {
+OF_WRITES: dict[Metric, Callable[[WriteQueue], float]] = {
+    least("headgate_log_up", "1 while the log takes appends.", "route"): (
+        lambda writes: writes.table.log.why_unhealthy() is None
+    ),
+    counter("headgate_streams_created_total", "Streams created through this gateway.", "route"): (
+        lambda writes: writes.lifecycle.figures["created"]
+    ),
+    counter("headgate_streams_expired_total", "Expired streams that were removed.", "route"): (
+        lambda writes: writes.lifecycle.figures["expired"]
+    ),
+    counter("headgate_streams_deleted_total", "Streams that clients deleted.", "route"): (
+        lambda writes: writes.lifecycle.figures["deleted"]
+    ),
+    gauge("headgate_appends_pending", "Appends and creations that wait for the log.", "route"): (
+        lambda writes: writes.outcomes.pending
+    ),
+    gauge(
+        "headgate_append_pending_bytes", "Bytes of the appends and creations that wait.", "route"
+    ): (lambda writes: writes.outcomes.pending_bytes),
     counter(
         "headgate_append_bytes_total", "Bytes of the append bodies that were stored.", "route"
-    ): (lambda figures: figures.bytes),
+    ): (lambda writes: writes.figures.bytes),
     counter("headgate_append_messages_total", "Messages that were stored.", "route"): (
-        lambda figures: figures.messages
+        lambda writes: writes.figures.messages
     ),
 }
 DURATION = histogram(
@@ -146,11 +134,8 @@ COMMITS = {
     },
 }
 DECLARED = (
-    *OF_LOGS,
-    *OF_STREAMS,
-    *OF_APPENDS,
+    *OF_WRITES,
     APPENDS,
-    *OF_STORED,
     DURATION,
     *COMMITS.values(),
     *OF_SOME_LOGS.values(),
@@ -160,17 +145,12 @@ DECLARED = (
 )
 
 
-def samples(
-    prefix: str, log: Log, writes: WriteQueue, lifecycle: Mapping[Fate, int]
-) -> Iterator[Sample]:
+def samples(prefix: str, writes: WriteQueue) -> Iterator[Sample]:
     """Yield every sample of the route with this prefix."""
-    yield from read(OF_LOGS, log, prefix)
-    yield from read(OF_STREAMS, lifecycle, prefix)
-    yield from read(OF_APPENDS, writes, prefix)
-    figures = writes.figures
+    log, figures = writes.table.log, writes.figures
+    yield from read(OF_WRITES, writes, prefix)
     for result in _RESULTS:
         yield Sample(APPENDS, (prefix, result), float(getattr(figures, result)))
-    yield from read(OF_STORED, figures, prefix)
     yield observed(DURATION, figures.duration, prefix)
     for name, phase in log.histograms().items():
         yield observed(COMMITS[name], phase, prefix)

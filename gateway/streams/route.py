@@ -196,8 +196,7 @@ class HostedRoute(StreamRoute):
     @override
     def samples(self) -> Iterator[Sample]:
         """Yield the metrics of the log and of its queues."""
-        fates = self.lifecycle.figures
-        yield from metrics.samples(self.prefix, self.table.log, self.writes, fates)
+        yield from metrics.samples(self.prefix, self.writes)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.stepped import in_task
-from gateway.streams.active_stream import is_same
 from gateway.streams.follower import RELOAD_S
 from gateway.telemetry.logs import log
 
@@ -76,7 +75,8 @@ class StreamLoader:
         await in_task()
         if await sharing.is_current(state):
             return active.state is not None  # or it was forgotten meanwhile
-        if is_same(active.state, state):
+        known = active.state  # a sliding deadline may have moved it on
+        if known is not None and known.is_along(state) and known.version == state.version:
             self._forget(active)
         return False
 

@@ -24,9 +24,7 @@ from gateway.runtime.single_flight import SingleFlight
 from gateway.streams.active_stream import (
     NOBODY,
     ActiveStream,
-    follows_on,
     is_behind,
-    is_old,
     is_rewritten,
 )
 from gateway.streams.clock import Deadlines
@@ -349,9 +347,13 @@ class Commits(LogListener):
     @override
     def on_change(self, change: Change) -> None:
         active = self._table.peek(change.state.path)
-        if active is None or is_old(active.state, change):
+        if active is None:
             return
-        if follows_on(active.state, change):
+        known = active.state
+        version = known.version if known is not None and known.is_along(change.state) else -1
+        if version >= change.state.version + change.removes:
+            return  # it is known already, or a later one
+        if version == change.expected:
             active.trace_id = None
             self._table.apply(change)
         else:

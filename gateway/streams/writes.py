@@ -70,8 +70,8 @@ class WriteQueue:
         on_turn: Callable[[], None] | None = None,
     ) -> None:
         """Call `on_turn` after each turn of outcomes, for what is counted together."""
-        self._table = table
-        self._lifecycle = lifecycle
+        self.table = table
+        self.lifecycle = lifecycle
         self._retention = lifecycle.retention
         self._limits = limits
         self._loop: asyncio.AbstractEventLoop  # from the first write on: to look costs a call
@@ -106,12 +106,12 @@ class WriteQueue:
         self._limits.receive(size)
         try:
             if content_type is None and source_path is not None and size > SLICE_BYTES:
-                content_type = (await self._lifecycle.source(source_path)).content_type
+                content_type = (await self.lifecycle.source(source_path)).content_type
             if is_long(content_type, request.body):
-                records = await self._table.turns.run(long_records(request.body))
+                records = await self.table.turns.run(long_records(request.body))
                 request = msgspec.structs.replace(request, records=records)
             if source_path is not None:
-                return await self._lifecycle.fork(path, request, source_path)
+                return await self.lifecycle.fork(path, request, source_path)
             created: Later[CreationOutcome] = Later()
             on_outcome = partial(set_outcome, created)
             self.submit(path, SubmittedCreation(request, b"", on_outcome, perf_counter()))
@@ -130,7 +130,7 @@ class WriteQueue:
             self.figures.count([one], [refusal], one.came)
             self._loop.call_soon(outcomes.give, one, refusal)
             return
-        active = self._table.get(path)
+        active = self.table.get(path)
         active.creations += one.is_creation
         if active.waiting:
             active.waiting.append(one)
@@ -187,7 +187,7 @@ class WriteQueue:
         a stale state: it is answered only for the first `active.confirmed` writes, which were
         queued before the state was loaded; the others are decided again.
         """
-        table = self._table
+        table = self.table
         if active.state is None and not (active.absent and active.confirmed):
             self._load(active)
             return
@@ -195,7 +195,7 @@ class WriteQueue:
             active.confirmed = len(active.waiting)
         now = table.clock()
         if active.creations and active.waiting[0].is_creation:
-            if active.state is not None and self._lifecycle.is_left_over(active, active.state):
+            if active.state is not None and self.lifecycle.is_left_over(active, active.state):
                 self._expire(active, now)
                 return
             decided, change = self._decide_creation(active, now)
@@ -213,7 +213,7 @@ class WriteQueue:
         self, active: ActiveStream, now: ClockReading
     ) -> tuple[Decisions, Change | None]:
         """Return the outcome of the first waiting write, and the change to commit for it."""
-        table, lifecycle = self._table, self._lifecycle
+        table, lifecycle = self.table, self.lifecycle
         if active.grace_s:
             now = table.deadlines.now(active, now)
         request, stream_id = active.waiting[0].request, table.log.new_stream_id()
@@ -239,11 +239,11 @@ class WriteQueue:
         if active.creations:
             stop = next((at for at in range(stop) if waiting[at].is_creation), stop)
         try:
-            state = self._table.present(active, now)
+            state = self.table.present(active, now)
         except HeadgateError as refusal:
             return [refusal] * stop, None
         batch = AppendBatch(state, active.producers, now, self._retention)
-        most_bytes = self._table.log.batch_bytes
+        most_bytes = self.table.log.batch_bytes
         decided = batch.take(waiting, 0, stop, most_bytes)
         if len(decided) < stop:
             turn_ends = self._loop.time() + LONGEST_TURN_S
@@ -252,12 +252,12 @@ class WriteQueue:
                     break
                 decided += batch.take(waiting, len(decided), stop, most_bytes)
         active.trace_id = batch.trace_id
-        return decided, batch.change() or _repeated(self._table.log, state, decided)
+        return decided, batch.change() or _repeated(self.table.log, state, decided)
 
     def _load(self, active: ActiveStream) -> None:
         active.confirmed = len(active.waiting)
         active.committing = True
-        self._table.loader.start(active).add_done_callback(partial(self._go_on, active))
+        self.table.loader.start(active).add_done_callback(partial(self._go_on, active))
 
     def _expire(self, active: ActiveStream, now: ClockReading) -> None:
         """Remove the expired stream that is at the path of a creation."""
@@ -267,7 +267,7 @@ class WriteQueue:
             self._answer(active, [LogUnavailable(TOO_MANY_WRITERS)])
             self._later(active)
             return
-        removal = self._lifecycle.expire(active.path, self._table.deadlines.now(active, now))
+        removal = self.lifecycle.expire(active.path, self.table.deadlines.now(active, now))
         active.committing = True
         self._loop.create_task(removal).add_done_callback(partial(self._go_on, active))
 
@@ -298,7 +298,7 @@ class WriteQueue:
         decided, self._decided = self._decided, []
         try:
             _, _, changes = zip(*decided, strict=True)
-            self._table.commits.commit_apart(changes, partial(self._settled, decided))
+            self.table.commits.commit_apart(changes, partial(self._settled, decided))
         except Exception:  # noqa: BLE001 - nobody may wait for ever
             self._end_in_failure([active for active, _, _ in decided])
 
@@ -345,11 +345,11 @@ class WriteQueue:
         Whatever was decided together with a failed append rests on it, and is refused too.
         """
         if change.expected is None:
-            self._lifecycle.on_settled((change,), failure, anew=active.retired is not None)
+            self.lifecycle.on_settled((change,), failure)
         if isinstance(failure, Conflict):
             active.conflicts += 1
             if active.conflicts <= MAX_CONFLICTS:
-                self._table.adopt(active.path, failure.found)
+                self.table.adopt(active.path, failure.found)
                 return ()
             failure = LogUnavailable(TOO_MANY_WRITERS)
         active.conflicts = 0
@@ -384,7 +384,7 @@ class WriteQueue:
         active.committing = False
         active.conflicts = 0
         try:
-            self._table.reload(active.path)
+            self.table.reload(active.path)
         finally:
             self._answer(active, [LogUnavailable(UNKNOWN)] * len(active.waiting))
 
