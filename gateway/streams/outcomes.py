@@ -128,28 +128,24 @@ class AppendMetrics:
         """Count the appends among the writes whose outcome is known `now`."""
         times: list[float] = []
         for one, outcome in zip(waiting, outcomes, strict=True):
-            if isinstance(outcome, AppendOutcome) and outcome.stored and one.trace_id is None:
+            if isinstance(outcome, AppendOutcome) and outcome.stored:
+                self.stored += 1
                 self.messages += outcome.stored
                 self.bytes += len(one.body)
-                times.append(one.came)
-            elif one.body and not one.is_creation:
-                self._count_one(one, outcome, now - one.came)
+                if one.trace_id is None:
+                    times.append(one.came)
+                    continue
+            elif one.is_creation or not one.body:
+                continue
+            elif isinstance(outcome, AppendOutcome):
+                self.duplicate += 1
+            elif isinstance(outcome, OURS):
+                self.failed += 1
+            else:
+                self.refused += 1
+            self.duration.observe(now - one.came, trace_id=one.trace_id)
         if times:
-            self.stored += len(times)
             self.duration.observe_since(sorted(times), now)
-
-    def _count_one(self, one: Any, outcome: Outcome, seconds: float) -> None:  # noqa: ANN401
-        if isinstance(outcome, AppendOutcome) and outcome.stored:
-            self.stored += 1
-            self.messages += outcome.stored
-            self.bytes += len(one.body)
-        elif isinstance(outcome, AppendOutcome):
-            self.duplicate += 1
-        elif isinstance(outcome, OURS):
-            self.failed += 1
-        else:
-            self.refused += 1
-        self.duration.observe(seconds, trace_id=one.trace_id)
 
 
 class Outcomes:
@@ -168,15 +164,6 @@ class Outcomes:
         self.undelivered: deque[tuple[Waiting, Any]] = deque()
         self._is_delivering = False
         self._on_turn = on_turn
-
-    @staticmethod
-    def give(one: Waiting, outcome: HeadgateError) -> None:
-        """Deliver the outcome of a write that did not wait."""
-        try:
-            one.answered(outcome)
-        except Exception:  # noqa: BLE001 - no error of the loop: the client would wait for ever
-            log.exception("write.unanswered")
-            one.abandon()
 
     def deliver(self) -> None:
         """Deliver what is undelivered, in turns.

@@ -90,7 +90,10 @@ class WriteQueue:
         self, path: str, request: CreateRequest, source_path: str | None = None
     ) -> Awaitable[CreationOutcome]:
         """Carry out a PUT; `source_path` is the fork's source when the request names one."""
-        if source_path is not None or is_long(request.content_type, request.body):
+        is_parsed = request.records is not None
+        if source_path is not None or (
+            not is_parsed and is_long(request.content_type, request.body)
+        ):
             return self._create_in_turns(path, request, source_path)
         created: Later[CreationOutcome] = Later()
         on_outcome = partial(set_outcome, created)
@@ -112,36 +115,34 @@ class WriteQueue:
                 request = msgspec.structs.replace(request, records=records)
             if source_path is not None:
                 return await self.lifecycle.fork(path, request, source_path)
-            created: Later[CreationOutcome] = Later()
-            on_outcome = partial(set_outcome, created)
-            self.submit(path, SubmittedCreation(request, b"", on_outcome, perf_counter()))
-            return await created
         finally:
             self._limits.receiving_bytes -= size
+        return await self.create(path, request)
 
     def submit(self, path: str, one: Waiting) -> None:
         """Queue an append, or a creation of no fork; it gets its outcome in a later pass."""
         if not self._submitted:
             self._loop = asyncio.get_running_loop()
-        outcomes = self.outcomes
-        if outcomes.pending_bytes + len(one.body) > self._limits.max_pending_appends:
+        outcomes, size = self.outcomes, len(one.body)
+        if outcomes.pending_bytes + size > self._limits.max_pending_appends:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             self.figures.count([one], [refusal], one.came)
-            self._loop.call_soon(outcomes.give, one, refusal)
-            return
-        active = self.table.get(path)
-        active.creations += one.is_creation
-        if active.waiting:
-            active.waiting.append(one)
+            outcomes.undelivered.append((one, refusal))
+            self._loop.call_soon(outcomes.deliver)
         else:
-            active.waiting = [one]
-            if not active.committing:
-                try:
-                    self._later(active)
-                except Exception:  # noqa: BLE001 - nobody may wait for ever
-                    self._end_in_failure([active])
-        outcomes.pending_bytes += len(one.body)
+            active = self.table.get(path)
+            active.creations += one.is_creation
+            if active.waiting:
+                active.waiting.append(one)
+            else:
+                active.waiting = [one]
+                if not active.committing:
+                    try:
+                        self._later(active)
+                    except Exception:  # noqa: BLE001 - nobody may wait for ever
+                        self._end_in_failure([active])
+        outcomes.pending_bytes += size
         outcomes.pending += 1
         if outcomes.pending == 1:
             outcomes.idle.clear()
